@@ -1,0 +1,40 @@
+"""XGrad-CAM for any exported ONNX vision model."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnx_xcam.checks import check as check
+    from onnx_xcam.errors import XcamError as XcamError
+    from onnx_xcam.explainer import Explainer as Explainer
+    from onnx_xcam.explainer import Explanation as Explanation
+    from onnx_xcam.surgery import inspect as inspect
+    from onnx_xcam.surgery import instrument as instrument
+    from onnx_xcam.surgery import instrument_file as instrument_file
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Explainer": "explainer",
+    "Explanation": "explainer",
+    "XcamError": "errors",
+    "check": "checks",
+    "inspect": "surgery",
+    "instrument": "surgery",
+    "instrument_file": "surgery",
+}
+
+__all__ = ["Explainer", "Explanation", "XcamError", "__version__", "check", "inspect", "instrument", "instrument_file"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that the surgery needs neither onnxruntime nor cv2."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,144 @@
+"""The instrumented model's interface: all that surgery and runtime share (version 1).
+
+Shapes use N = batch, K = classes explained per image, M = 1 or N, C = number of classes, h, w = the layer's
+spatial size, H, W = the input's spatial size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from onnx_xcam.errors import ModelError
+
+VERSION = 1
+METADATA_KEY = "onnx_xcam"
+
+CLASS_INPUT = "xcam_class"
+"""int64 [M,K]: the classes to explain; -1 is the model's own top class, -2 the second best, and so on."""
+
+CLASSES = "xcam_classes"
+"""int64 [N,K]: the resolved classes."""
+
+SCORES = "xcam_scores"
+"""float32 [N,K]: their scores, before any softmax."""
+
+Layout = Literal["NCHW", "NHWC", "NTC"]
+ClassInput = Literal["optional", "required", "fixed"]
+Emit = Literal["map", "activations", "gradients", "heatmap", "status"]
+
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+CLASS_INPUTS: tuple[ClassInput, ...] = get_args(ClassInput)
+EMITS: tuple[Emit, ...] = get_args(Emit)
+DEFAULT_EMIT: tuple[Emit, ...] = ("map", "activations", "gradients")
+
+STATUS_TEXT: Mapping[int, str] = {
+    0: "good",
+    1: "the map is zero everywhere: nothing in this layer speaks for the class",
+    2: "the gradient is zero everywhere: the score does not react to this layer here",
+    3: "the map, the gradient or the score holds values that are not finite",
+}
+GOOD, MAP_ZERO, GRADIENT_ZERO, NOT_FINITE = STATUS_TEXT
+
+
+def output_name(kind: Emit, layer: int = 0) -> str:
+    """Name of the output of `kind` for the layer with this index: `xcam_map`, `xcam_map_1`, ..."""
+    return f"xcam_{kind}" + (f"_{layer}" if layer else "")
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What an instrumented model says of itself in `metadata_props["onnx_xcam"]`."""
+
+    layers: tuple[str, ...]
+    layouts: tuple[Layout, ...]
+    score: str
+    method: str = "xgrad-cam"
+    relu: bool = True
+    version: int = VERSION
+    preprocess: Mapping[str, Any] | None = None
+    labels: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    class_count: int | None = None
+    activation: str | None = None
+
+    def to_json(self) -> str:
+        """The metadata as the JSON text that is stored in the model."""
+        data: dict[str, Any] = {
+            "version": self.version,
+            "layers": list(self.layers),
+            "layouts": list(self.layouts),
+            "method": self.method,
+            "score": self.score,
+            "relu": self.relu,
+            "notes": list(self.notes),
+            "class_count": self.class_count,
+            "activation": self.activation,
+        }
+        if self.preprocess is not None:
+            data["preprocess"] = dict(self.preprocess)
+        if self.labels is not None:
+            data["labels"] = list(self.labels)
+        return json.dumps(data, ensure_ascii=False)
+
+
+def is_instrumented(names: Iterable[str]) -> bool:
+    """Whether a graph with these output names is an instrumented model."""
+    return CLASSES in set(names)
+
+
+def parse_metadata(text: str) -> dict[str, Any]:
+    """The JSON of `metadata_props["onnx_xcam"]` as a dict.
+
+    A plain model may carry the key as well, with only "preprocess" and "labels" (the model's author states them).
+
+    Raises:
+        ValueError: the text is not a JSON object.
+    """
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        raise ValueError(f"metadata {METADATA_KEY!r} is not a JSON object")
+    return data
+
+
+PREPROCESS_KEY = "onnx_xcam.preprocess"
+LABELS_KEY = "onnx_xcam.labels"
+"""Where a plain model's author may state them, each as JSON; an entry `METADATA_KEY` that is not the surgery's serves too."""
+
+
+def hints(props: Mapping[str, str]) -> dict[str, Any]:
+    """The "preprocess" and "labels" that a plain model's metadata states, as far as it does.
+
+    Raises:
+        ModelError: they are there but are not JSON of the right kind.
+    """
+    found: dict[str, Any] = {}
+    try:
+        stated = parse_metadata(props.get(METADATA_KEY, "{}"))
+        for name, key in (("preprocess", PREPROCESS_KEY), ("labels", LABELS_KEY)):
+            value = json.loads(props[key]) if key in props else stated.get(name)
+            if value is not None:
+                found[name] = value
+    except ValueError as error:
+        raise ModelError(f"The model's metadata on preprocessing or labels is not valid JSON: {error}.") from error
+    if not isinstance(found.get("preprocess", {}), dict) or not isinstance(found.get("labels", []), list):
+        raise ModelError("The model's metadata states preprocessing or labels in a wrong form: an object, and a list.")
+    if "labels" in found:
+        found["labels"] = tuple(str(label) for label in found["labels"])
+    return found
+
+
+def image_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
+    """The axes of height and width of an image input, None if the shape is no image's.
+
+    Channels (1, 3 or 4) stand first, `[N,C,H,W]`, or last, `[N,H,W,C]`; where neither is a number, they stand first.
+    """
+    if len(shape) != 4:
+        return None
+    if shape[1] in (1, 3, 4):
+        return 2, 3
+    if shape[3] in (1, 3, 4):
+        return 1, 2
+    return (2, 3) if not isinstance(shape[1], int) else None

@@ -1,0 +1,75 @@
+"""Every error that a user can cause, as one tree.
+
+XcamError
+├── ModelError             the file is no usable ONNX model
+│   ├── UnsupportedOpError an operator without a gradient rule lies on the way
+│   └── ShapeError         the surgery needs a rank or a dimension that the model does not tell
+├── LayerError             the target layer is unknown, ambiguous, not spatial or unconnected
+├── ScoreError             no usable class score was found
+├── ClassError             a class is out of range or an unknown label
+├── InputError             the model's inputs are not what an image can be fed to
+├── ImageError             a picture cannot be read or has an impossible size
+├── PreprocessError        a preprocessing description is wrong
+├── LabelsError            a labels file is wrong
+├── ProviderError          an execution provider is missing or failed to start
+├── OutputError            a result cannot be written
+└── DependencyError        an optional package cannot be imported
+
+Messages are one sentence (or a few) that say what is wrong, where, and what to do about it.
+"""
+
+
+class XcamError(Exception):
+    """Base of all errors that a user of onnx_xcam can cause and mend."""
+
+
+class ModelError(XcamError):
+    """The file or object is no ONNX model that can be used."""
+
+
+class UnsupportedOpError(ModelError):
+    """Operators without a gradient rule lie between the target layer and the score."""
+
+
+class ShapeError(ModelError):
+    """The surgery needs a rank or a dimension that shape inference could not find."""
+
+
+class LayerError(XcamError):
+    """The target layer is unknown, ambiguous, not spatial, or the score does not depend on it."""
+
+
+class ScoreError(XcamError):
+    """No class score was found, or the named one cannot serve as one."""
+
+
+class ClassError(XcamError):
+    """A class is out of range, or its label is unknown."""
+
+
+class InputError(XcamError):
+    """The model's inputs are not what an image can be fed to, or a feed does not fit them."""
+
+
+class ImageError(XcamError):
+    """A picture cannot be read or has an impossible size."""
+
+
+class PreprocessError(XcamError):
+    """A preprocessing description is wrong or does not fit the model's input."""
+
+
+class LabelsError(XcamError):
+    """A labels file cannot be read or does not fit the model."""
+
+
+class ProviderError(XcamError):
+    """An execution provider is not available or could not be started."""
+
+
+class OutputError(XcamError):
+    """A result cannot be written."""
+
+
+class DependencyError(XcamError):
+    """An optional package that this step needs cannot be imported."""

@@ -1,0 +1,159 @@
+"""The one reverse sweep: from the gradient of the score to the gradients of the target layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.errors import LayerError, ModelError, UnsupportedOpError
+from onnx_xcam.surgery.emitter import Emitter
+from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.broadcasting import expanded, unbroadcast
+from onnx_xcam.surgery.node import NodeView
+from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE, Vjp
+from onnx_xcam.surgery.values import Value
+
+
+@dataclass(frozen=True)
+class Way:
+    """What lies between the target layers and the score.
+
+    Attributes:
+        nodes: the nodes to differentiate, in topological order.
+        tensors: the tensors whose gradients are needed.
+    """
+
+    nodes: tuple[gs.Node, ...]
+    tensors: frozenset[str]
+
+    def unsupported(self) -> list[gs.Node]:
+        """The nodes on the way that have no rule for what is asked of them."""
+        return [node for node in self.nodes if not has_rule(node, self.tensors)]
+
+
+def has_rule(node: gs.Node, tensors: frozenset[str]) -> bool:
+    """Whether the gradients of those inputs of the node that are among `tensors` can be computed."""
+    rule = _rule(node)
+    return rule is not None and not any(
+        tensor.name in tensors for i, tensor in enumerate(node.inputs) if i >= rule.inputs
+    )
+
+
+def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
+    """The nodes and float tensors on some path from a target to one of the ends (the score).
+
+    Operators with zero derivative end a path; operators without a rule do not.
+    """
+    reached = set(targets)
+    passed = []
+    for node in graph.nodes:
+        if is_zero_derivative(node) or not any(t.name in reached for t in node.inputs):
+            continue
+        outputs = [out.name for out in node.outputs if out.name and graph.is_float(out.name)]
+        if outputs:
+            reached.update(outputs)
+            passed.append(node)
+    needed = set(ends) & reached
+    nodes = []
+    for node in reversed(passed):
+        if any(out.name in needed for out in node.outputs):
+            nodes.append(node)
+            needed.update(t.name for t in node.inputs if t.name in reached and graph.is_float(t.name))
+    return Way(tuple(nodes[::-1]), frozenset(needed))
+
+
+def is_zero_derivative(node: gs.Node) -> bool:
+    """Whether nothing can flow back through the node."""
+    return node.domain in (None, "", "ai.onnx") and node.op in ZERO_DERIVATIVE
+
+
+def gradients(graph: Graph, emitter: Emitter, seeds: Mapping[str, Value], targets: Sequence[str]) -> dict[str, Value]:
+    """Emit the gradients of the score with respect to the targets.
+
+    Args:
+        graph: the model.
+        emitter: takes the added nodes.
+        seeds: for the score tensor the gradient to start from, `[K, *score.shape]` (or for several tensors).
+        targets: names of tensors.
+
+    Returns:
+        For each target its gradient `[K, *target.shape]`, with size 1 along axes where it is constant.
+
+    Raises:
+        LayerError: the score does not depend on a target.
+        UnsupportedOpError: there are nodes without a rule on the way; all of them are named.
+    """
+    path = way(graph, targets, seeds)
+    for target in targets:
+        if target not in path.tensors:
+            scores = ", ".join(f"'{name}'" for name in seeds)
+            raise LayerError(f"The score {scores} does not depend on the layer '{target}'; choose another layer.")
+    missing = path.unsupported()
+    if missing:
+        raise UnsupportedOpError(describe_missing(missing) + ".")
+    sweep = _Sweep(graph, emitter, path.tensors)
+    for name, seed in seeds.items():
+        sweep.add(name, seed)
+    for node in reversed(path.nodes):
+        sweep.step(node)
+    return {target: sweep.total(target) for target in targets}
+
+
+class _Sweep:
+    """Gradients found so far, by tensor."""
+
+    def __init__(self, graph: Graph, emitter: Emitter, tensors: frozenset[str]) -> None:
+        self.graph = graph
+        self.emitter = emitter
+        self.tensors = tensors
+        self.found: dict[str, list[Value]] = {}
+
+    def add(self, name: str, gradient: Value) -> None:
+        self.found.setdefault(name, []).append(gradient)
+
+    def total(self, name: str) -> Value:
+        """The sum over all uses of a tensor; later calls find it made."""
+        first, *others = self.found[name]
+        for other in others:
+            first = first + other
+        self.found[name] = [first]
+        return first
+
+    def step(self, node: gs.Node) -> None:
+        """Apply one node's rule and add up what it gives."""
+        rule = _rule(node)
+        assert rule is not None
+        view = NodeView(self.graph, node, self.emitter, self.tensors)
+        outputs = [self.total(out.name) if out.name in self.found else None for out in node.outputs]
+        if not rule.constant_axes:
+            outputs = [g if g is None else expanded(g, view.output(i)) for i, g in enumerate(outputs)]
+        if not rule.every_output and any(g is not None for g in outputs[1:]):
+            raise view.unsupported("a secondary output lies on the way to the score")
+        result = rule.function(view, outputs if rule.every_output else outputs[0])
+        results = [result] if result is None or isinstance(result, Value) else list(result)
+        for index, tensor in enumerate(node.inputs):
+            if not view.needs(index):
+                continue
+            if index >= len(results) or results[index] is None:
+                raise ModelError(f"The rule of {view.describe()} gave no gradient for input {index}; please report it.")
+            gradient = results[index]
+            assert gradient is not None
+            if rule.broadcast:
+                gradient = unbroadcast(gradient, view.input(index), view.y)
+            self.add(tensor.name, gradient)
+
+
+def _rule(node: gs.Node) -> Vjp | None:
+    return RULES.get(node.op) if node.domain in (None, "", "ai.onnx") else None
+
+
+def describe_missing(missing: Sequence[gs.Node]) -> str:
+    """Every operator without a rule and its nodes, in words."""
+    by_op: dict[str, list[str]] = {}
+    for node in missing:
+        op = node.op if node.domain in (None, "", "ai.onnx") else f"{node.domain}.{node.op}"
+        by_op.setdefault(op, []).append(f"'{node.name or node.outputs[0].name}'")
+    listed = "; ".join(f"{op}: {', '.join(names)}" for op, names in by_op.items())
+    return f"No gradient rule for operators between the layer and the score: {listed}"

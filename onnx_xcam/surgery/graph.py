@@ -1,0 +1,110 @@
+"""Graph: the model as the surgery reads it, for looking only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.surgery.shapes import Shape
+
+FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16)})
+
+
+class Graph:
+    """An onnx_graphsurgeon graph with what the surgery asks of it, everything keyed by name.
+
+    Attributes:
+        nodes: in topological order.
+        constants: known small constants: initializers, Constant nodes and what was folded from them.
+        scopes: by a node's position, the module path that the exporter recorded.
+    """
+
+    def __init__(self, graph: gs.Graph, constants: dict[str, np.ndarray], scopes: dict[int, str]) -> None:
+        self.gs = graph
+        self.opset = int(graph.opset)
+        self.nodes: list[gs.Node] = list(graph.nodes)
+        self.constants = constants
+        self.scopes = scopes
+        self.tensors: dict[str, gs.Tensor] = dict(graph.tensors())
+        self.input_names = [tensor.name for tensor in graph.inputs]
+        self.output_names = [tensor.name for tensor in graph.outputs]
+
+    @cached_property
+    def producer(self) -> dict[str, gs.Node]:
+        """The node that makes each tensor."""
+        return {out.name: node for node in self.nodes for out in node.outputs if out.name}
+
+    @cached_property
+    def consumers(self) -> dict[str, list[gs.Node]]:
+        """The nodes that read each tensor, in order."""
+        found: dict[str, list[gs.Node]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(tensor.name for tensor in node.inputs if tensor.name):
+                found.setdefault(name, []).append(node)
+        return found
+
+    @cached_property
+    def order(self) -> dict[str, int]:
+        """The position of each tensor's producer; graph inputs and constants come first."""
+        return {out.name: i for i, node in enumerate(self.nodes) for out in node.outputs if out.name}
+
+    def shape(self, name: str) -> Shape | None:
+        """The tensor's static shape, None if even the rank is unknown."""
+        if name in self.constants:
+            return self.constants[name].shape
+        tensor = self.tensors.get(name)
+        if tensor is None or tensor.shape is None:
+            return None
+        return tuple(
+            d if isinstance(d, int) and d >= 0 else (d or None) if isinstance(d, str) else None for d in tensor.shape
+        )
+
+    def dtype(self, name: str) -> np.dtype[Any] | None:
+        """The tensor's numpy dtype, None if unknown."""
+        if name in self.constants:
+            return self.constants[name].dtype
+        tensor = self.tensors.get(name)
+        kind = None if tensor is None else tensor.dtype
+        if isinstance(kind, int):
+            kind = onnx.helper.tensor_dtype_to_np_dtype(kind)
+        return None if kind is None else np.dtype(kind)
+
+    def is_float(self, name: str) -> bool:
+        """Whether a tensor can carry a gradient; one of unknown type is taken for one that can."""
+        dtype = self.dtype(name)
+        return dtype is None or dtype in FLOATS
+
+    def is_constant(self, name: str) -> bool:
+        """Whether the tensor is an initializer or a known constant."""
+        return name in self.constants or isinstance(self.tensors.get(name), gs.Constant)
+
+    def attribute(self, node: gs.Node, name: str, default: Any = None) -> Any:
+        """An attribute of a node, or the default."""
+        return node.attrs.get(name, default)
+
+    def before(self, names: Iterable[str]) -> set[str]:
+        """All tensors that these depend on, themselves included."""
+        seen, todo = set(), list(names)
+        while todo:
+            name = todo.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in self.producer:
+                todo.extend(tensor.name for tensor in inputs_of(self.producer[name]) if tensor.name)
+        return seen
+
+
+def inputs_of(node: gs.Node) -> Iterator[gs.Tensor]:
+    """The tensors a node reads, those that its subgraphs take from outside included."""
+    yield from node.inputs
+    for value in node.attrs.values():
+        if isinstance(value, gs.Graph):
+            local = {out.name for inner in value.nodes for out in inner.outputs} | {t.name for t in value.inputs}
+            for inner in value.nodes:
+                yield from (t for t in inputs_of(inner) if t.name not in local and not isinstance(t, gs.Constant))

@@ -1,0 +1,180 @@
+"""What can be explained in a model: its score, its candidate layers, and what stands in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from onnx_xcam import contract
+from onnx_xcam.errors import LayerError
+from onnx_xcam.surgery.backward import way
+from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.layers import Layer, Layers
+from onnx_xcam.surgery.modernise import modernised
+from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.score import find_score
+from onnx_xcam.surgery.source import ModelLike, Source
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """A candidate layer: a tensor that everything the score gets from the image passes through.
+
+    Attributes:
+        name, node, op, path: the tensor, the node that makes it, its operator, its PyTorch module path or "".
+        shape: dimensions: numbers, symbols, None for unknown.
+        layout: "NCHW" or "NHWC".
+        default: whether "auto" takes it.
+        unsupported: operators without a gradient rule between it and the score, each with its nodes' names.
+    """
+
+    name: str
+    node: str
+    op: str
+    path: str
+    shape: list[int | str | None]
+    layout: str
+    default: bool
+    unsupported: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What `inspect` found.
+
+    Attributes:
+        model: the model's name.
+        opset: version of the default operator set.
+        nodes: number of nodes.
+        inputs: name, type and shape of each input.
+        outputs: the same of each output.
+        instrumented: the model is an instrumented one; score and layers are then those it was made for.
+        score: name of the score tensor.
+        classes: the number of classes, None if unknown.
+        activation: the final activation that was stepped over, or None.
+        layers: the candidates, in topological order.
+        notes: what was assumed, and why no layer was found if there is none.
+    """
+
+    model: str
+    opset: int
+    nodes: int
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    instrumented: bool
+    score: str
+    classes: int | None
+    activation: str | None
+    layers: list[LayerReport]
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """The report for people."""
+        lines = [f"{self.model}: opset {self.opset}, {self.nodes} nodes"]
+        for kind, values in (("input", self.inputs), ("output", self.outputs)):
+            lines += [f"  {kind}  {v['name']}  {v['type']} {_listed(v['shape'])}" for v in values]
+        lines.append(f"  score   {self.score}" + (f"  ({self.classes} classes)" if self.classes else ""))
+        lines += [f"  {note}" for note in self.notes]
+        if self.layers:
+            lines += ["", "Layers, first to last (* is the default):"]
+            lines += _table(self.layers)
+        return "\n".join(lines)
+
+
+def inspect(model: ModelLike) -> ModelReport:
+    """What can be explained in a model.
+
+    Raises:
+        ModelError: not an ONNX model, or damaged.
+        ScoreError: no class score was found.
+    """
+    source, skeleton, notes = modernised(Source(model))
+    graph = prepare(skeleton, source.name)
+    if contract.is_instrumented(graph.output_names):
+        return _instrumented(source.name, graph, {p.key: p.value for p in skeleton.metadata_props})
+    score = find_score(graph)
+    layers = Layers(graph, score.name)
+    try:
+        default: Layer | None = layers.default()
+    except LayerError as error:
+        default, notes = None, [*notes, str(error)]
+    shown = [layer for layer in layers.candidates if layer.bottleneck or layer == default]
+    return ModelReport(
+        **_outside(source.name, graph),
+        instrumented=False,
+        score=score.name,
+        classes=score.count if isinstance(score.count, int) else None,
+        activation=score.activation,
+        layers=_reports(graph, score.name, shown, default),
+        notes=[*notes, *score.notes],
+    )
+
+
+def _outside(name: str, graph: Graph) -> dict[str, Any]:
+    inputs = [n for n in graph.input_names if not graph.is_constant(n)]
+    return {
+        "model": name.strip("'"),
+        "opset": graph.opset,
+        "nodes": len(graph.nodes),
+        "inputs": [_port(graph, n) for n in inputs],
+        "outputs": [_port(graph, n) for n in graph.output_names],
+    }
+
+
+def _port(graph: Graph, name: str) -> dict[str, Any]:
+    shape = graph.shape(name)
+    return {"name": name, "type": str(graph.dtype(name) or "?"), "shape": None if shape is None else list(shape)}
+
+
+def _reports(graph: Graph, score: str, layers: Sequence[Layer], default: Layer | None) -> list[LayerReport]:
+    """One sweep tells what is unsupported behind each layer: what is missing behind the first is all there is."""
+    missing = way(graph, [layers[0].name], [score]).unsupported() if layers else []
+    reports = []
+    for layer in layers:
+        behind: dict[str, list[str]] = {}
+        if missing:
+            for node in way(graph, [layer.name], [score]).unsupported():
+                behind.setdefault(str(node.op), []).append(str(node.name or node.outputs[0].name))
+        reports.append(
+            LayerReport(
+                layer.name, layer.node, layer.op, layer.path, list(layer.shape), layer.layout, layer == default, behind
+            )
+        )
+    return reports
+
+
+def _instrumented(name: str, graph: Graph, props: dict[str, str]) -> ModelReport:
+    metadata = contract.parse_metadata(props.get(contract.METADATA_KEY, "{}"))
+    layouts = [*metadata.get("layouts", []), *["NCHW"] * len(metadata.get("layers", []))]
+    reports = [
+        LayerReport(layer, "", "", "", list(graph.shape(layer) or []), layout, True, {})
+        for layer, layout in zip(metadata.get("layers", []), layouts, strict=False)
+    ]
+    return ModelReport(
+        **_outside(name, graph),
+        instrumented=True,
+        score=str(metadata.get("score", "")),
+        classes=metadata.get("class_count"),
+        activation=metadata.get("activation"),
+        layers=reports,
+        notes=["Instrumented already; explain uses it as it is.", *metadata.get("notes", [])],
+    )
+
+
+def _listed(shape: Sequence[int | str | None] | None) -> str:
+    return "[?]" if shape is None else "[" + ",".join("?" if dim is None else str(dim) for dim in shape) + "]"
+
+
+def _table(layers: Sequence[LayerReport]) -> list[str]:
+    rows = []
+    for layer in layers:
+        ops = "no rule for " + ", ".join(layer.unsupported) if layer.unsupported else ""
+        mark = "*" if layer.default else " "
+        rows.append([mark, layer.name, layer.op, layer.path, layer.layout, _listed(layer.shape), ops])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

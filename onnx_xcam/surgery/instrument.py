@@ -1,0 +1,261 @@
+"""The one way in: from a model to the instrumented model of the contract."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import onnx
+
+from onnx_xcam import contract
+from onnx_xcam.contract import ClassInput, Emit, Metadata
+from onnx_xcam.errors import LayerError, ModelError, ShapeError, UnsupportedOpError, XcamError
+from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.backward import gradients
+from onnx_xcam.surgery.broadcasting import expanded
+from onnx_xcam.surgery.cam import METHODS, Cam, emit_cam, emit_heatmap, emit_status
+from onnx_xcam.surgery.emitter import Emitter
+from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.layers import Layer, Layers, is_non_negative, resolve
+from onnx_xcam.surgery.modernise import modernised
+from onnx_xcam.surgery.node import forward_value
+from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.score import Score, Selection, find_score, select_classes
+from onnx_xcam.surgery.source import ModelLike, Source
+from onnx_xcam.surgery.values import Value
+from onnx_xcam.surgery.vjp_model import new_emitter, tensor_info
+
+
+def instrument(
+    model: ModelLike,
+    *,
+    layers: str | Sequence[str] = "auto",
+    score: str = "auto",
+    method: str = "xgrad-cam",
+    emit: Sequence[Emit] = contract.DEFAULT_EMIT,
+    class_input: ClassInput = "optional",
+    classes: Sequence[int] | None = None,
+) -> onnx.ModelProto:
+    """Add XGrad-CAM to a model.
+
+    Args:
+        model: path, bytes or ModelProto of a plain model; never changed.
+        layers: "auto" (the last spatial feature map), a layer's name, or a list of names. A name is a tensor, a node, a
+            PyTorch module path, or a part of one that fits only one layer.
+        score: "auto" (the logits), or a tensor's name.
+        method: the CAM method, "xgrad-cam".
+        emit: which outputs to add besides the classes and scores: "map", "activations", "gradients", "heatmap", "status".
+        class_input: how the classes are chosen at run time: "optional" (an input with a default, the top class),
+            "required" (a plain input) or "fixed" (no input; `classes` says which).
+        classes: the classes for class_input="fixed"; -1 is the top class, -2 the second best, and so on.
+
+    Returns:
+        The instrumented model (version 1 of the contract), with external data loaded.
+
+    Raises:
+        XcamError: ModelError, ScoreError, LayerError, ClassError or UnsupportedOpError, as the case may be.
+    """
+    plan = _planned(Source(model), layers, score, method, emit, class_input, classes)
+    result = plan.source.load()
+    result.MergeFromString(plan.tail)
+    return result
+
+
+def instrument_bytes(
+    model: ModelLike,
+    *,
+    layers: str | Sequence[str] = "auto",
+    score: str = "auto",
+    method: str = "xgrad-cam",
+    emit: Sequence[Emit] = contract.DEFAULT_EMIT,
+    class_input: ClassInput = "optional",
+    classes: Sequence[int] | None = None,
+) -> bytes:
+    """`instrument`, serialised: the original bytes and a tail. External data stays where it is and is not loaded."""
+    plan = _planned(Source(model), layers, score, method, emit, class_input, classes)
+    return plan.source.with_tail(plan.tail)
+
+
+def instrument_file(
+    model: ModelLike,
+    out: str | os.PathLike[str],
+    *,
+    layers: str | Sequence[str] = "auto",
+    score: str = "auto",
+    method: str = "xgrad-cam",
+    emit: Sequence[Emit] = contract.DEFAULT_EMIT,
+    class_input: ClassInput = "optional",
+    classes: Sequence[int] | None = None,
+) -> Metadata:
+    """`instrument`, from file to file: copies the file and appends the tail; the weights are never read into memory.
+
+    External data files are copied along if `out` lies in another folder.
+
+    Returns:
+        What was done: layers, layouts, score, notes.
+
+    Raises:
+        OutputError: the result cannot be written, or would overwrite the model.
+        and what `instrument` raises.
+    """
+    plan = _planned(Source(model), layers, score, method, emit, class_input, classes)
+    plan.source.copy_external_data(plan.skeleton, Path(out).absolute().parent)
+    plan.source.write_with_tail(Path(out), plan.tail)
+    return plan.metadata
+
+
+@dataclass(frozen=True)
+class _Plan:
+    source: Source
+    skeleton: onnx.ModelProto
+    tail: bytes
+    metadata: Metadata
+
+
+def _planned(
+    source: Source,
+    layers: str | Sequence[str],
+    score: str,
+    method: str,
+    emit: Sequence[Emit],
+    class_input: ClassInput,
+    classes: Sequence[int] | None,
+) -> _Plan:
+    _check_options(method, emit, class_input)
+    source, skeleton, notes = modernised(source)
+    if contract.is_instrumented(output.name for output in skeleton.graph.output):
+        raise ModelError(f"{source.name} is instrumented already; use it as it is, or instrument the original.")
+    taken = sorted(n for n in (v.name for v in (*skeleton.graph.input, *skeleton.graph.output)) if n[:5] == "xcam_")
+    if taken:
+        raise ModelError(
+            f"{source.name} has inputs or outputs named {taken}, which the explanation's would clash with."
+        )
+    graph = prepare(skeleton, source.name)
+    found = find_score(graph, score)
+    choice = Layers(graph, found.name)
+    chosen = resolve(choice, layers)
+    metadata = Metadata(
+        layers=tuple(layer.name for layer in chosen),
+        layouts=tuple(layer.layout for layer in chosen),
+        score=found.name,
+        method=method,
+        notes=(*notes, *found.notes, *(_said(layer, layers) for layer in chosen)),
+        class_count=found.count if isinstance(found.count, int) else None,
+        activation=found.activation,
+        **contract.hints({p.key: p.value for p in skeleton.metadata_props}),
+    )
+    try:
+        tail = _Tail(graph, found, chosen, method).build(emit, class_input, classes)
+    except (UnsupportedOpError, ShapeError) as error:
+        raise type(error)(f"{error} {_advice(choice, chosen)}".strip()) from error
+    message = onnx.ModelProto(graph=tail)
+    entry = message.metadata_props.add()
+    entry.key, entry.value = contract.METADATA_KEY, metadata.to_json()
+    if any(p.key == contract.METADATA_KEY for p in skeleton.metadata_props):
+        source = source.without_metadata(contract.METADATA_KEY)
+    return _Plan(source, skeleton, message.SerializeToString(), metadata)
+
+
+def _check_options(method: str, emit: Sequence[Emit], class_input: ClassInput) -> None:
+    if method not in METHODS:
+        raise XcamError(f"There is no method '{method}'; there are {', '.join(METHODS)}.")
+    wrong = [kind for kind in ([emit] if isinstance(emit, str) else emit) if kind not in get_args(Emit)]
+    if wrong or isinstance(emit, str):
+        raise XcamError(f"emit takes a list of {', '.join(contract.EMITS)}, not {wrong or emit!r}.")
+    if class_input not in contract.CLASS_INPUTS:
+        raise XcamError(f"class_input is one of {', '.join(contract.CLASS_INPUTS)}, not {class_input!r}.")
+
+
+def _said(layer: Layer, asked: str | Sequence[str]) -> str:
+    size = ",".join("?" if dim is None else str(dim) for dim in layer.shape)
+    why = "the last spatial feature map" if asked == "auto" else "as asked"
+    path = f", module '{layer.path}'" if layer.path else ""
+    return f"Layer: '{layer.name}' ({layer.op}{path}), {layer.layout} [{size}], {why}."
+
+
+def _advice(choice: Layers, chosen: Sequence[Layer]) -> str:
+    """The nearest layer that works, as a sentence."""
+    for layer in chosen:
+        if not choice.works(layer):
+            near = choice.nearest_that_works(layer)
+            return f"The nearest layer that works is '{near.name}'." if near else "No later layer works either."
+    return ""
+
+
+class _Tail:
+    """The added part of the graph."""
+
+    def __init__(self, graph: Graph, score: Score, layers: Sequence[Layer], method: str) -> None:
+        self.graph = graph
+        self.score = score
+        self.layers = layers
+        self.method = method
+        self.emitter: Emitter = new_emitter(graph)
+        self.outputs: list[Value] = []
+
+    def build(self, emit: Sequence[Emit], class_input: ClassInput, classes: Sequence[int] | None) -> onnx.GraphProto:
+        """The nodes, initializers, inputs and outputs to add."""
+        selection = select_classes(self.graph, self.emitter, self.score, class_input, classes)
+        k = selection.classes.shape[1]
+        if isinstance(k, str):
+            self.emitter.define_symbol(k, selection.classes, 1)
+        self._add(selection.classes, contract.CLASSES, (None, None))
+        self._add(selection.scores, contract.SCORES, (None, None))
+        names = [layer.name for layer in self.layers]
+        found = gradients(self.graph, self.emitter, {self.score.name: selection.seed}, names)
+        for index, layer in enumerate(self.layers):
+            self._layer(index, layer, found[layer.name], selection, emit)
+        tail = self.emitter.export([value.name for value in self.outputs], _IR_VERSION)
+        result = onnx.GraphProto(node=tail.node, initializer=tail.initializer)
+        result.output.extend(tensor_info(value) for value in self.outputs)
+        if class_input != "fixed":
+            asked = self.emitter.forward(contract.CLASS_INPUT, np.dtype(np.int64), ("xcam_M", "xcam_K"))
+            result.input.append(tensor_info(asked))
+            if class_input == "optional":
+                result.initializer.append(onnx.numpy_helper.from_array(np.array([[-1]]), contract.CLASS_INPUT))
+        return result
+
+    def _add(self, value: Value, name: str, static: shapes.Shape) -> None:
+        shape = tuple(dim if dim is not None else known for dim, known in zip(static, value.shape, strict=True))
+        self.outputs.append(self.emitter.named(value, name).with_shape(shape))
+
+    def _layer(self, index: int, layer: Layer, gradient: Value, selection: Selection, emit: Sequence[Emit]) -> None:
+        a = forward_value(self.graph, self.emitter, layer.name, "The layer")
+        cam = emit_cam(self.method, a, gradient, layer.layout, non_negative=is_non_negative(self.graph, layer.name))
+        for kind in dict.fromkeys(emit):
+            value = self._output(kind, a, gradient, cam, selection)
+            self._add(value, contract.output_name(kind, index), (None,) * value.rank)
+
+    def _output(self, kind: Emit, a: Value, gradient: Value, cam: Cam, selection: Selection) -> Value:
+        if kind == "map":
+            return cam.map
+        if kind == "activations":
+            return a.cast(np.float32)
+        if kind == "status":
+            return emit_status(cam, selection.scores)
+        if kind == "heatmap":
+            return emit_heatmap(cam, *self._input_size(cam))
+        full = expanded(gradient, a).cast(np.float32)
+        return full.transpose([1, 0, *range(2, full.rank)])
+
+    def _input_size(self, cam: Cam) -> tuple[list[shapes.Part], shapes.Shape]:
+        """Height and width of the image input, as parts and as static shape of the heat map."""
+        graph = self.graph
+        for name in graph.input_names:
+            shape = graph.shape(name)
+            axes = None if graph.is_constant(name) or shape is None else contract.image_axes(shape)
+            if shape is None or axes is None:
+                continue
+            image = self.emitter.forward(name, graph.dtype(name), shape)
+            parts = [shapes.dim_part(image, axis) for axis in axes]
+            return parts, (*cam.map.shape[:2], *(shape[axis] for axis in axes))
+        raise LayerError(
+            "The heat map needs an image input [N,C,H,W] or [N,H,W,C] to take its size from; there is none."
+        )
+
+
+_IR_VERSION = 8

@@ -1,0 +1,265 @@
+"""Target layers: which tensors can be one, which is the default, and which one a name means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx_xcam.contract import Layout
+from onnx_xcam.errors import LayerError
+from onnx_xcam.surgery.backward import Way, is_zero_derivative, way
+from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.layouts import axis_roles, layout_of
+from onnx_xcam.surgery.shapes import Dim, Shape
+from onnx_xcam.surgery.suggest import suggestion
+
+_SAME_VALUES = frozenset({"Identity", "Dropout"})
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A tensor that can be a target layer.
+
+    Attributes:
+        name: the tensor.
+        node: name of the node that makes it, "" if it has none.
+        op: that node's operator.
+        path: the module path that the exporter recorded, or "".
+        shape: static shape.
+        layout: what its axes mean.
+        bottleneck: whether everything the score gets from the image passes through it.
+    """
+
+    name: str
+    node: str
+    op: str
+    path: str
+    shape: Shape
+    layout: Layout
+    bottleneck: bool
+
+    @property
+    def spatial(self) -> tuple[Dim, Dim]:
+        """Height and width."""
+        at = self.layout.find("H")
+        return self.shape[at], self.shape[at + 1]
+
+
+class Layers:
+    """The candidate layers of a model for one score, in topological order."""
+
+    def __init__(self, graph: Graph, score: str) -> None:
+        self.graph = graph
+        self.score = score
+        self.roles = axis_roles(graph)
+        self.way = way(graph, self._from_the_image(), [score])
+        passes = _paths(graph, self.way, score)
+        self.candidates = [
+            layer for node in graph.nodes for out in node.outputs if (layer := self._candidate(out.name, passes))
+        ]
+
+    def _from_the_image(self) -> list[str]:
+        """The tensors whose values depend on an input."""
+        graph = self.graph
+        reached = {name for name in graph.input_names if not graph.is_constant(name)}
+        for node in graph.nodes:
+            if not is_zero_derivative(node) and any(t.name in reached for t in node.inputs):
+                reached.update(out.name for out in node.outputs if out.name)
+        return [name for name in reached if graph.is_float(name)]
+
+    def _candidate(self, name: str, bottlenecks: set[str]) -> Layer | None:
+        shape, layout = self.graph.shape(name), layout_of(self.roles.get(name))
+        if name not in self.way.tensors or shape is None or layout is None or name == self.score:
+            return None
+        layer = self._layer(name, shape, layout, name in bottlenecks)
+        return None if 1 in layer.spatial else layer
+
+    def _layer(self, name: str, shape: Shape, layout: Layout, bottleneck: bool) -> Layer:
+        node = self.graph.producer[name]
+        path = self.graph.scopes.get(self.graph.order[name], "")
+        return Layer(name, str(node.name or ""), str(node.op), path, shape, layout, bottleneck)
+
+    # --- the default ------------------------------------------------------------------------------------------------
+
+    def default(self) -> Layer:
+        """The last spatial feature map that all evidence passes through, before space is pooled or flattened away.
+
+        Raises:
+            LayerError: there is no spatial layer at all.
+        """
+        if not self.candidates:
+            raise LayerError(self._nothing_spatial())
+        suited = [layer for layer in self.candidates if layer.bottleneck and not self._is_pooled(layer)]
+        return self._origin((suited or self.candidates)[-1])
+
+    def _is_pooled(self, layer: Layer) -> bool:
+        """Whether this is an average of unknown size, which may have pooled space away."""
+        return layer.op == "AveragePool" and not all(isinstance(dim, int) for dim in layer.spatial)
+
+    def _origin(self, layer: Layer) -> Layer:
+        """The first tensor with the same values."""
+        by_name = {candidate.name: candidate for candidate in self.candidates}
+        while layer.op in _SAME_VALUES:
+            source = by_name.get(self.graph.producer[layer.name].inputs[0].name)
+            if source is None:
+                break
+            layer = source
+        return layer
+
+    def _nothing_spatial(self) -> str:
+        shapes = [self.graph.shape(name) for name in self.graph.input_names if not self.graph.is_constant(name)]
+        return (
+            "No spatial layer was found: looked for four-dimensional feature maps (convolution, pooling) between the "
+            f"input and the score '{self.score}', found none; the inputs have the shapes {shapes}. "
+            "Is this an image classifier?"
+        )
+
+    # --- by name ----------------------------------------------------------------------------------------------------
+
+    def find(self, wanted: str) -> Layer:
+        """The layer that a tensor name, node name, module path or unique part of one means.
+
+        Raises:
+            LayerError: unknown, ambiguous, not spatial, or the score does not depend on it.
+        """
+        name = self._exact(wanted)
+        if name is None:
+            name = self._by_part(wanted)
+        return self._checked(name, wanted)
+
+    def _exact(self, wanted: str) -> str | None:
+        graph = self.graph
+        if wanted in graph.producer or wanted in graph.input_names:
+            return wanted
+        for node in graph.nodes:
+            if node.name == wanted and node.outputs:
+                return str(node.outputs[0].name)
+        inside = [
+            node
+            for i, node in enumerate(graph.nodes)
+            if (path := graph.scopes.get(i, "")) == wanted or path.startswith(wanted + ".")
+        ]
+        on_the_way = [node for node in inside if node.outputs[0].name in self.way.tensors]
+        last = (on_the_way or inside)[-1:]
+        return str(last[0].outputs[0].name) if last else None
+
+    def _by_part(self, wanted: str) -> str:
+        matches = [layer for layer in self.candidates if wanted and any(wanted in name for name in _names(layer))]
+        if len(matches) == 1:
+            return matches[0].name
+        if matches:
+            listed = ", ".join(f"'{_best_name(layer)}'" for layer in matches[-5:])
+            raise LayerError(f"'{wanted}' fits {len(matches)} layers, among them {listed}; name one of them.")
+        known = [name for layer in self.candidates for name in _names(layer)]
+        raise LayerError(
+            f"There is no layer '{wanted}'{suggestion(wanted, known)}; 'onnx-xcam inspect' lists the layers."
+        )
+
+    def _checked(self, name: str, wanted: str) -> Layer:
+        shape = self.graph.shape(name)
+        layout = layout_of(self.roles.get(name))
+        said = f"'{wanted}'" if name == wanted else f"'{wanted}' (tensor '{name}')"
+        if shape is None or layout is None and len(shape) != 4:
+            listed = "unknown" if shape is None else list(shape)
+            raise LayerError(f"{said} is not a spatial layer: its shape is {listed}{self._instead()}.")
+        if not self.graph.is_float(name):
+            raise LayerError(f"{said} holds {self.graph.dtype(name)} values, which have no gradient{self._instead()}.")
+        if name not in self.way.tensors or name not in self.graph.producer:
+            raise LayerError(f"The score '{self.score}' does not depend on {said} by a gradient{self._instead()}.")
+        layer = self._layer(name, shape, layout or "NCHW", False)
+        if all(dim == 1 for dim in layer.spatial):
+            raise LayerError(f"{said} is not a spatial layer any more: its shape is {list(shape)}{self._instead()}.")
+        return layer
+
+    def _instead(self) -> str:
+        return f"; the default would be '{_best_name(self.default())}'" if self.candidates else ""
+
+    def works(self, layer: Layer) -> bool:
+        """Whether every operator from the layer to the score has a rule."""
+        return not way(self.graph, [layer.name], [self.score]).unsupported()
+
+    def nearest_that_works(self, layer: Layer) -> Layer | None:
+        """The first candidate behind a layer from which the gradient can be computed."""
+        order = self.graph.order
+        later = [c for c in self.candidates if order[c.name] > order[layer.name] and c.bottleneck]
+        return next((c for c in later if self.works(c)), None)
+
+
+def _names(layer: Layer) -> list[str]:
+    return [name for name in (layer.name, layer.node, layer.path) if name]
+
+
+def _best_name(layer: Layer) -> str:
+    return layer.path or layer.name
+
+
+def _paths(graph: Graph, found: Way, score: str) -> set[str]:
+    """The tensors that every path from the image to the score passes through, found by counting paths."""
+    inside = found.tensors
+    ahead: dict[str, int] = {}
+    for node in found.nodes:
+        known = sum(ahead.setdefault(t.name, 1) for t in node.inputs if t.name in inside)
+        ahead.update({out.name: known for out in node.outputs if out.name in inside})
+    behind: dict[str, int] = {score: 1}
+    for node in reversed(found.nodes):
+        onward = sum(behind.get(out.name, 0) for out in node.outputs if out.name in inside)
+        for tensor in node.inputs:
+            if tensor.name in inside:
+                behind[tensor.name] = behind.get(tensor.name, 0) + onward
+    total = ahead.get(score, 0)
+    return {name for name in inside if ahead.get(name, 0) * behind.get(name, 0) == total}
+
+
+NON_NEGATIVE = frozenset(
+    {"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt", "ReduceL1", "ReduceL2"}
+)
+_KEEPS_SIGN = frozenset(
+    {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Concat", "Identity", "Dropout", "Add", "Sum"}
+    | {"Mul", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Max", "Slice", "Split", "Gather", "Cast"}
+)
+
+
+def is_non_negative(graph: Graph, name: str) -> bool:
+    """Whether a tensor is known to hold no negative value, by the operators that make it."""
+    done: dict[str, bool] = {}
+
+    def known(tensor: str, depth: int) -> bool:
+        if tensor not in done:
+            done[tensor] = False if depth > 200 else decide(tensor, depth)
+        return done[tensor]
+
+    def decide(tensor: str, depth: int) -> bool:
+        if tensor in graph.constants:
+            return bool((np.asarray(graph.constants[tensor]) >= 0).all())
+        node = graph.producer.get(tensor)
+        if node is None or node.domain not in ("", "ai.onnx", None):
+            return False
+        if node.op in NON_NEGATIVE:
+            return True
+        if node.op == "Clip":
+            low = graph.constants.get(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("min")
+            return low is not None and bool(np.asarray(low) >= 0)
+        data = node.inputs[:1] if node.op not in ("Concat", "Add", "Sum", "Mul", "Max") else node.inputs
+        return node.op in _KEEPS_SIGN and all(known(t.name, depth + 1) for t in data)
+
+    return known(name, 0)
+
+
+def resolve(layers: Layers, wanted: str | Sequence[str]) -> list[Layer]:
+    """The layers asked for: "auto" for the default, a name, or several names.
+
+    Raises:
+        LayerError: as `Layers.find`; or none or the same one was named twice.
+    """
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    if not names:
+        raise LayerError('No layer was named; use "auto" for the default.')
+    found = [layers.default() if name == "auto" else layers.find(name) for name in names]
+    seen = set()
+    for layer in found:
+        if layer.name in seen:
+            raise LayerError(f"The layer '{layer.name}' was named twice.")
+        seen.add(layer.name)
+    return found

@@ -1,0 +1,162 @@
+"""Activation functions.
+
+A rule keeps of the forward pass only what ONNX Runtime has after fusing: y of Relu and Clip (never x, which a
+Conv+Relu fusion removes), x of the smooth ones.
+"""
+
+from __future__ import annotations
+
+import math
+
+from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, elementwise, vjp
+
+SELU_ALPHA = 1.67326319217681884765625
+SELU_GAMMA = 1.05070102214813232421875
+
+
+@elementwise("Relu")
+def relu(node: NodeView, gy: Value) -> Gradients:
+    """y = max(x, 0);  gx = gy where y > 0."""
+    return (node.y > 0).where(gy, 0)
+
+
+@elementwise("LeakyRelu")
+def leaky_relu(node: NodeView, gy: Value) -> Gradients:
+    """y = x where x >= 0, else alpha x;  gx = gy, or alpha gy."""
+    alpha = node.attr("alpha", 0.01)
+    return (node.x < 0).where(gy * alpha, gy)
+
+
+@elementwise("PRelu")
+def prelu(node: NodeView, gy: Value) -> Gradients:
+    """y = x where x >= 0, else slope x;  gslope = gy x where x < 0."""
+    x, slope = node.inputs
+    return (x < 0).where(gy * slope, gy), (x < 0).where(gy * x, 0) if node.needs(1) else None
+
+
+@elementwise("ThresholdedRelu")
+def thresholded_relu(node: NodeView, gy: Value) -> Gradients:
+    """y = x where x > alpha, else 0;  gx = gy where x > alpha."""
+    return (node.x > node.attr("alpha", 1.0)).where(gy, 0)
+
+
+@elementwise("Elu")
+def elu(node: NodeView, gy: Value) -> Gradients:
+    """y = x where x > 0, else alpha (exp(x) - 1);  gx = gy, or gy (y + alpha)."""
+    return (node.x > 0).where(gy, gy * (node.y + node.attr("alpha", 1.0)))
+
+
+@elementwise("Selu")
+def selu(node: NodeView, gy: Value) -> Gradients:
+    """y = gamma x where x > 0, else gamma alpha (exp(x) - 1);  gx = gamma gy, or gy (y + gamma alpha)."""
+    alpha, gamma = node.attr("alpha", SELU_ALPHA), node.attr("gamma", SELU_GAMMA)
+    return (node.x > 0).where(gy * gamma, gy * (node.y + gamma * alpha))
+
+
+@elementwise("Celu")
+def celu(node: NodeView, gy: Value) -> Gradients:
+    """y = x where x > 0, else alpha (exp(x / alpha) - 1);  gx = gy, or gy (y / alpha + 1)."""
+    return (node.x > 0).where(gy, gy * (node.y / node.attr("alpha", 1.0) + 1))
+
+
+@vjp("Clip", inputs=1, constant_axes=True)
+def clip(node: NodeView, gy: Value) -> Gradients:
+    """y = min(max(x, low), high);  gx = gy where low < y < high."""
+    inside = None
+    for index, name in ((1, "min"), (2, "max")):
+        bound: Value | float | None = node.attr(name)
+        if node.has_input(index):
+            bound = node.input(index)
+        if bound is not None:
+            mask = node.y > bound if name == "min" else node.y < bound
+            inside = mask if inside is None else inside.logical_and(mask)
+    return gy if inside is None else inside.where(gy, 0)
+
+
+@elementwise("Sigmoid")
+def sigmoid(node: NodeView, gy: Value) -> Gradients:
+    """y = 1 / (1 + exp(-x));  gx = gy y (1 - y)."""
+    y = node.y
+    return gy * (y * (1 - y))
+
+
+@elementwise("HardSigmoid")
+def hard_sigmoid(node: NodeView, gy: Value) -> Gradients:
+    """y = min(max(alpha x + beta, 0), 1);  gx = alpha gy where 0 < y < 1."""
+    inside = (node.y > 0).logical_and(node.y < 1)
+    return inside.where(gy * node.attr("alpha", 0.2), 0)
+
+
+@elementwise("HardSwish")
+def hard_swish(node: NodeView, gy: Value) -> Gradients:
+    """y = x min(max(x/6 + 1/2, 0), 1);  gx = 0 where x <= -3, gy where x >= 3, gy (x/3 + 1/2) between."""
+    x = node.x
+    middle = gy * (x / 3 + 0.5)
+    return (x < 3).where((x > -3).where(middle, 0), gy)
+
+
+@elementwise("Swish")
+def swish(node: NodeView, gy: Value) -> Gradients:
+    """y = x s with s = sigmoid(alpha x);  gx = gy (s + alpha y (1 - s))."""
+    alpha = node.attr("alpha", 1.0)
+    s = (node.x * alpha).sigmoid()
+    return gy * (s + node.y * (1 - s) * alpha)
+
+
+@elementwise("Mish")
+def mish(node: NodeView, gy: Value) -> Gradients:
+    """y = x t with t = tanh(log(1 + exp(x)));  gx = gy (t + x (1 - t²) sigmoid(x))."""
+    x = node.x
+    s = x.sigmoid()
+    t = (x.maximum(0) + (1 + (-x.abs()).exp()).log()).tanh()
+    return gy * (t + x * (1 - t * t) * s)
+
+
+@elementwise("Softplus")
+def softplus(node: NodeView, gy: Value) -> Gradients:
+    """y = log(1 + exp(x));  gx = gy sigmoid(x)."""
+    return gy * node.x.sigmoid()
+
+
+@elementwise("Softsign")
+def softsign(node: NodeView, gy: Value) -> Gradients:
+    """y = x / (1 + |x|);  gx = gy / (1 + |x|)²."""
+    scale = 1 + node.x.abs()
+    return gy / (scale * scale)
+
+
+@elementwise("Tanh")
+def tanh(node: NodeView, gy: Value) -> Gradients:
+    """y = tanh(x);  gx = gy (1 - y²)."""
+    return gy * (1 - node.y * node.y)
+
+
+@elementwise("Gelu")
+def gelu(node: NodeView, gy: Value) -> Gradients:
+    """y = x F(x), F the normal distribution or its tanh approximation;  gx = gy (F(x) + x F'(x))."""
+    x = node.x
+    if node.attr("approximate", "none") == "tanh":
+        scale, cubic = math.sqrt(2 / math.pi), 0.044715
+        t = ((x + x * x * x * cubic) * scale).tanh()
+        slope = (1 - t * t) * (1 + x * x * (3 * cubic)) * (0.5 * scale)
+        return gy * ((1 + t) * 0.5 + x * slope)
+    density = (x * x * -0.5).exp() * (1 / math.sqrt(2 * math.pi))
+    return gy * ((1 + (x * math.sqrt(0.5)).erf()) * 0.5 + x * density)
+
+
+@vjp("Softmax", "LogSoftmax", constant_axes=True)
+def softmax(node: NodeView, gy: Value) -> Gradients:
+    """Softmax: gx = y (gy - sum(gy y));  LogSoftmax: gx = gy - exp(y) sum(gy);  sums along the axis.
+
+    Since opset 13 the axis is one axis; before, it and all that follow are flattened together.
+    """
+    y = node.y
+    if node.opset >= 13:
+        axes = [node.attr("axis", -1) % y.rank]
+    else:
+        axes = list(range(node.attr("axis", 1) % (y.rank or 1), y.rank))
+    shifted = [axis + 1 for axis in axes]
+    if node.op == "Softmax":
+        return y * (gy - (gy * y).sum(shifted))
+    gy = node.full(gy, axes)
+    return gy - y.exp() * gy.sum(shifted)

@@ -1,0 +1,117 @@
+"""Convolutions, 1-D to 3-D and beyond, with groups, strides, dilations and every form of padding."""
+
+from __future__ import annotations
+
+from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.node import NodeView
+from onnx_xcam.surgery.rules.registry import Gradients, Value, vjp
+from onnx_xcam.surgery.rules.windows import Windows, fold, scatter_windows, unfold, windows_of
+
+
+def kernel_shape(node: NodeView, weight: Value) -> list[int]:
+    """The kernel's size in space, from the attribute or the weight."""
+    sizes = node.attr("kernel_shape") or weight.shape[2:]
+    if not all(isinstance(size, int) for size in sizes):
+        raise node.unsupported("its kernel's size is known only at run time")
+    return [int(size) for size in sizes]
+
+
+@vjp("Conv", constant_axes=True)
+def conv(node: NodeView, gy: Value) -> Gradients:
+    """y = x * W + b;  gx = gy *ᵀ W, gW[m,c,j] = sum gy[n,m,o] x[n,c,o s + j d - p], gb = sum(gy)."""
+    weight = node.input(1)
+    windows = windows_of(node, kernel_shape(node, weight))
+    spatial = list(range(2, node.x.rank))
+    pointwise = _is_pointwise(windows)
+    gy = node.full(gy, [1] if pointwise and not node.needs(1) and not node.needs(2) else [1, *spatial])
+    gx = _input_gradient(node, gy, weight, windows) if node.needs(0) else None
+    gw = _weight_gradient(node, node.full(gy), weight, windows) if node.needs(1) else None
+    gb = node.full(gy).sum([1, *(axis + 1 for axis in spatial)], keepdims=False) if node.needs(2) else None
+    return gx, gw, gb
+
+
+def _is_pointwise(windows: Windows) -> bool:
+    """Whether every output position sees just its own input position."""
+    return all(k == 1 for k in windows.kernel) and all(s == 1 for s in windows.strides) and windows.begin == [0] * len(
+        windows.kernel
+    )  # fmt: skip
+
+
+def _input_gradient(node: NodeView, gy: Value, weight: Value, windows: Windows) -> Value:
+    x = node.x
+    if _is_pointwise(windows):  # the gradient may be constant in space: the "input" is then one pixel too
+        x = x.with_shape((*x.shape[:2], *gy.shape[3:]))
+    return unfold(scatter_windows(fold(gy), weight, windows, node.attr("group", 1), x), gy)
+
+
+def _weight_gradient(node: NodeView, gy: Value, weight: Value, windows: Windows) -> Value:
+    """A convolution of x by gy, batch and channels exchanged, strides and dilations exchanged."""
+    x, group = node.x, node.attr("group", 1)
+    m, c = weight.shape[:2]
+    if not isinstance(m, int) or not isinstance(c, int) or not all(isinstance(b, int) for b in windows.begin):
+        raise node.unsupported("the gradient of its weight needs static channels and padding")
+    axes = list(range(len(windows.kernel)))
+    inner, outer = shapes.dim_parts(x, 2), shapes.dim_parts(gy, 3)
+    split = x.reshape([-1, group, c, *inner], (x.shape[0], group, c, *x.shape[2:]))
+    image = split.transpose([2, 1, 0, *(a + 3 for a in axes)])
+    image = image.reshape([c, -1, *inner], (c, None, *x.shape[2:]))
+    lead = [shapes.dim_part(gy, 0), shapes.dim_part(gy, 1)]
+    parts = gy.reshape([*lead, group, m // group, *outer], (*gy.shape[:2], group, m // group, *gy.shape[3:]))
+    filters = parts.transpose([2, 0, 3, 1, *(a + 4 for a in axes)])
+    filters = filters.reshape([-1, lead[1], *outer], (None, gy.shape[1], *gy.shape[3:]))
+    end = (node.attr("pads") or [0] * 2 * len(axes))[len(axes) :]
+    end = [max(e, extent) for e, extent in zip(end, windows.extent, strict=True)]
+    result = x.emitter.one(
+        "Conv", [image, filters], gy.dtype, (c, None, *[None] * len(axes)), group=group,
+        strides=list(windows.dilations), dilations=list(windows.strides), pads=[*windows.begin, *end],
+    )  # fmt: skip
+    result = result.slice([0] * len(axes), list(windows.kernel), [a + 2 for a in axes])
+    result = result.reshape(
+        [c, group, lead[0], m // group, *windows.kernel], (c, group, gy.shape[0], m // group, *windows.kernel)
+    )
+    result = result.transpose([2, 1, 3, 0, *(a + 4 for a in axes)])
+    return result.reshape([lead[0], m, c, *windows.kernel], (gy.shape[0], m, c, *windows.kernel))
+
+
+@vjp("ConvTranspose", inputs=1)
+def conv_transpose(node: NodeView, gy: Value) -> Gradients:
+    """y = x *ᵀ W + b;  gx = gy * W, the convolution with the same strides, dilations and padding."""
+    x, weight = node.x, node.input(1)
+    kernel = kernel_shape(node, weight)
+    rank = len(kernel)
+    strides, dilations = node.attr("strides") or [1] * rank, node.attr("dilations") or [1] * rank
+    begin = _transposed_begin(node, kernel, strides, dilations)
+    folded = fold(gy)
+    if any(b < 0 for b in begin):
+        folded = folded.slice([max(-b, 0) for b in begin], shapes.dim_parts(folded, 2), list(range(2, rank + 2)))
+    reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
+    result = x.emitter.one(
+        "Conv", [folded, weight], gy.dtype, (None, x.shape[1], *[None] * rank), group=node.attr("group", 1),
+        kernel_shape=kernel, strides=list(strides), dilations=list(dilations),
+        pads=[*(max(b, 0) for b in begin), *reach],
+    )  # fmt: skip
+    result = result.slice([0] * rank, shapes.dim_parts(x, 2), list(range(2, rank + 2)))
+    return unfold(result.with_shape((None, *x.shape[1:])), gy)
+
+
+def _transposed_begin(node: NodeView, kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
+    """How much of the full result a ConvTranspose cuts off in front, from pads, auto_pad or output_shape."""
+    rank = len(kernel)
+    auto = node.attr("auto_pad", "NOTSET")
+    if auto == "VALID":
+        return [0] * rank
+    if auto == "NOTSET" and not node.attr("output_shape"):
+        return list((node.attr("pads") or [0] * 2 * rank)[:rank])
+    extra = node.attr("output_padding") or [0] * rank
+    begin = []
+    for axis in range(rank):
+        size, out = node.x.shape[axis + 2], node.y.shape[axis + 2]
+        reach = (kernel[axis] - 1) * dilations[axis] + 1
+        if isinstance(size, int) and isinstance(out, int):
+            total = strides[axis] * (size - 1) + extra[axis] + reach - out
+        elif auto != "NOTSET" and not node.attr("output_shape"):
+            total = extra[axis] + reach - strides[axis]  # out = size * stride
+        else:
+            raise node.unsupported("its output_shape and the input's size are needed as numbers")
+        begin.append(total - total // 2 if auto == "SAME_LOWER" or auto == "NOTSET" else total // 2)
+    return begin

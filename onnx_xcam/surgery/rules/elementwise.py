@@ -1,0 +1,160 @@
+"""Arithmetic and elementary functions, element by element. Broadcasting is undone by the engine."""
+
+from __future__ import annotations
+
+import math
+
+from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, elementwise, vjp
+
+
+@elementwise("Add")
+def add(node: NodeView, gy: Value) -> Gradients:
+    """y = a + b;  ga = gb = gy."""
+    return gy, gy
+
+
+@elementwise("Sub")
+def sub(node: NodeView, gy: Value) -> Gradients:
+    """y = a - b;  ga = gy, gb = -gy."""
+    return gy, -gy
+
+
+@elementwise("Mul")
+def mul(node: NodeView, gy: Value) -> Gradients:
+    """y = a b;  ga = gy b, gb = gy a."""
+    a, b = node.inputs
+    return gy * b, gy * a
+
+
+@elementwise("Div")
+def div(node: NodeView, gy: Value) -> Gradients:
+    """y = a / b;  ga = gy / b, gb = -gy a / b²."""
+    a, b = node.inputs
+    return gy / b, -gy * a / (b * b)
+
+
+@elementwise("Pow")
+def pow_(node: NodeView, gy: Value) -> Gradients:
+    """y = a^b;  ga = gy b a^(b-1), gb = gy y log a."""
+    a, b = node.inputs[0], node.inputs[1].cast(node.x.dtype)
+    exponent = node.const(1)
+    if exponent is not None and exponent.size == 1:
+        n = float(exponent.reshape(()))
+        power = {1.0: None, 2.0: a, 3.0: a * a}.get(n, a ** (n - 1))
+        return gy * n if power is None else gy * power * n, None
+    ga = gy * b * a ** (b - 1) if node.needs(0) else None
+    return ga, gy * node.y * a.log() if node.needs(1) else None
+
+
+@elementwise("Sum")
+def sum_(node: NodeView, gy: Value) -> Gradients:
+    """y = a + b + ...;  every gradient is gy."""
+    return [gy] * len(node.node.inputs)
+
+
+@elementwise("Mean")
+def mean(node: NodeView, gy: Value) -> Gradients:
+    """y = (a + b + ...) / n;  every gradient is gy / n."""
+    count = len(node.node.inputs)
+    return [gy / count] * count
+
+
+@elementwise("Max", "Min")
+def extremum(node: NodeView, gy: Value) -> Gradients:
+    """y = max(a, b, ...);  gy goes to the inputs equal to y, in equal parts where several are."""
+    if len(node.node.inputs) == 1:
+        return gy
+    masks = [x.equal(node.y).cast(gy.dtype) for x in node.inputs]
+    count = masks[0]
+    for mask in masks[1:]:
+        count = count + mask
+    share = gy / count
+    return [share * mask for mask in masks]
+
+
+@elementwise("Where")
+def where(node: NodeView, gy: Value) -> Gradients:
+    """y = a where c, else b;  ga = gy where c, gb = gy where not c."""
+    condition = node.input(0)
+    return None, condition.where(gy, 0), condition.where(0, gy)
+
+
+@elementwise("Identity", "Dropout")
+def identity(node: NodeView, gy: Value) -> Gradients:
+    """y = x (dropout does nothing at inference);  gx = gy."""
+    if node.op == "Dropout" and node.has_input(2):
+        training = node.const(2)
+        if training is None or bool(training):
+            raise node.unsupported("it is in training mode")
+    return gy, *([None] * (len(node.node.inputs) - 1))
+
+
+@elementwise("Cast", "CastLike")
+def cast(node: NodeView, gy: Value) -> Gradients:
+    """y = x in another float type;  gx = gy."""
+    return gy.cast(node.x.dtype), None
+
+
+@elementwise("Neg")
+def neg(node: NodeView, gy: Value) -> Gradients:
+    """y = -x;  gx = -gy."""
+    return -gy
+
+
+@elementwise("Abs")
+def abs_(node: NodeView, gy: Value) -> Gradients:
+    """y = |x|;  gx = gy sign(x)."""
+    return gy * node.x.sign()
+
+
+@elementwise("Exp")
+def exp(node: NodeView, gy: Value) -> Gradients:
+    """y = exp(x);  gx = gy y."""
+    return gy * node.y
+
+
+@elementwise("Log")
+def log(node: NodeView, gy: Value) -> Gradients:
+    """y = log(x);  gx = gy / x."""
+    return gy / node.x
+
+
+@elementwise("Sqrt")
+def sqrt(node: NodeView, gy: Value) -> Gradients:
+    """y = sqrt(x);  gx = gy / (2 y)."""
+    return gy / (2 * node.y)
+
+
+@elementwise("Reciprocal")
+def reciprocal(node: NodeView, gy: Value) -> Gradients:
+    """y = 1 / x;  gx = -gy y²."""
+    return -gy * (node.y * node.y)
+
+
+@elementwise("Erf")
+def erf(node: NodeView, gy: Value) -> Gradients:
+    """y = erf(x);  gx = gy 2/sqrt(pi) exp(-x²)."""
+    x = node.x
+    return gy * (-(x * x)).exp() * (2 / math.sqrt(math.pi))
+
+
+@elementwise("Sin")
+def sin(node: NodeView, gy: Value) -> Gradients:
+    """y = sin(x);  gx = gy cos(x)."""
+    return gy * node.x.cos()
+
+
+@elementwise("Cos")
+def cos(node: NodeView, gy: Value) -> Gradients:
+    """y = cos(x);  gx = -gy sin(x)."""
+    return -gy * node.x.sin()
+
+
+@vjp("CumSum", inputs=1)
+def cumsum(node: NodeView, gy: Value) -> Gradients:
+    """y_i = sum of x_j, j <= i;  gx is the running sum of gy from the other end."""
+    axis = node.const(1)
+    if axis is None:
+        raise node.unsupported("its axis is computed at run time")
+    at = int(axis.reshape(())) % node.x.rank + 1
+    return gy.cumsum(at, exclusive=bool(node.attr("exclusive", 0)), reverse=not node.attr("reverse", 0))

@@ -1,0 +1,211 @@
+"""Operators that only move, repeat, pick or pad elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
+from onnx_xcam.surgery.rules.scatter import add_at
+
+
+@vjp("Reshape", "Flatten", inputs=1)
+def reshape(node: NodeView, gy: Value) -> Gradients:
+    """The same elements in the same order;  gx is gy in the shape of x."""
+    return gy.reshape_like(node.x)
+
+
+@vjp("Squeeze", "Unsqueeze", inputs=1, constant_axes=True)
+def squeeze(node: NodeView, gy: Value) -> Gradients:
+    """Axes of size 1 go or come;  gx has them back."""
+    x, y = node.x, node.y
+    shorter = x if node.op == "Unsqueeze" else y
+    longer = y if node.op == "Unsqueeze" else x
+    axes = node.ints(1, "axes")
+    if axes is None:
+        if not all(isinstance(dim, int) for dim in x.shape):
+            return node.full(gy).reshape_like(x)
+        axes = [axis for axis, dim in enumerate(x.shape) if dim == 1]
+    assert longer.rank == shorter.rank + len(axes)
+    shifted = [axis % longer.rank + 1 for axis in axes]
+    return gy.squeeze(shifted) if node.op == "Unsqueeze" else gy.unsqueeze(shifted)
+
+
+@vjp("Transpose", constant_axes=True)
+def transpose(node: NodeView, gy: Value) -> Gradients:
+    """y = x with its axes permuted;  gx = gy with them put back."""
+    rank = node.x.rank
+    perm = node.attr("perm") or list(range(rank))[::-1]
+    return gy.transpose([0, *(1 + int(axis) for axis in np.argsort(perm))])
+
+
+@vjp("Concat")
+def concat(node: NodeView, gy: Value) -> Gradients:
+    """y = the inputs one after the other;  each gets its part of gy."""
+    axis = node.attr("axis", 1) % node.y.rank
+    start: shapes.Part = 0
+    gradients: list[Value | None] = []
+    for index, x in enumerate(node.inputs):
+        size = shapes.dim_part(x, axis)
+        stop = shapes.add_parts(start, size)
+        part = gy.slice([start], [stop], [axis + 1]) if node.needs(index) else None
+        gradients.append(part.with_shape((gy.shape[0], *x.shape)) if part else None)
+        start = stop
+    return gradients
+
+
+@vjp("Split", inputs=1, every_output=True)
+def split(node: NodeView, gys: Sequence[Value | None]) -> Gradients:
+    """The outputs are consecutive parts of x;  gx = their gradients one after the other, zeros where there is none."""
+    axis = node.attr("axis", 0) % node.x.rank
+    first = next(g for g in gys if g is not None)
+    parts = []
+    for index, g in enumerate(gys):
+        missing = [shapes.dim_part(first, 0), *shapes.dim_parts(node.output(index))] if g is None else []
+        parts.append(g if g is not None else first.zeros(missing))
+    return node.emitter.concat(parts, axis + 1).with_shape((first.shape[0], *node.x.shape))
+
+
+@vjp("Slice", inputs=1)
+def slice_(node: NodeView, gy: Value) -> Gradients:
+    """y = x[start:stop:step] on some axes;  gx has gy at those places and zeros elsewhere."""
+    x = node.x
+    for axis, places in _sliced_places(node):
+        gy = add_at(gy, axis + 1, places, x, axis, distinct=True)
+    return gy
+
+
+def _sliced_places(node: NodeView) -> list[tuple[int, Value]]:
+    """For each axis that a Slice cuts, the positions it takes: its own parameters applied to 0, 1, 2, ..."""
+    x = node.x
+    axes, steps = node.ints(3, "axes"), node.ints(4, "steps")
+    if node.has_input(1):
+        count = node.const(1)
+        number = len(count) if count is not None else node.input(1).shape[0]
+        starts, stops = node.input(1), node.input(2)
+    else:
+        listed = node.attr("starts")
+        number, starts, stops = len(listed), node.constant(listed, np.int64), node.constant(node.attr("ends"), np.int64)
+    if not isinstance(number, int):
+        raise node.unsupported("the number of its axes is known only at run time")
+    axes = axes if axes is not None else list(range(number))
+    found = []
+    for i, axis in enumerate(axes):
+        index = axis % x.rank
+        step = steps[i] if steps else 1
+        positions = x.range_of(index)
+        found.append((index, _slice_positions(positions, starts, stops, i, step, node.y.shape[index])))
+    return found
+
+
+def _slice_positions(positions: Value, starts: Value, stops: Value, i: int, step: int, size: shapes.Dim) -> Value:
+    if positions.const is not None and starts.const is not None and stops.const is not None:
+        first, last = int(starts.const.reshape(-1)[i]), int(stops.const.reshape(-1)[i])
+        count = len(positions.const)
+        clamped = slice(first, None if step < 0 and last < -count else last, step)
+        return positions.emitter.constant(positions.const[clamped])
+    emitter = positions.emitter
+    axis, by = emitter.constant(np.array([0], np.int64)), emitter.constant(np.array([step], np.int64))
+    bounds = [v.cast(np.int64).slice([i], [i + 1], [0]) for v in (starts, stops)]
+    return emitter.one("Slice", [positions, *bounds, axis, by], np.int64, (size,))
+
+
+@vjp("Gather", inputs=1)
+def gather(node: NodeView, gy: Value) -> Gradients:
+    """y = x[..., indices, ...] on one axis;  gy is added at those places."""
+    x, indices = node.x, node.input(1)
+    axis = node.attr("axis", 0) % x.rank
+    size = x.shape[axis]
+    if indices.const is not None and isinstance(size, int):
+        flat = node.constant(indices.const.reshape(-1) % size, np.int64)
+    else:
+        flat = indices.cast(np.int64).reshape([-1], (shapes.known_size(indices.shape),))
+        length = shapes.dim_part(x, axis)
+        flat = (flat < 0).where(flat + length, flat)
+    after = shapes.dim_parts(x, axis + 1)
+    before = shapes.dim_parts(gy, 0, axis + 1)
+    count: shapes.Part = flat.shape[0] if isinstance(flat.shape[0], int) else -1
+    lined = gy.reshape([*before, count, *after], (*gy.shape[: axis + 1], flat.shape[0], *x.shape[axis + 1 :]))
+    return add_at(lined, axis + 1, flat, x, axis)
+
+
+@vjp("Expand", inputs=1, broadcast=True)
+def expand(node: NodeView, gy: Value) -> Gradients:
+    """y = x repeated along axes of size 1;  gx = gy summed there (by the engine)."""
+    return gy
+
+
+@vjp("Tile", inputs=1)
+def tile(node: NodeView, gy: Value) -> Gradients:
+    """y = x laid side by side;  gx = gy summed over the copies."""
+    x = node.x
+    repeats = node.const(1)
+    parts: list[shapes.Part] = [shapes.dim_part(gy, 0)]
+    shape: list[shapes.Dim] = [gy.shape[0]]
+    for axis in range(x.rank):
+        copies = int(repeats[axis]) if repeats is not None else node.input(1).slice([axis], [axis + 1], [0])
+        parts += [copies, shapes.dim_part(x, axis)]
+        shape += [copies if isinstance(copies, int) else None, x.shape[axis]]
+    spread = gy.reshape(parts, tuple(shape))
+    return spread.sum([1 + 2 * axis for axis in range(x.rank)], keepdims=False)
+
+
+@vjp("Pad", inputs=1)
+def pad(node: NodeView, gy: Value) -> Gradients:
+    """y = x with a border;  gx = gy without it, and what the border took from x added back at its source."""
+    x = node.x
+    axes = node.ints(3, "axes") if node.has_input(3) else list(range(x.rank))
+    assert axes is not None
+    mode = node.attr("mode", "constant")
+    pads = node.const(1) if node.has_input(1) else np.array(node.attr("pads") or node.attr("paddings"))
+    for i, axis in enumerate(axes):
+        index = axis % x.rank
+        low, high = _pads_of(node, pads, i, len(axes))
+        if isinstance(low, int) and isinstance(high, int) and low == high == 0:
+            continue
+        if mode == "constant":
+            gy = gy.pad([shapes.negated(low)], [shapes.negated(high)], [index + 1])
+            gy = gy.with_shape((*gy.shape[: index + 1], x.shape[index], *gy.shape[index + 2 :]))
+        else:
+            gy = add_at(gy, index + 1, _padded_places(x, index, low, high, mode), x, index)
+    return gy
+
+
+def _pads_of(node: NodeView, pads: np.ndarray | None, i: int, count: int) -> tuple[shapes.Part, shapes.Part]:
+    if pads is not None:
+        return int(pads[i]), int(pads[i + count])
+    value = node.input(1)
+    return value.slice([i], [i + 1], [0]), value.slice([i + count], [i + count + 1], [0])
+
+
+def _padded_places(x: Value, axis: int, low: shapes.Part, high: shapes.Part, mode: str) -> Value:
+    """For each position of the padded axis, the position of x that it copies: 0, 1, 2, ... padded the same way."""
+    positions = x.range_of(axis)
+    if positions.const is not None and isinstance(low, int) and isinstance(high, int):
+        cut = positions.const[max(-low, 0) : len(positions.const) - max(-high, 0)]
+        padded = np.pad(cut, (max(low, 0), max(high, 0)), mode=mode)  # type: ignore[call-overload]
+        return x.emitter.constant(padded)
+    pads = shapes.shape_value(x, [low, high])
+    floats = positions.cast(np.float32)
+    return x.emitter.one("Pad", [floats, pads], np.float32, (None,), mode=mode).cast(np.int64)
+
+
+@vjp("DepthToSpace", "SpaceToDepth")
+def depth_to_space(node: NodeView, gy: Value) -> Gradients:
+    """Blocks of channels become blocks of pixels, or the other way;  gx is gy sent back."""
+    x, b = node.x, node.attr("blocksize")
+    column_first = node.attr("mode", "DCR") == "CRD"
+    n, height, width = shapes.dim_part(gy, 1), *shapes.dim_parts(x, 2)
+    channels = x.shape[1] if node.op == "DepthToSpace" else node.y.shape[1]
+    assert isinstance(channels, int)
+    c, k = channels // (b * b), shapes.dim_part(gy, 0)
+    if node.op == "DepthToSpace":
+        blocks = gy.reshape([k, n, c, height, b, width, b], (*gy.shape[:2], c, x.shape[2], b, x.shape[3], b))
+        perm = [0, 1, 2, 4, 6, 3, 5] if column_first else [0, 1, 4, 6, 2, 3, 5]
+    else:
+        small = shapes.dim_parts(node.y, 2)
+        blocks = gy.reshape([k, n, b, b, c, *small], (*gy.shape[:2], b, b, c, *node.y.shape[2:]))
+        perm = [0, 1, 4, 5, 2, 6, 3]
+    return blocks.transpose(perm).reshape_like(x)

@@ -1,0 +1,95 @@
+"""Normalisation layers, at inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.broadcasting import unbroadcast
+from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
+from onnx_xcam.surgery.rules.windows import fold, unfold
+
+
+def per_channel(value: Value, rank: int) -> Value:
+    """A vector `[C]` as `[C, 1, 1, ...]`, to meet a tensor `[N, C, ...]` of this rank."""
+    return value.unsqueeze(list(range(1, rank - 1)))
+
+
+@vjp("BatchNormalization", inputs=1, constant_axes=True)
+def batch_normalization(node: NodeView, gy: Value) -> Gradients:
+    """y = scale (x - mean) / sqrt(var + eps) + bias with running statistics;  gx = gy scale / sqrt(var + eps)."""
+    if node.attr("training_mode", 0):
+        raise node.unsupported("it is in training mode")
+    scale, variance = node.input(1), node.input(4)
+    factor = scale / (variance + node.attr("epsilon", 1e-5)).sqrt()
+    return gy * per_channel(factor.cast(gy.dtype), node.x.rank)
+
+
+def normalized_gradient(x: Value, g: Value, axes: Sequence[int], epsilon: float) -> tuple[Value, Value]:
+    """The gradient through x̂ = (x - mean(x)) / sqrt(var(x) + eps), and x̂ itself.
+
+    gx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(var + eps), means along `axes`.
+
+    Args:
+        x: the input.
+        g: gradient of x̂, `[K, *x.shape]`.
+        axes: the axes of x that are normalised together.
+        epsilon: the constant under the root.
+    """
+    shifted = [axis + 1 for axis in axes]
+    centred = x - x.mean(axes)
+    deviation = ((centred * centred).mean(axes) + epsilon).sqrt()
+    xhat = centred / deviation
+    return (g - g.mean(shifted) - xhat * (g * xhat).mean(shifted)) / deviation, xhat
+
+
+@vjp("InstanceNormalization")
+def instance_normalization(node: NodeView, gy: Value) -> Gradients:
+    """y = scale x̂ + bias, x̂ normalised over space;  gscale = sum(gy x̂), gbias = sum(gy)."""
+    x = node.x
+    axes = list(range(2, x.rank))
+    gx, xhat = normalized_gradient(x, gy * per_channel(node.input(1), x.rank), axes, node.attr("epsilon", 1e-5))
+    others = [1, *(axis + 1 for axis in axes)]
+    return gx, (gy * xhat).sum(others, keepdims=False), gy.sum(others, keepdims=False)
+
+
+@vjp("LayerNormalization")
+def layer_normalization(node: NodeView, gy: Value) -> Gradients:
+    """y = scale x̂ + bias, x̂ normalised over the axes from `axis` on;  gscale = sum(gy x̂), gbias = sum(gy)."""
+    x = node.x
+    axes = list(range(node.attr("axis", -1) % x.rank, x.rank))
+    gx, xhat = normalized_gradient(x, gy * node.input(1), axes, node.attr("epsilon", 1e-5))
+    gradients: list[Value | None] = [gx]
+    for index, gradient in ((1, gy * xhat), (2, gy)):
+        if node.has_input(index):
+            gradients.append(unbroadcast(gradient, node.input(index), node.y))
+    return gradients
+
+
+@vjp("LRN")
+def lrn(node: NodeView, gy: Value) -> Gradients:
+    """y = x D^-beta with D = bias + alpha/size S(x²), S the sum over a window of channels.
+
+    gx = gy D^-beta - 2 alpha beta / size x Sᵀ(gy x D^(-beta-1)).
+    """
+    x = node.x
+    size, alpha = node.attr("size"), node.attr("alpha", 1e-4)
+    beta, bias = node.attr("beta", 0.75), node.attr("bias", 1.0)
+    before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
+    d = channel_window_sum(x * x, before, after) * (alpha / size) + bias
+    inner = gy * x * d ** (-beta - 1)
+    spread = unfold(channel_window_sum(fold(inner), after, before), inner)
+    return gy * d**-beta - x * spread * (2 * alpha * beta / size)
+
+
+def channel_window_sum(x: Value, before: int, after: int) -> Value:
+    """For each channel the sum of the channels from `before` ahead of it to `after` behind it, `[N,C,...]`."""
+    padded = x.pad([before], [after], [1])
+    channels = shapes.dim_part(x, 1)
+    total = None
+    for offset in range(before + after + 1):
+        stop = shapes.add_parts(channels, offset)
+        part = padded.slice([offset], [stop], [1]).with_shape(x.shape)
+        total = part if total is None else total + part
+    assert total is not None
+    return total

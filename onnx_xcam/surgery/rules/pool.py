@@ -1,0 +1,103 @@
+"""Pooling."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
+from onnx_xcam.surgery.rules.windows import Windows, scatter_windows, window_counts, windows_of
+
+
+@vjp("GlobalAveragePool", constant_axes=True)
+def global_average_pool(node: NodeView, gy: Value) -> Gradients:
+    """y = mean of x over space;  gx = gy / n at every position."""
+    return gy / shapes.element_count(node.x, range(2, node.x.rank)).cast(gy.dtype)
+
+
+@vjp("GlobalMaxPool")
+def global_max_pool(node: NodeView, gy: Value) -> Gradients:
+    """y = max of x over space;  gy goes to the first position of the maximum."""
+    x = node.x
+    flat = x.reshape([*shapes.dim_parts(x, 0, 2), -1], (*x.shape[:2], shapes.known_size(x.shape[2:])))
+    chosen = flat.range_of(2).equal(flat.argmax(2))
+    column = gy.reshape([0, 0, 0, 1], (*gy.shape[:3], 1))
+    return chosen.where(column, 0).reshape_like(x)
+
+
+@vjp("AveragePool")
+def average_pool(node: NodeView, gy: Value) -> Gradients:
+    """y = sum of x over a window / count;  every window hands gy / count to each of its positions."""
+    x = node.x
+    windows = windows_of(node, node.attr("kernel_shape"))
+    if _covers_all(windows, x, node.y):
+        return gy / prod(windows.kernel)
+    share = gy / window_counts(node, windows, bool(node.attr("count_include_pad", 0)))
+    # All channels are pooled alike, so they can stand in the batch of a convolution with a kernel of ones.
+    single = share.reshape([-1, 1, *shapes.dim_parts(share, 3)], (None, 1, *share.shape[3:]))
+    ones = node.constant(np.ones((1, 1, *windows.kernel)), gy.dtype)
+    plane = x.with_shape((None, 1, *x.shape[2:]))
+    return scatter_windows(single, ones, windows, 1, plane).reshape_like(x)
+
+
+def _covers_all(windows: Windows, x: Value, y: Value) -> bool:
+    """Whether there is just one window, and it is the whole input."""
+    return (
+        all(size == 1 for size in y.shape[2:])
+        and list(x.shape[2:]) == list(windows.kernel)
+        and all(d == 1 for d in windows.dilations)
+        and all(b == 0 for b in windows.begin)
+    )
+
+
+@vjp("MaxPool")
+def max_pool(node: NodeView, gy: Value) -> Gradients:
+    """y = max of x over a window;  every window hands gy to the position of its maximum.
+
+    The positions come from a second MaxPool on x. Asking the model's own node for them, or an identical twin, would cost
+    ONNX Runtime's blocked layout, so the twin spells its attributes out.
+    """
+    x, windows = node.x, windows_of(node, node.attr("kernel_shape"))
+    indices = _indices(node, windows)
+    target = x.zeros([shapes.dim_part(gy, 0), _size(x)])
+    if node.opset >= 16 or not windows.overlap:
+        return _scattered(target, indices, gy, add=windows.overlap).reshape_like(x)
+    # Windows that lie `reach` apart do not overlap: one plain scatter for each of these phases.
+    reach = [-(-e // s) for e, s in zip(windows.extent, windows.strides, strict=True)]
+    axes = list(range(2, x.rank))
+    total: Value | None = None
+    for phase in product(*(range(r) for r in reach)):
+        ends = [np.iinfo(np.int64).max] * len(axes)
+        some = indices.slice(list(phase), ends, axes, reach)
+        part = _scattered(target, some, gy.slice(list(phase), ends, [a + 1 for a in axes], reach), add=False)
+        total = part if total is None else total + part
+    assert total is not None
+    return total.reshape_like(x)
+
+
+def _indices(node: NodeView, windows: Windows) -> Value:
+    """For each window the position of its maximum in the whole flattened input, int64 `[N, C, *windows]`."""
+    pads = None if node.attr("auto_pad", "NOTSET") != "NOTSET" else node.attr("pads") or [0] * 2 * len(windows.kernel)
+    y = node.y
+    return node.emitter.node(
+        "MaxPool", [node.x], [(y.dtype, y.shape), (np.int64, y.shape)], kernel_shape=list(windows.kernel), pads=pads,
+        strides=list(windows.strides), dilations=list(windows.dilations), ceil_mode=node.attr("ceil_mode", 0),
+        auto_pad=node.attr("auto_pad", "NOTSET"), storage_order=0,
+    )[1]  # fmt: skip
+
+
+def _size(x: Value) -> shapes.Part:
+    """The number of elements of x as a part of a shape."""
+    known = shapes.known_size(x.shape)
+    return known if known is not None else x.emitter.one("Size", [x], np.int64, ()).unsqueeze([0])
+
+
+def _scattered(target: Value, indices: Value, gy: Value, *, add: bool) -> Value:
+    """`gy` `[K, N, C, *windows]` written to, or added at, the flat positions in zeros `[K, size]`."""
+    flat = indices.reshape([1, -1], (1, shapes.known_size(indices.shape)))
+    places = flat.expand([shapes.dim_part(gy, 0), 1], (gy.shape[0], flat.shape[1]))
+    updates = gy.reshape([0, -1], (gy.shape[0], flat.shape[1]))
+    return target.scatter_elements(places, updates, 1, add=add)

