@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 from onnx_xcam.errors import LayerError, ModelError, UnsupportedOpError
 from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph
-from onnx_xcam.surgery.broadcasting import expanded, unbroadcast
+from onnx_xcam.surgery.broadcasting import expanded, expanded_where_unsure, unbroadcast
 from onnx_xcam.surgery.node import NodeView
 from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE, Vjp
 from onnx_xcam.surgery.values import Value
@@ -129,6 +129,10 @@ class _Sweep:
         outputs = [self.total(out.name) if out.name in self.found else None for out in node.outputs]
         if not rule.constant_axes:
             outputs = [g if g is None else expanded(g, view.output(i)) for i, g in enumerate(outputs)]
+        broadcast = rule.broadcast and len(node.inputs) > 1
+        if broadcast and outputs[0] is not None:
+            inputs = [view.input(i) for i in range(min(len(node.inputs), rule.inputs)) if view.has_input(i)]
+            outputs[0] = expanded_where_unsure(outputs[0], inputs, view.y)
         if not rule.every_output and any(g is not None for g in outputs[1:]):
             raise view.unsupported("a secondary output lies on the way to the score")
         result = rule.function(view, outputs if rule.every_output else outputs[0])
@@ -140,7 +144,7 @@ class _Sweep:
                 raise ModelError(f"The rule of {view.describe()} gave no gradient for input {index}; please report it.")
             gradient = results[index]
             assert gradient is not None
-            if rule.broadcast:
+            if broadcast:
                 gradient = unbroadcast(gradient, view.input(index), view.y)
             self.add(tensor.name, gradient)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from onnx_xcam.errors import UnsupportedOpError
 from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.shapes import Dim
 from onnx_xcam.surgery.values import Value
 
 
@@ -28,6 +26,20 @@ def expanded(gradient: Value, y: Value, axes: Sequence[int] | None = None) -> Va
     return gradient.expand(parts, shape)
 
 
+def expanded_where_unsure(gradient: Value, inputs: Sequence[Value], y: Value) -> Value:
+    """The gradient at its true size on the axes where only the run can tell whether an input is broadcast.
+
+    There a product of the gradient with that input has a size that nobody knows beforehand, unless the gradient is full.
+    """
+    axes = {
+        axis
+        for x in inputs
+        for axis, dim in enumerate(x.shape, y.rank - x.rank)
+        if not isinstance(dim, int) and not shapes.same(dim, y.shape[axis])
+    }
+    return expanded(gradient, y, sorted(axes))
+
+
 def unbroadcast(gradient: Value, x: Value, y: Value, exempt: int = 0) -> Value:
     """Sum a gradient over the axes along which `x` was broadcast to `y`.
 
@@ -39,7 +51,7 @@ def unbroadcast(gradient: Value, x: Value, y: Value, exempt: int = 0) -> Value:
     """
     summed: list[int] = []
     repeated: list[int] = []
-    unsure = False
+    unsure: list[int] = []
     lead = y.rank - x.rank
     for axis in range(y.rank - exempt):
         dim = x.shape[axis - lead] if axis >= lead else 1
@@ -47,31 +59,32 @@ def unbroadcast(gradient: Value, x: Value, y: Value, exempt: int = 0) -> Value:
         if dim == 1 and y.shape[axis] != 1:
             (repeated if gradient.shape[at] == 1 else summed).append(at)
         elif not isinstance(dim, int) and not shapes.same(dim, y.shape[axis]) and gradient.shape[at] != 1:
-            unsure = True
+            unsure.append(at - lead)
     if repeated:
         gradient = gradient * shapes.element_count(y, [at - 1 for at in repeated]).cast(gradient.dtype)
     gradient = gradient.sum(summed)
     if lead:
         gradient = gradient.squeeze(list(range(1, lead + 1)))
-    return _sum_to(gradient, x) if unsure else gradient
+    return _sum_to(gradient, x, unsure) if unsure else gradient
 
 
-def _sum_to(gradient: Value, x: Value) -> Value:
-    """Sum over the axes where x has size 1 and the gradient has not, as only the run can tell."""
-    emitter = gradient.emitter
-    if emitter.opset < 13:
-        raise UnsupportedOpError(
-            f"Whether '{x.name}' is broadcast is known only at run time, which opset {emitter.opset} cannot express; "
-            "convert the model to opset 13 or newer."
-        )
-    have = emitter.shape_of(gradient, 1, gradient.rank)
-    want = emitter.shape_of(x.shape_source, 0, x.rank)
-    differs = have.equal(want).logical_not()
-    found = emitter.one("NonZero", [differs], np.int64, (1, None))
-    axes = found.squeeze([0]) + emitter.constant(_one())
-    shape = (gradient.shape[0], *x.shape)
-    return emitter.one("ReduceSum", [gradient, axes], gradient.dtype, shape, keepdims=1, noop_with_empty_axes=1)
+def _sum_to(gradient: Value, x: Value, axes: Sequence[int]) -> Value:
+    """Sum over those of `axes` where x has size 1 and the gradient has not, as only the run can tell.
 
-
-def _one() -> np.ndarray:
-    return np.array(1, np.int64)
+    Such an axis of size n is split into `[n / size, size]` with the size it has in x, and the first part summed: that is
+    the whole axis where x has size 1, and nothing where the sizes are equal.
+    """
+    parts: list[shapes.Part] = []
+    split: list[Dim] = []
+    for axis in range(gradient.rank):
+        size = shapes.dim_part(gradient, axis)
+        if axis in axes:
+            want = shapes.dim_part(x, axis - 1)
+            assert isinstance(want, Value)
+            parts += [size / want, want]
+            split += [None, x.shape[axis - 1]]
+        else:
+            parts.append(size)
+            split.append(gradient.shape[axis])
+    inner = [axis + position for position, axis in enumerate(sorted(axes))]
+    return gradient.reshape(parts, tuple(split)).sum(inner, keepdims=False)

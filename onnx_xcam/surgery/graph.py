@@ -108,3 +108,8 @@ def inputs_of(node: gs.Node) -> Iterator[gs.Tensor]:
             local = {out.name for inner in value.nodes for out in inner.outputs} | {t.name for t in value.inputs}
             for inner in value.nodes:
                 yield from (t for t in inputs_of(inner) if t.name not in local and not isinstance(t, gs.Constant))
+
+
+def exported(node: gs.Node) -> onnx.NodeProto:
+    """A node as a protobuf message."""
+    return gs.exporters.onnx_exporter.OnnxExporter.export_node(node)

@@ -9,7 +9,8 @@ import onnx_graphsurgeon as gs
 from onnx import numpy_helper
 
 from onnx_xcam.errors import ModelError
-from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.graph import Graph, exported
+from onnx_xcam.surgery.refine import refine
 
 FOLD_LIMIT = 1 << 16
 """Folding stops where a result would have more elements than this."""
@@ -33,6 +34,8 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     constants = _initializers(model)
     result = Graph(graph, constants, scopes)
     _check_order(result, name)
+    _fold(result)
+    refine(result)
     _fold(result)
     return result
 
@@ -155,7 +158,7 @@ def _is_stripped(constant: gs.Constant) -> bool:
 
 
 def _run(graph: Graph, node: gs.Node, names: list[str]) -> dict[str, np.ndarray] | None:
-    proto = gs.exporters.onnx_exporter.OnnxExporter.export_node(node)
+    proto = exported(node)
     from onnx.reference import ReferenceEvaluator  # noqa: PLC0415  slow to import, seldom needed
 
     try:

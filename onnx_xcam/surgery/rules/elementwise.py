@@ -79,20 +79,20 @@ def where(node: NodeView, gy: Value) -> Gradients:
     return None, condition.where(gy, 0), condition.where(0, gy)
 
 
-@elementwise("Identity", "Dropout")
+@vjp("Identity", "Dropout", inputs=1, constant_axes=True)
 def identity(node: NodeView, gy: Value) -> Gradients:
     """y = x (dropout does nothing at inference);  gx = gy."""
     if node.op == "Dropout" and node.has_input(2):
         training = node.const(2)
         if training is None or bool(training):
             raise node.unsupported("it is in training mode")
-    return gy, *([None] * (len(node.node.inputs) - 1))
+    return gy
 
 
-@elementwise("Cast", "CastLike")
+@vjp("Cast", "CastLike", inputs=1, constant_axes=True)
 def cast(node: NodeView, gy: Value) -> Gradients:
     """y = x in another float type;  gx = gy."""
-    return gy.cast(node.x.dtype), None
+    return gy.cast(node.x.dtype)
 
 
 @elementwise("Neg")

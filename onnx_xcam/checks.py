@@ -1,0 +1,352 @@
+"""What `check` proves about an explanation of one model: outputs unchanged, gradients right, axioms kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from onnx_xcam import contract
+from onnx_xcam.cams.numpy_arrays import NumpyArrays
+from onnx_xcam.cams.xgrad import xgrad_cam
+from onnx_xcam.errors import InputError, ModelError
+from onnx_xcam.runtime import Session, open_session
+from onnx_xcam.surgery.backward import way
+from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.head import as_double, head_inputs, head_model, node_model, with_outputs
+from onnx_xcam.surgery.instrument import instrument_bytes
+from onnx_xcam.surgery.modernise import modernised
+from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.source import ModelLike, Source
+from onnx_xcam.surgery.vjp_model import COTANGENT, GRADIENT, vjp_model
+
+OUTPUT_TOLERANCE = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-6}
+"""How far an original output may move, relative to its largest value."""
+PRODUCT_TOLERANCE = 1e-5
+"""How far <gy, J v> and <Jᵀ gy, v> may differ, relative to what they are sums of; float64."""
+SUM_TOLERANCE = 1e-4
+"""How far the map and its formula, and their sums, may differ in float32, relative to the sum of magnitudes."""
+STEP = 1e-7
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class OutputCheck:
+    """An original output: the largest difference relative to its largest value; 0 is bit-equal."""
+
+    name: str
+    difference: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class NodeCheck:
+    """A differentiated node: the relative error of its dot-product test, or why it could not be evaluated."""
+
+    node: str
+    op: str
+    error: float | None
+    problem: str | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the node was evaluated and is right."""
+        return self.error is not None and self.error <= PRODUCT_TOLERANCE
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """A layer's map.
+
+    Attributes:
+        layer: the tensor.
+        formula: largest difference between the emitted map and the formula on the emitted A and G in float64, relative
+            to the largest value of the map before the ReLU.
+        conservation: difference between the sum of the map before the ReLU and sum(G A), relative to the sum of |G A|.
+        finite_difference: <G, d> and the score's own change along a random direction d: shown, never judged, since
+            kinks of the model lie between.
+    """
+
+    layer: str
+    formula: float
+    conservation: float
+    finite_difference: tuple[float, float]
+
+    @property
+    def passed(self) -> bool:
+        """Whether formula and conservation hold."""
+        return self.formula <= SUM_TOLERANCE and self.conservation <= SUM_TOLERANCE
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check` found."""
+
+    model: str
+    outputs: list[OutputCheck]
+    nodes: list[NodeCheck]
+    layers: list[LayerCheck]
+    notes: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything was proved."""
+        return all(check.passed for check in (*self.outputs, *self.nodes, *self.layers))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return {**asdict(self), "passed": self.passed}
+
+    def text(self) -> str:
+        """The report for people."""
+        lines = [f"{self.model}: {'all checks passed' if self.passed else 'FAILED'}", *self.notes, ""]
+        for out in self.outputs:
+            said = "bit-equal" if out.difference == 0 else f"differs by {out.difference:.1e} of its largest value"
+            lines.append(f"{_mark(out.passed)} output '{out.name}' of the instrumented model: {said}")
+        worst = max((node.error for node in self.nodes if node.error is not None), default=0.0)
+        right = sum(node.passed for node in self.nodes)
+        lines.append(
+            f"{_mark(right == len(self.nodes))} gradient: {right} of {len(self.nodes)} differentiated nodes pass the "
+            f"float64 dot-product test (worst relative error {worst:.1e})"
+        )
+        for node in self.nodes:
+            if not node.passed:
+                lines.append(f"      {node.op} '{node.node}': {node.problem or f'relative error {node.error:.1e}'}")
+        for layer in self.layers:
+            lines += [
+                f"{_mark(layer.formula <= SUM_TOLERANCE)} map of '{layer.layer}': {layer.formula:.1e} from its formula",
+                f"{_mark(layer.conservation <= SUM_TOLERANCE)} conservation: sum(map before ReLU) and sum(G A) differ "
+                f"by {layer.conservation:.1e}",
+                "      for orientation only: along a random direction the score changes by "
+                f"{layer.finite_difference[1]:.6g}, the gradient says {layer.finite_difference[0]:.6g}",
+            ]
+        return "\n".join(lines)
+
+
+def _mark(passed: bool) -> str:
+    return "ok   " if passed else "FAIL "
+
+
+def check(
+    model: ModelLike,
+    image: np.ndarray | None = None,
+    *,
+    layers: str | Sequence[str] = "auto",
+    score: str = "auto",
+    method: str = "xgrad-cam",
+) -> CheckReport:
+    """Prove on this model, with these values, that its instrumented form is right.
+
+    - The original outputs are what they were.
+    - For each differentiated node, on the model's own values (moved a little, away from kinks and ties):
+      <gy, J v> from central differences equals <Jᵀ gy, v> from the rule, in float64, by onnx's reference evaluator.
+    - The emitted map is what the formula gives on the emitted A and G, and it sums to sum(G A) before the ReLU.
+
+    Args:
+        model: a plain model.
+        image: a ready input `[N, ...]`; random numbers by default.
+        layers: as `instrument`.
+        score: as `instrument`.
+        method: as `instrument`.
+
+    Raises:
+        XcamError: what `instrument` raises; ModelError if the model cannot be run.
+    """
+    rng = np.random.default_rng(0)
+    source, skeleton, notes = modernised(Source(model))
+    content = instrument_bytes(model, layers=layers, score=score, method=method)
+    folder = source.path.parent if source.path else None
+    explained = open_session(content, providers="cpu", folder=folder)
+    plain_bytes = source.with_tail(b"")
+    plain = open_session(plain_bytes, providers="cpu", folder=folder)
+    metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
+    feeds = _feeds(plain, image, rng)
+    graph = prepare(skeleton, source.name)
+    path = way(graph, metadata["layers"], [metadata["score"]])
+    wanted = {t.name for node in path.nodes for t in node.inputs if t.name and t.name in graph.producer}
+    wanted |= {t for layer in metadata["layers"] for t in head_inputs(graph, layer, metadata["score"])}
+    wanted |= {metadata["score"], *metadata["layers"]}
+    before = plain.run(feeds, [out.name for out in plain.outputs])
+    after = explained.run(feeds, [out.name for out in explained.outputs])
+    extra = sorted(wanted - set(before) - set(graph.input_names))
+    exposed = open_session(with_outputs(plain_bytes, extra), providers="cpu", folder=folder)
+    weights = {tensor.name: tensor for tensor in source.load().graph.initializer}
+    values = {
+        **{n: numpy_helper.to_array(t) for n, t in weights.items()},
+        **feeds,
+        **exposed.run(feeds, extra),
+        **before,
+    }
+    position = {id(node): i for i, node in enumerate(graph.nodes)}
+    return CheckReport(
+        source.name.strip("'"),
+        [_output_check(name, before[name], after[name]) for name in before],
+        [_node_check(graph, position[id(node)], values, path.tensors, rng) for node in path.nodes],
+        [_layer_check(graph, weights, metadata, i, after, values, rng) for i in range(len(metadata["layers"]))],
+        [*notes, *metadata["notes"]],
+    )
+
+
+def _feeds(session: Session, image: np.ndarray | None, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    feeds: dict[str, np.ndarray] = {}
+    for info in session.inputs:
+        if info.dtype is None:
+            raise InputError(f"The input '{info.name}' has a type that numpy has not.")
+        if image is not None and len(session.inputs) == 1:
+            feeds[info.name] = image.astype(info.dtype)
+            continue
+        axes = contract.image_axes(info.shape)
+        shape = [
+            dim if isinstance(dim, int) else 224 if axes and axis in axes else 1 if axis == 0 else 3
+            for axis, dim in enumerate(info.shape)
+        ]
+        if info.dtype.kind == "f":
+            feeds[info.name] = rng.standard_normal(shape).astype(info.dtype)
+        else:
+            feeds[info.name] = rng.integers(0, 255, shape).astype(info.dtype)
+    return feeds
+
+
+def _output_check(name: str, before: np.ndarray, after: np.ndarray) -> OutputCheck:
+    if before.dtype.kind != "f":
+        same = bool(np.array_equal(before, after))
+        return OutputCheck(name, 0.0 if same else 1.0, same)
+    if np.array_equal(before, after, equal_nan=True):
+        return OutputCheck(name, 0.0, True)
+    scale = float(np.abs(before.astype(np.float64)).max()) or 1.0
+    difference = float(np.abs(before.astype(np.float64) - after).max()) / scale
+    return OutputCheck(name, difference, difference <= OUTPUT_TOLERANCE[str(before.dtype)])
+
+
+# --- one node -----------------------------------------------------------------------------------------------------
+
+
+def _node_check(
+    graph: Graph,
+    position: int,
+    values: Mapping[str, np.ndarray],
+    tensors: frozenset[str],
+    rng: np.random.Generator,
+) -> NodeCheck:
+    node = graph.nodes[position]
+    name = str(node.name or node.outputs[0].name)
+    given = {t.name: values[t.name] if t.name in values else graph.constants[t.name] for t in node.inputs if t.name}
+    free = [t for t in given if t in tensors]
+    outputs = [out.name for out in node.outputs if out.name in tensors]
+    error: float | None = None
+    try:
+        for _ in range(ATTEMPTS):  # a step may cross a kink of a piecewise function; a wrong rule fails every time
+            error = _dot_product_error(graph, position, given, free, outputs, rng)
+            if error <= PRODUCT_TOLERANCE:
+                break
+    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, KeyError) as problem:
+        return NodeCheck(name, str(node.op), None, f"the reference evaluator cannot run it: {str(problem)[:200]}")
+    return NodeCheck(name, str(node.op), error, None)
+
+
+def _dot_product_error(
+    graph: Graph,
+    position: int,
+    given: Mapping[str, np.ndarray],
+    free: Sequence[str],
+    outputs: Sequence[str],
+    rng: np.random.Generator,
+) -> float:
+    """|<gy, J v> - <Jᵀ gy, v>| relative to the norms, for two random gy at once."""
+    from onnx.reference import ReferenceEvaluator  # noqa: PLC0415  slow to import
+
+    forward = node_model(graph, position, given, free)
+    point = {name: _off_kinks(as_double(given[name]), rng) for name in free}
+    direction = {name: rng.standard_normal(point[name].shape) for name in free}
+    step = {name: STEP * (float(np.abs(point[name]).max()) or 1.0) for name in free}
+    scale = min(step.values())
+    run = ReferenceEvaluator(forward).run
+    ahead = run(list(outputs), {n: point[n] + scale * direction[n] for n in free})
+    behind = run(list(outputs), {n: point[n] - scale * direction[n] for n in free})
+    moved = [(a - b) / (2 * scale) for a, b in zip(ahead, behind, strict=True)]
+    cotangents = [rng.standard_normal((2, *m.shape)) for m in moved]
+    product = ReferenceEvaluator(vjp_model(forward, free, list(outputs)))
+    feeds = {**point, **{f"{COTANGENT}_{i}": g for i, g in enumerate(cotangents)}}
+    found = product.run([f"{GRADIENT}_{i}" for i in range(len(free))], feeds)
+    left = sum((g * m).reshape(2, -1).sum(1) for g, m in zip(cotangents, moved, strict=True))
+    right = sum((g * direction[n]).reshape(2, -1).sum(1) for g, n in zip(found, free, strict=True))
+    size = sum(np.sqrt((g**2).reshape(2, -1).sum(1) * (m**2).sum()) for g, m in zip(cotangents, moved, strict=True))
+    return float(np.max(np.abs(left - right) / np.maximum(size, np.finfo(np.float64).tiny)))
+
+
+def _off_kinks(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The values moved away from zero a little, each by its own amount, so that none is 0 and no two are equal."""
+    spread = float(np.sqrt(np.mean(x**2))) or 1.0
+    return np.asarray(x + np.where(x < 0, -1, 1) * 1e-3 * spread * rng.uniform(0.1, 1, x.shape))
+
+
+# --- one layer ----------------------------------------------------------------------------------------------------
+
+
+def _layer_check(
+    graph: Graph,
+    weights: Mapping[str, onnx.TensorProto],
+    metadata: Mapping[str, Any],
+    index: int,
+    found: Mapping[str, np.ndarray],
+    values: Mapping[str, np.ndarray],
+    rng: np.random.Generator,
+) -> LayerCheck:
+    a = found[contract.output_name("activations", index)].astype(np.float64)
+    g = found[contract.output_name("gradients", index)].astype(np.float64)
+    cam = found[contract.output_name("map", index)]
+    layout = metadata["layouts"][index]
+    perm = [layout.find(axis) for axis in "NCHW"]
+    lined = a.transpose(perm)
+    lined = lined.reshape(*lined.shape[:2], -1)
+    slopes = g.transpose([0, 1, *(axis + 1 for axis in perm[1:])])
+    slopes = slopes.reshape(*slopes.shape[:3], -1)
+    raw = xgrad_cam(NumpyArrays(), lined, slopes, non_negative=False)
+    share = slopes * lined[:, None]
+    expected = np.maximum(raw, 0).reshape(cam.shape)
+    formula = np.abs(cam - expected).max() / (np.abs(raw).max() or 1.0)
+    conservation = np.abs(raw.sum(-1) - share.sum((2, 3))) / np.maximum(np.abs(share).sum((2, 3)), 1e-300)
+    layer = metadata["layers"][index]
+    said = _finite_difference(graph, weights, layer, metadata["score"], found, g, values, rng)
+    return LayerCheck(layer, float(formula), float(conservation.max()), said)
+
+
+def _finite_difference(
+    graph: Graph,
+    weights: Mapping[str, onnx.TensorProto],
+    layer: str,
+    score: str,
+    found: Mapping[str, np.ndarray],
+    gradient: np.ndarray,
+    values: Mapping[str, np.ndarray],
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """What the gradient says of the first image's first class, and what the head itself does, along one direction."""
+    head = open_session(head_model(graph, weights, layer, score, 8).SerializeToString(), providers="cpu")
+    a = values[layer]
+    others = {name: values[name] for name in head_inputs(graph, layer, score)}
+    direction = rng.standard_normal(a.shape)
+    direction *= np.sqrt(np.mean(a.astype(np.float64) ** 2)) or 1.0
+    step = 1e-2
+    ends = [
+        head.run({layer: (a + sign * step * direction).astype(a.dtype), **others}, [score])[score] for sign in (1, -1)
+    ]
+    class_id = int(found[contract.CLASSES][0, 0])
+    ahead, behind = (_class_score(end, class_id) for end in ends)
+    images = len(found[contract.CLASSES])
+    first = direction[:1] if len(direction) == images else direction
+    return float((gradient[0, 0] * first[0]).sum()), (ahead - behind) / (2 * step)
+
+
+def _class_score(score: np.ndarray, class_id: int) -> float:
+    """The first image's score of a class, from a score tensor of any of the contract's shapes."""
+    row = np.asarray(score, np.float64).reshape(-1) if score.ndim < 2 else score[0].astype(np.float64).reshape(-1)
+    if score.ndim < 2 and class_id >= len(row) or len(row) == 1:
+        return float(row[0] if class_id else -row[0])
+    if class_id >= len(row):
+        raise ModelError(f"Class {class_id} lies outside the score.")
+    return float(row[class_id])

@@ -1,0 +1,33 @@
+"""Pictures in and out: read, preprocess, lay the map back onto the photo, colour, write.
+
+The only package that uses OpenCV, and only where pixels are read, coloured or written (`backend.py`).
+"""
+
+from __future__ import annotations
+
+from onnx_xcam.images.draw import COLOUR_MAPS, colour, overlay
+from onnx_xcam.images.place import Placement, scale_heatmap
+from onnx_xcam.images.preprocess import DEFAULT_SIZE, InputSpec, Preprocess, preprocess_image
+from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
+from onnx_xcam.images.read import MAX_PIXELS, ImageRGB, as_image, find_images, read_image, write_image
+
+__all__ = [
+    "COLOUR_MAPS",
+    "DEFAULT_SIZE",
+    "MAX_PIXELS",
+    "PRESETS",
+    "ImageRGB",
+    "InputSpec",
+    "Placement",
+    "Preprocess",
+    "as_image",
+    "colour",
+    "find_images",
+    "find_sidecar",
+    "load_preprocess",
+    "overlay",
+    "preprocess_image",
+    "read_image",
+    "scale_heatmap",
+    "write_image",
+]

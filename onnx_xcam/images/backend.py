@@ -1,0 +1,25 @@
+"""OpenCV, imported once and only when a picture is really read, coloured or written."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Any
+
+from onnx_xcam.errors import DependencyError
+
+
+@functools.cache
+def opencv() -> Any:
+    """The module `cv2`.
+
+    Raises:
+        DependencyError: it is not installed, or a system library that it needs (libGL, on slim images) is missing.
+    """
+    try:
+        return importlib.import_module("cv2")
+    except ImportError as error:
+        raise DependencyError(
+            f"OpenCV cannot be imported ({error}): pip install opencv-python; where a system library such as libGL is "
+            "missing (slim images, servers), opencv-python-headless works as well"
+        ) from error

@@ -1,0 +1,126 @@
+"""Heat maps as pictures."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_xcam.errors import XcamError
+from onnx_xcam.images.backend import opencv
+from onnx_xcam.images.fields import suggest
+from onnx_xcam.images.read import ImageRGB
+
+COLOUR_MAPS = ("inferno", "magma", "plasma", "viridis", "cividis", "turbo", "jet")
+"""Known colour maps; all but turbo and jet are perceptually even."""
+
+DEFAULT_COLOUR_MAP = "inferno"
+_UNSEEN_LIGHT = 0.65
+_BAND_ROWS = 256
+
+
+def colour(heat01: npt.NDArray[np.floating], name: str = DEFAULT_COLOUR_MAP) -> ImageRGB:
+    """A heat map [H,W] in 0..1 as colours [H,W,3] uint8 RGB; NaN counts as 0.
+
+    Raises:
+        XcamError: an unknown colour map.
+    """
+    table = _table(name)
+    levels = np.rint(np.clip(np.nan_to_num(heat01, nan=0.0), 0.0, 1.0) * 255).astype(np.uint8)
+    colours: ImageRGB = table[levels]
+    return colours
+
+
+def overlay(
+    image_rgb: ImageRGB,
+    heat01: npt.NDArray[np.floating],
+    *,
+    alpha: float = 0.75,
+    colour_map: str = DEFAULT_COLOUR_MAP,
+    beside: bool = False,
+    seen: npt.NDArray[np.bool_] | None = None,
+) -> ImageRGB:
+    """The heat map over the photo, at the photo's own size.
+
+    The opacity rises with the heat, from 0 where it is cold, so that the photo stays readable.
+
+    Args:
+        image_rgb: the photo, [H,W,3] uint8 RGB, never changed.
+        heat01: [H,W] in 0..1; NaN counts as 0.
+        alpha: opacity of the hottest pixels, 0..1.
+        colour_map: one of `COLOUR_MAPS`.
+        beside: put the photo to the left, the overlay to the right, and a narrow white gutter between.
+        seen: bool [H,W], the rectangle that the model saw (`Placement.seen`); the rest is dimmed and set off by a thin
+            frame.
+
+    Returns:
+        [H,W,3] uint8 RGB; wider with `beside`.
+
+    Raises:
+        ValueError: the heat map's or the mask's size is not the photo's, or alpha is not in 0..1.
+        XcamError: an unknown colour map.
+    """
+    shape = image_rgb.shape[:2]
+    if heat01.shape != shape or (seen is not None and seen.shape != shape):
+        raise ValueError(f"the heat map {list(heat01.shape)} and the mask must have the photo's size {list(shape)}")
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"alpha is {alpha}; it must be in 0..1")
+    result = _blend(image_rgb, heat01, alpha, _table(colour_map))
+    if seen is not None and not seen.all():
+        _set_off(result, seen)
+    if not beside:
+        return result
+    gutter = np.full((shape[0], max(4, round(min(shape) / 50)), 3), 255, np.uint8)
+    return np.concatenate([image_rgb, gutter, result], axis=1)
+
+
+def _blend(image_rgb: ImageRGB, heat01: npt.NDArray[np.floating], alpha: float, table: ImageRGB) -> ImageRGB:
+    """photo * (1 - a) + colour * a with a = alpha * opacity(heat), by bands of rows to keep memory low."""
+    opacity = alpha * _opacity(np.arange(256) / 255.0)
+    tint = (table * opacity[:, None]).astype(np.float32)
+    keep = (1.0 - opacity).astype(np.float32)[:, None]
+    result = np.empty_like(image_rgb)
+    for top in range(0, len(result), _BAND_ROWS):
+        band = slice(top, top + _BAND_ROWS)
+        levels = np.rint(np.clip(np.nan_to_num(heat01[band], nan=0.0), 0.0, 1.0) * 255).astype(np.uint8)
+        result[band] = np.rint(image_rgb[band] * keep[levels] + tint[levels])
+    return result
+
+
+def _opacity(heat: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """0 at 0, 1 from 0.6 on, smooth between."""
+    x = np.clip(heat / 0.6, 0.0, 1.0)
+    return x * x * (3.0 - 2.0 * x)
+
+
+def _set_off(image: ImageRGB, seen: npt.NDArray[np.bool_]) -> None:
+    """Dim, in place, what the model did not see, and frame what it saw."""
+    image[~seen] = np.rint(image[~seen] * _UNSEEN_LIGHT).astype(np.uint8)
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    if not rows.size:
+        return
+    (top, bottom), (left, right) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
+    thick = max(1, round(min(seen.shape) / 300))
+    height, width = seen.shape
+    # Only along sides that lie inside the photo: at its edge there is nothing to set off.
+    if top > 0:
+        image[top : top + thick, left:right] = 255
+    if bottom < height:
+        image[bottom - thick : bottom, left:right] = 255
+    if left > 0:
+        image[top:bottom, left : left + thick] = 255
+    if right < width:
+        image[top:bottom, right - thick : right] = 255
+
+
+@functools.cache
+def _table(name: str) -> ImageRGB:
+    """The 256 colours of a map: [256,3] uint8 RGB."""
+    if name not in COLOUR_MAPS:
+        raise XcamError(f"unknown colour map {name!r}{suggest(name, COLOUR_MAPS)}")
+    cv2 = opencv()
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    table: Any = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{name.upper()}"))[:, 0, ::-1]
+    return np.ascontiguousarray(table)

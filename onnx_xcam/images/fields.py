@@ -1,0 +1,141 @@
+"""The settings of a preprocessing description, one by one: what each may be, and the message where it isn't."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from onnx_xcam.errors import PreprocessError
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "resize": ("stretch", "crop", "letterbox"),
+    "interpolation": ("nearest", "linear", "cubic", "area", "lanczos"),
+    "channels": ("RGB", "BGR", "GRAY"),
+    "layout": ("NCHW", "NHWC"),
+}
+_ALIASES = {"bilinear": "linear", "bicubic": "cubic", "box": "area"}
+
+
+def check_fields(data: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The settings with their final types.
+
+    Raises:
+        PreprocessError: an unknown key or an impossible value; the message names key, value and source.
+    """
+    checked = {}
+    for key, value in data.items():
+        if key not in _CHECKS:
+            raise PreprocessError(f"{source}: unknown setting {key!r}{suggest(str(key), _CHECKS)}")
+        try:
+            checked[key] = _CHECKS[key](value)
+        except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
+            raise PreprocessError(f"{source}: {key} is {value!r}; {_WANTED[key]}") from error
+    return checked
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean ...?" with the nearest known words, or the list of all."""
+    known = list(known)
+    near = difflib.get_close_matches(word.lower(), known, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; known are {', '.join(known)}"
+
+
+def number(value: Any) -> float:
+    """A finite number, also as text with a fraction: "1/255"."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise TypeError
+    if isinstance(value, str):
+        above, slash, below = value.partition("/")
+        value = float(above) / float(below) if slash else float(above)
+    result = float(value)
+    if not math.isfinite(result):
+        raise ValueError
+    return result
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    values = (
+        tuple(map(number, value)) if isinstance(value, Sequence) and not isinstance(value, str) else (number(value),)
+    )
+    if len(values) not in (1, 3):
+        raise ValueError
+    return values
+
+
+def _nonzero(values: tuple[float, ...]) -> tuple[float, ...]:
+    if 0.0 in values:
+        raise ValueError
+    return values
+
+
+def _whole(value: Any, low: int, high: int) -> int:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or value != int(value)
+        or not low <= value <= high
+    ):
+        raise ValueError
+    return int(value)
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    height, width = value if isinstance(value, Sequence) else (value, value)
+    return _whole(height, 1, 2**20), _whole(width, 1, 2**20)
+
+
+def _fraction(value: Any) -> float:
+    result = number(value)
+    if not 0.0 < result <= 1.0:
+        raise ValueError
+    return result
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _choice(key: str, optional: bool = False) -> Callable[[Any], str | None]:
+    def check(value: Any) -> str | None:
+        if value is None and optional:
+            return None
+        text = str(value).lower()
+        text = _ALIASES.get(text, text)
+        for choice in _CHOICES[key]:
+            if choice.lower() == text:
+                return choice
+        raise ValueError
+
+    return check
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "size": _size,
+    "resize": _choice("resize"),
+    "crop_fraction": _fraction,
+    "interpolation": _choice("interpolation"),
+    "antialias": _flag,
+    "scale": lambda value: _nonzero((number(value),))[0],
+    "mean": _numbers,
+    "std": lambda value: _nonzero(_numbers(value)),
+    "channels": _choice("channels"),
+    "pad_value": lambda value: _whole(value, 0, 255),
+    "layout": _choice("layout", optional=True),
+}
+
+_WANTED: Mapping[str, str] = {
+    "size": "it must be [height, width] or one positive whole number",
+    "crop_fraction": "it must be a number above 0 and at most 1",
+    "antialias": "it must be true or false",
+    "scale": "it must be a number other than 0, such as 1 or 1/255",
+    "mean": "it must be one number, or three in the order of channels",
+    "std": "it must be one number, or three in the order of channels, none of them 0",
+    "pad_value": "it must be a whole number 0 to 255",
+    **{key: f"it must be one of {', '.join(choices)}" for key, choices in _CHOICES.items()},
+}

@@ -1,0 +1,128 @@
+"""Where the model's input lies on the photo, and how a map comes back onto it.
+
+Preprocessing scales the photo to `scaled` and cuts (or pads) the input out of its middle. Both steps are affine, so
+the whole input, with the map that covers it, is one box in the photo's own coordinates. It is smaller than the photo
+after a crop and reaches beyond it after a letterbox.
+
+The last steps are always: ReLU (in the model), `Placement.place` (resize), `scale_heatmap` (0..1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a photo was laid into the model's input. All sizes are (height, width) in pixels.
+
+    Attributes:
+        photo: size of the upright photo.
+        input: size of the model's input.
+        scaled: size of the whole photo after scaling, before the crop or the padding.
+        offset: (top, left) of the input within the scaled photo; negative where the input is padded.
+    """
+
+    photo: tuple[int, int]
+    input: tuple[int, int]
+    scaled: tuple[int, int]
+    offset: tuple[int, int] = (0, 0)
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """(top, left, bottom, right) of the input in the photo's pixels, edges not centres; may lie outside."""
+        top, left = (o * p / s for o, p, s in zip(self.offset, self.photo, self.scaled, strict=True))
+        height, width = (i * p / s for i, p, s in zip(self.input, self.photo, self.scaled, strict=True))
+        return top, left, top + height, left + width
+
+    def place(self, map_hw: npt.NDArray[np.floating], size: tuple[int, int] | None = None) -> npt.NDArray[np.float32]:
+        """A raw map laid onto the photo: float32 [H,W], not scaled.
+
+        The map [h,w] covers the whole input, whatever h and w. It is resized linearly between pixel centres (the
+        half-pixel rule of OpenCV's INTER_LINEAR); the part over letterbox borders is cut off, and what the model did
+        not see of the photo is 0.
+
+        Args:
+            map_hw: float [h,w], never changed.
+            size: (H, W) of the result, if not the photo's own.
+
+        Raises:
+            ValueError: the map is not two-dimensional or is empty.
+        """
+        map_hw = np.asarray(map_hw)
+        if map_hw.ndim != 2 or 0 in map_hw.shape:
+            raise ValueError(f"a map must be [h,w], not {list(map_hw.shape)}")
+        rows, columns = self._axis(0, size), self._axis(1, size)
+        result = _lerp(_lerp(map_hw.astype(np.float32, copy=False), rows).T, columns).T
+        result = np.ascontiguousarray(result)
+        result[~self.seen(size)] = 0.0
+        return result
+
+    def seen(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.bool_]:
+        """Which pixels of the photo the model saw: bool [H,W]."""
+        top, left, bottom, right = self.seen_box(size)
+        mask = np.zeros(size or self.photo, np.bool_)
+        mask[top:bottom, left:right] = True
+        return mask
+
+    def seen_box(self, size: tuple[int, int] | None = None) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of what the model saw: the pixels whose centres lie in the input."""
+        (top, bottom), (left, right) = (self._inside(axis, size) for axis in (0, 1))
+        return top, left, bottom, right
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether the model saw every pixel of the photo."""
+        return self.seen_box() == (0, 0, *self.photo)
+
+    def _axis(self, axis: int, size: tuple[int, int] | None) -> npt.NDArray[np.float64]:
+        """For each pixel centre of the result along an axis: its place in the input, 0..1 from edge to edge."""
+        length = (size or self.photo)[axis]
+        in_scaled = (np.arange(length) + 0.5) * (self.scaled[axis] / length)
+        place: npt.NDArray[np.float64] = (in_scaled - self.offset[axis]) / self.input[axis]
+        return place
+
+    def _inside(self, axis: int, size: tuple[int, int] | None) -> tuple[int, int]:
+        place = self._axis(axis, size)
+        inside = np.flatnonzero((place >= 0.0) & (place <= 1.0))
+        return (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
+
+
+def _lerp(rows: npt.NDArray[np.float32], place: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Linear interpolation along axis 0 at `place` (0..1 from edge to edge); beyond the outer centres they hold."""
+    last = len(rows) - 1
+    at = np.clip(place * len(rows) - 0.5, 0.0, last)
+    low = np.floor(at).astype(np.intp)
+    part = (at - low).astype(np.float32)[:, None]
+    below, above = rows[low], rows[np.minimum(low + 1, last)]
+    return below + part * (above - below)
+
+
+def scale_heatmap(
+    placed: npt.NDArray[np.floating], seen: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.float32]:
+    """A placed map scaled for display: (x - min) / (max - min), float32 [H,W] in 0..1, never NaN.
+
+    Minimum and maximum are taken over the part that the model saw; the rest is 0. A map that is zero everywhere stays
+    zero, one that has the same positive value everywhere becomes 1. Values that are not finite count as absent and
+    are drawn as 0; the model's `xcam_status` tells of them.
+
+    Args:
+        placed: float [H,W], as `Placement.place` returns it; never changed.
+        seen: bool [H,W]; everything if left out.
+    """
+    values = np.asarray(placed, np.float64)
+    usable = np.isfinite(values) if seen is None else np.isfinite(values) & seen
+    result = np.zeros(values.shape, np.float32)
+    if not usable.any():
+        return result
+    low, high = float(values[usable].min()), float(values[usable].max())
+    if high > low:
+        # Halved first: the difference of two huge values would overflow.
+        result[usable] = (values[usable] / 2 - low / 2) / (high / 2 - low / 2)
+    elif high > 0.0:
+        result[usable] = 1.0
+    return result

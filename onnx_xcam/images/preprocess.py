@@ -1,0 +1,285 @@
+"""Preprocessing as data: what a model wants done to a picture before it sees it, and doing it.
+
+    x = (pixel * scale - mean) / std        pixel 0..255, channel by channel
+
+Geometry, the same for all three resize rules: with the input (H, W) and a crop fraction f, the photo is scaled to
+(H, W) / f - "stretch" to exactly that, "crop" so that it covers that, "letterbox" so that it fits within that - and
+the input is cut out of its middle, padded where the scaled photo is smaller.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_xcam.errors import InputError, PreprocessError
+from onnx_xcam.images.fields import check_fields
+from onnx_xcam.images.place import Placement
+from onnx_xcam.images.read import MAX_PIXELS, ImageRGB
+from onnx_xcam.images.resize import Interpolation, resize_window
+
+Resize = Literal["stretch", "crop", "letterbox"]
+Channels = Literal["RGB", "BGR", "GRAY"]
+ImageLayout = Literal["NCHW", "NHWC"]
+
+DEFAULT_SIZE = 224
+"""Height and width where neither the model nor the preprocessing tells them; `size_is_assumed` says so."""
+
+_GRAY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV and Pillow have it
+_LEAST_LEVELS = 32
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The model's image input. `height` and `width` are None where the model leaves them open."""
+
+    name: str
+    dtype: np.dtype[Any]
+    layout: ImageLayout
+    channels: int
+    height: int | None = None
+    width: int | None = None
+
+    @classmethod
+    def from_shape(
+        cls, name: str, dtype: npt.DTypeLike, shape: tuple[int | str | None, ...], layout: ImageLayout | None = None
+    ) -> InputSpec:
+        """Read layout, channels and size off an input's shape [N,C,H,W] or [N,H,W,C].
+
+        Dimensions that are not positive integers are open. The channel axis is the one of size 1 or 3; where both
+        fit or both are open, `layout` decides, and NCHW (ONNX's own) without it.
+
+        Raises:
+            InputError: not four dimensions, or no axis that can hold the channels.
+        """
+        dims = [d if isinstance(d, int) and d > 0 else None for d in shape]
+        if len(dims) != 4:
+            raise InputError(f"input {name!r} has the shape {list(shape)}; an image input has four dimensions")
+        layouts: tuple[ImageLayout, ...] = (layout,) if layout else ("NCHW", "NHWC")
+        for accepted in ((1, 3), (1, 3, None)):
+            for candidate in layouts:
+                channels, height, width = dims[1:] if candidate == "NCHW" else (dims[3], dims[1], dims[2])
+                if channels in accepted:
+                    return cls(name, np.dtype(dtype), candidate, channels or 3, height, width)
+        raise InputError(
+            f"input {name!r} has the shape {list(shape)}; an image input has 1 or 3 channels,"
+            " at axis 1 (NCHW) or 3 (NHWC)"
+        )
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What is done to a picture; see the module's text for the formula and the geometry.
+
+    Attributes:
+        size: (height, width) of the input, for models that leave it open.
+        resize: "stretch" (aspect ratio lost), "crop" (centre crop) or "letterbox" (padded).
+        crop_fraction: the part of the scaled height and width that the input keeps, above 0 up to 1.
+        interpolation: "nearest", "linear", "cubic", "area" or "lanczos".
+        antialias: smooth when shrinking, as Pillow and torchvision do; False is what `cv2.resize` does.
+        scale: factor on the pixel values 0..255.
+        mean, std: after `scale`, one number for all channels or one for each, in the order of `channels`.
+        channels: what the input holds, in order: "RGB", "BGR" or "GRAY".
+        pad_value: the pixel value 0..255 of letterbox borders.
+        layout: "NCHW" or "NHWC" for inputs whose shape leaves it open; else None.
+    """
+
+    size: tuple[int, int] | None = None
+    resize: Resize = "stretch"
+    crop_fraction: float = 1.0
+    interpolation: Interpolation = "linear"
+    antialias: bool = True
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    channels: Channels = "RGB"
+    pad_value: int = 0
+    layout: ImageLayout | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in check_fields(asdict(self), "preprocessing").items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], source: str = "preprocessing") -> Preprocess:
+        """Build from plain data, as `to_dict` gives it and JSON or YAML files hold it; keys left out keep defaults.
+
+        Numbers may be fractions in text ("1/255"), `size` one number for a square.
+
+        Args:
+            data: the settings by name.
+            source: where they come from, for messages.
+
+        Raises:
+            PreprocessError: an unknown key or an impossible value; the message names key and source.
+        """
+        return cls(**check_fields(data, source))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain data for JSON or YAML."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    def replace(self, **changes: Any) -> Preprocess:
+        """A copy with some settings changed."""
+        return replace(self, **changes)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether pixel values stay as they are, 0..255."""
+        return self.scale == 1.0 and set(self.mean) == {0.0} and set(self.std) == {1.0}
+
+    def input_size(self, spec: InputSpec) -> tuple[int, int]:
+        """(height, width) that the input gets: the model's fixed sizes, else `size`, else the default.
+
+        An open side of a model whose other side is fixed becomes square with it.
+
+        Raises:
+            PreprocessError: `size` contradicts the model, or is beyond `MAX_PIXELS`.
+        """
+        fixed = (spec.height, spec.width)
+        if self.size:
+            if any(f is not None and f != s for f, s in zip(fixed, self.size, strict=True)):
+                raise PreprocessError(
+                    f"preprocessing says size {_by(self.size)} (height x width), but the model's input {spec.name!r} "
+                    f"is fixed to {_by(fixed)}; leave size out and the model's own is used"
+                )
+            return self.size
+        height = spec.height or spec.width or DEFAULT_SIZE
+        return height, spec.width or height
+
+    def size_is_assumed(self, spec: InputSpec) -> bool:
+        """Whether `input_size` had to assume something, which is to be said to the user."""
+        return not self.size and not (spec.height and spec.width)
+
+    def placement(self, photo: tuple[int, int], target: tuple[int, int]) -> Placement:
+        """How a photo of (height, width) is laid into an input of (height, width)."""
+        working = tuple(max(side, math.floor(side / self.crop_fraction + 1e-6)) for side in target)
+        ratios = [Fraction(w, p) for w, p in zip(working, photo, strict=True)]
+        if self.resize == "crop":
+            ratios = [max(ratios)] * 2
+        elif self.resize == "letterbox":
+            ratios = [min(ratios)] * 2
+        # Rounded, and halved when odd, as torchvision does it for a crop and Ultralytics for a letterbox.
+        rounding = round if self.resize == "letterbox" else math.floor
+        height, width = (max(1, rounding(p * r)) for p, r in zip(photo, ratios, strict=True))
+        top, left = (
+            round((s - t) / 2) if s > t else -((t - s) // 2) for s, t in zip((height, width), target, strict=True)
+        )
+        return Placement(photo, target, (height, width), (top, left))
+
+    def summary(self, spec: InputSpec) -> str:
+        """One line for the user: "224x224, centre crop 0.875, linear, RGB, (x * 0.003922 - mean [...]) / std [...]"."""
+        rule = {"stretch": "stretched", "crop": "centre crop", "letterbox": f"letterbox (padded with {self.pad_value})"}
+        crop = f" {self.crop_fraction:g}" if self.crop_fraction < 1 or self.resize == "crop" else ""
+        values = "raw values 0..255"
+        if not self.is_raw:
+            mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
+            values = f"(pixel * {self.scale:.4g} - [{mean}]) / [{std}]"
+        return (
+            f"{_by(self.input_size(spec))}, {rule[self.resize]}{crop}, {self.interpolation}, {self.channels}, {values}"
+        )
+
+
+def preprocess_image(
+    image_rgb: ImageRGB, preprocess: Preprocess, spec: InputSpec
+) -> tuple[npt.NDArray[Any], Placement]:
+    """One picture as the model wants it, and how it was laid there.
+
+    Args:
+        image_rgb: [h,w,3] uint8 RGB, never changed.
+        preprocess: what to do.
+        spec: the model's input; its fixed sizes win, its layout and dtype are the result's.
+
+    Returns:
+        [C,H,W] or [H,W,C] (no batch dimension) in the input's dtype, C-contiguous, and the placement.
+
+    Raises:
+        PreprocessError: size, layout or channels contradict the model, or its integer dtype cannot hold the values.
+    """
+    height, width = target = preprocess.input_size(spec)
+    if height * width > MAX_PIXELS:
+        raise PreprocessError(f"an input of {_by(target)} pixels is beyond the limit of {MAX_PIXELS}")
+    if preprocess.layout not in (None, spec.layout):
+        raise PreprocessError(
+            f"preprocessing says layout {preprocess.layout}, but the model's input {spec.name!r} is {spec.layout}"
+        )
+    table = _value_table(preprocess, spec)
+    placement = preprocess.placement((image_rgb.shape[0], image_rgb.shape[1]), target)
+    pixels = _in_channels(_lay_in(image_rgb, preprocess, placement), preprocess.channels)
+    planes = [column[pixels[..., channel]] for channel, column in enumerate(table)]
+    return np.stack(planes, axis=0 if spec.layout == "NCHW" else 2), placement
+
+
+def _lay_in(image_rgb: ImageRGB, preprocess: Preprocess, placement: Placement) -> ImageRGB:
+    """Scale the photo, cut out or pad to the input: [H,W,3] uint8."""
+    canvas = np.full((*placement.input, 3), preprocess.pad_value, np.uint8)
+    spans = [
+        (max(0, o), min(s, o + i)) for o, s, i in zip(placement.offset, placement.scaled, placement.input, strict=True)
+    ]
+    (top, bottom), (left, right) = spans
+    y, x = placement.offset
+    canvas[top - y : bottom - y, left - x : right - x] = resize_window(
+        image_rgb,
+        placement.scaled,
+        (top, left, bottom, right),
+        preprocess.interpolation,
+        antialias=preprocess.antialias,
+    )
+    return canvas
+
+
+def _in_channels(image_rgb: ImageRGB, channels: Channels) -> ImageRGB:
+    if channels == "RGB":
+        return image_rgb
+    if channels == "BGR":
+        return image_rgb[..., ::-1]
+    grey: ImageRGB = np.rint(image_rgb @ np.array(_GRAY_WEIGHTS)).astype(np.uint8)[..., None]
+    return grey
+
+
+def _value_table(preprocess: Preprocess, spec: InputSpec) -> npt.NDArray[Any]:
+    """What each pixel value 0..255 becomes, in the input's dtype: [channels, 256].
+
+    Computed in float64 and rounded once, so that the result is the formula's to the last bit of the dtype.
+    """
+    count = 1 if preprocess.channels == "GRAY" else 3
+    if spec.channels != count:
+        wanted = "channels GRAY (preset gray)" if spec.channels == 1 else "channels RGB or BGR"
+        raise PreprocessError(
+            f"preprocessing makes {count} channel(s) ({preprocess.channels}), but the model's input {spec.name!r} has "
+            f"{spec.channels}; say {wanted}"
+        )
+    for name, values in (("mean", preprocess.mean), ("std", preprocess.std)):
+        if len(values) not in (1, count):
+            raise PreprocessError(f"{name} has {len(values)} values for {count} channel(s) ({preprocess.channels})")
+    mean, std = (np.broadcast_to(np.array(v)[:, None], (count, 1)) for v in (preprocess.mean, preprocess.std))
+    exact: npt.NDArray[np.float64] = (np.arange(256) * preprocess.scale - mean) / std
+    if not _fits(exact, spec.dtype):
+        raise PreprocessError(
+            f"the model's input {spec.name!r} holds {spec.dtype}, which cannot carry the values {exact.min():.4g} to "
+            f"{exact.max():.4g} that the preprocessing makes; for raw pixels use the preset raw"
+        )
+    return (np.rint(exact) if spec.dtype.kind in "iu" else exact).astype(spec.dtype)
+
+
+def _fits(exact: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype can hold the values: in its range, and for integers in enough different levels."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        rounded = np.rint(exact)
+        levels = min(len(np.unique(channel)) for channel in rounded)
+        return bool(rounded.min() >= limits.min and rounded.max() <= limits.max and levels >= _LEAST_LEVELS)
+    if dtype.kind not in "fV":  # V: bfloat16, of ml_dtypes
+        return False
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(exact.astype(dtype).astype(np.float64)).all())
+
+
+def _by(size: tuple[int | None, int | None]) -> str:
+    return "x".join("?" if side is None else str(side) for side in size)

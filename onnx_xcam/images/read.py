@@ -1,0 +1,200 @@
+"""Picture files to arrays and back. In memory a picture is always HxWx3, uint8, RGB, upright."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_xcam.errors import ImageError, OutputError
+from onnx_xcam.images.backend import opencv
+from onnx_xcam.images.header import read_header
+
+ImageRGB = npt.NDArray[np.uint8]
+"""A picture: [H,W,3], uint8, RGB, upright."""
+
+MAX_PIXELS = 2**28
+"""The largest picture that is read, in pixels (268 million: 16384 x 16384)."""
+
+SUFFIXES = frozenset(
+    f".{name}"
+    for names in ("avif bmp dib gif hdr jp2", "jpe jpeg jpg", "pbm pfm pgm pnm ppm", "pic png ras tif tiff webp")
+    for name in names.split()
+)
+"""The suffixes by which `find_images` knows pictures in a folder; a file named itself may have any."""
+
+
+def read_image(path: str | Path) -> ImageRGB:
+    """The picture in a file, as [H,W,3] uint8 RGB, turned upright as its EXIF data says.
+
+    Any format of the installed OpenCV. Transparent parts are laid over white, grey becomes three equal channels,
+    the first picture of an animation is taken. Integers of more than 8 bits are scaled by their type's range
+    (negative values become 0); for floats 0..1 is black to white, and where the largest value is above 1 the picture
+    is divided by it (negative and non-finite values become 0).
+
+    Raises:
+        ImageError: no such file, a folder, empty, truncated, not a picture that OpenCV can read, or more than
+            `MAX_PIXELS` pixels.
+    """
+    path = Path(path)
+    data = _read_bytes(path)
+    header = read_header(data)
+    if header.width * header.height > MAX_PIXELS:
+        raise _too_large(path, header.width, header.height)
+    if header.truncated:
+        raise ImageError(f"{path}: the picture file is truncated; copy or download it again")
+    cv2 = opencv()
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (cv2.error, MemoryError) as error:
+        raise ImageError(f"{path}: OpenCV cannot read this picture: {_first_line(error)}") from error
+    if pixels is None:
+        raise ImageError(f"{path}: not a picture that OpenCV can read, or a damaged one")
+    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
+        raise _too_large(path, pixels.shape[1], pixels.shape[0])
+    if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4):
+        raise ImageError(f"{path}: has {pixels.shape[2]} channels; save it as an RGB or grey picture")
+    pixels = _to_8_bit(pixels)
+    if pixels.ndim == 3 and pixels.shape[2] >= 3:
+        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]  # OpenCV's BGR(A) to RGB(A)
+    return np.ascontiguousarray(_upright(_to_rgb(pixels), header.orientation))
+
+
+def as_image(array: Any) -> ImageRGB:
+    """A picture that the caller holds as an array, checked: [H,W,3] uint8 RGB, contiguous.
+
+    Also taken: [H,W] and [H,W,1] (grey) and [H,W,4] (RGBA, laid over white). The array is never changed; where
+    nothing needs converting the result shares its memory.
+
+    Raises:
+        ImageError: another type, dtype or shape, no pixels, or more than `MAX_PIXELS`.
+    """
+    if not isinstance(array, np.ndarray):
+        raise ImageError(
+            f"a picture must be a path or a NumPy array [H,W,3] of uint8 in RGB order, not {type(array).__name__}"
+            " (for a PIL image: numpy.asarray(image.convert('RGB')))"
+        )
+    if array.dtype != np.uint8:
+        hint = "; for values 0..1: (x * 255).round().astype('uint8')" if array.dtype.kind == "f" else ""
+        raise ImageError(f"a picture array must hold uint8 (0..255), not {array.dtype}{hint}")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        hint = "; move the channels last: x.transpose(1, 2, 0)" if array.ndim == 3 and array.shape[0] in (1, 3) else ""
+        raise ImageError(f"a picture array must be [H,W,3] in RGB order, not {list(array.shape)}{hint}")
+    if array.size == 0:
+        raise ImageError(f"a picture array without pixels: {list(array.shape)}")
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise _too_large("a picture array", array.shape[1], array.shape[0])
+    return np.ascontiguousarray(_to_rgb(array))
+
+
+def find_images(paths: Iterable[str | Path]) -> list[Path]:
+    """The picture files that these paths name: a file as it is, a folder as its pictures, sorted by name.
+
+    Folders are not searched further down; their pictures are known by `SUFFIXES`, hidden files are left out.
+
+    Raises:
+        ImageError: a path does not exist, or a folder has no picture.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            if not path.exists():
+                raise ImageError(f"{path}: no such file or folder")
+            found.append(path)
+            continue
+        try:
+            entries = sorted(path.iterdir())
+        except OSError as error:
+            raise ImageError(f"{path}: the folder cannot be listed: {error.strerror}") from error
+        pictures = [p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
+        if not pictures:
+            raise ImageError(f"{path}: no picture in this folder (subfolders are not searched)")
+        found += pictures
+    return found
+
+
+def write_image(path: str | Path, image_rgb: ImageRGB) -> None:
+    """Write [H,W,3] uint8 RGB to a file, as PNG, JPEG (quality 95) or what else the suffix says.
+
+    Raises:
+        OutputError: an unknown suffix, or the file cannot be written.
+    """
+    path = Path(path)
+    cv2 = opencv()
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    try:
+        done, data = cv2.imencode(path.suffix.lower() or ".", np.ascontiguousarray(image_rgb[..., ::-1]), options)
+    except cv2.error as error:
+        raise OutputError(
+            f"{path}: OpenCV cannot write this kind of picture; use .png or .jpg ({_first_line(error)})"
+        ) from error
+    if not done:
+        raise OutputError(f"{path}: OpenCV cannot write this picture; use .png or .jpg")
+    try:
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    """The whole file. Read by Python and not by OpenCV, which on Windows fails at non-ASCII paths."""
+    try:
+        if path.is_dir():
+            raise ImageError(f"{path}: is a folder, not a picture")
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        raise ImageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not data:
+        raise ImageError(f"{path}: the file is empty (0 bytes)")
+    return data
+
+
+def _to_8_bit(pixels: npt.NDArray[Any]) -> ImageRGB:
+    """Scale any depth to 0..255, alike in all channels. `read_image` states the rules."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype.kind == "f":
+        values = np.clip(np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0), 0.0, None)
+        white = max(1.0, float(values.max(initial=0.0)))
+    else:
+        values = np.clip(pixels, 0, None).astype(np.float64)
+        white = float(np.iinfo(pixels.dtype).max)
+    scaled: ImageRGB = np.rint(values * (255.0 / white)).astype(np.uint8)
+    return scaled
+
+
+def _to_rgb(pixels: ImageRGB) -> ImageRGB:
+    """Grey [H,W] or [H,W,1], grey with alpha [H,W,2], RGB or RGBA to RGB; alpha is laid over white."""
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    colours = pixels[..., : 1 if pixels.shape[2] < 3 else 3]
+    if pixels.shape[2] in (2, 4):
+        alpha = pixels[..., -1:].astype(np.uint16)
+        colours = ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)  # at most 65152: fits
+    rgb: ImageRGB = colours if colours.shape[2] == 3 else np.repeat(colours, 3, axis=2)
+    return rgb
+
+
+def _upright(image: ImageRGB, orientation: int) -> ImageRGB:
+    """Undo an EXIF orientation (1..8)."""
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image
+
+
+def _first_line(error: BaseException) -> str:
+    """An OpenCV error's own words, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _too_large(where: object, width: int, height: int) -> ImageError:
+    return ImageError(f"{where}: {width} x {height} pixels is more than the limit of {MAX_PIXELS}; scale it down first")

@@ -1,0 +1,263 @@
+"""Class labels: from files and model metadata, and between labels and class ids."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from onnx_xcam.contract import METADATA_KEY
+from onnx_xcam.errors import ClassError, LabelsError
+
+_NUMBERED = re.compile(r"\s*[\"']?(\d+)[\"']?\s*[:=,\t]\s*(.*)|\s*(\d+)\s+(\D.*)")
+_SYNSET = re.compile(r"^n\d{8}[\s:,]+(?=\S)")
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?\d+\s*")
+_METADATA_KEYS = ("names", "labels", "classes", "id2label", "label_names", "class_names")
+_CONTAINERS = ("id2label", "names", "labels", "classes", "label_names", "class_names")
+_SHOWN = 5
+_LARGEST_ID = 10_000_000
+
+
+def load_labels(path: str | Path) -> list[str]:
+    """The class labels in a file, by class id.
+
+    A text file has one label per line, perhaps numbered ("0: cat", "0 cat") and perhaps led by a WordNet id
+    ("n01440764 tench, Tinca tinca"), which is dropped. A .json, .yaml or .yml file holds a list of labels, or labels
+    by class id, either alone or under "id2label" (Hugging Face), "names" (Ultralytics), "labels" or "classes".
+    ImageNet's own form, {"0": ["n01440764", "tench"]}, is understood as well. Ids that a file leaves out get "".
+
+    Raises:
+        LabelsError: the file cannot be read, is no such file, or has no labels.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise LabelsError(f"{path}: no such labels file") from error
+    except UnicodeDecodeError as error:
+        raise LabelsError(f"{path}: not a text file in UTF-8: {error.reason} at byte {error.start}") from error
+    except OSError as error:
+        raise LabelsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    suffix = path.suffix.lower()
+    if suffix not in (".json", ".yaml", ".yml"):
+        return _from_lines(text, str(path))
+    try:
+        data = json.loads(text) if suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise LabelsError(f"{path}: not valid {suffix[1:].upper()}: {' '.join(str(error).split())}") from error
+    return _from_data(data, str(path))
+
+
+def labels_from_metadata(props: Mapping[str, str]) -> list[str] | None:
+    """The labels that a model's `metadata_props` hold, or None.
+
+    Looked at: "labels" in our own "onnx_xcam" JSON, then "names" (Ultralytics: a Python dict in text), "labels",
+    "classes", "id2label", "label_names", "class_names", each as JSON, as a Python literal or as lines.
+
+    Raises:
+        LabelsError: "onnx_xcam" is there but is not valid; other keys belong to others, and what cannot be understood
+            there is passed over.
+    """
+    if METADATA_KEY in props:
+        try:
+            own = json.loads(props[METADATA_KEY])
+        except ValueError as error:
+            raise LabelsError(f"metadata {METADATA_KEY!r}: not valid JSON: {error}") from error
+        if isinstance(own, dict) and own.get("labels") is not None:
+            return _from_data(own["labels"], f"metadata {METADATA_KEY!r}")
+    for key in _METADATA_KEYS:
+        if key in props:
+            try:
+                return _from_text(props[key], f"metadata {key!r}")
+            except LabelsError:
+                continue  # another tool's key of the same name, such as "classes: 1000"
+    return None
+
+
+def label_of(index: int, labels: Sequence[str] | None) -> str | None:
+    """The label of a class, or None where there is none (no labels, too few of them, or an empty one)."""
+    if labels is None or not 0 <= index < len(labels):
+        return None
+    return labels[index] or None
+
+
+def resolve_class(text_or_int: str | int, labels: Sequence[str] | None, num_classes: int | None) -> int:
+    """The class id that an id or a label means.
+
+    Ids run from 0; -1 is the model's own top class, -2 the second best, and so on, and are returned as they are. A
+    label is taken exactly, else without regard to case, else as one of its synonyms ("tabby" in "tabby, tabby cat"),
+    else as words of it, else as a part of it; of these the first that fits decides, and must fit one class only. A
+    number in text is an id; only where no class has that id it is looked up as a label.
+
+    Args:
+        text_or_int: an id, or an id or a label in text.
+        labels: the labels by id, if known.
+        num_classes: the number of classes, if known.
+
+    Raises:
+        ClassError: out of range, unknown (the nearest labels are named), or meaning several classes (they are listed).
+    """
+    if isinstance(text_or_int, str):
+        if not _WHOLE_NUMBER.fullmatch(text_or_int):
+            return _in_range(_by_label(text_or_int, labels), num_classes)
+        count = num_classes if num_classes is not None else len(labels or ())
+        if labels and not -count <= int(text_or_int) < count and text_or_int.strip() in labels:
+            return _in_range(_by_label(text_or_int, labels), num_classes)
+    elif isinstance(text_or_int, bool):
+        raise ClassError(f"{text_or_int} is no class; give an id or a label")
+    return _in_range(int(text_or_int), num_classes)
+
+
+def _by_label(text: str, labels: Sequence[str] | None) -> int:
+    """The one class that the label fits best."""
+    wanted = text.strip().casefold()
+    if not labels:
+        raise ClassError(f"the class {text!r} is a label, but no labels are known; give an id or a labels file")
+    folded = [label.casefold() for label in labels]
+    if not wanted:
+        raise ClassError("the class is empty; give an id or a label")
+    synonyms = [[part.strip() for part in label.split(",")] for label in folded]
+    word = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
+    tests = (
+        [label == text for label in labels],
+        [label.strip() == wanted for label in folded],
+        [wanted in parts for parts in synonyms],
+        [word.search(label) is not None for label in folded],
+        [wanted in label for label in folded],
+    )
+    for test in tests:
+        if any(test):
+            return _only(text, [i for i, hit in enumerate(test) if hit], labels)
+    nearest = _nearest(wanted, synonyms)
+    near = "; the nearest are " + ", ".join(_named(i, labels) for i in nearest) if nearest else ""
+    raise ClassError(f"no class is labelled {text!r}{near}")
+
+
+def _nearest(wanted: str, synonyms: list[list[str]]) -> list[int]:
+    """The classes with the labels most like a text, best first."""
+    by_part: dict[str, int] = {}
+    for index, parts in enumerate(synonyms):
+        for part in parts:
+            for word in (part, *part.split()):
+                by_part.setdefault(word, index)
+    close = difflib.get_close_matches(wanted, by_part, n=2 * _SHOWN, cutoff=0.6)
+    return list(dict.fromkeys(by_part[part] for part in close))[:_SHOWN]
+
+
+def _only(text: str, found: list[int], labels: Sequence[str]) -> int:
+    if len(found) > 1:
+        listed = ", ".join(_named(i, labels) for i in found[:_SHOWN])
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise ClassError(f"{text!r} means {len(found)} classes: {listed}{more}; give the id")
+    return found[0]
+
+
+def _named(index: int, labels: Sequence[str]) -> str:
+    return f"{index} ({labels[index]})"
+
+
+def _in_range(index: int, num_classes: int | None) -> int:
+    if num_classes is not None and not -num_classes <= index < num_classes:
+        raise ClassError(
+            f"class {index} is out of range: the model has {num_classes} classes, 0 to {num_classes - 1}"
+            f" (-1 to {-num_classes}: from its top class down)"
+        )
+    return index
+
+
+def _from_text(text: str, source: str) -> list[str]:
+    """Labels in a metadata value: JSON, a Python literal, or lines."""
+    if text.lstrip()[:1] in ("{", "[", "("):
+        try:
+            return _from_data(json.loads(text), source)
+        except ValueError:
+            pass  # not JSON; Ultralytics writes a Python dict
+        try:
+            return _from_data(ast.literal_eval(text.strip()), source)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+            raise LabelsError(f"{source}: neither JSON nor a Python literal") from error
+    if "\n" in text.strip():
+        return _from_lines(text, source)
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) < 2:
+        raise LabelsError(f"{source}: holds no list of labels")
+    return parts
+
+
+def _from_lines(text: str, source: str) -> list[str]:
+    """One label per line. Numbers count as ids only if every line has one, for a label may begin with a number."""
+    lines = text.splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not any(line.strip() for line in lines):
+        raise LabelsError(f"{source}: has no labels")
+    if any("\0" in line for line in lines):
+        raise LabelsError(f"{source}: not a text file")
+    filled = [line for line in lines if line.strip()]
+    numbered = [_NUMBERED.fullmatch(line) for line in filled]
+    pairs = [(int(m[1] or m[3]), m[2] if m[1] else m[4]) for m in numbered if m]
+    if len(pairs) == len(filled):
+        return _by_id(((index, _clean(label)) for index, label in pairs), source)
+    return [_clean(line) for line in lines]
+
+
+def _from_data(data: Any, source: str) -> list[str]:
+    """A list of labels, or labels by id, perhaps inside one of the usual containers."""
+    if isinstance(data, Mapping):
+        for key in _CONTAINERS:
+            if isinstance(data.get(key), (Mapping, list)):
+                return _from_data(data[key], source)
+        if not all(_is_id(key) for key in data):
+            if data and all(_is_id(value) for value in data.values()):  # label2id: the other way round
+                return _by_id(((int(index), _label(label, source)) for label, index in data.items()), source)
+            odd = next((key for key in data if not _is_id(key)), None)
+            raise LabelsError(f"{source}: labels by class id expected, but {odd!r} is no id")
+        return _by_id(((int(key), _label(value, source)) for key, value in data.items()), source)
+    if not isinstance(data, (list, tuple)):
+        raise LabelsError(
+            f"{source}: must hold a list of labels, or labels by class id; it holds {type(data).__name__}"
+        )
+    if not data:
+        raise LabelsError(f"{source}: has no labels")
+    return [_label(value, source) for value in data]
+
+
+def _is_id(value: Any) -> bool:
+    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, str) and value.isdecimal()))
+
+
+def _label(value: Any, source: str) -> str:
+    if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(v, str) for v in value):
+        value = value[1]  # ImageNet's ["n01440764", "tench"]
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise LabelsError(f"{source}: a label must be text, not {value!r}")
+    return _clean(str(value))
+
+
+def _clean(label: str) -> str:
+    """Without blanks around, a pair of quotes around, and a WordNet id before it."""
+    label = label.strip()
+    if len(label) > 1 and label[0] == label[-1] and label[0] in "\"'":
+        label = label[1:-1].strip()
+    return _SYNSET.sub("", label)
+
+
+def _by_id(pairs: Iterable[tuple[int, str]], source: str) -> list[str]:
+    by_id: dict[int, str] = {}
+    for index, label in pairs:
+        if by_id.setdefault(index, label) != label:
+            raise LabelsError(f"{source}: class {index} has two labels, {by_id[index]!r} and {label!r}")
+    if not by_id:
+        raise LabelsError(f"{source}: has no labels")
+    if min(by_id) < 0 or max(by_id) > _LARGEST_ID:
+        raise LabelsError(f"{source}: class ids must be 0 to {_LARGEST_ID}")
+    first = 1 if 0 not in by_id and sorted(by_id) == list(range(1, len(by_id) + 1)) else 0
+    if first:
+        raise LabelsError(f"{source}: the class ids begin at 1, but a model's classes begin at 0; renumber them")
+    return [by_id.get(index, "") for index in range(max(by_id) + 1)]

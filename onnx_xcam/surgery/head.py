@@ -1,0 +1,114 @@
+"""A part of the graph as a model of its own: a single node, or the head from a layer to the score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from onnx_xcam.surgery.graph import Graph, exported
+from onnx_xcam.surgery.shapes import Dim
+
+
+def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
+    """A serialised model with more of its tensors as outputs; ONNX Runtime finds out their types."""
+    tail = onnx.ModelProto()
+    for name in names:
+        tail.graph.output.add().name = name
+    return model + tail.SerializeToString()
+
+
+def head_inputs(graph: Graph, layer: str, score: str) -> list[str]:
+    """What the head needs besides the layer: tensors that do not depend on it."""
+    return _cut(graph, layer, score)[1]
+
+
+def head_model(
+    graph: Graph, weights: Mapping[str, onnx.TensorProto], layer: str, score: str, ir_version: int
+) -> onnx.ModelProto:
+    """The part from a layer to the score as a model.
+
+    Args:
+        graph: the whole model.
+        weights: its initializers, by name.
+        layer: the first input of the result.
+        score: its only output.
+        ir_version: of the result.
+
+    Returns:
+        A model with the inputs `layer` and `head_inputs(...)`.
+    """
+    indices, others = _cut(graph, layer, score)
+    nodes = [exported(graph.nodes[i]) for i in indices]
+    used = {name for node in nodes for name in node.input}
+    inputs = [_info(graph, name) for name in (layer, *others)]
+    initializers = [weights[name] for name in weights if name in used]
+    body = onnx.helper.make_graph(nodes, "head", inputs, [_info(graph, score)], initializers)
+    return onnx.helper.make_model(
+        body, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=ir_version
+    )
+
+
+def _cut(graph: Graph, layer: str, score: str) -> tuple[list[int], list[str]]:
+    """The positions of the head's nodes, and the other tensors that cross the cut."""
+    behind = {layer}
+    for node in graph.nodes:
+        if layer not in {out.name for out in node.outputs} and any(t.name in behind for t in node.inputs):
+            behind.update(out.name for out in node.outputs if out.name)
+    needed, kept, crossing = {score}, [], set()
+    for index in range(len(graph.nodes) - 1, -1, -1):
+        node = graph.nodes[index]
+        if not any(out.name in needed for out in node.outputs):
+            continue
+        if not any(out.name in behind for out in node.outputs) or layer in {out.name for out in node.outputs}:
+            continue
+        kept.append(index)
+        needed.update(t.name for t in node.inputs if t.name)
+        crossing.update(t.name for t in node.inputs if t.name and t.name not in behind)
+    return kept[::-1], sorted(name for name in crossing if not graph.is_constant(name) or _is_made(graph, name))
+
+
+def _is_made(graph: Graph, name: str) -> bool:
+    """Whether a known constant is made by a node, not stored in the file."""
+    return name in graph.producer
+
+
+def _info(graph: Graph, name: str) -> onnx.ValueInfoProto:
+    dtype, shape = graph.dtype(name), graph.shape(name)
+    kind = onnx.helper.np_dtype_to_tensor_dtype(dtype or np.dtype(np.float32))
+    return onnx.helper.make_tensor_value_info(name, kind, None if shape is None else list(shape))
+
+
+def node_model(graph: Graph, position: int, values: Mapping[str, np.ndarray], free: Sequence[str]) -> onnx.ModelProto:
+    """One node as a model in float64.
+
+    Args:
+        graph: the whole model.
+        position: of the node.
+        values: the values of the node's inputs; float ones are taken as float64.
+        free: the inputs that stay inputs; the others become initializers.
+    """
+    node = exported(graph.nodes[position])
+    inputs, initializers = [], []
+    for name in dict.fromkeys(name for name in node.input if name):
+        array = as_double(values[name])
+        if name in free:
+            kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+            inputs.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
+        else:
+            initializers.append(onnx.numpy_helper.from_array(array, name))
+    outputs = []
+    for name in node.output:
+        if name:
+            shape: Sequence[Dim] | None = graph.shape(name)
+            kind = onnx.TensorProto.DOUBLE if graph.is_float(name) else onnx.TensorProto.INT64
+            fixed = None if shape is None else [None] * len(shape)
+            outputs.append(onnx.helper.make_tensor_value_info(name, kind, fixed))
+    body = onnx.helper.make_graph([node], "node", inputs, outputs, initializers)
+    return onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=8)
+
+
+def as_double(array: np.ndarray) -> np.ndarray:
+    """Floats as float64, anything else as it is."""
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
