@@ -1,0 +1,79 @@
+"""Which classes to explain: what the user typed or passed, as the model's `xcam_class` input, int64 [M,K]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam.errors import ClassError
+from onnx_xcam.labels import resolve_class
+
+ClassName: TypeAlias = int | str
+Classes: TypeAlias = ClassName | Sequence[ClassName] | Sequence[Sequence[ClassName]] | NDArray[np.integer[Any]]
+"""One class, classes for every image, or one sequence of classes per image (all of the same length)."""
+
+
+def choose_classes(
+    classes: Classes | None,
+    top: int | None,
+    *,
+    images: int,
+    class_count: int | None,
+    labels: Sequence[str] | None,
+) -> NDArray[np.int64]:
+    """The classes as int64 [1,K] (the same for every image) or [images,K].
+
+    Args:
+        classes: ids, labels, or -1 for the model's top class, -2 for the second best, and so on; None means -1.
+        top: instead of classes: the model's K best of each image.
+        images: N.
+        class_count: C, or None if unknown: then nothing is out of range here, and the model itself refuses.
+        labels: the C labels, if known.
+
+    Raises:
+        ClassError: a class is out of range, a label is unknown, nothing is asked for, or both arguments are given.
+    """
+    if top is not None:
+        return _top(top, classes, class_count)
+    rows = _rows([-1] if classes is None else classes)
+    if len(rows) not in (1, images):
+        raise ClassError(f"Classes are given for {len(rows)} images, but there are {images}.")
+    lengths = {len(row) for row in rows}
+    if lengths == {0} or not rows:
+        raise ClassError("The list of classes is empty; leave it out to explain the top class.")
+    if len(lengths) > 1:
+        raise ClassError(f"Each image needs the same number of classes; these have {sorted(lengths)}.")
+    return np.array([[resolve_class(name, labels, class_count) for name in row] for row in rows], np.int64)
+
+
+def _top(top: int, classes: Classes | None, class_count: int | None) -> NDArray[np.int64]:
+    if classes is not None:
+        raise ClassError("Give either classes or top, not both.")
+    if top < 1 or (class_count is not None and top > class_count):
+        bound = "" if class_count is None else f" and at most {class_count}, the model's number of classes"
+        raise ClassError(f"top is {top}; it must be at least 1{bound}.")
+    return -np.arange(1, top + 1, dtype=np.int64)[None]
+
+
+def _rows(classes: Classes) -> list[list[ClassName]]:
+    """Any accepted form as one list of classes per image, or a single list for all images."""
+    if isinstance(classes, str | int | np.integer):
+        return [[_plain(classes)]]
+    items: list[Any] = list(classes)
+    nested = [isinstance(item, list | tuple | np.ndarray) and np.ndim(item) > 0 for item in items]
+    if items and all(nested):
+        return [[_plain(name) for name in item] for item in items]
+    if any(nested):
+        raise ClassError("Classes are a list for all images, or one list per image; this mixes both.")
+    return [[_plain(name) for name in items]]
+
+
+def _plain(name: Any) -> ClassName:
+    if isinstance(name, str) or (isinstance(name, int) and not isinstance(name, bool)):
+        return name
+    if isinstance(name, np.integer) or (isinstance(name, np.ndarray) and name.ndim == 0 and name.dtype.kind in "iu"):
+        return int(name)
+    raise ClassError(f"A class is a number or a label, not {name!r}.")

@@ -1,0 +1,91 @@
+"""The Typer app, and the one place where errors become an exit status.
+
+Results go to stdout, messages to stderr. Exit status: 0 done, 1 something failed, 2 the command line is wrong,
+130 interrupted. Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from io import TextIOWrapper
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import onnx_xcam
+from onnx_xcam.cli.check import check
+from onnx_xcam.cli.explain import explain
+from onnx_xcam.cli.inspect import inspect
+from onnx_xcam.cli.instrument import instrument
+from onnx_xcam.errors import XcamError
+
+INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+
+
+class _Group(TyperGroup):
+    """Commands whose XcamErrors end in one clear message, and in a traceback only with --debug."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except XcamError as error:
+            if ctx.params.get("debug"):
+                raise
+            _fail(str(error))
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    name="onnx-xcam",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"error: {message}", err=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"onnx-xcam {onnx_xcam.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """XGrad-CAM for any exported ONNX vision model: see which pixels made it say "cat"."""
+
+
+app.command(short_help="Show what can be explained in a model.")(inspect)
+app.command(short_help="Write a model that explains itself.")(instrument)
+app.command(short_help="Explain photos.")(explain)
+app.command(short_help="Prove the explanations on a model.")(check)
+
+
+def main() -> None:
+    """Run the command line; the entry point of the `onnx-xcam` script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a label that the console cannot show must not end the program
+    try:
+        app(prog_name="onnx-xcam")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        _fail(f"unexpected {type(error).__name__}: {error}. This is a bug; `onnx-xcam --debug ...` shows where.")
+        sys.exit(1)

@@ -1,0 +1,49 @@
+"""onnx-xcam check: prove it on this model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onnx_xcam.cli.options import (
+    LayerOption,
+    MethodOption,
+    ModelArgument,
+    PreprocessOption,
+    ScoreOption,
+    layers_or_auto,
+)
+
+
+def check(
+    model: ModelArgument,
+    image: Annotated[
+        Path | None, typer.Argument(metavar="IMAGE", help="A photo. Default: random values.", show_default=False)
+    ] = None,
+    *,
+    layer: LayerOption = None,
+    score: ScoreOption = "auto",
+    method: MethodOption = "xgrad-cam",
+    preprocess: PreprocessOption = None,
+) -> None:
+    """Check on this model that its outputs are unchanged and that gradients and maps are right."""
+    import warnings
+
+    import numpy as np
+
+    from onnx_xcam.checks import check as check_model
+    from onnx_xcam.explainer import Explainer, XcamWarning
+
+    layers = layers_or_auto(layer)
+    batch = None
+    if image is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", XcamWarning)  # the assumptions about colour do not matter to the proof
+            explainer = Explainer(model, layers, score, method, preprocess=preprocess, providers="cpu")
+        batch = np.stack([explainer.prepare(image).item] * (explainer.batch or 1))
+    report = check_model(model, batch, layers=layers, score=score, method=method)
+    typer.echo(report.text())
+    if not report.passed:
+        raise typer.Exit(1)

@@ -1,0 +1,80 @@
+"""onnx-xcam explain: pictures of what made the model say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onnx_xcam.cli.options import (
+    ClassOption,
+    LabelsOption,
+    LayerOption,
+    MethodOption,
+    ModelArgument,
+    PreprocessOption,
+    ProviderOption,
+    ScoreOption,
+    ThreadsOption,
+    layers_or_auto,
+    say,
+    say_all,
+)
+
+
+def explain(
+    model: ModelArgument,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE|DIR...", help="Photos, or folders of photos.", show_default=False)
+    ],
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the pictures and results.jsonl.")
+    ] = Path("explanations"),
+    class_: ClassOption = None,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", metavar="K", min=1, help="Explain the model's K best classes.", show_default=False),
+    ] = None,
+    layer: LayerOption = None,
+    score: ScoreOption = "auto",
+    method: MethodOption = "xgrad-cam",
+    labels: LabelsOption = None,
+    preprocess: PreprocessOption = None,
+    provider: ProviderOption = None,
+    threads: ThreadsOption = None,
+    beside: Annotated[bool, typer.Option("--beside", help="Put the photo beside the explanation.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Also write the unscaled maps, as `<stem>.npz`.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+) -> None:
+    """Explain photos: write `<stem>.<class id>.png` for each photo and class, and a line per photo to
+    results.jsonl."""
+    if class_ and top is not None:
+        raise typer.BadParameter("give either --class or --top, not both")
+    import warnings
+
+    from onnx_xcam.cli.explain_job import ExplainJob, find_pictures
+    from onnx_xcam.explainer import Explainer, XcamWarning
+
+    found = find_pictures(images)
+    job = ExplainJob(found, out, raw=raw, beside=beside, quiet=quiet)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", XcamWarning)  # said below, without a line of source code
+        explainer = Explainer(
+            model,
+            layers=layers_or_auto(layer),
+            score=score,
+            method=method,
+            preprocess=preprocess,
+            labels=labels,
+            providers=provider,
+            threads=threads,
+        )
+        if not quiet:
+            say_all("note", explainer.notes)
+        say_all("warning", explainer.warnings)
+        failed = job.run(explainer, explainer.choose(class_ or None, top))
+    if failed:
+        say(f"error: {failed} of {len(found)} pictures could not be explained.")
+        raise typer.Exit(1)

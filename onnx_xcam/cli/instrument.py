@@ -1,0 +1,102 @@
+"""onnx-xcam instrument: write the model that explains itself."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onnx_xcam import contract
+from onnx_xcam.cli.options import (
+    ClassOption,
+    LabelsOption,
+    LayerOption,
+    MethodOption,
+    ModelArgument,
+    ScoreOption,
+    layers_or_auto,
+    say_all,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class ClassInputChoice(StrEnum):
+    """How the class to explain reaches the model: `contract.ClassInput` as Typer wants choices."""
+
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+    FIXED = "fixed"
+
+
+def instrument(
+    model: ModelArgument,
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT", help="The instrumented model to write.", show_default=False)
+    ],
+    layer: LayerOption = None,
+    score: ScoreOption = "auto",
+    method: MethodOption = "xgrad-cam",
+    emit: Annotated[
+        str, typer.Option("--emit", metavar="LIST", help=f"Outputs to add, of: {', '.join(contract.EMITS)}.")
+    ] = ",".join(contract.DEFAULT_EMIT),
+    class_input: Annotated[
+        ClassInputChoice,
+        typer.Option(
+            "--class-input",
+            metavar="optional|required|fixed",
+            help="How classes are chosen: an input with a default (-1, the top class), a plain input, "
+            "or none: settled now by --class.",
+        ),
+    ] = ClassInputChoice.OPTIONAL,
+    class_: ClassOption = None,
+    labels: LabelsOption = None,
+) -> None:
+    """Write a model that does what MODEL does and, in the same run, gives its own XGrad-CAM."""
+    emits = _emits(emit)
+    fixed = class_input is ClassInputChoice.FIXED
+    if fixed != bool(class_):
+        raise typer.BadParameter(
+            "--class-input fixed needs at least one --class" if fixed else "--class needs --class-input fixed"
+        )
+    from onnx_xcam.surgery import instrument_file
+
+    metadata = instrument_file(
+        model,
+        out,
+        layers=layers_or_auto(layer),
+        score=score,
+        method=method,
+        emit=emits,
+        class_input=class_input.value,
+        classes=_class_ids(model, class_, labels) if class_ else None,
+    )
+    say_all("note", metadata.notes)
+    typer.echo(str(out))
+
+
+def _emits(text: str) -> tuple[contract.Emit, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in contract.EMITS]
+    if unknown or not names:
+        raise typer.BadParameter(
+            f"{', '.join(unknown) or 'an empty list'} is none of {', '.join(contract.EMITS)}", param_hint="--emit"
+        )
+    return tuple(name for name in contract.EMITS if name in names)
+
+
+def _class_ids(model: Path, names: Sequence[str], labels_file: Path | None) -> list[int]:
+    """The ids that --class means, by the labels of --labels or of the model. The surgery checks the range."""
+    from onnx_xcam.labels import labels_from_metadata, load_labels, resolve_class
+    from onnx_xcam.surgery.source import Source
+
+    if labels_file:
+        labels: list[str] | None = load_labels(labels_file)
+    else:
+        props = {prop.key: prop.value for prop in Source(model).skeleton().metadata_props}
+        labels = contract.hints(props).get("labels") or labels_from_metadata(props)
+    return [resolve_class(name, labels, None) for name in names]

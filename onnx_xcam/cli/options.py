@@ -1,0 +1,82 @@
+"""Arguments and options that several commands share, and how commands talk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported ONNX model.", show_default=False)]
+LayerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer",
+        metavar="LAYER",
+        help="Target layer: a tensor, a node, a module path or a unique part of one, as `inspect` lists them. "
+        "May be repeated. Default: the last spatial feature map.",
+        show_default=False,
+    ),
+]
+ScoreOption = Annotated[
+    str, typer.Option("--score", metavar="TENSOR", help="The class scores, before any softmax. auto: the logits.")
+]
+MethodOption = Annotated[str, typer.Option("--method", metavar="METHOD", help="The CAM method.")]
+ClassOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--class",
+        metavar="ID|LABEL",
+        help="Class to explain; -1 is the model's top class, -2 the second best. May be repeated.",
+        show_default=False,
+    ),
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", metavar="FILE", help="Class labels: a text file, a line per class, or JSON.", show_default=False
+    ),
+]
+PreprocessOption = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        metavar="PRESET|FILE",
+        help="How a photo becomes the model's input: a preset's name, or a JSON or YAML file. "
+        "Default: what the model's metadata or a file beside it says.",
+        show_default=False,
+    ),
+]
+ProviderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--provider",
+        metavar="NAME",
+        help="cpu, cuda, or any provider that the installed ONNX Runtime lists; repeated: in order of preference. "
+        "Default: cuda where there is one, else cpu.",
+        show_default=False,
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", metavar="N", min=1, help="Threads of one operator. Default: all cores.", show_default=False
+    ),
+]
+
+
+def layers_or_auto(layer: Sequence[str] | None) -> str | list[str]:
+    """The surgery's `layers` argument for what `--layer` collected."""
+    return list(layer) if layer else "auto"
+
+
+def say(message: str) -> None:
+    """A message for the user, on stderr."""
+    typer.echo(message, err=True)
+
+
+def say_all(kind: str, messages: Iterable[str]) -> None:
+    """Several messages of a kind ("note", "warning", "error"), one a line, on stderr."""
+    for message in messages:
+        say(f"{kind}: {message}")

@@ -1,0 +1,230 @@
+"""What the Explainer hands back: classes, scores, maps, and pictures of them."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.errors import InputError, LayerError
+from onnx_xcam.images.backend import opencv
+from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, overlay
+from onnx_xcam.images.place import Placement, scale_heatmap
+from onnx_xcam.images.read import write_image
+from onnx_xcam.labels import label_of
+
+DEFAULT_ALPHA = 0.75
+
+
+class XcamWarning(UserWarning):
+    """Something was assumed, or a map says less than it seems to."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image on its way into the model.
+
+    Attributes:
+        name: where it came from, for messages and file names.
+        image_rgb: uint8 [H,W,3], upright; None for a ready tensor.
+        item: what the model is fed, the input's shape without the batch axis.
+        placement: how the item's pixels lie on the photo; None for a ready tensor.
+    """
+
+    name: str
+    image_rgb: NDArray[np.uint8] | None
+    item: NDArray[np.generic]
+    placement: Placement
+
+
+class Explanation:
+    """XGrad-CAM of N images, K classes each.
+
+    Attributes:
+        classes: int64 [N,K]: the classes explained, -1 and the like resolved.
+        scores: float32 [N,K]: their scores, before any softmax.
+        probabilities: float32 [N,K], or None if the model gives neither probabilities nor its logits.
+        labels: N lists of K labels (None for a class without one), or None if no labels are known.
+        layers: names of the target layers' tensors.
+        pictures: the N images.
+        notes: what was assumed on the way (layer, score, preprocessing, provider, labels).
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        probabilities: NDArray[np.float32] | None,
+        maps: Sequence[NDArray[np.float32]],
+        status: Sequence[NDArray[np.int64]],
+        labels: Sequence[str] | None,
+        layers: Sequence[str],
+        pictures: Sequence[Picture],
+        notes: Sequence[str],
+    ) -> None:
+        self.classes = classes
+        self.scores = scores
+        self.probabilities = probabilities
+        self.layers = tuple(layers)
+        self.pictures = tuple(pictures)
+        self.notes = tuple(notes)
+        self.labels = None if labels is None else [[label_of(i, labels) for i in row] for row in classes.tolist()]
+        self._maps = tuple(maps)
+        self._status = tuple(status)
+
+    @property
+    def maps(self) -> NDArray[np.float32]:
+        """float32 [N,K,h,w]: the raw maps of the first layer, after the ReLU, neither resized nor scaled."""
+        return self._maps[0]
+
+    @property
+    def status(self) -> NDArray[np.int64]:
+        """int64 [N,K], for the first layer: 0 good, else a key of `contract.STATUS_TEXT`."""
+        return self._status[0]
+
+    @property
+    def images(self) -> list[NDArray[np.uint8] | None]:
+        """The N photos, uint8 [H,W,3] RGB; None for ready tensors."""
+        return [picture.image_rgb for picture in self.pictures]
+
+    def maps_of(self, layer: int | str) -> NDArray[np.float32]:
+        """float32 [N,K,h,w]: the raw maps of a layer, by its index or name.
+
+        Raises:
+            LayerError: this explanation has no such layer.
+        """
+        return self._maps[self._layer_index(layer)]
+
+    def status_of(self, layer: int | str) -> NDArray[np.int64]:
+        """int64 [N,K]: the status of a layer, by its index or name.
+
+        Raises:
+            LayerError: this explanation has no such layer.
+        """
+        return self._status[self._layer_index(layer)]
+
+    def heatmap(self, n: int = 0, k: int = 0, *, layer: int | str = 0) -> NDArray[np.float32]:
+        """float32 [H,W], 0..1: the map laid over the photo at its own size; 0 where the model saw nothing of it.
+
+        For a ready tensor, H and W are those of the model's input.
+
+        Raises:
+            LayerError: this explanation has no such layer.
+        """
+        placement = self.pictures[n].placement
+        return scale_heatmap(placement.place(self.maps_of(layer)[n, k]), placement.seen())
+
+    def overlay(
+        self,
+        n: int = 0,
+        k: int = 0,
+        *,
+        alpha: float = DEFAULT_ALPHA,
+        colour_map: str = DEFAULT_COLOUR_MAP,
+        beside: bool = False,
+        layer: int | str = 0,
+    ) -> NDArray[np.uint8]:
+        """uint8 [H,W,3] RGB: the heat map over the photo, or [H,about 2W,3] with the photo beside it.
+
+        Args:
+            n: image.
+            k: index into this image's classes.
+            alpha: opacity of the hottest pixels, 0..1.
+            colour_map: one of `onnx_xcam.images.draw.COLOUR_MAPS`.
+            beside: put the untouched photo to the left.
+            layer: index or name.
+
+        Raises:
+            InputError: there is no photo, only a ready tensor.
+            LayerError: this explanation has no such layer.
+        """
+        picture = self.pictures[n]
+        if picture.image_rgb is None:
+            raise InputError(
+                "There is no photo to draw on: explain() was given a ready tensor. Pass photos, or use heatmap()."
+            )
+        heat = self.heatmap(n, k, layer=layer)
+        seen = picture.placement.seen()
+        return overlay(picture.image_rgb, heat, alpha=alpha, colour_map=colour_map, beside=beside, seen=seen)
+
+    def save(
+        self,
+        path: str | Path,
+        n: int = 0,
+        k: int = 0,
+        *,
+        alpha: float = DEFAULT_ALPHA,
+        colour_map: str = DEFAULT_COLOUR_MAP,
+        beside: bool = False,
+        layer: int | str = 0,
+    ) -> Path:
+        """Write the overlay to a picture file; the ending (.png, .jpg, ...) tells the format. Arguments as `overlay`.
+
+        Raises:
+            OutputError: the file cannot be written.
+            and what `overlay` raises.
+        """
+        path = Path(path)
+        write_image(path, self.overlay(n, k, alpha=alpha, colour_map=colour_map, beside=beside, layer=layer))
+        return path
+
+    def caption(self, n: int = 0, k: int = 0) -> str:
+        """One line on a class of an image: `class 285 "Egyptian cat"  score 9.31  p 0.62`."""
+        label = self.labels[n][k] if self.labels else None
+        named = f' "{label}"' if label else ""
+        p = "" if self.probabilities is None else f"  p {self.probabilities[n, k]:.2f}"
+        return f"class {self.classes[n, k]}{named}  score {self.scores[n, k]:.2f}{p}"
+
+    def warnings(self) -> list[str]:
+        """One sentence for each map that is not good: it is blank, or holds values that are not finite."""
+        found = []
+        for layer, status in zip(self.layers, self._status, strict=True):
+            for n, k in np.argwhere(status != contract.GOOD).tolist():
+                reason = contract.STATUS_TEXT.get(int(status[n, k]), f"status {status[n, k]}")
+                label = self.labels[n][k] if self.labels else None
+                named = f" ({label})" if label else ""
+                found.append(f"{self.pictures[n].name}, class {self.classes[n, k]}{named}, layer {layer!r}: {reason}.")
+        return found
+
+    def _layer_index(self, layer: int | str) -> int:
+        if isinstance(layer, str) and layer in self.layers:
+            return self.layers.index(layer)
+        if isinstance(layer, int) and -len(self.layers) <= layer < len(self.layers):
+            return layer
+        raise LayerError(f"This explanation has no layer {layer!r}; it has {', '.join(map(repr, self.layers))}.")
+
+    def _repr_png_(self) -> bytes | None:
+        """The first overlay, for notebooks."""
+        return None if self.pictures[0].image_rgb is None else _png(self.overlay())
+
+    def _repr_html_(self) -> str:
+        """Every overlay with its caption, for notebooks."""
+        cells = []
+        for n, picture in enumerate(self.pictures):
+            for k in range(self.classes.shape[1]):
+                text = html.escape(f"{picture.name}: {self.caption(n, k)}")
+                image = ""
+                if picture.image_rgb is not None:
+                    data = base64.b64encode(_png(self.overlay(n, k))).decode("ascii")
+                    image = f'<img alt="{text}" style="max-width:24em" src="data:image/png;base64,{data}">'
+                cells.append(
+                    f'<figure style="display:inline-block;margin:.5em">{image}<figcaption>{text}</figcaption></figure>'
+                )
+        return "".join(cells)
+
+    def __repr__(self) -> str:
+        n, k = self.classes.shape
+        return f"<Explanation of {n} image(s), {k} class(es) each, layer {self.layers[0]!r}: {self.caption()}>"
+
+
+def _png(image_rgb: NDArray[np.uint8]) -> bytes:
+    """The picture, uint8 [H,W,3] RGB, as a PNG file."""
+    _, data = opencv().imencode(".png", np.ascontiguousarray(image_rgb[..., ::-1]))
+    return bytes(data)

@@ -1,0 +1,183 @@
+"""What a model's pictures and classes mean: its preprocessing and labels, stated, found beside it, or assumed aloud."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.errors import InputError, LabelsError
+from onnx_xcam.explanation import Picture
+from onnx_xcam.images.place import Placement
+from onnx_xcam.images.preprocess import InputSpec, Preprocess, preprocess_image
+from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
+from onnx_xcam.images.read import as_image, read_image
+from onnx_xcam.labels import labels_from_metadata, load_labels
+from onnx_xcam.loading import LoadedModel
+
+PreprocessLike = str | Path | Mapping[str, Any] | Preprocess
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """How photos become a model's input, and what its classes are called.
+
+    Attributes:
+        notes: where each of these comes from.
+        warnings: those of the notes that are assumptions which may well be wrong.
+    """
+
+    spec: InputSpec
+    shape: tuple[int | str | None, ...]
+    preprocess: Preprocess
+    labels: tuple[str, ...] | None
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def prepare(self, image: str | Path | NDArray[Any], name: str = "the image") -> Picture:
+        """Read a photo, or check an array, and preprocess it. The name is what messages call an array.
+
+        Raises:
+            ImageError: it cannot be read or has an impossible size.
+            PreprocessError: the preprocessing contradicts the model's input.
+        """
+        image_rgb = read_image(image) if isinstance(image, str | Path) else as_image(image)
+        item, placement = preprocess_image(image_rgb, self.preprocess, self.spec)
+        return Picture(str(image) if isinstance(image, str | Path) else name, image_rgb, item, placement)
+
+    def ready(self, tensor: NDArray[Any]) -> list[Picture]:
+        """The items of a tensor that is preprocessed already.
+
+        Raises:
+            InputError: its shape or dtype does not fit the model's input.
+        """
+        dtype = self.spec.dtype
+        wanted = f"the model's input {self.spec.name!r} takes {dtype} {_text(self.shape)}"
+        if tensor.dtype != dtype and not (tensor.dtype.kind == "f" and dtype.kind == "f"):
+            hint = "; give photos as a list of [H,W,3] arrays" if tensor.dtype == np.uint8 else ""
+            raise InputError(f"The tensor holds {tensor.dtype}, but {wanted}{hint}.")
+        pairs = zip(tensor.shape[1:], self.shape[1:], strict=True)
+        if any(isinstance(length, int) and length != given for given, length in pairs) or 0 in tensor.shape:
+            raise InputError(f"The tensor has the shape {_text(tensor.shape)}, but {wanted}.")
+        height, width = tensor.shape[2:] if self.spec.layout == "NCHW" else tensor.shape[1:3]
+        size = (int(height), int(width))
+        whole = Placement(photo=size, input=size, scaled=size)
+        return [Picture(f"image {n}", None, item, whole) for n, item in enumerate(tensor.astype(dtype, copy=False))]
+
+
+def model_inputs(
+    model: LoadedModel, preprocess: PreprocessLike | None, labels: str | Path | Sequence[str] | None
+) -> ModelInputs:
+    """Settle preprocessing and labels: the argument, else the model's metadata, else a file beside it, else aloud.
+
+    Raises:
+        PreprocessError: a preprocessing description is wrong or contradicts the input.
+        LabelsError: a labels file is wrong, or the number of labels is not the number of classes.
+        InputError: the input cannot take pictures.
+    """
+    info = model.image_input
+    assert info.dtype is not None  # find_image_input has looked
+    stated, source = _stated_preprocess(model, preprocess)
+    spec = InputSpec.from_shape(info.name, info.dtype, info.shape, stated.layout if stated else None)
+    notes: list[str] = []
+    warnings: list[str] = []
+    if stated is None:
+        stated, assumption = _assumed_preprocess(spec)
+        (notes if spec.dtype.kind == "u" else warnings).append(assumption)
+    else:
+        notes.append(f"Preprocessing: {stated.summary(spec)}, from {source}.")
+    notes.append(f"Input: {spec.name!r}, {spec.layout}, {spec.dtype}.")
+    if stated.size_is_assumed(spec):
+        height, width = stated.input_size(spec)
+        warnings.append(
+            f"Size: the model takes any size and no preprocessing states one; {height}x{width} is assumed. "
+            "State it as size in the preprocessing."
+        )
+    names, origin = _labels(model, labels)
+    notes.append(f"Labels: {origin}.")
+    return ModelInputs(spec, info.shape, stated, names, (*notes, *warnings), tuple(warnings))
+
+
+def _stated_preprocess(model: LoadedModel, preprocess: PreprocessLike | None) -> tuple[Preprocess | None, str]:
+    """The preprocessing that something states, and what that is."""
+    if isinstance(preprocess, Preprocess):
+        return preprocess, "the argument"
+    if preprocess is not None:
+        name = repr(str(preprocess)) if isinstance(preprocess, str | Path) else "the argument"
+        return load_preprocess(preprocess), name
+    if (own := contract.hints(model.session.metadata).get("preprocess")) is not None:
+        return load_preprocess(own), "the model's metadata"
+    if model.path and (sidecar := find_sidecar(model.path)):
+        return load_preprocess(sidecar), f"'{sidecar.name}' beside the model"
+    return None, ""
+
+
+def _assumed_preprocess(spec: InputSpec) -> tuple[Preprocess, str]:
+    """The preprocessing for a model of which nothing tells it, and the sentence that says so."""
+    channels = "GRAY" if spec.channels == 1 else "RGB"
+    if spec.dtype.kind == "u":
+        raw = PRESETS["raw"].replace(channels=channels)
+        return raw, f"Preprocessing: {raw.summary(spec)}: nothing states it, and the input takes whole numbers."
+    preset = "gray" if spec.channels == 1 else "imagenet"
+    what = "grey values 0..1" if spec.channels == 1 else "ImageNet's mean and standard deviation"
+    return PRESETS[preset], (
+        f"Preprocessing: nothing states it, so {what} are assumed ({PRESETS[preset].summary(spec)}). "
+        "If the model was trained with another, the explanation is of the wrong input: state it with --preprocess "
+        f"(preprocess=), a preset ({', '.join(PRESETS)}) or a file, or beside the model as <model>.preprocess.json."
+    )
+
+
+def _labels(model: LoadedModel, labels: str | Path | Sequence[str] | None) -> tuple[tuple[str, ...] | None, str]:
+    """The labels, and where they come from.
+
+    Raises:
+        LabelsError: as `model_inputs`.
+    """
+    if labels is not None and not isinstance(labels, str | Path):
+        names, origin = tuple(map(str, labels)), "given as an argument"
+    elif labels is not None:
+        names, origin = tuple(load_labels(labels)), f"from '{labels}'"
+    else:
+        found, origin = _found_labels(model)
+        if found is None:
+            return None, origin
+        names = tuple(found)
+    if model.class_count is not None and len(names) != model.class_count:
+        raise LabelsError(
+            f"The labels {origin} are {len(names)}, but {model.name} has {model.class_count} classes; "
+            "give the labels of this model with --labels (labels=)."
+        )
+    return names, origin
+
+
+def _found_labels(model: LoadedModel) -> tuple[Sequence[str] | None, str]:
+    """Labels in the model's metadata, else in a file beside it."""
+    props = model.session.metadata
+    if (labels := contract.hints(props).get("labels") or labels_from_metadata(props)) is not None:
+        return labels, "from the model's metadata"
+    if model.path and (sidecar := _labels_sidecar(model.path)):
+        return load_labels(sidecar), f"from '{sidecar.name}' beside the model"
+    return None, "none known, classes are shown as numbers; give a file with --labels (labels=)"
+
+
+def _labels_sidecar(model: Path) -> Path | None:
+    """`NAME.labels.txt` or `.json` for the model `NAME.onnx`, else a Hugging Face `config.json` that has labels."""
+    named = (model.with_name(f"{model.stem}.labels{suffix}") for suffix in (".txt", ".json"))
+    if (found := next((path for path in named if path.is_file()), None)) is not None:
+        return found
+    shared = model.with_name("config.json")
+    try:
+        has_labels = "id2label" in json.loads(shared.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return None  # not there, or the config of something else
+    return shared if has_labels else None
+
+
+def _text(shape: Sequence[int | str | None]) -> str:
+    return "[" + ",".join("?" if length is None else str(length) for length in shape) + "]"

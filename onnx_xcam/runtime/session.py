@@ -1,0 +1,196 @@
+"""One ONNX Runtime session: made once, safe to run from several threads, its errors turned into ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam.errors import InputError, ModelError, ProviderError
+from onnx_xcam.runtime.providers import CPU, CUDA, check_running, import_onnxruntime, resolve_providers
+
+Feed: TypeAlias = Any
+"""A numpy array, or what `Session.hold` made of one."""
+
+_LOG_ERRORS_ONLY = 3
+"""Warnings off: one that every model with an optional `xcam_class` causes would come at each load. Errors stay."""
+_LOG_FATAL_ONLY = 4
+"""For runs: what fails there is raised, and need not be printed as well."""
+
+_DTYPES = {
+    "float16": np.float16,
+    "float": np.float32,
+    "double": np.float64,
+    "uint8": np.uint8,
+    "int8": np.int8,
+    "uint16": np.uint16,
+    "int16": np.int16,
+    "int32": np.int32,
+    "int64": np.int64,
+    "uint32": np.uint32,
+    "uint64": np.uint64,
+    "bool": np.bool_,
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a model.
+
+    Attributes:
+        shape: one entry per axis: its length, the name of a symbolic length, or None where nothing is known.
+        dtype: None for types that numpy has not (bfloat16, strings, sequences).
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...]
+    dtype: np.dtype[Any] | None
+
+
+class Session:
+    """A loaded model. Its `run` may be called from several threads at once."""
+
+    def __init__(self, session: Any, note: str | None = None) -> None:
+        self._session = session
+        self.inputs = tuple(_info(node) for node in session.get_inputs())
+        self.optional_inputs = tuple(_info(node) for node in session.get_overridable_initializers())
+        self.outputs = tuple(_info(node) for node in session.get_outputs())
+        self.metadata: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
+        self.providers: tuple[str, ...] = tuple(session.get_providers())
+        self.provider_warning = note
+        self._on_device = self.providers[0] == CUDA
+        self._run_options = import_onnxruntime().RunOptions()
+        self._run_options.log_severity_level = _LOG_FATAL_ONLY
+
+    def hold(self, array: NDArray[Any]) -> Feed:
+        """The array where the session computes, to be fed to several runs without being copied again."""
+        if not self._on_device:
+            return array
+        return import_onnxruntime().OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), "cuda", 0)
+
+    def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Run the model once and return the named outputs by name.
+
+        Raises:
+            InputError: a feed does not fit the model's inputs.
+            ModelError: ONNX Runtime failed while it ran the model (out of memory, for instance).
+        """
+        run = self._run_bound if self._on_device else self._run_plain
+        with _errors_of_run():
+            return dict(zip(outputs, run(feeds, outputs), strict=True))
+
+    def _run_plain(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        return list(self._session.run(list(outputs), dict(feeds), self._run_options))
+
+    def _run_bound(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """The same with I/O binding: what `hold` put on the device stays there, other feeds are copied once."""
+        from_numpy = import_onnxruntime().OrtValue.ortvalue_from_numpy
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            # As an OrtValue: binding a numpy array directly fails for inputs with a default value (ORT 1.32).
+            held = from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+            binding.bind_ortvalue_input(name, held)
+        for name in outputs:
+            binding.bind_output(name, "cpu")
+        self._session.run_with_iobinding(binding, self._run_options)
+        return list(binding.copy_outputs_to_cpu())
+
+
+def open_session(
+    model: Path | bytes,
+    *,
+    providers: str | Sequence[str] | None = None,
+    threads: int | None = None,
+    folder: Path | None = None,
+) -> Session:
+    """Load a model.
+
+    Args:
+        model: path of an .onnx file, or its bytes.
+        providers: see `resolve_providers`.
+        threads: of one operator (intra_op); None leaves it to ONNX Runtime. Operators run one after the other.
+        folder: where the weights outside of the file lie, for a model given as bytes.
+
+    Raises:
+        DependencyError: ONNX Runtime is missing.
+        ProviderError: a provider is not there or could not be started. Without `providers`, a CUDA that cannot be
+            started is replaced by the CPU, and `Session.provider_warning` says so.
+        ModelError: ONNX Runtime cannot load the model.
+        InputError: `threads` is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise InputError(f"threads is {threads}; it must be at least 1.")
+    ort = import_onnxruntime()
+    chosen, named = resolve_providers(providers)
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return Session(_start(ort, source, chosen, _options(ort, threads, folder)))
+    except ProviderError as error:
+        if named or chosen == (CPU,):
+            raise
+        note = f"CUDA could not be started, so the model runs on the CPU: {error}"
+        return Session(_start(ort, source, (CPU,), _options(ort, threads, folder)), note)
+
+
+def _options(ort: Any, threads: int | None, folder: Path | None) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    if folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    return options
+
+
+def _start(ort: Any, source: bytes | str, providers: tuple[str, ...], options: Any) -> Any:
+    # The CPU takes the operators that the others have no kernel for.
+    wanted = providers if CPU in providers else (*providers, CPU)
+    try:
+        session = ort.InferenceSession(source, options, providers=list(wanted))
+    except _ort_errors() as error:
+        name = "The model" if isinstance(source, bytes) else f"The model {source!r}"
+        raise ModelError(f"{name} cannot be loaded by ONNX Runtime {ort.__version__}: {_sentence(error)}") from error
+    session.disable_fallback()  # else a failing run starts over on the CPU with a mere print
+    check_running(providers, session.get_providers())
+    return session
+
+
+@contextmanager
+def _errors_of_run() -> Iterator[None]:
+    """Turn what ONNX Runtime raises during a run into our errors."""
+    try:
+        yield
+    except _ort_errors() as error:
+        text = _sentence(error)
+        # A feed that does not fit is refused before anything runs; a node that fails names itself.
+        refused = type(error).__name__ == "InvalidArgument" and "running" not in text
+        if refused or isinstance(error, ValueError):
+            raise InputError(f"The feeds do not fit the model's inputs: {text}") from error
+        if re.search(r"alloc|out of memory", text, re.IGNORECASE):
+            raise ModelError(f"Memory ran out; try fewer images or classes at once: {text}") from error
+        raise ModelError(f"ONNX Runtime failed while it ran the model: {text}") from error
+
+
+def _ort_errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises: its own exceptions share no base class, and its Python side uses built-in ones."""
+    state = import_onnxruntime().capi.onnxruntime_pybind11_state
+    own = [value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)]
+    return (*own, RuntimeError, ValueError)
+
+
+def _sentence(error: BaseException) -> str:
+    """The message of an ONNX Runtime error on one line, without its codes."""
+    text = re.sub(r"\s+", " ", str(error)).strip()
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+
+
+def _info(node: Any) -> TensorInfo:
+    match = re.fullmatch(r"tensor\((\w+)\)", node.type)
+    dtype = _DTYPES.get(match.group(1)) if match else None
+    return TensorInfo(node.name, tuple(node.shape), np.dtype(dtype) if dtype else None)
