@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from onnx_xcam.errors import XcamError as XcamError
     from onnx_xcam.explainer import Explainer as Explainer
     from onnx_xcam.explainer import Explanation as Explanation
-    from onnx_xcam.surgery import inspect as inspect
-    from onnx_xcam.surgery import instrument as instrument
-    from onnx_xcam.surgery import instrument_file as instrument_file
+    from onnx_xcam.surgery.inspect import inspect as inspect
+    from onnx_xcam.surgery.instrument import instrument as instrument
+    from onnx_xcam.surgery.instrument import instrument_file as instrument_file
 
 __version__ = "0.1.0"
 

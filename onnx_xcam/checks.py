@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx_graphsurgeon as gs
 from onnx import numpy_helper
 
 from onnx_xcam import contract
@@ -16,7 +16,6 @@ from onnx_xcam.cams.xgrad import xgrad_cam
 from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.runtime import Session, open_session
 from onnx_xcam.surgery.backward import way
-from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.head import as_double, head_inputs, head_model, node_model, with_outputs
 from onnx_xcam.surgery.instrument import instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
@@ -95,7 +94,8 @@ class CheckReport:
     @property
     def passed(self) -> bool:
         """Whether everything was proved."""
-        return all(check.passed for check in (*self.outputs, *self.nodes, *self.layers))
+        parts: list[OutputCheck | NodeCheck | LayerCheck] = [*self.outputs, *self.nodes, *self.layers]
+        return all(part.passed for part in parts)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data."""
@@ -156,39 +156,46 @@ def check(
     Raises:
         XcamError: what `instrument` raises; ModelError if the model cannot be run.
     """
-    rng = np.random.default_rng(0)
-    source, skeleton, notes = modernised(Source(model))
-    content = instrument_bytes(model, layers=layers, score=score, method=method)
-    folder = source.path.parent if source.path else None
-    explained = open_session(content, providers="cpu", folder=folder)
-    plain_bytes = source.with_tail(b"")
-    plain = open_session(plain_bytes, providers="cpu", folder=folder)
-    metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
-    feeds = _feeds(plain, image, rng)
-    graph = prepare(skeleton, source.name)
-    path = way(graph, metadata["layers"], [metadata["score"]])
-    wanted = {t.name for node in path.nodes for t in node.inputs if t.name and t.name in graph.producer}
-    wanted |= {t for layer in metadata["layers"] for t in head_inputs(graph, layer, metadata["score"])}
-    wanted |= {metadata["score"], *metadata["layers"]}
-    before = plain.run(feeds, [out.name for out in plain.outputs])
-    after = explained.run(feeds, [out.name for out in explained.outputs])
-    extra = sorted(wanted - set(before) - set(graph.input_names))
-    exposed = open_session(with_outputs(plain_bytes, extra), providers="cpu", folder=folder)
-    weights = {tensor.name: tensor for tensor in source.load().graph.initializer}
-    values = {
-        **{n: numpy_helper.to_array(t) for n, t in weights.items()},
-        **feeds,
-        **exposed.run(feeds, extra),
-        **before,
-    }
-    position = {id(node): i for i, node in enumerate(graph.nodes)}
+    proof = _Proof(model, image, {"layers": layers, "score": score, "method": method})
     return CheckReport(
-        source.name.strip("'"),
-        [_output_check(name, before[name], after[name]) for name in before],
-        [_node_check(graph, position[id(node)], values, path.tensors, rng) for node in path.nodes],
-        [_layer_check(graph, weights, metadata, i, after, values, rng) for i in range(len(metadata["layers"]))],
-        [*notes, *metadata["notes"]],
+        proof.source.name.strip("'"),
+        [_output_check(name, before, proof.after[name]) for name, before in proof.before.items()],
+        [_node_check(proof, node) for node in proof.way.nodes],
+        [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
+        [*proof.notes, *proof.metadata["notes"]],
     )
+
+
+class _Proof:
+    """The model, its instrumented form, and the values of both on one input."""
+
+    def __init__(self, model: ModelLike, image: np.ndarray | None, request: Mapping[str, Any]) -> None:
+        self.rng = np.random.default_rng(0)
+        self.source, skeleton, self.notes = modernised(Source(model))
+        self.folder = self.source.path.parent if self.source.path else None
+        content = self.source.with_tail(b"")
+        explained = self._session(instrument_bytes(model, **request))
+        plain = self._session(content)
+        self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
+        self.graph = prepare(skeleton, self.source.name)
+        self.way = way(self.graph, self.metadata["layers"], [self.metadata["score"]])
+        feeds = _feeds(plain, image, self.rng)
+        self.before = plain.run(feeds, [out.name for out in plain.outputs])
+        self.after = explained.run(feeds, [out.name for out in explained.outputs])
+        self.weights = {tensor.name: tensor for tensor in self.source.load().graph.initializer}
+        stored = {name: numpy_helper.to_array(tensor) for name, tensor in self.weights.items()}
+        inner = sorted(self._inner_names() - set(self.before) - set(self.graph.input_names))
+        inside = self._session(with_outputs(content, inner)).run(feeds, inner)
+        self.values = {**self.graph.constants, **stored, **feeds, **inside, **self.before}
+
+    def _session(self, model: bytes) -> Session:
+        return open_session(model, providers="cpu", folder=self.folder)
+
+    def _inner_names(self) -> set[str]:
+        """The tensors whose values the checks need."""
+        graph, layers, score = self.graph, self.metadata["layers"], self.metadata["score"]
+        names = {t.name for node in self.way.nodes for t in node.inputs if t.name in graph.producer}
+        return names.union(layers, [score], *(head_inputs(graph, layer, score) for layer in layers))
 
 
 def _feeds(session: Session, image: np.ndarray | None, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -225,22 +232,12 @@ def _output_check(name: str, before: np.ndarray, after: np.ndarray) -> OutputChe
 # --- one node -----------------------------------------------------------------------------------------------------
 
 
-def _node_check(
-    graph: Graph,
-    position: int,
-    values: Mapping[str, np.ndarray],
-    tensors: frozenset[str],
-    rng: np.random.Generator,
-) -> NodeCheck:
-    node = graph.nodes[position]
+def _node_check(proof: _Proof, node: gs.Node) -> NodeCheck:
     name = str(node.name or node.outputs[0].name)
-    given = {t.name: values[t.name] if t.name in values else graph.constants[t.name] for t in node.inputs if t.name}
-    free = [t for t in given if t in tensors]
-    outputs = [out.name for out in node.outputs if out.name in tensors]
     error: float | None = None
     try:
         for _ in range(ATTEMPTS):  # a step may cross a kink of a piecewise function; a wrong rule fails every time
-            error = _dot_product_error(graph, position, given, free, outputs, rng)
+            error = _dot_product_error(proof, node)
             if error <= PRODUCT_TOLERANCE:
                 break
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, KeyError) as problem:
@@ -248,28 +245,22 @@ def _node_check(
     return NodeCheck(name, str(node.op), error, None)
 
 
-def _dot_product_error(
-    graph: Graph,
-    position: int,
-    given: Mapping[str, np.ndarray],
-    free: Sequence[str],
-    outputs: Sequence[str],
-    rng: np.random.Generator,
-) -> float:
+def _dot_product_error(proof: _Proof, node: gs.Node) -> float:
     """|<gy, J v> - <Jᵀ gy, v>| relative to the norms, for two random gy at once."""
     from onnx.reference import ReferenceEvaluator  # noqa: PLC0415  slow to import
 
-    forward = node_model(graph, position, given, free)
-    point = {name: _off_kinks(as_double(given[name]), rng) for name in free}
+    rng, tensors = proof.rng, proof.way.tensors
+    free = list(dict.fromkeys(t.name for t in node.inputs if t.name in tensors))
+    outputs = [out.name for out in node.outputs if out.name in tensors]
+    forward = node_model(proof.graph, node, proof.values, free)
+    point = {name: _off_kinks(as_double(proof.values[name]), rng) for name in free}
     direction = {name: rng.standard_normal(point[name].shape) for name in free}
-    step = {name: STEP * (float(np.abs(point[name]).max()) or 1.0) for name in free}
-    scale = min(step.values())
+    step = STEP * min(float(np.abs(x).max()) or 1.0 for x in point.values())
     run = ReferenceEvaluator(forward).run
-    ahead = run(list(outputs), {n: point[n] + scale * direction[n] for n in free})
-    behind = run(list(outputs), {n: point[n] - scale * direction[n] for n in free})
-    moved = [(a - b) / (2 * scale) for a, b in zip(ahead, behind, strict=True)]
+    ahead, behind = (run(outputs, {n: point[n] + sign * step * direction[n] for n in free}) for sign in (1, -1))
+    moved = [(a - b) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
     cotangents = [rng.standard_normal((2, *m.shape)) for m in moved]
-    product = ReferenceEvaluator(vjp_model(forward, free, list(outputs)))
+    product = ReferenceEvaluator(vjp_model(forward, free, outputs))
     feeds = {**point, **{f"{COTANGENT}_{i}": g for i, g in enumerate(cotangents)}}
     found = product.run([f"{GRADIENT}_{i}" for i in range(len(free))], feeds)
     left = sum((g * m).reshape(2, -1).sum(1) for g, m in zip(cotangents, moved, strict=True))
@@ -287,19 +278,11 @@ def _off_kinks(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 # --- one layer ----------------------------------------------------------------------------------------------------
 
 
-def _layer_check(
-    graph: Graph,
-    weights: Mapping[str, onnx.TensorProto],
-    metadata: Mapping[str, Any],
-    index: int,
-    found: Mapping[str, np.ndarray],
-    values: Mapping[str, np.ndarray],
-    rng: np.random.Generator,
-) -> LayerCheck:
+def _layer_check(proof: _Proof, index: int) -> LayerCheck:
+    found, layer, layout = proof.after, proof.metadata["layers"][index], proof.metadata["layouts"][index]
     a = found[contract.output_name("activations", index)].astype(np.float64)
     g = found[contract.output_name("gradients", index)].astype(np.float64)
     cam = found[contract.output_name("map", index)]
-    layout = metadata["layouts"][index]
     perm = [layout.find(axis) for axis in "NCHW"]
     lined = a.transpose(perm)
     lined = lined.reshape(*lined.shape[:2], -1)
@@ -310,42 +293,29 @@ def _layer_check(
     expected = np.maximum(raw, 0).reshape(cam.shape)
     formula = np.abs(cam - expected).max() / (np.abs(raw).max() or 1.0)
     conservation = np.abs(raw.sum(-1) - share.sum((2, 3))) / np.maximum(np.abs(share).sum((2, 3)), 1e-300)
-    layer = metadata["layers"][index]
-    said = _finite_difference(graph, weights, layer, metadata["score"], found, g, values, rng)
-    return LayerCheck(layer, float(formula), float(conservation.max()), said)
+    return LayerCheck(layer, float(formula), float(conservation.max()), _finite_difference(proof, layer, g))
 
 
-def _finite_difference(
-    graph: Graph,
-    weights: Mapping[str, onnx.TensorProto],
-    layer: str,
-    score: str,
-    found: Mapping[str, np.ndarray],
-    gradient: np.ndarray,
-    values: Mapping[str, np.ndarray],
-    rng: np.random.Generator,
-) -> tuple[float, float]:
+def _finite_difference(proof: _Proof, layer: str, gradient: np.ndarray) -> tuple[float, float]:
     """What the gradient says of the first image's first class, and what the head itself does, along one direction."""
-    head = open_session(head_model(graph, weights, layer, score, 8).SerializeToString(), providers="cpu")
-    a = values[layer]
-    others = {name: values[name] for name in head_inputs(graph, layer, score)}
-    direction = rng.standard_normal(a.shape)
-    direction *= np.sqrt(np.mean(a.astype(np.float64) ** 2)) or 1.0
+    score, classes = proof.metadata["score"], proof.after[contract.CLASSES]
+    model = head_model(proof.graph, proof.weights, layer, score)
+    head = open_session(model.SerializeToString(), providers="cpu")
+    a = proof.values[layer]
+    others = {name: proof.values[name] for name in head_inputs(proof.graph, layer, score)}
+    direction = proof.rng.standard_normal(a.shape) * (np.sqrt(np.mean(a.astype(np.float64) ** 2)) or 1.0)
     step = 1e-2
     ends = [
         head.run({layer: (a + sign * step * direction).astype(a.dtype), **others}, [score])[score] for sign in (1, -1)
     ]
-    class_id = int(found[contract.CLASSES][0, 0])
-    ahead, behind = (_class_score(end, class_id) for end in ends)
-    images = len(found[contract.CLASSES])
-    first = direction[:1] if len(direction) == images else direction
-    return float((gradient[0, 0] * first[0]).sum()), (ahead - behind) / (2 * step)
+    ahead, behind = (_class_score(end, int(classes[0, 0])) for end in ends)
+    return float((gradient[0, 0] * direction[0]).sum()), (ahead - behind) / (2 * step)
 
 
 def _class_score(score: np.ndarray, class_id: int) -> float:
     """The first image's score of a class, from a score tensor of any of the contract's shapes."""
     row = np.asarray(score, np.float64).reshape(-1) if score.ndim < 2 else score[0].astype(np.float64).reshape(-1)
-    if score.ndim < 2 and class_id >= len(row) or len(row) == 1:
+    if (score.ndim < 2 and class_id >= len(row)) or len(row) == 1:
         return float(row[0] if class_id else -row[0])
     if class_id >= len(row):
         raise ModelError(f"Class {class_id} lies outside the score.")

@@ -105,7 +105,7 @@ def parse_metadata(text: str) -> dict[str, Any]:
 
 PREPROCESS_KEY = "onnx_xcam.preprocess"
 LABELS_KEY = "onnx_xcam.labels"
-"""Where a plain model's author may state them, each as JSON; an entry `METADATA_KEY` that is not the surgery's serves too."""
+"""Where a plain model's author may state them, each as JSON; an entry `METADATA_KEY` with only these serves too."""
 
 
 def hints(props: Mapping[str, str]) -> dict[str, Any]:

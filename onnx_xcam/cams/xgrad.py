@@ -1,7 +1,7 @@
 """XGrad-CAM (Fu et al., "Axiom-based Grad-CAM", BMVC 2020, arXiv 2008.02312), for feature maps of any sign.
 
-The paper's weights, w_k = sum(G_k A_k) / sum(A_k), assume A >= 0: on signed maps the divisor passes through zero. Here A is
-split into two non-negative maps, A = P - Q with P = max(A, 0) and Q = max(-A, 0), each with its own weights:
+The paper's weights, w_k = sum(G_k A_k) / sum(A_k), assume A >= 0: on signed maps the divisor passes through zero. Here
+A is split into two non-negative maps, A = P - Q with P = max(A, 0) and Q = max(-A, 0), each with its own weights:
 
     w+_k = sum(G_k P_k) / sum(P_k),   w-_k = sum(G_k Q_k) / sum(Q_k)     (0 where the sum is 0)
     map  = ReLU( sum_k  w+_k P_k - w-_k Q_k )

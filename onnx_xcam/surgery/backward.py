@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import LayerError, ModelError, UnsupportedOpError
+from onnx_xcam.surgery.broadcasting import expanded, expanded_where_unsure, unbroadcast
 from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph
-from onnx_xcam.surgery.broadcasting import expanded, expanded_where_unsure, unbroadcast
 from onnx_xcam.surgery.node import NodeView
 from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE, Vjp
 from onnx_xcam.surgery.values import Value

@@ -147,4 +147,5 @@ class Emitter:
             raise ModelError(f"Nothing computes the outputs {sorted(missing)}; please report this model.")
         graph = gs.Graph(nodes=kept[::-1], opset=self.opset)
         model = gs.export_onnx(graph, do_type_check=False, ir_version=ir_version)
-        return model.graph
+        result: onnx.GraphProto = model.graph
+        return result

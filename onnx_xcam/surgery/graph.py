@@ -112,4 +112,5 @@ def inputs_of(node: gs.Node) -> Iterator[gs.Tensor]:
 
 def exported(node: gs.Node) -> onnx.NodeProto:
     """A node as a protobuf message."""
-    return gs.exporters.onnx_exporter.OnnxExporter.export_node(node)
+    proto: onnx.NodeProto = gs.exporters.onnx_exporter.OnnxExporter.export_node(node)
+    return proto

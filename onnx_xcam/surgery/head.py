@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.graph import Graph, exported
 from onnx_xcam.surgery.shapes import Dim
+
+_IR_VERSION = 8
 
 
 def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
@@ -16,7 +19,8 @@ def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
     tail = onnx.ModelProto()
     for name in names:
         tail.graph.output.add().name = name
-    return model + tail.SerializeToString()
+    added: bytes = tail.SerializeToString()
+    return model + added
 
 
 def head_inputs(graph: Graph, layer: str, score: str) -> list[str]:
@@ -24,9 +28,7 @@ def head_inputs(graph: Graph, layer: str, score: str) -> list[str]:
     return _cut(graph, layer, score)[1]
 
 
-def head_model(
-    graph: Graph, weights: Mapping[str, onnx.TensorProto], layer: str, score: str, ir_version: int
-) -> onnx.ModelProto:
+def head_model(graph: Graph, weights: Mapping[str, onnx.TensorProto], layer: str, score: str) -> onnx.ModelProto:
     """The part from a layer to the score as a model.
 
     Args:
@@ -34,7 +36,6 @@ def head_model(
         weights: its initializers, by name.
         layer: the first input of the result.
         score: its only output.
-        ir_version: of the result.
 
     Returns:
         A model with the inputs `layer` and `head_inputs(...)`.
@@ -46,7 +47,7 @@ def head_model(
     initializers = [weights[name] for name in weights if name in used]
     body = onnx.helper.make_graph(nodes, "head", inputs, [_info(graph, score)], initializers)
     return onnx.helper.make_model(
-        body, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=ir_version
+        body, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=_IR_VERSION
     )
 
 
@@ -56,7 +57,8 @@ def _cut(graph: Graph, layer: str, score: str) -> tuple[list[int], list[str]]:
     for node in graph.nodes:
         if layer not in {out.name for out in node.outputs} and any(t.name in behind for t in node.inputs):
             behind.update(out.name for out in node.outputs if out.name)
-    needed, kept, crossing = {score}, [], set()
+    needed, crossing = {score}, set[str]()
+    kept: list[int] = []
     for index in range(len(graph.nodes) - 1, -1, -1):
         node = graph.nodes[index]
         if not any(out.name in needed for out in node.outputs):
@@ -80,16 +82,18 @@ def _info(graph: Graph, name: str) -> onnx.ValueInfoProto:
     return onnx.helper.make_tensor_value_info(name, kind, None if shape is None else list(shape))
 
 
-def node_model(graph: Graph, position: int, values: Mapping[str, np.ndarray], free: Sequence[str]) -> onnx.ModelProto:
+def node_model(
+    graph: Graph, forward: gs.Node, values: Mapping[str, np.ndarray], free: Sequence[str]
+) -> onnx.ModelProto:
     """One node as a model in float64.
 
     Args:
         graph: the whole model.
-        position: of the node.
+        forward: the node.
         values: the values of the node's inputs; float ones are taken as float64.
         free: the inputs that stay inputs; the others become initializers.
     """
-    node = exported(graph.nodes[position])
+    node = exported(forward)
     inputs, initializers = [], []
     for name in dict.fromkeys(name for name in node.input if name):
         array = as_double(values[name])
@@ -106,7 +110,9 @@ def node_model(graph: Graph, position: int, values: Mapping[str, np.ndarray], fr
             fixed = None if shape is None else [None] * len(shape)
             outputs.append(onnx.helper.make_tensor_value_info(name, kind, fixed))
     body = onnx.helper.make_graph([node], "node", inputs, outputs, initializers)
-    return onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=8)
+    return onnx.helper.make_model(
+        body, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=_IR_VERSION
+    )
 
 
 def as_double(array: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import onnx
@@ -48,7 +47,7 @@ def instrument(
             PyTorch module path, or a part of one that fits only one layer.
         score: "auto" (the logits), or a tensor's name.
         method: the CAM method, "xgrad-cam".
-        emit: which outputs to add besides the classes and scores: "map", "activations", "gradients", "heatmap", "status".
+        emit: which outputs to add to the classes and scores: "map", "activations", "gradients", "heatmap", "status".
         class_input: how the classes are chosen at run time: "optional" (an input with a default, the top class),
             "required" (a plain input) or "fixed" (no input; `classes` says which).
         classes: the classes for class_input="fixed"; -1 is the top class, -2 the second best, and so on.
@@ -59,7 +58,7 @@ def instrument(
     Raises:
         XcamError: ModelError, ScoreError, LayerError, ClassError or UnsupportedOpError, as the case may be.
     """
-    plan = _planned(Source(model), layers, score, method, emit, class_input, classes)
+    plan = _planned(Source(model), Request(layers, score, method, emit, class_input, classes))
     result = plan.source.load()
     result.MergeFromString(plan.tail)
     return result
@@ -76,7 +75,7 @@ def instrument_bytes(
     classes: Sequence[int] | None = None,
 ) -> bytes:
     """`instrument`, serialised: the original bytes and a tail. External data stays where it is and is not loaded."""
-    plan = _planned(Source(model), layers, score, method, emit, class_input, classes)
+    plan = _planned(Source(model), Request(layers, score, method, emit, class_input, classes))
     return plan.source.with_tail(plan.tail)
 
 
@@ -102,10 +101,31 @@ def instrument_file(
         OutputError: the result cannot be written, or would overwrite the model.
         and what `instrument` raises.
     """
-    plan = _planned(Source(model), layers, score, method, emit, class_input, classes)
+    plan = _planned(Source(model), Request(layers, score, method, emit, class_input, classes))
     plan.source.copy_external_data(plan.skeleton, Path(out).absolute().parent)
     plan.source.write_with_tail(Path(out), plan.tail)
     return plan.metadata
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of the surgery; see `instrument`."""
+
+    layers: str | Sequence[str]
+    score: str
+    method: str
+    emit: Sequence[Emit]
+    class_input: ClassInput
+    classes: Sequence[int] | None
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise XcamError(f"There is no method '{self.method}'; there are {', '.join(METHODS)}.")
+        wrong = [kind for kind in self.emit if kind not in contract.EMITS]
+        if wrong or isinstance(self.emit, str):
+            raise XcamError(f"emit takes a list of {', '.join(contract.EMITS)}, not {wrong or self.emit!r}.")
+        if self.class_input not in contract.CLASS_INPUTS:
+            raise XcamError(f"class_input is one of {', '.join(contract.CLASS_INPUTS)}, not {self.class_input!r}.")
 
 
 @dataclass(frozen=True)
@@ -116,40 +136,25 @@ class _Plan:
     metadata: Metadata
 
 
-def _planned(
-    source: Source,
-    layers: str | Sequence[str],
-    score: str,
-    method: str,
-    emit: Sequence[Emit],
-    class_input: ClassInput,
-    classes: Sequence[int] | None,
-) -> _Plan:
-    _check_options(method, emit, class_input)
+def _planned(source: Source, request: Request) -> _Plan:
     source, skeleton, notes = modernised(source)
-    if contract.is_instrumented(output.name for output in skeleton.graph.output):
-        raise ModelError(f"{source.name} is instrumented already; use it as it is, or instrument the original.")
-    taken = sorted(n for n in (v.name for v in (*skeleton.graph.input, *skeleton.graph.output)) if n[:5] == "xcam_")
-    if taken:
-        raise ModelError(
-            f"{source.name} has inputs or outputs named {taken}, which the explanation's would clash with."
-        )
+    _refuse_twice(skeleton, source.name)
     graph = prepare(skeleton, source.name)
-    found = find_score(graph, score)
-    choice = Layers(graph, found.name)
-    chosen = resolve(choice, layers)
+    score = find_score(graph, request.score)
+    choice = Layers(graph, score.name)
+    chosen = resolve(choice, request.layers)
     metadata = Metadata(
         layers=tuple(layer.name for layer in chosen),
         layouts=tuple(layer.layout for layer in chosen),
-        score=found.name,
-        method=method,
-        notes=(*notes, *found.notes, *(_said(layer, layers) for layer in chosen)),
-        class_count=found.count if isinstance(found.count, int) else None,
-        activation=found.activation,
+        score=score.name,
+        method=request.method,
+        notes=(*notes, *score.notes, *(_said(layer, request.layers) for layer in chosen)),
+        class_count=score.count if isinstance(score.count, int) else None,
+        activation=score.activation,
         **contract.hints({p.key: p.value for p in skeleton.metadata_props}),
     )
     try:
-        tail = _Tail(graph, found, chosen, method).build(emit, class_input, classes)
+        tail = _Tail(graph, score, chosen, request).build()
     except (UnsupportedOpError, ShapeError) as error:
         raise type(error)(f"{error} {_advice(choice, chosen)}".strip()) from error
     message = onnx.ModelProto(graph=tail)
@@ -160,14 +165,13 @@ def _planned(
     return _Plan(source, skeleton, message.SerializeToString(), metadata)
 
 
-def _check_options(method: str, emit: Sequence[Emit], class_input: ClassInput) -> None:
-    if method not in METHODS:
-        raise XcamError(f"There is no method '{method}'; there are {', '.join(METHODS)}.")
-    wrong = [kind for kind in ([emit] if isinstance(emit, str) else emit) if kind not in get_args(Emit)]
-    if wrong or isinstance(emit, str):
-        raise XcamError(f"emit takes a list of {', '.join(contract.EMITS)}, not {wrong or emit!r}.")
-    if class_input not in contract.CLASS_INPUTS:
-        raise XcamError(f"class_input is one of {', '.join(contract.CLASS_INPUTS)}, not {class_input!r}.")
+def _refuse_twice(skeleton: onnx.ModelProto, name: str) -> None:
+    names = [value.name for value in (*skeleton.graph.input, *skeleton.graph.output)]
+    if contract.is_instrumented(names):
+        raise ModelError(f"{name} is instrumented already; use it as it is, or instrument the original.")
+    taken = sorted(n for n in names if n.startswith("xcam_"))
+    if taken:
+        raise ModelError(f"{name} has inputs or outputs named {', '.join(taken)}, which those to be added clash with.")
 
 
 def _said(layer: Layer, asked: str | Sequence[str]) -> str:
@@ -189,46 +193,45 @@ def _advice(choice: Layers, chosen: Sequence[Layer]) -> str:
 class _Tail:
     """The added part of the graph."""
 
-    def __init__(self, graph: Graph, score: Score, layers: Sequence[Layer], method: str) -> None:
+    def __init__(self, graph: Graph, score: Score, layers: Sequence[Layer], request: Request) -> None:
         self.graph = graph
         self.score = score
         self.layers = layers
-        self.method = method
+        self.request = request
         self.emitter: Emitter = new_emitter(graph)
         self.outputs: list[Value] = []
 
-    def build(self, emit: Sequence[Emit], class_input: ClassInput, classes: Sequence[int] | None) -> onnx.GraphProto:
+    def build(self) -> onnx.GraphProto:
         """The nodes, initializers, inputs and outputs to add."""
-        selection = select_classes(self.graph, self.emitter, self.score, class_input, classes)
+        how = self.request.class_input
+        selection = select_classes(self.graph, self.emitter, self.score, how, self.request.classes)
         k = selection.classes.shape[1]
         if isinstance(k, str):
             self.emitter.define_symbol(k, selection.classes, 1)
-        self._add(selection.classes, contract.CLASSES, (None, None))
-        self._add(selection.scores, contract.SCORES, (None, None))
+        self._add(selection.classes, contract.CLASSES)
+        self._add(selection.scores, contract.SCORES)
         names = [layer.name for layer in self.layers]
         found = gradients(self.graph, self.emitter, {self.score.name: selection.seed}, names)
         for index, layer in enumerate(self.layers):
-            self._layer(index, layer, found[layer.name], selection, emit)
+            self._layer(index, layer, found[layer.name], selection)
         tail = self.emitter.export([value.name for value in self.outputs], _IR_VERSION)
         result = onnx.GraphProto(node=tail.node, initializer=tail.initializer)
         result.output.extend(tensor_info(value) for value in self.outputs)
-        if class_input != "fixed":
-            asked = self.emitter.forward(contract.CLASS_INPUT, np.dtype(np.int64), ("xcam_M", "xcam_K"))
-            result.input.append(tensor_info(asked))
-            if class_input == "optional":
-                result.initializer.append(onnx.numpy_helper.from_array(np.array([[-1]]), contract.CLASS_INPUT))
+        if how != "fixed":
+            result.input.append(tensor_info(self.emitter.forward(*_CLASS_INPUT)))
+        if how == "optional":
+            result.initializer.append(onnx.numpy_helper.from_array(np.array([[-1]]), contract.CLASS_INPUT))
         return result
 
-    def _add(self, value: Value, name: str, static: shapes.Shape) -> None:
-        shape = tuple(dim if dim is not None else known for dim, known in zip(static, value.shape, strict=True))
-        self.outputs.append(self.emitter.named(value, name).with_shape(shape))
+    def _add(self, value: Value, name: str) -> None:
+        self.outputs.append(self.emitter.named(value, name))
 
-    def _layer(self, index: int, layer: Layer, gradient: Value, selection: Selection, emit: Sequence[Emit]) -> None:
+    def _layer(self, index: int, layer: Layer, gradient: Value, selection: Selection) -> None:
         a = forward_value(self.graph, self.emitter, layer.name, "The layer")
-        cam = emit_cam(self.method, a, gradient, layer.layout, non_negative=is_non_negative(self.graph, layer.name))
-        for kind in dict.fromkeys(emit):
-            value = self._output(kind, a, gradient, cam, selection)
-            self._add(value, contract.output_name(kind, index), (None,) * value.rank)
+        positive = is_non_negative(self.graph, layer.name)
+        cam = emit_cam(self.request.method, a, gradient, layer.layout, non_negative=positive)
+        for kind in dict.fromkeys(self.request.emit):
+            self._add(self._output(kind, a, gradient, cam, selection), contract.output_name(kind, index))
 
     def _output(self, kind: Emit, a: Value, gradient: Value, cam: Cam, selection: Selection) -> Value:
         if kind == "map":
@@ -259,3 +262,4 @@ class _Tail:
 
 
 _IR_VERSION = 8
+_CLASS_INPUT = (contract.CLASS_INPUT, np.dtype(np.int64), ("xcam_M", "xcam_K"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -161,7 +161,7 @@ class Layers:
         shape = self.graph.shape(name)
         layout = layout_of(self.roles.get(name))
         said = f"'{wanted}'" if name == wanted else f"'{wanted}' (tensor '{name}')"
-        if shape is None or layout is None and len(shape) != 4:
+        if shape is None or (layout is None and len(shape) != 4):
             listed = "unknown" if shape is None else list(shape)
             raise LayerError(f"{said} is not a spatial layer: its shape is {listed}{self._instead()}.")
         if not self.graph.is_float(name):

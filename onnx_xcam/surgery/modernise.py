@@ -1,7 +1,7 @@
 """Old and unusual files, brought into the form that the surgery works on.
 
-Only what cannot be appended takes this longer way, which needs the whole model in memory: an opset or IR version that is
-too old, and model-local functions.
+Only what cannot be appended takes this longer way, which needs the whole model in memory: an opset or IR version that
+is too old, and model-local functions.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""From a skeleton to a Graph: shapes inferred, small constants folded. For analysis only; nothing here is written back."""
+"""From a skeleton to a Graph: shapes inferred, small constants folded. For analysis only: nothing is written back."""
 
 from __future__ import annotations
 
 import ast
+
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs

@@ -1,7 +1,7 @@
 """Shapes that onnx's shape inference loses: those behind a Reshape or Expand whose target the graph computes.
 
-Exporters with a symbolic batch write `Reshape(x, Concat(Shape(x)[0], 2, 58, ...))`. The shape computations are followed here
-with dimensions as values (numbers, symbols, None), so that only what is really unknown stays unknown; every node
+Exporters with a symbolic batch write `Reshape(x, Concat(Shape(x)[0], 2, 58, ...))`. The shape computations are followed
+here with dimensions as values (numbers, symbols, None), so that only what is really unknown stays unknown; every node
 behind a shape found this way is inferred again.
 """
 
@@ -111,9 +111,9 @@ class _Refinement:
         except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError, RuntimeError, ValueError):
             return  # what was known before stays
         for tensor in node.outputs:
-            kind = found.get(tensor.name)
-            if kind is not None and kind.HasField("tensor_type") and kind.tensor_type.HasField("shape"):
-                self._set(tensor, tuple(_dim(d) for d in kind.tensor_type.shape.dim))
+            type_proto = found.get(tensor.name)
+            if type_proto is not None and type_proto.tensor_type.HasField("shape"):
+                self._set(tensor, tuple(_dim(d) for d in type_proto.tensor_type.shape.dim))
 
     # --- values -----------------------------------------------------------------------------------------------------
 

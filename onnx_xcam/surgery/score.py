@@ -211,7 +211,7 @@ def _asked(emitter: Emitter, score: Score, class_input: ClassInput, classes: Seq
 
 
 def _ranked(table: Value, asked: Value, images: shapes.Part) -> Value:
-    """For each asked class -r the r-th best class of each image, int64 `[N, K]` (any number where it is not negative)."""
+    """For each asked class -r the r-th best class of each image, int64 `[N, K]`; of no meaning where r is not there."""
     emitter = table.emitter
     rank = (asked < 0).where(-1 - asked, 0)
     depth = rank.max([0, 1]).squeeze([0]) + 1
@@ -222,8 +222,11 @@ def _ranked(table: Value, asked: Value, images: shapes.Part) -> Value:
 
 
 def _seed(score: Score, chosen: Value, table: Value) -> Value:
-    lines = chosen.transpose([1, 0]).unsqueeze([2])
-    one_hot = lines.equal(table.range_of(1)).cast(table.dtype)
+    lines = chosen.transpose([1, 0])
+    one_hot = lines.unsqueeze([2]).equal(table.range_of(1)).cast(table.dtype)
+    if score.form == "classes" and score.batch is not None and not score.unit_axes():
+        one_hot.one_hot = lines
+        return one_hot
     if score.form == "logit":
         one_hot = one_hot.slice([1], [2], [2]) - one_hot.slice([0], [1], [2])
         one_hot = one_hot.squeeze([2])

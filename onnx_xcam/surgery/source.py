@@ -96,7 +96,7 @@ class Source:
         if self.path and out.exists() and out.samefile(self.path):
             raise OutputError(f"'{out}' is the original model itself; give another name for the result.")
         with writing(out) as partial:
-            if self._is_file and self._dropped is None:
+            if self._is_file and self.path and self._dropped is None:
                 shutil.copyfile(self.path, partial)
                 with partial.open("ab") as file:
                     file.write(tail)

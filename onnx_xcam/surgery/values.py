@@ -1,8 +1,8 @@
 """Value: a tensor with operators, so that a gradient rule reads as its formula.
 
 Only this file knows how an operator is spelled at an opset (axes as attribute or input, and the like). Every value
-knows its static shape as far as it can be told (see shapes.py); float16 never occurs here, since gradients and the map are
-computed in float32 (float64 where the model is float64).
+knows its static shape as far as it can be told (see shapes.py). float16 never occurs here: gradients and the map are
+computed in float32, or in float64 where the model is float64.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ class Value:
         shape: static shape; dimensions are numbers, symbols or None.
         const: the array, where the value is a known constant.
         shape_source: a value with the same shape whose dimensions may be read at run time.
+        one_hot: where each last axis holds a single 1, its position, int64 without that axis: a product with a
+            one-hot row is a row picked.
     """
 
-    __slots__ = ("const", "dtype", "emitter", "shape", "shape_source", "tensor")
+    __slots__ = ("const", "dtype", "emitter", "one_hot", "shape", "shape_source", "tensor")
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Value:
         self.shape = shape
         self.const = const
         self.shape_source: Value = self
+        self.one_hot: Value | None = None
 
     @property
     def name(self) -> str:
@@ -205,7 +208,9 @@ class Value:
     # --- products and reductions ------------------------------------------------------------------------------------
 
     def __matmul__(self, other: Value) -> Value:
-        """Matrix product over the last two axes; leading axes broadcast."""
+        """Matrix product over the last two axes; leading axes broadcast. One-hot rows pick rows of a matrix."""
+        if self.one_hot is not None and other.rank == 2:
+            return other.gather(self.one_hot, 0)
         lead = shapes.broadcast(self.shape[:-2], other.shape[:-2])
         return self.emitter.one("MatMul", [self, other], self.dtype, (*lead, self.shape[-2], other.shape[-1]))
 
@@ -342,7 +347,7 @@ class Value:
             first[axis], last[axis] = low, high
             dim = shape[axis]
             numbers = isinstance(low, int) and isinstance(high, int) and isinstance(dim, int)
-            shape[axis] = dim + low + high if numbers else None  # type: ignore[operator]
+            shape[axis] = dim + low + high if numbers else None  # type: ignore[operator,assignment]
         pads = shapes.shape_value(self, [*first, *last])
         return self.emitter.one("Pad", [self, pads], self.dtype, tuple(shape), mode="constant")
 

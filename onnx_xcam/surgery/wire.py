@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import onnx
+from google.protobuf.message import DecodeError
 
 Buffer: TypeAlias = memoryview
 
@@ -94,8 +95,6 @@ def _parse(data: bytes) -> onnx.ModelProto:
 
 
 def _merge(model: onnx.ModelProto, data: bytes) -> None:
-    from google.protobuf.message import DecodeError  # noqa: PLC0415  onnx brings protobuf
-
     try:
         model.MergeFromString(data)
     except DecodeError as error:

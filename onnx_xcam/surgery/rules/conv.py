@@ -32,9 +32,8 @@ def conv(node: NodeView, gy: Value) -> Gradients:
 
 def _is_pointwise(windows: Windows) -> bool:
     """Whether every output position sees just its own input position."""
-    return all(k == 1 for k in windows.kernel) and all(s == 1 for s in windows.strides) and windows.begin == [0] * len(
-        windows.kernel
-    )  # fmt: skip
+    ones, zeros = [1] * len(windows.kernel), [0] * len(windows.kernel)
+    return windows.kernel == windows.strides == ones and windows.begin == windows.end == zeros
 
 
 def _input_gradient(node: NodeView, gy: Value, weight: Value, windows: Windows) -> Value:
@@ -81,14 +80,11 @@ def conv_transpose(node: NodeView, gy: Value) -> Gradients:
     rank = len(kernel)
     strides, dilations = node.attr("strides") or [1] * rank, node.attr("dilations") or [1] * rank
     begin = _transposed_begin(node, kernel, strides, dilations)
-    folded = fold(gy)
-    if any(b < 0 for b in begin):
-        folded = folded.slice([max(-b, 0) for b in begin], shapes.dim_parts(folded, 2), list(range(2, rank + 2)))
     reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
     result = x.emitter.one(
-        "Conv", [folded, weight], gy.dtype, (None, x.shape[1], *[None] * rank), group=node.attr("group", 1),
+        "Conv", [fold(gy), weight], gy.dtype, (None, x.shape[1], *[None] * rank), group=node.attr("group", 1),
         kernel_shape=kernel, strides=list(strides), dilations=list(dilations),
-        pads=[*(max(b, 0) for b in begin), *reach],
+        pads=[*begin, *reach],
     )  # fmt: skip
     result = result.slice([0] * rank, shapes.dim_parts(x, 2), list(range(2, rank + 2)))
     return unfold(result.with_shape((None, *x.shape[1:])), gy)
@@ -113,5 +109,6 @@ def _transposed_begin(node: NodeView, kernel: list[int], strides: list[int], dil
             total = extra[axis] + reach - strides[axis]  # out = size * stride
         else:
             raise node.unsupported("its output_shape and the input's size are needed as numbers")
-        begin.append(total - total // 2 if auto == "SAME_LOWER" or auto == "NOTSET" else total // 2)
+        total = max(total, 0)
+        begin.append(total // 2 if auto == "SAME_UPPER" else total - total // 2)
     return begin

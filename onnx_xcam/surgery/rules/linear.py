@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnx_xcam.surgery.broadcasting import unbroadcast
+from onnx_xcam.surgery.broadcasting import expanded_where_unsure, unbroadcast
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 
 
@@ -16,6 +16,7 @@ def matmul(node: NodeView, gy: Value) -> Gradients:
     axes = ([-2] if row else []) + ([-1] if column else [])
     gy, y = node.full(gy, [-2, -1][row + column :]), node.y
     gy, y = gy.unsqueeze(_placed(axes, gy.rank)), y.unsqueeze(_placed(axes, y.rank))
+    gy = expanded_where_unsure(gy, [a, b], y)
     ga = unbroadcast(gy @ b.swap_last(), a, y, exempt=2) if node.needs(0) else None
     gb = unbroadcast(a.swap_last() @ gy, b, y, exempt=2) if node.needs(1) else None
     return ga.squeeze([-2]) if ga and row else ga, gb.squeeze([-1]) if gb and column else gb

@@ -20,16 +20,11 @@ def reshape(node: NodeView, gy: Value) -> Gradients:
 @vjp("Squeeze", "Unsqueeze", inputs=1, constant_axes=True)
 def squeeze(node: NodeView, gy: Value) -> Gradients:
     """Axes of size 1 go or come;  gx has them back."""
-    x, y = node.x, node.y
-    shorter = x if node.op == "Unsqueeze" else y
-    longer = y if node.op == "Unsqueeze" else x
     axes = node.ints(1, "axes")
     if axes is None:
-        if not all(isinstance(dim, int) for dim in x.shape):
-            return node.full(gy).reshape_like(x)
-        axes = [axis for axis, dim in enumerate(x.shape) if dim == 1]
-    assert longer.rank == shorter.rank + len(axes)
-    shifted = [axis % longer.rank + 1 for axis in axes]
+        return node.full(gy).reshape_like(node.x)
+    longer = max(node.x.rank, node.y.rank)
+    shifted = [axis % longer + 1 for axis in axes]
     return gy.squeeze(shifted) if node.op == "Unsqueeze" else gy.unsqueeze(shifted)
 
 
