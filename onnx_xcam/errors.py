@@ -73,3 +73,7 @@ class OutputError(XcamError):
 
 class DependencyError(XcamError):
     """An optional package that this step needs cannot be imported."""
+
+
+class XcamWarning(UserWarning):
+    """Something was assumed, or a map says less than it seems to."""

@@ -18,7 +18,7 @@ from onnx_xcam.cli.naming import layer_parts, picture_name, stems
 from onnx_xcam.cli.options import say, say_all
 from onnx_xcam.errors import ImageError, InputError, ModelError, OutputError
 from onnx_xcam.explainer import Explainer
-from onnx_xcam.explanation import Explanation, Picture
+from onnx_xcam.explainer.explanation import Explanation, Picture
 from onnx_xcam.images.read import find_images
 
 _OF_ONE_PICTURE = (ImageError, InputError, ModelError)

@@ -16,6 +16,7 @@ from onnx_xcam.surgery.shapes import Dim, Shape
 from onnx_xcam.surgery.suggest import suggestion
 
 _SAME_VALUES = frozenset({"Identity", "Dropout"})
+_POOLS = frozenset({"AveragePool", "MaxPool"})
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,20 @@ class Layers:
     def _origin(self, layer: Layer) -> Layer:
         """The first tensor with the same values."""
         by_name = {candidate.name: candidate for candidate in self.candidates}
-        while layer.op in _SAME_VALUES:
+        while self._keeps_values(layer):
             source = by_name.get(self.graph.producer[layer.name].inputs[0].name)
             if source is None:
                 break
             layer = source
         return layer
+
+    def _keeps_values(self, layer: Layer) -> bool:
+        """Whether the layer is its node's input unchanged: an Identity, or a pool of one pixel."""
+        if layer.op in _SAME_VALUES:
+            return True
+        attributes = self.graph.producer[layer.name].attrs
+        numbers = [*attributes.get("kernel_shape", [2]), *attributes.get("strides", [1])]
+        return layer.op in _POOLS and all(n == 1 for n in numbers) and not any(attributes.get("pads", []))
 
     def _nothing_spatial(self) -> str:
         shapes = [self.graph.shape(name) for name in self.graph.input_names if not self.graph.is_constant(name)]
@@ -166,7 +175,9 @@ class Layers:
             raise LayerError(f"{said} is not a spatial layer: its shape is {listed}{self._instead()}.")
         if not self.graph.is_float(name):
             raise LayerError(f"{said} holds {self.graph.dtype(name)} values, which have no gradient{self._instead()}.")
-        if name not in self.way.tensors or name not in self.graph.producer:
+        if name not in self.graph.producer:
+            raise LayerError(f"{said} is an input of the model, not a layer{self._instead()}.")
+        if name not in self.way.tensors:
             raise LayerError(f"The score '{self.score}' does not depend on {said} by a gradient{self._instead()}.")
         layer = self._layer(name, shape, layout or "NCHW", False)
         if all(dim == 1 for dim in layer.spatial):

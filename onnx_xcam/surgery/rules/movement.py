@@ -187,20 +187,27 @@ def _padded_places(x: Value, axis: int, low: shapes.Part, high: shapes.Part, mod
     return x.emitter.one("Pad", [floats, pads], np.float32, (None,), mode=mode).cast(np.int64)
 
 
-@vjp("DepthToSpace", "SpaceToDepth")
+@vjp("DepthToSpace")
 def depth_to_space(node: NodeView, gy: Value) -> Gradients:
-    """Blocks of channels become blocks of pixels, or the other way;  gx is gy sent back."""
+    """Blocks of channels (block by block, or in mode CRD channel by channel) become blocks of pixels;  gx = gy back."""
     x, b = node.x, node.attr("blocksize")
-    column_first = node.attr("mode", "DCR") == "CRD"
-    n, height, width = shapes.dim_part(gy, 1), *shapes.dim_parts(x, 2)
-    channels = x.shape[1] if node.op == "DepthToSpace" else node.y.shape[1]
+    channels = x.shape[1]
     assert isinstance(channels, int)
-    c, k = channels // (b * b), shapes.dim_part(gy, 0)
-    if node.op == "DepthToSpace":
-        blocks = gy.reshape([k, n, c, height, b, width, b], (*gy.shape[:2], c, x.shape[2], b, x.shape[3], b))
-        perm = [0, 1, 2, 4, 6, 3, 5] if column_first else [0, 1, 4, 6, 2, 3, 5]
-    else:
-        small = shapes.dim_parts(node.y, 2)
-        blocks = gy.reshape([k, n, b, b, c, *small], (*gy.shape[:2], b, b, c, *node.y.shape[2:]))
-        perm = [0, 1, 4, 5, 2, 6, 3]
-    return blocks.transpose(perm).reshape_like(x)
+    lead, c = shapes.dim_parts(gy, 0, 2), channels // (b * b)
+    height, width = shapes.dim_parts(x, 2)
+    blocks = gy.reshape([*lead, c, height, b, width, b], (*gy.shape[:2], c, x.shape[2], b, x.shape[3], b))
+    channels_first = node.attr("mode", "DCR") == "CRD"
+    return blocks.transpose([0, 1, 2, 4, 6, 3, 5] if channels_first else [0, 1, 4, 6, 2, 3, 5]).reshape_like(x)
+
+
+@vjp("SpaceToDepth")
+def space_to_depth(node: NodeView, gy: Value) -> Gradients:
+    """Blocks of pixels become blocks of channels (in mode CRD channel by channel);  gx = gy back."""
+    x, y, b = node.x, node.y, node.attr("blocksize")
+    channels = x.shape[1]
+    assert isinstance(channels, int)
+    lead, small = shapes.dim_parts(gy, 0, 2), shapes.dim_parts(y, 2)
+    channels_first = node.attr("mode", "DCR") == "CRD"
+    order = [channels, b, b] if channels_first else [b, b, channels]
+    blocks = gy.reshape([*lead, *order, *small], (*gy.shape[:2], *order, *y.shape[2:]))
+    return blocks.transpose([0, 1, 2, 5, 3, 6, 4] if channels_first else [0, 1, 4, 5, 2, 6, 3]).reshape_like(x)

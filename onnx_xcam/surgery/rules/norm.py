@@ -17,12 +17,15 @@ def per_channel(value: Value, rank: int) -> Value:
 
 @vjp("BatchNormalization", inputs=1, constant_axes=True)
 def batch_normalization(node: NodeView, gy: Value) -> Gradients:
-    """y = scale (x - mean) / sqrt(var + eps) + bias with running statistics;  gx = gy scale / sqrt(var + eps)."""
+    """y = scale (x - mean) / sqrt(var + eps) + bias;  gx = gy scale / sqrt(var + eps), or, where the statistics are
+    those of the batch itself (training_mode), the gradient through that normalisation.
+    """
+    x, scale, epsilon = node.x, per_channel(node.input(1), node.x.rank), node.attr("epsilon", 1e-5)
     if node.attr("training_mode", 0):
-        raise node.unsupported("it is in training mode")
-    scale, variance = node.input(1), node.input(4)
-    factor = scale / (variance + node.attr("epsilon", 1e-5)).sqrt()
-    return gy * per_channel(factor.cast(gy.dtype), node.x.rank)
+        axes = [axis for axis in range(x.rank) if axis != 1]
+        return normalized_gradient(x, node.full(gy) * scale, axes, epsilon)[0]
+    variance = per_channel(node.input(4), x.rank).cast(gy.dtype)
+    return gy * (scale.cast(gy.dtype) / (variance + epsilon).sqrt())
 
 
 def normalized_gradient(x: Value, g: Value, axes: Sequence[int], epsilon: float) -> tuple[Value, Value]:

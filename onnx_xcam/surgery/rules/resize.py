@@ -6,6 +6,7 @@ transformation and rounding rule, without a formula of our own.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,72 +15,116 @@ from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.scatter import contract
 
+CROP = "tf_crop_and_resize"
 
-@vjp("Resize", "Upsample", inputs=1)
+
+@dataclass(frozen=True)
+class _Parameter:
+    """The scales or the region of interest: float32, one entry (or a start and an end) per listed axis."""
+
+    value: Value
+    const: np.ndarray | None
+
+    def at(self, position: int) -> Value:
+        """One entry, float32 [1]."""
+        if self.const is not None:
+            return self.value.emitter.constant(self.const[position : position + 1].astype(np.float32))
+        return self.value.slice([position], [position + 1], [0]).cast(np.float32)
+
+
+@vjp("Resize", inputs=1)
 def resize(node: NodeView, gy: Value) -> Gradients:
     """y = M_1 M_2 ... x, one matrix for each resized axis;  gx = the transposed matrices applied to gy."""
-    x, y = node.x, node.y
-    if node.attr("coordinate_transformation_mode") == "tf_crop_and_resize":
-        raise node.unsupported("the mode tf_crop_and_resize is not supported")
-    for axis in _resized_axes(node):
-        shape = (*gy.shape[: axis + 1], x.shape[axis], *gy.shape[axis + 2 :])
-        gy = contract(gy, axis + 1, _matrix(node, axis), shape)
-    return gy.with_shape((gy.shape[0], *x.shape)) if y.rank == x.rank else gy
-
-
-def _resized_axes(node: NodeView) -> list[int]:
-    x, y = node.x, node.y
-    listed = node.attr("axes") or range(x.rank)
-    scales = _const_scales(node)
-    axes = []
-    for position, axis in enumerate(listed):
-        if scales is not None and scales[position] == 1:
-            continue
-        if scales is None and (shapes.same(x.shape[axis], y.shape[axis]) or x.shape[axis] == y.shape[axis] == 1):
-            continue
-        axes.append(axis % x.rank)
-    return axes
-
-
-def _const_scales(node: NodeView) -> np.ndarray | None:
-    index = 1 if node.op == "Upsample" or node.opset < 11 else 2
-    if node.op == "Upsample" and node.attr("scales"):
-        return np.asarray(node.attr("scales"))
-    scales = node.const(index)
-    return scales if scales is not None and scales.size else None
-
-
-def _matrix(node: NodeView, axis: int) -> Value:
-    """The matrix `[y size, x size]` of one axis."""
     x = node.x
-    columns = x.range_of(axis)
-    eye = columns.unsqueeze([1]).equal(columns).cast(np.float32).unsqueeze([0, 1])
-    attributes: dict[str, Any] = {k: v for k, v in node.node.attrs.items() if k not in ("axes", "scales")}
-    one = node.constant([1, 1], np.float32)
-    position = list(node.attr("axes") or range(x.rank)).index(axis)
-    shape = (1, 1, node.y.shape[axis], x.shape[axis])
-    scale = _scale(node, position)
-    unit = node.constant([1], np.float32)
-    if scale is not None:
-        scales = node.emitter.concat([one, scale, unit], 0)
-        inputs: list[Value | None] = [eye, scales] if node.op == "Upsample" else [eye, None, scales]
-        if node.op == "Resize" and node.opset < 13:
-            inputs[1] = node.constant([], np.float32)
-    else:
-        sizes = shapes.shape_value(x, [1, 1, shapes.dim_part(node.y, axis), shapes.dim_part(x, axis)])
-        attributes.pop("keep_aspect_ratio_policy", None)
-        empty = node.constant([], np.float32) if node.opset < 13 else None
-        inputs = [eye, empty, empty, sizes]
-    result = node.emitter.one(node.op, inputs, np.float32, shape, **attributes)
-    return result.squeeze([0, 1]).cast(x.dtype)
+    scales, roi = _parameter(node, 2), _roi(node)
+    listed = [axis % x.rank for axis in node.attr("axes") or range(x.rank)]
+    common = None if scales else _common_scale(node, listed)
+    for position, axis in enumerate(listed):
+        ends = (position, position + len(listed))
+        if common in (None, 1) and _stays(node, axis, position, scales) and (roi is None or _whole(roi, ends)):
+            continue
+        if common is not None:
+            matrix = _matrix_at_scale(node, axis, common)
+        else:
+            scale = scales.at(position) if scales else None
+            matrix = _matrix(node, axis, scale, [roi.at(end) for end in ends] if roi else None)
+        gy = contract(gy, axis + 1, matrix, (*gy.shape[: axis + 1], x.shape[axis], *gy.shape[axis + 2 :]))
+    return gy
 
 
-def _scale(node: NodeView, position: int) -> Value | None:
-    """The scale of one axis, float32 [1], None where sizes are given instead."""
-    listed = _const_scales(node)
-    if listed is not None:
-        return node.constant(listed[position : position + 1], np.float32)
-    index = 1 if node.op == "Upsample" else 2
-    if node.has_input(index) and node.const(index) is None:
-        return node.input(index).slice([position], [position + 1], [0])
-    return None
+def _parameter(node: NodeView, index: int) -> _Parameter | None:
+    if not node.has_input(index) or node.input(index).shape == (0,):
+        return None
+    return _Parameter(node.input(index), node.const(index))
+
+
+def _roi(node: NodeView) -> _Parameter | None:
+    return _parameter(node, 1) if node.attr("coordinate_transformation_mode") == CROP else None
+
+
+def _stays(node: NodeView, axis: int, position: int, scales: _Parameter | None) -> bool:
+    """Whether an axis keeps its size, so that nothing is resized there."""
+    if scales is not None:
+        return scales.const is not None and bool(scales.const[position] == 1)
+    return shapes.same(node.x.shape[axis], node.y.shape[axis])
+
+
+def _whole(roi: _Parameter, ends: tuple[int, int]) -> bool:
+    """Whether the region of interest is all of an axis."""
+    return roi.const is not None and [float(roi.const[end]) for end in ends] == [0, 1]
+
+
+def _common_scale(node: NodeView, axes: list[int]) -> float | None:
+    """The one scale of all axes that a keep_aspect_ratio_policy finds, None where the sizes alone decide."""
+    policy = node.attr("keep_aspect_ratio_policy", "stretch")
+    coordinates = node.attr("coordinate_transformation_mode", "half_pixel")
+    if policy == "stretch" or coordinates in (CROP, "align_corners"):
+        return None
+    sizes, known = node.const(3), [node.x.shape[axis] for axis in axes]
+    if sizes is None or not all(isinstance(size, int) for size in known):
+        raise node.unsupported(f"its policy {policy} needs sizes that are known before the run")
+    if node.attr("antialias", 0) or node.attr("exclude_outside", 0) or coordinates == "half_pixel_symmetric":
+        raise node.unsupported(f"its policy {policy} is not supported together with its other attributes")
+    ratios = [int(size) / int(length) for size, length in zip(sizes, known, strict=True)]  # type: ignore[arg-type]
+    return min(ratios) if policy == "not_larger" else max(ratios)
+
+
+def _matrix_at_scale(node: NodeView, axis: int, scale: float) -> Value:
+    """The matrix of an axis whose new size is rounded up or down, while its coordinates follow the exact scale.
+
+    Resizing by a scale always rounds down: so the axis is made longer first, by repeating its last element, which is what
+    every mode takes for the elements beyond it.
+    """
+    size, length = node.x.shape[axis], node.y.shape[axis]
+    assert isinstance(size, int) and isinstance(length, int)
+    longer = np.minimum(np.arange(size + int(1 / scale) + 4), size - 1)
+    parts = node.constant([1, 1, scale, 1], np.float32)
+    result = _resized_rows(node, node.constant(longer, np.int64), axis, None, parts, None)
+    return result.slice([0], [length], [0])
+
+
+def _matrix(node: NodeView, axis: int, scale: Value | None, region: list[Value] | None) -> Value:
+    """The matrix `[y size, x size]` of one axis; its scale and its region are float32 [1]."""
+    x, emitter = node.x, node.emitter
+
+    def number(*values: float) -> Value:
+        return node.constant(values, np.float32)
+
+    roi = emitter.concat([number(0, 0), region[0], number(0, 1, 1), region[1], number(1)], 0) if region else None
+    scales = emitter.concat([number(1, 1), scale, number(1)], 0) if scale else None
+    sizes = shapes.shape_value(x, [1, 1, shapes.dim_part(node.y, axis), shapes.dim_part(x, axis)])
+    return _resized_rows(node, x.range_of(axis), axis, roi, scales, None if scales else sizes)
+
+
+def _resized_rows(
+    node: NodeView, rows: Value, axis: int, roi: Value | None, scales: Value | None, sizes: Value | None
+) -> Value:
+    """A matrix with a one in each row, at the column that `rows` (int64 [n]) says, resized along its rows."""
+    x = node.x
+    matrix = rows.unsqueeze([1]).equal(x.range_of(axis)).cast(np.float32).unsqueeze([0, 1])
+    left_out = ("axes", "extrapolation_value", "keep_aspect_ratio_policy")
+    attributes: dict[str, Any] = {k: v for k, v in node.node.attrs.items() if k not in left_out}
+    nothing = node.constant([], np.float32) if node.opset < 13 else None
+    inputs = [matrix, roi or nothing, scales or nothing, *([sizes] if sizes else [])]
+    shape = (1, 1, node.y.shape[axis] if sizes else None, x.shape[axis])
+    return node.emitter.one("Resize", inputs, np.float32, shape, **attributes).squeeze([0, 1]).cast(x.dtype)

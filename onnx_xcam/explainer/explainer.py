@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.class_choice import Classes, choose_classes
-from onnx_xcam.errors import ClassError, InputError
-from onnx_xcam.explanation import Explanation, Picture, XcamWarning
-from onnx_xcam.loading import LoadedModel, load_model
-from onnx_xcam.model_inputs import model_inputs
+from onnx_xcam.errors import ClassError, InputError, XcamWarning
+from onnx_xcam.explainer.classes import Classes, choose_classes
+from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.explainer.inputs import model_inputs
+from onnx_xcam.explainer.loading import LoadedModel, load_model
 from onnx_xcam.runtime import short_name
 from onnx_xcam.surgery.source import ModelLike
-
-__all__ = ["Explainer", "Explanation", "Picture", "XcamWarning"]
 
 Image: TypeAlias = str | Path | NDArray[Any] | Picture
 """A path, an uint8 [H,W,3] RGB array, or a picture that `Explainer.prepare` made."""

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.errors import InputError, LabelsError
-from onnx_xcam.explanation import Picture
+from onnx_xcam.explainer.explanation import Picture
+from onnx_xcam.explainer.loading import LoadedModel
 from onnx_xcam.images.place import Placement
 from onnx_xcam.images.preprocess import InputSpec, Preprocess, preprocess_image
 from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
 from onnx_xcam.images.read import as_image, read_image
 from onnx_xcam.labels import labels_from_metadata, load_labels
-from onnx_xcam.loading import LoadedModel
 
 PreprocessLike = str | Path | Mapping[str, Any] | Preprocess
 

@@ -12,7 +12,7 @@ import onnx
 
 from onnx_xcam import contract
 from onnx_xcam.errors import InputError, LayerError, ModelError
-from onnx_xcam.probabilities import ProbabilitySource, find_probabilities
+from onnx_xcam.explainer.probabilities import ProbabilitySource, find_probabilities
 from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.source import ModelLike, Source
 

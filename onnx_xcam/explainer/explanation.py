@@ -22,10 +22,6 @@ from onnx_xcam.labels import label_of
 DEFAULT_ALPHA = 0.75
 
 
-class XcamWarning(UserWarning):
-    """Something was assumed, or a map says less than it seems to."""
-
-
 @dataclass(frozen=True)
 class Picture:
     """An image on its way into the model.
