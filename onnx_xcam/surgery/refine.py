@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.surgery.fold import fold
 from onnx_xcam.surgery.graph import Graph, exported
 from onnx_xcam.surgery.shapes import Dim, Shape, broadcast
 
@@ -29,10 +30,12 @@ _INVENTED = "unk__"
 
 
 def refine(graph: Graph) -> None:
-    """Find what can be found of the unknown dimensions of a graph, in place (the analysis copy only)."""
-    if not any(_incomplete(graph.shape(out.name)) for node in graph.nodes for out in node.outputs if out.name):
-        return
-    _Refinement(graph).run()
+    """Fold constants, and find what can be found of the unknown dimensions, in place (the analysis copy only)."""
+    if any(_incomplete(graph.shape(out.name)) for node in graph.nodes for out in node.outputs if out.name):
+        _Refinement(graph).run()
+    else:
+        for node in graph.nodes:
+            fold(graph, node)
 
 
 def _incomplete(shape: Shape | None) -> bool:
@@ -47,6 +50,9 @@ class _Refinement:
 
     def run(self) -> None:
         for node in self.graph.nodes:
+            if fold(self.graph, node):
+                self.changed.update(out.name for out in node.outputs)
+                continue
             value = self._value(node)
             if value is not None and value.size <= VALUE_LIMIT:
                 self._keep(node.outputs[0].name, value)

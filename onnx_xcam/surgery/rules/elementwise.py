@@ -89,7 +89,7 @@ def identity(node: NodeView, gy: Value) -> Gradients:
     return gy
 
 
-@vjp("Cast", "CastLike", inputs=1, constant_axes=True)
+@vjp("Cast", "CastLike", inputs=1, constant_axes=True, passive=(1,))
 def cast(node: NodeView, gy: Value) -> Gradients:
     """y = x in another float type;  gx = gy."""
     return gy.cast(node.x.dtype)

@@ -33,6 +33,7 @@ class Vjp:
         constant_axes: takes gradients that keep size 1 along axes where they are constant.
         broadcast: works element by element, and broadcasts its inputs against each other.
         every_output: gets the gradients of all outputs, None for those without one.
+        passive: inputs that lend only their type or shape: the output does not depend on their values.
     """
 
     function: Rule
@@ -40,6 +41,7 @@ class Vjp:
     constant_axes: bool = False
     broadcast: bool = False
     every_output: bool = False
+    passive: tuple[int, ...] = ()
 
 
 RULES: dict[str, Vjp] = {}
@@ -58,6 +60,7 @@ def vjp(
     constant_axes: bool = False,
     broadcast: bool = False,
     every_output: bool = False,
+    passive: tuple[int, ...] = (),
 ) -> Callable[[Rule], Rule]:
     """Register a rule for operators; see `Vjp` for the options."""
 
@@ -65,7 +68,7 @@ def vjp(
         for op in ops:
             if op in RULES or op in ZERO_DERIVATIVE:
                 raise ValueError(f"a second rule for {op}")
-            RULES[op] = Vjp(rule, inputs, constant_axes or broadcast, broadcast, every_output)
+            RULES[op] = Vjp(rule, inputs, constant_axes or broadcast, broadcast, every_output, passive)
         return rule
 
     return register
