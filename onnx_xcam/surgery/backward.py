@@ -36,9 +36,13 @@ class Way:
 def has_rule(node: gs.Node, tensors: frozenset[str]) -> bool:
     """Whether the gradients of those inputs of the node that are among `tensors` can be computed."""
     rule = _rule(node)
-    return rule is not None and not any(
-        tensor.name in tensors for i, tensor in enumerate(node.inputs) if i >= rule.inputs
-    )
+    return rule is not None and not any(t.name in tensors for t in active_inputs(node)[rule.inputs :])
+
+
+def active_inputs(node: gs.Node) -> list[gs.Tensor]:
+    """The inputs whose values matter to the node's output."""
+    rule = _rule(node)
+    return [tensor for i, tensor in enumerate(node.inputs) if rule is None or i not in rule.passive]
 
 
 def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
@@ -49,7 +53,7 @@ def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
     reached = set(targets)
     passed = []
     for node in graph.nodes:
-        if is_zero_derivative(node) or not any(t.name in reached for t in node.inputs):
+        if is_zero_derivative(node) or not any(t.name in reached for t in active_inputs(node)):
             continue
         outputs = [out.name for out in node.outputs if out.name and graph.is_float(out.name)]
         if outputs:
@@ -60,7 +64,7 @@ def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
     for node in reversed(passed):
         if any(out.name in needed for out in node.outputs):
             nodes.append(node)
-            needed.update(t.name for t in node.inputs if t.name in reached and graph.is_float(t.name))
+            needed.update(t.name for t in active_inputs(node) if t.name in reached and graph.is_float(t.name))
     return Way(tuple(nodes[::-1]), frozenset(needed))
 
 
@@ -138,7 +142,7 @@ class _Sweep:
         result = rule.function(view, outputs if rule.every_output else outputs[0])
         results = [result] if result is None or isinstance(result, Value) else list(result)
         for index, tensor in enumerate(node.inputs):
-            if not view.needs(index):
+            if not view.needs(index) or index in rule.passive:
                 continue
             if index >= len(results) or results[index] is None:
                 raise ModelError(f"The rule of {view.describe()} gave no gradient for input {index}; please report it.")

@@ -29,7 +29,7 @@ def expanded(gradient: Value, y: Value, axes: Sequence[int] | None = None) -> Va
 def expanded_where_unsure(gradient: Value, inputs: Sequence[Value], y: Value) -> Value:
     """The gradient at its true size on the axes where only the run can tell whether an input is broadcast.
 
-    There a product of the gradient with that input has a size that nobody knows beforehand, unless the gradient is full.
+    There a product of the gradient with that input has a size that nobody knows beforehand, unless it is full.
     """
     axes = {
         axis
@@ -71,8 +71,8 @@ def unbroadcast(gradient: Value, x: Value, y: Value, exempt: int = 0) -> Value:
 def _sum_to(gradient: Value, x: Value, axes: Sequence[int]) -> Value:
     """Sum over those of `axes` where x has size 1 and the gradient has not, as only the run can tell.
 
-    Such an axis of size n is split into `[n / size, size]` with the size it has in x, and the first part summed: that is
-    the whole axis where x has size 1, and nothing where the sizes are equal.
+    Such an axis of size n is split into `[n / size, size]` with the size it has in x, and the first part summed: that
+    is the whole axis where x has size 1, and nothing where the sizes are equal.
     """
     parts: list[shapes.Part] = []
     split: list[Dim] = []

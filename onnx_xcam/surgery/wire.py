@@ -10,6 +10,7 @@ Format: https://protobuf.dev/programming-guides/encoding/ ; field numbers: onnx.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -21,6 +22,9 @@ Buffer: TypeAlias = memoryview
 
 PAYLOAD_LIMIT = 1 << 15
 """Tensors of up to this many bytes keep their values: shape tensors, index tables, scales. Larger ones are weights."""
+
+_MUCH = 1 << 20
+"""Records above this size are given back to the system once they are parsed."""
 
 _VARINT, _I64, _LEN, _I32 = 0, 1, 2, 5
 _TENSOR_PAYLOAD = frozenset({4, 5, 6, 7, 9, 10, 11})  # float_data, int32_data, ..., raw_data, ...
@@ -70,9 +74,17 @@ def load(data: Buffer) -> onnx.ModelProto:
             continue
         graph = data[body:end]
         for _, part_start, _, part_end in _records(graph):
-            part = bytes(graph[part_start:part_end])
-            _merge(model, _header(_GRAPH_FIELD, len(part)) + part)
+            part = graph[part_start:part_end]
+            _merge(model, b"".join((_header(_GRAPH_FIELD, len(part)), part)))
+            if len(part) > _MUCH:
+                _forget(data)
     return model
+
+
+def _forget(data: Buffer) -> None:
+    """Give back the pages of a mapped file that were read: until then they count as this process's memory."""
+    if isinstance(data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        data.obj.madvise(mmap.MADV_DONTNEED)
 
 
 def without_metadata(data: Buffer, key: str) -> list[Buffer]:

@@ -37,7 +37,8 @@ def prelu(node: NodeView, gy: Value) -> Gradients:
 @elementwise("ThresholdedRelu")
 def thresholded_relu(node: NodeView, gy: Value) -> Gradients:
     """y = x where x > alpha, else 0;  gx = gy where x > alpha."""
-    return (node.x > node.attr("alpha", 1.0)).where(gy, 0)
+    alpha: float = node.attr("alpha", 1.0)
+    return (node.x > alpha).where(gy, 0)
 
 
 @elementwise("Elu")
@@ -98,7 +99,7 @@ def hard_swish(node: NodeView, gy: Value) -> Gradients:
 @elementwise("Swish")
 def swish(node: NodeView, gy: Value) -> Gradients:
     """y = x s with s = sigmoid(alpha x);  gx = gy (s + alpha y (1 - s))."""
-    alpha = node.attr("alpha", 1.0)
+    alpha: float = node.attr("alpha", 1.0)
     s = (node.x * alpha).sigmoid()
     return gy * (s + node.y * (1 - s) * alpha)
 

@@ -13,7 +13,7 @@ def kernel_shape(node: NodeView, weight: Value) -> list[int]:
     sizes = node.attr("kernel_shape") or weight.shape[2:]
     if not all(isinstance(size, int) for size in sizes):
         raise node.unsupported("its kernel's size is known only at run time")
-    return [int(size) for size in sizes]
+    return [size for size in sizes if isinstance(size, int)]
 
 
 @vjp("Conv", constant_axes=True)

@@ -76,13 +76,8 @@ def _sliced_places(node: NodeView) -> list[tuple[int, Value]]:
     """For each axis that a Slice cuts, the positions it takes: its own parameters applied to 0, 1, 2, ..."""
     x = node.x
     axes, steps = node.ints(3, "axes"), node.ints(4, "steps")
-    if node.has_input(1):
-        count = node.const(1)
-        number = len(count) if count is not None else node.input(1).shape[0]
-        starts, stops = node.input(1), node.input(2)
-    else:
-        listed = node.attr("starts")
-        number, starts, stops = len(listed), node.constant(listed, np.int64), node.constant(node.attr("ends"), np.int64)
+    starts, stops = node.input(1), node.input(2)
+    number = starts.shape[0]
     if not isinstance(number, int):
         raise node.unsupported("the number of its axes is known only at run time")
     axes = axes if axes is not None else list(range(number))
@@ -91,11 +86,12 @@ def _sliced_places(node: NodeView) -> list[tuple[int, Value]]:
         index = axis % x.rank
         step = steps[i] if steps else 1
         positions = x.range_of(index)
-        found.append((index, _slice_positions(positions, starts, stops, i, step, node.y.shape[index])))
+        found.append((index, _slice_positions(positions, (starts, stops), i, step, node.y.shape[index])))
     return found
 
 
-def _slice_positions(positions: Value, starts: Value, stops: Value, i: int, step: int, size: shapes.Dim) -> Value:
+def _slice_positions(positions: Value, bounds: tuple[Value, Value], i: int, step: int, size: shapes.Dim) -> Value:
+    starts, stops = bounds
     if positions.const is not None and starts.const is not None and stops.const is not None:
         first, last = int(starts.const.reshape(-1)[i]), int(stops.const.reshape(-1)[i])
         count = len(positions.const)
@@ -103,8 +99,8 @@ def _slice_positions(positions: Value, starts: Value, stops: Value, i: int, step
         return positions.emitter.constant(positions.const[clamped])
     emitter = positions.emitter
     axis, by = emitter.constant(np.array([0], np.int64)), emitter.constant(np.array([step], np.int64))
-    bounds = [v.cast(np.int64).slice([i], [i + 1], [0]) for v in (starts, stops)]
-    return emitter.one("Slice", [positions, *bounds, axis, by], np.int64, (size,))
+    first_last = [v.cast(np.int64).slice([i], [i + 1], [0]) for v in bounds]
+    return emitter.one("Slice", [positions, *first_last, axis, by], np.int64, (size,))
 
 
 @vjp("Gather", inputs=1)
@@ -154,7 +150,7 @@ def pad(node: NodeView, gy: Value) -> Gradients:
     axes = node.ints(3, "axes") if node.has_input(3) else list(range(x.rank))
     assert axes is not None
     mode = node.attr("mode", "constant")
-    pads = node.const(1) if node.has_input(1) else np.array(node.attr("pads") or node.attr("paddings"))
+    pads = node.const(1)
     for i, axis in enumerate(axes):
         index = axis % x.rank
         low, high = _pads_of(node, pads, i, len(axes))

@@ -20,7 +20,8 @@ def batch_normalization(node: NodeView, gy: Value) -> Gradients:
     """y = scale (x - mean) / sqrt(var + eps) + bias;  gx = gy scale / sqrt(var + eps), or, where the statistics are
     those of the batch itself (training_mode), the gradient through that normalisation.
     """
-    x, scale, epsilon = node.x, per_channel(node.input(1), node.x.rank), node.attr("epsilon", 1e-5)
+    x, scale = node.x, per_channel(node.input(1), node.x.rank)
+    epsilon: float = node.attr("epsilon", 1e-5)
     if node.attr("training_mode", 0):
         axes = [axis for axis in range(x.rank) if axis != 1]
         return normalized_gradient(x, node.full(gy) * scale, axes, epsilon)[0]
@@ -76,8 +77,10 @@ def lrn(node: NodeView, gy: Value) -> Gradients:
     gx = gy D^-beta - 2 alpha beta / size x Sᵀ(gy x D^(-beta-1)).
     """
     x = node.x
-    size, alpha = node.attr("size"), node.attr("alpha", 1e-4)
-    beta, bias = node.attr("beta", 0.75), node.attr("bias", 1.0)
+    size: int = node.attr("size")
+    alpha: float = node.attr("alpha", 1e-4)
+    beta: float = node.attr("beta", 0.75)
+    bias: float = node.attr("bias", 1.0)
     before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
     d = channel_window_sum(x * x, before, after) * (alpha / size) + bias
     inner = gy * x * d ** (-beta - 1)

@@ -57,8 +57,8 @@ def _covers_all(windows: Windows, x: Value, y: Value) -> bool:
 def max_pool(node: NodeView, gy: Value) -> Gradients:
     """y = max of x over a window;  every window hands gy to the position of its maximum.
 
-    The positions come from a second MaxPool on x. Asking the model's own node for them, or an identical twin, would cost
-    ONNX Runtime's blocked layout, so the twin spells its attributes out.
+    The positions come from a second MaxPool on x. Asking the model's own node for them, or an identical twin, would
+    cost ONNX Runtime's blocked layout, so the twin spells its attributes out.
     """
     x, windows = node.x, windows_of(node, node.attr("kernel_shape"))
     indices = _indices(node, windows)

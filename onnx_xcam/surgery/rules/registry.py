@@ -17,7 +17,7 @@ from typing import TypeAlias
 from onnx_xcam.surgery.node import NodeView
 from onnx_xcam.surgery.values import Value
 
-Gradients: TypeAlias = Value | None | Sequence[Value | None]
+Gradients: TypeAlias = Value | Sequence[Value | None] | None
 Rule: TypeAlias = Callable[..., Gradients]
 
 ALL = 1 << 30

@@ -92,14 +92,14 @@ def _common_scale(node: NodeView, axes: list[int]) -> float | None:
 def _matrix_at_scale(node: NodeView, axis: int, scale: float) -> Value:
     """The matrix of an axis whose new size is rounded up or down, while its coordinates follow the exact scale.
 
-    Resizing by a scale always rounds down: so the axis is made longer first, by repeating its last element, which is what
-    every mode takes for the elements beyond it.
+    Resizing by a scale always rounds down: so the axis is made longer first, by repeating its last element, which is
+    what every mode takes for the elements beyond it.
     """
     size, length = node.x.shape[axis], node.y.shape[axis]
     assert isinstance(size, int) and isinstance(length, int)
     longer = np.minimum(np.arange(size + int(1 / scale) + 4), size - 1)
     parts = node.constant([1, 1, scale, 1], np.float32)
-    result = _resized_rows(node, node.constant(longer, np.int64), axis, None, parts, None)
+    result = _resized_rows(node, node.constant(longer, np.int64), axis, scales=parts)
     return result.slice([0], [length], [0])
 
 
@@ -113,11 +113,17 @@ def _matrix(node: NodeView, axis: int, scale: Value | None, region: list[Value] 
     roi = emitter.concat([number(0, 0), region[0], number(0, 1, 1), region[1], number(1)], 0) if region else None
     scales = emitter.concat([number(1, 1), scale, number(1)], 0) if scale else None
     sizes = shapes.shape_value(x, [1, 1, shapes.dim_part(node.y, axis), shapes.dim_part(x, axis)])
-    return _resized_rows(node, x.range_of(axis), axis, roi, scales, None if scales else sizes)
+    return _resized_rows(node, x.range_of(axis), axis, roi=roi, scales=scales, sizes=None if scales else sizes)
 
 
 def _resized_rows(
-    node: NodeView, rows: Value, axis: int, roi: Value | None, scales: Value | None, sizes: Value | None
+    node: NodeView,
+    rows: Value,
+    axis: int,
+    *,
+    roi: Value | None = None,
+    scales: Value | None = None,
+    sizes: Value | None = None,
 ) -> Value:
     """A matrix with a one in each row, at the column that `rows` (int64 [n]) says, resized along its rows."""
     x = node.x

@@ -25,7 +25,8 @@ def add_at(g: Value, at: int, places: Value, x: Value, axis: int, *, distinct: b
         return _add_at_known(g, at, places.const, size, shape)
     if distinct:
         return _pick_inverse(g, at, _inverse(x, axis, places), shape)
-    return _by_one_hot(g, at, places, x, axis, shape)
+    one_hot = places.unsqueeze([1]).equal(x.range_of(axis)).cast(g.dtype)
+    return contract(g, at, one_hot, shape)
 
 
 def _add_at_known(g: Value, at: int, places: np.ndarray, size: int, shape: shapes.Shape) -> Value:
@@ -51,11 +52,6 @@ def _inverse(x: Value, axis: int, places: Value) -> Value:
 def _pick_inverse(g: Value, at: int, inverse: Value, shape: shapes.Shape) -> Value:
     """Gather from g with one slice of zeros appended, which the positions without a gradient point to."""
     return g.pad([0], [1], [at]).gather(inverse, at).with_shape(shape)
-
-
-def _by_one_hot(g: Value, at: int, places: Value, x: Value, axis: int, shape: shapes.Shape) -> Value:
-    one_hot = places.unsqueeze([1]).equal(x.range_of(axis)).cast(g.dtype)
-    return contract(g, at, one_hot, shape)
 
 
 def contract(g: Value, at: int, matrix: Value, shape: shapes.Shape) -> Value:

@@ -64,8 +64,8 @@ def windows_of(node: NodeView, kernel: Sequence[int]) -> Windows:
     dilations = list(node.attr("dilations") or [1] * rank)
     auto = node.attr("auto_pad", "NOTSET")
     pads = [0] * 2 * rank if auto == "VALID" else list(node.attr("pads") or [0] * 2 * rank)
-    begin: list[Part] = pads[:rank]
-    end: list[int | None] = pads[rank:]
+    begin: list[Part] = list(pads[:rank])
+    end: list[int | None] = list(pads[rank:])
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
         begin = [_same_begin(node, axis, reach[axis], strides[axis], auto) for axis in range(rank)]
@@ -79,7 +79,9 @@ def _same_begin(node: NodeView, axis: int, reach: int, stride: int, auto: str) -
     lower = auto == "SAME_LOWER"
     size = shapes.dim_part(node.x, axis + 2)
     if stride == 1 or isinstance(size, int):
-        total = reach - 1 if stride == 1 else max((-(-size // stride) - 1) * stride + reach - size, 0)  # type: ignore
+        total = reach - 1
+        if stride != 1 and isinstance(size, int):
+            total = max((-(-size // stride) - 1) * stride + reach - size, 0)
         return total - total // 2 if lower else total // 2
     count = shapes.dim_part(node.y, axis + 2)
     assert isinstance(count, Value)
@@ -112,7 +114,7 @@ def scatter_windows(g: Value, kernel: Value, windows: Windows, group: int, x: Va
                 "Conv", [g, turned], g.dtype, shape, pads=pads, dilations=list(windows.dilations), group=group,
                 strides=[1] * len(spatial), kernel_shape=list(windows.kernel),
             )  # fmt: skip
-    return _conv_transpose(g, kernel, windows, group, x, shape)
+    return _conv_transpose(g, kernel, windows, x, group=group, shape=shape)
 
 
 def _turned_pads(windows: Windows) -> list[int] | None:
@@ -143,33 +145,22 @@ def _turned(kernel: Value, group: int, channels: int) -> Value:
     return swapped.flip(spatial)
 
 
-def _conv_transpose(g: Value, kernel: Value, windows: Windows, group: int, x: Value, shape: shapes.Shape) -> Value:
+def _conv_transpose(g: Value, kernel: Value, windows: Windows, x: Value, *, group: int, shape: shapes.Shape) -> Value:
     spatial = x.shape[2:]
     common = {"strides": list(windows.strides), "dilations": list(windows.dilations), "group": group,
               "kernel_shape": list(windows.kernel)}  # fmt: skip
     sizes = (*spatial, *g.shape[2:], *windows.begin)
     if all(isinstance(n, int) for n in sizes):
         full = [(o - 1) * s + e for o, s, e in zip(g.shape[2:], windows.strides, windows.extent, strict=True)]  # type: ignore
-        over = [f - b - n for f, b, n in zip(full, windows.begin, spatial, strict=True)]  # type: ignore[operator]
-        pads = [*windows.begin, *(max(o, 0) for o in over)]
-        extra = [max(-o, 0) for o in over]
-        if all(e < max(s, d) for e, s, d in zip(extra, windows.strides, windows.dilations, strict=True)):
-            return g.emitter.one(
-                "ConvTranspose", [g, kernel], g.dtype, shape, pads=pads, output_padding=extra, **common
-            )  # fmt: skip
+        over = np.subtract(np.subtract(full, windows.begin), spatial)  # type: ignore[arg-type]
+        pads = [*windows.begin, *np.maximum(over, 0).tolist()]
+        extra = np.maximum(-over, 0).tolist()
+        return g.emitter.one("ConvTranspose", [g, kernel], g.dtype, shape, pads=pads, output_padding=extra, **common)
     grown = g.emitter.one(
         "ConvTranspose", [g, kernel], g.dtype, (*shape[:2], *[None] * len(spatial)),
         pads=[0] * 2 * len(spatial), output_padding=[s - 1 for s in windows.strides], **common,
     )  # fmt: skip
-    stops: list[Part] = []
-    for begin, size in zip(windows.begin, shapes.dim_parts(x, 2), strict=True):
-        if isinstance(begin, int) and isinstance(size, int):
-            stops.append(begin + size)
-        else:
-            value = size if isinstance(size, Value) else begin
-            other = begin if value is size else size
-            assert isinstance(value, Value)
-            stops.append(value + other)
+    stops = [shapes.add_parts(b, size) for b, size in zip(windows.begin, shapes.dim_parts(x, 2), strict=True)]
     axes = list(range(2, 2 + len(spatial)))
     return grown.slice(list(windows.begin), stops, axes).with_shape(shape)
 

@@ -1,0 +1,1 @@
+"""The generic vector-Jacobian check and its table of cases."""

@@ -1,0 +1,26 @@
+"""All rows."""
+
+from __future__ import annotations
+
+from gradients import (
+    cases_conv,
+    cases_elementwise,
+    cases_linear,
+    cases_movement,
+    cases_norm,
+    cases_pool,
+    cases_reduce,
+    cases_resize,
+)
+
+FAMILIES = (
+    cases_elementwise,
+    cases_conv,
+    cases_pool,
+    cases_linear,
+    cases_norm,
+    cases_reduce,
+    cases_movement,
+    cases_resize,
+)
+ROWS = [row for family in FAMILIES for row in family.ROWS]

@@ -1,0 +1,109 @@
+"""Every rule against finite differences, and the check itself against planted faults."""
+
+# ruff: noqa: E501  a row reads best as one line
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx
+import pytest
+from gradients.checker import WrongGradientError, check
+from gradients.rows import ints, row, scalar
+from gradients.table import ROWS
+
+from onnx_xcam.errors import UnsupportedOpError
+from onnx_xcam.surgery.rules import RULES
+from onnx_xcam.surgery.rules.registry import vjp
+from onnx_xcam.surgery.values import Value
+from onnx_xcam.surgery.vjp_model import vjp_model
+
+CASES = [
+    pytest.param(
+        row, variant, opset, id=f"{row.op}-{index}-{opset}-{variant}", marks=() if default else pytest.mark.slow
+    )
+    for index, row in enumerate(ROWS)
+    for variant, opset, default in row.cases()
+]
+
+
+@pytest.mark.parametrize(("row", "variant", "opset"), CASES)
+def test_gradient(row, variant, opset):
+    check(row.problem(variant, opset))
+
+
+def test_every_rule_has_a_row():
+    assert set(RULES) == {row.op for row in ROWS}
+
+
+@pytest.mark.parametrize("op", sorted(RULES))
+def test_a_rule_that_is_off_by_a_thousandth_fails(op, monkeypatch):
+    """For each input that the rows differentiate: its gradient alone scaled by 1.001 is found out by one of them."""
+    rows = [row for row in ROWS if row.op == op]
+    places = set().union(*(_places(row) for row in rows))
+    rule = RULES[op]
+    for place in sorted(places):
+        monkeypatch.setitem(RULES, op, replace(rule, function=_scaled(rule.function, place)))
+        found = any(_fails(row) for row in rows if place in _places(row))
+        assert found, f"input {place}"
+
+
+def _places(row):
+    """The positions of the differentiated inputs at the node under test."""
+    problem = row.problem(row.variants[0], row.opsets[-1])
+    nodes = [node for node in problem.model.graph.node if node.op_type == row.op]
+    return {list(node.input).index(name) for node in nodes for name in problem.wrt if name in node.input}
+
+
+def _scaled(function, place):
+    def wrong(node, gy):
+        result = function(node, gy)
+        gradients = [result] if isinstance(result, Value) else list(result)
+        if place < len(gradients) and gradients[place] is not None:
+            gradients[place] = gradients[place] * 1.001
+        return gradients
+
+    return wrong
+
+
+def _fails(row):
+    try:
+        check(row.problem(row.variants[0], row.opsets[-1]))
+    except WrongGradientError:
+        return True
+    return False
+
+
+X = "float[N,2,H,W] x"
+REFUSED = [
+    ("Dropout", row("", X, scalar("r", 0.5) + "t = Constant<value = bool {1}>() y = Dropout(x, r, t)"), "training"),
+    ("CumSum", row("", f"{X}, int64 a", "y = CumSum(x, a)"), "axis"),
+    ("Conv", row("", f"{X}, float[3,2,P,Q] w", "y = Conv(x, w)"), "kernel's size"),
+    ("ReduceSum", row("", f"{X}, int64[1] a", "y = ReduceSum(x, a)"), "axes"),
+    ("Pad", row("", f"{X}, float v, int64[1] a", ints("p", 1, 1) + "y = Pad(x, p, v, a)", opsets=(18,)), "axes"),
+    ("Slice", row("", f"{X}, int64[M] a, int64[M] b", "y = Slice(x, a, b)"), "number of its axes"),
+    ("ConvTranspose", row("", f"{X}, float[2,3,2,2] w", "y = ConvTranspose<strides = [2, 2], output_shape = [9, 9]>(x, w)"), "output_shape"),
+    ("Resize", row("", X, ints("s", 7, 8) + 'y = Resize<axes = [2, 3], keep_aspect_ratio_policy = "not_larger">(x, , , s)', opsets=(18,)), "policy"),
+    ("Resize", row("", "float[1,2,4,5] x", ints("s", 7, 8) + 'y = Resize<axes = [2, 3], mode = "linear", antialias = 1, '
+                   'keep_aspect_ratio_policy = "not_larger">(x, , , s)', opsets=(18,)), "policy"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "refused", "why"), REFUSED)
+def test_what_cannot_be_differentiated_is_said(op, refused, why):
+    model = refused.problem("symbolic", refused.opsets[0]).model
+    model.graph.output[0].CopyFrom(
+        onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["A", "B", "C", "D"])
+    )
+    with pytest.raises(UnsupportedOpError, match=rf"\({op}\) cannot be differentiated: .*{why}"):
+        vjp_model(model, ["x"])
+
+
+def test_a_weight_gradient_with_dynamic_padding_is_refused():
+    refused = row("", f"{X}, float[3,2,3,3] w", 'y = Conv<auto_pad = "SAME_UPPER", strides = [2, 2]>(x, w)')
+    with pytest.raises(UnsupportedOpError, match="gradient of its weight"):
+        vjp_model(refused.problem("symbolic", 17).model, ["w"])
+
+
+def test_an_operator_has_one_rule():
+    with pytest.raises(ValueError, match="second rule for Relu"):
+        vjp("Relu")(RULES["Relu"].function)
