@@ -1,0 +1,236 @@
+"""The ONNX reference evaluator, with its own implementations replaced where they are wrong or too slow to wait for.
+
+Wrong, by the specification (onnx 1.23):
+- Erf computes in float32 whatever its type; Gelu is a function over it.
+- BatchNormalization before opset 14 mixes the batch's own statistics into the running ones.
+- ConvTranspose takes the wrong weights for groups, unless these are depthwise.
+- GlobalMaxPool takes the wrong axes unless there are two in space.
+- LRN runs over as many channels as there are images.
+- Pad knows no negative amounts.
+- Softmax and LogSoftmax before opset 13 flatten the axes from `axis` on; it applies the later definition.
+
+Slow: Conv and ConvTranspose loop over output positions.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+
+class Erf(OpRun):
+    """Erf."""
+
+    op_domain = ""
+
+    def _run(self, x: Any) -> tuple[Any, ...]:
+        return (np.vectorize(math.erf, otypes=[x.dtype])(x),)
+
+
+class Gelu(OpRun):
+    """Gelu."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, approximate: Any = None) -> tuple[Any, ...]:
+        if approximate == "tanh":
+            return (x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),)
+        return (x / 2 * (1 + np.vectorize(math.erf, otypes=[x.dtype])(x / np.sqrt(2))),)
+
+
+def _old_softmax(x: np.ndarray, node: onnx.NodeProto) -> np.ndarray:
+    axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+    rows = x.reshape(int(np.prod(x.shape[: axis % x.ndim])), -1)
+    powers = np.exp(rows - rows.max(1, keepdims=True))
+    return np.asarray((powers / powers.sum(1, keepdims=True)).reshape(x.shape))
+
+
+class Softmax(OpRun):
+    """Softmax."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, axis: Any = None) -> tuple[Any, ...]:
+        return (_old_softmax(x, self.onnx_node),)
+
+
+class LogSoftmax(OpRun):
+    """LogSoftmax."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, axis: Any = None) -> tuple[Any, ...]:
+        return (np.log(_old_softmax(x, self.onnx_node)),)
+
+
+class BatchNormalization(OpRun):
+    """BatchNormalization."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, *statistics: Any, epsilon: Any = None, **_: Any) -> tuple[Any, ...]:
+        scale, bias, mean, var = (v.reshape(-1, *[1] * (x.ndim - 2)) for v in statistics)
+        return (scale * (x - mean) / np.sqrt(var + np.float32(epsilon)) + bias,)
+
+
+class GlobalMaxPool(OpRun):
+    """GlobalMaxPool."""
+
+    op_domain = ""
+
+    def _run(self, x: Any) -> tuple[Any, ...]:
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
+class LRN(OpRun):
+    """LRN."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, alpha: Any = None, beta: Any = None, bias: Any = None, size: Any = None) -> tuple[Any, ...]:
+        before, after = (size - 1) // 2, size // 2
+        sums = [(x[:, max(c - before, 0) : c + after + 1] ** 2).sum(1) for c in range(x.shape[1])]
+        return (x / (bias + alpha / size * np.stack(sums, 1)) ** beta,)
+
+
+class Pad(OpRun):
+    """Pad."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, pads: Any, value: Any = None, axes: Any = None, mode: Any = None) -> tuple[Any, ...]:
+        axes = range(x.ndim) if axes is None else axes
+        mode = mode or "constant"
+        for axis, low, high in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
+            x = np.take(x, np.arange(max(-low, 0), x.shape[axis] - max(-high, 0)), axis)
+            amounts = [(0, 0)] * x.ndim
+            amounts[axis] = (max(low, 0), max(high, 0))
+            fill = {"constant_values": 0 if value is None else np.asarray(value).item()} if mode == "constant" else {}
+            x = np.pad(x, amounts, mode=mode, **fill)
+        return (x,)
+
+
+class _Windows:
+    """Where the windows of a convolution lie; `size` are the spatial sizes of its input."""
+
+    def __init__(self, op: Any, size: Sequence[int], kernel: Sequence[int]) -> None:
+        rank = len(kernel)
+        self.kernel = kernel
+        self.strides = op["strides"] or [1] * rank
+        self.dilations = op["dilations"] or [1] * rank
+        self.pads = list(op["pads"] or [0] * 2 * rank)
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, self.dilations, strict=True)]
+        if op["auto_pad"] in ("SAME_UPPER", "SAME_LOWER"):
+            count = [-(-n // s) for n, s in zip(size, self.strides, strict=True)]
+            parts = zip(count, self.strides, reach, size, strict=True)
+            total = [max((c - 1) * s + r - n, 0) for c, s, r, n in parts]
+            less, more = [t // 2 for t in total], [t - t // 2 for t in total]
+            self.pads = [*less, *more] if op["auto_pad"] == "SAME_UPPER" else [*more, *less]
+        elif op["auto_pad"] == "VALID":
+            self.pads = [0] * 2 * rank
+        ends = zip(size, self.pads[:rank], self.pads[rank:], reach, self.strides, strict=True)
+        self.count = [(n + low + high - r) // s + 1 for n, low, high, r, s in ends]
+
+    def offsets(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+        """For each element of the kernel, the positions of the padded input that it meets."""
+        for offset in product(*map(range, self.kernel)):
+            parts = zip(offset, self.dilations, self.count, self.strides, strict=True)
+            yield offset, tuple(slice(o * d, o * d + (c - 1) * s + 1, s) for o, d, c, s in parts)
+
+
+class Conv(OpRun):
+    """Conv."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, w: Any, b: Any = None, group: Any = None, **op: Any) -> tuple[Any, ...]:
+        op = {"auto_pad": None, "dilations": None, "pads": None, "strides": None, **op}
+        windows, group, rank = _Windows(op, x.shape[2:], w.shape[2:]), group or 1, x.ndim - 2
+        padded: Any = np.pad(x, [(0, 0), (0, 0), *zip(windows.pads[:rank], windows.pads[rank:], strict=True)])
+        padded = padded.reshape(len(x), group, -1, *padded.shape[2:])
+        filters = w.reshape(group, -1, *w.shape[1:])
+        result: Any = np.zeros((len(x), group, filters.shape[1], *windows.count), np.result_type(x, w))
+        for offset, where in windows.offsets():
+            taken = padded[(..., *where)].reshape(*padded.shape[:3], -1)
+            result += (filters[(..., *offset)] @ taken).reshape(result.shape)
+        result = result.reshape(len(x), -1, *windows.count)
+        return (result if b is None else result + b.reshape(-1, *[1] * rank),)
+
+
+class ConvTranspose(OpRun):
+    """ConvTranspose."""
+
+    op_domain = ""
+
+    def _run(  # noqa: PLR0917  the evaluator calls it so
+        self,
+        x: Any,
+        w: Any,
+        b: Any = None,
+        group: Any = None,
+        output_padding: Any = None,
+        output_shape: Any = None,
+        **op: Any,
+    ) -> tuple[Any, ...]:
+        op = {"auto_pad": None, "dilations": None, "pads": None, "strides": None, **op}
+        rank, group, size, kernel = x.ndim - 2, group or 1, x.shape[2:], w.shape[2:]
+        strides, dilations = op["strides"] or [1] * rank, op["dilations"] or [1] * rank
+        extra, same = output_padding or [0] * rank, op["auto_pad"] in ("SAME_UPPER", "SAME_LOWER")
+        parts = zip(size, strides, kernel, dilations, extra, strict=True)
+        full = [(n - 1) * s + (k - 1) * d + 1 + e for n, s, k, d, e in parts]
+        shape = output_shape or ([n * s for n, s in zip(size, strides, strict=True)] if same else None)
+        pads = [0] * 2 * rank if op["auto_pad"] == "VALID" else op["pads"] or [0] * 2 * rank
+        begin = pads[:rank]
+        if shape:
+            total = [f - n for f, n in zip(full, shape, strict=True)]
+            begin = [t // 2 if op["auto_pad"] == "SAME_UPPER" else t - t // 2 for t in total]
+        shape = shape or [f - low - high for f, low, high in zip(full, begin, pads[rank:], strict=True)]
+        low, high = (
+            max(0, *(-n for n in begin)),
+            max(0, *(b + n - f for b, n, f in zip(begin, shape, full, strict=True))),
+        )
+        space = [f + low + high for f in full]
+        images = x.reshape(len(x), group, -1, int(np.prod(size)))
+        filters = w.reshape(group, -1, *w.shape[1:])
+        canvas: Any = np.zeros((len(x), group, w.shape[1], *space), np.result_type(x, w))
+        windows = _Windows({**op, "auto_pad": None, "pads": None}, space, kernel)
+        windows.count = list(size)
+        for offset, where in windows.offsets():
+            shifted = tuple(slice(s.start + low, s.stop + low, s.step) for s in where)
+            canvas[(..., *shifted)] += (filters[(..., *offset)].swapaxes(1, 2) @ images).reshape(
+                *canvas.shape[:3], *size
+            )
+        cut = tuple(slice(n + low, n + low + length) for n, length in zip(begin, shape, strict=True))
+        result = canvas.reshape(len(x), -1, *space)[(..., *cut)]
+        return (result if b is None else result + b.reshape(-1, *[1] * rank),)
+
+
+def evaluate(
+    model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
+) -> list[np.ndarray]:
+    """The model's outputs (all, or those named), computed in the types that it states.
+
+    Args:
+        model: any model of standard operators.
+        feeds: its inputs by name; others are left aside.
+        outputs: names, in the order of the result.
+    """
+    opset = next(o.version for o in model.opset_import if o.domain == "")
+    corrected: list[type[OpRun]] = [Conv, ConvTranspose, Erf, Gelu, GlobalMaxPool, LRN, Pad]
+    corrected += [Softmax, LogSoftmax] if opset < 13 else []
+    corrected += [BatchNormalization] if opset < 14 else []
+    wanted = {i.name for i in model.graph.input}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        results = ReferenceEvaluator(model, new_ops=corrected).run(
+            outputs, {n: a for n, a in feeds.items() if n in wanted}
+        )
+    return [np.asarray(r) for r in results]
