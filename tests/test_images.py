@@ -1,6 +1,5 @@
 """Reading, checking, writing and colouring pictures."""
 
-import base64
 import os
 import struct
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from onnx_xcam.errors import DependencyError, ImageError, OutputError, XcamError
 from onnx_xcam.images import (
@@ -23,15 +23,7 @@ from onnx_xcam.images import (
     read_image,
     write_image,
 )
-from onnx_xcam.images.header import Header, read_header
-
-# An AVIF of 6 x 4 pixels, turned by its item property irot = 3 (EXIF orientation 6); only the header is looked at.
-AVIF = base64.b64decode(
-    "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUIAAAD1bWV0YQAAAAAAAAAhaGRscgAAAAAAAAAAcGljdAAAAAAAAAAAAAAAAAAAAAAOcGl0"
-    "bQAAAAAAAQAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAEdAAAAIAAAAChpaW5mAAAAAAABAAAAGmluZmUCAAAAAAEAAGF2MDFDb2xvcgAAAAB0aXBy"
-    "cAAAAFRpcGNvAAAAFGlzcGUAAAAAAAAABgAAAAQAAAAQcGl4aQAAAAADCAgIAAAADGF2MUOBAAwAAAAAE2NvbHJuY2x4AAEADQAGgAAAAAlpcm90"
-    "AwAAABhpcG1hAAAAAAAAAAEAAQUBAoMEhQAAAChtZGF0EgAKCBgIbtEBDQaEMhIex4eFWd///+LAAACQNY48fq0="
-)
+from onnx_xcam.images import read as reading
 
 
 def photo(height: int = 20, width: int = 30) -> np.ndarray:
@@ -151,24 +143,56 @@ def test_impossible_orientation_is_none(tmp_path, orientation):
     np.testing.assert_array_equal(read_image(saved(tmp_path / "p.png", turned_png(photo(), orientation))), photo())
 
 
-@pytest.mark.parametrize(
-    ("angle", "axis", "orientation"),
-    [(0, None, 1), (1, None, 8), (2, None, 3), (3, None, 6), (0, 1, 2), (0, 0, 4), (1, 0, 5), (3, 0, 7)],
-)
-def test_orientation_of_avif(angle, axis, orientation):
-    data = AVIF.replace(b"irot\x03", b"irot" + bytes([angle]))
-    if axis is not None:
-        data = data.replace(b"\0\0\0\x0cav1C", b"\0\0\0\x09imir" + bytes([axis]) + b"\0\0\0\x0cav1C")
-    assert read_header(data) == Header(6, 4, orientation)
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_orientation_of_avif(tmp_path, orientation):
+    """AVIF has no EXIF orientation but item properties, irot and imir, as which Pillow writes it."""
+    pytest.importorskip("PIL.AvifImagePlugin", reason="Pillow before 11.3 knows no AVIF")
+    path = tmp_path / "p.avif"
+    Image.fromarray(photo()).save(path, quality=100, subsampling="4:4:4", exif=exif(orientation))
+    assert reading._checked_orientation(path.read_bytes(), path) == orientation
+    if not cv2.haveImageReader(str(path)):
+        pytest.skip("this OpenCV decodes no AVIF; only the header was looked at")
+    np.testing.assert_allclose(read_image(path).astype(int), UPRIGHT[orientation](photo()), atol=6)
+
+
+def test_orientation_that_a_png_tells_after_its_pixels(tmp_path):
+    data = encoded(".png", photo())
+    late = data[:-12] + png_chunk(b"eXIf", exif(6)) + data[-12:]
+    np.testing.assert_array_equal(read_image(saved(tmp_path / "p.png", late)), np.rot90(photo(), -1))
+
+
+def test_orientation_of_pictures_beyond_pillows_own_limit(tmp_path):
+    """Below our limit and above the one from which `PIL.Image.open` refuses (179 million pixels)."""
+    data = huge_png(15000, 15000)
+    data = data[:33] + png_chunk(b"eXIf", exif(6)) + data[33:]
+    assert reading._checked_orientation(data, tmp_path) == 6
+
+
+@pytest.mark.parametrize("kept", range(27))
+def test_damaged_exif_data_does_not_keep_a_picture_from_being_read(tmp_path, kept):
+    data = encoded(".png", photo())
+    damaged = data[:33] + png_chunk(b"eXIf", exif(6)[:kept]) + data[33:]
+    got = read_image(saved(tmp_path / "p.png", damaged))
+    told = kept >= 22  # header, count and the one entry
+    np.testing.assert_array_equal(got, np.rot90(photo(), -1) if told else photo())
+
+
+def no_decoder():
+    raise AssertionError("OpenCV was asked to decode")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".ppm", ".jp2", ".webp", ".jpg", ".gif"])
-def test_headers_tell_the_size(suffix):
+def test_the_size_is_known_before_anything_is_decoded(tmp_path, monkeypatch, suffix):
     options = (cv2.IMWRITE_WEBP_QUALITY, 80) if suffix == ".webp" else ()
     if suffix == ".gif" and not cv2.haveImageWriter("p.gif"):
         pytest.skip("OpenCV before 4.11 writes no GIF")
-    expected = Header() if suffix in (".ppm", ".jp2") else Header(90, 70)
-    assert read_header(encoded(suffix, photo(70, 90), *options)) == expected
+    path = saved(tmp_path / "p", encoded(suffix, photo(70, 90), *options))
+    monkeypatch.setattr(reading, "MAX_PIXELS", 70 * 90)
+    read_image(path)
+    monkeypatch.setattr(reading, "MAX_PIXELS", 70 * 90 - 1)
+    monkeypatch.setattr(reading, "opencv", no_decoder)
+    with pytest.raises(ImageError, match="90 x 70 pixels is more than the limit of 6299"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".ppm"])
@@ -253,7 +277,8 @@ def huge_png(width: int, height: int) -> bytes:
         (b"\x89PNG\r\n\x1a\n", "truncated"),
         (huge_png(20000, 20000), "20000 x 20000 pixels is more than the limit"),
         (huge_png(2**31 - 1, 2**31 - 1), "more than the limit"),
-        (b"P6\n40000 40000\n255\n", "cannot read|not a picture"),  # no header reader: OpenCV's own limit, 2**30
+        (b"P6\n40000 40000\n255\n", "40000 x 40000 pixels is more than the limit"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 40000 +X 40000\n", "cannot read|not a pict"),  # unknown to Pillow
         (encoded(".png", photo()).replace(b"IDAT", b"IDOT"), "not a picture|cannot read"),
     ],
 )
@@ -273,15 +298,22 @@ def test_truncated_files(tmp_path, suffix, kept):
         read_image(saved(tmp_path / "cut", data[: int(len(data) * kept)]))
 
 
-def test_a_truncated_jpeg_is_known_by_its_missing_end():
-    """OpenCV 4 decodes it, the missing part grey; so it must be known before."""
-    data = encoded(".jpg", photo(64, 96))
-    assert not read_header(data).truncated
-    assert all(read_header(data[:kept]).truncated for kept in (3, 25, len(data) // 2, len(data) - 1))
+@pytest.mark.parametrize("kept", [3, 25, 0.5, 0.9, -2, -1])
+def test_a_truncated_jpeg_is_known_by_its_missing_end(tmp_path, monkeypatch, kept):
+    """OpenCV 4 decodes it, the missing part grey; so it must be known before. A thumbnail's end is not the end."""
+    data = turned_jpeg(photo(64, 96), 1)
+    thumbnail = encoded(".jpg", photo(8, 8))
+    data = data[:2] + b"\xff\xe2" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + data[2:]
+    read_image(saved(tmp_path / "p.jpg", data))
+    if kept not in (3, 25):  # without any scan OpenCV 4 refuses it as well
+        monkeypatch.setattr(reading, "opencv", no_decoder)
+    cut = data[: int(len(data) * kept)] if isinstance(kept, float) else data[:kept]
+    with pytest.raises(ImageError, match="truncated"):
+        read_image(saved(tmp_path / "cut.jpg", cut))
 
 
 def test_jpeg_with_bytes_after_its_end_is_whole(tmp_path):
-    data = encoded(".jpg", np.full((16, 16, 3), 90, np.uint8)) + b"trailer of a phone"
+    data = encoded(".jpg", np.full((16, 16, 3), 90, np.uint8)) + b"trailer of a phone \xff\xd8\xff\xda and more"
     np.testing.assert_allclose(read_image(saved(tmp_path / "p.jpg", data)), 90, atol=1)
 
 
@@ -471,17 +503,28 @@ def test_limit_is_below_opencvs_own():
     assert MAX_PIXELS < 2**30
 
 
-def test_without_opencv(tmp_path):
-    """A fresh process in which cv2 cannot be imported: the package loads, and the first use says what to install."""
+@pytest.mark.parametrize(
+    ("module", "advice"), [("cv2", ["opencv-python", "opencv-python-headless"]), ("PIL", ["Pillow", "pip install"])]
+)
+def test_a_missing_library_is_named(tmp_path, module, advice):
+    """A fresh process in which it cannot be imported: the package loads, and the first use says what to install."""
     path = saved(tmp_path / "p.png", encoded(".png", photo()))
     code = (
-        "import sys; sys.modules['cv2'] = None\n"
+        "import sys; sys.modules[sys.argv[2]] = None\n"
         "import onnx_xcam.images as images\n"
         "from onnx_xcam.errors import DependencyError\n"
         "try:\n    images.read_image(sys.argv[1])\n"
         "except DependencyError as error:\n    print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-    assert "opencv-python" in done.stdout
-    assert "opencv-python-headless" in done.stdout
+    done = subprocess.run([sys.executable, "-c", code, str(path), module], capture_output=True, text=True, check=True)
+    assert all(word in done.stdout for word in advice)
     assert issubclass(DependencyError, XcamError)
+
+
+def test_libraries_are_imported_only_when_used():
+    code = (
+        "import sys, onnx_xcam, onnx_xcam.surgery, onnx_xcam.images\n"
+        "print([name for name in ('cv2', 'PIL') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,6 +1,7 @@
 """Pictures in and out: read, preprocess, lay the map back onto the photo, colour, write.
 
-The only package that uses OpenCV, and only where pixels are read, coloured or written (`backend.py`).
+The only package that uses OpenCV and Pillow, and only where pixels are read, resized, coloured or written
+(`backend.py`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""OpenCV, imported once and only when a picture is really read, coloured or written."""
+"""OpenCV and Pillow, imported once and only when a picture is really read, resized, coloured or written."""
 
 from __future__ import annotations
 
@@ -23,3 +23,16 @@ def opencv() -> Any:
             f"OpenCV cannot be imported ({error}): pip install opencv-python; where a system library such as libGL is "
             "missing (slim images, servers), opencv-python-headless works as well"
         ) from error
+
+
+@functools.cache
+def pillow() -> Any:
+    """The module `PIL.Image`.
+
+    Raises:
+        DependencyError: it is not installed, or a library that it needs is missing.
+    """
+    try:
+        return importlib.import_module("PIL.Image")
+    except ImportError as error:
+        raise DependencyError(f"Pillow cannot be imported ({error}): pip install --upgrade pillow") from error

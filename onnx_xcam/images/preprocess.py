@@ -200,7 +200,8 @@ def preprocess_image(
         [C,H,W] or [H,W,C] (no batch dimension) in the input's dtype, C-contiguous, and the placement.
 
     Raises:
-        PreprocessError: size, layout or channels contradict the model, or its integer dtype cannot hold the values.
+        PreprocessError: size, layout or channels contradict the model, or its integer dtype cannot hold the values;
+            or a very long photo would become gigantic before it is cropped (`resize_window` tells when).
     """
     height, width = target = preprocess.input_size(spec)
     if height * width > MAX_PIXELS:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import io
+import struct
+import threading
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_xcam.errors import ImageError, OutputError
-from onnx_xcam.images.backend import opencv
-from onnx_xcam.images.header import read_header
+from onnx_xcam.images.backend import opencv, pillow
 
 ImageRGB = npt.NDArray[np.uint8]
 """A picture: [H,W,3], uint8, RGB, upright."""
@@ -25,6 +29,36 @@ SUFFIXES = frozenset(
     for name in names.split()
 )
 """The suffixes by which `find_images` knows pictures in a folder; a file named itself may have any."""
+
+# By their first bytes: the formats whose header Pillow reads. Its own classes and not `PIL.Image.open`, whose limit on
+# pixels is below ours, and can only be lifted for the whole process.
+_HEADERS = (
+    (0, b"\xff\xd8", "Jpeg", "JpegImageFile"),
+    (0, b"\x89PNG", "Png", "PngImageFile"),
+    (8, b"WEBP", "WebP", "WebPImageFile"),
+    (0, b"II", "Tiff", "TiffImageFile"),
+    (0, b"MM", "Tiff", "TiffImageFile"),
+    (4, b"ftyp", "Avif", "AvifImageFile"),
+    (0, b"GIF8", "Gif", "GifImageFile"),
+    (0, b"BM", "Bmp", "BmpImageFile"),
+    (0, b"P", "Ppm", "PpmImageFile"),
+    (0, b"\0\0\0\x0cjP", "Jpeg2K", "Jpeg2KImageFile"),
+)
+_REFUSALS = (
+    SyntaxError,
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+)
+"""What Pillow raises at headers that are damaged, or of a kind that it does not know; OpenCV then judges the file."""
+
+_ORIENTATION_TAG = 0x0112
+_WARNING_FILTERS = threading.Lock()  # they are the process's
 
 
 def read_image(path: str | Path) -> ImageRGB:
@@ -41,18 +75,15 @@ def read_image(path: str | Path) -> ImageRGB:
     """
     path = Path(path)
     data = _read_bytes(path)
-    header = read_header(data)
-    if header.width * header.height > MAX_PIXELS:
-        raise _too_large(path, header.width, header.height)
-    if header.truncated:
-        raise ImageError(f"{path}: the picture file is truncated; copy or download it again")
+    orientation = _checked_orientation(data, path)
     cv2 = opencv()
     try:
+        # UNCHANGED keeps alpha and depth, and implies IGNORE_ORIENTATION.
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except (cv2.error, MemoryError) as error:
         raise ImageError(f"{path}: OpenCV cannot read this picture: {_first_line(error)}") from error
     if pixels is None:
-        raise ImageError(f"{path}: not a picture that OpenCV can read, or a damaged one")
+        raise ImageError(f"{path}: not a picture that OpenCV can read, or a damaged or truncated one")
     if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
         raise _too_large(path, pixels.shape[1], pixels.shape[0])
     if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4):
@@ -60,7 +91,7 @@ def read_image(path: str | Path) -> ImageRGB:
     pixels = _to_8_bit(pixels)
     if pixels.ndim == 3 and pixels.shape[2] >= 3:
         pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]  # OpenCV's BGR(A) to RGB(A)
-    return np.ascontiguousarray(_upright(_to_rgb(pixels), header.orientation))
+    return np.ascontiguousarray(_upright(_to_rgb(pixels), orientation))
 
 
 def as_image(array: Any) -> ImageRGB:
@@ -152,6 +183,50 @@ def _read_bytes(path: Path) -> bytes:
     if not data:
         raise ImageError(f"{path}: the file is empty (0 bytes)")
     return data
+
+
+def _checked_orientation(data: bytes, path: Path) -> int:
+    """The EXIF orientation (1..8) that is still to be undone after decoding; 1 for formats that Pillow does not know.
+
+    Raises:
+        ImageError: more than `MAX_PIXELS` pixels, or a JPEG without its end, both before anything is decoded.
+    """
+    # Quietly: damage in the EXIF data costs the orientation, and whether the picture is whole OpenCV judges.
+    with _WARNING_FILTERS, warnings.catch_warnings(action="ignore"):
+        stream = io.BytesIO(data)
+        header = _open_header(stream, path)
+        if header is None:
+            return 1
+        if header.width * header.height > MAX_PIXELS:
+            raise _too_large(path, header.width, header.height)
+        # Pillow stops where the scans begin. Within them 0xFF is escaped, so that the end marker can only be the end.
+        if header.format == "JPEG" and data.find(b"\xff\xd9", stream.tell()) < 0:  # OpenCV 4 would read it, part grey
+            raise ImageError(f"{path}: the picture file is truncated; copy or download it again")
+        if header.format == "TIFF":  # OpenCV turns a TIFF itself, whatever it is asked
+            return 1
+        early = header.info.keys() & {"exif", "Raw profile type exif"}
+        if header.format == "PNG" and not early and b"eXIf" not in data:
+            return 1  # else Pillow would decode the whole picture in search of a late EXIF chunk
+        try:
+            orientation = header.getexif().get(_ORIENTATION_TAG, 1)
+        except _REFUSALS:
+            return 1
+        return orientation if orientation in range(1, 9) else 1
+
+
+def _open_header(stream: io.BytesIO, path: Path) -> Any:
+    """Pillow's image of this file, not decoded, or None where Pillow does not know it."""
+    image = pillow()
+    start = stream.getbuffer()[:16].tobytes()
+    for at, magic, plugin, name in _HEADERS:
+        if start.startswith(magic, at):
+            try:
+                return getattr(importlib.import_module(f"PIL.{plugin}ImagePlugin"), name)(stream)
+            except image.DecompressionBombError as error:
+                raise ImageError(f"{path}: Pillow refuses this picture as too large: {error}") from error
+            except (*_REFUSALS, ImportError):  # ImportError: AVIF before Pillow 11.3
+                return None
+    return None
 
 
 def _to_8_bit(pixels: npt.NDArray[Any]) -> ImageRGB:
