@@ -120,10 +120,9 @@ def emit_heatmap(cam: Cam, size: Sequence[shapes.Part], static: shapes.Shape) ->
     A map that is the same positive number everywhere becomes 1, a map of zeros stays 0.
     """
     small = cam.map
-    large = small.resize_linear([shapes.dim_part(small, 0), shapes.dim_part(small, 1), *size], static)
-    low, high = large.min([2, 3]), large.max([2, 3])
-    spread = high - low
-    flat = (spread > 0).logical_not()
-    low = flat.where(0, low)
-    span = flat.where((high > 0).where(high, 1), spread)
-    return (large - low) / span
+    above = small - small.min([2, 3])  # first: resizing a flat map would leave rounding noise to be scaled up
+    large = above.resize_linear([shapes.dim_part(small, 0), shapes.dim_part(small, 1), *size], static)
+    low = large.min([2, 3])
+    spread = large.max([2, 3]) - low
+    level = (small.max([2, 3]) > 0).where(1, 0, small.dtype)
+    return (spread > 0).where((large - low) / (spread > 0).where(spread, 1), level)

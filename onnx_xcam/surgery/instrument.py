@@ -121,9 +121,10 @@ class Request:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise XcamError(f"There is no method '{self.method}'; there are {', '.join(METHODS)}.")
-        wrong = [kind for kind in self.emit if kind not in contract.EMITS]
-        if wrong or isinstance(self.emit, str):
-            raise XcamError(f"emit takes a list of {', '.join(contract.EMITS)}, not {wrong or self.emit!r}.")
+        listed = isinstance(self.emit, Sequence) and not isinstance(self.emit, str)
+        wrong = [kind for kind in self.emit if kind not in contract.EMITS] if listed else self.emit
+        if not listed or wrong:
+            raise XcamError(f"emit takes a list of {', '.join(contract.EMITS)}, not {wrong!r}.")
         if self.class_input not in contract.CLASS_INPUTS:
             raise XcamError(f"class_input is one of {', '.join(contract.CLASS_INPUTS)}, not {self.class_input!r}.")
 
@@ -166,18 +167,27 @@ def _planned(source: Source, request: Request) -> _Plan:
 
 
 def _refuse_twice(skeleton: onnx.ModelProto, name: str) -> None:
-    names = [value.name for value in (*skeleton.graph.input, *skeleton.graph.output)]
+    graph = skeleton.graph
+    names = {value.name for value in (*graph.input, *graph.output)}
     if contract.is_instrumented(names):
         raise ModelError(f"{name} is instrumented already; use it as it is, or instrument the original.")
+    names.update(tensor.name for tensor in graph.initializer)
+    names.update(output for node in graph.node for output in node.output)
     taken = sorted(n for n in names if n.startswith("xcam_"))
     if taken:
-        raise ModelError(f"{name} has inputs or outputs named {', '.join(taken)}, which those to be added clash with.")
+        raise ModelError(
+            f"{name} has tensors named {', '.join(taken[:5])}, which those to be added would clash with; is it an "
+            "instrumented model without its outputs? Instrument the original."
+        )
 
 
 def _said(layer: Layer, asked: str | Sequence[str]) -> str:
     size = ",".join("?" if dim is None else str(dim) for dim in layer.shape)
-    why = "the last spatial feature map" if asked == "auto" else "as asked"
     path = f", module '{layer.path}'" if layer.path else ""
+    why = "as asked"
+    if asked == "auto":
+        why = "the last spatial feature map"
+        why += "" if layer.bottleneck else "; no layer carries all that the score gets from the image, this one a part"
     return f"Layer: '{layer.name}' ({layer.op}{path}), {layer.layout} [{size}], {why}."
 
 
@@ -220,7 +230,7 @@ class _Tail:
         if how != "fixed":
             result.input.append(tensor_info(self.emitter.forward(*_CLASS_INPUT)))
         if how == "optional":
-            result.initializer.append(onnx.numpy_helper.from_array(np.array([[-1]]), contract.CLASS_INPUT))
+            result.initializer.append(onnx.numpy_helper.from_array(np.array([[-1]], np.int64), contract.CLASS_INPUT))
         return result
 
     def _add(self, value: Value, name: str) -> None:

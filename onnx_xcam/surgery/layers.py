@@ -264,8 +264,10 @@ def resolve(layers: Layers, wanted: str | Sequence[str]) -> list[Layer]:
     Raises:
         LayerError: as `Layers.find`; or none or the same one was named twice.
     """
-    names = [wanted] if isinstance(wanted, str) else list(wanted)
-    if not names:
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise LayerError(f"layers is a layer's name or a list of names, not {wanted!r}.")
+    if not all(names) or not names:
         raise LayerError('No layer was named; use "auto" for the default.')
     found = [layers.default() if name == "auto" else layers.find(name) for name in names]
     seen = set()

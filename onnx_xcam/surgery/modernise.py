@@ -39,16 +39,16 @@ def modernised(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     if model.functions:
         model = inliner.inline_local_functions(model)
         notes.append("Model: local functions were inlined.")
-    if opset < OLDEST_OPSET:
-        model = _raised(model, source.name)
-        notes.append(f"Model: raised from opset {opset} to {OLDEST_OPSET}.")
-    if model.ir_version < OLDEST_IR:
+    if model.ir_version < OLDEST_IR:  # first: from here on the converter does not need the weights among the inputs
         notes.append(f"Model: IR version raised from {model.ir_version} to {OLDEST_IR}.")
         model.ir_version = OLDEST_IR
         weights = {tensor.name for tensor in model.graph.initializer}
         plain = [value for value in model.graph.input if value.name not in weights]
         del model.graph.input[:]
         model.graph.input.extend(plain)
+    if opset < OLDEST_OPSET:
+        model = _raised(model, source.name)
+        notes.append(f"Model: raised from opset {opset} to {OLDEST_OPSET}.")
     changed = Source(model, path=source.path)
     return changed, changed.skeleton(), notes
 
@@ -63,7 +63,7 @@ def _opset(model: onnx.ModelProto, name: str) -> int:
 def _raised(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     try:
         return version_converter.convert_version(model, OLDEST_OPSET)
-    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+    except (RuntimeError, ValueError, onnx.checker.ValidationError, version_converter.ConvertError) as error:
         text = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{name} is too old to be explained as it is and could not be raised to opset {OLDEST_OPSET} ({text}); "

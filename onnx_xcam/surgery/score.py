@@ -200,14 +200,18 @@ def _asked(emitter: Emitter, score: Score, class_input: ClassInput, classes: Seq
         if classes is not None:
             raise ClassError('Classes are fixed at surgery only with class_input="fixed"; otherwise feed them later.')
         return emitter.input(CLASS_INPUT, np.int64, ("xcam_M", "xcam_K"))
-    if not classes:
+    try:
+        numbers = [] if classes is None else list(classes)
+    except TypeError as error:
+        raise ClassError(f"classes is a list of integers, not {classes!r}.") from error
+    if not numbers:
         raise ClassError('class_input="fixed" needs the classes to explain: classes=[281, 282].')
-    for number in classes:
+    for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int | np.integer):
             raise ClassError(f"A class is an integer, not {number!r}.")
         if isinstance(score.count, int) and not -score.count <= number < score.count:
             raise ClassError(f"Class {number} does not exist: the model has the classes 0 to {score.count - 1}.")
-    return emitter.constant(np.array([classes], np.int64))
+    return emitter.constant(np.array([numbers], np.int64))
 
 
 def _ranked(table: Value, asked: Value, images: shapes.Part) -> Value:

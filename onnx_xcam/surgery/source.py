@@ -12,7 +12,7 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -158,16 +158,13 @@ class Source:
         except OSError as error:
             raise ModelError(f"{self.name} cannot be read: {error.strerror or error}.") from error
 
-    def _parse(self, how: object, data: memoryview) -> onnx.ModelProto:
-        assert callable(how)
+    def _parse(self, how: Callable[[memoryview], onnx.ModelProto], data: memoryview) -> onnx.ModelProto:
         try:
-            model = how(data)
+            return how(data)
         except wire.WireError as error:
             raise ModelError(
                 f"{self.name} is not an ONNX model or is damaged ({error}); export or download it again."
             ) from error
-        assert isinstance(model, onnx.ModelProto)
-        return model
 
 
 def external_files(model: onnx.ModelProto) -> set[str]:
