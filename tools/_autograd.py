@@ -1,0 +1,154 @@
+"""What PyTorch's autograd says about the gradient at a layer that is known only by its values.
+
+Needs torch, which is no dependency of onnx_xcam.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import _kinks
+import numpy as np
+import torch
+from _kinks import Kink
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+Moves = Mapping[int, Sequence[tuple[int, float]]]
+"""For calls with a kink: flat indices into the input, and what to add there."""
+
+Given = tuple[int, torch.Tensor]
+"""A feature map's place, and the values that it is to have."""
+
+_OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
+    torch.Tensor.__iadd__: torch.Tensor.add,
+    torch.Tensor.__isub__: torch.Tensor.sub,
+    torch.Tensor.__imul__: torch.Tensor.mul,
+    torch.Tensor.__itruediv__: torch.Tensor.div,
+    torch.Tensor.add_: torch.Tensor.add,
+    torch.Tensor.mul_: torch.Tensor.mul,
+}
+
+
+class _Recorder(TorchFunctionMode):
+    """Keeps every feature map that a forward pass makes; makes operations in place make a new tensor instead.
+
+    A tensor that is changed after it was recorded would not be the one that the gradient is asked for.
+    """
+
+    def __init__(self, moves: Moves, given: Given | None) -> None:
+        super().__init__()
+        self.moves, self.given = moves, given
+        self.tensors: list[torch.Tensor] = []
+        self.kinks: list[Kink] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if kwargs.get("inplace"):
+            kwargs["inplace"] = False
+        name = getattr(func, "__name__", "")
+        if name in _kinks.NAMES:
+            args = (_moved(args[0], self.moves.get(len(self.kinks), ())), *args[1:])
+        versions = [(a, a._version) for a in args if isinstance(a, torch.Tensor)]
+        result = _OUT_OF_PLACE.get(func, func)(*args, **kwargs)
+        if any(a._version != version for a, version in versions):
+            raise RuntimeError(f"{func} changes a tensor in place; add it to _OUT_OF_PLACE")
+        if self.given and isinstance(result, torch.Tensor) and len(self.tensors) == self.given[0]:
+            result = result + (self.given[1] - result).detach()
+        if name in _kinks.NAMES:
+            self.kinks.append(_kinks.recorded(name, len(self.tensors), args, kwargs, result))
+        for tensor in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(tensor, torch.Tensor) and tensor.requires_grad and tensor.ndim >= 3:
+                self.tensors.append(tensor)
+        return result
+
+
+def _moved(x: torch.Tensor, moves: Sequence[tuple[int, float]]) -> torch.Tensor:
+    """x plus a constant that is zero but for the moves."""
+    if not moves:
+        return x
+    by = torch.zeros(x.numel(), dtype=x.dtype)
+    for index, move in moves:
+        by[index] = move
+    return x + by.reshape(x.shape)
+
+
+@dataclass
+class Forward:
+    """One forward pass: the logits [N,C], every feature map on the way, and every call with a kink; differentiable."""
+
+    logits: torch.Tensor
+    tensors: list[torch.Tensor]
+    kinks: list[Kink]
+
+
+def forward(
+    model: nn.Module,
+    images: np.ndarray,
+    dtype: torch.dtype,
+    *,
+    moves: Moves | None = None,
+    given: Given | None = None,
+) -> Forward:
+    """Run a copy of the model in `dtype` on images float32 [N,3,H,W].
+
+    With `moves` (then on one image), the inputs of calls with a kink are moved; with `given`, a feature map's values
+    are replaced by others.
+    """
+    model = copy.deepcopy(model).to(dtype).requires_grad_(False)
+    for module in model.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    with _Recorder(moves or {}, given) as recorder:
+        logits = model(torch.from_numpy(images).to(dtype).requires_grad_(True))
+    return Forward(logits.reshape(len(images), -1), recorder.tensors, recorder.kinks)
+
+
+@dataclass(frozen=True)
+class Match:
+    """The tensor of a forward pass that holds a layer's activations.
+
+    Attributes:
+        index: its place in `Forward.tensors`.
+        axes: the permutation that gives it the layer's layout.
+        difference: largest difference of the values, relative to the largest value.
+    """
+
+    index: int
+    axes: tuple[int, ...]
+    difference: float
+
+
+def match(found: Forward, activations: np.ndarray) -> Match | None:
+    """The tensor whose values come closest to `activations` [N,...], the earliest of equals; None if no shape fits."""
+    wanted = torch.from_numpy(activations)
+    best: Match | None = None
+    for index, tensor in enumerate(found.tensors):
+        for axes in _layouts(tensor.ndim):
+            if tuple(tensor.shape[axis] for axis in axes) != tuple(wanted.shape):
+                continue
+            values = tensor.detach().permute(axes)
+            difference = float((values - wanted).abs().max() / values.abs().max().clamp_min(1e-30))
+            if best is None or difference < best.difference:
+                best = Match(index, axes, difference)
+    return best
+
+
+def _layouts(rank: int) -> list[tuple[int, ...]]:
+    same = tuple(range(rank))
+    return [same, (0, 2, 3, 1), (0, 3, 1, 2)] if rank == 4 else [same]
+
+
+def gradient(found: Forward, at: Match, classes: np.ndarray) -> np.ndarray:
+    """d score / d layer, float64 [N,K,...] in the layer's layout, for the classes int64 [N,K]."""
+    tensor = found.tensors[at.index]
+    chosen = found.logits.gather(1, torch.from_numpy(classes))
+    columns = []
+    for k in range(classes.shape[1]):
+        # Images don't mix in evaluation mode, so the sum's gradient is each image's own.
+        (of_class,) = torch.autograd.grad(chosen[:, k].sum(), tensor, retain_graph=True)
+        columns.append(of_class.permute(at.axes).double().numpy())
+    return np.stack(columns, axis=1)

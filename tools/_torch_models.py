@@ -1,0 +1,173 @@
+"""Classifiers with random parameters, test images and ONNX exports, for the programs in this folder.
+
+Needs torch and torchvision, which are no dependency of onnx_xcam.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+import torchvision
+from torch import nn
+
+Exporter = Literal["torchscript", "dynamo"]
+Batch = Literal["static", "dynamic"]
+
+PHOTOS = Path(__file__).resolve().parents[1] / "sample_models" / "photos"
+OPSET = 17
+"""Of the TorchScript exports; the dynamo exporter chooses its own."""
+
+LITE = "efficientnet_lite0"
+MODELS = (
+    LITE,
+    *("alexnet", "vgg11_bn", "resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "densenet121", "googlenet"),
+    *("inception_v3", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "mnasnet0_5"),
+    *("shufflenet_v2_x1_0", "efficientnet_b0", "efficientnet_v2_s", "regnet_x_400mf", "regnet_y_400mf"),
+)
+_OPTIONS: dict[str, dict[str, bool]] = {
+    "googlenet": {"aux_logits": False, "init_weights": False},
+    "inception_v3": {"aux_logits": False, "init_weights": False},
+}
+
+
+def build(name: str, seed: int = 0) -> nn.Module:
+    """A torchvision classifier (or `efficientnet_lite0`) without trained weights, in evaluation mode."""
+    torch.manual_seed(seed)
+    if name == LITE:
+        from efficientnet_lite_pytorch import EfficientNet
+
+        return EfficientNet.from_name("efficientnet-lite0").eval()
+    return torchvision.models.get_model(name, weights=None, **_OPTIONS.get(name, {})).eval()
+
+
+def image_size(name: str) -> int:
+    """Height and width that a model is made for."""
+    return 299 if name == "inception_v3" else 224
+
+
+def test_images(name: str, count: int, seed: int = 0) -> np.ndarray:
+    """Images as the model takes them, float32 [count,3,H,W], RGB: the sample photos first, then smooth noise."""
+    size, random = image_size(name), np.random.default_rng(seed)
+    photos = [_photo(path, size) for path in sorted(PHOTOS.iterdir())][: count // 2]
+    noise = [_smooth_noise(random, size) for _ in range(count - len(photos))]
+    pixels_nhwc = np.stack([*photos, *noise]).astype(np.float32)
+    if name == LITE:
+        scaled = (pixels_nhwc - 127) / 128
+    else:
+        scaled = (pixels_nhwc / 255 - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
+
+
+def _photo(path: Path, size: int) -> np.ndarray:
+    image_bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.resize(image_bgr, (size, size), interpolation=cv2.INTER_AREA)[:, :, ::-1]
+
+
+def _smooth_noise(random: np.random.Generator, size: int) -> np.ndarray:
+    coarse = random.uniform(0, 255, (int(random.integers(3, 25)),) * 2 + (3,)).astype(np.float32)
+    smooth = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    return np.clip(smooth + random.normal(0, 8, smooth.shape), 0, 255)
+
+
+# --- random parameters ------------------------------------------------------------------------------------------------
+
+
+def randomise(model: nn.Module, images: np.ndarray, seed: int = 0) -> None:
+    """Draw every parameter and buffer at random, at a scale that keeps the activations alive.
+
+    One pass over the images goes through the model layer by layer: a layer's weights are drawn and scaled to its actual
+    input, a batch norm gets the statistics of its actual input with a random offset and factor for each channel. So no
+    two channels are alike, no parameter is zero or one, and neither activations nor gradients die out.
+    """
+    random = torch.Generator().manual_seed(seed)
+    drawn: set[nn.Parameter] = set()
+
+    def draw(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            _draw_batch_norm(module, args[0], random)
+        else:
+            _draw_linear(module, args[0], random)
+        drawn.update(module.parameters(recurse=False))
+
+    kinds = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm)
+    hooks = [m.register_forward_pre_hook(draw) for m in model.modules() if isinstance(m, kinds)]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=random) * (0.3 * parameter.abs().mean() + 0.01))
+        model(torch.from_numpy(images))
+    for hook in hooks:
+        hook.remove()
+    _check_all_drawn(model, drawn)
+
+
+def _draw_linear(module: nn.Module, x: torch.Tensor, random: torch.Generator) -> None:
+    """Weights scaled to an output of variance 1 between images and places; biases around that output's mean."""
+    assert isinstance(module.weight, nn.Parameter)
+    gain = _uniform(module.weight.shape[0], random).reshape(-1, *[1] * (module.weight.ndim - 1))
+    module.weight.copy_(torch.randn(module.weight.shape, generator=random) * gain)
+    bias = module.bias
+    if isinstance(bias, nn.Parameter):
+        bias.zero_()
+    y = module.forward(x)
+    axes = [axis for axis in range(y.ndim) if axis != (1 if y.ndim == 4 else y.ndim - 1)]
+    mean = y.mean(axes, keepdim=True)
+    # The floor: where images hardly differ, as behind a global pool, their difference is not blown up.
+    floor = 1.0 if y.ndim == 4 and y[0, 0].numel() == 1 else 0.3
+    scale = max(float((y - mean).std()), floor * float(y.std()))
+    module.weight.div_(scale)
+    if isinstance(bias, nn.Parameter):
+        bias.copy_(-mean.flatten() / scale + 0.5 * torch.randn(bias.shape, generator=random))
+
+
+def _draw_batch_norm(module: nn.modules.batchnorm._BatchNorm, x: torch.Tensor, random: torch.Generator) -> None:
+    """Statistics of the actual input, each channel's moved by about half a deviation and scaled by 0.5 to 1.5."""
+    count = module.num_features
+    axes = [axis for axis in range(x.ndim) if axis != 1]
+    mean, variance = x.mean(axes), x.var(axes)
+    variance = variance.clamp_min(0.01 * float(variance.mean()))  # dead channels are not blown up
+    assert module.running_mean is not None and module.running_var is not None
+    module.running_mean.copy_(mean + 0.5 * variance.sqrt() * torch.randn(count, generator=random))
+    module.running_var.copy_(variance * _uniform(count, random))
+    module.weight.copy_(_uniform(count, random))
+    module.bias.copy_(0.5 * torch.randn(count, generator=random))
+
+
+def _uniform(count: int, random: torch.Generator) -> torch.Tensor:
+    return 0.5 + torch.rand(count, generator=random)
+
+
+def _check_all_drawn(model: nn.Module, drawn: set[nn.Parameter]) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter not in drawn and parameter.ndim == 0:
+            raise SystemExit(f"parameter {name} was not drawn at random")
+        # Among millions of random numbers a few are exactly zero.
+        if not torch.isfinite(parameter).all() or (parameter == 0).float().mean() > 1e-4 or parameter.std() == 0:
+            raise SystemExit(f"parameter {name} is constant, zero or not finite")
+
+
+# --- export -----------------------------------------------------------------------------------------------------------
+
+
+def export(model: nn.Module, size: int, path: Path, exporter: Exporter, batch: Batch) -> None:
+    """Write the model to `path`: image float32 [N,3,size,size] -> logits, N symbolic or 1."""
+    example = torch.zeros(2 if batch == "dynamic" else 1, 3, size, size)
+    options: dict[str, Any] = {"dynamo": exporter == "dynamo", "input_names": ["image"], "output_names": ["logits"]}
+    if exporter == "torchscript":
+        options["opset_version"] = OPSET
+        if batch == "dynamic":
+            options["dynamic_axes"] = {"image": {0: "batch"}, "logits": {0: "batch"}}
+    else:
+        options.update(external_data=False, verbose=False)
+        if batch == "dynamic":
+            options["dynamic_shapes"] = ({0: torch.export.Dim("batch")},)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # the exporters' own; what they write is compared with the model
+        torch.onnx.export(copy.deepcopy(model), (example,), path, **options)

@@ -1,0 +1,288 @@
+"""Measure what the surgery costs, what an instrumented model costs to run, and how fast the command line starts.
+
+    python tools/measure.py surgery resnet50
+    python tools/measure.py run resnet50 mobilenet_v2 sample_models/efficientnet_lite0.onnx --batch 1 8 --threads 1 2
+    python tools/measure.py cli
+
+A model is an ONNX file or a torchvision name (then torch exports it first, with random weights). Timings are ratios or
+medians from one machine; none of them is a test. `surgery` reads Linux's /proc for the peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Row = Sequence[str]
+
+
+class Model(NamedTuple):
+    """A model to measure: what to call it, and its file."""
+
+    name: str
+    path: Path
+
+
+def find_model(wanted: str, folder: Path, exporter: str) -> Model:
+    """An ONNX file as it is; a torchvision name exported into `folder`, with symbolic batch."""
+    if wanted.endswith(".onnx"):
+        return Model(Path(wanted).stem, Path(wanted))
+    path = folder / f"{wanted}.onnx"
+    code = (
+        "import sys, pathlib, _torch_models as m;"
+        "name, path, exporter = sys.argv[1:];"
+        "model = m.build(name); m.randomise(model, m.test_images(name, 4));"
+        "m.export(model, m.image_size(name), pathlib.Path(path), exporter, 'dynamic')"
+    )
+    # A process of its own: torch's threads and memory must not be around while something is measured.
+    command = [sys.executable, "-c", code, wanted, str(path), exporter]
+    subprocess.run(command, check=True, cwd=Path(__file__).parent)
+    return Model(wanted, path)
+
+
+def in_markdown(head: Row, rows: Sequence[Row]) -> str:
+    """A Markdown table."""
+    return "".join("| " + " | ".join(row) + " |\n" for row in (head, ["---"] * len(head), *rows))
+
+
+def machine() -> str:
+    """What the figures were taken on, and with."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("onnx", "onnxruntime", "numpy"))
+    return f"{platform.machine()}, {_cpu()}, Python {platform.python_version()}, {versions}"
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(models)} x {models[0]}" if models else platform.processor()
+
+
+# --- surgery ----------------------------------------------------------------------------------------------------------
+
+HOW = ("instrument", "instrument_file")
+
+
+def measure_surgery(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Row]]:
+    """Time and peak memory of the surgery, each repeat in a fresh process; medians.
+
+    For the memory the process has done a surgery on a tiny model before, so that what is imported on the way is in.
+    """
+    rows = []
+    for wanted in options.models:
+        model = find_model(wanted, folder, options.exporter)
+        for how in HOW:
+            found = [_once("cold", how, model.path, options.layer) for _ in range(options.repeats)]
+            warm = [_once("warm", how, model.path, options.layer) for _ in range(options.repeats)]
+            size = model.path.stat().st_size
+            peak = statistics.median(one["peak"] for one in warm)
+            seconds = [one["seconds"] for one in found]
+            rows.append(
+                [
+                    *(model.name, f"`{how}`", f"{size / 1e6:.1f} MB"),
+                    *(f"{statistics.median(seconds):.3f} s", _span(seconds)),
+                    *(f"{peak / 1e6:.1f} MB", f"{peak / size:.2f}", f"{found[0]['tail'] / 1e3:.1f} kB"),
+                ]
+            )
+            print(*rows[-1], flush=True)
+    head = ["model", "call", "file", "time (median)", "time (range)", "peak above imports", "peak / file", "tail"]
+    return head, rows
+
+
+def _span(values: Sequence[float]) -> str:
+    return f"{min(values):.3f} to {max(values):.3f}"
+
+
+def _once(start: str, how: str, path: Path, layer: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "once", start, how, str(path), layer]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return dict(json.loads(output))
+
+
+TINY = """<ir_version: 8, opset_import: ["": 17]> tiny (float[1,3,8,8] image) => (float[1,2] logits)
+<float[2,3,1,1] weight = {1, 2, 3, 4, 5, 6}, float[2,2] head = {1, 2, 3, 4}>
+{ conv = Conv(image, weight) act = Relu(conv) mean = GlobalAveragePool(act) flat = Flatten(mean)
+  logits = Gemm(flat, head) }"""
+
+
+def surgery_once(start: str, how: str, path: str, layer: str) -> None:
+    """Do one surgery in this process and print its figures as JSON; with `start` "warm", a tiny one before."""
+    from onnx_xcam import surgery
+
+    if start == "warm":
+        import onnx
+
+        surgery.instrument(onnx.parser.parse_model(TINY), emit=("map",))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.onnx"
+        before = _memory("VmRSS")
+        begin = time.perf_counter()
+        if how == "instrument":
+            result: Any = surgery.instrument(path, layers=layer, emit=("map",))
+        else:
+            result = surgery.instrument_file(path, out, layers=layer, emit=("map",))
+        seconds = time.perf_counter() - begin
+        peak = _memory("VmHWM") - before
+        after = result.ByteSize() if how == "instrument" else out.stat().st_size
+    print(json.dumps({"seconds": seconds, "peak": peak, "tail": after - Path(path).stat().st_size}))
+
+
+def _memory(field: str) -> int:
+    """A line of Linux's account of this process's memory, in bytes."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"/proc/self/status has no {field}")
+
+
+# --- run --------------------------------------------------------------------------------------------------------------
+
+
+def measure_run(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Row]]:
+    """`session.run` of the instrumented model against the plain one's, interleaved."""
+    from _sessions import session
+
+    from onnx_xcam.surgery import instrument_bytes
+
+    rows = []
+    for wanted in options.models:
+        model = find_model(wanted, folder, options.exporter)
+        instrumented = instrument_bytes(model.path, layers=options.layer, emit=options.emit.split(","))
+        for threads in options.threads:
+            sessions = session(model.path, threads), session(instrumented, threads)
+            for batch in options.batch:
+                feeds = random_feeds(sessions[0], batch)
+                runs = [_runner(one, feeds) for one in sessions]
+                pairs = interleaved(*runs, options.seconds)
+                rows.append([model.name, str(batch), str(threads), *_compared(pairs)])
+                print(*rows[-1], flush=True)
+    head = ["model", "batch", "threads", "plain", "instrumented", "ratio of medians", "pairs' ratio, quartiles", "runs"]
+    return head, rows
+
+
+def _runner(session: Any, feeds: dict[str, Any]) -> Callable[[], Any]:
+    return lambda: session.run(None, feeds)
+
+
+def random_feeds(session: Any, batch: int) -> dict[str, Any]:
+    """Random values for the inputs of a plain model, symbolic dimensions (the batch) set."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    return {
+        value.name: random.standard_normal([d if isinstance(d, int) else batch for d in value.shape], np.float32)
+        for value in session.get_inputs()
+    }
+
+
+PAUSE = 0.01
+"""Seconds before each run: until then the other session's threads have stopped waiting busily for work."""
+
+
+def interleaved(plain: Callable[[], Any], instrumented: Callable[[], Any], seconds: float) -> list[tuple[float, float]]:
+    """Seconds of each, in turns (A B, B A, A B, ...) after a warm-up, for about so many seconds in all."""
+    for _ in range(3):
+        plain()
+        instrumented()
+    pairs: list[tuple[float, float]] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(pairs) < 10:
+        if len(pairs) % 2:
+            second, first = _timed(instrumented), _timed(plain)
+        else:
+            first, second = _timed(plain), _timed(instrumented)
+        pairs.append((first, second))
+    return pairs
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    time.sleep(PAUSE)
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _compared(pairs: Sequence[tuple[float, float]]) -> Row:
+    plain, instrumented = (statistics.median(values) for values in zip(*pairs, strict=True))
+    low, _, high = statistics.quantiles([b / a for a, b in pairs], n=4)
+    milliseconds = [f"{value * 1000:.2f} ms" for value in (plain, instrumented)]
+    return [*milliseconds, f"{instrumented / plain:.3f}", f"{low:.3f} to {high:.3f}", str(len(pairs))]
+
+
+# --- command line of the product --------------------------------------------------------------------------------------
+
+
+def measure_cli(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Row]]:
+    """Time of `onnx-xcam --help` from a fresh process."""
+    command = [sys.executable, "-m", "onnx_xcam.cli", "--help"]
+    empty = [sys.executable, "-c", ""]
+    rows = []
+    for name, arguments in (("`onnx-xcam --help`", command), ("Python alone", empty)):
+        subprocess.run(arguments, check=True, capture_output=True)  # the first start reads from disk
+        seconds = [
+            _timed(lambda arguments=arguments: subprocess.run(arguments, check=True, capture_output=True))
+            for _ in range(options.repeats)
+        ]
+        rows.append([name, f"{statistics.median(seconds):.3f} s", _span(seconds)])
+        print(*rows[-1], flush=True)
+    return ["command", "time (median)", "time (range)"], rows
+
+
+# --- command line of this program -------------------------------------------------------------------------------------
+
+MEASURES = {"surgery": measure_surgery, "run": measure_run, "cli": measure_cli}
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--table", type=Path, metavar="FILE.md", help="write the figures as a Markdown table")
+    of_models = argparse.ArgumentParser(add_help=False)
+    of_models.add_argument("models", nargs="+", metavar="MODEL", help="ONNX file or torchvision name")
+    of_models.add_argument("--layer", default="auto")
+    of_models.add_argument("--exporter", choices=("torchscript", "dynamo"), default="torchscript")
+    surgery = commands.add_parser("surgery", parents=[common, of_models], help="time, peak memory, tail")
+    surgery.add_argument("--repeats", type=int, default=5)
+    run = commands.add_parser("run", parents=[common, of_models], help="session.run, instrumented against plain")
+    run.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+    run.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    run.add_argument("--emit", default="map", help="as of the surgery, with commas (default: map)")
+    run.add_argument("--seconds", type=float, default=10, help="for each figure, at least ten pairs (default: 10)")
+    cli = commands.add_parser("cli", parents=[common], help="start of the command line")
+    cli.add_argument("--repeats", type=int, default=11)
+    once = commands.add_parser("once", help="one surgery in this process: what `surgery` starts")
+    once.add_argument("start", choices=("cold", "warm"))
+    once.add_argument("how", choices=HOW)
+    once.add_argument("model")
+    once.add_argument("layer")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print, and write the table."""
+    options = parse()
+    if options.command == "once":
+        surgery_once(options.start, options.how, options.model, options.layer)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        head, rows = MEASURES[options.command](options, Path(folder))
+    text = f"{machine()}.\n\n{in_markdown(head, rows)}"
+    print("\n" + text)
+    if options.table:
+        options.table.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
