@@ -201,10 +201,15 @@ class _Proof:
 
 def _feeds(session: Session, image: np.ndarray | None, rng: np.random.Generator) -> dict[str, np.ndarray]:
     feeds: dict[str, np.ndarray] = {}
+    if image is not None and len(session.inputs) != 1:
+        names = ", ".join(f"'{info.name}'" for info in session.inputs)
+        raise InputError(
+            f"The model has {len(session.inputs)} inputs ({names}); check it without an image of your own."
+        )
     for info in session.inputs:
         if info.dtype is None:
             raise InputError(f"The input '{info.name}' has a type that numpy has not.")
-        if image is not None and len(session.inputs) == 1:
+        if image is not None:
             feeds[info.name] = image.astype(info.dtype)
             continue
         axes = contract.image_axes(info.shape)

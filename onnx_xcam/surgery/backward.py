@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 from onnx_xcam.errors import LayerError, ModelError, UnsupportedOpError
 from onnx_xcam.surgery.broadcasting import expanded, expanded_where_unsure, unbroadcast
 from onnx_xcam.surgery.emitter import Emitter
-from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.graph import Graph, inputs_of
 from onnx_xcam.surgery.node import NodeView
 from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE, Vjp
 from onnx_xcam.surgery.values import Value
@@ -40,9 +40,11 @@ def has_rule(node: gs.Node, tensors: frozenset[str]) -> bool:
 
 
 def active_inputs(node: gs.Node) -> list[gs.Tensor]:
-    """The inputs whose values matter to the node's output."""
+    """The tensors whose values matter to the node's output; those that a control-flow body takes from outside too."""
     rule = _rule(node)
-    return [tensor for i, tensor in enumerate(node.inputs) if rule is None or i not in rule.passive]
+    if rule is None:
+        return list(inputs_of(node))
+    return [tensor for i, tensor in enumerate(node.inputs) if i not in rule.passive]
 
 
 def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnx_xcam.errors import ShapeError
 from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.shapes import Dim
 from onnx_xcam.surgery.values import Value
@@ -53,6 +54,8 @@ def unbroadcast(gradient: Value, x: Value, y: Value, exempt: int = 0) -> Value:
     repeated: list[int] = []
     unsure: list[int] = []
     lead = y.rank - x.rank
+    if lead < 0:
+        raise ShapeError(f"'{y.name}' has fewer dimensions than '{x.name}', which it is made of; the file is damaged.")
     for axis in range(y.rank - exempt):
         dim = x.shape[axis - lead] if axis >= lead else 1
         at = axis + 1

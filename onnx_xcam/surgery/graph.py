@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.shapes import Shape
 
 FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16)})
@@ -70,9 +71,15 @@ class Graph:
             return self.constants[name].dtype
         tensor = self.tensors.get(name)
         kind = None if tensor is None else tensor.dtype
-        if isinstance(kind, int):
-            kind = onnx.helper.tensor_dtype_to_np_dtype(kind)
-        return None if kind is None else np.dtype(kind)
+        if kind is None or kind == "":
+            return None
+        if not isinstance(kind, int):
+            found: np.dtype[Any] = np.dtype(kind)
+            return found
+        try:
+            return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"The tensor '{name}' has an unknown element type; the file is damaged.") from error
 
     def is_float(self, name: str) -> bool:
         """Whether a tensor can carry a gradient; one of unknown type is taken for one that can."""

@@ -102,7 +102,7 @@ def instrument_file(
         and what `instrument` raises.
     """
     plan = _planned(Source(model), Request(layers, score, method, emit, class_input, classes))
-    plan.source.copy_external_data(plan.skeleton, Path(out).absolute().parent)
+    plan.source.copy_external_data(plan.skeleton, Path(out).absolute())
     plan.source.write_with_tail(Path(out), plan.tail)
     return plan.metadata
 

@@ -10,7 +10,7 @@ import numpy as np
 from onnx_xcam.contract import Layout
 from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.backward import Way, is_zero_derivative, way
-from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.graph import Graph, inputs_of
 from onnx_xcam.surgery.layouts import axis_roles, layout_of
 from onnx_xcam.surgery.shapes import Dim, Shape
 from onnx_xcam.surgery.suggest import suggestion
@@ -66,7 +66,7 @@ class Layers:
         graph = self.graph
         reached = {name for name in graph.input_names if not graph.is_constant(name)}
         for node in graph.nodes:
-            if not is_zero_derivative(node) and any(t.name in reached for t in node.inputs):
+            if not is_zero_derivative(node) and any(t.name in reached for t in inputs_of(node)):
                 reached.update(out.name for out in node.outputs if out.name)
         return [name for name in reached if graph.is_float(name)]
 

@@ -63,7 +63,13 @@ def _opset(model: onnx.ModelProto, name: str) -> int:
 def _raised(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     try:
         return version_converter.convert_version(model, OLDEST_OPSET)
-    except (RuntimeError, ValueError, onnx.checker.ValidationError, version_converter.ConvertError) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        version_converter.ConvertError,
+    ) as error:
         text = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{name} is too old to be explained as it is and could not be raised to opset {OLDEST_OPSET} ({text}); "

@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import numpy_helper
+from onnx_graphsurgeon.logger import G_LOGGER
+from onnx_graphsurgeon.util.exception import OnnxGraphSurgeonException
 
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.graph import Graph
@@ -24,12 +26,20 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     """
     model = _with_shapes(skeleton, name)
     scopes = {i: path for i, node in enumerate(model.graph.node) if (path := module_path(node))}
-    graph = gs.import_onnx(model)
-    constants = _initializers(model)
+    graph = _imported(model, name)
+    constants = _initializers(model, name)
     result = Graph(graph, constants, scopes)
     _check_order(result, name)
     refine(result)
     return result
+
+
+def _imported(model: onnx.ModelProto, name: str) -> gs.Graph:
+    try:
+        with G_LOGGER.suppress(G_LOGGER.CRITICAL + 1):  # it prints to stdout
+            return gs.import_onnx(model)
+    except (OnnxGraphSurgeonException, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"The graph of {name} cannot be read; it may be damaged: {error}.") from error
 
 
 def module_path(node: onnx.NodeProto) -> str:
@@ -66,12 +76,16 @@ def _with_shapes(skeleton: onnx.ModelProto, name: str) -> onnx.ModelProto:
         raise ModelError(f"The graph of {name} cannot be analysed: {str(error)[:300]}.") from error
 
 
-def _initializers(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    return {
-        tensor.name: numpy_helper.to_array(tensor)
-        for tensor in model.graph.initializer
-        if tensor.data_location != onnx.TensorProto.EXTERNAL and tensor.name
-    }
+def _initializers(model: onnx.ModelProto, name: str) -> dict[str, np.ndarray]:
+    stored = [t for t in model.graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL and t.name]
+    return {tensor.name: _array(tensor, name) for tensor in stored}
+
+
+def _array(tensor: onnx.TensorProto, name: str) -> np.ndarray:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"The weights '{tensor.name}' of {name} are damaged: {error}.") from error
 
 
 def _check_order(graph: Graph, name: str) -> None:
@@ -84,3 +98,6 @@ def _check_order(graph: Graph, name: str) -> None:
                     "before it makes; the file is damaged or not sorted."
                 )
         made.update(tensor.name for tensor in node.outputs)
+    for output in graph.output_names:
+        if output not in made:
+            raise ModelError(f"The output '{output}' of {name} is made by no node; the file is damaged.")

@@ -114,7 +114,13 @@ class _Refinement:
             found = onnx.shape_inference.infer_node_outputs(
                 schema, exported(node), types, data, opset_imports=[onnx.helper.make_opsetid("", graph.opset)]
             )
-        except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError, RuntimeError, ValueError):
+        except (
+            onnx.shape_inference.InferenceError,
+            onnx.checker.ValidationError,
+            onnx.defs.SchemaError,
+            RuntimeError,
+            ValueError,
+        ):
             return  # what was known before stays
         for tensor in node.outputs:
             type_proto = found.get(tensor.name)
@@ -140,10 +146,12 @@ class _Refinement:
         inputs = [self._dims(tensor.name) if tensor.name else None for tensor in node.inputs]
         if not inputs or inputs[0] is None:
             return None
+        if any(dims is None and tensor.name for dims, tensor in zip(inputs, node.inputs, strict=True)):
+            return None  # an operand of unknown values may broadcast the others to another length
         try:
             return function(node, inputs)
-        except (IndexError, TypeError, ValueError, ZeroDivisionError, AttributeError):
-            return None  # an operand is unknown, or of a form that shape computations do not have
+        except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError):
+            return None  # of a form that shape computations do not have
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
@@ -235,7 +243,9 @@ def _slice(node: gs.Node, inputs: list[Any]) -> Dims:
     else:
         start, stop = inputs[1].item(), inputs[2].item()
         step = inputs[4].item() if len(inputs) > 4 and inputs[4] is not None else 1
-    return np.asarray(inputs[0][slice(int(start), None if stop < -len(inputs[0]) else int(stop), int(step))], object)
+    return np.asarray(
+        inputs[0][slice(int(start), None if step < 0 and stop < -len(inputs[0]) else int(stop), int(step))], object
+    )
 
 
 def _squeeze(node: gs.Node, inputs: list[Any]) -> Dims:

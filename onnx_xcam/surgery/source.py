@@ -104,29 +104,34 @@ class Source:
                 with self._buffer() as data, partial.open("wb") as file:
                     file.writelines((*self._kept(data), tail))
 
-    def copy_external_data(self, skeleton: onnx.ModelProto, folder: Path) -> None:
-        """Copy the external data files beside a result that is written to another folder.
+    def copy_external_data(self, skeleton: onnx.ModelProto, out: Path) -> None:
+        """Copy the external data files beside a result `out` that is written to another folder.
 
         Raises:
-            ModelError: a location leaves the model's folder.
-            OutputError: a different file of that name is there already.
+            ModelError: a location leaves the model's folder, or the file is not there.
+            OutputError: `out` or a different file of that name is there already.
         """
-        files = external_files(skeleton)
-        if not files:
-            return
+        copies = [self._external_copy(location, out) for location in sorted(external_files(skeleton))]
+        for source, target in copies:
+            if not target.exists():
+                with writing(target) as partial:
+                    shutil.copyfile(source, partial)
+
+    def _external_copy(self, location: str, out: Path) -> tuple[Path, Path]:
+        """Where a file of external data lies, and where it must lie for the result `out`."""
         if self.path is None:
             raise ModelError("The model keeps weights in external files but has no path; give the path of its file.")
-        for location in sorted(files):
-            relative = Path(location)
-            if relative.is_absolute() or ".." in relative.parts:
-                raise ModelError(f"The external data '{location}' of {self.name} lies outside the model's folder.")
-            source, target = self.path.parent / relative, folder / relative
-            if target.exists():
-                if target.samefile(source):
-                    continue
-                raise OutputError(f"'{target}' exists already; write the result to an empty folder.")
-            with writing(target) as partial:
-                shutil.copyfile(source, partial)
+        relative = Path(location)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise ModelError(f"The external data '{location}' of {self.name} lies outside the model's folder.")
+        source, target = self.path.parent / relative, out.parent / relative
+        if not source.is_file():
+            raise ModelError(f"The external data '{source}' of {self.name} is missing; put it back beside the model.")
+        if target == out or (target.exists() and out.exists() and target.samefile(out)):
+            raise OutputError(f"'{out}' is the name of the model's external data; give another name for the result.")
+        if target.exists() and not target.samefile(source):
+            raise OutputError(f"'{target}' exists already; write the result to an empty folder.")
+        return source, target
 
     @property
     def _is_file(self) -> bool:
@@ -206,6 +211,12 @@ def writing(path: Path) -> Iterator[Path]:
 def _require_graph(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     if not model.graph.node or not model.graph.output:
         raise ModelError(f"{name} is not an ONNX model, or has no nodes; give the path of an exported model.")
+    graph = model.graph
+    names = [thing.name for thing in (graph, *graph.input, *graph.output, *graph.initializer, *graph.value_info)]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+    if any(isinstance(text, bytes) for text in names):  # how protobuf hands out what is not UTF-8
+        raise ModelError(f"{name} is damaged: it holds names that are not text; export or download it again.")
     return model
 
 

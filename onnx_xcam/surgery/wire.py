@@ -42,7 +42,7 @@ class _Message:
 _TENSOR = _Message("TensorProto", {})
 _GRAPH_FIELDS: dict[int, _Message] = {5: _TENSOR}
 _GRAPH = _Message("GraphProto", _GRAPH_FIELDS)
-_ATTRIBUTE = _Message("AttributeProto", {5: _TENSOR, 6: _GRAPH})
+_ATTRIBUTE = _Message("AttributeProto", {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH})
 _GRAPH_FIELDS[1] = _Message("NodeProto", {5: _ATTRIBUTE})
 _MODEL = _Message("ModelProto", {7: _GRAPH})
 _GRAPH_FIELD, _METADATA_FIELD = 7, 14

@@ -1,0 +1,174 @@
+"""`check`: it proves good models, and finds each planted fault."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn, images
+
+import onnx_xcam
+from onnx_xcam import check, checks
+from onnx_xcam.errors import InputError, LayerError, ModelError
+from onnx_xcam.surgery import cam
+from onnx_xcam.surgery.rules import RULES
+from onnx_xcam.surgery.values import Value
+
+UINT8 = build(
+    "f = Cast<to=1>(image)  k = Constant<value_float=0.01>()  x = Mul(f, k)  c = Conv<strides=[2,2]>(x, w) "
+    "a = Relu(c)  pooled = GlobalAveragePool(a)  flat = Flatten(pooled)  logits = Gemm<transB=1>(flat, fc, fb)",
+    {"w": (4, 3, 3, 3), **GAP_WEIGHTS},
+    inputs="uint8[N,3,12,12] image",
+)
+NHWC = build(
+    "x = Transpose<perm=[0,3,1,2]>(image)  c = Conv(x, w)  t = Transpose<perm=[0,2,3,1]>(c)  a = Relu(t) "
+    "flat = ReduceMean<axes=[1,2], keepdims=0>(a)  logits = Gemm<transB=1>(flat, fc, fb)",
+    {"w": (4, 3, 3, 3), **GAP_WEIGHTS},
+    inputs="float[N,12,12,3] image",
+)
+GOOD = {
+    "gap": (cnn("gap"), "auto"),
+    "dense": (cnn("dense", n=2), "auto"),
+    "several layers": (cnn("dense", n="N"), ["a", "c2", "p1", "r1"]),
+    "signed": (cnn("dense", act="s = Sigmoid(c2)  a = Mul(c2, s)"), ["a", "c2"]),
+    "softmax": (cnn("gap", end="y = Softmax<axis=1>(logits)", output=f"float[N,{C}] y"), "p1"),
+    "opset 9": (cnn("gap", opset=9, ir=4), "p1"),
+    "opset 21": (cnn("dense", opset=21), "p1"),
+    "uint8": (UINT8, ["a", "c"]),
+    "channels last": (NHWC, ["a", "c"]),
+    "one logit": (
+        cnn("pooled = GlobalAveragePool(a)  flat = Flatten(pooled)  z = Gemm<transB=1>(flat, one)  y = Sigmoid(z)",
+            output="float[N,1] y", weights={"one": (1, 4)}), "p1"),
+    "no batch": (cnn(GAP + " ax = Constant<value_ints=[0]>()  y = Squeeze(logits, ax)", n=1, output=f"float[{C}] y",
+                     weights=GAP_WEIGHTS), "p1"),
+    "[N]": (
+        cnn("pooled = GlobalAveragePool(a)  flat = Flatten(pooled)  z = Gemm<transB=1>(flat, one) "
+            "ax = Constant<value_ints=[1]>()  y = Squeeze(z, ax)", output="float[N] y", weights={"one": (1, 4)}), "p1"),
+    "residual": (cnn(GAP, act="r2 = Relu(c2)  c3 = Conv<pads=[1,1,1,1]>(r2, w3)  s3 = Add(c3, r2)  a = Relu(s3)",
+                     weights={**GAP_WEIGHTS, "w3": (4, 4, 3, 3)}), "r2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_good_models_pass(case):
+    model, layers = GOOD[case]
+    report = check(model, layers=layers)
+    assert report.passed, report.text()
+    if case != "channels last":  # there ONNX Runtime moves the Transpose, and the sum of the mean runs in another order
+        assert [out.difference for out in report.outputs] == [0.0]
+    assert all(node.error is not None and node.error < 1e-6 for node in report.nodes), report.text()
+    assert report.nodes
+    expected = ["a"] if layers == "auto" else [layers] if isinstance(layers, str) else layers
+    assert [layer.layer for layer in report.layers] == expected
+    says, does = report.layers[0].finite_difference
+    if case in ("gap", "softmax", "uint8"):  # no kinks behind the layer, or few: both ways agree
+        np.testing.assert_allclose(says, does, rtol=0.05, atol=1e-3)
+
+
+def test_the_report_for_people_and_for_programs():
+    report = check(cnn("dense", end="y = Softmax<axis=1>(logits)", output=f"float[N,{C}] y"), layers=["a", "r1"])
+    text = report.text()
+    assert text.startswith("the model: all checks passed")
+    assert "ok    output 'y' of the instrumented model: bit-equal" in text
+    assert f"ok    gradient: {len(report.nodes)} of {len(report.nodes)} differentiated nodes pass" in text
+    for layer in ("a", "r1"):
+        assert f"ok    map of '{layer}'" in text
+    assert "FAIL" not in text
+    assert "Softmax" in text, "what was assumed is said"
+    data = json.loads(json.dumps(report.to_dict()))
+    assert data["passed"] is True
+    assert [layer["layer"] for layer in data["layers"]] == ["a", "r1"]
+    assert {node["op"] for node in data["nodes"]} == {"Conv", "MaxPool", "Relu", "Flatten", "Gemm"}
+
+
+def test_a_named_image_and_path(tmp_path):
+    path = tmp_path / "m.onnx"
+    onnx.save(cnn("dense"), path)
+    report = onnx_xcam.check(path, images(3))
+    assert report.passed
+    assert report.model == str(path)
+
+
+@pytest.mark.parametrize("op", ["Conv", "Relu", "MaxPool", "Flatten", "Gemm", "Sigmoid", "Mul"])
+def test_a_wrong_rule_is_found(op, monkeypatch):
+    """A rule that is off by a thousandth: check fails and names the nodes of that operator, and only those."""
+    model = cnn("dense", act="s = Sigmoid(c2)  m = Mul(c2, s)  a = Relu(m)")
+    assert check(model, layers="r1").passed
+    rule = RULES[op]
+
+    def wrong(node, gy):
+        result = rule.function(node, gy)
+        gradients = [result] if isinstance(result, Value) else list(result)
+        return [g if g is None else g * 1.001 for g in gradients]
+
+    monkeypatch.setitem(RULES, op, replace(rule, function=wrong))
+    report = check(model, layers="r1")
+    assert not report.passed
+    assert {node.op for node in report.nodes if not node.passed} == {op}
+    assert all(5e-6 < node.error < 1e-2 for node in report.nodes if not node.passed)
+    text = report.text()
+    assert text.startswith("the model: FAILED")
+    assert "FAIL  gradient" in text
+    assert f"      {op} '" in text
+    assert report.to_dict()["passed"] is False
+
+
+def test_a_wrong_map_is_found(monkeypatch):
+    def wrong(xp, activations, gradients, *, non_negative):
+        return right(xp, activations, gradients, non_negative=non_negative) * 1.001
+
+    right = cam.METHODS["xgrad-cam"]
+    monkeypatch.setitem(cam.METHODS, "xgrad-cam", wrong)
+    report = check(cnn("dense"))
+    assert not report.passed
+    assert report.layers[0].formula == pytest.approx(1e-3, rel=0.1)
+    assert "FAIL  map of 'a'" in report.text()
+
+
+def test_a_changed_output_is_found():
+    before = np.array([[1.0, 2.0]], np.float32)
+    assert checks._output_check("y", before, before.copy()).passed
+    near = checks._output_check("y", before, before * np.float32(1 + 3e-7))
+    assert near.passed
+    assert near.difference > 0
+    far = checks._output_check("y", before, before * np.float32(1 + 3e-6))
+    assert not far.passed
+    assert far.difference == pytest.approx(3e-6, rel=0.1)
+    assert not checks._output_check("y", before, np.array([[1.0, np.nan]], np.float32)).passed
+    assert not checks._output_check("y", np.array([1, 2]), np.array([1, 3])).passed
+
+
+def test_a_node_that_cannot_be_evaluated_is_no_proof(monkeypatch):
+    """Silence is not success: a node without a result fails the check and is named."""
+    monkeypatch.setattr(checks, "_dot_product_error", _refuses)
+    report = check(cnn("gap"))
+    assert not report.passed
+    assert "cannot run it: no such thing" in report.text()
+
+
+def _refuses(*_):
+    raise NotImplementedError("no such thing")
+
+
+def test_what_check_refuses():
+    with pytest.raises(LayerError):
+        check(cnn(), layers="nothing")
+    with pytest.raises(ModelError, match="instrumented already"):
+        check(onnx_xcam.instrument(cnn()))
+    with pytest.raises(InputError, match="image"):
+        check(cnn(), np.zeros((1, 5, 12, 12), np.float32))
+
+
+def test_a_model_with_several_inputs():
+    model = build(
+        TRUNK + "a0 = Relu(c2)  a = Mul(a0, gain) " + GAP,
+        {**TRUNK_WEIGHTS, **GAP_WEIGHTS},
+        inputs="float[1,3,12,12] image, float[1,4,1,1] gain",
+        outputs=f"float[1,{C}] logits",
+    )
+    assert check(model, layers="a0").passed
+    with pytest.raises(InputError, match=r"2 inputs \('image', 'gain'\)"):
+        check(model, images(1))
