@@ -147,6 +147,7 @@ def _planned(source: Source, request: Request) -> _Plan:
     metadata = Metadata(
         layers=tuple(layer.name for layer in chosen),
         layouts=tuple(layer.layout for layer in chosen),
+        grids=tuple(layer.grid for layer in chosen),
         score=score.name,
         method=request.method,
         notes=(*notes, *score.notes, *(_said(layer, request.layers) for layer in chosen)),
@@ -188,7 +189,15 @@ def _said(layer: Layer, asked: str | Sequence[str]) -> str:
     if asked == "auto":
         why = "the last spatial feature map"
         why += "" if layer.bottleneck else "; no layer carries all that the score gets from the image, this one a part"
-    return f"Layer: '{layer.name}' ({layer.op}{path}), {layer.layout} [{size}], {why}."
+    return f"Layer: '{layer.name}' ({layer.op}{path}), {layer.layout} [{size}]{_tokens(layer)}, {why}."
+
+
+def _tokens(layer: Layer) -> str:
+    if layer.grid is None:
+        return ""
+    height, width, before, after = layer.grid
+    others = [f"{count} {where}" for count, where in ((before, "before"), (after, "after")) if count]
+    return f" of {height} x {width} tokens" + (f" and others ({', '.join(others)})" if others else "")
 
 
 def _advice(choice: Layers, chosen: Sequence[Layer]) -> str:
@@ -239,7 +248,7 @@ class _Tail:
     def _layer(self, index: int, layer: Layer, gradient: Value, selection: Selection) -> None:
         a = forward_value(self.graph, self.emitter, layer.name, "The layer")
         positive = is_non_negative(self.graph, layer.name)
-        cam = emit_cam(self.request.method, a, gradient, layer.layout, non_negative=positive)
+        cam = emit_cam(self.request.method, a, gradient, layer.layout, layer.grid, non_negative=positive)
         for kind in dict.fromkeys(self.request.emit):
             self._add(self._output(kind, a, gradient, cam, selection), contract.output_name(kind, index))
 
