@@ -103,9 +103,11 @@ def inspect(model: ModelLike) -> ModelReport:
     score = find_score(graph)
     layers = Layers(graph, score.name)
     try:
-        default: Layer | None = layers.default()
+        found = layers.default()
+        default: Layer | None = found
+        said = f"Default layer: '{found.name}', {layers.reason(found)}."
     except LayerError as error:
-        default, notes = None, [*notes, str(error)]
+        default, said = None, str(error)
     shown = [layer for layer in layers.candidates if layer.bottleneck or layer == default]
     return ModelReport(
         **_outside(source.name, graph),
@@ -114,7 +116,7 @@ def inspect(model: ModelLike) -> ModelReport:
         classes=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
         layers=_reports(layers, shown, default),
-        notes=[*notes, *score.notes],
+        notes=[*notes, said, *score.notes],
     )
 
 

@@ -150,7 +150,7 @@ def _planned(source: Source, request: Request) -> _Plan:
         grids=tuple(layer.grid for layer in chosen),
         score=score.name,
         method=request.method,
-        notes=(*notes, *score.notes, *(_said(layer, request.layers) for layer in chosen)),
+        notes=(*notes, *score.notes, *(_said(choice, layer, request.layers) for layer in chosen)),
         class_count=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
         **contract.hints({p.key: p.value for p in skeleton.metadata_props}),
@@ -182,13 +182,10 @@ def _refuse_twice(skeleton: onnx.ModelProto, name: str) -> None:
         )
 
 
-def _said(layer: Layer, asked: str | Sequence[str]) -> str:
+def _said(choice: Layers, layer: Layer, asked: str | Sequence[str]) -> str:
     size = ",".join("?" if dim is None else str(dim) for dim in layer.shape)
     path = f", module '{layer.path}'" if layer.path else ""
-    why = "as asked"
-    if asked == "auto":
-        why = "the last spatial feature map"
-        why += "" if layer.bottleneck else "; no layer carries all that the score gets from the image, this one a part"
+    why = choice.reason(layer) if asked == "auto" else "as asked"
     return f"Layer: '{layer.name}' ({layer.op}{path}), {layer.layout} [{size}]{_tokens(layer)}, {why}."
 
 

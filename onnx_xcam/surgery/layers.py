@@ -114,6 +114,17 @@ class Layers:
         suited = [layer for layer in informative if layer.bottleneck and not self._is_pooled(layer)]
         return self._origin((suited or informative or self.candidates)[-1])
 
+    def reason(self, layer: Layer) -> str:
+        """Why the default layer is the default, and what it lacks, in words."""
+        order = self.graph.order
+        passed_over = [c for c in self.candidates if order[c.name] > order[layer.name] and not self.is_wholly_used(c)]
+        why = "the last spatial feature map"
+        if not layer.bottleneck:
+            why += "; no layer carries all that the score gets from the image, this one a part"
+        if not self.is_wholly_used(layer):
+            return why + "; the score uses only some of its positions, and there is no layer of which it uses all"
+        return why + (" of which the score uses every position" if passed_over and layer.bottleneck else "")
+
     def is_wholly_used(self, layer: Layer) -> bool:
         """Whether the score uses every position of the layer, as far as the graph tells."""
         used = self.used.get(layer.name)
