@@ -72,8 +72,8 @@ class _Propagation:
         for node in self.graph.nodes:
             rule = _RULES.get(node.op, _kept)
             for index, out in enumerate(node.outputs):
-                shape = self.graph.shape(out.name) if out.name and self.graph.is_float(out.name) else None
-                if not shape:
+                shape = self.graph.shape(out.name)
+                if not shape or not self.graph.is_float(out.name):
                     continue
                 axes = rule(self, node, index, shape)
                 self.found[out.name] = axes if axes is not None and len(axes) == len(shape) else unknown(shape)
