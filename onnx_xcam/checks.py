@@ -66,7 +66,8 @@ class LayerCheck:
         layer: the tensor.
         formula: largest difference between the emitted map and the formula on the emitted A and G in float64, relative
             to the largest value of the map before the ReLU.
-        conservation: difference between the sum of the map before the ReLU and sum(G A), relative to the sum of |G A|.
+        conservation: difference between the sum of the map before the ReLU and sum(G A), relative to the sum of |G A|;
+            over the tokens of the grid, where the layer holds tokens.
         finite_difference: <G, d> and the score's own change along a random direction d: shown, never judged, since
             kinks of the model lie between.
     """
@@ -288,10 +289,12 @@ def _layer_check(proof: _Proof, index: int) -> LayerCheck:
     a = found[contract.output_name("activations", index)].astype(np.float64)
     g = found[contract.output_name("gradients", index)].astype(np.float64)
     cam = found[contract.output_name("map", index)]
-    perm = [layout.find(axis) for axis in "NCHW"]
-    lined = a.transpose(perm)
+    grid = proof.metadata["grids"][index]
+    part = (..., contract.Grid(*grid).tokens, slice(None)) if grid else (...,)
+    perm = [layout.find(axis) for axis in ("NCT" if layout == "NTC" else "NCHW")]
+    lined = a[part].transpose(perm)
     lined = lined.reshape(*lined.shape[:2], -1)
-    slopes = g.transpose([0, 1, *(axis + 1 for axis in perm[1:])])
+    slopes = g[part].transpose([0, 1, *(axis + 1 for axis in perm[1:])])
     slopes = slopes.reshape(*slopes.shape[:3], -1)
     raw = xgrad_cam(NumpyArrays(), lined, slopes, non_negative=False)
     share = slopes * lined[:, None]

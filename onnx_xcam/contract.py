@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from onnx_xcam.errors import ModelError
 
@@ -33,6 +33,26 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 CLASS_INPUTS: tuple[ClassInput, ...] = get_args(ClassInput)
 EMITS: tuple[Emit, ...] = get_args(Emit)
 DEFAULT_EMIT: tuple[Emit, ...] = ("map", "activations", "gradients")
+
+
+class Grid(NamedTuple):
+    """Where a picture's tokens stand in the T axis of a layer `[N,T,C]`: row by row, between other tokens.
+
+    Attributes:
+        height, width: of the grid, in tokens.
+        before, after: how many other tokens (class, distillation, registers) stand before and after it.
+    """
+
+    height: int
+    width: int
+    before: int
+    after: int
+
+    @property
+    def tokens(self) -> slice:
+        """The grid's own part of the T axis."""
+        return slice(self.before, self.before + self.height * self.width)
+
 
 STATUS_TEXT: Mapping[int, str] = {
     0: "good",
@@ -63,6 +83,7 @@ class Metadata:
     notes: tuple[str, ...] = ()
     class_count: int | None = None
     activation: str | None = None
+    grids: tuple[Grid | None, ...] = ()
 
     def to_json(self) -> str:
         """The metadata as the JSON text that is stored in the model."""
@@ -70,6 +91,7 @@ class Metadata:
             "version": self.version,
             "layers": list(self.layers),
             "layouts": list(self.layouts),
+            "grids": [None if grid is None else list(grid) for grid in self.grids],
             "method": self.method,
             "score": self.score,
             "relu": self.relu,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_xcam.cams.xgrad import xgrad_cam
-from onnx_xcam.contract import GOOD, GRADIENT_ZERO, MAP_ZERO, NOT_FINITE, Layout
+from onnx_xcam.contract import GOOD, GRADIENT_ZERO, MAP_ZERO, NOT_FINITE, Grid, Layout
 from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.values import Value
 
@@ -57,7 +57,9 @@ class Cam:
 METHODS = {"xgrad-cam": xgrad_cam}
 
 
-def emit_cam(method: str, activations: Value, gradients: Value, layout: Layout, *, non_negative: bool) -> Cam:
+def emit_cam(
+    method: str, activations: Value, gradients: Value, layout: Layout, grid: Grid | None, *, non_negative: bool
+) -> Cam:
     """Emit the map of a layer.
 
     Args:
@@ -65,35 +67,53 @@ def emit_cam(method: str, activations: Value, gradients: Value, layout: Layout, 
         activations: A in the model's layout, `[N, ...]`.
         gradients: G, `[K, N, ...]` in the same layout, with size 1 along axes where it is constant.
         layout: what the axes of A mean.
+        grid: of the tokens, where the layout is NTC; other tokens take no part.
         non_negative: whether A is known to hold no negative value.
     """
-    h, w = layout.find("H"), layout.find("W")
-    a = _lined_up(activations.cast(np.float32), layout)
-    g = _lined_up_gradients(gradients.cast(np.float32), activations, layout)
-    raw = METHODS[method](EmittedArrays(), a, g, non_negative=non_negative)
-    k = gradients.shape[0]
-    sizes = [shapes.dim_part(activations, axis) for axis in (h, w)]
-    static = (activations.shape[0], k, activations.shape[h], activations.shape[w])
+    a, g = activations.cast(np.float32), gradients.cast(np.float32)
+    if grid is not None:
+        a, g = (_grid_tokens(value, grid) for value in (a, g))
+        sizes: list[shapes.Part] = [grid.height, grid.width]
+        static: shapes.Shape = (grid.height, grid.width)
+    else:
+        h, w = layout.find("H"), layout.find("W")
+        sizes = [shapes.dim_part(activations, axis) for axis in (h, w)]
+        static = (activations.shape[h], activations.shape[w])
+    perm = [layout.find(axis) for axis in ("NCT" if grid is not None else "NCHW")]
+    g = _lined_up_gradients(g, a, perm)
+    raw = METHODS[method](EmittedArrays(), _lined_up(a, perm), g, non_negative=non_negative)
     kept = [shapes.dim_part(raw, 0) if isinstance(raw.shape[0], int) else 0, 0]
-    raw = raw.reshape([*kept, *sizes], static)
+    raw = raw.reshape([*kept, *sizes], (activations.shape[0], gradients.shape[0], *static))
     finite = (raw * 0).sum([2, 3]).equal(0)  # 0 times NaN or infinity is NaN
     return Cam(finite.where(raw.relu(), 0), raw, g, finite)
 
 
-def _lined_up(a: Value, layout: Layout) -> Value:
-    """A as `[N, C, S]`."""
-    a = a.transpose([layout.find(axis) for axis in "NCHW"])
+def _grid_tokens(value: Value, grid: Grid) -> Value:
+    """`[..., T, C]` with the tokens of the grid alone, or as it is where it is constant over tokens."""
+    axis, part = value.rank - 2, grid.tokens
+    if value.shape[axis] == 1 or not (grid.before or grid.after):
+        return value
+    size = grid.height * grid.width
+    return value.slice([part.start], [part.stop], [axis]).with_shape((*value.shape[:axis], size, value.shape[-1]))
+
+
+def _lined_up(a: Value, perm: Sequence[int]) -> Value:
+    """A as `[N, C, S]`, given the places of its images, channels and positions."""
+    a = a.transpose(perm)
+    if a.rank == 3:
+        return a
     size = shapes.known_size(a.shape[2:])
     channels = shapes.dim_part(a, 1)
     lead: shapes.Part = a.shape[0] if isinstance(a.shape[0], int) else 0
     return a.reshape([lead, channels, -1 if size is None else size], (*a.shape[:2], size))
 
 
-def _lined_up_gradients(g: Value, a: Value, layout: Layout) -> Value:
+def _lined_up_gradients(g: Value, a: Value, perm: Sequence[int]) -> Value:
     """G as `[N, K, C, S]`, or `[N, K, C, 1]` where it is constant over space."""
-    perm = [layout.find(axis) for axis in "NCHW"]
     g = g.transpose([perm[0] + 1, 0, *(axis + 1 for axis in perm[1:])])
     a = a.transpose(perm)
+    if g.rank == 4:
+        return g
     if g.shape[3] == 1 and g.shape[4] == 1:
         return g.squeeze([4])
     flat = [axis for axis in (3, 4) if g.shape[axis] == 1 and a.shape[axis - 1] != 1]

@@ -8,7 +8,6 @@ from typing import Any
 
 from onnx_xcam import contract
 from onnx_xcam.errors import LayerError
-from onnx_xcam.surgery.backward import way
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.layers import Layer, Layers
 from onnx_xcam.surgery.modernise import modernised
@@ -24,9 +23,11 @@ class LayerReport:
     Attributes:
         name, node, op, path: the tensor, the node that makes it, its operator, its PyTorch module path or "".
         shape: dimensions: numbers, symbols, None for unknown.
-        layout: "NCHW" or "NHWC".
+        layout: "NCHW", "NHWC" or "NTC".
+        grid: for NTC, the tokens' height and width and how many other tokens stand before and after them; else None.
         default: whether "auto" takes it.
         unsupported: operators without a gradient rule between it and the score, each with its nodes' names.
+        partly_used: the score uses some of its positions only (a class token), the others have no gradient.
     """
 
     name: str
@@ -37,6 +38,8 @@ class LayerReport:
     layout: str
     default: bool
     unsupported: dict[str, list[str]]
+    grid: list[int] | None = None
+    partly_used: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,11 @@ def inspect(model: ModelLike) -> ModelReport:
     score = find_score(graph)
     layers = Layers(graph, score.name)
     try:
-        default: Layer | None = layers.default()
+        found = layers.default()
+        default: Layer | None = found
+        said = f"Default layer: '{found.name}', {layers.reason(found)}."
     except LayerError as error:
-        default, notes = None, [*notes, str(error)]
+        default, said = None, str(error)
     shown = [layer for layer in layers.candidates if layer.bottleneck or layer == default]
     return ModelReport(
         **_outside(source.name, graph),
@@ -110,8 +115,8 @@ def inspect(model: ModelLike) -> ModelReport:
         score=score.name,
         classes=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
-        layers=_reports(graph, score.name, shown, default),
-        notes=[*notes, *score.notes],
+        layers=_reports(layers, shown, default),
+        notes=[*notes, said, *score.notes],
     )
 
 
@@ -131,29 +136,26 @@ def _port(graph: Graph, name: str) -> dict[str, Any]:
     return {"name": name, "type": str(graph.dtype(name) or "?"), "shape": None if shape is None else list(shape)}
 
 
-def _reports(graph: Graph, score: str, layers: Sequence[Layer], default: Layer | None) -> list[LayerReport]:
-    """One sweep tells what is unsupported behind each layer: what is missing behind the first is all there is."""
-    missing = way(graph, [layers[0].name], [score]).unsupported() if layers else []
+def _reports(layers: Layers, shown: Sequence[Layer], default: Layer | None) -> list[LayerReport]:
     reports = []
-    for layer in layers:
+    for layer in shown:
         behind: dict[str, list[str]] = {}
-        if missing:
-            for node in way(graph, [layer.name], [score]).unsupported():
-                behind.setdefault(str(node.op), []).append(str(node.name or node.outputs[0].name))
-        reports.append(
-            LayerReport(
-                layer.name, layer.node, layer.op, layer.path, list(layer.shape), layer.layout, layer == default, behind
-            )
-        )
+        for node in layers.unsupported(layer):
+            behind.setdefault(str(node.op), []).append(str(node.name or node.outputs[0].name))
+        about = layer.name, layer.node, layer.op, layer.path, list(layer.shape), layer.layout
+        grid = None if layer.grid is None else list(layer.grid)
+        reports.append(LayerReport(*about, layer == default, behind, grid, not layers.is_wholly_used(layer)))
     return reports
 
 
 def _instrumented(name: str, graph: Graph, props: dict[str, str]) -> ModelReport:
     metadata = contract.parse_metadata(props.get(contract.METADATA_KEY, "{}"))
-    layouts = [*metadata.get("layouts", []), *["NCHW"] * len(metadata.get("layers", []))]
+    names = metadata.get("layers", [])
+    layouts = [*metadata.get("layouts", []), *["NCHW"] * len(names)]
+    grids = [*metadata.get("grids", []), *[None] * len(names)]
     reports = [
-        LayerReport(layer, "", "", "", list(graph.shape(layer) or []), layout, True, {})
-        for layer, layout in zip(metadata.get("layers", []), layouts, strict=False)
+        LayerReport(layer, "", "", "", list(graph.shape(layer) or []), layout, True, {}, grid)
+        for layer, layout, grid in zip(names, layouts, grids, strict=False)
     ]
     return ModelReport(
         **_outside(name, graph),
@@ -173,8 +175,10 @@ def _listed(shape: Sequence[int | str | None] | None) -> str:
 def _table(layers: Sequence[LayerReport]) -> list[str]:
     rows = []
     for layer in layers:
-        ops = "no rule for " + ", ".join(layer.unsupported) if layer.unsupported else ""
+        said = [f"{layer.grid[0]} x {layer.grid[1]} tokens"] if layer.grid else []
+        said += ["only partly used"] if layer.partly_used else []
+        said += ["no rule for " + ", ".join(layer.unsupported)] if layer.unsupported else []
         mark = "*" if layer.default else " "
-        rows.append([mark, layer.name, layer.op, layer.path, layer.layout, _listed(layer.shape), ops])
+        rows.append([mark, layer.name, layer.op, layer.path, layer.layout, _listed(layer.shape), "; ".join(said)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -19,11 +19,12 @@ from onnx_xcam.surgery.broadcasting import expanded
 from onnx_xcam.surgery.cam import METHODS, Cam, emit_cam, emit_heatmap, emit_status
 from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph
-from onnx_xcam.surgery.layers import Layer, Layers, is_non_negative, resolve
+from onnx_xcam.surgery.layers import Layer, Layers, resolve
 from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.node import forward_value
 from onnx_xcam.surgery.prepare import prepare
 from onnx_xcam.surgery.score import Score, Selection, find_score, select_classes
+from onnx_xcam.surgery.signs import is_non_negative
 from onnx_xcam.surgery.source import ModelLike, Source
 from onnx_xcam.surgery.values import Value
 from onnx_xcam.surgery.vjp_model import new_emitter, tensor_info
@@ -147,9 +148,10 @@ def _planned(source: Source, request: Request) -> _Plan:
     metadata = Metadata(
         layers=tuple(layer.name for layer in chosen),
         layouts=tuple(layer.layout for layer in chosen),
+        grids=tuple(layer.grid for layer in chosen),
         score=score.name,
         method=request.method,
-        notes=(*notes, *score.notes, *(_said(layer, request.layers) for layer in chosen)),
+        notes=(*notes, *score.notes, *(_said(choice, layer, request.layers) for layer in chosen)),
         class_count=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
         **contract.hints({p.key: p.value for p in skeleton.metadata_props}),
@@ -181,14 +183,19 @@ def _refuse_twice(skeleton: onnx.ModelProto, name: str) -> None:
         )
 
 
-def _said(layer: Layer, asked: str | Sequence[str]) -> str:
+def _said(choice: Layers, layer: Layer, asked: str | Sequence[str]) -> str:
     size = ",".join("?" if dim is None else str(dim) for dim in layer.shape)
     path = f", module '{layer.path}'" if layer.path else ""
-    why = "as asked"
-    if asked == "auto":
-        why = "the last spatial feature map"
-        why += "" if layer.bottleneck else "; no layer carries all that the score gets from the image, this one a part"
-    return f"Layer: '{layer.name}' ({layer.op}{path}), {layer.layout} [{size}], {why}."
+    why = choice.reason(layer) if asked == "auto" else "as asked"
+    return f"Layer: '{layer.name}' ({layer.op}{path}), {layer.layout} [{size}]{_tokens(layer)}, {why}."
+
+
+def _tokens(layer: Layer) -> str:
+    if layer.grid is None:
+        return ""
+    height, width, before, after = layer.grid
+    others = [f"{count} {where}" for count, where in ((before, "before"), (after, "after")) if count]
+    return f" of {height} x {width} tokens" + (f" and others ({', '.join(others)})" if others else "")
 
 
 def _advice(choice: Layers, chosen: Sequence[Layer]) -> str:
@@ -239,7 +246,7 @@ class _Tail:
     def _layer(self, index: int, layer: Layer, gradient: Value, selection: Selection) -> None:
         a = forward_value(self.graph, self.emitter, layer.name, "The layer")
         positive = is_non_negative(self.graph, layer.name)
-        cam = emit_cam(self.request.method, a, gradient, layer.layout, non_negative=positive)
+        cam = emit_cam(self.request.method, a, gradient, layer.layout, layer.grid, non_negative=positive)
         for kind in dict.fromkeys(self.request.emit):
             self._add(self._output(kind, a, gradient, cam, selection), contract.output_name(kind, index))
 

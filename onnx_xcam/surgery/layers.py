@@ -1,22 +1,30 @@
-"""Target layers: which tensors can be one, which is the default, and which one a name means."""
+"""Target layers: which tensors can be one, which is the default, and which one a name means.
+
+A candidate is a feature map whose axes are known to be images, channels and space: `[N,C,H,W]`, `[N,H,W,C]`, or tokens
+`[N,T,C]` of a known grid.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-import numpy as np
+import onnx_graphsurgeon as gs
 
-from onnx_xcam.contract import Layout
+from onnx_xcam.contract import Grid, Layout
 from onnx_xcam.errors import LayerError
+from onnx_xcam.surgery.axes import roles_of
 from onnx_xcam.surgery.backward import Way, is_zero_derivative, way
 from onnx_xcam.surgery.graph import Graph, inputs_of
-from onnx_xcam.surgery.layouts import axis_roles, layout_of
+from onnx_xcam.surgery.layouts import axis_roles, layout_of, may_be_nchw, token_grid
 from onnx_xcam.surgery.shapes import Dim, Shape
 from onnx_xcam.surgery.suggest import suggestion
+from onnx_xcam.surgery.usage import used_positions
 
 _SAME_VALUES = frozenset({"Identity", "Dropout"})
 _POOLS = frozenset({"AveragePool", "MaxPool"})
+_MOVES = _SAME_VALUES | {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Layer:
         shape: static shape.
         layout: what its axes mean.
         bottleneck: whether everything the score gets from the image passes through it.
+        grid: where the picture's tokens stand, if the layout is NTC.
     """
 
     name: str
@@ -40,10 +49,13 @@ class Layer:
     shape: Shape
     layout: Layout
     bottleneck: bool
+    grid: Grid | None = None
 
     @property
     def spatial(self) -> tuple[Dim, Dim]:
         """Height and width."""
+        if self.grid is not None:
+            return self.grid.height, self.grid.width
         at = self.layout.find("H")
         return self.shape[at], self.shape[at + 1]
 
@@ -56,6 +68,7 @@ class Layers:
         self.score = score
         self.roles = axis_roles(graph)
         self.way = way(graph, self._from_the_image(), [score])
+        self.used = used_positions(graph, self.way)
         passes = _paths(graph, self.way, score)
         self.candidates = [
             layer for node in graph.nodes for out in node.outputs if (layer := self._candidate(out.name, passes))
@@ -80,33 +93,65 @@ class Layers:
     def _layer(self, name: str, shape: Shape, layout: Layout, bottleneck: bool) -> Layer:
         node = self.graph.producer[name]
         path = self.graph.scopes.get(self.graph.order[name], "")
-        return Layer(name, str(node.name or ""), str(node.op), path, shape, layout, bottleneck)
+        grid = token_grid(self.roles.get(name)) if layout == "NTC" else None
+        return Layer(name, str(node.name or ""), str(node.op), path, shape, layout, bottleneck, grid)
 
     # --- the default ------------------------------------------------------------------------------------------------
 
     def default(self) -> Layer:
-        """The last spatial feature map that all evidence passes through, before space is pooled or flattened away.
+        """The last spatial feature map that all evidence passes through and of which the score uses every position.
+
+        That is before space is pooled or flattened away, and where only a class token is read in the end, before the
+        last attention: behind it no other token has a gradient.
 
         Raises:
             LayerError: there is no spatial layer at all.
         """
         if not self.candidates:
             raise LayerError(self._nothing_spatial())
-        suited = [layer for layer in self.candidates if layer.bottleneck and not self._is_pooled(layer)]
-        return self._origin((suited or self.candidates)[-1])
+        informative = [layer for layer in self.candidates if self.is_wholly_used(layer)]
+        suited = [layer for layer in informative if layer.bottleneck and not self._is_pooled(layer)]
+        return self._origin((suited or informative or self.candidates)[-1])
+
+    def reason(self, layer: Layer) -> str:
+        """Why the default layer is the default, and what it lacks, in words."""
+        order = self.graph.order
+        passed_over = [c for c in self.candidates if order[c.name] > order[layer.name] and not self.is_wholly_used(c)]
+        why = "the last spatial feature map"
+        if not layer.bottleneck:
+            why += "; no layer carries all that the score gets from the image, this one a part"
+        if not self.is_wholly_used(layer):
+            return why + "; the score uses only some of its positions, and there is no layer of which it uses all"
+        return why + (" of which the score uses every position" if passed_over and layer.bottleneck else "")
+
+    def is_wholly_used(self, layer: Layer) -> bool:
+        """Whether the score uses every position of the layer, as far as the graph tells."""
+        used = self.used.get(layer.name)
+        if used is None:
+            return True
+        if layer.grid is not None:
+            tokens = used[1]
+            return tokens is None or bool(tokens[layer.grid.tokens].all())
+        at = layer.layout.find("H")
+        return used[at] is None and used[at + 1] is None
 
     def _is_pooled(self, layer: Layer) -> bool:
         """Whether this is an average of unknown size, which may have pooled space away."""
         return layer.op == "AveragePool" and not all(isinstance(dim, int) for dim in layer.spatial)
 
     def _origin(self, layer: Layer) -> Layer:
-        """The first tensor with the same values."""
+        """The first tensor with the same values; for tokens, the feature map that was lined up."""
         by_name = {candidate.name: candidate for candidate in self.candidates}
         while self._keeps_values(layer):
             source = by_name.get(self.graph.producer[layer.name].inputs[0].name)
             if source is None:
                 break
             layer = source
+        name = layer.name
+        while layer.layout == "NTC" and name in self.graph.producer and self.graph.producer[name].op in _MOVES:
+            name = self.graph.producer[name].inputs[0].name
+            if name in by_name and by_name[name].layout != "NTC":
+                return by_name[name]
         return layer
 
     def _keeps_values(self, layer: Layer) -> bool:
@@ -120,8 +165,9 @@ class Layers:
     def _nothing_spatial(self) -> str:
         shapes = [self.graph.shape(name) for name in self.graph.input_names if not self.graph.is_constant(name)]
         return (
-            "No spatial layer was found: looked for four-dimensional feature maps (convolution, pooling) between the "
-            f"input and the score '{self.score}', found none; the inputs have the shapes {shapes}. "
+            "No spatial layer was found: looked for four-dimensional feature maps (convolution, pooling) and for "
+            f"tokens of a known grid between the input and the score '{self.score}', found none; the inputs have the "
+            f"shapes {shapes}. "
             "Is this an image classifier?"
         )
 
@@ -168,10 +214,11 @@ class Layers:
 
     def _checked(self, name: str, wanted: str) -> Layer:
         shape = self.graph.shape(name)
-        layout = layout_of(self.roles.get(name))
+        axes = self.roles.get(name)
+        layout = layout_of(axes)
         said = f"'{wanted}'" if name == wanted else f"'{wanted}' (tensor '{name}')"
-        if shape is None or (layout is None and len(shape) != 4):
-            listed = "unknown" if shape is None else list(shape)
+        if shape is None or (layout is None and (len(shape) != 4 or not may_be_nchw(axes))):
+            listed = "unknown" if shape is None else f"{list(shape)}{self._why_not(name, shape)}"
             raise LayerError(f"{said} is not a spatial layer: its shape is {listed}{self._instead()}.")
         if not self.graph.is_float(name):
             raise LayerError(f"{said} holds {self.graph.dtype(name)} values, which have no gradient{self._instead()}.")
@@ -184,12 +231,32 @@ class Layers:
             raise LayerError(f"{said} is not a spatial layer any more: its shape is {list(shape)}{self._instead()}.")
         return layer
 
+    def _why_not(self, name: str, shape: Shape) -> str:
+        """What is known of axes that make no spatial layer."""
+        roles = roles_of(self.roles.get(name, ()))
+        if len(shape) == 3 and roles == "NTC":
+            return "; its second axis is a grid of tokens whose height and width are no fixed numbers"
+        if len(shape) == 3:
+            return ", and no height and width could be followed from the image to its axes"
+        return f", and its axes are {', '.join(roles)} where N,C,H,W or N,H,W,C is needed" if len(shape) == 4 else ""
+
     def _instead(self) -> str:
         return f"; the default would be '{_best_name(self.default())}'" if self.candidates else ""
 
     def works(self, layer: Layer) -> bool:
         """Whether every operator from the layer to the score has a rule."""
-        return not way(self.graph, [layer.name], [self.score]).unsupported()
+        return not self.unsupported(layer)
+
+    def unsupported(self, layer: Layer) -> list[gs.Node]:
+        """The nodes between a layer and the score that have no rule."""
+        if not layer.bottleneck:
+            return way(self.graph, [layer.name], [self.score]).unsupported()
+        order = self.graph.order  # behind a bottleneck lies all that comes later
+        return [n for n in self._missing if order[n.outputs[0].name] > order[layer.name]]
+
+    @cached_property
+    def _missing(self) -> list[gs.Node]:
+        return self.way.unsupported()
 
     def nearest_that_works(self, layer: Layer) -> Layer | None:
         """The first candidate behind a layer from which the gradient can be computed."""
@@ -221,41 +288,6 @@ def _paths(graph: Graph, found: Way, score: str) -> set[str]:
                 behind[tensor.name] = behind.get(tensor.name, 0) + onward
     total = ahead.get(score, 0)
     return {name for name in inside if ahead.get(name, 0) * behind.get(name, 0) == total}
-
-
-NON_NEGATIVE = frozenset(
-    {"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt", "ReduceL1", "ReduceL2"}
-)
-_KEEPS_SIGN = frozenset(
-    {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Concat", "Identity", "Dropout", "Add", "Sum"}
-    | {"Mul", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Max", "Slice", "Split", "Gather", "Cast"}
-)
-
-
-def is_non_negative(graph: Graph, name: str) -> bool:
-    """Whether a tensor is known to hold no negative value, by the operators that make it."""
-    done: dict[str, bool] = {}
-
-    def known(tensor: str, depth: int) -> bool:
-        if tensor not in done:
-            done[tensor] = False if depth > 200 else decide(tensor, depth)
-        return done[tensor]
-
-    def decide(tensor: str, depth: int) -> bool:
-        if tensor in graph.constants:
-            return bool((np.asarray(graph.constants[tensor]) >= 0).all())
-        node = graph.producer.get(tensor)
-        if node is None or node.domain not in ("", "ai.onnx", None):
-            return False
-        if node.op in NON_NEGATIVE:
-            return True
-        if node.op == "Clip":
-            low = graph.constants.get(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("min")
-            return low is not None and bool(np.asarray(low) >= 0)
-        data = node.inputs[:1] if node.op not in ("Concat", "Add", "Sum", "Mul", "Max") else node.inputs
-        return node.op in _KEEPS_SIGN and all(known(t.name, depth + 1) for t in data)
-
-    return known(name, 0)
 
 
 def resolve(layers: Layers, wanted: str | Sequence[str]) -> list[Layer]:

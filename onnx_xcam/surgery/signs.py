@@ -1,0 +1,41 @@
+"""Which tensors are known to hold no negative value, by the operators that make them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnx_xcam.surgery.graph import Graph
+
+NON_NEGATIVE = frozenset(
+    {"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt", "ReduceL1", "ReduceL2"}
+)
+_KEEPS_SIGN = frozenset(
+    {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Concat", "Identity", "Dropout", "Add", "Sum"}
+    | {"Mul", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Max", "Slice", "Split", "Gather", "Cast"}
+)
+
+
+def is_non_negative(graph: Graph, name: str) -> bool:
+    """Whether a tensor is known to hold no negative value, by the operators that make it."""
+    done: dict[str, bool] = {}
+
+    def known(tensor: str, depth: int) -> bool:
+        if tensor not in done:
+            done[tensor] = False if depth > 200 else decide(tensor, depth)
+        return done[tensor]
+
+    def decide(tensor: str, depth: int) -> bool:
+        if tensor in graph.constants:
+            return bool((np.asarray(graph.constants[tensor]) >= 0).all())
+        node = graph.producer.get(tensor)
+        if node is None or node.domain not in ("", "ai.onnx", None):
+            return False
+        if node.op in NON_NEGATIVE:
+            return True
+        if node.op == "Clip":
+            low = graph.constants.get(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("min")
+            return low is not None and bool(np.asarray(low) >= 0)
+        data = node.inputs[:1] if node.op not in ("Concat", "Add", "Sum", "Mul", "Max") else node.inputs
+        return node.op in _KEEPS_SIGN and all(known(t.name, depth + 1) for t in data)
+
+    return known(name, 0)

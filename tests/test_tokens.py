@@ -1,0 +1,194 @@
+"""Target layers of transformers: which one is the default, what the map is made of, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from token_models import CLASSES, HEIGHT, MODELS, WIDTH, token_model
+
+import onnx_xcam
+from onnx_xcam import contract
+from onnx_xcam.errors import LayerError
+from onnx_xcam.surgery.axes import fresh, grid_of, regrouped, roles_of, tokens
+
+DEFAULTS = {
+    "class token": ("x1", "NTC", [HEIGHT, WIDTH, 1, 0]),
+    "class and distillation": ("x1", "NTC", [HEIGHT, WIDTH, 2, 0]),
+    "registers behind": ("x1", "NTC", [HEIGHT, WIDTH, 1, 3]),
+    "no other token": ("normed", "NTC", [HEIGHT, WIDTH, 0, 0]),
+    "average without registers": ("only", "NTC", [HEIGHT, WIDTH, 0, 0]),
+    "windows and merging": ("normed", "NHWC", None),
+}
+IMAGES = np.random.default_rng(1).normal(0, 1, (2, 3, 8, 12)).astype(np.float32)
+CHOSEN = np.array([[-1, 3], [0, -2]], np.int64)
+
+
+def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def explained(name: str, **options: object) -> dict[str, np.ndarray]:
+    return run(onnx_xcam.instrument(token_model(name), **options), {"image": IMAGES, "xcam_class": CHOSEN})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_default_layer(name):
+    report = onnx_xcam.inspect(token_model(name))
+    assert [(layer.name, layer.layout, layer.grid) for layer in report.layers if layer.default] == [DEFAULTS[name]]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_used_is_where_the_gradient_is(name):
+    """A candidate is said to be partly used exactly if its gradient is zero at some of its grid's positions."""
+    model, seen = token_model(name), set()
+    for layer in onnx_xcam.inspect(model).layers:
+        found = run(onnx_xcam.instrument(model, layers=layer.name), {"image": IMAGES, "xcam_class": CHOSEN})
+        strength = np.abs(found["xcam_gradients"]).max(2 if layer.layout == "NCHW" else -1)
+        if layer.grid:
+            strength = strength[:, :, contract.Grid(*layer.grid).tokens]
+        assert bool((strength == 0).any()) == layer.partly_used, layer.name
+        seen.add(layer.partly_used)
+    assert seen == ({False, True} if name in ("class token", "class and distillation", "registers behind") else {False})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_map_is_the_formula_on_the_grid(name):
+    """Token by token: position (i, j) is token before + i w + j; other tokens take no part."""
+    found = explained(name)
+    a, g = (found[key].astype(np.float64) for key in ("xcam_activations", "xcam_gradients"))
+    before = (DEFAULTS[name][2] or [0, 0, 0])[2]
+    expected = np.zeros((2, 2, HEIGHT, WIDTH))
+    for n, k in np.ndindex(2, 2):
+        places = list(np.ndindex(HEIGHT, WIDTH))
+        at = [(n, before + i * WIDTH + j) if DEFAULTS[name][2] else (n, i, j) for i, j in places]
+        for c in range(a.shape[-1]):
+            values = np.array([a[(*place, c)] for place in at])
+            slopes = np.array([g[(n, k, *place[1:], c)] for place in at])
+            for part in (np.maximum(values, 0), np.minimum(values, 0)):
+                weight = (slopes * part).sum() / part.sum() if part.any() else 0.0
+                for (i, j), value in zip(places, part, strict=True):
+                    expected[n, k, i, j] += weight * value
+    expected = np.maximum(expected, 0)
+    assert expected.max() > 0.01
+    np.testing.assert_allclose(found["xcam_map"], expected, rtol=1e-4, atol=1e-5 * expected.max())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_check_passes(name):
+    report = onnx_xcam.check(token_model(name), IMAGES)
+    assert report.passed, report.text()
+    assert report.nodes and report.layers[0].layer == DEFAULTS[name][0]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_batch_classes_and_outputs(name):
+    """A batch with two classes each gives what image by image and class by class gives; outputs are unchanged."""
+    both = explained(name)
+    np.testing.assert_allclose(both["logits"], run(token_model(name), {"image": IMAGES})["logits"], rtol=0, atol=1e-6)
+    model = onnx_xcam.instrument(token_model(name, n=1))
+    for n, k in np.ndindex(2, 2):
+        one = run(model, {"image": IMAGES[n : n + 1], "xcam_class": CHOSEN[n : n + 1, k : k + 1]})
+        for key in ("xcam_map", "xcam_gradients"):
+            largest = np.abs(both[key]).max()
+            np.testing.assert_allclose(one[key][0, 0], both[key][n, k], rtol=1e-4, atol=1e-5 * largest)
+
+
+def test_metadata_tells_the_grid():
+    model = onnx_xcam.instrument(token_model("registers behind"), layers=["auto", "patches"])
+    (entry,) = (e for e in model.metadata_props if e.key == contract.METADATA_KEY)
+    metadata = json.loads(entry.value)
+    assert metadata["layouts"] == ["NTC", "NCHW"]
+    assert metadata["grids"] == [[HEIGHT, WIDTH, 1, 3], None]
+    assert "2 x 3 tokens and others (1 before, 3 after)" in " ".join(metadata["notes"])
+    assert onnx_xcam.inspect(model).layers[0].grid == [HEIGHT, WIDTH, 1, 3]
+
+
+def test_heatmap_and_status_of_tokens():
+    found = explained("class token", emit=("map", "heatmap", "status"))
+    assert found["xcam_heatmap"].shape == (2, 2, 8, 12)
+    i, j = np.unravel_index(found["xcam_map"][0, 0].argmax(), (HEIGHT, WIDTH))
+    y, x = np.unravel_index(found["xcam_heatmap"][0, 0].argmax(), (8, 12))
+    assert (y // 4, x // 4) == (i, j)
+    np.testing.assert_array_equal(found["xcam_status"], np.where(found["xcam_map"].any((2, 3)), 0, 1))
+
+
+def test_last_norm_of_a_class_token_is_empty():
+    """What the default avoids: behind the last attention only the class token has a gradient."""
+    found = explained("class token", layers="normed", emit=("map", "gradients", "status"))
+    assert np.abs(found["xcam_gradients"][:, :, 0]).min() > 0
+    assert not found["xcam_map"].any()
+    assert (found["xcam_status"] == contract.GRADIENT_ZERO).all()
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ("lined", "no height and width could be followed"),
+        ("x1_scores", "its axes are N, C, T, T where N,C,H,W or N,H,W,C is needed"),
+        ("picked", r"its shape is \['N', 4\]; the default would be 'x1'"),
+    ],
+)
+def test_refused_layers(layer, said):
+    with pytest.raises(LayerError, match=said):
+        onnx_xcam.instrument(token_model("class token"), layers=layer)
+
+
+def test_grid_of_unknown_size():
+    """With symbolic height and width the tokens' grid is not known: the patches are still a layer."""
+    model = token_model("no other token", height="H", width="W")
+    report = onnx_xcam.inspect(model)
+    assert [layer.name for layer in report.layers if layer.default] == ["patches"]
+    with pytest.raises(LayerError, match="height and width are no fixed numbers"):
+        onnx_xcam.instrument(model, layers="x1")
+
+
+# --- axes through reshapes --------------------------------------------------------------------------------------------
+
+NHWC = (fresh("N", "N"), fresh("H", 8), fresh("W", 12), fresh("C", 6))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "roles"),
+    [
+        ([("N", 96, 6)], "NTC"),
+        ([("N", 96, 2, 3)], "NTCC"),
+        ([("N", 96, 2, 3), ("N", 96, 6)], "NTC"),
+        ([("N", 8, 12, 6, 1)], "NHWC?"),
+        ([("N", 48, 2, 6)], "NT?C"),
+        ([("N", 48, 2, 6), ("N", 8, 12, 6)], "NHWC"),
+        ([("N", 12, 8, 6)], "N??C"),
+        ([(None, 6)], "?C"),
+        ([(None, 6), ("N", 8, 12, 6)], "NHWC"),
+        ([(None, 7)], "??"),
+        ([("N", 4, 2, 12, 6)], "NH?WC"),
+        ([("N", 4, 2, 12, 6), ("N", 8, 72)], "NH?"),
+    ],
+)
+def test_reshapes(shapes, roles):
+    axes = NHWC
+    for shape in shapes:
+        axes = regrouped(axes, shape)
+        assert len(axes) == len(shape)
+    assert roles_of(axes) == roles
+
+
+def test_grids_stay_in_row_major_order():
+    lined = regrouped((fresh("N", 1), fresh("W", 3), fresh("H", 2), fresh("C", 4)), (1, 6, 4))
+    assert roles_of(lined) == "N?C", "columns first is no grid in the contract's order"
+    grid = contract.Grid(2, 3, 1, 0)
+    assert grid_of(tokens(grid)) == grid
+
+
+def test_classes_differ():
+    """The models are tests at all: other classes give other maps."""
+    found = explained("class token")
+    assert found["logits"].shape == (2, CLASSES)
+    assert np.abs(found["xcam_map"][:, 0] - found["xcam_map"][:, 1]).max() > 0.01
