@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from gradients import (
     cases_conv,
+    cases_einsum,
     cases_elementwise,
+    cases_indexing,
     cases_linear,
     cases_movement,
     cases_norm,
@@ -22,5 +24,7 @@ FAMILIES = (
     cases_reduce,
     cases_movement,
     cases_resize,
+    cases_indexing,
+    cases_einsum,
 )
 ROWS = [row for family in FAMILIES for row in family.ROWS]

@@ -70,6 +70,53 @@ def layer_normalization(node: NodeView, gy: Value) -> Gradients:
     return gradients
 
 
+@vjp("GroupNormalization")
+def group_normalization(node: NodeView, gy: Value) -> Gradients:
+    """y = scale x̂ + bias, x̂ normalised over each group of channels and space;  gscale = sum(gy x̂), gbias = sum(gy).
+
+    Scale and bias have an entry per channel; before opset 21, one per group.
+    """
+    x, scale, groups = node.x, node.input(1), node.attr("num_groups")
+    size = x.shape[1] // groups if isinstance(x.shape[1], int) else None
+    if size is None:
+        raise node.unsupported("the number of channels is known only at run time")
+    entries = size if node.opset >= 21 else 1
+    grouped = x.reshape([shapes.dim_part(x, 0), groups, size, -1], (x.shape[0], groups, size, None))
+    g = gy.reshape([*shapes.dim_parts(gy, 0, 2), groups, size, -1], (*gy.shape[:2], groups, size, None))
+    weight = scale.reshape([groups, entries, 1])
+    gx, xhat = normalized_gradient(grouped, g * weight, [2, 3], node.attr("epsilon", 1e-5))
+    summed = [1, 4] if node.opset >= 21 else [1, 3, 4]
+    gscale, gbias = ((v.sum(summed, keepdims=False)).reshape_like(scale) for v in (g * xhat, g))
+    return gx.reshape_like(x), gscale, gbias
+
+
+@vjp("RMSNormalization")
+def rms_normalization(node: NodeView, gy: Value) -> Gradients:
+    """y = scale x̂ with x̂ = x / r, r = sqrt(mean(x²) + eps), means over the axes from `axis` on.
+
+    gx = (g - x̂ mean(g x̂)) / r with g = gy scale;  gscale = sum(gy x̂).
+    """
+    x, scale = node.inputs
+    axes = list(range(node.attr("axis", -1) % x.rank, x.rank))
+    r = ((x * x).mean(axes) + node.attr("epsilon", 1e-5)).sqrt()
+    g, xhat = gy * scale, x / r
+    gx = (g - xhat * (g * xhat).mean([axis + 1 for axis in axes])) / r
+    return gx, unbroadcast(gy * xhat, scale, node.y)
+
+
+@vjp("LpNormalization")
+def lp_normalization(node: NodeView, gy: Value) -> Gradients:
+    """y = x / n with n the sum of |x|, or the root of the sum of x², along an axis.
+
+    gx = (gy - s sum(gy y)) / n with s = sign(x), or y;  and 0 where n = 0.
+    """
+    x, y, axis = node.x, node.y, node.attr("axis", -1) % node.x.rank
+    absolute = node.attr("p", 2) == 1
+    n = x.abs().sum([axis]) if absolute else (x * x).sum([axis]).sqrt()
+    gx = gy - (x.sign() if absolute else y) * (gy * y).sum([axis + 1])
+    return (n > 0).where(gx / n, 0)
+
+
 @vjp("LRN")
 def lrn(node: NodeView, gy: Value) -> Gradients:
     """y = x D^-beta with D = bias + alpha/size S(x²), S the sum over a window of channels.
