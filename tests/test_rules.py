@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from string import ascii_letters
 
 import onnx
 import pytest
@@ -85,6 +86,12 @@ REFUSED = [
     ("Resize", row("", X, ints("s", 7, 8) + 'y = Resize<axes = [2, 3], keep_aspect_ratio_policy = "not_larger">(x, , , s)', opsets=(18,)), "policy"),
     ("Resize", row("", "float[1,2,4,5] x", ints("s", 7, 8) + 'y = Resize<axes = [2, 3], mode = "linear", antialias = 1, '
                    'keep_aspect_ratio_policy = "not_larger">(x, , , s)', opsets=(18,)), "policy"),
+    ("GatherND", row("", f"{X}, int64[2,M] i", "y = GatherND(x, i)"), "length of its indices"),
+    ("ScatterElements", row("", f"{X}, int64[2,2,2,2] i, float[2,2,2,2] u", 'y = ScatterElements<reduction = "mul">(x, i, u)', opsets=(18,)), "'mul'"),
+    ("ScatterND", row("", f"{X}, int64[2,1] i, float[2,2,H,W] u", 'y = ScatterND<reduction = "max">(x, i, u)', opsets=(18,)), "'max'"),
+    ("MaxUnpool", row("", f"{X}, int64[N,2,H,W] i", ints("s", 2, 2, 9, 9) + "y = MaxUnpool<kernel_shape = [2, 2]>(x, i, s)"), "output_shape"),
+    ("GroupNormalization", row("", f"{X}, float[1] s, float[1] b", "y = GroupNormalization<num_groups = 1>(x, s, b)", opsets=(18,)), "opset 21"),
+    ("Einsum", row("", f"{X}, float[{','.join('1' * 48)}] a", f'y = Einsum<equation = "wxyz,{ascii_letters[:22] + ascii_letters[26:]}->wxyz">(x, a)'), "no letter"),
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ EQUATIONS = [
     (AB, "...hw,...wc->...hc"),
     (AB, "...w,nwc->...c"),
     ("float[N,2,H,W] a, float[W,3] b", "...w,wc->...c"),
-    ("float[N,2,H,W] a, float[H,W] b", "...,..."),
+    ("float[N,2,H,W] a, float[N,1,H,W] b", "...,..."),
     ("float[N,2,H,W] a, float[2,W,H] b", "b...ij,...ji->...b"),
     ("float[N,1,H,W] a, float[1,3,W,H] b", "...ij,...jk->...ik"),
     ("float[N,H,W] a, float[N,W] b", "nhw,nw->nw"),  # h is summed, and only a has it
@@ -28,5 +28,7 @@ ROWS: list[Row] = [
       for inputs, equation in EQUATIONS),
     *(row("Einsum", "float[N,H,W] x", f'y = Einsum<equation = "{equation}">(x)', opsets=(12, 17), **SIZES)
       for equation in ("nhw->whn", "nhw->h", "...w->w...", "abc", "n...->...")),
+    *(row("Einsum", "float[N,H,H] a, float[N,H] b", f'y = Einsum<equation = "{equation}">(a, b)', opsets=(12, 17), **SIZES)
+      for equation in ("nhh,nh->nh", "nhh,nw->nw", "nhh,ni->hi")),
     row("Einsum", "float[N,H,H] a, float[N,H] b", 'y = Einsum<equation = "nhh,nh->nh">(a, b)', wrt=("b",), opsets=(12,), **SIZES),
 ]  # fmt: skip

@@ -49,6 +49,6 @@ ROWS: list[Row] = [
           (OLD, TWO, "kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1], p = 1"),
           (18, TWO, "kernel_shape = [2, 2], dilations = [2, 1], pads = [1, 0, 0, 1]"),
           (22, "float[N,2,W] x", "kernel_shape = [3], strides = [2], p = 4"))),
-    *(row("GlobalLpPool", x, f"y = GlobalLpPool{p}(x)", opsets=(OLD, 22), **SIZES)
+    *(row("GlobalLpPool", x, f"y = GlobalLpPool{p}(x)", opsets=(OLD, 17), **SIZES)
       for x, p in ((TWO, ""), (TWO, "<p = 1>"), ("float[N,2,W] x", "<p = 3>"))),
 ]  # fmt: skip

@@ -12,9 +12,11 @@ from onnx import TensorProto
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from gradients.checker import FLOATS, Problem, float_outputs, run, with_float_type
+from onnx_xcam.errors import UnsupportedOpError
 from onnx_xcam.surgery.backward import way
 from onnx_xcam.surgery.prepare import prepare
 from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE
+from onnx_xcam.surgery.vjp_model import vjp_model
 
 ONNX_RUNTIME_REFUSES = (
     runtime_errors.NotImplemented,
@@ -54,9 +56,12 @@ ORACLES = {"MaxPool": "runtime", "AveragePool": "linear", "Resize": "linear"}
 
 Resize with scales and align_corners: the specification takes the resized length, the reference evaluator the product of
 length and scale, a fraction."""
-POSITIVE = (0.3, 3.0)
-NEEDS_POSITIVE = ("Log", "Sqrt", "Pow", "ReduceLogSum")
-"""Operators that are defined, or smooth, for positive values only."""
+DOMAINS = {
+    **dict.fromkeys(("Log", "Sqrt", "Pow", "ReduceLogSum"), (0.3, 3.0)),
+    **dict.fromkeys(("Asin", "Acos", "Atanh"), (-0.9, 0.9)),
+    "Acosh": (1.2, 4.0),
+}
+"""Operators that are defined, or smooth, for some values only."""
 
 
 def exemption(op: str, case: Any) -> str | None:
@@ -72,7 +77,9 @@ def exemption(op: str, case: Any) -> str | None:
     wanted = _wanted(op, case)
     if not any(arrays[name].size for name in wanted):
         return "no float"  # none, only empty ones, or none that a derivative comes through
-    return None if _has_ranks(op, case, wanted) else "no rank"
+    if not _has_ranks(op, case, wanted):
+        return "no rank"
+    return "refused" if _is_refused(op, case, wanted) else None
 
 
 def problem(op: str, case: Any) -> Problem:
@@ -80,7 +87,7 @@ def problem(op: str, case: Any) -> Problem:
     wanted, arrays = _wanted(op, case), _arrays(case)
     model = _with_constants(op, case, wanted)
     shapes = {name: arrays[name].shape for name in wanted}
-    domains = dict.fromkeys(wanted, POSITIVE) if op in NEEDS_POSITIVE else {}
+    domains = dict.fromkeys(wanted, DOMAINS[op]) if op in DOMAINS else {}
     return Problem(model, wanted, shapes, {}, domains, ORACLES.get(op, "reference"), _runs(model, arrays))
 
 
@@ -135,6 +142,16 @@ def _has_ranks(op: str, case: Any, wanted: list[str]) -> bool:
     model = _with_constants(op, case, wanted)
     graph = prepare(model)
     return all(graph.shape(name) is not None for name in way(graph, wanted, float_outputs(model)).tensors)
+
+
+def _is_refused(op: str, case: Any, wanted: list[str]) -> bool:
+    """Whether the rule says of this form of its operator that it cannot be differentiated."""
+    model = _with_constants(op, case, wanted)
+    try:
+        vjp_model(model, wanted, float_outputs(model))
+    except UnsupportedOpError:
+        return True
+    return False
 
 
 def _harmless(node: onnx.NodeProto) -> bool:

@@ -72,22 +72,18 @@ def layer_normalization(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("GroupNormalization")
 def group_normalization(node: NodeView, gy: Value) -> Gradients:
-    """y = scale x̂ + bias, x̂ normalised over each group of channels and space;  gscale = sum(gy x̂), gbias = sum(gy).
-
-    Scale and bias have an entry per channel; before opset 21, one per group.
-    """
-    x, scale, groups = node.x, node.input(1), node.attr("num_groups")
-    size = x.shape[1] // groups if isinstance(x.shape[1], int) else None
-    if size is None:
-        raise node.unsupported("the number of channels is known only at run time")
-    entries = size if node.opset >= 21 else 1
-    grouped = x.reshape([shapes.dim_part(x, 0), groups, size, -1], (x.shape[0], groups, size, None))
-    g = gy.reshape([*shapes.dim_parts(gy, 0, 2), groups, size, -1], (*gy.shape[:2], groups, size, None))
-    weight = scale.reshape([groups, entries, 1])
-    gx, xhat = normalized_gradient(grouped, g * weight, [2, 3], node.attr("epsilon", 1e-5))
-    summed = [1, 4] if node.opset >= 21 else [1, 3, 4]
-    gscale, gbias = ((v.sum(summed, keepdims=False)).reshape_like(scale) for v in (g * xhat, g))
-    return gx.reshape_like(x), gscale, gbias
+    """y = scale x̂ + bias, x̂ normalised over each group of channels and space;  gscale = sum(gy x̂), gbias = sum(gy)."""
+    if node.opset < 21:
+        raise node.unsupported("its definition before opset 21 is deprecated")
+    x, groups = node.x, node.attr("num_groups")
+    lead = shapes.dim_part(x, 0)
+    grouped = x.reshape([lead, groups, -1], (x.shape[0], groups, None))
+    g = gy * per_channel(node.input(1), x.rank)
+    g = g.reshape([shapes.dim_part(gy, 0), lead, groups, -1], (*gy.shape[:2], groups, None))
+    gx, xhat = normalized_gradient(grouped, g, [2], node.attr("epsilon", 1e-5))
+    others = [1, *range(3, gy.rank)]
+    gscale = (gy * xhat.reshape(shapes.dim_parts(x), x.shape)).sum(others, keepdims=False)
+    return gx.reshape_like(x), gscale, gy.sum(others, keepdims=False)
 
 
 @vjp("RMSNormalization")

@@ -63,7 +63,8 @@ def lp_pool(node: NodeView, gy: Value) -> Gradients:
 
     A window of zeros hands on nothing.
     """
-    x, y, p = node.x, node.y, node.attr("p", 2)
+    x, y = node.x, node.y
+    p: int = node.attr("p", 2)
     share = gy if p == 1 else (y > 0).where(gy * (y > 0).where(y, 1) ** (1 - p), 0)
     if node.op == "LpPool":
         share = _spread(share, windows_of(node, node.attr("kernel_shape")), x)

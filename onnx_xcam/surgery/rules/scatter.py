@@ -26,16 +26,17 @@ def add_at(g: Value, at: int, places: Value, x: Value, axis: int, *, distinct: b
     if distinct:
         return _pick_inverse(g, at, _inverse(x, axis, places), shape)
     if g.emitter.opset >= 16:
-        return _add_slices(g, at, places, x, axis, shape)
+        return _add_slices(g, at, places, x, axis).with_shape(shape)
     one_hot = places.unsqueeze([1]).equal(x.range_of(axis)).cast(g.dtype)
     return contract(g, at, one_hot, shape)
 
 
-def _add_slices(g: Value, at: int, places: Value, x: Value, axis: int, shape: shapes.Shape) -> Value:
+def _add_slices(g: Value, at: int, places: Value, x: Value, axis: int) -> Value:
+    """`add_at` by ScatterElements: every place repeated along the other axes."""
     sizes = shapes.dim_parts(g)
     column = places.unsqueeze([a for a in range(g.rank) if a != at])
     spread = column.expand([1 if a == at else size for a, size in enumerate(sizes)], g.shape)
-    zeros = g.zeros([*sizes[:at], shapes.dim_part(x, axis), *sizes[at + 1 :]]).with_shape(shape)
+    zeros = g.zeros([*sizes[:at], shapes.dim_part(x, axis), *sizes[at + 1 :]])
     return zeros.scatter_elements(spread, g, at, add=True)
 
 
