@@ -140,7 +140,7 @@ class GroupNormalization(OpRun):
     op_domain = ""
 
     def _run(
-        self, x: Any, scale: Any, bias: Any, epsilon: Any = None, num_groups: Any = None, stash_type: Any = None
+        self, x: Any, scale: Any, bias: Any, num_groups: Any = None, epsilon: Any = None, **_: Any
     ) -> tuple[Any, ...]:
         groups = x.reshape(len(x), num_groups, -1)
         centred = groups - groups.mean(2, keepdims=True)

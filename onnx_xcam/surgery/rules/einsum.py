@@ -17,9 +17,8 @@ def einsum(node: NodeView, gy: Value) -> Gradients:
     """
     operands = node.inputs
     terms, result, k = _letters(node, [x.rank for x in operands])
-    wide = {
-        a for x, term in zip(operands, terms, strict=True) for a, dim in zip(term, x.shape, strict=True) if dim != 1
-    }
+    pairs = list(zip(operands, terms, strict=True))
+    wide = {a for x, term in pairs for a, dim in zip(term, x.shape, strict=True) if dim != 1}
     factors = [_without(x, term, wide) for x, term in pairs]
     gradients: list[Value | None] = []
     for index, (x, term) in enumerate(pairs):
