@@ -10,6 +10,7 @@ Wrong, by the specification (onnx 1.23):
 - GroupNormalization computes in float32 whatever its type.
 - LpNormalization with p = 1 adds the elements, not their absolute values.
 - LRN runs over as many channels as there are images.
+- MeanVarianceNormalization is a function that takes float32 only.
 - Pad knows no negative amounts.
 - Softmax and LogSoftmax before opset 13 flatten the axes from `axis` on; it applies the later definition.
 
@@ -171,6 +172,17 @@ class LRN(OpRun):
         return (x / (bias + alpha / size * np.stack(sums, 1)) ** beta,)
 
 
+class MeanVarianceNormalization(OpRun):
+    """MeanVarianceNormalization."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, axes: Any = None) -> tuple[Any, ...]:
+        over = tuple(axes or (0, 2, 3))
+        centred = x - x.mean(over, keepdims=True)
+        return (centred / (np.sqrt((centred**2).mean(over, keepdims=True)) + 1e-9),)
+
+
 class Pad(OpRun):
     """Pad."""
 
@@ -295,7 +307,8 @@ def evaluate(
     """
     opset = next(o.version for o in model.opset_import if o.domain == "")
     corrected: list[type[OpRun]] = [Conv, ConvTranspose, Erf, Gelu, GlobalMaxPool, LRN, Pad]
-    corrected += [GatherElements, GlobalLpPool, GroupNormalization, LpNormalization, ScatterElements]
+    corrected += [GatherElements, GlobalLpPool, GroupNormalization, LpNormalization, MeanVarianceNormalization]
+    corrected += [ScatterElements]
     corrected += [Softmax, LogSoftmax] if opset < 13 else []
     corrected += [BatchNormalization] if opset < 14 else []
     wanted = {i.name for i in model.graph.input}

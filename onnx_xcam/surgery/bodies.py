@@ -29,30 +29,41 @@ def _body(graph: Graph, node: gs.Node, key: str) -> Graph | None:
     schema = _schema(graph, node)
     if schema is None or any(graph.dtype(t.name) is None for t in node.inputs if t.name):
         return None
-    model = inliner.inline_selected_functions(
-        _alone(graph, node, schema), [("", node.op)], inline_schema_functions=True
-    )
+    try:
+        model = inliner.inline_selected_functions(_alone(graph, node, schema), [("", node.op)], inline_schema_functions=True)
+    except RuntimeError:
+        return None  # the standard has no body for this form; whoever asks for a gradient says so
+    if any(inside.op_type == node.op for inside in model.graph.node):
+        return None  # nor for this opset
+    _fill_in(model, graph)
     inner = _renamed(model, {out.name for out in node.outputs}, key)
     if inner is None:
         return None
     try:
         body = prepare(model, f"the body of {node.op}")
     except ModelError:
-        return None  # whoever asks for a gradient says that there is no rule
+        return None  # a body that is wrong for these types
     body.outer, body.inner = graph, inner
     return body
 
 
 def _schema(graph: Graph, node: gs.Node) -> onnx.defs.OpSchema | None:
     """The operator's schema if it has a function body at the graph's opset."""
-    if node.domain not in ("", "ai.onnx", None) or not onnx.defs.has(node.op):
+    if node.domain not in ("", "ai.onnx", None) or not has_body(node.op, graph.opset):
         return None
-    schema = onnx.defs.get_schema(node.op, graph.opset)
-    return schema if schema.has_function or schema.has_context_dependent_function else None
+    return onnx.defs.get_schema(node.op, graph.opset)
+
+
+def has_body(op: str, opset: int) -> bool:
+    """Whether the standard defines an operator by a function body."""
+    if not onnx.defs.has(op, opset):
+        return False
+    schema = onnx.defs.get_schema(op, opset)
+    return bool(schema.has_function or schema.has_context_dependent_function)
 
 
 def _alone(graph: Graph, node: gs.Node, schema: onnx.defs.OpSchema) -> onnx.ModelProto:
-    """A model of this node only, known constants included, with all attributes that have a default spelled out."""
+    """A model of this node only, with all attributes that have a default spelled out."""
     proto = exported(node)
     proto.domain = ""
     given = {attribute.name for attribute in proto.attribute}
@@ -63,12 +74,18 @@ def _alone(graph: Graph, node: gs.Node, schema: onnx.defs.OpSchema) -> onnx.Mode
     body = onnx.helper.make_graph(
         [proto],
         "body",
-        [_info(graph, name) for name in names if name not in graph.constants],
+        [_info(graph, name) for name in names],
         [_info(graph, name) for name in proto.output if name],
-        [onnx.numpy_helper.from_array(graph.constants[name], name) for name in names if name in graph.constants],
     )
     opset = onnx.helper.make_opsetid("", graph.opset)
     return onnx.helper.make_model(body, opset_imports=[opset], ir_version=_IR_VERSION)
+
+
+def _fill_in(model: onnx.ModelProto, graph: Graph) -> None:
+    """Turn those inputs into initializers whose values are known."""
+    for info in [info for info in model.graph.input if info.name in graph.constants]:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(graph.constants[info.name], info.name))
+        model.graph.input.remove(info)
 
 
 def _info(graph: Graph, name: str) -> onnx.ValueInfoProto:

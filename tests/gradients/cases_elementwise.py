@@ -65,6 +65,8 @@ ROWS = [
     unary("HardSigmoid", "<alpha = 0.5, beta = 0.6>", opsets=(OLD, 22)),
     unary("LeakyRelu", "<alpha = 0.3>", opsets=(OLD, 16)),
     unary("ThresholdedRelu", "<alpha = 0.4>", opsets=(OLD, 22)),
+    unary("Shrink", opsets=(OLD, 17)),
+    unary("Shrink", "<bias = 0.3, lambd = 1.2>", opsets=(OLD, 17)),
     unary("Elu", "<alpha = 1.7>", opsets=(OLD, 22)),
     unary("Selu", "<alpha = 1.3, gamma = 0.8>", opsets=(OLD, 22)),
     unary("Celu", opsets=(12,)),

@@ -21,6 +21,8 @@ ROWS: list[Row] = [
     row("LayerNormalization", "float[N,H,W] x, float[W] s", "y = LayerNormalization<axis = 2>(x, s)", wrt=("x",), **SIZES),
     row("LayerNormalization", "float[N,H,W] x, float[H,W] s, float[H,W] b", "y = LayerNormalization<axis = 1>(x, s, b)", **SIZES),
     row("LayerNormalization", "float[N,H,W] x, float[N,H,W] s, float[N,H,W] b", "y = LayerNormalization<axis = 0>(x, s, b)", **SIZES),
+    row("MeanVarianceNormalization", "float[N,3,H,W] x", "y = MeanVarianceNormalization(x)", opsets=(OLD, 17), **SIZES),
+    row("MeanVarianceNormalization", "float[N,3,H,W] x", "y = MeanVarianceNormalization<axes = [2, -1]>(x)", opsets=(13,), **SIZES),
     *(row("GroupNormalization", f"float[N,6,H,W] x, float[{n}] s, float[{n}] b", f"y = GroupNormalization<num_groups = 3{epsilon}>(x, s, b)",
           opsets=(opset,), **SIZES) for n, opset in ((6, 21), (6, NEWEST)) for epsilon in ("", ", epsilon = 0.2")),
     row("GroupNormalization", "float[N,C,W] x, float[C] s, float[C] b", "y = GroupNormalization<num_groups = 2>(x, s, b)", opsets=(21,), C=4, W=5),

@@ -14,6 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 from gradients.checker import FLOATS, Problem, float_outputs, run, with_float_type
 from onnx_xcam.errors import UnsupportedOpError
 from onnx_xcam.surgery.backward import way
+from onnx_xcam.surgery.bodies import has_body
 from onnx_xcam.surgery.prepare import prepare
 from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE
 from onnx_xcam.surgery.vjp_model import vjp_model
@@ -44,11 +45,16 @@ def node_tests() -> dict[str, list[Any]]:
         node = single.get(case.name) or single.get(case.name.split("_expanded")[0])
         if node is not None and node.domain in ("", "ai.onnx"):
             found.setdefault(node.op_type, []).append(case)
-    return {op: tests for op, cases in found.items() if (tests := [c for c in cases if op in RULES or _is_expanded(c)])}
+    return {op: tests for op, cases in found.items() if (tests := [c for c in cases if op in RULES or _is_function(c)])}
 
 
-def _is_expanded(case: Any) -> bool:
-    return "_expanded" in case.name
+def _is_function(case: Any) -> bool:
+    """Whether a case is a function, or one written out in nodes."""
+    return "_expanded" in case.name or any(_has_body(node, case.model) for node in case.model.graph.node)
+
+
+def _has_body(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
+    return has_body(node.op_type, model.opset_import[0].version)
 
 
 ORACLES = {"MaxPool": "runtime", "AveragePool": "linear", "Resize": "linear"}
@@ -72,7 +78,7 @@ def exemption(op: str, case: Any) -> str | None:
         return "type"  # without a numpy type of its own, or no tensor
     if op == "Dropout" and bool(arrays.get("t", False)):
         return "random"
-    if any(node.op_type not in RULES and not _harmless(node) for node in model.graph.node):
+    if any(not (n.op_type in RULES or _harmless(n) or _has_body(n, model)) for n in model.graph.node):
         return "no rule"  # a function expanded into operators without one
     wanted = _wanted(op, case)
     if not any(arrays[name].size for name in wanted):
@@ -93,7 +99,7 @@ def problem(op: str, case: Any) -> Problem:
 
 def _with_constants(op: str, case: Any, wanted: list[str]) -> onnx.ModelProto:
     model, arrays = with_float_type(case.model, TensorProto.FLOAT), _arrays(case)
-    if len(model.graph.node) == 1 and not RULES[op].every_output:
+    if len(model.graph.node) == 1 and not (op in RULES and RULES[op].every_output):
         del model.graph.output[1:]
     for info in list(model.graph.input):
         if info.name not in wanted:

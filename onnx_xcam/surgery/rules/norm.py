@@ -57,6 +57,13 @@ def instance_normalization(node: NodeView, gy: Value) -> Gradients:
     return gx, (gy * xhat).sum(others, keepdims=False), gy.sum(others, keepdims=False)
 
 
+@vjp("MeanVarianceNormalization")
+def mean_variance_normalization(node: NodeView, gy: Value) -> Gradients:
+    """y = (x - mean(x)) / (sqrt(var(x)) + 1e-9);  the small number under the root does the same."""
+    axes = [axis % node.x.rank for axis in node.attr("axes") or (0, 2, 3)]
+    return normalized_gradient(node.x, gy, axes, 1e-18)[0]
+
+
 @vjp("LayerNormalization")
 def layer_normalization(node: NodeView, gy: Value) -> Gradients:
     """y = scale x̂ + bias, x̂ normalised over the axes from `axis` on;  gscale = sum(gy x̂), gbias = sum(gy)."""
