@@ -10,7 +10,7 @@ import onnx
 import pytest
 from gradients.checker import WrongGradientError, check
 from gradients.rows import ints, row, scalar
-from gradients.table import ROWS
+from gradients.table import FUNCTION_ROWS, ROWS
 
 from onnx_xcam.errors import UnsupportedOpError
 from onnx_xcam.surgery.rules import RULES
@@ -22,7 +22,7 @@ CASES = [
     pytest.param(
         row, variant, opset, id=f"{row.op}-{index}-{opset}-{variant}", marks=() if default else pytest.mark.slow
     )
-    for index, row in enumerate(ROWS)
+    for index, row in enumerate([*ROWS, *FUNCTION_ROWS])
     for variant, opset, default in row.cases()
 ]
 
@@ -46,6 +46,25 @@ def test_a_rule_that_is_off_by_a_thousandth_fails(op, monkeypatch):
         monkeypatch.setitem(RULES, op, replace(rule, function=_scaled(rule.function, place)))
         found = any(_fails(row) for row in rows if place in _places(row))
         assert found, f"input {place}"
+
+
+@pytest.mark.parametrize(
+    ("op", "inside"), [("Attention", "MatMul"), ("RotaryEmbedding", "Mul"), ("CenterCropPad", "Slice")]
+)
+def test_a_rule_in_a_function_body_that_is_off_by_a_thousandth_fails(op, inside, monkeypatch):
+    assert op not in RULES
+    monkeypatch.setitem(RULES, inside, replace(RULES[inside], function=_scaled(RULES[inside].function, 0)))
+    assert all(_fails(row) for row in FUNCTION_ROWS if row.op == op)
+
+
+def test_going_through_a_function_body_leaves_the_model_as_it_was():
+    model = FUNCTION_ROWS[0].problem("symbolic", 23).model
+    before = model.SerializeToString()
+    made = vjp_model(model, ["q"])
+    assert model.SerializeToString() == before
+    assert made.graph.node[0] == model.graph.node[0]
+    assert all(name.startswith("xcam") for node in made.graph.node[1:] for name in node.output)
+    assert "Attention" not in {node.op_type for node in made.graph.node[1:]}
 
 
 def _places(row):

@@ -173,7 +173,6 @@ class _Sweep:
                 gradient = unbroadcast(gradient, view.input(index), view.y)
             self.add(tensor.name, gradient)
 
-
     def _step_inside(self, node: gs.Node) -> None:
         """Go through the function body of a node without a rule."""
         inside = _way_inside(self.graph, node, self.tensors)

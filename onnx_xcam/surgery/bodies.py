@@ -6,6 +6,8 @@ does not exist in the model, and is computed once more in the tail where the bac
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import inliner
@@ -30,7 +32,9 @@ def _body(graph: Graph, node: gs.Node, key: str) -> Graph | None:
     if schema is None or any(graph.dtype(t.name) is None for t in node.inputs if t.name):
         return None
     try:
-        model = inliner.inline_selected_functions(_alone(graph, node, schema), [("", node.op)], inline_schema_functions=True)
+        model = inliner.inline_selected_functions(
+            _alone(graph, node, schema), [("", node.op)], inline_schema_functions=True
+        )
     except RuntimeError:
         return None  # the standard has no body for this form; whoever asks for a gradient says so
     if any(inside.op_type == node.op for inside in model.graph.node):
@@ -58,7 +62,7 @@ def has_body(op: str, opset: int) -> bool:
     """Whether the standard defines an operator by a function body."""
     if not onnx.defs.has(op, opset):
         return False
-    schema = onnx.defs.get_schema(op, opset)
+    schema: Any = onnx.defs.get_schema(op, opset)  # onnx's type stubs lack these two
     return bool(schema.has_function or schema.has_context_dependent_function)
 
 

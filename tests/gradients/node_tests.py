@@ -70,6 +70,28 @@ DOMAINS = {
 """Operators that are defined, or smooth, for some values only."""
 
 
+_MASKED_ROWS = (
+    "causal_boolmask_nan_robustness",
+    "23_boolmask_fullymasked_row_nan_robustness",
+    "23_fullymasked_qk_matmul_output_mode3_zero",
+    "24_fullymasked_qk_matmul_output_mode3_zero",
+    "24_qk_matmul_output_mode3_softmax_precision",
+    "local_window_gqa_rank4_mask",
+    "4d_causal_nonpad_negative_offset_structural_empty",
+    "4d_with_past_and_present_qk_matmul_bias_3d_mask_causal",
+    "4d_with_past_and_present_qk_matmul_bias_4d_mask_causal",
+)
+UNFIT = {
+    # A query that may look at nothing: the softmax of the function body is NaN there, and so is its gradient; or minus
+    # infinity is an output itself.
+    **{f"test_attention_{name}{form}": "masked" for name in _MASKED_ROWS for form in ("", "_expanded")},
+    # The reference evaluator, or the standard's function body, takes float32 only.
+    **dict.fromkeys((f"test_causal_conv_with_state_{n}" for n in ("silu", "swish_alias", "silu_fp16")), "float32"),
+    **dict.fromkeys((f"test_dynamicquantizelinear{n}" for n in ("", "_max_adjusted", "_min_adjusted")), "float32"),
+}
+"""Cases that are no problem for the checker, and why."""
+
+
 def exemption(op: str, case: Any) -> str | None:
     """Why a case is no problem for the checker, None if it is one."""
     model, arrays = case.model, _arrays(case)
@@ -85,7 +107,7 @@ def exemption(op: str, case: Any) -> str | None:
         return "no float"  # none, only empty ones, or none that a derivative comes through
     if not _has_ranks(op, case, wanted):
         return "no rank"
-    return "refused" if _is_refused(op, case, wanted) else None
+    return UNFIT.get(case.name) or ("refused" if _is_refused(op, case, wanted) else None)
 
 
 def problem(op: str, case: Any) -> Problem:
@@ -99,7 +121,7 @@ def problem(op: str, case: Any) -> Problem:
 
 def _with_constants(op: str, case: Any, wanted: list[str]) -> onnx.ModelProto:
     model, arrays = with_float_type(case.model, TensorProto.FLOAT), _arrays(case)
-    if len(model.graph.node) == 1 and not (op in RULES and RULES[op].every_output):
+    if len(model.graph.node) == 1 and op in RULES and not RULES[op].every_output:
         del model.graph.output[1:]
     for info in list(model.graph.input):
         if info.name not in wanted:

@@ -6,6 +6,7 @@ from gradients import (
     cases_conv,
     cases_einsum,
     cases_elementwise,
+    cases_functions,
     cases_indexing,
     cases_linear,
     cases_movement,
@@ -28,3 +29,5 @@ FAMILIES = (
     cases_einsum,
 )
 ROWS = [row for family in FAMILIES for row in family.ROWS]
+FUNCTION_ROWS = cases_functions.ROWS
+"""The operators that are differentiated through the standard's function bodies."""
