@@ -67,6 +67,12 @@ def test_going_through_a_function_body_leaves_the_model_as_it_was():
     assert "Attention" not in {node.op_type for node in made.graph.node[1:]}
 
 
+def test_a_function_body_that_cannot_be_gone_through_is_said():
+    grid = row("", "float[N,2,3] q", ints("s", 2, 3, 4, 5) + "y = AffineGrid(q, s)", opsets=(20,))
+    with pytest.raises(UnsupportedOpError, match="No gradient rule for .*AffineGrid"):
+        vjp_model(grid.problem("symbolic", 20).model, ["q"])
+
+
 def _places(row):
     """The positions of the differentiated inputs at the node under test."""
     problem = row.problem(row.variants[0], row.opsets[-1])
