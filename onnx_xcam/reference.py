@@ -4,8 +4,13 @@ Wrong, by the specification (onnx 1.23):
 - Erf computes in float32 whatever its type; Gelu is a function over it.
 - BatchNormalization before opset 14 mixes the batch's own statistics into the running ones.
 - ConvTranspose takes the wrong weights for groups, unless these are depthwise.
+- GatherElements and ScatterElements know no indices that are fewer than the elements along the other axes.
+- GlobalLpPool it does not have at all.
 - GlobalMaxPool takes the wrong axes unless there are two in space.
+- GroupNormalization computes in float32 whatever its type.
+- LpNormalization with p = 1 adds the elements, not their absolute values.
 - LRN runs over as many channels as there are images.
+- MeanVarianceNormalization is a function that takes float32 only.
 - Pad knows no negative amounts.
 - Softmax and LogSoftmax before opset 13 flatten the axes from `axis` on; it applies the later definition.
 
@@ -90,6 +95,72 @@ class GlobalMaxPool(OpRun):
         return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
+class GlobalLpPool(OpRun):
+    """GlobalLpPool."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, p: Any = None) -> tuple[Any, ...]:
+        p = p or 2
+        return ((abs(x) ** p).sum(axis=tuple(range(2, x.ndim)), keepdims=True) ** (1 / p),)
+
+
+def _places(indices: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
+    places: list[np.ndarray] = list(np.indices(indices.shape))
+    places[axis] = indices
+    return tuple(places)
+
+
+class GatherElements(OpRun):
+    """GatherElements."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, indices: Any, axis: Any = None) -> tuple[Any, ...]:
+        return (x[_places(indices, axis or 0)],)
+
+
+class ScatterElements(OpRun):
+    """ScatterElements."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, indices: Any, updates: Any, axis: Any = None, reduction: Any = None) -> tuple[Any, ...]:
+        y, places = x.copy(), _places(indices, axis or 0)
+        reduced = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}.get(reduction)
+        if reduced is None:
+            y[places] = updates
+        else:
+            reduced.at(y, places, updates)
+        return (y,)
+
+
+class GroupNormalization(OpRun):
+    """GroupNormalization, as it is since opset 21."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Any, scale: Any, bias: Any, num_groups: Any = None, epsilon: Any = None, **_: Any
+    ) -> tuple[Any, ...]:
+        groups = x.reshape(len(x), num_groups, -1)
+        centred = groups - groups.mean(2, keepdims=True)
+        normal = centred / np.sqrt((centred**2).mean(2, keepdims=True) + (1e-5 if epsilon is None else epsilon))
+        scale, bias = (v.reshape(-1, *[1] * (x.ndim - 2)) for v in (scale, bias))
+        return (normal.reshape(x.shape) * scale + bias,)
+
+
+class LpNormalization(OpRun):
+    """LpNormalization."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, axis: Any = None, p: Any = None) -> tuple[Any, ...]:
+        axis = -1 if axis is None else axis
+        norm = abs(x).sum(axis, keepdims=True) if p == 1 else np.sqrt((x * x).sum(axis, keepdims=True))
+        return (np.where(norm == 0, 0, x / np.where(norm == 0, 1, norm)),)
+
+
 class LRN(OpRun):
     """LRN."""
 
@@ -99,6 +170,17 @@ class LRN(OpRun):
         before, after = (size - 1) // 2, size // 2
         sums = [(x[:, max(c - before, 0) : c + after + 1] ** 2).sum(1) for c in range(x.shape[1])]
         return (x / (bias + alpha / size * np.stack(sums, 1)) ** beta,)
+
+
+class MeanVarianceNormalization(OpRun):
+    """MeanVarianceNormalization."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, axes: Any = None) -> tuple[Any, ...]:
+        over = tuple(axes or (0, 2, 3))
+        centred = x - x.mean(over, keepdims=True)
+        return (centred / (np.sqrt((centred**2).mean(over, keepdims=True)) + 1e-9),)
 
 
 class Pad(OpRun):
@@ -225,6 +307,8 @@ def evaluate(
     """
     opset = next(o.version for o in model.opset_import if o.domain == "")
     corrected: list[type[OpRun]] = [Conv, ConvTranspose, Erf, Gelu, GlobalMaxPool, LRN, Pad]
+    corrected += [GatherElements, GlobalLpPool, GroupNormalization, LpNormalization, MeanVarianceNormalization]
+    corrected += [ScatterElements]
     corrected += [Softmax, LogSoftmax] if opset < 13 else []
     corrected += [BatchNormalization] if opset < 14 else []
     wanted = {i.name for i in model.graph.input}

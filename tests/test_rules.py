@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from string import ascii_letters
 
 import onnx
 import pytest
 from gradients.checker import WrongGradientError, check
 from gradients.rows import ints, row, scalar
-from gradients.table import ROWS
+from gradients.table import FUNCTION_ROWS, ROWS
 
 from onnx_xcam.errors import UnsupportedOpError
 from onnx_xcam.surgery.rules import RULES
@@ -21,7 +22,7 @@ CASES = [
     pytest.param(
         row, variant, opset, id=f"{row.op}-{index}-{opset}-{variant}", marks=() if default else pytest.mark.slow
     )
-    for index, row in enumerate(ROWS)
+    for index, row in enumerate([*ROWS, *FUNCTION_ROWS])
     for variant, opset, default in row.cases()
 ]
 
@@ -45,6 +46,31 @@ def test_a_rule_that_is_off_by_a_thousandth_fails(op, monkeypatch):
         monkeypatch.setitem(RULES, op, replace(rule, function=_scaled(rule.function, place)))
         found = any(_fails(row) for row in rows if place in _places(row))
         assert found, f"input {place}"
+
+
+@pytest.mark.parametrize(
+    ("op", "inside"), [("Attention", "MatMul"), ("RotaryEmbedding", "Mul"), ("CenterCropPad", "Slice")]
+)
+def test_a_rule_in_a_function_body_that_is_off_by_a_thousandth_fails(op, inside, monkeypatch):
+    assert op not in RULES
+    monkeypatch.setitem(RULES, inside, replace(RULES[inside], function=_scaled(RULES[inside].function, 0)))
+    assert all(_fails(row) for row in FUNCTION_ROWS if row.op == op)
+
+
+def test_going_through_a_function_body_leaves_the_model_as_it_was():
+    model = FUNCTION_ROWS[0].problem("symbolic", 23).model
+    before = model.SerializeToString()
+    made = vjp_model(model, ["q"])
+    assert model.SerializeToString() == before
+    assert made.graph.node[0] == model.graph.node[0]
+    assert all(name.startswith("xcam") for node in made.graph.node[1:] for name in node.output)
+    assert "Attention" not in {node.op_type for node in made.graph.node[1:]}
+
+
+def test_a_function_body_that_cannot_be_gone_through_is_said():
+    grid = row("", "float[N,2,3] q", ints("s", 2, 3, 4, 5) + "y = AffineGrid(q, s)", opsets=(20,))
+    with pytest.raises(UnsupportedOpError, match=r"No gradient rule for .*AffineGrid"):
+        vjp_model(grid.problem("symbolic", 20).model, ["q"])
 
 
 def _places(row):
@@ -85,6 +111,12 @@ REFUSED = [
     ("Resize", row("", X, ints("s", 7, 8) + 'y = Resize<axes = [2, 3], keep_aspect_ratio_policy = "not_larger">(x, , , s)', opsets=(18,)), "policy"),
     ("Resize", row("", "float[1,2,4,5] x", ints("s", 7, 8) + 'y = Resize<axes = [2, 3], mode = "linear", antialias = 1, '
                    'keep_aspect_ratio_policy = "not_larger">(x, , , s)', opsets=(18,)), "policy"),
+    ("GatherND", row("", f"{X}, int64[2,M] i", "y = GatherND(x, i)"), "length of its indices"),
+    ("ScatterElements", row("", f"{X}, int64[2,2,2,2] i, float[2,2,2,2] u", 'y = ScatterElements<reduction = "mul">(x, i, u)', opsets=(18,)), "'mul'"),
+    ("ScatterND", row("", f"{X}, int64[2,1] i, float[2,2,H,W] u", 'y = ScatterND<reduction = "max">(x, i, u)', opsets=(18,)), "'max'"),
+    ("MaxUnpool", row("", f"{X}, int64[N,2,H,W] i", ints("s", 2, 2, 9, 9) + "y = MaxUnpool<kernel_shape = [2, 2]>(x, i, s)"), "output_shape"),
+    ("GroupNormalization", row("", f"{X}, float[1] s, float[1] b", "y = GroupNormalization<num_groups = 1>(x, s, b)", opsets=(18,)), "opset 21"),
+    ("Einsum", row("", f"{X}, float[{','.join('1' * 48)}] a", f'y = Einsum<equation = "wxyz,{ascii_letters[:22] + ascii_letters[26:]}->wxyz">(x, a)'), "no letter"),
 ]  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import LayerError, ModelError, UnsupportedOpError
+from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.bodies import body_of
 from onnx_xcam.surgery.broadcasting import expanded, expanded_where_unsure, unbroadcast
 from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph, inputs_of
@@ -21,22 +23,39 @@ class Way:
     """What lies between the target layers and the score.
 
     Attributes:
+        graph: the graph.
         nodes: the nodes to differentiate, in topological order.
         tensors: the tensors whose gradients are needed.
     """
 
+    graph: Graph
     nodes: tuple[gs.Node, ...]
     tensors: frozenset[str]
 
     def unsupported(self) -> list[gs.Node]:
         """The nodes on the way that have no rule for what is asked of them."""
-        return [node for node in self.nodes if not has_rule(node, self.tensors)]
+        return [node for node in self.nodes if not has_rule(self.graph, node, self.tensors)]
 
 
-def has_rule(node: gs.Node, tensors: frozenset[str]) -> bool:
-    """Whether the gradients of those inputs of the node that are among `tensors` can be computed."""
+def has_rule(graph: Graph, node: gs.Node, tensors: frozenset[str]) -> bool:
+    """Whether the gradients of those inputs of the node that are among `tensors` can be computed.
+
+    By a rule, or by the rules of the nodes in its function body.
+    """
     rule = _rule(node)
-    return rule is not None and not any(t.name in tensors for t in active_inputs(node)[rule.inputs :])
+    if rule is not None:
+        return not any(t.name in tensors for t in active_inputs(node)[rule.inputs :])
+    inside = _way_inside(graph, node, tensors)
+    return inside is not None and not inside.unsupported()
+
+
+def _way_inside(graph: Graph, node: gs.Node, tensors: Iterable[str]) -> Way | None:
+    """The way through a node's function body, from its inputs to its outputs among `tensors`."""
+    body = body_of(graph, node)
+    if body is None:
+        return None
+    inputs = {t.name for t in node.inputs if t.name in tensors}
+    return way(body, inputs, [out.name for out in node.outputs if out.name in tensors])
 
 
 def active_inputs(node: gs.Node) -> list[gs.Tensor]:
@@ -67,7 +86,7 @@ def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
         if any(out.name in needed for out in node.outputs):
             nodes.append(node)
             needed.update(t.name for t in active_inputs(node) if t.name in reached and graph.is_float(t.name))
-    return Way(tuple(nodes[::-1]), frozenset(needed))
+    return Way(graph, tuple(nodes[::-1]), frozenset(needed))
 
 
 def is_zero_derivative(node: gs.Node) -> bool:
@@ -130,7 +149,9 @@ class _Sweep:
     def step(self, node: gs.Node) -> None:
         """Apply one node's rule and add up what it gives."""
         rule = _rule(node)
-        assert rule is not None
+        if rule is None:
+            self._step_inside(node)
+            return
         view = NodeView(self.graph, node, self.emitter, self.tensors)
         outputs = [self.total(out.name) if out.name in self.found else None for out in node.outputs]
         if not rule.constant_axes:
@@ -153,6 +174,18 @@ class _Sweep:
             if broadcast:
                 gradient = unbroadcast(gradient, view.input(index), view.y)
             self.add(tensor.name, gradient)
+
+    def _step_inside(self, node: gs.Node) -> None:
+        """Go through the function body of a node without a rule."""
+        inside = _way_inside(self.graph, node, self.tensors)
+        assert inside is not None
+        seeds = {out.name: self.total(out.name) for out in node.outputs if out.name in self.found}
+        wanted = list(dict.fromkeys(t.name for t in node.inputs if t.name in self.tensors))
+        found = gradients(inside.graph, self.emitter, seeds, [name for name in wanted if name in inside.tensors])
+        seed = next(iter(seeds.values()))
+        for name in wanted:
+            zero = [shapes.dim_part(seed, 0), *[1] * len(self.graph.shape(name) or ())]
+            self.add(name, found[name] if name in found else seed.zeros(zero))
 
 
 def _rule(node: gs.Node) -> Vjp | None:

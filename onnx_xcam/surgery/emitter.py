@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,22 @@ class Emitter:
                 for tensor, (dtype, shape) in zip(tensors, outputs, strict=True)
             )
         return self._known[key]
+
+    def knows(self, name: str) -> bool:
+        """Whether `forward` has handed out this tensor."""
+        return name in self._forward
+
+    def repeat(
+        self, node: gs.Node, inputs: Sequence[Value | None], outputs: Mapping[str, tuple[np.dtype[Any] | None, Shape]]
+    ) -> None:
+        """Add a copy of a node of a function body. `forward` gives its outputs by the names they have in the body."""
+        tensors = [gs.Variable(self._name(node.op)) if out.name else gs.Variable.empty() for out in node.outputs]
+        tensor_inputs = [v.tensor if v is not None else gs.Variable.empty() for v in inputs]
+        self.nodes.append(gs.Node(node.op, f"{PREFIX}/{node.op}_{self._serial}", node.attrs, tensor_inputs, tensors))
+        for out, tensor in zip(node.outputs, tensors, strict=True):
+            if out.name:
+                dtype, shape = outputs[out.name]
+                self._forward[out.name] = Value(self, tensor, np.dtype(dtype or np.float32), shape)
 
     def one(self, op: str, inputs: Sequence[Value | None], dtype: Any, shape: Shape, **attributes: Any) -> Value:
         """`node` for an operator with a single output."""

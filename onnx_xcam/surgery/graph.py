@@ -23,6 +23,9 @@ class Graph:
         nodes: in topological order.
         constants: known small constants: initializers, Constant nodes and what was folded from them.
         scopes: by a node's position, the module path that the exporter recorded.
+        bodies: by a node's first output, its function body, as far as they were asked for (see bodies.py).
+        outer: for a function body, the graph of its node.
+        inner: for a function body, the tensors that only it has.
     """
 
     def __init__(self, graph: gs.Graph, constants: dict[str, np.ndarray], scopes: dict[int, str]) -> None:
@@ -31,6 +34,9 @@ class Graph:
         self.nodes: list[gs.Node] = list(graph.nodes)
         self.constants = constants
         self.scopes = scopes
+        self.bodies: dict[str, Graph | None] = {}
+        self.outer: Graph | None = None
+        self.inner: frozenset[str] = frozenset()
         self.tensors: dict[str, gs.Tensor] = dict(graph.tensors())
         self.input_names = [tensor.name for tensor in graph.inputs]
         self.output_names = [tensor.name for tensor in graph.outputs]

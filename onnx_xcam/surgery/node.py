@@ -121,11 +121,28 @@ def forward_value(graph: Graph, emitter: Emitter, name: str, who: str) -> Value:
     Raises:
         ShapeError: its rank is unknown.
     """
+    if graph.outer is not None and name not in graph.inner:
+        return forward_value(graph.outer, emitter, name, who)
     shape = graph.shape(name)
     if shape is None:
         raise ShapeError(
             f"{who} needs the rank of '{name}', which shape inference could not find; "
             "run the model through onnxslim or ONNX Runtime's symbolic shape inference first."
         )
-    value = emitter.forward(name, graph.dtype(name), shape, graph.constants.get(name))
+    value = _stored_value(graph, emitter, name)
     return value.cast(np.float32) if value.dtype == np.float16 else value
+
+
+def _stored_value(graph: Graph, emitter: Emitter, name: str) -> Value:
+    """A tensor in its own dtype. What only a function body has is computed again, or is a constant."""
+    if graph.outer is not None and name not in graph.inner:
+        return _stored_value(graph.outer, emitter, name)
+    constant = graph.constants.get(name)
+    if name in graph.inner and constant is not None:
+        return emitter.constant(constant)
+    if name in graph.inner and not emitter.knows(name):
+        node = graph.producer[name]
+        inputs = [_stored_value(graph, emitter, t.name) if t.name else None for t in node.inputs]
+        kinds = {out.name: (graph.dtype(out.name), graph.shape(out.name) or ()) for out in node.outputs if out.name}
+        emitter.repeat(node, inputs, kinds)
+    return emitter.forward(name, graph.dtype(name), graph.shape(name) or (), constant)

@@ -84,7 +84,10 @@ class _Refinement:
             self.changed.add(tensor.name)
 
     def _target_shape(self, node: gs.Node) -> Shape | None:
-        """The output shape of a node that takes it as an input."""
+        """The output shape of a node that takes it as an input, or whose shape onnx does not infer."""
+        if node.op in ("GroupNormalization", "MeanVarianceNormalization"):
+            node.outputs[0].dtype = node.outputs[0].dtype or self.graph.dtype(node.inputs[0].name)
+            return self.graph.shape(node.inputs[0].name)
         if node.op not in ("Reshape", "Expand") or len(node.inputs) < 2:
             return None
         x, target = self.graph.shape(node.inputs[0].name), self._dims(node.inputs[1].name)

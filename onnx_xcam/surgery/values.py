@@ -172,6 +172,14 @@ class Value:
         """Cosine."""
         return self._unary("Cos")
 
+    def sinh(self) -> Value:
+        """Hyperbolic sine."""
+        return self._unary("Sinh")
+
+    def cosh(self) -> Value:
+        """Hyperbolic cosine."""
+        return self._unary("Cosh")
+
     def tanh(self) -> Value:
         """Hyperbolic tangent."""
         return self._unary("Tanh")
@@ -232,6 +240,10 @@ class Value:
     def mean(self, axes: Sequence[int], *, keepdims: bool = True) -> Value:
         """Mean over axes."""
         return self._reduce("ReduceMean", axes, keepdims, 18)
+
+    def prod(self, axes: Sequence[int], *, keepdims: bool = True) -> Value:
+        """Product over axes."""
+        return self._reduce("ReduceProd", axes, keepdims, 18)
 
     def max(self, axes: Sequence[int], *, keepdims: bool = True) -> Value:
         """Maximum over axes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gradients.rows import OLD, Row, row
+from gradients.rows import NEWEST, OLD, Row, ints, row
 
 SIZES = {"D": 3, "H": 7, "W": 6}
 XW = "float[N,4,H,W] x, float[6,4,3,2] w, float[6] b"
@@ -75,6 +75,10 @@ _ROWS: list[Row] = [
     row("Conv", "float[N,4,H,W] x, float[6,4,1,1] w", "y = Conv(x, w)", wrt=("w",), **SIZES),
     row("Conv", "float[N,4,7,W] x, float[6,4,3,2] w", "y = Conv<strides = [2, 2]>(x, w)", **SIZES),
     row("Conv", XW, "y = Conv(x, w, b)", wrt=("b",), **SIZES),
+    *(row("Col2Im", f"float[N,{channels},L] x", ints("s", *size) + ints("b", *block) + f"y = Col2Im{attributes}(x, s, b)", L=length, opsets=(18, NEWEST))
+      for channels, length, size, block, attributes in (
+          (12, 4, (4, 4), (2, 2), "<strides = [2, 2]>"), (12, 9, (4, 5), (2, 3), ""),
+          (8, 4, (4, 5), (2, 2), "<pads = [1, 0, 1, 0], strides = [2, 2], dilations = [2, 1]>"))),
     *(row("ConvTranspose", f"{inputs}, float[{channels}] b", f"y = ConvTranspose<{attributes}>(x, w, b)".replace("<>", ""), wrt=("x",),
           opsets=(OLD, 22), **SIZES, **({"variants": STATIC} if "output_shape" in attributes else {}))
       for inputs, attributes in TRANSPOSE for channels in [{"group = 2": 6, "group = 4": 4}.get(attributes[:9], 3)]),

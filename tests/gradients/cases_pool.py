@@ -42,4 +42,13 @@ ROWS: list[Row] = [
     row("AveragePool", TWO, "y = AveragePool<kernel_shape = [2, 3], dilations = [2, 1], strides = [2, 2], ceil_mode = 1>(x)", opsets=(19,), **SIZES),
     *(row(op, x, f"y = {op}(x)", opsets=(OLD, 22), **SIZES) for op in ("GlobalAveragePool", "GlobalMaxPool")
       for x in (TWO, "float[N,2,W] x", "float[N,3,D,H,W] x")),
+    *(row("LpPool", x, f"y = LpPool<{attributes}>(x)", opsets=(opset,), **SIZES)
+      for opset, x, attributes in (
+          (OLD, TWO, "kernel_shape = [2, 2], strides = [2, 2]"),
+          (OLD, TWO, "kernel_shape = [3, 2], p = 3"),
+          (OLD, TWO, "kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1], p = 1"),
+          (18, TWO, "kernel_shape = [2, 2], dilations = [2, 1], pads = [1, 0, 0, 1]"),
+          (22, "float[N,2,W] x", "kernel_shape = [3], strides = [2], p = 4"))),
+    *(row("GlobalLpPool", x, f"y = GlobalLpPool{p}(x)", opsets=(OLD, 17), **SIZES)
+      for x, p in ((TWO, ""), (TWO, "<p = 1>"), ("float[N,2,W] x", "<p = 3>"))),
 ]  # fmt: skip

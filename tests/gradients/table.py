@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from gradients import (
     cases_conv,
+    cases_einsum,
     cases_elementwise,
+    cases_functions,
+    cases_indexing,
     cases_linear,
     cases_movement,
     cases_norm,
@@ -22,5 +25,9 @@ FAMILIES = (
     cases_reduce,
     cases_movement,
     cases_resize,
+    cases_indexing,
+    cases_einsum,
 )
 ROWS = [row for family in FAMILIES for row in family.ROWS]
+FUNCTION_ROWS = cases_functions.ROWS
+"""The operators that are differentiated through the standard's function bodies."""

@@ -1,9 +1,21 @@
 """Gradient rules: one vector-Jacobian product per operator, one file per family."""
 
-from onnx_xcam.surgery.rules import activation, conv, elementwise, linear, movement, norm, pool, reduce, resize
+from onnx_xcam.surgery.rules import (
+    activation,
+    conv,
+    einsum,
+    elementwise,
+    indexing,
+    linear,
+    movement,
+    norm,
+    pool,
+    reduce,
+    resize,
+)
 from onnx_xcam.surgery.rules.registry import RULES, ZERO_DERIVATIVE, Vjp
 
-FAMILIES = (activation, conv, elementwise, linear, movement, norm, pool, reduce, resize)
+FAMILIES = (activation, conv, einsum, elementwise, indexing, linear, movement, norm, pool, reduce, resize)
 """The modules that register rules when they are imported."""
 
 __all__ = ["FAMILIES", "RULES", "ZERO_DERIVATIVE", "Vjp"]

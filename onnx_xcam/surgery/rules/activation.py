@@ -41,6 +41,13 @@ def thresholded_relu(node: NodeView, gy: Value) -> Gradients:
     return (node.x > alpha).where(gy, 0)
 
 
+@elementwise("Shrink")
+def shrink(node: NodeView, gy: Value) -> Gradients:
+    """y = x + bias where x < -lambda, x - bias where x > lambda, else 0;  gx = gy where |x| > lambda."""
+    limit: float = node.attr("lambd", 0.5)
+    return (node.x.abs() > limit).where(gy, 0)
+
+
 @elementwise("Elu")
 def elu(node: NodeView, gy: Value) -> Gradients:
     """y = x where x > 0, else alpha (exp(x) - 1);  gx = gy, or gy (y + alpha)."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from math import prod
+
+import numpy as np
+
 from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.node import NodeView
 from onnx_xcam.surgery.rules.registry import Gradients, Value, vjp
@@ -112,3 +116,22 @@ def _transposed_begin(node: NodeView, kernel: list[int], strides: list[int], dil
         total = max(total, 0)
         begin.append(total // 2 if auto == "SAME_UPPER" else total - total // 2)
     return begin
+
+
+@vjp("Col2Im", inputs=1)
+def col2im(node: NodeView, gy: Value) -> Gradients:
+    """y = the columns of x `[N, C prod(block), L]` laid down as blocks of an image, overlaps added.
+
+    gx = the blocks of gy as columns: a convolution with one unit vector per element of the block cuts them out.
+    """
+    block = node.ints(2, "block sizes")
+    assert block is not None
+    size, rank = prod(block), len(block)
+    plane = gy.reshape([-1, 1, *shapes.dim_parts(gy, 3)], (None, 1, *gy.shape[3:]))
+    units = node.constant(np.eye(size).reshape(size, 1, *block), gy.dtype)
+    columns = node.emitter.one(
+        "Conv", [plane, units], gy.dtype, (None, size, *[None] * rank), kernel_shape=block,
+        pads=node.attr("pads", [0] * 2 * rank), strides=node.attr("strides", [1] * rank),
+        dilations=node.attr("dilations", [1] * rank),
+    )  # fmt: skip
+    return columns.reshape_like(node.x)

@@ -150,6 +150,62 @@ def cos(node: NodeView, gy: Value) -> Gradients:
     return -gy * node.x.sin()
 
 
+@elementwise("Tan")
+def tan(node: NodeView, gy: Value) -> Gradients:
+    """y = tan(x);  gx = gy (1 + y²)."""
+    return gy * (1 + node.y * node.y)
+
+
+@elementwise("Asin", "Acos")
+def asin(node: NodeView, gy: Value) -> Gradients:
+    """y = asin(x), or acos(x) = pi/2 - asin(x);  gx = gy / sqrt(1 - x²), or its negative."""
+    gx = gy / (1 - node.x * node.x).sqrt()
+    return gx if node.op == "Asin" else -gx
+
+
+@elementwise("Atan")
+def atan(node: NodeView, gy: Value) -> Gradients:
+    """y = atan(x);  gx = gy / (1 + x²)."""
+    return gy / (1 + node.x * node.x)
+
+
+@elementwise("Sinh")
+def sinh(node: NodeView, gy: Value) -> Gradients:
+    """y = sinh(x);  gx = gy cosh(x)."""
+    return gy * node.x.cosh()
+
+
+@elementwise("Cosh")
+def cosh(node: NodeView, gy: Value) -> Gradients:
+    """y = cosh(x);  gx = gy sinh(x)."""
+    return gy * node.x.sinh()
+
+
+@elementwise("Asinh")
+def asinh(node: NodeView, gy: Value) -> Gradients:
+    """y = asinh(x);  gx = gy / sqrt(x² + 1)."""
+    return gy / (node.x * node.x + 1).sqrt()
+
+
+@elementwise("Acosh")
+def acosh(node: NodeView, gy: Value) -> Gradients:
+    """y = acosh(x);  gx = gy / sqrt(x² - 1)."""
+    return gy / (node.x * node.x - 1).sqrt()
+
+
+@elementwise("Atanh")
+def atanh(node: NodeView, gy: Value) -> Gradients:
+    """y = atanh(x);  gx = gy / (1 - x²)."""
+    return gy / (1 - node.x * node.x)
+
+
+@elementwise("Mod")
+def mod(node: NodeView, gy: Value) -> Gradients:
+    """y = a - b q with a whole number q;  ga = gy, gb = -gy q."""
+    a, b = node.inputs
+    return gy, -gy * ((a - node.y) / b)
+
+
 @vjp("CumSum", inputs=1)
 def cumsum(node: NodeView, gy: Value) -> Gradients:
     """y_i = sum of x_j, j <= i;  gx is the running sum of gy from the other end."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
-from onnx_xcam.surgery.rules.scatter import add_at
+from onnx_xcam.surgery.rules.scatter import add_at, wrapped
 
 
 @vjp("Reshape", "Flatten", inputs=1)
@@ -112,9 +112,7 @@ def gather(node: NodeView, gy: Value) -> Gradients:
     if indices.const is not None and isinstance(size, int):
         flat = node.constant(indices.const.reshape(-1) % size, np.int64)
     else:
-        flat = indices.cast(np.int64).reshape([-1], (shapes.known_size(indices.shape),))
-        length = shapes.dim_part(x, axis)
-        flat = (flat < 0).where(flat + length, flat)
+        flat = wrapped(indices.cast(np.int64).reshape([-1], (shapes.known_size(indices.shape),)), x, axis)
     after = shapes.dim_parts(x, axis + 1)
     before = shapes.dim_parts(gy, 0, axis + 1)
     count: shapes.Part = flat.shape[0] if isinstance(flat.shape[0], int) else -1

@@ -57,6 +57,13 @@ def instance_normalization(node: NodeView, gy: Value) -> Gradients:
     return gx, (gy * xhat).sum(others, keepdims=False), gy.sum(others, keepdims=False)
 
 
+@vjp("MeanVarianceNormalization")
+def mean_variance_normalization(node: NodeView, gy: Value) -> Gradients:
+    """y = (x - mean(x)) / (sqrt(var(x)) + 1e-9);  the small number under the root does the same."""
+    axes = [axis % node.x.rank for axis in node.attr("axes") or (0, 2, 3)]
+    return normalized_gradient(node.x, gy, axes, 1e-18)[0]
+
+
 @vjp("LayerNormalization")
 def layer_normalization(node: NodeView, gy: Value) -> Gradients:
     """y = scale x̂ + bias, x̂ normalised over the axes from `axis` on;  gscale = sum(gy x̂), gbias = sum(gy)."""
@@ -68,6 +75,49 @@ def layer_normalization(node: NodeView, gy: Value) -> Gradients:
         if node.has_input(index):
             gradients.append(unbroadcast(gradient, node.input(index), node.y))
     return gradients
+
+
+@vjp("GroupNormalization")
+def group_normalization(node: NodeView, gy: Value) -> Gradients:
+    """y = scale x̂ + bias, x̂ normalised over each group of channels and space;  gscale = sum(gy x̂), gbias = sum(gy)."""
+    if node.opset < 21:
+        raise node.unsupported("its definition before opset 21 is deprecated")
+    x, groups = node.x, node.attr("num_groups")
+    lead = shapes.dim_part(x, 0)
+    grouped = x.reshape([lead, groups, -1], (x.shape[0], groups, None))
+    g = gy * per_channel(node.input(1), x.rank)
+    g = g.reshape([shapes.dim_part(gy, 0), lead, groups, -1], (*gy.shape[:2], groups, None))
+    gx, xhat = normalized_gradient(grouped, g, [2], node.attr("epsilon", 1e-5))
+    others = [1, *range(3, gy.rank)]
+    gscale = (gy * xhat.reshape(shapes.dim_parts(x), x.shape)).sum(others, keepdims=False)
+    return gx.reshape_like(x), gscale, gy.sum(others, keepdims=False)
+
+
+@vjp("RMSNormalization")
+def rms_normalization(node: NodeView, gy: Value) -> Gradients:
+    """y = scale x̂ with x̂ = x / r, r = sqrt(mean(x²) + eps), means over the axes from `axis` on.
+
+    gx = (g - x̂ mean(g x̂)) / r with g = gy scale;  gscale = sum(gy x̂).
+    """
+    x, scale = node.inputs
+    axes = list(range(node.attr("axis", -1) % x.rank, x.rank))
+    r = ((x * x).mean(axes) + node.attr("epsilon", 1e-5)).sqrt()
+    g, xhat = gy * scale, x / r
+    gx = (g - xhat * (g * xhat).mean([axis + 1 for axis in axes])) / r
+    return gx, unbroadcast(gy * xhat, scale, node.y)
+
+
+@vjp("LpNormalization")
+def lp_normalization(node: NodeView, gy: Value) -> Gradients:
+    """y = x / n with n the sum of |x|, or the root of the sum of x², along an axis.
+
+    gx = (gy - s sum(gy y)) / n with s = sign(x), or y;  and 0 where n = 0.
+    """
+    x, y, axis = node.x, node.y, node.attr("axis", -1) % node.x.rank
+    absolute = node.attr("p", 2) == 1
+    n = x.abs().sum([axis]) if absolute else (x * x).sum([axis]).sqrt()
+    gx = gy - (x.sign() if absolute else y) * (gy * y).sum([axis + 1])
+    return (n > 0).where(gx / n, 0)
 
 
 @vjp("LRN")

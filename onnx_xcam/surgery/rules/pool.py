@@ -35,10 +35,14 @@ def average_pool(node: NodeView, gy: Value) -> Gradients:
     windows = windows_of(node, node.attr("kernel_shape"))
     if _covers_all(windows, x, node.y):
         return gy / prod(windows.kernel)
-    share = gy / window_counts(node, windows, bool(node.attr("count_include_pad", 0)))
+    return _spread(gy / window_counts(node, windows, bool(node.attr("count_include_pad", 0))), windows, x)
+
+
+def _spread(share: Value, windows: Windows, x: Value) -> Value:
+    """The share of every window, `[K, N, C, *windows]`, added to each of its positions in x."""
     # All channels are pooled alike, so they can stand in the batch of a convolution with a kernel of ones.
     single = share.reshape([-1, 1, *shapes.dim_parts(share, 3)], (None, 1, *share.shape[3:]))
-    ones = node.constant(np.ones((1, 1, *windows.kernel)), gy.dtype)
+    ones = x.emitter.constant(np.ones((1, 1, *windows.kernel), share.dtype))
     plane = x.with_shape((None, 1, *x.shape[2:]))
     return scatter_windows(single, ones, windows, 1, plane).reshape_like(x)
 
@@ -51,6 +55,21 @@ def _covers_all(windows: Windows, x: Value, y: Value) -> bool:
         and all(d == 1 for d in windows.dilations)
         and all(b == 0 for b in windows.begin)
     )
+
+
+@vjp("LpPool", "GlobalLpPool")
+def lp_pool(node: NodeView, gy: Value) -> Gradients:
+    """y = (sum of |x|^p over a window)^(1/p);  gx = |x|^(p-1) sign(x) times the sum of gy y^(1-p) over its windows.
+
+    A window of zeros hands on nothing.
+    """
+    x, y = node.x, node.y
+    p: int = node.attr("p", 2)
+    share = gy if p == 1 else (y > 0).where(gy * (y > 0).where(y, 1) ** (1 - p), 0)
+    if node.op == "LpPool":
+        share = _spread(share, windows_of(node, node.attr("kernel_shape")), x)
+    slope = {1: x.sign(), 2: x}.get(p, x.sign() * x.abs() ** (p - 1))
+    return share * slope
 
 
 @vjp("MaxPool")

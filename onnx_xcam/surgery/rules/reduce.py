@@ -72,3 +72,14 @@ def reduce_log_sum_exp(node: NodeView, gy: Value) -> Gradients:
 def reduce_sum_square(node: NodeView, gy: Value) -> Gradients:
     """y = sum x²;  gx = 2 gy x."""
     return with_kept_axes(node, gy, reduced_axes(node), 1) * (node.x * 2)
+
+
+@vjp("ReduceProd", inputs=1, constant_axes=True)
+def reduce_prod(node: NodeView, gy: Value) -> Gradients:
+    """y = prod(x);  gx = gy times the product of the other elements, which is 0 if one of these is."""
+    axes = reduced_axes(node)
+    zero = node.x.equal(0)
+    nonzero = zero.where(1, node.x)
+    zeros = zero.cast(gy.dtype)
+    alone = (zeros.sum(axes) - zeros).equal(0)
+    return with_kept_axes(node, gy, axes, 1) * alone.where(nonzero.prod(axes) / nonzero, 0)

@@ -47,7 +47,7 @@ class Vjp:
 RULES: dict[str, Vjp] = {}
 
 ZERO_DERIVATIVE: frozenset[str] = frozenset(
-    {"Shape", "Size", "ArgMax", "ArgMin", "NonZero", "Floor", "Ceil", "Round", "Sign"}
+    {"Shape", "Size", "ArgMax", "ArgMin", "NonZero", "Floor", "Ceil", "Round", "Sign", "Hardmax"}
     | {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf"}
     | {"ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
 )

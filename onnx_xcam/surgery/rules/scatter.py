@@ -25,8 +25,19 @@ def add_at(g: Value, at: int, places: Value, x: Value, axis: int, *, distinct: b
         return _add_at_known(g, at, places.const, size, shape)
     if distinct:
         return _pick_inverse(g, at, _inverse(x, axis, places), shape)
+    if g.emitter.opset >= 16:
+        return _add_slices(g, at, places, x, axis).with_shape(shape)
     one_hot = places.unsqueeze([1]).equal(x.range_of(axis)).cast(g.dtype)
     return contract(g, at, one_hot, shape)
+
+
+def _add_slices(g: Value, at: int, places: Value, x: Value, axis: int) -> Value:
+    """`add_at` by ScatterElements: every place repeated along the other axes."""
+    sizes = shapes.dim_parts(g)
+    column = places.unsqueeze([a for a in range(g.rank) if a != at])
+    spread = column.expand([1 if a == at else size for a, size in enumerate(sizes)], g.shape)
+    zeros = g.zeros([*sizes[:at], shapes.dim_part(x, axis), *sizes[at + 1 :]])
+    return zeros.scatter_elements(spread, g, at, add=True)
 
 
 def _add_at_known(g: Value, at: int, places: np.ndarray, size: int, shape: shapes.Shape) -> Value:
@@ -62,3 +73,47 @@ def contract(g: Value, at: int, matrix: Value, shape: shapes.Shape) -> Value:
     last = [*axes[:at], *axes[at + 1 :], at]
     result = g.transpose(last) @ matrix
     return result.transpose([int(a) for a in np.argsort(last)]).with_shape(shape)
+
+
+def add_elements(g: Value, indices: Value, x: Value, axis: int) -> Value:
+    """Zeros like `x` with the elements of g added at the indices along an axis: GatherElements backwards.
+
+    Args:
+        g: gradient, `[K, *indices.shape]`.
+        indices: integers; along the other axes there may be fewer than x has.
+        x: lends the size of the result.
+        axis: the axis of x.
+    """
+    shape = (g.shape[0], *x.shape)
+    if g.emitter.opset >= 16:
+        zeros = g.zeros([shapes.dim_part(g, 0), *shapes.dim_parts(x)]).with_shape(shape)
+        return zeros.scatter_elements(per_class(indices, g), g, axis + 1, add=True)
+    last = [*(a for a in range(x.rank) if a != axis), axis]
+    places = wrapped(indices.cast(np.int64), x, axis).transpose(last).unsqueeze([x.rank])
+    one_hot = places.equal(x.range_of(axis)).cast(g.dtype)
+    rows = g.transpose([0, *(a + 1 for a in last)]).unsqueeze([x.rank])
+    result = (rows @ one_hot).squeeze([x.rank]).transpose([0, *(int(a) + 1 for a in np.argsort(last))])
+    smaller = [a for a in last[:-1] if not shapes.same(indices.shape[a], x.shape[a])]
+    behind = [shapes.add_parts(shapes.dim_part(x, a), shapes.negated(shapes.dim_part(indices, a))) for a in smaller]
+    return result.pad([0] * len(smaller), behind, [a + 1 for a in smaller]).with_shape(shape)
+
+
+def per_class(indices: Value, g: Value) -> Value:
+    """The indices once for every class of the gradient, `[K, *indices.shape]`."""
+    parts = [shapes.dim_part(g, 0), *[1] * indices.rank]
+    return indices.unsqueeze([0]).expand(parts, (g.shape[0], *indices.shape))
+
+
+def wrapped(indices: Value, x: Value, axis: int) -> Value:
+    """int64 indices into an axis of x, the negative ones counted from its end."""
+    return (indices < 0).where(indices + shapes.dim_part(x, axis), indices)
+
+
+def class_last(g: Value) -> Value:
+    """A gradient with its class axis at the end, `[*shape, K]`."""
+    return g.transpose([*range(1, g.rank), 0])
+
+
+def class_first(g: Value) -> Value:
+    """The way back from `class_last`."""
+    return g.transpose([g.rank - 1, *range(g.rank - 1)])
