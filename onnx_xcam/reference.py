@@ -14,7 +14,7 @@ Wrong, by the specification (onnx 1.23):
 - Pad knows no negative amounts.
 - Softmax and LogSoftmax before opset 13 flatten the axes from `axis` on; it applies the later definition.
 
-Slow: Conv and ConvTranspose loop over output positions.
+Slow: Conv, ConvTranspose and MaxPool loop over output positions.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class _Windows:
         self.strides = op["strides"] or [1] * rank
         self.dilations = op["dilations"] or [1] * rank
         self.pads = list(op["pads"] or [0] * 2 * rank)
-        reach = [(k - 1) * d + 1 for k, d in zip(kernel, self.dilations, strict=True)]
+        self.reach = reach = [(k - 1) * d + 1 for k, d in zip(kernel, self.dilations, strict=True)]
         if op["auto_pad"] in ("SAME_UPPER", "SAME_LOWER"):
             count = [-(-n // s) for n, s in zip(size, self.strides, strict=True)]
             parts = zip(count, self.strides, reach, size, strict=True)
@@ -220,6 +220,13 @@ class _Windows:
             self.pads = [0] * 2 * rank
         ends = zip(size, self.pads[:rank], self.pads[rank:], reach, self.strides, strict=True)
         self.count = [(n + low + high - r) // s + 1 for n, low, high, r, s in ends]
+
+    def take_partial(self, size: Sequence[int]) -> None:
+        """Count windows that reach beyond the padded input too (ceil_mode), if they start inside."""
+        rank = len(size)
+        ends = zip(size, self.pads[:rank], self.pads[rank:], self.reach, self.strides, strict=True)
+        counts = [(-(-(n + low + high - r) // s) + 1, (n + low - 1) // s + 1) for n, low, high, r, s in ends]
+        self.count = [min(rounded, starting) for rounded, starting in counts]
 
     def offsets(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
         """For each element of the kernel, the positions of the padded input that it meets."""
@@ -245,6 +252,32 @@ class Conv(OpRun):
             result += (filters[(..., *offset)] @ taken).reshape(result.shape)
         result = result.reshape(len(x), -1, *windows.count)
         return (result if b is None else result + b.reshape(-1, *[1] * rank),)
+
+
+class MaxPool(OpRun):
+    """MaxPool."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, kernel_shape: Any = None, ceil_mode: Any = None, **op: Any) -> tuple[Any, ...]:
+        op = {"auto_pad": None, "dilations": None, "pads": None, "strides": None, **op}
+        windows, size, rank = _Windows(op, x.shape[2:], kernel_shape), x.shape[2:], x.ndim - 2
+        if ceil_mode:
+            windows.take_partial(size)
+        places = np.arange(x.size).reshape(x.shape)
+        best = np.full((*x.shape[:2], *windows.count), -np.inf)
+        found = np.zeros(best.shape, np.int64)
+        margin = [
+            (low, high + r)
+            for low, high, r in zip(windows.pads[:rank], windows.pads[rank:], windows.reach, strict=True)
+        ]
+        padded: Any = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *margin], constant_values=-np.inf)
+        spread: Any = np.pad(places, [(0, 0), (0, 0), *margin])
+        for _, where in windows.offsets():
+            value = padded[(..., *where)]
+            better = value > best
+            best, found = np.where(better, value, best), np.where(better, spread[(..., *where)], found)
+        return best.astype(x.dtype), found
 
 
 class ConvTranspose(OpRun):
@@ -306,7 +339,7 @@ def evaluate(
         outputs: names, in the order of the result.
     """
     opset = next(o.version for o in model.opset_import if o.domain == "")
-    corrected: list[type[OpRun]] = [Conv, ConvTranspose, Erf, Gelu, GlobalMaxPool, LRN, Pad]
+    corrected: list[type[OpRun]] = [Conv, ConvTranspose, MaxPool, Erf, Gelu, GlobalMaxPool, LRN, Pad]
     corrected += [GatherElements, GlobalLpPool, GroupNormalization, LpNormalization, MeanVarianceNormalization]
     corrected += [ScatterElements]
     corrected += [Softmax, LogSoftmax] if opset < 13 else []

@@ -36,7 +36,7 @@ AVERAGE = [
 SIZES = {"D": 3, "H": 7, "W": 6}
 
 ROWS: list[Row] = [
-    *(row("MaxPool", x, f"y = MaxPool<{attributes}>(x)", opsets=(OLD, 12, 17, NEWEST), oracle="runtime", **SIZES) for x, attributes in MAX),
+    *(row("MaxPool", x, f"y = MaxPool<{attributes}>(x)", opsets=(OLD, 12, 17, NEWEST), **SIZES) for x, attributes in MAX),
     *(row("AveragePool", x, f"y = AveragePool<{attributes}>(x)", opsets=(OLD, 19, NEWEST), **SIZES) for x, attributes in AVERAGE),
     row("AveragePool", TWO, "y = AveragePool<kernel_shape = [2, 3], dilations = [2, 2], pads = [1, 1, 1, 0]>(x)", opsets=(19, 22), **SIZES),
     row("AveragePool", TWO, "y = AveragePool<kernel_shape = [2, 3], dilations = [2, 1], strides = [2, 2], ceil_mode = 1>(x)", opsets=(19,), **SIZES),

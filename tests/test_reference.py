@@ -1,0 +1,34 @@
+"""The corrected reference evaluator against ONNX Runtime, where nothing else compares the two."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from onnx_xcam.reference import evaluate
+
+POOLS = [
+    ("kernel_shape = [3, 3], strides = [1, 1], pads = [1, 1, 1, 1], ceil_mode = 1", (2, 3, 14, 14)),
+    ("kernel_shape = [3, 3], strides = [2, 2], ceil_mode = 1", (2, 3, 14, 13)),
+    ("kernel_shape = [3, 2], strides = [2, 2], pads = [1, 0, 0, 1]", (1, 2, 9, 8)),
+    ("kernel_shape = [2, 3], dilations = [2, 2], pads = [1, 1, 0, 1]", (1, 2, 9, 8)),
+    ('kernel_shape = [3, 2], strides = [2, 2], auto_pad = "SAME_LOWER"', (1, 2, 9, 8)),
+    ("kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1], ceil_mode = 1", (1, 2, 8, 8)),
+    ("kernel_shape = [3]", (1, 2, 8)),
+    ("kernel_shape = [2, 2, 2], strides = [2, 1, 2]", (1, 2, 5, 6, 7)),
+]
+
+
+@pytest.mark.parametrize(("attributes", "shape"), POOLS)
+def test_max_pool_and_its_indices(attributes: str, shape: tuple[int, ...]) -> None:
+    sizes, unknown = ", ".join(map(str, shape)), ", ".join("ABCDE"[: len(shape)])
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 17]> g (double[{sizes}] x) => (double[{unknown}] y, int64[{unknown}] i)'
+        f"{{ y, i = MaxPool<{attributes}>(x) }}"
+    )
+    x = np.random.default_rng(0).standard_normal(shape)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for ours, theirs in zip(evaluate(model, {"x": x}), session.run(None, {"x": x}), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
