@@ -164,3 +164,8 @@ def image_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
     if shape[3] in (1, 3, 4):
         return 1, 2
     return (2, 3) if not isinstance(shape[1], int) else None
+
+
+def shape_text(shape: Sequence[int | str | None]) -> str:
+    """A shape for messages: `[batch,3,224,?]`."""
+    return "[" + ",".join("?" if dim is None else str(dim) for dim in shape) + "]"

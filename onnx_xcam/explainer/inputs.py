@@ -58,13 +58,13 @@ class ModelInputs:
             InputError: its shape or dtype does not fit the model's input.
         """
         dtype = self.spec.dtype
-        wanted = f"the model's input {self.spec.name!r} takes {dtype} {_text(self.shape)}"
+        wanted = f"the model's input {self.spec.name!r} takes {dtype} {contract.shape_text(self.shape)}"
         if tensor.dtype != dtype and not (tensor.dtype.kind == "f" and dtype.kind == "f"):
             hint = "; give photos as a list of [H,W,3] arrays" if tensor.dtype == np.uint8 else ""
             raise InputError(f"The tensor holds {tensor.dtype}, but {wanted}{hint}.")
         pairs = zip(tensor.shape[1:], self.shape[1:], strict=True)
         if any(isinstance(length, int) and length != given for given, length in pairs) or 0 in tensor.shape:
-            raise InputError(f"The tensor has the shape {_text(tensor.shape)}, but {wanted}.")
+            raise InputError(f"The tensor has the shape {contract.shape_text(tensor.shape)}, but {wanted}.")
         height, width = tensor.shape[2:] if self.spec.layout == "NCHW" else tensor.shape[1:3]
         size = (int(height), int(width))
         whole = Placement(photo=size, input=size, scaled=size)
@@ -177,7 +177,3 @@ def _labels_sidecar(model: Path) -> Path | None:
     except (OSError, ValueError, TypeError):
         return None  # not there, or the config of something else
     return shared if has_labels else None
-
-
-def _text(shape: Sequence[int | str | None]) -> str:
-    return "[" + ",".join("?" if length is None else str(length) for length in shape) + "]"

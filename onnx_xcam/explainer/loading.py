@@ -112,7 +112,7 @@ def find_image_input(inputs: Iterable[TensorInfo]) -> TensorInfo:
     """
     wanted = [info for info in inputs if info.name != contract.CLASS_INPUT]
     images = [info for info in wanted if _is_image(info)]
-    listed = ", ".join(f"{info.name!r} {_shape_text(info.shape)}" for info in wanted)
+    listed = ", ".join(f"{info.name!r} {contract.shape_text(info.shape)}" for info in wanted)
     if not images:
         raise InputError(
             f"The model has no input that a picture can be fed to (rank 4, with 1, 3 or 4 channels first or last). "
@@ -131,10 +131,6 @@ def _is_image(info: TensorInfo) -> bool:
         return False
     # A channel axis of unknown length may be one; the preprocessing has the last word.
     return any(not isinstance(info.shape[axis], int) or info.shape[axis] in _IMAGE_CHANNELS for axis in (1, 3))
-
-
-def _shape_text(shape: Sequence[int | str | None]) -> str:
-    return "[" + ",".join("?" if length is None else str(length) for length in shape) + "]"
 
 
 def _refuse_other_targets(

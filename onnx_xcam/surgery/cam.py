@@ -43,13 +43,11 @@ class Cam:
 
     Attributes:
         map: float32 `[N, K, h, w]`, after the ReLU, all zero where something is not finite.
-        raw: float32 `[N, K, h, w]`, before the ReLU.
         gradients: float32 `[N, K, C, S]` or `[N, K, C, 1]`.
         finite: bool `[N, K, 1, 1]`.
     """
 
     map: Value
-    raw: Value
     gradients: Value
     finite: Value
 
@@ -85,7 +83,7 @@ def emit_cam(
     kept = [shapes.dim_part(raw, 0) if isinstance(raw.shape[0], int) else 0, 0]
     raw = raw.reshape([*kept, *sizes], (activations.shape[0], gradients.shape[0], *static))
     finite = (raw * 0).sum([2, 3]).equal(0)  # 0 times NaN or infinity is NaN
-    return Cam(finite.where(raw.relu(), 0), raw, g, finite)
+    return Cam(finite.where(raw.relu(), 0), g, finite)
 
 
 def _grid_tokens(value: Value, grid: Grid) -> Value:

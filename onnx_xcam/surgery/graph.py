@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -47,15 +47,6 @@ class Graph:
         return {out.name: node for node in self.nodes for out in node.outputs if out.name}
 
     @cached_property
-    def consumers(self) -> dict[str, list[gs.Node]]:
-        """The nodes that read each tensor, in order."""
-        found: dict[str, list[gs.Node]] = {}
-        for node in self.nodes:
-            for name in dict.fromkeys(tensor.name for tensor in node.inputs if tensor.name):
-                found.setdefault(name, []).append(node)
-        return found
-
-    @cached_property
     def order(self) -> dict[str, int]:
         """The position of each tensor's producer; graph inputs and constants come first."""
         return {out.name: i for i, node in enumerate(self.nodes) for out in node.outputs if out.name}
@@ -95,22 +86,6 @@ class Graph:
     def is_constant(self, name: str) -> bool:
         """Whether the tensor is an initializer or a known constant."""
         return name in self.constants or isinstance(self.tensors.get(name), gs.Constant)
-
-    def attribute(self, node: gs.Node, name: str, default: Any = None) -> Any:
-        """An attribute of a node, or the default."""
-        return node.attrs.get(name, default)
-
-    def before(self, names: Iterable[str]) -> set[str]:
-        """All tensors that these depend on, themselves included."""
-        seen, todo = set(), list(names)
-        while todo:
-            name = todo.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            if name in self.producer:
-                todo.extend(tensor.name for tensor in inputs_of(self.producer[name]) if tensor.name)
-        return seen
 
 
 def inputs_of(node: gs.Node) -> Iterator[gs.Tensor]:

@@ -169,7 +169,7 @@ def _instrumented(name: str, graph: Graph, props: dict[str, str]) -> ModelReport
 
 
 def _listed(shape: Sequence[int | str | None] | None) -> str:
-    return "[?]" if shape is None else "[" + ",".join("?" if dim is None else str(dim) for dim in shape) + "]"
+    return "[?]" if shape is None else contract.shape_text(shape)
 
 
 def _table(layers: Sequence[LayerReport]) -> list[str]:

@@ -184,10 +184,10 @@ def _refuse_twice(skeleton: onnx.ModelProto, name: str) -> None:
 
 
 def _said(choice: Layers, layer: Layer, asked: str | Sequence[str]) -> str:
-    size = ",".join("?" if dim is None else str(dim) for dim in layer.shape)
+    size = contract.shape_text(layer.shape)
     path = f", module '{layer.path}'" if layer.path else ""
     why = choice.reason(layer) if asked == "auto" else "as asked"
-    return f"Layer: '{layer.name}' ({layer.op}{path}), {layer.layout} [{size}]{_tokens(layer)}, {why}."
+    return f"Layer: '{layer.name}' ({layer.op}{path}), {layer.layout} {size}{_tokens(layer)}, {why}."
 
 
 def _tokens(layer: Layer) -> str:

@@ -68,10 +68,6 @@ class NodeView:
         """Whether the optional input is given."""
         return index < len(self.node.inputs) and bool(self.node.inputs[index].name)
 
-    def has_output(self, index: int) -> bool:
-        """Whether the optional output is there."""
-        return index < len(self.node.outputs) and bool(self.node.outputs[index].name)
-
     def needs(self, index: int) -> bool:
         """Whether the gradient of this input is wanted."""
         return self.has_input(index) and self.node.inputs[index].name in self._wanted

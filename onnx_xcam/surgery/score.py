@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from onnx_xcam.contract import CLASS_INPUT, ClassInput
+from onnx_xcam.contract import CLASS_INPUT, ClassInput, shape_text
 from onnx_xcam.errors import ClassError, ScoreError
 from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.emitter import Emitter
@@ -125,7 +125,7 @@ def _score(graph: Graph, name: str, notes: tuple[str, ...], activation: str | No
     if not graph.is_float(name):
         raise ScoreError(f"'{name}' holds {graph.dtype(name)} values, which have no gradient.")
     wide = [axis for axis, dim in enumerate(shape) if dim != 1]
-    listed = "[" + ",".join("?" if dim is None else str(dim) for dim in shape) + "]"
+    listed = shape_text(shape)
     batch: int | None = 0
     classes: int | None
     if not shape:

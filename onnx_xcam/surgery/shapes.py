@@ -136,8 +136,3 @@ def add_parts(a: Part, b: Part) -> Part:
     if isinstance(a, int):
         return a + b if isinstance(b, int) or a else b
     return a + b
-
-
-def negated(part: Part) -> Part:
-    """The part with the opposite sign."""
-    return -part

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from onnx_xcam.surgery.emitter import Emitter
 
 Operand: TypeAlias = "Value | float | int"
-INT_MAX = np.iinfo(np.int64).max
 INT_MIN = np.iinfo(np.int64).min
 
 

@@ -155,7 +155,7 @@ def pad(node: NodeView, gy: Value) -> Gradients:
         if isinstance(low, int) and isinstance(high, int) and low == high == 0:
             continue
         if mode == "constant":
-            gy = gy.pad([shapes.negated(low)], [shapes.negated(high)], [index + 1])
+            gy = gy.pad([-low], [-high], [index + 1])
             gy = gy.with_shape((*gy.shape[: index + 1], x.shape[index], *gy.shape[index + 2 :]))
         else:
             gy = add_at(gy, index + 1, _padded_places(x, index, low, high, mode), x, index)

@@ -94,7 +94,7 @@ def add_elements(g: Value, indices: Value, x: Value, axis: int) -> Value:
     rows = g.transpose([0, *(a + 1 for a in last)]).unsqueeze([x.rank])
     result = (rows @ one_hot).squeeze([x.rank]).transpose([0, *(int(a) + 1 for a in np.argsort(last))])
     smaller = [a for a in last[:-1] if not shapes.same(indices.shape[a], x.shape[a])]
-    behind = [shapes.add_parts(shapes.dim_part(x, a), shapes.negated(shapes.dim_part(indices, a))) for a in smaller]
+    behind = [shapes.add_parts(shapes.dim_part(x, a), -shapes.dim_part(indices, a)) for a in smaller]
     return result.pad([0] * len(smaller), behind, [a + 1 for a in smaller]).with_shape(shape)
 
 
