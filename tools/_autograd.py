@@ -6,6 +6,7 @@ Needs torch, which is no dependency of onnx_xcam.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,10 @@ _OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
     torch.Tensor.__itruediv__: torch.Tensor.div,
     torch.Tensor.add_: torch.Tensor.add,
     torch.Tensor.mul_: torch.Tensor.mul,
+    torch.Tensor.clamp_: torch.Tensor.clamp,
 }
+_FILLS_IN = ("__setitem__", "zero_", "fill_", "copy_")
+"""Changes in place that are let be: the tensor is recorded with the values that it has in the end."""
 
 
 class _Recorder(TorchFunctionMode):
@@ -54,7 +58,7 @@ class _Recorder(TorchFunctionMode):
             args = (_moved(args[0], self.moves.get(len(self.kinks), ())), *args[1:])
         versions = [(a, a._version) for a in args if isinstance(a, torch.Tensor)]
         result = _OUT_OF_PLACE.get(func, func)(*args, **kwargs)
-        if any(a._version != version for a, version in versions):
+        if name not in _FILLS_IN and any(a._version != version for a, version in versions):
             raise RuntimeError(f"{func} changes a tensor in place; add it to _OUT_OF_PLACE")
         if self.given and isinstance(result, torch.Tensor) and len(self.tensors) == self.given[0]:
             result = result + (self.given[1] - result).detach()
@@ -109,37 +113,68 @@ def forward(
 
 @dataclass(frozen=True)
 class Match:
-    """The tensor of a forward pass that holds a layer's activations.
+    """A tensor of a forward pass that holds a layer's activations.
 
     Attributes:
         index: its place in `Forward.tensors`.
-        axes: the permutation that gives it the layer's layout.
+        axes, shape: the permutation and the reshape that give it the layer's layout.
         difference: largest difference of the values, relative to the largest value.
     """
 
     index: int
     axes: tuple[int, ...]
+    shape: tuple[int, ...]
     difference: float
 
+    def to_layer(self, values: torch.Tensor) -> torch.Tensor:
+        """Values of the tensor, or a gradient of it, as the layer has them; with any number of images."""
+        return values.permute(self.axes).reshape(-1, *self.shape[1:])
 
-def match(found: Forward, activations: np.ndarray) -> Match | None:
-    """The tensor whose values come closest to `activations` [N,...], the earliest of equals; None if no shape fits."""
-    wanted = torch.from_numpy(activations)
-    best: Match | None = None
+    def from_layer(self, values: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+        """Values of the layer as the tensor (which lends its shape) has them."""
+        moved = [tensor.shape[axis] for axis in self.axes]
+        moved[0] = -1
+        return values.reshape(moved).permute(*np.argsort(self.axes).tolist())
+
+
+MOST_AXES = 5
+"""Permutations are tried of tensors with up to so many axes."""
+
+
+def matches(found: Forward, activations: np.ndarray) -> list[Match]:
+    """The tensors whose values come closest to `activations` [N,...], permuted and reshaped; several hold the same
+    values and have different gradients, as x and the x.flatten(2) that only one branch reads. Empty if none fits.
+    """
+    wanted = torch.from_numpy(activations).double()
+    scale = float(wanted.abs().max().clamp_min(1e-30))
+    ranked = wanted.flatten().sort().values
+    close: list[Match] = []
     for index, tensor in enumerate(found.tensors):
-        for axes in _layouts(tensor.ndim):
-            if tuple(tensor.shape[axis] for axis in axes) != tuple(wanted.shape):
-                continue
-            values = tensor.detach().permute(axes)
-            difference = float((values - wanted).abs().max() / values.abs().max().clamp_min(1e-30))
-            if best is None or difference < best.difference:
-                best = Match(index, axes, difference)
-    return best
+        if tensor.numel() != wanted.numel() or tensor.ndim > MOST_AXES:
+            continue
+        values = tensor.detach().double()
+        if float((values.flatten().sort().values - ranked).abs().max()) > ROUGHLY * scale:
+            continue
+        close += _arrangements(index, values, wanted, scale)
+    best = min((one.difference for one in close), default=0.0)
+    return [one for one in close if one.difference <= best + 1e-9]
 
 
-def _layouts(rank: int) -> list[tuple[int, ...]]:
-    same = tuple(range(rank))
-    return [same, (0, 2, 3, 1), (0, 3, 1, 2)] if rank == 4 else [same]
+ROUGHLY = 1e-2
+"""Sorted values that differ by more, relative to the largest, are another tensor's."""
+
+
+def _arrangements(index: int, values: torch.Tensor, wanted: torch.Tensor, scale: float) -> list[Match]:
+    """The first of the best permutations of a tensor's axes."""
+    best: Match | None = None
+    for axes in itertools.permutations(range(values.ndim)):
+        if values.shape[axes[0]] % len(wanted):
+            continue
+        moved = values.permute(axes).reshape(wanted.shape)
+        difference = float((moved - wanted).abs().max()) / scale
+        if best is None or difference < best.difference:
+            best = Match(index, axes, tuple(wanted.shape), difference)
+    return [] if best is None else [best]
 
 
 def gradient(found: Forward, at: Match, classes: np.ndarray) -> np.ndarray:
@@ -150,5 +185,5 @@ def gradient(found: Forward, at: Match, classes: np.ndarray) -> np.ndarray:
     for k in range(classes.shape[1]):
         # Images don't mix in evaluation mode, so the sum's gradient is each image's own.
         (of_class,) = torch.autograd.grad(chosen[:, k].sum(), tensor, retain_graph=True)
-        columns.append(of_class.permute(at.axes).double().numpy())
+        columns.append(at.to_layer(of_class).double().numpy())
     return np.stack(columns, axis=1)

@@ -1,4 +1,4 @@
-"""What `compare_with_autograd.py` does for one model: export, instrument, run, ask PyTorch for the same gradient."""
+"""What `sweep.py` does for one model of PyTorch: export, instrument, run, ask autograd for the same gradient."""
 
 from __future__ import annotations
 
@@ -51,34 +51,48 @@ class Comparison:
         self.single = _autograd.forward(self.model, self.images, torch.float32)
         if len(self.exact.tensors) != len(self.single.tensors):
             raise SystemExit(f"{name} takes another way in float64 than in float32")
-        self.known: dict[tuple[int, bytes], tuple[np.ndarray, np.ndarray]] = {}
+        self.known: dict[tuple[int, tuple[int, ...], bytes], tuple[np.ndarray, np.ndarray]] = {}
         self.moved: dict[tuple[int, bytes, int, tuple[Tie, ...]], np.ndarray] = {}
 
     def measure(self, exporter: Any, batch: Any, layer: str) -> dict[str, Any]:
         """Everything about one case; "failures" where it could not even be measured."""
+        path, why_not = self._export(exporter, batch)
+        if why_not is not None:
+            return {"not_exported": why_not}
         try:
-            path = self._export(exporter, batch)
             tensor = "auto" if layer == "default" else middle_layer(path)
+            if tensor is None:
+                return {"not_exported": "there is no layer before the default one"}
             start = time.perf_counter()
             instrumented = instrument_bytes(path, layers=tensor, emit=EMIT)
             seconds = time.perf_counter() - start
+            about = {"seconds": seconds, "tail": len(instrumented) - path.stat().st_size, **describe(path, tensor)}
+            if self.options.check == "yes" and batch == "dynamic":
+                about.update(checked(path, tensor))
         except onnx_xcam.XcamError as error:
             return {"failures": [f"{type(error).__name__}: {error}"]}
-        about = {"seconds": seconds, "tail": len(instrumented) - path.stat().st_size, **describe(path, tensor)}
         plain = self._run(path.read_bytes(), batch, None)
         again = self._run(instrumented, batch, self._classes())
         cheap = self._run(instrument_bytes(path, layers=tensor, emit=("map",)), batch, None)
         return {**about, **compare_outputs(plain, again, cheap), **self._compare(again)}
 
-    def _export(self, exporter: Any, batch: Any) -> Path:
-        path = self.folder / f"{self.name}_{exporter}_{batch}.onnx"
-        if not path.is_file():
+    def _export(self, exporter: Any, batch: Any) -> tuple[Path, str | None]:
+        """The exported file, and why there is none if PyTorch's exporter gave up. That is kept beside it, too."""
+        path = self.folder / f"{self.name.replace(':', '_')}_{exporter}_{batch}.onnx"
+        refusal = path.with_suffix(".txt")
+        if path.is_file() or refusal.is_file():
+            return path, None if path.is_file() else refusal.read_text(encoding="utf-8")
+        try:
             _torch_models.export(self.model, _torch_models.image_size(self.name), path, exporter, batch)
-            if self.options.slim == "yes":
-                import onnxslim
+        except Exception as error:  # noqa: BLE001  whatever the exporter raises; it is printed and recorded
+            path.unlink(missing_ok=True)
+            refusal.write_text(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", encoding="utf-8")
+            return self._export(exporter, batch)
+        if self.options.slim == "yes":
+            import onnxslim
 
-                onnx.save(onnxslim.slim(onnx.load(path)), path)
-        return path
+            onnx.save(onnxslim.slim(onnx.load(path)), path)
+        return path, None
 
     def _classes(self) -> np.ndarray:
         """int64 [N,2]: each image's top class, and another one, different for each image."""
@@ -101,17 +115,19 @@ class Comparison:
     def _compare(self, found: dict[str, np.ndarray]) -> dict[str, Any]:
         """The gradients against autograd's, and whether the case is a test at all."""
         activations, ours = found["xcam_activations"], found["xcam_gradients"].astype(np.float64)
-        at = _autograd.match(self.exact, activations)
-        if at is None:
-            return {"failures": [f"no tensor of PyTorch has the layer's shape {list(activations.shape)}"]}
+        matches = _autograd.matches(self.exact, activations)
+        if not matches:
+            return {"failures": [f"no tensor of PyTorch has the layer's values, shape {list(activations.shape)}"]}
         classes = found["xcam_classes"]
-        exact, single = self._gradients(at, classes)
+        # Where several tensors hold the same values, ours is the gradient of one of them.
+        gradients = [self._gradients(match, classes) for match in matches]
+        errors = [per_image(ours - exact, exact).max() for exact, _ in gradients]
+        at, (exact, single) = matches[int(np.argmin(errors))], gradients[int(np.argmin(errors))]
         logits = self.exact.logits.detach().numpy()
         largest = np.abs(logits).max()
         wrong = (classes[:, 0] != logits.argmax(1)) & (np.ptp(np.sort(logits, 1)[:, -2:], 1) > 1e-4 * largest)
         failures = ["the top class is another than PyTorch's"] if wrong.any() else []
-        if not np.isfinite(found["xcam_map"]).all():
-            failures.append("the map is not finite")
+        failures += map_failures(found["xcam_map"])
         strength = per_image(exact) * np.abs(activations).reshape(len(activations), -1).max(1) / largest
         return {
             "failures": failures,
@@ -132,7 +148,7 @@ class Comparison:
 
     def _gradients(self, at: Match, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Autograd's in float64 and in float32; the same for every export that has this layer."""
-        key = (at.index, classes.tobytes())
+        key = (at.index, at.axes, classes.tobytes())
         if key not in self.known:
             both: list[Forward] = [self.exact, self.single]
             exact, single = (_autograd.gradient(found, at, classes) for found in both)
@@ -169,7 +185,7 @@ class Comparison:
         return NearTies(
             *(passed.kinks, self.single.kinks, image, at.index),
             layer=passed.tensors[at.index],
-            axes=at.axes,
+            arrange=at.to_layer,
             scores=passed.logits[0, torch.from_numpy(found.classes[image])],
         )
 
@@ -178,7 +194,7 @@ class Comparison:
         decided the other way.
         """
         at, one = found.at, slice(image, image + 1)
-        values = torch.from_numpy(found.activations[one]).double().permute(*np.argsort(at.axes).tolist())
+        values = at.from_layer(torch.from_numpy(found.activations[one]).double(), self.exact.tensors[at.index])
         # The moves come behind the layer, which keeps its place among the feature maps.
         return _autograd.forward(
             self.model, self.images[one], torch.float64, moves=moves(ties), given=(at.index, values)
@@ -218,22 +234,43 @@ def compare_outputs(plain: dict[str, np.ndarray], *instrumented: dict[str, np.nd
     return {"bit_equal": equal, "outputs": worst}
 
 
-def middle_layer(path: Path) -> str:
+def map_failures(cam: np.ndarray) -> list[str]:
+    """What is wrong with maps `[N,K,h,w]`, in words."""
+    if not np.isfinite(cam).all():
+        return ["the map is not finite"]
+    flat = cam.reshape(*cam.shape[:2], -1)
+    constant = (np.ptp(flat, axis=2) == 0) & (flat.max(2) > 0)
+    return ["the map is constant"] if constant.any() or (flat.max(2) == 0).all() else []
+
+
+def checked(path: Path, layer: str) -> dict[str, Any]:
+    """What `check` says about a layer, and how long it takes."""
+    start = time.perf_counter()
+    report = onnx_xcam.check(path, layers=layer)
+    seconds = time.perf_counter() - start
+    bad = [f"check: {line}" for line in report.text().splitlines() if "FAIL" in line]
+    return {"check": report.passed, "check_seconds": seconds, "check_said": bad[:5]}
+
+
+def middle_layer(path: Path) -> str | None:
     """The bottleneck layer whose node lies nearest to the middle of the graph; not the default one."""
     place = {name: i for i, node in enumerate(_nodes(path)) for name in node.output}
     layers = [layer for layer in onnx_xcam.inspect(path).layers if not layer.default and layer.name in place]
-    if not layers:
-        raise SystemExit(f"{path.name}: no layer to choose the middle one from")
-    return min(layers, key=lambda layer: abs(place[layer.name] - len(_nodes(path)) / 2)).name
+    return min(layers, key=lambda layer: abs(place[layer.name] - len(place) / 2)).name if layers else None
 
 
 def describe(path: Path, layer: str) -> dict[str, Any]:
-    """Name, operator and shape of the layer, and how deep it lies: its node's place in the graph, 0 to 1."""
+    """Name, operator, shape and grid of the layer, how deep its node lies, 0 to 1, and what `inspect` took."""
+    start = time.perf_counter()
     layers = onnx_xcam.inspect(path).layers
+    seconds = time.perf_counter() - start
     chosen = next(known for known in layers if (known.default if layer == "auto" else known.name == layer))
     nodes = _nodes(path)
     depth = next((i for i, node in enumerate(nodes) if chosen.name in node.output), -1) / len(nodes)
-    return {"name": chosen.name, "op": chosen.op, "shape": chosen.shape, "layout": chosen.layout, "depth": depth}
+    return {
+        **{"name": chosen.name, "op": chosen.op, "path": chosen.path, "shape": chosen.shape, "grid": chosen.grid},
+        **{"layout": chosen.layout, "depth": depth, "nodes": len(nodes), "inspect_seconds": seconds},
+    }
 
 
 def _nodes(path: Path) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,14 @@ class Kink:
             return float(self.options["min_val"]), float(self.options["max_val"])  # type: ignore[arg-type]
         return {"relu": (0.0,), "relu6": (0.0, 6.0), "max_pool2d": ()}.get(self.name, (-3.0, 3.0))
 
+    def is_looked_at(self) -> bool:
+        """Whether its near-ties are looked for: of max_pool2d only with square windows without dilation."""
+        if self.name != "max_pool2d":
+            return True
+        sizes = [self.options[key] for key in ("kernel_size", "stride", "padding")]
+        square = all(isinstance(size, int) or len(set(size)) == 1 for size in sizes)  # type: ignore[call-overload]
+        return square and self.options["dilation"] in (1, (1, 1), [1, 1])
+
     def slope(self, x: torch.Tensor) -> torch.Tensor:
         """The derivative at x."""
         points = self.points()
@@ -78,8 +87,6 @@ def recorded(name: str, place: int, args: Sequence[object], kwargs: dict[str, ob
     options = {**_DEFAULTS, **dict(zip(_PARAMETERS.get(name, ()), args, strict=False)), **kwargs}
     if not options["stride"]:
         options["stride"] = options.get("kernel_size")
-    if name == "max_pool2d" and options["dilation"] not in (1, (1, 1)):
-        raise NotImplementedError("max_pool2d with dilation is not looked at")
     return Kink(name, place, x, y, options)
 
 
@@ -108,7 +115,7 @@ def near_ties(exact: Sequence[Kink], single: Sequence[Kink], image: int, after: 
     """The near-ties of one image behind the feature map `after`, closest first; arguments as of `NearTies`."""
     ties: list[Tie] = []
     for number, (kink, rounded) in enumerate(zip(exact, single, strict=True)):
-        if kink.place > after:
+        if kink.place > after and kink.is_looked_at():
             x = kink.x[0].detach()
             error = max(float((rounded.x[image].detach() - x).abs().max()), 1e-12)
             ties += (_pool_ties if kink.name == "max_pool2d" else _side_ties)(kink, number, x, error)
@@ -131,7 +138,7 @@ def _side_ties(kink: Kink, number: int, x: torch.Tensor, error: float) -> list[T
 
 def _pool_ties(kink: Kink, number: int, x: torch.Tensor, error: float) -> list[Tie]:
     """Windows whose two largest values almost agree."""
-    size, stride, padding = (_pair(kink.options[key])[0] for key in ("kernel_size", "stride", "padding"))
+    size, stride, padding = (_side(kink.options[key]) for key in ("kernel_size", "stride", "padding"))
     height, width = kink.y.shape[2:]
     # Windows may reach over the right and lower edge (ceil_mode): pad as far as the last one goes.
     below, right = ((n - 1) * stride + size - padding - m for n, m in zip((height, width), x.shape[1:], strict=True))
@@ -154,11 +161,9 @@ def _windows(x: torch.Tensor, margins: tuple[int, ...], size: int, stride: int, 
     return padded.unfold(1, size, stride).unfold(2, size, stride).flatten(3)
 
 
-def _pair(value: object) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else value
-    if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and pair[0] == pair[1]):
-        raise NotImplementedError(f"max_pool2d with {value}: only square windows are looked at")
-    return pair[0], pair[1]
+def _side(value: Any) -> int:
+    """A number, or the first of a pair."""
+    return int(value if isinstance(value, int) else value[0])
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,7 @@ class NearTies:
         exact: the calls with a kink of a float64 pass on this image alone.
         single: those of a float32 pass on several images, of which this is number `image`.
         after: the layer's place among the feature maps: calls before it don't matter.
-        layer: the layer's tensor in the float64 pass [1,...], and `axes` the permutation to the wanted layout.
+        layer: the layer's tensor in the float64 pass, and `arrange` what gives it the wanted layout [1,...].
         scores: the float64 scores of the classes [K].
     """
 
@@ -188,10 +193,10 @@ class NearTies:
         after: int,
         *,
         layer: torch.Tensor,
-        axes: tuple[int, ...],
+        arrange: Callable[[torch.Tensor], torch.Tensor],
         scores: torch.Tensor,
     ) -> None:
-        self.kinks, self.layer, self.axes = exact, layer, axes
+        self.kinks, self.layer, self.arrange = exact, layer, arrange
         outputs = [kink.y for kink in exact if kink.place > after]
         first = len(exact) - len(outputs)
         self.slopes: list[dict[int, torch.Tensor]] = []
@@ -214,7 +219,7 @@ class NearTies:
             (inner,) = torch.autograd.grad(
                 moved, self.layer, retain_graph=True, materialize_grads=True, allow_unused=True
             )
-            one = inner.permute(self.axes)[0].numpy()
+            one = self.arrange(inner)[0].numpy()
             self.changes.append(np.stack([tie.jump * dy * one for dy in self._outer(tie)]))
 
     def explain(self, start: Explanation, exact: Callable[[list[Tie]], np.ndarray]) -> Explanation:

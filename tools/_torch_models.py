@@ -1,6 +1,6 @@
 """Classifiers with random parameters, test images and ONNX exports, for the programs in this folder.
 
-Needs torch and torchvision, which are no dependency of onnx_xcam.
+Needs torch, and torchvision or timm, which are no dependencies of onnx_xcam.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import torch
-import torchvision
 from torch import nn
 
 Exporter = Literal["torchscript", "dynamo"]
@@ -26,31 +25,39 @@ OPSET = 17
 """Of the TorchScript exports; the dynamo exporter chooses its own."""
 
 LITE = "efficientnet_lite0"
-MODELS = (
-    LITE,
-    *("alexnet", "vgg11_bn", "resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "densenet121", "googlenet"),
-    *("inception_v3", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "mnasnet0_5"),
-    *("shufflenet_v2_x1_0", "efficientnet_b0", "efficientnet_v2_s", "regnet_x_400mf", "regnet_y_400mf"),
-)
 _OPTIONS: dict[str, dict[str, bool]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},
     "inception_v3": {"aux_logits": False, "init_weights": False},
 }
+_SIZES = {"inception_v3": 299, "swin_v2_t": 256}
+"""Height and width of torchvision's models that don't take 224 x 224."""
 
 
 def build(name: str, seed: int = 0) -> nn.Module:
-    """A torchvision classifier (or `efficientnet_lite0`) without trained weights, in evaluation mode."""
+    """A classifier without trained weights, in evaluation mode: torchvision's name, or `timm:` and timm's."""
     torch.manual_seed(seed)
     if name == LITE:
         from efficientnet_lite_pytorch import EfficientNet
 
         return EfficientNet.from_name("efficientnet-lite0").eval()
+    library, _, rest = name.rpartition(":")
+    if library == "timm":
+        import timm
+
+        return timm.create_model(rest, pretrained=False).eval()
+    import torchvision
+
     return torchvision.models.get_model(name, weights=None, **_OPTIONS.get(name, {})).eval()
 
 
 def image_size(name: str) -> int:
     """Height and width that a model is made for."""
-    return 299 if name == "inception_v3" else 224
+    library, _, rest = name.rpartition(":")
+    if library == "timm":
+        import timm
+
+        return int(timm.get_pretrained_cfg(rest, allow_unregistered=False).input_size[-1])
+    return _SIZES.get(name, 224)
 
 
 def test_images(name: str, count: int, seed: int = 0) -> np.ndarray:
@@ -88,24 +95,24 @@ def randomise(model: nn.Module, images: np.ndarray, seed: int = 0) -> None:
     two channels are alike, no parameter is zero or one, and neither activations nor gradients die out.
     """
     random = torch.Generator().manual_seed(seed)
-    drawn: set[nn.Parameter] = set()
 
     def draw(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             _draw_batch_norm(module, args[0], random)
         else:
             _draw_linear(module, args[0], random)
-        drawn.update(module.parameters(recurse=False))
 
     kinds = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm)
     hooks = [m.register_forward_pre_hook(draw) for m in model.modules() if isinstance(m, kinds)]
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=random) * (0.3 * parameter.abs().mean() + 0.01))
+            # Layer scales start at next to nothing; drawn larger, the branches that they scale take part.
+            least = 0.1 if parameter.squeeze().ndim <= 1 else 0.01
+            parameter.add_(torch.randn(parameter.shape, generator=random) * (0.3 * parameter.abs().mean() + least))
         model(torch.from_numpy(images))
     for hook in hooks:
         hook.remove()
-    _check_all_drawn(model, drawn)
+    _check_all_drawn(model)
 
 
 def _draw_linear(module: nn.Module, x: torch.Tensor, random: torch.Generator) -> None:
@@ -117,10 +124,11 @@ def _draw_linear(module: nn.Module, x: torch.Tensor, random: torch.Generator) ->
     if isinstance(bias, nn.Parameter):
         bias.zero_()
     y = module.forward(x)
-    axes = [axis for axis in range(y.ndim) if axis != (1 if y.ndim == 4 else y.ndim - 1)]
+    channels = y.ndim - 1 if isinstance(module, nn.Linear) else 1
+    axes = [axis for axis in range(y.ndim) if axis != channels]
     mean = y.mean(axes, keepdim=True)
     # The floor: where images hardly differ, as behind a global pool, their difference is not blown up.
-    floor = 1.0 if y.ndim == 4 and y[0, 0].numel() == 1 else 0.3
+    floor = 1.0 if y[0].numel() == y.shape[channels] else 0.3
     scale = max(float((y - mean).std()), floor * float(y.std()))
     module.weight.div_(scale)
     if isinstance(bias, nn.Parameter):
@@ -144,13 +152,13 @@ def _uniform(count: int, random: torch.Generator) -> torch.Tensor:
     return 0.5 + torch.rand(count, generator=random)
 
 
-def _check_all_drawn(model: nn.Module, drawn: set[nn.Parameter]) -> None:
+def _check_all_drawn(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
-        if parameter not in drawn and parameter.ndim == 0:
-            raise SystemExit(f"parameter {name} was not drawn at random")
         # Among millions of random numbers a few are exactly zero.
-        if not torch.isfinite(parameter).all() or (parameter == 0).float().mean() > 1e-4 or parameter.std() == 0:
-            raise SystemExit(f"parameter {name} is constant, zero or not finite")
+        if not torch.isfinite(parameter).all() or (parameter == 0).float().mean() > 1e-4:
+            raise SystemExit(f"parameter {name} is zero or not finite")
+        if parameter.numel() > 1 and parameter.std() == 0:
+            raise SystemExit(f"parameter {name} is constant")
 
 
 # --- export -----------------------------------------------------------------------------------------------------------

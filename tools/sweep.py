@@ -1,40 +1,50 @@
-"""Compare the gradients of instrumented models with PyTorch's autograd, on whole models with random parameters.
+"""Export architectures by name, instrument them, and compare the gradient with PyTorch's autograd.
 
-    python tools/compare_with_autograd.py resnet18 mobilenet_v2 --exporter both --batch both --layer both
-    python tools/compare_with_autograd.py --all --record records --table figures.md
+    python tools/sweep.py resnet18 timm:deit_tiny_patch16_224 --layer both
+    python tools/sweep.py --set torchvision timm --record records --table table.md
 
 A case is a model, an exporter, a static or symbolic batch, and a layer: the default one, or the bottleneck that lies
-nearest to the middle of the graph. Its instrumented model runs in ONNX Runtime on several images, two classes for each
-(its top class and another), and `xcam_gradients` is compared with float64 autograd on the same weights: the largest
-difference of an image relative to its largest gradient. It may be TOLERANCE, or FACTOR times what PyTorch's own
-float32 autograd is off by on that image: ReLU and MaxPool near-ties flip. Which ones flip is chance, so a larger
-difference passes as well if it is explained to TOLERANCE: float64 autograd agrees once it starts from the activations
-that ONNX Runtime had, and a few near-ties behind them, within rounding error, are decided the other way. The layer's
-tensor in PyTorch is found by its values.
+nearest to the middle of the graph. All parameters and batch-norm statistics are drawn at random. The instrumented model
+runs in ONNX Runtime on several images, two classes for each (its top class, and another one for every image), and
+`xcam_gradients` is compared with float64 autograd on the same weights: the largest difference of an image relative to
+its largest gradient. The layer's tensor in PyTorch is found by its values. A case passes if
 
-Needs torch, torchvision and onnxruntime, for efficientnet_lite0 also efficientnet-lite-pytorch. Several models run in a
-process each. With --record, a case that passed is not run again.
+- every image is within TOLERANCE, or within FACTOR times what PyTorch's own float32 autograd is off by (ReLU and
+  MaxPool near-ties flip, and which ones is chance), or the difference is explained to EXACT: float64 autograd agrees
+  once it starts from the activations that ONNX Runtime had, and a few near-ties behind them are decided the other way;
+- the layer was found in PyTorch, the gradient does not vanish, the map is finite and not constant;
+- the original outputs are what they were, and the scores PyTorch's;
+- with `--check yes`, `onnx-xcam check` passes.
+
+What PyTorch's exporter cannot export is listed and is no case. Each model runs in a process of its own; with --record,
+what was done is not done again. Needs torch, torchvision, timm and onnxruntime, for efficientnet_lite0 also
+efficientnet-lite-pytorch.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-TOLERANCE, FACTOR = 1e-4, 3.0
+from _zoo import SETS
+
+EXACT, TOLERANCE, FACTOR = 1e-4, 1e-3, 3.0
 VALUES_MATCH = 1e-4
 """A layer is found if PyTorch's values differ by at most this, relative to the largest, or by FACTOR times what its own
 float32 values are off by."""
 VANISHED = 1e-7
 """A gradient times its activations, largest values, that is smaller than this share of the largest logit."""
-RECORD = "compare_with_autograd.jsonl"
+RECORD = "sweep.jsonl"
 BOTH = {
     "exporter": ("torchscript", "dynamo"),
     "batch": ("static", "dynamic"),
@@ -78,6 +88,11 @@ def read_records(path: Path) -> dict[Case, dict[str, Any]]:
     return {Case(**{key: record[key] for key in asdict(Case("", "", "", ""))}): record for record in records}
 
 
+def is_done(record: dict[str, Any]) -> bool:
+    """Whether a case need not be run again: it passed, or PyTorch does not export the model so."""
+    return bool(record.get("passed")) or "not_exported" in record
+
+
 def append_record(path: Path, record: dict[str, Any]) -> None:
     """Add a line to the records."""
     with path.open("a", encoding="utf-8", newline="\n") as file:
@@ -90,15 +105,17 @@ def append_record(path: Path, record: dict[str, Any]) -> None:
 def run_model(name: str, options: argparse.Namespace, record: Path) -> None:
     """Run the cases of one model that have not passed yet, in this process."""
     done = read_records(record)
-    missing = [case for case in cases(options, name) if not done.get(case, {}).get("passed")]
+    missing = [case for case in cases(options, name) if not is_done(done.get(case, {}))]
     if not missing:
         return
     import torch
     from _compare_case import Comparison
 
     torch.set_num_threads(options.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        comparison = Comparison(name, options, Path(folder))
+    with contextlib.ExitStack() as stack:
+        folder = options.exports or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        comparison = Comparison(name, options, folder)
         for case in missing:
             result = judge(comparison.measure(case.exporter, case.batch, case.layer))
             append_record(record, {**asdict(case), **result})
@@ -107,14 +124,16 @@ def run_model(name: str, options: argparse.Namespace, record: Path) -> None:
 
 def judge(result: dict[str, Any]) -> dict[str, Any]:
     """Add the verdict to what was measured: "passed", and "failures" that say what is wrong."""
-    failures = list(result.pop("failures", []))
+    if "not_exported" in result:
+        return result
+    failures = [*result.pop("failures", []), *result.pop("check_said", [])]
     if "errors" in result:
         bad = [
             f"image {n}: {ours:.1e} (PyTorch float32 {theirs:.1e}, near-ties leave {rest:.1e})"
             for n, (ours, theirs, rest) in enumerate(
                 zip(result["errors"], result["torch_errors"], result["rests"], strict=True)
             )
-            if not (ours <= max(TOLERANCE, FACTOR * theirs) or rest <= TOLERANCE)
+            if not (ours <= max(TOLERANCE, FACTOR * theirs) or rest <= EXACT)
         ]
         failures += ["gradient differs: " + ", ".join(bad)] if bad else []
         if result["match"] > max(VALUES_MATCH, FACTOR * result["torch_match"]):
@@ -128,9 +147,16 @@ def judge(result: dict[str, Any]) -> dict[str, Any]:
     return {"passed": not failures, "failures": failures, **result}
 
 
+def name_of(case: Case) -> str:
+    """A case in words."""
+    return f"{case.model} {case.exporter} {case.batch} {case.layer}"
+
+
 def line(case: Case, result: dict[str, Any]) -> str:
     """A case in a line."""
-    head = f"{'ok  ' if result['passed'] else 'FAIL'} {case.model} {case.exporter} {case.batch} {case.layer}"
+    if "not_exported" in result:
+        return f"---  {name_of(case)}: not exported: {result['not_exported']}"
+    head = f"{'ok  ' if result['passed'] else 'FAIL'} {name_of(case)}"
     if "errors" in result:
         outputs = "bit-equal" if result["bit_equal"] else f"off by {result['outputs']:.1e}"
         head += (
@@ -145,27 +171,57 @@ def line(case: Case, result: dict[str, Any]) -> str:
 # --- several models ---------------------------------------------------------------------------------------------------
 
 
+SHARED = ("exporter", "batch", "layer", "images", "threads", "seed", "slim", "check")
+
+
 def run_models(names: Iterable[str], options: argparse.Namespace, folder: Path) -> None:
-    """Run each model in a process of its own."""
-    shared = [f"--{key}={getattr(options, key)}" for key in ("exporter", "batch", "layer", "images", "threads", "seed")]
-    for name in names:
-        command = [sys.executable, __file__, name, *shared, "--record", str(folder), f"--slim={options.slim}"]
-        # The exit status adds nothing: a case that left no record counts as failed.
-        subprocess.run(command, check=False)
+    """Run each model in a process of its own, some of them at the same time."""
+    shared = [f"--{key}={getattr(options, key)}" for key in SHARED]
+    shared += ["--exports", str(options.exports)] if options.exports else []
+
+    def run(name: str) -> None:
+        command = [sys.executable, __file__, name, *shared, "--record", str(folder)]
+        status = subprocess.run(command, check=False).returncode
+        if status not in (0, 1):  # 1: a case failed, which is in the records
+            print(f"FAIL {name}: the process ended with status {status}", flush=True)
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(run, names))
 
 
 def summary(wanted: list[Case], records: dict[Case, dict[str, Any]]) -> int:
     """Print what failed and how far off the rest is; the number of failures."""
-    failed = [case for case in wanted if not records.get(case, {}).get("passed")]
-    measured = [records[case] for case in wanted if "errors" in records.get(case, {})]
-    print(f"\n{len(wanted) - len(failed)} of {len(wanted)} cases passed")
-    if measured:
-        equal = sum(record["bit_equal"] for record in measured)
-        print(f"original outputs bit-equal in {equal} of {len(measured)} cases")
+    real = [case for case in wanted if "not_exported" not in records.get(case, {})]
+    failed = [case for case in real if not records.get(case, {}).get("passed")]
+    print(f"\n{len(real) - len(failed)} of {len(real)} cases passed; {len(wanted) - len(real)} are not exported")
+    for line_ in shares([records[case] for case in real if "errors" in records.get(case, {})]):
+        print(line_)
     for case in failed:
         why = "; ".join(records[case]["failures"]) if case in records else "no result"
-        print(f"  failed: {case.model} {case.exporter} {case.batch} {case.layer}: {why}")
+        print(f"  failed: {name_of(case)}: {why}")
     return len(failed)
+
+
+def shares(measured: list[dict[str, Any]]) -> list[str]:
+    """How many of the measured cases reach what, in sentences."""
+    if not measured:
+        return []
+    count = len(measured)
+    close = sum(max(record["errors"]) <= EXACT for record in measured)
+    near = sum(max(record["errors"]) <= TOLERANCE for record in measured)
+    equal = sum(record["bit_equal"] for record in measured)
+    found = [
+        f"gradient within {EXACT:.0e} of float64 autograd in {close} of {count} cases, {TOLERANCE:.0e} in {near}",
+        f"original outputs bit-equal in {equal} of {count} cases",
+        f"surgery at most {max(record['seconds'] for record in measured):.2f} s, "
+        f"inspect at most {max(record['inspect_seconds'] for record in measured):.2f} s",
+    ]
+    seconds = [record["check_seconds"] for record in measured if "check_seconds" in record]
+    if seconds:
+        passed = sum(record.get("check", False) for record in measured)
+        median = statistics.median(seconds)
+        found.append(f"check passed in {passed} of {len(seconds)} cases, {median:.1f} s (median), {max(seconds):.0f} s")
+    return found
 
 
 LEGEND = """\
@@ -173,7 +229,7 @@ Largest difference of `xcam_gradients` from PyTorch's float64 autograd, relative
 of {images} images and two classes; in parentheses what PyTorch's own float32 autograd is off by. → what is left, where
 the difference is above 1e-4, once float64 autograd starts from the layer's activations that ONNX Runtime had, with
 [so many] near-ties of ReLU, Clip or MaxPool behind it, in all images together, decided as there.
-{passed} of {count} cases pass. Bold: failed.
+{passed} of {count} cases pass; {absent} are not exported by PyTorch. Bold: failed.
 
 """
 
@@ -188,15 +244,19 @@ def table(wanted: list[Case], records: dict[Case, dict[str, Any]]) -> str:
         rows.append([model, exporter, *(_cell(record) for record in line_of), _outputs_cell(line_of)])
     found = [records[case] for case in wanted if case in records]
     images = max((len(record.get("errors", ())) for record in found), default=0)
-    legend = LEGEND.format(images=images, passed=sum(record["passed"] for record in found), count=len(wanted))
+    absent = sum("not_exported" in record for record in found)
+    passed = sum(record.get("passed", False) for record in found)
+    legend = LEGEND.format(images=images, passed=passed, count=len(wanted) - absent, absent=absent)
     return legend + "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
 def _cell(record: dict[str, Any] | None) -> str:
-    if record is None or "errors" not in record:
-        return "not run" if record is None else "**failed**"
+    if record is None or "not_exported" in record:
+        return "not run" if record is None else "not exported"
+    if "errors" not in record:
+        return "**failed**"
     text = f"{max(record['errors']):.0e} ({max(record['torch_errors']):.0e})"
-    if max(record["errors"]) > TOLERANCE:
+    if max(record["errors"]) > EXACT:
         text += f" → {max(record['rests']):.0e} [{sum(record['ties'])}]"
     return text if record["passed"] else f"**{text}**"
 
@@ -215,35 +275,30 @@ def _outputs_cell(records: Iterable[dict[str, Any] | None]) -> str:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="torchvision's name, or efficientnet_lite0")
-    parser.add_argument("--all", action="store_true", help="the twenty models of the published figures")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="torchvision's name, or timm: and timm's")
+    parser.add_argument("--set", nargs="+", choices=tuple(SETS), default=[], help="the models of the published figures")
     for name, values in BOTH.items():
         parser.add_argument(f"--{name}", choices=(*values, "both"), default="both")
-    parser.add_argument("--images", type=int, default=8, help="how many (default: 8)")
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch and ONNX Runtime (default: 2)")
+    parser.add_argument("--images", type=int, default=2, help="how many (default: 2)")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch and ONNX Runtime (default: 1)")
+    parser.add_argument("--jobs", type=int, default=2, help="models at the same time (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="of the parameters and images")
     parser.add_argument("--slim", choices=("no", "yes"), default="no", help="pass the export through onnxslim first")
+    parser.add_argument("--check", choices=("no", "yes"), default="yes", help="of the symbolic batch (default: yes)")
+    parser.add_argument("--exports", type=Path, metavar="DIR", help="keep the exported models in DIR")
     parser.add_argument("--record", type=Path, metavar="DIR", help=f"keep the results in DIR/{RECORD} and resume")
     parser.add_argument("--table", type=Path, metavar="FILE.md", help="write the results as a Markdown table")
     options = parser.parse_args()
-    if not options.models and not options.all:
-        parser.error("name a model, or use --all")
+    options.models += [name for chosen in options.set for name in SETS[chosen] if name not in options.models]
+    if not options.models:
+        parser.error("name a model, or a --set")
     return options
-
-
-def names(options: argparse.Namespace) -> Iterator[str]:
-    """The models asked for."""
-    yield from options.models
-    if options.all:
-        from _torch_models import MODELS
-
-        yield from (name for name in MODELS if name not in options.models)
 
 
 def main() -> None:
     """Run it all; exit status 1 if a case failed."""
     options = parse()
-    models = list(names(options))
+    models = options.models
     wanted = [case for model in models for case in cases(options, model)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.record or Path(scratch)
@@ -253,7 +308,7 @@ def main() -> None:
         else:
             run_models(models, options, folder)
         records = read_records(folder / RECORD)
-    failures = sum(not records.get(case, {}).get("passed") for case in wanted)
+    failures = sum(not is_done(records.get(case, {})) for case in wanted)
     if len(models) > 1 or options.record is None:
         summary(wanted, records)
     if options.table:

@@ -1,0 +1,34 @@
+"""Which models the sweep takes by name: of each family its smallest variant."""
+
+from __future__ import annotations
+
+SETS: dict[str, tuple[str, ...]] = {
+    "torchvision": (
+        *("efficientnet_lite0", "alexnet", "vgg11_bn", "resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2"),
+        *("densenet121", "googlenet", "inception_v3", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small"),
+        *("mobilenet_v3_large", "mnasnet0_5", "shufflenet_v2_x1_0", "efficientnet_b0", "efficientnet_v2_s"),
+        *("regnet_x_400mf", "regnet_y_400mf"),
+        *("convnext_tiny", "swin_t", "swin_v2_t", "maxvit_t", "vit_b_32", "vit_b_16"),
+    ),
+    "timm": (
+        *("timm:beit_base_patch16_224", "timm:gernet_s", "timm:convmixer_768_32", "timm:convnext_atto"),
+        *("timm:cpubone_nano", "timm:csatv2", "timm:cspnext_tiny", "timm:davit_tiny", "timm:deit_tiny_patch16_224"),
+        *("timm:densenet121", "timm:dpn48b", "timm:efficientformer_l1", "timm:tinynet_e", "timm:efficientvim_m1"),
+        *("timm:efficientvit_b0", "timm:efficientvit_m0", "timm:fasternet_t0", "timm:fastvit_t8", "timm:hardcorenas_a"),
+        *("timm:hgnetv2_b0", "timm:iformer_t", "timm:inception_resnet_v2", "timm:inception_v3", "timm:inception_v4"),
+        *("timm:lcnetv2_small", "timm:lowformer_b0", "timm:mixer_s16_224", "timm:mobilenetv3_small_050"),
+        *("timm:mobilenetv5_300m", "timm:mobilevit_xxs", "timm:nasnetalarge", "timm:nfnet_l0", "timm:pnasnet5large"),
+        *("timm:rdnet_tiny", "timm:regnety_002", "timm:repghostnet_050", "timm:repvit_m0_9", "timm:resnest14d"),
+        *("timm:resnet10t", "timm:resnetv2_18", "timm:samvit_base_patch16_224", "timm:selecsls42"),
+        *("timm:legacy_seresnet18", "timm:shvit_s1", "timm:starnet_s050", "timm:swin_tiny_patch4_window7_224"),
+        *("timm:swinv2_tiny_window8_256", "timm:swinv2_cr_tiny_224", "timm:tiny_vit_5m_224", "timm:vgg11"),
+        *("timm:vit_tiny_patch16_224", "timm:vit_tiny_r_s16_p8_224", "timm:vit_relpos_small_patch16_224"),
+        *("timm:vitamin_small_224", "timm:xception41p"),
+    ),
+    "aside": (
+        *("timm:gcvit_xxtiny", "timm:levit_128s", "timm:mvitv2_tiny", "timm:xcit_nano_12_p16_224"),
+        *("timm:hrnet_w18_small", "timm:twins_svt_small", "timm:focalnet_tiny_srf", "timm:nest_tiny"),
+        *("timm:poolformerv2_s12", "timm:skresnet18"),
+    ),
+}
+"""`aside`: ten families that were looked at only when the others were done."""
