@@ -51,7 +51,7 @@ class Comparison:
         self.single = _autograd.forward(self.model, self.images, torch.float32)
         if len(self.exact.tensors) != len(self.single.tensors):
             raise SystemExit(f"{name} takes another way in float64 than in float32")
-        self.known: dict[tuple[int, tuple[int, ...], bytes], tuple[np.ndarray, np.ndarray]] = {}
+        self.known: dict[tuple[Match, bytes], tuple[np.ndarray, np.ndarray]] = {}
         self.moved: dict[tuple[int, bytes, int, tuple[Tie, ...]], np.ndarray] = {}
 
     def measure(self, exporter: Any, batch: Any, layer: str) -> dict[str, Any]:
@@ -139,6 +139,7 @@ class Comparison:
             "strength": float(strength.min()),
             "variation": variation(activations),
             "scores": float(np.abs(found["xcam_scores"] - np.take_along_axis(logits, classes, 1)).max() / largest),
+            "torch_scores": float(np.abs(self.single.logits.detach().numpy() - logits).max() / largest),
         }
 
     def _rounding(self, index: int) -> float:
@@ -148,7 +149,7 @@ class Comparison:
 
     def _gradients(self, at: Match, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Autograd's in float64 and in float32; the same for every export that has this layer."""
-        key = (at.index, at.axes, classes.tobytes())
+        key = (at, classes.tobytes())
         if key not in self.known:
             both: list[Forward] = [self.exact, self.single]
             exact, single = (_autograd.gradient(found, at, classes) for found in both)

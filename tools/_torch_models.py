@@ -31,6 +31,8 @@ _OPTIONS: dict[str, dict[str, bool]] = {
 }
 _SIZES = {"inception_v3": 299, "swin_v2_t": 256}
 """Height and width of torchvision's models that don't take 224 x 224."""
+LARGEST_SIZE, SMALL_SIZE = 512, 256
+"""Models made for larger pictures than the one take pictures of the other: autograd keeps every tensor in memory."""
 
 
 def build(name: str, seed: int = 0) -> nn.Module:
@@ -56,7 +58,8 @@ def image_size(name: str) -> int:
     if library == "timm":
         import timm
 
-        return int(timm.get_pretrained_cfg(rest, allow_unregistered=False).input_size[-1])
+        size = int(timm.get_pretrained_cfg(rest, allow_unregistered=False).input_size[-1])
+        return size if size <= LARGEST_SIZE else SMALL_SIZE
     return _SIZES.get(name, 224)
 
 
@@ -115,6 +118,10 @@ def randomise(model: nn.Module, images: np.ndarray, seed: int = 0) -> None:
     _check_all_drawn(model)
 
 
+SILENT = 1e-6
+"""A standard deviation below which a layer's output counts as constant."""
+
+
 def _draw_linear(module: nn.Module, x: torch.Tensor, random: torch.Generator) -> None:
     """Weights scaled to an output of variance 1 between images and places; biases around that output's mean."""
     assert isinstance(module.weight, nn.Parameter)
@@ -130,6 +137,8 @@ def _draw_linear(module: nn.Module, x: torch.Tensor, random: torch.Generator) ->
     # The floor: where images hardly differ, as behind a global pool, their difference is not blown up.
     floor = 1.0 if y[0].numel() == y.shape[channels] else 0.3
     scale = max(float((y - mean).std()), floor * float(y.std()))
+    if not scale > SILENT:  # a single number, or nothing comes in: there is nothing to scale by
+        scale = 1.0
     module.weight.div_(scale)
     if isinstance(bias, nn.Parameter):
         bias.copy_(-mean.flatten() / scale + 0.5 * torch.randn(bias.shape, generator=random))
@@ -176,6 +185,7 @@ def export(model: nn.Module, size: int, path: Path, exporter: Exporter, batch: B
         options.update(external_data=False, verbose=False)
         if batch == "dynamic":
             options["dynamic_shapes"] = ({0: torch.export.Dim("batch")},)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    silence = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+    with warnings.catch_warnings(), silence[0], silence[1]:
         warnings.simplefilter("ignore")  # the exporters' own; what they write is compared with the model
         torch.onnx.export(copy.deepcopy(model), (example,), path, **options)
