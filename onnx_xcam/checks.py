@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -29,10 +29,32 @@ PRODUCT_TOLERANCE = 1e-5
 """How far <gy, J v> and <Jᵀ gy, v> may differ, relative to what they are sums of; float64."""
 SUM_TOLERANCE = 1e-4
 """How far the map and its formula, and their sums, may differ in float32, relative to the sum of magnitudes."""
-ATTEMPTS = ((1e-7, 1e-3), (1e-9, 1e-2), (1e-9, 1e-1), (1e-4, 1e-3), (1e3, 1e-3))
-"""Step of the central difference, relative to the largest value, and how far the values are moved apart beforehand,
-relative to their size. Smaller steps and more room are for near-ties, larger steps for functions that hardly react. A
-wrong rule fails with all of them."""
+
+
+class Attempt(NamedTuple):
+    """How a node is tried.
+
+    Attributes:
+        step: of the central difference, relative to the largest value.
+        room: how far the values are moved apart beforehand, relative to their size.
+        shrunk: whether values larger than 1 (root mean square) are brought to that size.
+    """
+
+    step: float
+    room: float
+    shrunk: bool = False
+
+
+ATTEMPTS = (
+    Attempt(1e-7, 1e-3),
+    Attempt(1e-9, 1e-2),
+    Attempt(1e-9, 1e-1),
+    Attempt(1e-4, 1e-3),
+    Attempt(1e3, 1e-3),
+    Attempt(1e-6, 1e-3, shrunk=True),
+)
+"""Smaller steps and more room are for near-ties, larger steps for functions that hardly react, smaller values for
+functions that are saturated. A wrong rule fails with all of them."""
 
 
 @dataclass(frozen=True)
@@ -244,8 +266,8 @@ def _node_check(proof: _Proof, node: gs.Node) -> NodeCheck:
     name = str(node.name or node.outputs[0].name)
     errors: list[float] = []
     try:
-        for step, room in ATTEMPTS:
-            errors.append(_dot_product_error(proof, node, step, room))
+        for attempt in ATTEMPTS:
+            errors.append(_dot_product_error(proof, node, attempt))
             if errors[-1] <= PRODUCT_TOLERANCE:
                 break
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, KeyError) as problem:
@@ -253,7 +275,7 @@ def _node_check(proof: _Proof, node: gs.Node) -> NodeCheck:
     return NodeCheck(name, str(node.op), min(errors), None)
 
 
-def _dot_product_error(proof: _Proof, node: gs.Node, relative_step: float, room: float) -> float:
+def _dot_product_error(proof: _Proof, node: gs.Node, attempt: Attempt) -> float:
     """|<gy, J v> - <Jᵀ gy, v>| relative to the norms, for two random gy at once."""
     from onnx_xcam.reference import evaluate  # noqa: PLC0415  slow to import
 
@@ -261,9 +283,9 @@ def _dot_product_error(proof: _Proof, node: gs.Node, relative_step: float, room:
     free = list(dict.fromkeys(t.name for t in node.inputs if t.name in tensors))
     outputs = [out.name for out in node.outputs if out.name in tensors]
     forward = node_model(proof.graph, node, proof.values, free)
-    point = {name: _off_kinks(as_double(proof.values[name]), rng, room) for name in free}
+    point = {name: _off_kinks(as_double(proof.values[name]), rng, attempt) for name in free}
     direction = {name: rng.standard_normal(point[name].shape) for name in free}
-    step = relative_step * min(float(np.abs(x).max()) or 1.0 for x in point.values())
+    step = attempt.step * min(float(np.abs(x).max()) or 1.0 for x in point.values())
     ends = [{n: point[n] + sign * step * direction[n] for n in free} for sign in (1, -1)]
     ahead, behind = (evaluate(forward, end, outputs) for end in ends)
     moved = [(a - b) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
@@ -276,10 +298,11 @@ def _dot_product_error(proof: _Proof, node: gs.Node, relative_step: float, room:
     return float(np.max(np.abs(left - right) / np.maximum(size, np.finfo(np.float64).tiny)))
 
 
-def _off_kinks(x: np.ndarray, rng: np.random.Generator, room: float) -> np.ndarray:
+def _off_kinks(x: np.ndarray, rng: np.random.Generator, attempt: Attempt) -> np.ndarray:
     """The values moved away from zero a little, each by its own amount, so that none is 0 and no two are equal."""
     spread = float(np.sqrt(np.mean(x**2))) or 1.0
-    return np.asarray(x + np.where(x < 0, -1, 1) * room * spread * rng.uniform(0.1, 1, x.shape))
+    moved = np.asarray(x + np.where(x < 0, -1, 1) * attempt.room * spread * rng.uniform(0.1, 1, x.shape))
+    return moved / spread if attempt.shrunk and spread > 1 else moved
 
 
 # --- one layer ----------------------------------------------------------------------------------------------------

@@ -34,6 +34,10 @@ GOOD = {
     "dense": (cnn("dense", n=2), "auto"),
     "several layers": (cnn("dense", n="N"), ["a", "c2", "p1", "r1"]),
     "signed": (cnn("dense", act="s = Sigmoid(c2)  a = Mul(c2, s)"), ["a", "c2"]),
+    "saturated": (
+        cnn("dense", act="k = Constant<value_float=30.0>()  z = Add(c2, k)  s = Sigmoid(z)  a = Mul(c2, s)"),
+        ["a", "c2"],
+    ),
     "softmax": (cnn("gap", end="y = Softmax<axis=1>(logits)", output=f"float[N,{C}] y"), "p1"),
     "opset 9": (cnn("gap", opset=9, ir=4), "p1"),
     "opset 21": (cnn("dense", opset=21), "p1"),
