@@ -309,27 +309,29 @@ def _off_kinks(x: np.ndarray, rng: np.random.Generator, attempt: Attempt) -> np.
 
 
 def _layer_check(proof: _Proof, index: int) -> LayerCheck:
-    found, layer, layout = proof.after, proof.metadata["layers"][index], proof.metadata["layouts"][index]
+    found, layer = proof.after, proof.metadata["layers"][index]
+    layout = contract.images_first(proof.metadata["layouts"][index])
     a = found[contract.output_name("activations", index)].astype(np.float64)
     g = found[contract.output_name("gradients", index)].astype(np.float64)
     cam = found[contract.output_name("map", index)]
     grid = proof.metadata["grids"][index]
-    part = (..., contract.Grid(*grid).tokens, slice(None)) if grid else (...,)
-    perm = [layout.find(axis) for axis in ("NCT" if layout == "NTC" else "NCHW")]
-    lined = a[part].transpose(perm)
+    perm = [layout.find(axis) for axis in ("NCT" if grid else "NCHW")]
+    part = (..., contract.Grid(*grid).tokens) if grid else (...,)
+    lined = a.transpose(perm)[part]
     lined = lined.reshape(*lined.shape[:2], -1)
-    slopes = g[part].transpose([0, 1, *(axis + 1 for axis in perm[1:])])
+    slopes = g.transpose([0, 1, *(axis + 1 for axis in perm[1:])])[part]
     slopes = slopes.reshape(*slopes.shape[:3], -1)
     raw = xgrad_cam(NumpyArrays(), lined, slopes, non_negative=False)
     share = slopes * lined[:, None]
     expected = np.maximum(raw, 0).reshape(cam.shape)
     formula = np.abs(cam - expected).max() / (np.abs(raw).max() or 1.0)
     conservation = np.abs(raw.sum(-1) - share.sum((2, 3))) / np.maximum(np.abs(share).sum((2, 3)), 1e-300)
-    return LayerCheck(layer, float(formula), float(conservation.max()), _finite_difference(proof, layer, g))
+    return LayerCheck(layer, float(formula), float(conservation.max()), _finite_difference(proof, index, g))
 
 
-def _finite_difference(proof: _Proof, layer: str, gradient: np.ndarray) -> tuple[float, float]:
+def _finite_difference(proof: _Proof, index: int, gradient: np.ndarray) -> tuple[float, float]:
     """What the gradient says of the first image's first class, and what the head itself does, along one direction."""
+    layer, images = proof.metadata["layers"][index], proof.metadata["layouts"][index].find("N")
     score, classes = proof.metadata["score"], proof.after[contract.CLASSES]
     model = head_model(proof.graph, proof.weights, layer, score)
     head = open_session(model.SerializeToString(), providers="cpu")
@@ -341,7 +343,7 @@ def _finite_difference(proof: _Proof, layer: str, gradient: np.ndarray) -> tuple
         head.run({layer: (a + sign * step * direction).astype(a.dtype), **others}, [score])[score] for sign in (1, -1)
     ]
     ahead, behind = (_class_score(end, int(classes[0, 0])) for end in ends)
-    return float((gradient[0, 0] * direction[0]).sum()), (ahead - behind) / (2 * step)
+    return float((gradient[0, 0] * direction.take(0, images)).sum()), (ahead - behind) / (2 * step)
 
 
 def _class_score(score: np.ndarray, class_id: int) -> float:

@@ -25,7 +25,8 @@ CLASSES = "xcam_classes"
 SCORES = "xcam_scores"
 """float32 [N,K]: their scores, before any softmax."""
 
-Layout = Literal["NCHW", "NHWC", "NTC"]
+Layout = Literal["NCHW", "NHWC", "NTC", "NCT", "TNC"]
+"""What the axes of a layer mean: images, channels, height and width, or tokens."""
 ClassInput = Literal["optional", "required", "fixed"]
 Emit = Literal["map", "activations", "gradients", "heatmap", "status"]
 
@@ -35,8 +36,13 @@ EMITS: tuple[Emit, ...] = get_args(Emit)
 DEFAULT_EMIT: tuple[Emit, ...] = ("map", "activations", "gradients")
 
 
+def images_first(layout: Layout) -> Layout:
+    """The layout of the outputs that show a layer: its own, but with the images first."""
+    return "NTC" if layout == "TNC" else layout
+
+
 class Grid(NamedTuple):
-    """Where a picture's tokens stand in the T axis of a layer `[N,T,C]`: row by row, between other tokens.
+    """Where a picture's tokens stand in the T axis of a layer: row by row, between other tokens.
 
     Attributes:
         height, width: of the grid, in tokens.

@@ -22,7 +22,10 @@ DEFAULTS = {
     "no other token": ("normed", "NTC", [HEIGHT, WIDTH, 0, 0]),
     "average without registers": ("only", "NTC", [HEIGHT, WIDTH, 0, 0]),
     "windows and merging": ("normed", "NHWC", None),
+    "tokens first": ("x1", "TNC", [HEIGHT, WIDTH, 1, 0]),
 }
+PICKED = ("class token", "class and distillation", "registers behind", "tokens first")
+"""Models whose score reads single tokens in the end."""
 IMAGES = np.random.default_rng(1).normal(0, 1, (2, 3, 8, 12)).astype(np.float32)
 CHOSEN = np.array([[-1, 3], [0, -2]], np.int64)
 
@@ -51,12 +54,12 @@ def test_what_is_used_is_where_the_gradient_is(name):
     model, seen = token_model(name), set()
     for layer in onnx_xcam.inspect(model).layers:
         found = run(onnx_xcam.instrument(model, layers=layer.name), {"image": IMAGES, "xcam_class": CHOSEN})
-        strength = np.abs(found["xcam_gradients"]).max(2 if layer.layout == "NCHW" else -1)
+        strength = np.abs(found["xcam_gradients"]).max(2 if layer.layout in ("NCHW", "NCT") else -1)
         if layer.grid:
             strength = strength[:, :, contract.Grid(*layer.grid).tokens]
         assert bool((strength == 0).any()) == layer.partly_used, layer.name
         seen.add(layer.partly_used)
-    assert seen == ({False, True} if name in ("class token", "class and distillation", "registers behind") else {False})
+    assert seen == ({False, True} if name in PICKED else {False})
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -131,7 +134,7 @@ def test_last_norm_of_a_class_token_is_empty():
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        ("lined", "no height and width could be followed"),
+        ("logits", r"its shape is \['N', 5\]"),
         ("x1_scores", "its axes are N, C, T, T where N,C,H,W or N,H,W,C is needed"),
         ("picked", r"its shape is \['N', 4\]; the default would be 'x1'"),
     ],

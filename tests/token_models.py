@@ -102,6 +102,37 @@ _WINDOWS = (
 """
 )
 
+
+
+def _tokens_first_block(x: str, y: str) -> str:
+    """As `_block` on `[T, N, C]`: heads are split off the images' axis, as nn.MultiheadAttention has it."""
+    return f"""
+  {y}_norm = LayerNormalization({x}, norm_w)
+  {y}_q = MatMul({y}_norm, {y}_wq)
+  {y}_k = MatMul({y}_norm, {y}_wk)
+  {y}_v = MatMul({y}_norm, {y}_wv)
+  {y}_q3 = Reshape({y}_q, heads_of_images)
+  {y}_k3 = Reshape({y}_k, heads_of_images)
+  {y}_v3 = Reshape({y}_v, heads_of_images)
+  {y}_qh = Transpose<perm=[1, 0, 2]>({y}_q3)
+  {y}_kh = Transpose<perm=[1, 2, 0]>({y}_k3)
+  {y}_vh = Transpose<perm=[1, 0, 2]>({y}_v3)
+  {y}_scores = MatMul({y}_qh, {y}_kh)
+  {y}_rows = Softmax<axis=-1>({y}_scores)
+  {y}_mixed = MatMul({y}_rows, {y}_vh)
+  {y}_back = Transpose<perm=[1, 0, 2]>({y}_mixed)
+  {y}_flat = Reshape({y}_back, images_again)
+  {y} = Add({x}, {y}_flat)
+"""
+
+
+_TOKENS_FIRST = (
+    "  first_in = Transpose<perm=[1, 0, 2]>(x0)\n"
+    + _tokens_first_block("first_in", "x1")
+    + _tokens_first_block("x1", "x2")
+    + "  last_out = Transpose<perm=[1, 0, 2]>(x2)\n  normed = LayerNormalization(last_out, norm_w)\n"
+)
+
 MODELS: Mapping[str, str] = {
     "class token": _PATCHES + _with_tokens(1, 0) + _BLOCKS + _CLASS_TOKEN,
     "class and distillation": _PATCHES + _with_tokens(2, 0) + _BLOCKS + _TWO_TOKENS,
@@ -109,6 +140,7 @@ MODELS: Mapping[str, str] = {
     "no other token": _PATCHES + "  x0 = Identity(grid)\n" + _BLOCKS + _AVERAGE,
     "average without registers": _PATCHES + _with_tokens(2, 1) + _BLOCKS + _AVERAGE_OF_GRID,
     "windows and merging": _WINDOWS,
+    "tokens first": _PATCHES + _with_tokens(1, 0) + _TOKENS_FIRST + _CLASS_TOKEN,
 }
 
 
@@ -126,6 +158,8 @@ def token_model(name: str, *, n: int | str = "N", height: int | str = 8, width: 
         "zeros1": [0],
         "two": [2],
         "four": [4],
+        "heads_of_images": [1 + HEIGHT * WIDTH, -1, 2],
+        "images_again": [1 + HEIGHT * WIDTH, -1, 4],
         "to_cells": [0, 2, 2, 3, 2, 4],
         "to_windows": [-1, 4, 4],
         "from_windows": [-1, 2, 3, 2, 2, 4],

@@ -65,12 +65,12 @@ def emit_cam(
         activations: A in the model's layout, `[N, ...]`.
         gradients: G, `[K, N, ...]` in the same layout, with size 1 along axes where it is constant.
         layout: what the axes of A mean.
-        grid: of the tokens, where the layout is NTC; other tokens take no part.
+        grid: of a layer of tokens; other tokens take no part.
         non_negative: whether A is known to hold no negative value.
     """
     a, g = activations.cast(np.float32), gradients.cast(np.float32)
     if grid is not None:
-        a, g = (_grid_tokens(value, grid) for value in (a, g))
+        a, g = (_grid_tokens(value, grid, layout.find("T") - len(layout)) for value in (a, g))
         sizes: list[shapes.Part] = [grid.height, grid.width]
         static: shapes.Shape = (grid.height, grid.width)
     else:
@@ -86,13 +86,20 @@ def emit_cam(
     return Cam(finite.where(raw.relu(), 0), g, finite)
 
 
-def _grid_tokens(value: Value, grid: Grid) -> Value:
-    """`[..., T, C]` with the tokens of the grid alone, or as it is where it is constant over tokens."""
-    axis, part = value.rank - 2, grid.tokens
+def _grid_tokens(value: Value, grid: Grid, from_end: int) -> Value:
+    """The value with the tokens of the grid alone, or as it is where it is constant over tokens.
+
+    Args:
+        value: A or G.
+        grid: where they stand.
+        from_end: the axis of the tokens, negative.
+    """
+    axis, part = value.rank + from_end, grid.tokens
     if value.shape[axis] == 1 or not (grid.before or grid.after):
         return value
     size = grid.height * grid.width
-    return value.slice([part.start], [part.stop], [axis]).with_shape((*value.shape[:axis], size, value.shape[-1]))
+    cut = value.slice([part.start], [part.stop], [axis])
+    return cut.with_shape((*value.shape[:axis], size, *value.shape[axis + 1 :]))
 
 
 def _lined_up(a: Value, perm: Sequence[int]) -> Value:

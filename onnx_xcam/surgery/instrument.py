@@ -245,8 +245,11 @@ class _Tail:
 
     def _layer(self, index: int, layer: Layer, gradient: Value, selection: Selection) -> None:
         a = forward_value(self.graph, self.emitter, layer.name, "The layer")
+        layout = contract.images_first(layer.layout)
+        order = [layer.layout.find(axis) for axis in layout]
+        a, gradient = a.transpose(order), gradient.transpose([0, *(axis + 1 for axis in order)])
         positive = is_non_negative(self.graph, layer.name)
-        cam = emit_cam(self.request.method, a, gradient, layer.layout, layer.grid, non_negative=positive)
+        cam = emit_cam(self.request.method, a, gradient, layout, layer.grid, non_negative=positive)
         for kind in dict.fromkeys(self.request.emit):
             self._add(self._output(kind, a, gradient, cam, selection), contract.output_name(kind, index))
 

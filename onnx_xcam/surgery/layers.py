@@ -1,7 +1,7 @@
 """Target layers: which tensors can be one, which is the default, and which one a name means.
 
 A candidate is a feature map whose axes are known to be images, channels and space: `[N,C,H,W]`, `[N,H,W,C]`, or tokens
-`[N,T,C]` of a known grid.
+`[N,T,C]`, `[N,C,T]` or `[T,N,C]` of a known grid.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Layer:
         shape: static shape.
         layout: what its axes mean.
         bottleneck: whether everything the score gets from the image passes through it.
-        grid: where the picture's tokens stand, if the layout is NTC.
+        grid: where the picture's tokens stand, if it is a layer of tokens.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Layers:
     def _layer(self, name: str, shape: Shape, layout: Layout, bottleneck: bool) -> Layer:
         node = self.graph.producer[name]
         path = self.graph.scopes.get(self.graph.order[name], "")
-        grid = token_grid(self.roles.get(name)) if layout == "NTC" else None
+        grid = token_grid(self.roles.get(name)) if "T" in layout else None
         return Layer(name, str(node.name or ""), str(node.op), path, shape, layout, bottleneck, grid)
 
     # --- the default ------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class Layers:
         if used is None:
             return True
         if layer.grid is not None:
-            tokens = used[1]
+            tokens = used[layer.layout.find("T")]
             return tokens is None or bool(tokens[layer.grid.tokens].all())
         at = layer.layout.find("H")
         return used[at] is None and used[at + 1] is None
@@ -142,15 +142,15 @@ class Layers:
     def _origin(self, layer: Layer) -> Layer:
         """The first tensor with the same values; for tokens, the feature map that was lined up."""
         by_name = {candidate.name: candidate for candidate in self.candidates}
-        while self._keeps_values(layer):
+        while self._keeps_values(layer) or (layer.layout == "NCT" and layer.op == "Transpose"):
             source = by_name.get(self.graph.producer[layer.name].inputs[0].name)
             if source is None:
                 break
             layer = source
         name = layer.name
-        while layer.layout == "NTC" and name in self.graph.producer and self.graph.producer[name].op in _MOVES:
+        while layer.grid is not None and name in self.graph.producer and self.graph.producer[name].op in _MOVES:
             name = self.graph.producer[name].inputs[0].name
-            if name in by_name and by_name[name].layout != "NTC":
+            if name in by_name and by_name[name].grid is None:
                 return by_name[name]
         return layer
 
@@ -234,8 +234,8 @@ class Layers:
     def _why_not(self, name: str, shape: Shape) -> str:
         """What is known of axes that make no spatial layer."""
         roles = roles_of(self.roles.get(name, ()))
-        if len(shape) == 3 and roles == "NTC":
-            return "; its second axis is a grid of tokens whose height and width are no fixed numbers"
+        if len(shape) == 3 and "T" in roles:
+            return f"; its axis {roles.find('T')} is a grid of tokens whose height and width are no fixed numbers"
         if len(shape) == 3:
             return ", and no height and width could be followed from the image to its axes"
         return f", and its axes are {', '.join(roles)} where N,C,H,W or N,H,W,C is needed" if len(shape) == 4 else ""

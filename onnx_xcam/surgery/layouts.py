@@ -46,12 +46,13 @@ def layout_of(axes: Axes | None) -> Layout | None:
     """The layout that these axes make, None if it is none of the contract's or the grid of its tokens is not known."""
     roles = roles_of(axes or ())
     layout = next((known for known in LAYOUTS if known == roles), None)
-    return None if layout == "NTC" and token_grid(axes) is None else layout
+    return None if layout is not None and "T" in layout and token_grid(axes) is None else layout
 
 
 def token_grid(axes: Axes | None) -> Grid | None:
-    """The grid behind the tokens `[N, T, C]`, None if there are none or it is not known."""
-    return grid_of(axes[1]) if axes is not None and roles_of(axes) == "NTC" else None
+    """The grid behind the tokens `[N, T, C]` or `[T, N, C]`, None if there are none or it is not known."""
+    at = roles_of(axes or ()).find("T")
+    return grid_of(axes[at]) if axes is not None and at >= 0 else None
 
 
 def may_be_nchw(axes: Axes | None) -> bool:
