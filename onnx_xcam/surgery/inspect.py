@@ -23,8 +23,8 @@ class LayerReport:
     Attributes:
         name, node, op, path: the tensor, the node that makes it, its operator, its PyTorch module path or "".
         shape: dimensions: numbers, symbols, None for unknown.
-        layout: "NCHW", "NHWC", "NTC" or "TNC".
-        grid: for layers of tokens, their height and width and how many other tokens stand before and after them; else None.
+        layout: "NCHW", "NHWC", "NTC", "NCT" or "TNC".
+        grid: of a layer of tokens: height and width, and how many other tokens stand before and after; else None.
         default: whether "auto" takes it.
         unsupported: operators without a gradient rule between it and the score, each with its nodes' names.
         partly_used: the score uses some of its positions only (a class token), the others have no gradient.
