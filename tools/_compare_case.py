@@ -16,6 +16,7 @@ import onnx
 import torch
 from _autograd import Forward, Match
 from _kinks import Explanation, NearTies, Tie, moves
+from _layers import middle_layer
 from _sessions import session
 
 import onnx_xcam
@@ -251,13 +252,6 @@ def checked(path: Path, layer: str) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     bad = [f"check: {line}" for line in report.text().splitlines() if "FAIL" in line]
     return {"check": report.passed, "check_seconds": seconds, "check_said": bad[:5]}
-
-
-def middle_layer(path: Path) -> str | None:
-    """The bottleneck layer whose node lies nearest to the middle of the graph; not the default one."""
-    place = {name: i for i, node in enumerate(_nodes(path)) for name in node.output}
-    layers = [layer for layer in onnx_xcam.inspect(path).layers if not layer.default and layer.name in place]
-    return min(layers, key=lambda layer: abs(place[layer.name] - len(place) / 2)).name if layers else None
 
 
 def describe(path: Path, layer: str) -> dict[str, Any]:
