@@ -566,6 +566,25 @@ def test_local_functions_of_another_opset_are_refused():
         instrument(model)
 
 
+def test_wrongly_noted_shapes_are_not_believed(batch):
+    """Some exporters move transposes about and leave the old shapes in the file."""
+    body = "c = Conv<pads=[1,1,1,1]>(image, w)  a = Relu(c)  d = Conv(a, v)  b = Relu(d)  p = GlobalAveragePool(b)"
+    right = build(
+        body + "  f = Flatten(p)  logits = Gemm<transB=1>(f, fc)",
+        {"w": (4, 3, 3, 3), "v": (5, 4, 3, 3), "fc": (C, 5)},
+    )
+    wrong = onnx.ModelProto()
+    wrong.CopyFrom(right)
+    for name in "ab":
+        shape = ["N", 12, 12, 4] if name == "a" else ["N", 10, 10, 5]
+        wrong.graph.value_info.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+    for layer in "ab":
+        expected = run(instrument(right, layers=layer), batch, [[1, -1]])
+        found = run(instrument(wrong, layers=layer), batch, [[1, -1]])
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
 def test_double_models(batch):
     """ONNX Runtime has no double convolution on the CPU, so the layer is the first pooling."""
     body = "a = MaxPool<kernel_shape=[2,2], strides=[2,2]>(image)  flat = Flatten(a)  logits = Gemm(flat, fc)"
