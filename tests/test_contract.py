@@ -524,13 +524,22 @@ def test_old_models_are_raised_and_that_is_said(opset, ir, batch, tmp_path):
     np.testing.assert_array_equal(run(str(tmp_path / "out.onnx"), batch)["logits"], before)
 
 
-def test_local_functions_are_inlined(batch):
+SWISH = ' <domain: "my", opset_import: ["" : 17]> swish (x) => (y) { s = Sigmoid(x)  y = Mul(x, s) }'
+NESTED = (
+    ' <domain: "my", opset_import: ["" : 17, "my" : 17]> gate (x) => (y) { y = Sigmoid(x) }'
+    ' <domain: "my", opset_import: ["" : 17, "my" : 17]> swish (x) => (y) { s = my.gate(x)  y = Mul(x, s) }'
+)
+"""Calls of a domain that the functions import at another version than the model."""
+
+
+@pytest.mark.parametrize("functions", [SWISH, NESTED])
+def test_local_functions_are_inlined(batch, functions):
     model = build(
         "c = Conv<pads=[1,1,1,1]>(image, w)  a = my.swish(c)  p = GlobalAveragePool(a)  f = Flatten(p) "
         "logits = Gemm<transB=1>(f, fc)",
         {"w": (4, 3, 3, 3), "fc": (C, 4)},
         imports=', "my" : 1',
-        functions=' <domain: "my", opset_import: ["" : 17]> swish (x) => (y) { s = Sigmoid(x)  y = Mul(x, s) }',
+        functions=functions,
     )
     made = instrument(model)
     assert not made.functions
@@ -542,6 +551,38 @@ def test_local_functions_are_inlined(batch):
         found["xcam_gradients"], np.broadcast_to(rows[..., None, None], (2, 1, 4, 12, 12)), rtol=1e-5
     )
     assert json.loads(dict(props(made))["onnx_xcam"])["layers"] == ["a"]
+
+
+def test_local_functions_of_another_opset_are_refused():
+    model = build(
+        "c = Conv(image, w)  a = my.swish(c)  logits = my.head(a, fc)",
+        {"w": (4, 3, 3, 3), "fc": (C, 4)},
+        imports=', "my" : 1',
+        functions=SWISH.replace('"" : 17', '"" : 18')
+        + ' <domain: "my", opset_import: ["" : 17]> head (a, fc) => (y) { p = GlobalAveragePool(a)  f = Flatten(p) '
+        " y = Gemm<transB=1>(f, fc) }",
+    )
+    with pytest.raises(ModelError, match="1 local functions of the model could not be inlined, among them 'swish'"):
+        instrument(model)
+
+
+def test_wrongly_noted_shapes_are_not_believed(batch):
+    """Some exporters move transposes about and leave the old shapes in the file."""
+    body = "c = Conv<pads=[1,1,1,1]>(image, w)  a = Relu(c)  d = Conv(a, v)  b = Relu(d)  p = GlobalAveragePool(b)"
+    right = build(
+        body + "  f = Flatten(p)  logits = Gemm<transB=1>(f, fc)",
+        {"w": (4, 3, 3, 3), "v": (5, 4, 3, 3), "fc": (C, 5)},
+    )
+    wrong = onnx.ModelProto()
+    wrong.CopyFrom(right)
+    for name in "ab":
+        shape = ["N", 12, 12, 4] if name == "a" else ["N", 10, 10, 5]
+        wrong.graph.value_info.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+    for layer in "ab":
+        expected = run(instrument(right, layers=layer), batch, [[1, -1]])
+        found = run(instrument(wrong, layers=layer), batch, [[1, -1]])
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 def test_double_models(batch):

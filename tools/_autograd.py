@@ -6,7 +6,6 @@ Needs torch, which is no dependency of onnx_xcam.
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import _kinks
 import numpy as np
 import torch
 from _kinks import Kink
+from _matching import Match
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -111,72 +111,6 @@ def forward(
     return Forward(logits.reshape(len(images), -1), recorder.tensors, recorder.kinks)
 
 
-@dataclass(frozen=True)
-class Match:
-    """A tensor of a forward pass that holds a layer's activations.
-
-    Attributes:
-        index: its place in `Forward.tensors`.
-        axes, shape: the permutation and the reshape that give it the layer's layout.
-        difference: largest difference of the values, relative to the largest value.
-    """
-
-    index: int
-    axes: tuple[int, ...]
-    shape: tuple[int, ...]
-    difference: float
-
-    def to_layer(self, values: torch.Tensor) -> torch.Tensor:
-        """Values of the tensor, or a gradient of it, as the layer has them; with any number of images."""
-        return values.permute(self.axes).reshape(-1, *self.shape[1:])
-
-    def from_layer(self, values: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
-        """Values of the layer as the tensor (which lends its shape) has them."""
-        moved = [tensor.shape[axis] for axis in self.axes]
-        moved[0] = -1
-        return values.reshape(moved).permute(*np.argsort(self.axes).tolist())
-
-
-MOST_AXES = 5
-"""Permutations are tried of tensors with up to so many axes."""
-
-
-def matches(found: Forward, activations: np.ndarray) -> list[Match]:
-    """The tensors whose values come closest to `activations` [N,...], permuted and reshaped; several hold the same
-    values and have different gradients, as x and the x.flatten(2) that only one branch reads. Empty if none fits.
-    """
-    wanted = torch.from_numpy(activations).double()
-    scale = float(wanted.abs().max().clamp_min(1e-30))
-    ranked = wanted.flatten().sort().values
-    close: list[Match] = []
-    for index, tensor in enumerate(found.tensors):
-        if tensor.numel() != wanted.numel() or tensor.ndim > MOST_AXES:
-            continue
-        values = tensor.detach().double()
-        if float((values.flatten().sort().values - ranked).abs().max()) > ROUGHLY * scale:
-            continue
-        close += _arrangements(index, values, wanted, scale)
-    best = min((one.difference for one in close), default=0.0)
-    return [one for one in close if one.difference <= best + 1e-9]
-
-
-ROUGHLY = 1e-2
-"""Sorted values that differ by more, relative to the largest, are another tensor's."""
-
-
-def _arrangements(index: int, values: torch.Tensor, wanted: torch.Tensor, scale: float) -> list[Match]:
-    """The first of the best permutations of a tensor's axes."""
-    best: Match | None = None
-    for axes in itertools.permutations(range(values.ndim)):
-        if values.shape[axes[0]] % len(wanted):
-            continue
-        moved = values.permute(axes).reshape(wanted.shape)
-        difference = float((moved - wanted).abs().max()) / scale
-        if best is None or difference < best.difference:
-            best = Match(index, axes, tuple(wanted.shape), difference)
-    return [] if best is None else [best]
-
-
 def gradient(found: Forward, at: Match, classes: np.ndarray) -> np.ndarray:
     """d score / d layer, float64 [N,K,...] in the layer's layout, for the classes int64 [N,K]."""
     tensor = found.tensors[at.index]
@@ -185,5 +119,5 @@ def gradient(found: Forward, at: Match, classes: np.ndarray) -> np.ndarray:
     for k in range(classes.shape[1]):
         # Images don't mix in evaluation mode, so the sum's gradient is each image's own.
         (of_class,) = torch.autograd.grad(chosen[:, k].sum(), tensor, retain_graph=True)
-        columns.append(at.to_layer(of_class).double().numpy())
+        columns.append(at.to_layer(of_class.double().numpy()))
     return np.stack(columns, axis=1)

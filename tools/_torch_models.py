@@ -12,15 +12,14 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
+from _images import pixels_nhwc
 from torch import nn
 
 Exporter = Literal["torchscript", "dynamo"]
 Batch = Literal["static", "dynamic"]
 
-PHOTOS = Path(__file__).resolve().parents[1] / "sample_models" / "photos"
 OPSET = 17
 """Of the TorchScript exports; the dynamo exporter chooses its own."""
 
@@ -65,26 +64,12 @@ def image_size(name: str) -> int:
 
 def test_images(name: str, count: int, seed: int = 0) -> np.ndarray:
     """Images as the model takes them, float32 [count,3,H,W], RGB: the sample photos first, then smooth noise."""
-    size, random = image_size(name), np.random.default_rng(seed)
-    photos = [_photo(path, size) for path in sorted(PHOTOS.iterdir())][: count // 2]
-    noise = [_smooth_noise(random, size) for _ in range(count - len(photos))]
-    pixels_nhwc = np.stack([*photos, *noise]).astype(np.float32)
+    pixels = pixels_nhwc(count, image_size(name), seed)
     if name == LITE:
-        scaled = (pixels_nhwc - 127) / 128
+        scaled = (pixels - 127) / 128
     else:
-        scaled = (pixels_nhwc / 255 - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+        scaled = (pixels / 255 - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
-
-
-def _photo(path: Path, size: int) -> np.ndarray:
-    image_bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    return cv2.resize(image_bgr, (size, size), interpolation=cv2.INTER_AREA)[:, :, ::-1]
-
-
-def _smooth_noise(random: np.random.Generator, size: int) -> np.ndarray:
-    coarse = random.uniform(0, 255, (int(random.integers(3, 25)),) * 2 + (3,)).astype(np.float32)
-    smooth = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-    return np.clip(smooth + random.normal(0, 8, smooth.shape), 0, 255)
 
 
 # --- random parameters ------------------------------------------------------------------------------------------------

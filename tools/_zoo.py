@@ -32,3 +32,31 @@ SETS: dict[str, tuple[str, ...]] = {
     ),
 }
 """`aside`: ten families that were looked at only when the others were done."""
+
+SETS["keras"] = tuple(
+    f"keras:{name}"
+    for name in (
+        *("ResNet50V2", "MobileNetV3Small", "EfficientNetV2B0", "DenseNet121", "ConvNeXtTiny", "Xception"),
+        *("InceptionV3", "NASNetMobile", "vit"),
+    )
+)
+SETS["jax"] = ("jax:flax_cnn", "jax:flax_vit", "jax:equinox_cnn", "jax:equinox_vit")
+SETS["paddle"] = ("paddle:pplcnet",)
+
+OTHERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "keras": ("_keras_case", ("tf2onnx", "keras")),
+    "jax": ("_jax_case", ("jax2onnx",)),
+    "paddle": ("_paddle_case", ("paddle2onnx",)),
+}
+"""Frameworks other than PyTorch: what stands before the colon of a model's name, its module here and its exporters."""
+EXPORTERS = ("torchscript", "dynamo", *(exporter for _, exporters in OTHERS.values() for exporter in exporters))
+
+
+def case_module(model: str) -> str:
+    """The module that has the Comparison of a model."""
+    return OTHERS.get(model.partition(":")[0], ("_compare_case", ()))[0]
+
+
+def exporters_of(model: str) -> tuple[str, ...]:
+    """The exporters that a model goes through."""
+    return OTHERS.get(model.partition(":")[0], ("", EXPORTERS[:2]))[1]

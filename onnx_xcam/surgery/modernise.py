@@ -37,7 +37,7 @@ def modernised(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
         return source, skeleton, notes
     model = source.load()
     if model.functions:
-        model = inliner.inline_local_functions(model)
+        model = _inlined(model, source.name)
         notes.append("Model: local functions were inlined.")
     if model.ir_version < OLDEST_IR:  # first: from here on the converter does not need the weights among the inputs
         notes.append(f"Model: IR version raised from {model.ir_version} to {OLDEST_IR}.")
@@ -58,6 +58,28 @@ def _opset(model: onnx.ModelProto, name: str) -> int:
         if entry.domain in ("", "ai.onnx"):
             return int(entry.version)
     raise ModelError(f"{name} does not import the standard ONNX operators; it cannot be explained.")
+
+
+def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """The model with the bodies of its local functions in place of the calls; the model given is changed.
+
+    The inliner passes over functions that import another version of a domain than the model does. Of a domain that has
+    only local functions, which need no version, some exporters write another into each of them.
+    """
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    own = {function.domain for function in model.functions} - {"", "ai.onnx"}
+    for function in model.functions:
+        for entry in function.opset_import:
+            if entry.domain in own and entry.domain in versions:
+                entry.version = versions[entry.domain]
+    result = inliner.inline_local_functions(model)
+    if result.functions:
+        left = ", ".join(f"'{function.name}'" for function in result.functions[:3])
+        raise ModelError(
+            f"{len(result.functions)} local functions of {name} could not be inlined, among them {left}: they use "
+            "another opset than the model; export it again with one opset."
+        )
+    return result
 
 
 def _raised(model: onnx.ModelProto, name: str) -> onnx.ModelProto:

@@ -95,12 +95,44 @@ def module_path(node: onnx.NodeProto) -> str:
 
 def _with_shapes(skeleton: onnx.ModelProto, name: str) -> onnx.ModelProto:
     try:
-        return onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
+        return onnx.shape_inference.infer_shapes(skeleton, strict_mode=True, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        pass  # strict: whatever is odd, be it only a shape that an exporter noted wrongly
+    try:
+        return onnx.shape_inference.infer_shapes(_without_wrong_shapes(skeleton), data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         text = " ".join(str(error).split())
         raise ModelError(f"The shapes of {name} contradict each other: {text[:300]}.") from error
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"The graph of {name} cannot be analysed: {str(error)[:300]}.") from error
+
+
+def _without_wrong_shapes(skeleton: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which no tensor inside has a noted shape other than the one that follows from its node.
+
+    Exporters that move transposes about leave such notes behind; ONNX Runtime warns of them and goes by the nodes.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(skeleton)
+    del model.graph.value_info[:]
+    followed = {
+        value.name: value for value in onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info
+    }
+    for value in skeleton.graph.value_info:
+        if value.name not in followed or not _contradict(value, followed[value.name]):
+            model.graph.value_info.append(value)
+    return model
+
+
+def _contradict(noted: onnx.ValueInfoProto, followed: onnx.ValueInfoProto) -> bool:
+    """Whether two shapes have another rank, or another number on some axis."""
+    kinds = [value.type.tensor_type for value in (noted, followed)]
+    if not all(kind.HasField("shape") for kind in kinds):
+        return False
+    first, second = ([d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim] for kind in kinds)
+    return len(first) != len(second) or any(
+        a != b and a is not None and b is not None for a, b in zip(first, second, strict=True)
+    )
 
 
 def _initializers(model: onnx.ModelProto, name: str) -> dict[str, np.ndarray]:
