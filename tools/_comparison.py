@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -210,10 +211,13 @@ def checked(path: Path, layer: str) -> dict[str, Any]:
 
 
 def middle_layer(path: Path) -> str | None:
-    """The bottleneck layer whose node lies nearest to the middle of the graph; not the default one."""
+    """The bottleneck layer before the default one whose node lies nearest to the middle of the graph."""
+    layers = onnx_xcam.inspect(path).layers
     place = {name: i for i, node in enumerate(_nodes(path)) for name in node.output}
-    layers = [layer for layer in onnx_xcam.inspect(path).layers if not layer.default and layer.name in place]
-    return min(layers, key=lambda layer: abs(place[layer.name] - len(place) / 2)).name if layers else None
+    if any(layer.name not in place for layer in layers):  # inside a local function: the middle of the layers
+        place = {layer.name: i for i, layer in enumerate(layers)}
+    found = list(itertools.takewhile(lambda layer: not layer.default, layers))
+    return min(found, key=lambda layer: abs(place[layer.name] - len(place) / 2)).name if found else None
 
 
 def describe(path: Path, layer: str) -> dict[str, Any]:
