@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx_graphsurgeon as gs
 from onnx import numpy_helper
 
 from onnx_xcam import contract
@@ -16,6 +15,7 @@ from onnx_xcam.cams.xgrad import xgrad_cam
 from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.runtime import Session, open_session
 from onnx_xcam.surgery.backward import way
+from onnx_xcam.surgery.composites import Step, steps
 from onnx_xcam.surgery.head import as_double, head_inputs, head_model, node_model, with_outputs
 from onnx_xcam.surgery.instrument import instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
@@ -185,7 +185,7 @@ def check(
     return CheckReport(
         proof.source.name.strip("'"),
         [_output_check(name, before, proof.after[name]) for name, before in proof.before.items()],
-        [_node_check(proof, node) for node in proof.way.nodes],
+        [_node_check(proof, step) for step in proof.steps],
         [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
         [*proof.notes, *proof.metadata["notes"]],
     )
@@ -204,6 +204,7 @@ class _Proof:
         self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
         self.graph = prepare(skeleton, self.source.name)
         self.way = way(self.graph, self.metadata["layers"], [self.metadata["score"]])
+        self.steps = steps(self.graph, self.way.nodes, {*self.metadata["layers"], self.metadata["score"]})
         feeds = _feeds(plain, image, self.rng)
         self.before = plain.run(feeds, [out.name for out in plain.outputs])
         self.after = explained.run(feeds, [out.name for out in explained.outputs])
@@ -262,12 +263,13 @@ def _output_check(name: str, before: np.ndarray, after: np.ndarray) -> OutputChe
 # --- one node -----------------------------------------------------------------------------------------------------
 
 
-def _node_check(proof: _Proof, node: gs.Node) -> NodeCheck:
+def _node_check(proof: _Proof, step: Step) -> NodeCheck:
+    node = step.node
     name = str(node.name or node.outputs[0].name)
     errors: list[float] = []
     try:
         for attempt in ATTEMPTS:
-            errors.append(_dot_product_error(proof, node, attempt))
+            errors.append(_dot_product_error(proof, step, attempt))
             if errors[-1] <= PRODUCT_TOLERANCE:
                 break
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, KeyError) as problem:
@@ -275,27 +277,27 @@ def _node_check(proof: _Proof, node: gs.Node) -> NodeCheck:
     return NodeCheck(name, str(node.op), min(errors), None)
 
 
-def _dot_product_error(proof: _Proof, node: gs.Node, attempt: Attempt) -> float:
+def _dot_product_error(proof: _Proof, step: Step, attempt: Attempt) -> float:
     """|<gy, J v> - <Jᵀ gy, v>| relative to the norms, for two random gy at once."""
     from onnx_xcam.reference import evaluate  # noqa: PLC0415  slow to import
 
     rng, tensors = proof.rng, proof.way.tensors
-    free = list(dict.fromkeys(t.name for t in node.inputs if t.name in tensors))
-    outputs = [out.name for out in node.outputs if out.name in tensors]
-    forward = node_model(proof.graph, node, proof.values, free)
+    free = list(dict.fromkeys(t.name for t in step.node.inputs if t.name in tensors))
+    outputs = [out.name for out in step.node.outputs if out.name in tensors]
+    forward = node_model(proof.graph, step.parts, proof.values, free)
     point = {name: _off_kinks(as_double(proof.values[name]), rng, attempt) for name in free}
     direction = {name: rng.standard_normal(point[name].shape) for name in free}
-    step = attempt.step * min(float(np.abs(x).max()) or 1.0 for x in point.values())
-    ends = [{n: point[n] + sign * step * direction[n] for n in free} for sign in (1, -1)]
+    size = attempt.step * min(float(np.abs(x).max()) or 1.0 for x in point.values())
+    ends = [{n: point[n] + sign * size * direction[n] for n in free} for sign in (1, -1)]
     ahead, behind = (evaluate(forward, end, outputs) for end in ends)
-    moved = [(a - b) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
+    moved = [(a - b) / (2 * size) for a, b in zip(ahead, behind, strict=True)]
     cotangents = [rng.standard_normal((2, *m.shape)) for m in moved]
     feeds = {**point, **{f"{COTANGENT}_{i}": g for i, g in enumerate(cotangents)}}
     found = evaluate(vjp_model(forward, free, outputs), feeds)
     left = sum((g * m).reshape(2, -1).sum(1) for g, m in zip(cotangents, moved, strict=True))
     right = sum((g * direction[n]).reshape(2, -1).sum(1) for g, n in zip(found, free, strict=True))
-    size = sum(np.sqrt((g**2).reshape(2, -1).sum(1) * (m**2).sum()) for g, m in zip(cotangents, moved, strict=True))
-    return float(np.max(np.abs(left - right) / np.maximum(size, np.finfo(np.float64).tiny)))
+    scale = sum(np.sqrt((g**2).reshape(2, -1).sum(1) * (m**2).sum()) for g, m in zip(cotangents, moved, strict=True))
+    return float(np.max(np.abs(left - right) / np.maximum(scale, np.finfo(np.float64).tiny)))
 
 
 def _off_kinks(x: np.ndarray, rng: np.random.Generator, attempt: Attempt) -> np.ndarray:

@@ -45,19 +45,24 @@ class Grid(NamedTuple):
     """Where a picture's tokens stand in the T axis of a layer: row by row, between other tokens.
 
     Attributes:
-        height, width: of the grid, in tokens.
+        height, width: of the grid, in tokens; None where they depend on the picture.
         before, after: how many other tokens (class, distillation, registers) stand before and after it.
     """
 
-    height: int
-    width: int
+    height: int | None
+    width: int | None
     before: int
     after: int
 
     @property
+    def size(self) -> int | None:
+        """The number of the grid's own tokens."""
+        return None if self.height is None or self.width is None else self.height * self.width
+
+    @property
     def tokens(self) -> slice:
         """The grid's own part of the T axis."""
-        return slice(self.before, self.before + self.height * self.width)
+        return slice(self.before, -self.after or None)
 
 
 STATUS_TEXT: Mapping[int, str] = {

@@ -144,12 +144,36 @@ def test_refused_layers(layer, said):
         onnx_xcam.instrument(token_model("class token"), layers=layer)
 
 
-def test_grid_of_unknown_size():
-    """With symbolic height and width the tokens' grid is not known: the patches are still a layer."""
-    model = token_model("no other token", height="H", width="W")
-    report = onnx_xcam.inspect(model)
-    assert [layer.name for layer in report.layers if layer.default] == ["patches"]
-    with pytest.raises(LayerError, match="height and width are no fixed numbers"):
+ANY_SIZE = ("class token", "class and distillation", "registers behind", "no other token")
+
+
+@pytest.mark.parametrize("name", ANY_SIZE)
+def test_symbolic_height_and_width(name):
+    """The same default layer as for a fixed size, and the same maps; the grid follows the picture."""
+    model = token_model(name, height="H", width="W")
+    layer, layout, (_, _, before, after) = DEFAULTS[name]
+    found = [one for one in onnx_xcam.inspect(model).layers if one.default]
+    assert [(one.name, one.layout, one.grid) for one in found] == [(layer, layout, [None, None, before, after])]
+    any_size = onnx_xcam.instrument(model, emit=("map", "activations", "gradients", "heatmap"))
+    fixed = onnx_xcam.instrument(token_model(name), emit=("map", "activations", "gradients", "heatmap"))
+    feeds = {"image": IMAGES, "xcam_class": CHOSEN}
+    for key, value in run(fixed, feeds).items():
+        np.testing.assert_allclose(run(any_size, feeds)[key], value, rtol=1e-4, atol=1e-5 * np.abs(value).max())
+    larger = np.random.default_rng(2).normal(0, 1, (2, 3, 20, 12)).astype(np.float32)
+    assert run(any_size, {"image": larger})["xcam_map"].shape == (2, 1, 5, 3)
+    assert onnx_xcam.check(model, larger).passed
+
+
+def test_a_grid_that_no_tensor_tells():
+    """Tokens that were thinned out: nobody knows their height and width."""
+    model = onnx.ModelProto.FromString(token_model("no other token", height="H", width="W").SerializeToString())
+    (identity,) = (node for node in model.graph.node if node.output[0] == "x0")
+    identity.op_type = "Slice"
+    numbers = {"s": [0], "e": [2**31], "ax": [1], "st": [2]}
+    identity.input.extend(numbers)
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(np.array(v), k) for k, v in numbers.items())
+    assert [one.name for one in onnx_xcam.inspect(model).layers if one.default] == ["patches"]
+    with pytest.raises(LayerError, match="no height and width could be followed"):
         onnx_xcam.instrument(model, layers="x1")
 
 

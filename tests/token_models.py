@@ -103,7 +103,6 @@ _WINDOWS = (
 )
 
 
-
 def _tokens_first_block(x: str, y: str) -> str:
     """As `_block` on `[T, N, C]`: heads are split off the images' axis, as nn.MultiheadAttention has it."""
     return f"""

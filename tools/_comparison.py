@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
+from _layers import middle_layer
 from _matching import Match, matches
 from _sessions import session
 
@@ -208,16 +208,6 @@ def checked(path: Path, layer: str) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     bad = [f"check: {line}" for line in report.text().splitlines() if "FAIL" in line]
     return {"check": report.passed, "check_seconds": seconds, "check_said": bad[:5]}
-
-
-def middle_layer(path: Path) -> str | None:
-    """The bottleneck layer before the default one whose node lies nearest to the middle of the graph."""
-    layers = onnx_xcam.inspect(path).layers
-    place = {name: i for i, node in enumerate(_nodes(path)) for name in node.output}
-    if any(layer.name not in place for layer in layers):  # inside a local function: the middle of the layers
-        place = {layer.name: i for i, layer in enumerate(layers)}
-    found = list(itertools.takewhile(lambda layer: not layer.default, layers))
-    return min(found, key=lambda layer: abs(place[layer.name] - len(place) / 2)).name if found else None
 
 
 def describe(path: Path, layer: str) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
     python tools/measure.py surgery resnet50
     python tools/measure.py run resnet50 mobilenet_v2 sample_models/efficientnet_lite0.onnx --batch 1 8 --threads 1 2
+    python tools/measure.py head mobilenet_v2 swin_t
     python tools/measure.py cli
 
-A model is an ONNX file or a torchvision name (then torch exports it first, with random weights). Timings are ratios or
-medians from one machine; none of them is a test. `surgery` reads Linux's /proc for the peak memory.
+A model is an ONNX file or a name as `sweep.py` takes it (then torch exports it first, with random weights). Timings are
+ratios or medians from one machine; none of them is a test. `surgery` reads Linux's /proc for the peak memory.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from _layers import middle_layer
 
 Row = Sequence[str]
 
@@ -219,6 +222,74 @@ def _compared(pairs: Sequence[tuple[float, float]]) -> Row:
     return [*milliseconds, f"{instrumented / plain:.3f}", f"{low:.3f} to {high:.3f}", str(len(pairs))]
 
 
+# --- head -------------------------------------------------------------------------------------------------------------
+
+
+def measure_head(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Row]]:
+    """What the head's backward pass costs at a middle layer, in units of the head's own forward pass.
+
+    The backward pass is what a run of the instrumented model takes longer than one of the plain model.
+    """
+    from _sessions import session
+
+    from onnx_xcam.surgery import instrument_bytes
+
+    rows = []
+    for wanted in options.models:
+        model = find_model(wanted, folder, options.exporter)
+        layer = middle_layer(model.path) if options.layer == "auto" else options.layer
+        if layer is None:
+            print(f"{model.name}: no layer before the default one", flush=True)
+            continue
+        plain = session(model.path, 1)
+        feeds = random_feeds(plain, options.batch)
+        runs = [
+            _runner(plain, feeds),
+            _runner(session(instrument_bytes(model.path, layers=layer, emit=("map",)), 1), feeds),
+        ]
+        runs.append(_runner(*_head(model.path, layer, feeds)))
+        medians = in_turns(runs, options.seconds)
+        backward = medians[1] - medians[0]
+        milliseconds = [f"{value * 1000:.2f} ms" for value in (medians[0], medians[2], backward)]
+        rows.append([model.name, str(options.batch), layer, *milliseconds, f"{backward / medians[2]:.2f}"])
+        print(*rows[-1], flush=True)
+    if rows:
+        print(f"median of the ratios: {statistics.median(float(row[-1]) for row in rows):.2f}")
+    return ["model", "batch", "layer", "plain model", "head forward", "head backward", "backward / forward"], rows
+
+
+def _head(path: Path, layer: str, feeds: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A session of the part behind a layer, and its inputs as they are in a run of the whole model."""
+    from _sessions import session
+
+    from onnx_xcam.surgery.head import head_inputs, head_model, with_outputs
+    from onnx_xcam.surgery.modernise import modernised
+    from onnx_xcam.surgery.prepare import prepare
+    from onnx_xcam.surgery.score import find_score
+    from onnx_xcam.surgery.source import Source
+
+    source, skeleton, _ = modernised(Source(path))
+    graph = prepare(skeleton)
+    score = find_score(graph).name
+    inputs = [layer, *head_inputs(graph, layer, score)]
+    whole = session(with_outputs(source.with_tail(b""), inputs), 1)
+    values = dict(zip(inputs, whole.run(inputs, feeds), strict=True))
+    weights = {tensor.name: tensor for tensor in source.load().graph.initializer}
+    return session(head_model(graph, weights, layer, score).SerializeToString(), 1), values
+
+
+def in_turns(runs: Sequence[Callable[[], Any]], seconds: float) -> list[float]:
+    """The median seconds of each, run in turns."""
+    for run in runs:
+        run()
+    found: list[list[float]] = [[] for _ in runs]
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(found[0]) < 7:
+        for run, times in zip(runs, found, strict=True):
+            times.append(_timed(run))
+    return [statistics.median(times) for times in found]
+
+
 # --- command line of the product --------------------------------------------------------------------------------------
 
 
@@ -240,7 +311,7 @@ def measure_cli(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Ro
 
 # --- command line of this program -------------------------------------------------------------------------------------
 
-MEASURES = {"surgery": measure_surgery, "run": measure_run, "cli": measure_cli}
+MEASURES = {"surgery": measure_surgery, "run": measure_run, "head": measure_head, "cli": measure_cli}
 
 
 def parse() -> argparse.Namespace:
@@ -260,6 +331,9 @@ def parse() -> argparse.Namespace:
     run.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     run.add_argument("--emit", default="map", help="as of the surgery, with commas (default: map)")
     run.add_argument("--seconds", type=float, default=10, help="for each figure, at least ten pairs (default: 10)")
+    head = commands.add_parser("head", parents=[common, of_models], help="the head's backward pass against its forward")
+    head.add_argument("--batch", type=int, default=1)
+    head.add_argument("--seconds", type=float, default=5, help="for each model, at least seven rounds (default: 5)")
     cli = commands.add_parser("cli", parents=[common], help="start of the command line")
     cli.add_argument("--repeats", type=int, default=11)
     once = commands.add_parser("once", help="one surgery in this process: what `surgery` starts")

@@ -19,6 +19,10 @@ from onnx_xcam.surgery.shapes import Dim, Shape
 UNKNOWN = "?"
 
 
+Place: TypeAlias = "tuple[str, int]"
+"""A tensor, and one of its axes."""
+
+
 class Atom(NamedTuple):
     """`size` positions of an axis of `total`, `stride` apart: index // stride % size.
 
@@ -26,6 +30,7 @@ class Atom(NamedTuple):
         role: N, C, H, W, T (tokens of which some are no part of the grid) or "?".
         total, stride, size: see above; a whole axis has stride 1 and size = total.
         grid: of a T.
+        places: where the size of a whole H or W can be read off at run time; of a T both.
     """
 
     role: str
@@ -33,6 +38,7 @@ class Atom(NamedTuple):
     stride: int
     size: Dim
     grid: Grid | None = None
+    places: tuple[Place, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -56,9 +62,9 @@ Axis: TypeAlias = tuple[Atom, ...]
 Axes: TypeAlias = tuple[Axis, ...]
 
 
-def fresh(role: str, dim: Dim) -> Axis:
+def fresh(role: str, dim: Dim, *places: Place) -> Axis:
     """A whole axis."""
-    return (Atom(role, dim, 1, dim),)
+    return (Atom(role, dim, 1, dim, None, places),)
 
 
 def unknown(shape: Shape) -> Axes:
@@ -66,12 +72,12 @@ def unknown(shape: Shape) -> Axes:
     return tuple(fresh(UNKNOWN, dim) for dim in shape)
 
 
-def tokens(grid: Grid) -> Axis:
-    """The axis of a grid's tokens, with those that stand before and after it."""
+def tokens(grid: Grid, places: tuple[Place, ...] = ()) -> Axis:
+    """The axis of a grid of known size, with the tokens that stand before and after it."""
     if grid.before or grid.after:
-        size = grid.before + grid.height * grid.width + grid.after
-        return (Atom("T", size, 1, size, grid),)
-    return (*fresh("H", grid.height), *fresh("W", grid.width))
+        size = grid.before + (grid.size or 0) + grid.after
+        return (Atom("T", size, 1, size, grid, places),)
+    return (*fresh("H", grid.height, *places[:1]), *fresh("W", grid.width, *places[1:]))
 
 
 def is_unknown(axis: Axis) -> bool:
@@ -108,6 +114,12 @@ def grid_of(axis: Axis) -> Grid | None:
     return next((atom.grid for atom in axis if atom.grid), None)
 
 
+def places_of(axis: Axis) -> tuple[Place, ...]:
+    """Where height and width of a grid of tokens can be read off at run time; empty if nowhere."""
+    found = tuple(place for atom in axis if atom.size != 1 for place in atom.places)
+    return found if len(found) == 2 else ()
+
+
 def resized(axis: Axis, dim: Dim) -> Axis:
     """The axis with another size: images, channels, rows and columns stay what they are, all else is lost."""
     role = role_of(axis)
@@ -119,11 +131,11 @@ def cut(axis: Axis, positions: np.ndarray | None, dim: Dim) -> Axis:
     grid = grid_of(axis)
     if grid is None or positions is None or not len(positions) or (np.diff(positions) != 1).any():
         return resized(axis, dim)
-    end = grid.before + grid.height * grid.width
+    end = grid.before + (grid.size or 0)
     start, stop = int(positions[0]), int(positions[-1]) + 1
     if start > grid.before or stop < end:
         return fresh(UNKNOWN, dim)
-    return tokens(grid._replace(before=grid.before - start, after=stop - end))
+    return tokens(grid._replace(before=grid.before - start, after=stop - end), places_of(axis))
 
 
 def joined(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim) -> Axis:
@@ -135,7 +147,7 @@ def joined(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim) -> Axis:
         if grid is None or not all(isinstance(size, int) for size in others):
             return fresh(UNKNOWN, dim)
         before, after = sum(dims[:at]), sum(dims[at + 1 :])  # type: ignore[arg-type]
-        return tokens(grid._replace(before=grid.before + before, after=grid.after + after))
+        return tokens(grid._replace(before=grid.before + before, after=grid.after + after), places_of(parts[at]))
     return fresh(next((role for role in roles if role in "NCHW"), UNKNOWN), dim)
 
 
@@ -201,7 +213,7 @@ def _merged(atoms: Iterable[Atom]) -> Axis:
         last = result[-1] if result else None
         if (
             last is not None
-            and (last.role, last.total, last.grid) == (atom.role, atom.total, atom.grid)
+            and (last.role, last.total, last.grid, last.places) == (atom.role, atom.total, atom.grid, atom.places)
             and isinstance(last.size, int)
             and isinstance(atom.size, int)
             and last.stride == atom.stride * atom.size

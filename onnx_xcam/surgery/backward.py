@@ -11,6 +11,7 @@ from onnx_xcam.errors import LayerError, ModelError, UnsupportedOpError
 from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.bodies import body_of
 from onnx_xcam.surgery.broadcasting import expanded, expanded_where_unsure, unbroadcast
+from onnx_xcam.surgery.composites import steps
 from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph, inputs_of
 from onnx_xcam.surgery.node import NodeView
@@ -121,8 +122,8 @@ def gradients(graph: Graph, emitter: Emitter, seeds: Mapping[str, Value], target
     sweep = _Sweep(graph, emitter, path.tensors)
     for name, seed in seeds.items():
         sweep.add(name, seed)
-    for node in reversed(path.nodes):
-        sweep.step(node)
+    for step in reversed(steps(graph, path.nodes, {*targets, *seeds})):
+        sweep.step(step.node)
     return {target: sweep.total(target) for target in targets}
 
 

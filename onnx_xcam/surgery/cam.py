@@ -10,7 +10,7 @@ import numpy as np
 from onnx_xcam.cams.xgrad import xgrad_cam
 from onnx_xcam.contract import GOOD, GRADIENT_ZERO, MAP_ZERO, NOT_FINITE, Grid, Layout
 from onnx_xcam.surgery import shapes
-from onnx_xcam.surgery.values import Value
+from onnx_xcam.surgery.values import INT_MAX, Value
 
 
 class EmittedArrays:
@@ -56,7 +56,14 @@ METHODS = {"xgrad-cam": xgrad_cam}
 
 
 def emit_cam(
-    method: str, activations: Value, gradients: Value, layout: Layout, grid: Grid | None, *, non_negative: bool
+    method: str,
+    activations: Value,
+    gradients: Value,
+    *,
+    layout: Layout,
+    grid: Grid | None,
+    space: Sequence[shapes.Part],
+    non_negative: bool,
 ) -> Cam:
     """Emit the map of a layer.
 
@@ -66,22 +73,20 @@ def emit_cam(
         gradients: G, `[K, N, ...]` in the same layout, with size 1 along axes where it is constant.
         layout: what the axes of A mean.
         grid: of a layer of tokens; other tokens take no part.
+        space: height and width of the layer.
         non_negative: whether A is known to hold no negative value.
     """
     a, g = activations.cast(np.float32), gradients.cast(np.float32)
     if grid is not None:
         a, g = (_grid_tokens(value, grid, layout.find("T") - len(layout)) for value in (a, g))
-        sizes: list[shapes.Part] = [grid.height, grid.width]
         static: shapes.Shape = (grid.height, grid.width)
     else:
-        h, w = layout.find("H"), layout.find("W")
-        sizes = [shapes.dim_part(activations, axis) for axis in (h, w)]
-        static = (activations.shape[h], activations.shape[w])
+        static = tuple(activations.shape[layout.find(axis)] for axis in "HW")
     perm = [layout.find(axis) for axis in ("NCT" if grid is not None else "NCHW")]
     g = _lined_up_gradients(g, a, perm)
     raw = METHODS[method](EmittedArrays(), _lined_up(a, perm), g, non_negative=non_negative)
     kept = [shapes.dim_part(raw, 0) if isinstance(raw.shape[0], int) else 0, 0]
-    raw = raw.reshape([*kept, *sizes], (activations.shape[0], gradients.shape[0], *static))
+    raw = raw.reshape([*kept, *space], (activations.shape[0], gradients.shape[0], *static))
     finite = (raw * 0).sum([2, 3]).equal(0)  # 0 times NaN or infinity is NaN
     return Cam(finite.where(raw.relu(), 0), g, finite)
 
@@ -97,9 +102,9 @@ def _grid_tokens(value: Value, grid: Grid, from_end: int) -> Value:
     axis, part = value.rank + from_end, grid.tokens
     if value.shape[axis] == 1 or not (grid.before or grid.after):
         return value
-    size = grid.height * grid.width
-    cut = value.slice([part.start], [part.stop], [axis])
-    return cut.with_shape((*value.shape[:axis], size, *value.shape[axis + 1 :]))
+    stop = INT_MAX if part.stop is None else part.stop
+    cut = value.slice([part.start], [stop], [axis])
+    return cut.with_shape((*value.shape[:axis], grid.size, *value.shape[axis + 1 :]))
 
 
 def _lined_up(a: Value, perm: Sequence[int]) -> Value:

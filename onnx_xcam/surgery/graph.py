@@ -47,6 +47,15 @@ class Graph:
         return {out.name: node for node in self.nodes for out in node.outputs if out.name}
 
     @cached_property
+    def readers(self) -> dict[str, list[gs.Node]]:
+        """The nodes that read each tensor, once for each time that they do."""
+        found: dict[str, list[gs.Node]] = {}
+        for node in self.nodes:
+            for tensor in inputs_of(node):
+                found.setdefault(tensor.name, []).append(node)
+        return found
+
+    @cached_property
     def order(self) -> dict[str, int]:
         """The position of each tensor's producer; graph inputs and constants come first."""
         return {out.name: i for i, node in enumerate(self.nodes) for out in node.outputs if out.name}

@@ -83,19 +83,20 @@ def _info(graph: Graph, name: str) -> onnx.ValueInfoProto:
 
 
 def node_model(
-    graph: Graph, forward: gs.Node, values: Mapping[str, np.ndarray], free: Sequence[str]
+    graph: Graph, forward: Sequence[gs.Node], values: Mapping[str, np.ndarray], free: Sequence[str]
 ) -> onnx.ModelProto:
-    """One node as a model in float64.
+    """One node, or several that belong together, as a model in float64.
 
     Args:
         graph: the whole model.
-        forward: the node.
-        values: the values of the node's inputs; float ones are taken as float64.
+        forward: the nodes, in topological order; the last one's outputs are the model's.
+        values: the values of what the nodes read from outside; float ones are taken as float64.
         free: the inputs that stay inputs; the others become initializers.
     """
-    node = exported(forward)
+    nodes = [exported(node) for node in forward]
+    made = {name for node in nodes for name in node.output}
     inputs, initializers = [], []
-    for name in dict.fromkeys(name for name in node.input if name):
+    for name in dict.fromkeys(name for node in nodes for name in node.input if name and name not in made):
         array = as_double(values[name])
         if name in free:
             kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
@@ -103,13 +104,13 @@ def node_model(
         else:
             initializers.append(onnx.numpy_helper.from_array(array, name))
     outputs = []
-    for name in node.output:
+    for name in nodes[-1].output:
         if name:
             shape: Sequence[Dim] | None = graph.shape(name)
             kind = onnx.TensorProto.DOUBLE if graph.is_float(name) else onnx.TensorProto.INT64
             fixed = None if shape is None else [None] * len(shape)
             outputs.append(onnx.helper.make_tensor_value_info(name, kind, fixed))
-    body = onnx.helper.make_graph([node], "node", inputs, outputs, initializers)
+    body = onnx.helper.make_graph(nodes, "node", inputs, outputs, initializers)
     return onnx.helper.make_model(
         body, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=_IR_VERSION
     )

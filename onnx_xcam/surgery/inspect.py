@@ -11,7 +11,7 @@ from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.layers import Layer, Layers
 from onnx_xcam.surgery.modernise import modernised
-from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.prepare import prepare, sample_of
 from onnx_xcam.surgery.score import find_score
 from onnx_xcam.surgery.source import ModelLike, Source
 
@@ -23,8 +23,8 @@ class LayerReport:
     Attributes:
         name, node, op, path: the tensor, the node that makes it, its operator, its PyTorch module path or "".
         shape: dimensions: numbers, symbols, None for unknown.
-        layout: "NCHW", "NHWC", "NTC" or "TNC".
-        grid: for layers of tokens, their height and width and how many other tokens stand before and after them; else None.
+        layout: "NCHW", "NHWC", "NTC", "NCT" or "TNC".
+        grid: of a layer of tokens: height and width, and how many other tokens stand before and after; else None.
         default: whether "auto" takes it.
         unsupported: operators without a gradient rule between it and the score, each with its nodes' names.
         partly_used: the score uses some of its positions only (a class token), the others have no gradient.
@@ -38,7 +38,7 @@ class LayerReport:
     layout: str
     default: bool
     unsupported: dict[str, list[str]]
-    grid: list[int] | None = None
+    grid: list[int | None] | None = None
     partly_used: bool = False
 
 
@@ -101,7 +101,7 @@ def inspect(model: ModelLike) -> ModelReport:
     if contract.is_instrumented(graph.output_names):
         return _instrumented(source.name, graph, {p.key: p.value for p in skeleton.metadata_props})
     score = find_score(graph)
-    layers = Layers(graph, score.name)
+    layers = Layers(graph, score.name, sample_of(skeleton, graph))
     try:
         found = layers.default()
         default: Layer | None = found
@@ -175,7 +175,7 @@ def _listed(shape: Sequence[int | str | None] | None) -> str:
 def _table(layers: Sequence[LayerReport]) -> list[str]:
     rows = []
     for layer in layers:
-        said = [f"{layer.grid[0]} x {layer.grid[1]} tokens"] if layer.grid else []
+        said = [f"{layer.grid[0] or '?'} x {layer.grid[1] or '?'} tokens"] if layer.grid else []
         said += ["only partly used"] if layer.partly_used else []
         said += ["no rule for " + ", ".join(layer.unsupported)] if layer.unsupported else []
         mark = "*" if layer.default else " "

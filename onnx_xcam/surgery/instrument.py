@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from onnx_xcam import contract
-from onnx_xcam.contract import ClassInput, Emit, Metadata
+from onnx_xcam.contract import ClassInput, Emit, Layout, Metadata
 from onnx_xcam.errors import LayerError, ModelError, ShapeError, UnsupportedOpError, XcamError
 from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.backward import gradients
@@ -22,7 +22,7 @@ from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.layers import Layer, Layers, resolve
 from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.node import forward_value
-from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.prepare import prepare, sample_of
 from onnx_xcam.surgery.score import Score, Selection, find_score, select_classes
 from onnx_xcam.surgery.signs import is_non_negative
 from onnx_xcam.surgery.source import ModelLike, Source
@@ -143,7 +143,7 @@ def _planned(source: Source, request: Request) -> _Plan:
     _refuse_twice(skeleton, source.name)
     graph = prepare(skeleton, source.name)
     score = find_score(graph, request.score)
-    choice = Layers(graph, score.name)
+    choice = Layers(graph, score.name, sample_of(skeleton, graph))
     chosen = resolve(choice, request.layers)
     metadata = Metadata(
         layers=tuple(layer.name for layer in chosen),
@@ -195,7 +195,7 @@ def _tokens(layer: Layer) -> str:
         return ""
     height, width, before, after = layer.grid
     others = [f"{count} {where}" for count, where in ((before, "before"), (after, "after")) if count]
-    return f" of {height} x {width} tokens" + (f" and others ({', '.join(others)})" if others else "")
+    return f" of {height or '?'} x {width or '?'} tokens" + (f" and others ({', '.join(others)})" if others else "")
 
 
 def _advice(choice: Layers, chosen: Sequence[Layer]) -> str:
@@ -249,9 +249,27 @@ class _Tail:
         order = [layer.layout.find(axis) for axis in layout]
         a, gradient = a.transpose(order), gradient.transpose([0, *(axis + 1 for axis in order)])
         positive = is_non_negative(self.graph, layer.name)
-        cam = emit_cam(self.request.method, a, gradient, layout, layer.grid, non_negative=positive)
+        cam = emit_cam(
+            self.request.method,
+            a,
+            gradient,
+            layout=layout,
+            grid=layer.grid,
+            space=self._space(layer, a, layout),
+            non_negative=positive,
+        )
         for kind in dict.fromkeys(self.request.emit):
             self._add(self._output(kind, a, gradient, cam, selection), contract.output_name(kind, index))
+
+    def _space(self, layer: Layer, a: Value, layout: Layout) -> list[shapes.Part]:
+        """Height and width of the layer as parts of a shape."""
+        if layer.grid is None:
+            at = layout.find("H")
+            return [shapes.dim_part(a, at), shapes.dim_part(a, at + 1)]
+        if layer.grid.height is not None and layer.grid.width is not None:
+            return [layer.grid.height, layer.grid.width]
+        tensors = [(forward_value(self.graph, self.emitter, name, "The layer"), axis) for name, axis in layer.places]
+        return [shapes.dim_part(tensor, axis) for tensor, axis in tensors]
 
     def _output(self, kind: Emit, a: Value, gradient: Value, cam: Cam, selection: Selection) -> Value:
         if kind == "map":

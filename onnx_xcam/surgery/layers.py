@@ -14,10 +14,10 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.contract import Grid, Layout
 from onnx_xcam.errors import LayerError
-from onnx_xcam.surgery.axes import roles_of
+from onnx_xcam.surgery.axes import Place, roles_of
 from onnx_xcam.surgery.backward import Way, is_zero_derivative, way
 from onnx_xcam.surgery.graph import Graph, inputs_of
-from onnx_xcam.surgery.layouts import axis_roles, layout_of, may_be_nchw, token_grid
+from onnx_xcam.surgery.layouts import axis_roles, grid_places, layout_of, may_be_nchw, token_grid
 from onnx_xcam.surgery.shapes import Dim, Shape
 from onnx_xcam.surgery.suggest import suggestion
 from onnx_xcam.surgery.usage import used_positions
@@ -40,6 +40,7 @@ class Layer:
         layout: what its axes mean.
         bottleneck: whether everything the score gets from the image passes through it.
         grid: where the picture's tokens stand, if it is a layer of tokens.
+        places: where the grid's height and width are read off at run time, if they depend on the picture.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Layer:
     layout: Layout
     bottleneck: bool
     grid: Grid | None = None
+    places: tuple[Place, ...] = ()
 
     @property
     def spatial(self) -> tuple[Dim, Dim]:
@@ -61,14 +63,22 @@ class Layer:
 
 
 class Layers:
-    """The candidate layers of a model for one score, in topological order."""
+    """The candidate layers of a model for one score, in topological order.
 
-    def __init__(self, graph: Graph, score: str) -> None:
+    Args:
+        graph: the model.
+        score: the score tensor.
+        sample: the same graph with numbers for a symbolic height and width, if they are symbolic: what is counted or
+            compared (tokens, windows, positions that are used) is looked at there.
+    """
+
+    def __init__(self, graph: Graph, score: str, sample: Graph | None = None) -> None:
         self.graph = graph
         self.score = score
-        self.roles = axis_roles(graph)
+        self.sample = sample or graph
+        self.roles = axis_roles(self.sample)
         self.way = way(graph, self._from_the_image(), [score])
-        self.used = used_positions(graph, self.way)
+        self.used = used_positions(self.sample, way(self.sample, self._from_the_image(), [score]))
         passes = _paths(graph, self.way, score)
         self.candidates = [
             layer for node in graph.nodes for out in node.outputs if (layer := self._candidate(out.name, passes))
@@ -88,13 +98,23 @@ class Layers:
         if name not in self.way.tensors or shape is None or layout is None or name == self.score:
             return None
         layer = self._layer(name, shape, layout, name in bottlenecks)
-        return None if 1 in layer.spatial else layer
+        if layer.grid is not None and layer.grid.size is None and not layer.places:
+            return None
+        return None if 1 in layer.spatial or self._is_one_pixel(layer) else layer
 
     def _layer(self, name: str, shape: Shape, layout: Layout, bottleneck: bool) -> Layer:
         node = self.graph.producer[name]
         path = self.graph.scopes.get(self.graph.order[name], "")
-        grid = token_grid(self.roles.get(name)) if "T" in layout else None
-        return Layer(name, str(node.name or ""), str(node.op), path, shape, layout, bottleneck, grid)
+        grid, places = token_grid(self.roles.get(name)) if "T" in layout else None, tuple[Place, ...]()
+        if grid is not None and not isinstance(shape[layout.find("T")], int):
+            grid, places = grid._replace(height=None, width=None), grid_places(self.roles.get(name))
+        return Layer(name, str(node.name or ""), str(node.op), path, shape, layout, bottleneck, grid, places)
+
+    def _is_one_pixel(self, layer: Layer) -> bool:
+        """Whether space was pooled away, as far as only the sample can tell."""
+        shape = self.sample.shape(layer.name)
+        at = layer.layout.find("H")
+        return layer.grid is None and shape is not None and 1 in shape[at : at + 2]
 
     # --- the default ------------------------------------------------------------------------------------------------
 
@@ -137,7 +157,8 @@ class Layers:
 
     def _is_pooled(self, layer: Layer) -> bool:
         """Whether this is an average of unknown size, which may have pooled space away."""
-        return layer.op == "AveragePool" and not all(isinstance(dim, int) for dim in layer.spatial)
+        sizes = self.sample.shape(layer.name) or ()
+        return layer.op == "AveragePool" and not all(isinstance(dim, int) for dim in sizes[1:])
 
     def _origin(self, layer: Layer) -> Layer:
         """The first tensor with the same values; for tokens, the feature map that was lined up."""

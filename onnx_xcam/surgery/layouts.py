@@ -16,11 +16,13 @@ from onnx_xcam.surgery.axes import (
     UNKNOWN,
     Axes,
     Axis,
+    Place,
     cut,
     fresh,
     grid_of,
     is_unknown,
     joined,
+    places_of,
     regrouped,
     resized,
     role_of,
@@ -53,6 +55,12 @@ def token_grid(axes: Axes | None) -> Grid | None:
     """The grid behind the tokens `[N, T, C]` or `[T, N, C]`, None if there are none or it is not known."""
     at = roles_of(axes or ()).find("T")
     return grid_of(axes[at]) if axes is not None and at >= 0 else None
+
+
+def grid_places(axes: Axes | None) -> tuple[Place, ...]:
+    """Where height and width of the grid behind the tokens can be read off at run time; empty if nowhere."""
+    at = roles_of(axes or ()).find("T")
+    return places_of(axes[at]) if axes is not None and at >= 0 else ()
 
 
 def may_be_nchw(axes: Axes | None) -> bool:
@@ -107,16 +115,21 @@ def _image_axes(p: _Propagation, node: gs.Node, shape: Shape) -> Axes | None:
         return tuple(fresh(role, None) for role in "NCHW")
     dims = p.dims(node, 0)
     if all(is_unknown(axis) for axis in axes):
-        axes = tuple(fresh(role, dim) for role, dim in zip("NCHW", dims, strict=True))
+        axes = _nchw(node.inputs[0].name, dims)
         p.found[node.inputs[0].name] = axes
     return tuple(fresh(r, d) if is_unknown(a) else a for r, a, d in zip("NCHW", axes, dims, strict=True))
+
+
+def _nchw(name: str, shape: Shape) -> Axes:
+    """The axes of images `[N,C,H,W]`."""
+    return tuple(fresh(role, dim, (name, axis)) for axis, (role, dim) in enumerate(zip("NCHW", shape, strict=True)))
 
 
 def _images(p: _Propagation, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     if len(shape) != 4:
         return _kept(p, node, index, shape)
     _image_axes(p, node, shape)
-    return tuple(fresh(role, dim) for role, dim in zip("NCHW", shape, strict=True))
+    return _nchw(node.outputs[index].name, shape)
 
 
 def _per_pixel(p: _Propagation, node: gs.Node, index: int, shape: Shape) -> Axes | None:
@@ -132,7 +145,11 @@ def _windowed(p: _Propagation, node: gs.Node, index: int, shape: Shape) -> Axes 
     channels = fresh("C", shape[1]) if node.op == "Conv" or role_of(c) == "C" else c
     if _is_pointwise(p, node):
         return (n, channels, *space)
-    seen = [fresh(r if _leads(a, r) else UNKNOWN, d) for r, a, d in zip("HW", space, shape[2:], strict=True)]
+    out = node.outputs[index].name
+    seen = [
+        fresh(role if _leads(axis, role) else UNKNOWN, dim, (out, at))
+        for at, role, axis, dim in zip((2, 3), "HW", space, shape[2:], strict=True)
+    ]
     return (n, channels, *seen)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from onnx_xcam.surgery.emitter import Emitter
 
 Operand: TypeAlias = "Value | float | int"
-INT_MIN = np.iinfo(np.int64).min
+INT_MIN, INT_MAX = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
 class Value:

@@ -141,7 +141,11 @@ def tanh(node: NodeView, gy: Value) -> Gradients:
 
 @elementwise("Gelu")
 def gelu(node: NodeView, gy: Value) -> Gradients:
-    """y = x F(x), F the normal distribution or its tanh approximation;  gx = gy (F(x) + x F'(x))."""
+    """y = x F(x), F the normal distribution or its tanh approximation;  gx = gy (F(x) + x F'(x)).
+
+    F is computed as (1 - erf(-x / sqrt 2)) / 2: in the usual spelling it would be shared with a forward pass that
+    spells Gelu out, and so keep ONNX Runtime from fusing that.
+    """
     x = node.x
     if node.attr("approximate", "none") == "tanh":
         scale, cubic = math.sqrt(2 / math.pi), 0.044715
@@ -149,7 +153,7 @@ def gelu(node: NodeView, gy: Value) -> Gradients:
         slope = (1 - t * t) * (1 + x * x * (3 * cubic)) * (0.5 * scale)
         return gy * ((1 + t) * 0.5 + x * slope)
     density = (x * x * -0.5).exp() * (1 / math.sqrt(2 * math.pi))
-    return gy * ((1 + (x * math.sqrt(0.5)).erf()) * 0.5 + x * density)
+    return gy * ((1 - (x * -math.sqrt(0.5)).erf()) * 0.5 + x * density)
 
 
 @vjp("Softmax", "LogSoftmax", constant_axes=True)
