@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import onnx
@@ -10,9 +11,11 @@ import onnx_xcam
 
 
 def middle_layer(path: Path) -> str | None:
-    """The bottleneck layer whose node lies nearest to the middle of the graph; not the default one."""
-    place = {
-        name: i for i, node in enumerate(onnx.load(path, load_external_data=False).graph.node) for name in node.output
-    }
-    layers = [layer for layer in onnx_xcam.inspect(path).layers if not layer.default and layer.name in place]
-    return min(layers, key=lambda layer: abs(place[layer.name] - len(place) / 2)).name if layers else None
+    """The bottleneck layer before the default one whose node lies nearest to the middle of the graph."""
+    nodes = onnx.load(path, load_external_data=False).graph.node
+    place = {name: i for i, node in enumerate(nodes) for name in node.output}
+    layers = onnx_xcam.inspect(path).layers
+    if any(layer.name not in place for layer in layers):  # inside a local function: the middle of the layers
+        place = {layer.name: i for i, layer in enumerate(layers)}
+    earlier = list(itertools.takewhile(lambda layer: not layer.default, layers))
+    return min(earlier, key=lambda layer: abs(place[layer.name] - len(place) / 2)).name if earlier else None
