@@ -175,7 +175,9 @@ def export(model: nn.Module, size: int, path: Path, exporter: Exporter, batch: B
             options["dynamic_shapes"] = ({0: torch.export.Dim("batch")},)
     with warnings.catch_warnings(), _silence():
         warnings.simplefilter("ignore")  # the exporters' own; what they write is compared with the model
-        # With parameters that want gradients, the dynamo exporter fails on attention with a bias.
+        # With parameters that want gradients, the dynamo exporter fails on attention with a bias; with others,
+        # nn.MultiheadAttention takes a fast path that the TorchScript exporter does not know.
+        torch.backends.mha.set_fastpath_enabled(False)
         torch.onnx.export(copy.deepcopy(model).requires_grad_(False), (example,), path, **options)
 
 
