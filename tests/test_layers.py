@@ -156,15 +156,19 @@ def test_average_pool_of_unknown_size_is_no_default():
     ("model", "said"),
     [
         (build("h = Gemm(x, w)  r = Relu(h)  logits = Gemm(r, v)", {"w": (8, 6), "v": (6, C)}, inputs="float[N,8] x"),
-         r"No spatial layer.*score 'logits'.*\('N', 8\)"),
+         r"No spatial layer.*score 'logits'.*takes 'x' float32 \[N,8\]"),
         (build("c = Conv(x, w)  r = Relu(c)  p = GlobalAveragePool(r)  f = Flatten(p)  logits = Gemm(f, v)",
                {"w": (4, 1, 9), "v": (4, C)}, inputs="float[N,1,100] x"), "No spatial layer"),
         (build("c = Conv(x, w)  r = Relu(c)  p = GlobalAveragePool(r)  f = Flatten(p)  logits = Gemm(f, v)",
                {"w": (4, 1, 3, 3, 3), "v": (4, C)}, inputs="float[N,1,8,8,8] x"), "No spatial layer"),
         (build("c = Conv(x, w)  r = Relu(c)  f = Flatten(r)  logits = Gemm(f, v)",
                {"w": (4, 3, 1, 1), "v": (4, C)}, inputs="float[N,3,1,1] x"), "No spatial layer"),
+        (build("e = Gather(table, x)  n = LayerNormalization(e, g)  t = Transpose<perm=[0,2,1]>(n)  s = MatMul(n, t)  "
+               "p = Softmax<axis=-1>(s)  a = MatMul(p, n)  m = ReduceMean<axes=[1], keepdims=0>(a)  logits = MatMul(m, v)",
+               {"table": (50, 8), "g": (8,), "v": (8, C)}, inputs="int64[N,12] x"),
+         r"No spatial layer.*the model takes 'x' int64 \[N,12\]"),
     ],
-    ids=["tabular", "audio", "volume", "one pixel"],
+    ids=["tabular", "audio", "volume", "one pixel", "text"],
 )  # fmt: skip
 def test_no_spatial_layer(model, said):
     onnx.checker.check_model(model, full_check=True)

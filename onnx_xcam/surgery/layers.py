@@ -12,7 +12,7 @@ from functools import cached_property
 
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.contract import Grid, Layout
+from onnx_xcam.contract import Grid, Layout, shape_text
 from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.axes import Place, roles_of
 from onnx_xcam.surgery.backward import Way, image_tensors, way
@@ -175,12 +175,16 @@ class Layers:
         return layer.op in _POOLS and all(n == 1 for n in numbers) and not any(attributes.get("pads", []))
 
     def _nothing_spatial(self) -> str:
-        shapes = [self.graph.shape(name) for name in self.graph.input_names if not self.graph.is_constant(name)]
+        graph = self.graph
+        inputs = [
+            f"'{name}' {graph.dtype(name) or '?'} {shape_text(graph.shape(name) or ())}"
+            for name in graph.input_names
+            if not graph.is_constant(name)
+        ]
         return (
             "No spatial layer was found: looked for four-dimensional feature maps (convolution, pooling) and for "
-            f"tokens of a known grid between the input and the score '{self.score}', found none; the inputs have the "
-            f"shapes {shapes}. "
-            "Is this an image classifier?"
+            f"tokens of a known grid between the input and the score '{self.score}', found none; the model takes "
+            f"{', '.join(inputs) or 'nothing'}. Is this an image classifier?"
         )
 
     # --- by name ----------------------------------------------------------------------------------------------------
