@@ -164,7 +164,8 @@ def test_average_pool_of_unknown_size_is_no_default():
         (build("c = Conv(x, w)  r = Relu(c)  f = Flatten(r)  logits = Gemm(f, v)",
                {"w": (4, 3, 1, 1), "v": (4, C)}, inputs="float[N,3,1,1] x"), "No spatial layer"),
         (build("e = Gather(table, x)  n = LayerNormalization(e, g)  t = Transpose<perm=[0,2,1]>(n)  s = MatMul(n, t)  "
-               "p = Softmax<axis=-1>(s)  a = MatMul(p, n)  m = ReduceMean<axes=[1], keepdims=0>(a)  logits = MatMul(m, v)",
+               "p = Softmax<axis=-1>(s)  a = MatMul(p, n)  m = ReduceMean<axes=[1], keepdims=0>(a)  "
+               "logits = MatMul(m, v)",
                {"table": (50, 8), "g": (8,), "v": (8, C)}, inputs="int64[N,12] x"),
          r"No spatial layer.*the model takes 'x' int64 \[N,12\]"),
     ],
