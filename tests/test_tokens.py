@@ -165,6 +165,25 @@ def test_symbolic_height_and_width(name):
     assert onnx_xcam.check(model, larger).passed
 
 
+def test_symbols_for_a_size_that_is_fixed():
+    """A table of positions fits pictures of one size only, whatever the exporter was told."""
+    side, patch = 224, 4
+    model = token_model("class token", height="H", width="W")
+    (first,) = (node for node in model.graph.node if node.output[0] == "x1_norm")
+    add = onnx.helper.make_node("Add", ["x0", "positions"], ["placed"])
+    model.graph.node.insert(list(model.graph.node).index(first), add)
+    for node in model.graph.node:
+        if node.output[0] in ("x1_norm", "x1"):
+            node.input[0] = "placed"
+    tokens = 1 + (side // patch) ** 2
+    table = np.random.default_rng(0).normal(0, 1, (1, tokens, 4)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(table, "positions"))
+    found = [one for one in onnx_xcam.inspect(model).layers if one.default]
+    assert [(one.name, one.grid) for one in found] == [("x1", [side // patch, side // patch, 1, 0])]
+    image = np.zeros((1, 3, side, side), np.float32)
+    assert run(onnx_xcam.instrument(model), {"image": image})["xcam_map"].shape == (1, 1, side // patch, side // patch)
+
+
 def test_a_grid_that_no_tensor_tells():
     """Tokens that were thinned out: nobody knows their height and width."""
     model = onnx.ModelProto.FromString(token_model("no other token", height="H", width="W").SerializeToString())

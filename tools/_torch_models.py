@@ -8,7 +8,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import os
+import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -170,7 +173,26 @@ def export(model: nn.Module, size: int, path: Path, exporter: Exporter, batch: B
         options.update(external_data=False, verbose=False)
         if batch == "dynamic":
             options["dynamic_shapes"] = ({0: torch.export.Dim("batch")},)
-    silence = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
-    with warnings.catch_warnings(), silence[0], silence[1]:
+    with warnings.catch_warnings(), _silence():
         warnings.simplefilter("ignore")  # the exporters' own; what they write is compared with the model
-        torch.onnx.export(copy.deepcopy(model), (example,), path, **options)
+        # With parameters that want gradients, the dynamo exporter fails on attention with a bias; with others,
+        # nn.MultiheadAttention takes a fast path that the TorchScript exporter does not know.
+        torch.backends.mha.set_fastpath_enabled(False)
+        torch.onnx.export(copy.deepcopy(model).requires_grad_(False), (example,), path, **options)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing of what this process prints is seen, be it C++ that prints: the exporter prints whole graphs."""
+    sys.stdout.flush()
+    kept = [os.dup(number) for number in (1, 2)]
+    try:
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            for number in (1, 2):
+                os.dup2(nowhere.fileno(), number)
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                yield
+    finally:
+        for number, copy_of in zip((1, 2), kept, strict=True):
+            os.dup2(copy_of, number)
+            os.close(copy_of)

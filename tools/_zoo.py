@@ -30,8 +30,21 @@ SETS: dict[str, tuple[str, ...]] = {
         *("timm:hrnet_w18_small", "timm:twins_svt_small", "timm:focalnet_tiny_srf", "timm:nest_tiny"),
         *("timm:poolformerv2_s12", "timm:skresnet18"),
     ),
+    "others": (
+        *("timm:coat_tiny", "timm:convit_tiny", "timm:crossvit_tiny_240", "timm:edgenext_xx_small"),
+        *("timm:cait_xxs24_224", "timm:volo_d1_224", "timm:pit_ti_224", "timm:visformer_tiny"),
+        *("timm:tnt_s_legacy_patch16_224", "timm:ghostnet_050", "timm:eva02_tiny_patch14_224", "timm:hiera_tiny_224"),
+        *("timm:dla34", "timm:res2net50_14w_8s", "timm:ese_vovnet19b_dw", "timm:rexnet_100"),
+        *("timm:coatnet_nano_rw_224", "timm:inception_next_atto", "timm:mambaout_femto", "timm:nextvit_small"),
+        *("timm:swiftformer_xs", "timm:convformer_s18", "timm:resmlp_12_224", "timm:gmlp_s16_224"),
+        *("timm:botnet26t_256", "timm:halonet26t", "timm:lambda_resnet26t", "timm:pvt_v2_b0"),
+        *("timm:efficientformerv2_s0", "timm:mobileone_s0", "timm:repvgg_a0", "timm:vit_small_patch14_reg4_dinov2"),
+        *("timm:vit_base_patch32_clip_224", "timm:vit_base_patch16_siglip_224", "timm:eca_botnext26ts_256"),
+        *("timm:tresnet_m", "timm:xception71", "timm:mobilenetv4_conv_small", "timm:deit_tiny_distilled_patch16_224"),
+        *("timm:sequencer2d_s", "timm:regnetz_b16", "timm:mobilevitv2_050", "timm:maxvit_rmlp_pico_rw_256"),
+    ),
 }
-"""`aside`: ten families that were looked at only when the others were done."""
+"""`aside`: ten families that were looked at only when those before were done; `others`: some more."""
 
 SETS["keras"] = tuple(
     f"keras:{name}"

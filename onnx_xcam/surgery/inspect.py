@@ -11,7 +11,8 @@ from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.layers import Layer, Layers
 from onnx_xcam.surgery.modernise import modernised
-from onnx_xcam.surgery.prepare import prepare, sample_of
+from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.sample import sample_of
 from onnx_xcam.surgery.score import find_score
 from onnx_xcam.surgery.source import ModelLike, Source
 

@@ -11,7 +11,6 @@ from onnx import numpy_helper
 from onnx_graphsurgeon.logger import G_LOGGER
 from onnx_graphsurgeon.util.exception import OnnxGraphSurgeonException
 
-from onnx_xcam import contract
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.refine import refine
@@ -33,32 +32,6 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     _check_order(result, name)
     refine(result)
     return result
-
-
-SAMPLE_SIZE = (224, 448)
-"""Height and width that `sample_of` takes: different, and divisible by most patches and windows."""
-
-
-def sample_of(skeleton: onnx.ModelProto, graph: Graph) -> Graph | None:
-    """The graph with numbers in place of a symbolic height and width of its images; None where they are no symbols, or
-    the model does not take pictures of the sample's size.
-    """
-    model = onnx.ModelProto()
-    model.CopyFrom(skeleton)
-    chosen: dict[str, int] = {}
-    for value in model.graph.input:
-        axes = None if graph.is_constant(value.name) else contract.image_axes(graph.shape(value.name) or ())
-        for axis, size in zip(axes or (), SAMPLE_SIZE, strict=False):
-            dim = value.type.tensor_type.shape.dim[axis]
-            if not dim.HasField("dim_value"):
-                dim.dim_value = chosen.setdefault(dim.dim_param or f"{value.name} {axis}", size)
-    if not chosen:
-        return None
-    del model.graph.value_info[:]  # what it says of sizes would stand against the sample's
-    try:
-        return prepare(model)
-    except ModelError:
-        return None
 
 
 def _imported(model: onnx.ModelProto, name: str) -> gs.Graph:
@@ -156,6 +129,12 @@ def _check_order(graph: Graph, name: str) -> None:
                     f"In {name}, node '{node.name}' ({node.op}) reads '{tensor.name}', which nothing "
                     "before it makes; the file is damaged or not sorted."
                 )
+        again = [tensor.name for tensor in node.outputs if tensor.name and tensor.name in made]
+        if again:
+            raise ModelError(
+                f"In {name}, node '{node.name}' ({node.op}) makes '{again[0]}', which is there before it already; "
+                "the file is damaged."
+            )
         made.update(tensor.name for tensor in node.outputs)
     for output in graph.output_names:
         if output not in made:
