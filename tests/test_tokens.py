@@ -23,8 +23,9 @@ DEFAULTS = {
     "average without registers": ("only", "NTC", [HEIGHT, WIDTH, 0, 0]),
     "windows and merging": ("normed", "NHWC", None),
     "tokens first": ("x1", "TNC", [HEIGHT, WIDTH, 1, 0]),
+    "cut by reshapes": ("x1", "NTC", [HEIGHT, WIDTH, 1, 0]),
 }
-PICKED = ("class token", "class and distillation", "registers behind", "tokens first")
+PICKED = ("class token", "class and distillation", "registers behind", "tokens first", "cut by reshapes")
 """Models whose score reads single tokens in the end."""
 IMAGES = np.random.default_rng(1).normal(0, 1, (2, 3, 8, 12)).astype(np.float32)
 CHOSEN = np.array([[-1, 3], [0, -2]], np.int64)
@@ -194,6 +195,19 @@ def test_a_grid_that_no_tensor_tells():
     assert [one.name for one in onnx_xcam.inspect(model).layers if one.default] == ["patches"]
     with pytest.raises(LayerError, match="no height and width could be followed"):
         onnx_xcam.instrument(model, layers="x1")
+
+
+def test_a_picture_is_no_layer():
+    """Dense layers on a whole picture keep nothing of height and width; the scaled picture itself is no feature map."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[N,8,12,3] image) => (float[N,5] logits) {
+          scaled = Mul(image, scale)  turned = Transpose<perm=[0,3,1,2]>(scaled)  flat = Flatten(turned)
+          hidden = MatMul(flat, w)  logits = Relu(hidden) }"""
+    )
+    weights = {"scale": np.float32(0.1), "w": np.ones((288, 5), np.float32)}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in weights.items())
+    with pytest.raises(LayerError, match="No spatial layer was found"):
+        onnx_xcam.instrument(model)
 
 
 # --- axes through reshapes --------------------------------------------------------------------------------------------

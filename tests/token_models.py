@@ -132,6 +132,25 @@ _TOKENS_FIRST = (
     + "  last_out = Transpose<perm=[1, 0, 2]>(x2)\n  normed = LayerNormalization(last_out, norm_w)\n"
 )
 
+_CUT_BY_RESHAPES = """
+  cells = Reshape(image, to_patches)
+  patches6 = Transpose<perm=[0, 2, 4, 1, 3, 5]>(cells)
+  patches = Reshape(patches6, lined_up)
+  patch_rows = Reshape(patches, patch_list)
+  made = Gemm(patch_rows, patch_w)
+  grid = Reshape(made, grid_again)
+"""
+_ROWS = """
+  rows = Reshape(normed, row_list)
+  mixed_rows = Gemm(rows, mix_w)
+  active_rows = Relu(mixed_rows)
+  branch = Reshape(active_rows, tokens_again)
+  x3 = Add(x2, branch)
+  picked = Gather<axis=1>(x3, zero)
+  logits = Gemm(picked, fc)
+"""
+"""Dense layers on the list of all images' tokens, as jax2onnx writes them."""
+
 MODELS: Mapping[str, str] = {
     "class token": _PATCHES + _with_tokens(1, 0) + _BLOCKS + _CLASS_TOKEN,
     "class and distillation": _PATCHES + _with_tokens(2, 0) + _BLOCKS + _TWO_TOKENS,
@@ -140,6 +159,7 @@ MODELS: Mapping[str, str] = {
     "average without registers": _PATCHES + _with_tokens(2, 1) + _BLOCKS + _AVERAGE_OF_GRID,
     "windows and merging": _WINDOWS,
     "tokens first": _PATCHES + _with_tokens(1, 0) + _TOKENS_FIRST + _CLASS_TOKEN,
+    "cut by reshapes": _CUT_BY_RESHAPES + _with_tokens(1, 0) + _BLOCKS + _ROWS,
 }
 
 
@@ -159,6 +179,12 @@ def token_model(name: str, *, n: int | str = "N", height: int | str = 8, width: 
         "four": [4],
         "heads_of_images": [1 + HEIGHT * WIDTH, -1, 2],
         "images_again": [1 + HEIGHT * WIDTH, -1, 4],
+        "to_patches": [0, 3, HEIGHT, 4, WIDTH, 4],
+        "lined_up": [0, HEIGHT * WIDTH, 48],
+        "patch_list": [-1, 48],
+        "grid_again": [-1, HEIGHT * WIDTH, 4],
+        "row_list": [-1, 4],
+        "tokens_again": [-1, 1 + HEIGHT * WIDTH, 4],
         "to_cells": [0, 2, 2, 3, 2, 4],
         "to_windows": [-1, 4, 4],
         "from_windows": [-1, 2, 3, 2, 2, 4],
@@ -170,7 +196,7 @@ def token_model(name: str, *, n: int | str = "N", height: int | str = 8, width: 
     arrays["zero"] = np.array(0, np.int64)
     random = np.random.default_rng(0)
     shapes = {"conv_w": (4, 3, 4, 4), "conv_w2": (4, 3, 2, 2), "norm_w": (4,), "fc": (4, CLASSES), "merge_w": (16, 4)}
-    shapes |= {"first_token": (1, before, 4), "last_token": (1, after, 4)}
+    shapes |= {"patch_w": (48, 4), "mix_w": (4, 4), "first_token": (1, before, 4), "last_token": (1, after, 4)}
     shapes |= {f"{block}_w{part}": (4, 4) for block in ("x1", "x2", "attended") for part in "qkv"}
     arrays |= {key: random.normal(0, 1, shape).astype(np.float32) for key, shape in shapes.items()}
     h, w = ("H" if isinstance(height, str) else height), ("W" if isinstance(width, str) else width)

@@ -1,7 +1,8 @@
 """What the axes of a tensor mean: images, channels, height, width, tokens.
 
 Convolution and pooling fix the meaning of their axes (N, C, then space); from there it spreads forward through
-operators that keep, permute, split or merge axes. Nothing is read off names.
+operators that keep, permute, split or merge axes. Where there are none, as in a transformer whose patches are cut out
+by reshapes, the images that go in are told by their number of channels. Nothing is read off names.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from onnx_xcam.surgery.shapes import Dim, Shape
 _WINDOWED = frozenset({"MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "Conv"})
 _PER_PIXEL = frozenset({"BatchNormalization", "InstanceNormalization"})
 _IMAGES = frozenset({"ConvTranspose", "LRN", "DepthToSpace", "SpaceToDepth", "Upsample", "GridSample"})
+_WEIGHTED = frozenset({"MatMul", "Gemm", "Einsum"})
+_CHANNELS = (1, 3, 4)
 _LOSES_AXES = frozenset({"GatherND", "OneHot", "Col2Im", "LSTM", "GRU", "RNN"})
 
 
@@ -78,6 +81,20 @@ class _Propagation:
         self.found: dict[str, Axes] = {}
 
     def run(self) -> dict[str, Axes]:
+        if any(node.op in _WINDOWED | _IMAGES | _PER_PIXEL for node in self.graph.nodes):
+            return self._spread()
+        self.found.update(_pictures(self.graph))
+        return self._behind_weights(self._spread())
+
+    def _behind_weights(self, roles: dict[str, Axes]) -> dict[str, Axes]:
+        """The axes of what some weights have made: what comes before is the picture itself, scaled or cut up."""
+        made: set[str] = set()
+        for node in self.graph.nodes:
+            if node.op in _WEIGHTED or any(tensor.name in made for tensor in node.inputs):
+                made.update(out.name for out in node.outputs)
+        return {name: axes for name, axes in roles.items() if name in made}
+
+    def _spread(self) -> dict[str, Axes]:
         for node in self.graph.nodes:
             rule = _RULES.get(node.op, _kept)
             for index, out in enumerate(node.outputs):
@@ -118,6 +135,20 @@ def _image_axes(p: _Propagation, node: gs.Node, shape: Shape) -> Axes | None:
         axes = _nchw(node.inputs[0].name, dims)
         p.found[node.inputs[0].name] = axes
     return tuple(fresh(r, d) if is_unknown(a) else a for r, a, d in zip("NCHW", axes, dims, strict=True))
+
+
+def _pictures(graph: Graph) -> dict[str, Axes]:
+    """The axes of inputs that are plainly images, as one side has 1, 3 or 4 channels and the other has not."""
+    found = {}
+    for name in graph.input_names:
+        shape = graph.shape(name)
+        if graph.is_constant(name) or shape is None or len(shape) != 4:
+            continue
+        first, last = (shape[axis] in _CHANNELS for axis in (1, 3))
+        if first != last:
+            roles = "NCHW" if first else "NHWC"
+            found[name] = tuple(fresh(r, d, (name, i)) for i, (r, d) in enumerate(zip(roles, shape, strict=True)))
+    return found
 
 
 def _nchw(name: str, shape: Shape) -> Axes:

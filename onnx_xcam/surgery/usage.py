@@ -8,6 +8,7 @@ mixes positions (attention, convolution, a mean) uses them all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -22,7 +23,10 @@ from onnx_xcam.surgery.rules import RULES
 from onnx_xcam.surgery.shapes import Dim, Shape
 
 Used: TypeAlias = "np.ndarray | None"
-"""Along one axis: bool `[dim]`, or None for all positions (or where it is not known)."""
+"""Along one axis: bool `[dim]`, or None for all positions (or where it is not known).
+
+On an axis of unknown length, bool `[period]`, repeated: the list of all images' tokens uses the same of each image.
+"""
 
 _SAME_PLACE = frozenset(
     {"Identity", "Dropout", "Cast", "CastLike", "Clip", "BatchNormalization", "Round", "QuantizeLinear"}
@@ -41,7 +45,7 @@ def used_positions(graph: Graph, way: Way) -> dict[str, list[Used]]:
 
 
 def _either(a: list[Used], b: list[Used]) -> list[Used]:
-    return [None if x is None or y is None else _some(x | y) for x, y in zip(a, b, strict=True)]
+    return [None if x is None or y is None or len(x) != len(y) else _some(x | y) for x, y in zip(a, b, strict=True)]
 
 
 def _some(used: np.ndarray) -> Used:
@@ -106,8 +110,9 @@ def _same_place(v: _View) -> list[Used]:
     """Element by element; where an axis is broadcast, its one position is used."""
     if len(v.x) > len(v.y):
         return []
-    last = v.used[len(v.y) - len(v.x) :]
-    return [_fitting(used, dim) for used, dim in zip(last, v.x, strict=True)]
+    last = v.used[len(v.y) - len(v.x) :], v.y[len(v.y) - len(v.x) :]
+    same = [isinstance(dim, str) and dim == after for dim, after in zip(v.x, last[1], strict=True)]
+    return [used if alike else _fitting(used, dim) for used, dim, alike in zip(last[0], v.x, same, strict=True)]
 
 
 def _fitting(used: Used, dim: Dim) -> Used:
@@ -171,8 +176,12 @@ def _reshape(v: _View) -> list[Used]:
         old, new = _numbers(v.x, before), _numbers(v.y, after)
         if len(before) == len(after) == 1:
             result.append(_fitting(marks[0], v.x[before[0]]))
-        elif old is None or new is None or all(mark is None for mark in marks):
+        elif all(mark is None for mark in marks):
             result += [None] * len(before)
+        elif old is None or new is None:
+            known = isinstance(v.x[before[0]], int) if before else True
+            found = None if known else _repeated(marks, _numbers(v.y, after[1:]), _numbers(v.x, before[1:]))
+            result += found or [None] * len(before)
         else:
             result += _projected(marks, new, old)
     return result
@@ -192,6 +201,17 @@ def _projected(marks: list[Used], new: list[int], old: list[int]) -> list[Used]:
     grid = grid.reshape(old)
     others = [tuple(axis for axis in range(len(old)) if axis != i) for i in range(len(old))]
     return [_some(np.asarray(grid.any(axis=axes))) for axes in others]
+
+
+def _repeated(marks: list[Used], new: list[int] | None, old: list[int] | None) -> list[Used] | None:
+    """As `_projected` where the length of the leading axes is not known: `new` and `old` are the others' lengths."""
+    if new is None or old is None or 0 in (*new, *old):
+        return None
+    period = 1 if marks[0] is None else len(marks[0])
+    block = math.lcm(period * math.prod(new), math.prod(old))
+    times = block // (period * math.prod(new))
+    leading = None if marks[0] is None else np.tile(marks[0], times)
+    return _projected([leading, *marks[1:]], [period * times, *new], [block // math.prod(old), *old])
 
 
 _Groups: TypeAlias = list[tuple[list[int], list[int]]]
