@@ -7,6 +7,8 @@ Wrong, by the specification (onnx 1.23):
 - GatherElements and ScatterElements know no indices that are fewer than the elements along the other axes.
 - GlobalLpPool it does not have at all.
 - GlobalMaxPool takes the wrong axes unless there are two in space.
+- GridSample computes positions in float32, does not know the modes by their names before opset 20, and in mode cubic
+  moves the position where another pixel must be taken.
 - GroupNormalization computes in float32 whatever its type.
 - LpNormalization with p = 1 adds the elements, not their absolute values.
 - LRN runs over as many channels as there are images.
@@ -148,6 +150,52 @@ class GroupNormalization(OpRun):
         normal = centred / np.sqrt((centred**2).mean(2, keepdims=True) + (1e-5 if epsilon is None else epsilon))
         scale, bias = (v.reshape(-1, *[1] * (x.ndim - 2)) for v in (scale, bias))
         return (normal.reshape(x.shape) * scale + bias,)
+
+
+class GridSample(OpRun):
+    """GridSample."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Any, grid: Any, mode: Any = None, padding_mode: Any = None, align_corners: Any = None
+    ) -> tuple[Any, ...]:
+        lines = []
+        for axis, size in enumerate(x.shape[2:]):
+            n = grid[..., x.ndim - 3 - axis]
+            c = (n + 1) / 2 * (size - 1) if align_corners else ((n + 1) * size - 1) / 2
+            lines.append([(*_pixel(i, size, padding_mode, align_corners), w) for i, w in _cell(c, mode)])
+        y: Any = 0
+        images = np.arange(len(x)).reshape(-1, *[1] * (grid.ndim - 2))
+        for taps in product(*lines):
+            weight = np.prod([known * w for _, known, w in taps], axis=0)
+            y = y + x[(images, slice(None), *(i for i, _, _ in taps))] * weight[..., None]
+        return (np.moveaxis(y, -1, 1),)
+
+
+def _cell(c: np.ndarray, mode: str) -> list[tuple[np.ndarray, Any]]:
+    """The pixels that positions read along an axis, and their weights."""
+    if mode == "nearest":
+        return [(np.rint(c), np.ones(c.shape, c.dtype))]
+    reach, weigh = (2, _cubic_weight) if "cubic" in mode else (1, lambda d: 1 - d)
+    pixels = [np.floor(c) + j for j in range(1 - reach, reach + 1)]
+    return [(i, weigh(abs(c - i))) for i in pixels]
+
+
+def _cubic_weight(d: np.ndarray, a: float = -0.75) -> np.ndarray:
+    near, far = (a + 2) * d**3 - (a + 3) * d**2 + 1, a * (d**3 - 5 * d**2 + 8 * d - 4)
+    return np.where(d <= 1, near, far)
+
+
+def _pixel(i: np.ndarray, size: int, padding: str, align_corners: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pixel that is read for pixel i of an axis, and whether it counts."""
+    known = (i >= 0) & (i < size) | (padding != "zeros")
+    if padding == "reflection":
+        low, high = (0, size - 1) if align_corners else (-0.5, size - 0.5)
+        while ((i < low) | (i > high)).any() and size > 1:
+            i = np.where(i < low, 2 * low - i, i)
+            i = np.where(i > high, 2 * high - i, i)
+    return np.clip(i, 0, size - 1).astype(np.int64), known
 
 
 class LpNormalization(OpRun):
@@ -341,7 +389,7 @@ def evaluate(
     opset = next(o.version for o in model.opset_import if o.domain == "")
     corrected: list[type[OpRun]] = [Conv, ConvTranspose, MaxPool, Erf, Gelu, GlobalMaxPool, LRN, Pad]
     corrected += [GatherElements, GlobalLpPool, GroupNormalization, LpNormalization, MeanVarianceNormalization]
-    corrected += [ScatterElements]
+    corrected += [GridSample, ScatterElements]
     corrected += [Softmax, LogSoftmax] if opset < 13 else []
     corrected += [BatchNormalization] if opset < 14 else []
     wanted = {i.name for i in model.graph.input}

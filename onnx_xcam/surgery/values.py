@@ -159,6 +159,14 @@ class Value:
         """Absolute value."""
         return self._unary("Abs")
 
+    def floor(self) -> Value:
+        """The largest whole number that is not larger."""
+        return self._unary("Floor")
+
+    def round(self) -> Value:
+        """The nearest whole number, halves to the even one."""
+        return self._unary("Round")
+
     def sign(self) -> Value:
         """-1, 0 or 1."""
         return self._unary("Sign")

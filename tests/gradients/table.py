@@ -14,6 +14,7 @@ from gradients import (
     cases_pool,
     cases_reduce,
     cases_resize,
+    cases_sample,
 )
 
 FAMILIES = (
@@ -25,6 +26,7 @@ FAMILIES = (
     cases_reduce,
     cases_movement,
     cases_resize,
+    cases_sample,
     cases_indexing,
     cases_einsum,
 )

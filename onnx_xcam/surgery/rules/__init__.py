@@ -12,10 +12,11 @@ from onnx_xcam.surgery.rules import (
     pool,
     reduce,
     resize,
+    sample,
 )
 from onnx_xcam.surgery.rules.registry import RULES, ZERO_DERIVATIVE, Vjp
 
-FAMILIES = (activation, conv, einsum, elementwise, indexing, linear, movement, norm, pool, reduce, resize)
+FAMILIES = (activation, conv, einsum, elementwise, indexing, linear, movement, norm, pool, reduce, resize, sample)
 """The modules that register rules when they are imported."""
 
 __all__ = ["FAMILIES", "RULES", "ZERO_DERIVATIVE", "Vjp"]
