@@ -200,6 +200,13 @@ def test_weights_that_do_not_fit_their_shape():
     refused(model, "'fb'.*damaged|damaged.*'fb'")
 
 
+@pytest.mark.parametrize("twice", ["c1", "w1", "image"])
+def test_a_tensor_that_is_made_twice(twice):
+    model = cnn("gap")
+    next(node for node in model.graph.node if "r1" in node.output).output[0] = twice
+    refused(model, f"makes '{twice}', which is there before it already|contradict|before it makes")
+
+
 def test_input_without_any_shape():
     """Nothing tells that the image has four dimensions: said, with what the inputs look like."""
     model = cnn("gap")

@@ -90,6 +90,15 @@ def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
     return Way(graph, tuple(nodes[::-1]), frozenset(needed))
 
 
+def image_tensors(graph: Graph) -> list[str]:
+    """The float tensors whose values depend on an input."""
+    reached = {name for name in graph.input_names if not graph.is_constant(name)}
+    for node in graph.nodes:
+        if not is_zero_derivative(node) and any(t.name in reached for t in inputs_of(node)):
+            reached.update(out.name for out in node.outputs if out.name)
+    return [name for name in reached if graph.is_float(name)]
+
+
 def is_zero_derivative(node: gs.Node) -> bool:
     """Whether nothing can flow back through the node."""
     return node.domain in (None, "", "ai.onnx") and node.op in ZERO_DERIVATIVE

@@ -1,4 +1,4 @@
-"""Evaluating what is constant: the nodes whose inputs are all small known constants, and Shape of static shapes."""
+"""Evaluating what is constant: nodes whose inputs are all small known constants, Shape and Size of static shapes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ def fold(graph: Graph, node: gs.Node) -> bool:
 
 
 def _shape_of(graph: Graph, node: gs.Node) -> dict[str, np.ndarray] | None:
-    if node.op != "Shape" or node.domain not in ("", "ai.onnx", None):
+    if node.op not in ("Shape", "Size") or node.domain not in ("", "ai.onnx", None):
         return None
     shape = graph.shape(node.inputs[0].name)
     if shape is None:
         return None
+    if node.op == "Size":
+        size = known_size(shape)
+        return None if size is None else {node.outputs[0].name: np.array(size, np.int64)}
     part = shape[slice(node.attrs.get("start", 0), node.attrs.get("end"))]
     if not all(isinstance(dim, int) for dim in part):
         return None

@@ -15,8 +15,8 @@ import onnx_graphsurgeon as gs
 from onnx_xcam.contract import Grid, Layout
 from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.axes import Place, roles_of
-from onnx_xcam.surgery.backward import Way, is_zero_derivative, way
-from onnx_xcam.surgery.graph import Graph, inputs_of
+from onnx_xcam.surgery.backward import Way, image_tensors, way
+from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.layouts import axis_roles, grid_places, layout_of, may_be_nchw, token_grid
 from onnx_xcam.surgery.shapes import Dim, Shape
 from onnx_xcam.surgery.suggest import suggestion
@@ -77,21 +77,12 @@ class Layers:
         self.score = score
         self.sample = sample or graph
         self.roles = axis_roles(self.sample)
-        self.way = way(graph, self._from_the_image(), [score])
-        self.used = used_positions(self.sample, way(self.sample, self._from_the_image(), [score]))
+        self.way = way(graph, image_tensors(graph), [score])
+        self.used = used_positions(self.sample, way(self.sample, image_tensors(graph), [score]))
         passes = _paths(graph, self.way, score)
         self.candidates = [
             layer for node in graph.nodes for out in node.outputs if (layer := self._candidate(out.name, passes))
         ]
-
-    def _from_the_image(self) -> list[str]:
-        """The tensors whose values depend on an input."""
-        graph = self.graph
-        reached = {name for name in graph.input_names if not graph.is_constant(name)}
-        for node in graph.nodes:
-            if not is_zero_derivative(node) and any(t.name in reached for t in inputs_of(node)):
-                reached.update(out.name for out in node.outputs if out.name)
-        return [name for name in reached if graph.is_float(name)]
 
     def _candidate(self, name: str, bottlenecks: set[str]) -> Layer | None:
         shape, layout = self.graph.shape(name), layout_of(self.roles.get(name))

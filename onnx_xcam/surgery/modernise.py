@@ -1,15 +1,24 @@
 """Old and unusual files, brought into the form that the surgery works on.
 
 Only what cannot be appended takes this longer way, which needs the whole model in memory: an opset or IR version that
-is too old, and model-local functions.
+is too old, model-local functions, and detours on the way from the image to an output that have no gradient as they are
+but can be straightened: If nodes with a known condition, and sequences with known elements.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import onnx
 from onnx import inliner, version_converter
 
 from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.backward import image_tensors, way
+from onnx_xcam.surgery.branches import decided, inline_branches
+from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.sequences import TAKERS, Rewrites, rewrite, unboxed
 from onnx_xcam.surgery.source import Source
 
 OLDEST_OPSET = 11
@@ -24,6 +33,21 @@ def modernised(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     Raises:
         ModelError: the model is no ONNX model, is newer than the installed onnx, or cannot be converted.
     """
+    source, skeleton, notes = _converted(source)
+    if not any(node.op_type == "If" or node.op_type in TAKERS for node in skeleton.graph.node):
+        return source, skeleton, notes
+    detours = _straightened(skeleton, source.name)
+    if not detours:
+        return source, skeleton, notes
+    model = source.load()
+    for detour in detours:
+        detour.straighten(model.graph)
+    changed = Source(model, path=source.path)
+    return changed, changed.skeleton(), [*notes, *(note for detour in detours for note in detour.notes)]
+
+
+def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
+    """As `modernised`: local functions inlined, opset and IR version raised."""
     skeleton = source.skeleton()
     opset = _opset(skeleton, source.name)
     newest = onnx.defs.onnx_opset_version()
@@ -97,3 +121,54 @@ def _raised(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
             f"{name} is too old to be explained as it is and could not be raised to opset {OLDEST_OPSET} ({text}); "
             "export it again with a newer opset."
         ) from error
+
+
+@dataclass(frozen=True)
+class _Detours:
+    """What can be straightened at once.
+
+    Attributes:
+        conditions: of If nodes, by their first output.
+        rewrites: what does without sequences.
+        notes: sentences on it.
+    """
+
+    conditions: dict[str, bool]
+    rewrites: Rewrites
+    notes: tuple[str, ...]
+
+    def straighten(self, graph: onnx.GraphProto) -> None:
+        """Change a graph, the skeleton's or the model's, in place."""
+        inline_branches(graph, self.conditions)
+        rewrite(graph, self.rewrites)
+
+
+def _straightened(skeleton: onnx.ModelProto, name: str) -> list[_Detours]:
+    """Straighten the skeleton in place; what was done, in order: behind a branch more may be known than before."""
+    done = []
+    while (found := _detours(prepare(skeleton, name))) is not None:
+        found.straighten(skeleton.graph)
+        done.append(found)
+    return done
+
+
+def _detours(graph: Graph) -> _Detours | None:
+    """What can be straightened of what lies on the way from the image to an output; None if nothing."""
+    outputs = [
+        [str(out.name) for out in node.outputs] for node in way(graph, image_tensors(graph), graph.output_names).nodes
+    ]
+    on_the_way = {name for names in outputs for name in names}
+    conditions, rewrites = decided(graph), unboxed(graph).only(on_the_way)
+    branches = conditions if on_the_way.intersection(conditions) else {}
+    notes = []
+    if branches:
+        notes.append(f"Model: the branch that is always taken was put in place of If {_listed(graph, list(branches))}.")
+    if rewrites.instead:
+        listed = _listed(graph, list(rewrites.instead))
+        notes.append(f"Model: the elements of sequences were put in place of the nodes that take them out, {listed}.")
+    return _Detours(branches, rewrites, tuple(notes)) if notes else None
+
+
+def _listed(graph: Graph, outputs: Sequence[str]) -> str:
+    names = [f"'{graph.producer[name].name or name}'" for name in outputs]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} others" if len(names) > 5 else "")

@@ -129,6 +129,12 @@ def _check_order(graph: Graph, name: str) -> None:
                     f"In {name}, node '{node.name}' ({node.op}) reads '{tensor.name}', which nothing "
                     "before it makes; the file is damaged or not sorted."
                 )
+        again = [tensor.name for tensor in node.outputs if tensor.name and tensor.name in made]
+        if again:
+            raise ModelError(
+                f"In {name}, node '{node.name}' ({node.op}) makes '{again[0]}', which is there before it already; "
+                "the file is damaged."
+            )
         made.update(tensor.name for tensor in node.outputs)
     for output in graph.output_names:
         if output not in made:

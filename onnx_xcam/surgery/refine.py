@@ -31,7 +31,8 @@ _INVENTED = "unk__"
 
 def refine(graph: Graph) -> None:
     """Fold constants, and find what can be found of the unknown dimensions, in place (the analysis copy only)."""
-    if any(_incomplete(graph.shape(out.name)) for node in graph.nodes for out in node.outputs if out.name):
+    incomplete = any(_incomplete(graph.shape(out.name)) for node in graph.nodes for out in node.outputs if out.name)
+    if incomplete or any(node.op == "If" for node in graph.nodes):  # a condition may ask for one known dimension
         _Refinement(graph).run()
     else:
         for node in graph.nodes:
