@@ -22,7 +22,10 @@ COORDINATES = [
       for c in ("asymmetric", "align_corners", "pytorch_half_pixel") for e in ("", ", exclude_outside = 1")),
     *(f'mode = "nearest", nearest_mode = "round_prefer_floor", coordinate_transformation_mode = "{c}"' for c in ("pytorch_half_pixel",)),
 ]  # fmt: skip
-NEWER = [f'mode = "{mode}", coordinate_transformation_mode = "half_pixel_symmetric"' for mode in ("nearest", "linear", "cubic")]
+NEWER = [
+    f'mode = "{mode}", coordinate_transformation_mode = "half_pixel_symmetric"'
+    for mode in ("nearest", "linear", "cubic")
+]
 ANTIALIAS = [
     *(f'mode = "{mode}", antialias = 1{c}' for mode in ("linear", "cubic")
       for c in ("", ', coordinate_transformation_mode = "align_corners"', ", exclude_outside = 1")),
