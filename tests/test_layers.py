@@ -152,6 +152,20 @@ def test_average_pool_of_unknown_size_is_no_default():
     assert found(cnn(text, act="", size="?", weights={**GAP_WEIGHTS, **weights})) == [expected]
 
 
+def test_of_two_trunks_the_end_of_the_busier_one():
+    """No layer carries all: the default is where most passes through last, not one of the values made of it."""
+    pools = "  ".join(f"p_{name} = GlobalAveragePool({name})  f_{name} = Flatten(p_{name})" for name in "abkv")
+    model = build(
+        "c1 = Conv(image, w)  a = Relu(c1)  c2 = Conv(image, w2)  b = Relu(c2)  k = Conv(b, w3)  v = Conv(b, w4)  "
+        f"{pools}  all = Concat<axis=1>(f_a, f_b, f_k, f_v)  logits = MatMul(all, fc)",
+        {"w": (4, 3, 3, 3), "w2": (4, 3, 3, 3), "w3": (4, 4, 1, 1), "w4": (4, 4, 1, 1), "fc": (16, C)},
+        inputs="float[N,3,12,12] image",
+    )
+    report = onnx_xcam.inspect(model)
+    assert [layer.name for layer in report.layers if layer.default] == ["b"]
+    assert any("no layer carries all that the score gets from the image, this one a part" in n for n in report.notes)
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
