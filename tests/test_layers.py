@@ -7,7 +7,7 @@ import onnx
 import pytest
 from models import GAP, GAP_WEIGHTS, TRUNK, C, build, cnn, images, props, run, tensors
 
-from onnx_xcam import instrument
+from onnx_xcam import inspect, instrument
 from onnx_xcam.errors import LayerError, UnsupportedOpError
 from onnx_xcam.surgery.layers import Layers, resolve
 from onnx_xcam.surgery.prepare import prepare
@@ -161,7 +161,7 @@ def test_of_two_trunks_the_end_of_the_busier_one():
         {"w": (4, 3, 3, 3), "w2": (4, 3, 3, 3), "w3": (4, 4, 1, 1), "w4": (4, 4, 1, 1), "fc": (16, C)},
         inputs="float[N,3,12,12] image",
     )
-    report = onnx_xcam.inspect(model)
+    report = inspect(model)
     assert [layer.name for layer in report.layers if layer.default] == ["b"]
     assert any("no layer carries all that the score gets from the image, this one a part" in n for n in report.notes)
 

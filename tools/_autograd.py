@@ -34,7 +34,8 @@ def _out_of_place(func: Any, name: str) -> Any:
         return func
     if name.startswith("__i") and name.endswith("__"):
         return getattr(torch.Tensor, "__" + name[3:], func)
-    return getattr(torch.Tensor, name[:-1], func) if name.endswith("_") and not name.endswith("__") else func
+    other = getattr(torch.Tensor, name[:-1], None) if name.endswith("_") and not name.endswith("__") else None
+    return other if callable(other) else func  # requires_grad_ has an attribute beside it
 
 
 class _Recorder(TorchFunctionMode):
