@@ -104,6 +104,25 @@ def test_weights_in_a_branch(tmp_path):
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(kept[0]), big)
 
 
+def test_a_branch_that_hands_out_what_it_has_not_made_and_one_tensor_twice():
+    """Outputs that are a tensor from outside, a weight of the branch, and an inner tensor under two names."""
+    text = (
+        STATIC
+        + "r = Relu(c2) a, b, w, v = If<then_branch = g1 () => (float[N,4,6,6] t, float[N,4,6,6] u, float[1] o, float[N,4,6,6] p) "
+        "{ t = Neg(c2) u = Neg(t) p = Neg(c2) o = Constant<value = float[1] {2.0}>() }, else_branch = g2 () => "
+        "(float[N,4,6,6] r, float[N,4,6,6] n, float[1] k, float[N,4,6,6] n) { n = Neg(c2) }>(is) d = Sub(b, v) e = Mul(d, w) f = Add(a, e) "
+    )
+    model = cnn(text + GAP.replace("(a)", "(f)"), act="", weights=GAP_WEIGHTS)
+    branch = next(a.g for node in model.graph.node for a in node.attribute if a.name == "else_branch")
+    branch.initializer.append(onnx.numpy_helper.from_array(np.ones(1, np.float32), "k"))
+    made, plain = instrument(model, layers="c2"), instrument(cnn("gap"), layers="c2")
+    onnx.checker.check_model(made, full_check=True)
+    assert "If" not in {node.op_type for node in made.graph.node}
+    found, wanted = (run(m, images(2), [[1, 3]]) for m in (made, plain))
+    for name in ("logits", "xcam_map", "xcam_gradients"):
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5, atol=1e-6)
+
+
 def test_an_if_that_is_not_on_the_way_stays_where_it_is():
     """The forward part stays byte for byte what it was."""
     text = (
