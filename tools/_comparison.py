@@ -22,6 +22,10 @@ from onnx_xcam.surgery import instrument_bytes
 EMIT: tuple[Literal["map", "activations", "gradients"], ...] = ("map", "activations", "gradients")
 
 
+ANOTHER_MODEL = 0.05
+"""Outputs that are off by more, relative to the largest, are those of another model: the exporter's mistake."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What ONNX Runtime gave: classes int64 [N,K], gradients float64 [N,K,...], activations [N,...]; and the layer."""
@@ -94,6 +98,9 @@ class Comparison(ABC):
         except onnx_xcam.XcamError as error:
             return {"failures": [f"{type(error).__name__}: {error}"]}
         plain = self._run(path.read_bytes(), batch, None)
+        off = self._exported_off(plain)
+        if off > ANOTHER_MODEL:
+            return {"not_exported": f"what the exporter wrote gives other logits than the model, off by {off:.0e}"}
         again = self._run(instrumented, batch, self._classes())
         cheap = self._run(instrument_bytes(path, layers=tensor, emit=("map",)), batch, None)
         return {**about, **compare_outputs(plain, again, cheap), **self._compare(again)}
@@ -115,6 +122,14 @@ class Comparison(ABC):
 
             onnx.save(onnxslim.slim(onnx.load(path)), path)
         return path, None
+
+    def _exported_off(self, plain: dict[str, np.ndarray]) -> float:
+        """How far an exported model's outputs are from the framework's logits or probabilities, relative."""
+        logits = self.exact_logits
+        raised = np.exp(logits - logits.max(1, keepdims=True))
+        wanted = [logits, raised / raised.sum(1, keepdims=True)]
+        found = [out.reshape(logits.shape) for out in plain.values() if out.size == logits.size]
+        return min((float(np.abs(a - b).max() / np.abs(b).max()) for a in found for b in wanted), default=0.0)
 
     def _classes(self) -> np.ndarray:
         """int64 [N,2]: each image's top class, and another one, different for each image."""
