@@ -38,7 +38,7 @@ SETS: dict[str, tuple[str, ...]] = {
         *("timm:coatnet_nano_rw_224", "timm:inception_next_atto", "timm:mambaout_femto", "timm:nextvit_small"),
         *("timm:swiftformer_xs", "timm:convformer_s18", "timm:resmlp_12_224", "timm:gmlp_s16_224"),
         *("timm:botnet26t_256", "timm:halonet26t", "timm:lambda_resnet26t", "timm:pvt_v2_b0"),
-        *("timm:efficientformerv2_s0", "timm:mobileone_s0", "timm:repvgg_a0", "timm:vit_small_patch14_reg4_dinov2"),
+        *("timm:efficientformerv2_s0", "timm:mobileone_s0", "timm:repvgg_a0", "timm:vit_medium_patch16_reg4_gap_256"),
         *("timm:vit_base_patch32_clip_224", "timm:vit_base_patch16_siglip_224", "timm:eca_botnext26ts_256"),
         *("timm:tresnet_m", "timm:xception71", "timm:mobilenetv4_conv_small", "timm:deit_tiny_distilled_patch16_224"),
         *("timm:sequencer2d_s", "timm:regnetz_b16", "timm:mobilevitv2_050", "timm:maxvit_rmlp_pico_rw_256"),
