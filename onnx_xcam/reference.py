@@ -2,6 +2,7 @@
 
 Wrong, by the specification (onnx 1.23):
 - Erf computes in float32 whatever its type; Gelu is a function over it.
+- AffineGrid computes in float32 whatever its type.
 - BatchNormalization before opset 14 mixes the batch's own statistics into the running ones.
 - ConvTranspose takes the wrong weights for groups, unless these are depthwise.
 - GatherElements and ScatterElements know no indices that are fewer than the elements along the other axes.
@@ -76,6 +77,18 @@ class LogSoftmax(OpRun):
 
     def _run(self, x: Any, axis: Any = None) -> tuple[Any, ...]:
         return (np.log(_old_softmax(x, self.onnx_node)),)
+
+
+class AffineGrid(OpRun):
+    """AffineGrid."""
+
+    op_domain = ""
+
+    def _run(self, theta: Any, size: Any, align_corners: Any = None) -> tuple[Any, ...]:
+        lines = [np.linspace(-1, 1, n) if align_corners else (2 * np.arange(n) + 1) / n - 1 for n in size[2:]]
+        points = np.meshgrid(*lines, indexing="ij")[::-1]
+        regular = np.stack([*points, np.ones(size[2:])], -1)
+        return (np.einsum("...j,nij->n...i", regular, theta).astype(theta.dtype),)
 
 
 class BatchNormalization(OpRun):
@@ -389,7 +402,7 @@ def evaluate(
     opset = next(o.version for o in model.opset_import if o.domain == "")
     corrected: list[type[OpRun]] = [Conv, ConvTranspose, MaxPool, Erf, Gelu, GlobalMaxPool, LRN, Pad]
     corrected += [GatherElements, GlobalLpPool, GroupNormalization, LpNormalization, MeanVarianceNormalization]
-    corrected += [GridSample, ScatterElements]
+    corrected += [AffineGrid, GridSample, ScatterElements]
     corrected += [Softmax, LogSoftmax] if opset < 13 else []
     corrected += [BatchNormalization] if opset < 14 else []
     wanted = {i.name for i in model.graph.input}

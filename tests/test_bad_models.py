@@ -276,6 +276,24 @@ def test_control_flow_in_the_way_is_named(batch):
     assert run(instrument(model), batch)["xcam_map"].any(), "behind it everything works"
 
 
+QUANTISED = {
+    "DynamicQuantizeLinear": "p = GlobalAveragePool(a) flat = Flatten(p) q, s, z = DynamicQuantizeLinear(flat) "
+    "i = MatMulInteger(q, wq, z) f = Cast<to=1>(i) t = Mul(s, step) logits = Mul(f, t)",
+    "QuantizeLinear": "q = QuantizeLinear(a, step, zero) d = DequantizeLinear(q, step, zero) b = Add(a, d) "
+    + GAP.replace("(a)", "(b)"),
+}
+
+
+@pytest.mark.parametrize("op", QUANTISED)
+def test_quantised_values_are_not_taken_for_constants(op):
+    """Integers hand the value on: without a rule for that no gradient, not the part that goes another way."""
+    weights = {"wq": np.ones((4, C), np.int8), "step": np.array(0.1, np.float32), "zero": np.array(0, np.uint8)}
+    model = cnn(QUANTISED[op], weights={**GAP_WEIGHTS, **weights})
+    with pytest.raises(UnsupportedOpError, match=f"{op}: '"):
+        instrument(model, layers="a")
+    assert op in inspect(model).layers[0].unsupported
+
+
 def test_errors_are_one_tree():
     from onnx_xcam import errors
 

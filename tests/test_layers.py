@@ -7,7 +7,7 @@ import onnx
 import pytest
 from models import GAP, GAP_WEIGHTS, TRUNK, C, build, cnn, images, props, run, tensors
 
-from onnx_xcam import instrument
+from onnx_xcam import inspect, instrument
 from onnx_xcam.errors import LayerError, UnsupportedOpError
 from onnx_xcam.surgery.layers import Layers, resolve
 from onnx_xcam.surgery.prepare import prepare
@@ -152,19 +152,38 @@ def test_average_pool_of_unknown_size_is_no_default():
     assert found(cnn(text, act="", size="?", weights={**GAP_WEIGHTS, **weights})) == [expected]
 
 
+def test_of_two_trunks_the_end_of_the_busier_one():
+    """No layer carries all: the default is where most passes through last, not one of the values made of it."""
+    pools = "  ".join(f"p_{name} = GlobalAveragePool({name})  f_{name} = Flatten(p_{name})" for name in "abkv")
+    model = build(
+        "c1 = Conv(image, w)  a = Relu(c1)  c2 = Conv(image, w2)  b = Relu(c2)  k = Conv(b, w3)  v = Conv(b, w4)  "
+        f"{pools}  all = Concat<axis=1>(f_a, f_b, f_k, f_v)  logits = MatMul(all, fc)",
+        {"w": (4, 3, 3, 3), "w2": (4, 3, 3, 3), "w3": (4, 4, 1, 1), "w4": (4, 4, 1, 1), "fc": (16, C)},
+        inputs="float[N,3,12,12] image",
+    )
+    report = inspect(model)
+    assert [layer.name for layer in report.layers if layer.default] == ["b"]
+    assert any("no layer carries all that the score gets from the image, this one a part" in n for n in report.notes)
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
         (build("h = Gemm(x, w)  r = Relu(h)  logits = Gemm(r, v)", {"w": (8, 6), "v": (6, C)}, inputs="float[N,8] x"),
-         r"No spatial layer.*score 'logits'.*\('N', 8\)"),
+         r"No spatial layer.*score 'logits'.*takes 'x' float32 \[N,8\]"),
         (build("c = Conv(x, w)  r = Relu(c)  p = GlobalAveragePool(r)  f = Flatten(p)  logits = Gemm(f, v)",
                {"w": (4, 1, 9), "v": (4, C)}, inputs="float[N,1,100] x"), "No spatial layer"),
         (build("c = Conv(x, w)  r = Relu(c)  p = GlobalAveragePool(r)  f = Flatten(p)  logits = Gemm(f, v)",
                {"w": (4, 1, 3, 3, 3), "v": (4, C)}, inputs="float[N,1,8,8,8] x"), "No spatial layer"),
         (build("c = Conv(x, w)  r = Relu(c)  f = Flatten(r)  logits = Gemm(f, v)",
                {"w": (4, 3, 1, 1), "v": (4, C)}, inputs="float[N,3,1,1] x"), "No spatial layer"),
+        (build("e = Gather(table, x)  n = LayerNormalization(e, g)  t = Transpose<perm=[0,2,1]>(n)  s = MatMul(n, t)  "
+               "p = Softmax<axis=-1>(s)  a = MatMul(p, n)  m = ReduceMean<axes=[1], keepdims=0>(a)  "
+               "logits = MatMul(m, v)",
+               {"table": (50, 8), "g": (8,), "v": (8, C)}, inputs="int64[N,12] x"),
+         r"No spatial layer.*the model takes 'x' int64 \[N,12\]"),
     ],
-    ids=["tabular", "audio", "volume", "one pixel"],
+    ids=["tabular", "audio", "volume", "one pixel", "text"],
 )  # fmt: skip
 def test_no_spatial_layer(model, said):
     onnx.checker.check_model(model, full_check=True)

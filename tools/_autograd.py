@@ -6,7 +6,7 @@ Needs torch, which is no dependency of onnx_xcam.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,17 +24,18 @@ Moves = Mapping[int, Sequence[tuple[int, float]]]
 Given = tuple[int, torch.Tensor]
 """A feature map's place, and the values that it is to have."""
 
-_OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
-    torch.Tensor.__iadd__: torch.Tensor.add,
-    torch.Tensor.__isub__: torch.Tensor.sub,
-    torch.Tensor.__imul__: torch.Tensor.mul,
-    torch.Tensor.__itruediv__: torch.Tensor.div,
-    torch.Tensor.add_: torch.Tensor.add,
-    torch.Tensor.mul_: torch.Tensor.mul,
-    torch.Tensor.clamp_: torch.Tensor.clamp,
-}
 _FILLS_IN = ("__setitem__", "zero_", "fill_", "copy_")
 """Changes in place that are let be: the tensor is recorded with the values that it has in the end."""
+
+
+def _out_of_place(func: Any, name: str) -> Any:
+    """The function that makes a new tensor where `func` (`add_`, `__iadd__`) changes one."""
+    if name in _FILLS_IN:
+        return func
+    if name.startswith("__i") and name.endswith("__"):
+        return getattr(torch.Tensor, "__" + name[3:], func)
+    other = getattr(torch.Tensor, name[:-1], None) if name.endswith("_") and not name.endswith("__") else None
+    return other if callable(other) else func  # requires_grad_ has an attribute beside it
 
 
 class _Recorder(TorchFunctionMode):
@@ -57,9 +58,9 @@ class _Recorder(TorchFunctionMode):
         if name in _kinks.NAMES:
             args = (_moved(args[0], self.moves.get(len(self.kinks), ())), *args[1:])
         versions = [(a, a._version) for a in args if isinstance(a, torch.Tensor)]
-        result = _OUT_OF_PLACE.get(func, func)(*args, **kwargs)
+        result = _out_of_place(func, name)(*args, **kwargs)
         if name not in _FILLS_IN and any(a._version != version for a, version in versions):
-            raise RuntimeError(f"{func} changes a tensor in place; add it to _OUT_OF_PLACE")
+            raise RuntimeError(f"{func} changes a tensor in place")
         if self.given and isinstance(result, torch.Tensor) and len(self.tensors) == self.given[0]:
             result = result + (self.given[1] - result).detach()
         if name in _kinks.NAMES:

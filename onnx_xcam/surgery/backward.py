@@ -15,7 +15,7 @@ from onnx_xcam.surgery.composites import steps
 from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph, inputs_of
 from onnx_xcam.surgery.node import NodeView
-from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE, Vjp
+from onnx_xcam.surgery.rules import QUANTISERS, RULES, ZERO_DERIVATIVE, Vjp
 from onnx_xcam.surgery.values import Value
 
 
@@ -43,6 +43,8 @@ def has_rule(graph: Graph, node: gs.Node, tensors: frozenset[str]) -> bool:
 
     By a rule, or by the rules of the nodes in its function body.
     """
+    if node.op in QUANTISERS:
+        return False  # not by a body either, which rounds
     rule = _rule(node)
     if rule is not None:
         return not any(t.name in tensors for t in active_inputs(node)[rule.inputs :])
@@ -68,16 +70,18 @@ def active_inputs(node: gs.Node) -> list[gs.Tensor]:
 
 
 def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
-    """The nodes and float tensors on some path from a target to one of the ends (the score).
+    """The nodes and tensors on some path from a target to one of the ends (the score).
 
-    Operators with zero derivative end a path; operators without a rule do not.
+    Tensors are floats, and integers that stand for quantised floats. Operators with zero derivative end a path;
+    operators without a rule do not.
     """
     reached = set(targets)
     passed = []
     for node in graph.nodes:
         if is_zero_derivative(node) or not any(t.name in reached for t in active_inputs(node)):
             continue
-        outputs = [out.name for out in node.outputs if out.name and graph.is_float(out.name)]
+        quantised = node.op in QUANTISERS or any(t.name in reached and not graph.is_float(t.name) for t in node.inputs)
+        outputs = [out.name for out in node.outputs if out.name and (quantised or graph.is_float(out.name))]
         if outputs:
             reached.update(outputs)
             passed.append(node)
@@ -86,7 +90,7 @@ def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
     for node in reversed(passed):
         if any(out.name in needed for out in node.outputs):
             nodes.append(node)
-            needed.update(t.name for t in active_inputs(node) if t.name in reached and graph.is_float(t.name))
+            needed.update(t.name for t in active_inputs(node) if t.name in reached)
     return Way(graph, tuple(nodes[::-1]), frozenset(needed))
 
 

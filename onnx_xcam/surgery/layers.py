@@ -12,7 +12,7 @@ from functools import cached_property
 
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.contract import Grid, Layout
+from onnx_xcam.contract import Grid, Layout, shape_text
 from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.axes import Place, roles_of
 from onnx_xcam.surgery.backward import Way, image_tensors, way
@@ -79,16 +79,16 @@ class Layers:
         self.roles = axis_roles(self.sample)
         self.way = way(graph, image_tensors(graph), [score])
         self.used = used_positions(self.sample, way(self.sample, image_tensors(self.sample), [score]))
-        passes = _paths(graph, self.way, score)
+        self.through, self.paths = _paths(graph, self.way, score)
         self.candidates = [
-            layer for node in graph.nodes for out in node.outputs if (layer := self._candidate(out.name, passes))
+            layer for node in graph.nodes for out in node.outputs if (layer := self._candidate(out.name))
         ]
 
-    def _candidate(self, name: str, bottlenecks: set[str]) -> Layer | None:
+    def _candidate(self, name: str) -> Layer | None:
         shape, layout = self.graph.shape(name), layout_of(self.roles.get(name))
         if name not in self.way.tensors or shape is None or layout is None or name == self.score:
             return None
-        layer = self._layer(name, shape, layout, name in bottlenecks)
+        layer = self._layer(name, shape, layout, self.through[name] == self.paths)
         if layer.grid is not None and layer.grid.size is None and not layer.places:
             return None
         return None if 1 in layer.spatial or self._is_one_pixel(layer) else layer
@@ -122,7 +122,15 @@ class Layers:
             raise LayerError(self._nothing_spatial())
         informative = [layer for layer in self.candidates if self.is_wholly_used(layer)]
         suited = [layer for layer in informative if layer.bottleneck and not self._is_pooled(layer)]
-        return self._origin((suited or informative or self.candidates)[-1])
+        return self._origin(suited[-1] if suited else self._carrying(informative or self.candidates))
+
+    def _carrying(self, layers: Sequence[Layer]) -> Layer:
+        """The last of the layers that carry most, where none carries all: half as many paths as the busiest, or more.
+
+        So it is the end of one of two trunks, and not a value within its last attention.
+        """
+        most = max(self.through[layer.name] for layer in layers)
+        return [layer for layer in layers if 2 * self.through[layer.name] >= most][-1]
 
     def reason(self, layer: Layer) -> str:
         """Why the default layer is the default, and what it lacks, in words."""
@@ -175,12 +183,16 @@ class Layers:
         return layer.op in _POOLS and all(n == 1 for n in numbers) and not any(attributes.get("pads", []))
 
     def _nothing_spatial(self) -> str:
-        shapes = [self.graph.shape(name) for name in self.graph.input_names if not self.graph.is_constant(name)]
+        graph = self.graph
+        inputs = [
+            f"'{name}' {graph.dtype(name) or '?'} {shape_text(graph.shape(name) or ())}"
+            for name in graph.input_names
+            if not graph.is_constant(name)
+        ]
         return (
             "No spatial layer was found: looked for four-dimensional feature maps (convolution, pooling) and for "
-            f"tokens of a known grid between the input and the score '{self.score}', found none; the inputs have the "
-            f"shapes {shapes}. "
-            "Is this an image classifier?"
+            f"tokens of a known grid between the input and the score '{self.score}', found none; the model takes "
+            f"{', '.join(inputs) or 'nothing'}. Is this an image classifier?"
         )
 
     # --- by name ----------------------------------------------------------------------------------------------------
@@ -285,8 +297,8 @@ def _best_name(layer: Layer) -> str:
     return layer.path or layer.name
 
 
-def _paths(graph: Graph, found: Way, score: str) -> set[str]:
-    """The tensors that every path from the image to the score passes through, found by counting paths."""
+def _paths(graph: Graph, found: Way, score: str) -> tuple[dict[str, int], int]:
+    """How many paths from the image to the score pass through each tensor, and how many there are."""
     inside = found.tensors
     ahead: dict[str, int] = {}
     for node in found.nodes:
@@ -298,8 +310,7 @@ def _paths(graph: Graph, found: Way, score: str) -> set[str]:
         for tensor in node.inputs:
             if tensor.name in inside:
                 behind[tensor.name] = behind.get(tensor.name, 0) + onward
-    total = ahead.get(score, 0)
-    return {name for name in inside if ahead.get(name, 0) * behind.get(name, 0) == total}
+    return {name: ahead.get(name, 0) * behind.get(name, 0) for name in inside}, ahead.get(score, 0)
 
 
 def resolve(layers: Layers, wanted: str | Sequence[str]) -> list[Layer]:

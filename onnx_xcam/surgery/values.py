@@ -283,12 +283,13 @@ class Value:
         target = shapes.shape_value(self, parts)
         return self.emitter.one("Reshape", [self, target], self.dtype, shape)
 
-    def reshape_like(self, x: Value) -> Value:
-        """A gradient as `[K, *x.shape]`."""
-        shape = (self.shape[0], *x.shape)
+    def reshape_like(self, x: Value, classes: Value | None = None) -> Value:
+        """A gradient as `[K, *x.shape]`; K is its own first axis, or that of `classes` where it has another one."""
+        classes = classes or self
+        shape = (classes.shape[0], *x.shape)
         if self.shape == shape and None not in shape:
             return self
-        return self.reshape(shapes.like_parts(self, x), shape)
+        return self.reshape(shapes.like_parts(classes, x), shape)
 
     def transpose(self, perm: Sequence[int]) -> Value:
         """The value with its axes permuted."""

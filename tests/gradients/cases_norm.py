@@ -14,6 +14,7 @@ ROWS: list[Row] = [
     row("BatchNormalization", BATCH, "y = BatchNormalization<epsilon = 0.1>(x, s, b, m, v)", wrt=("x",), domains=POSITIVE, **SIZES),
     row("BatchNormalization", "float[N,3] x, float[3] s, float[3] b, float[3] m, float[3] v", "y = BatchNormalization(x, s, b, m, v)",
         wrt=("x",), domains=POSITIVE),
+    row("BatchNormalization", BATCH, "y, a, c = BatchNormalization<training_mode = 1>(x, s, b, m, v)", opsets=(15, NEWEST), wrt=("x",), domains=POSITIVE, **SIZES),
     row("InstanceNormalization", "float[N,3,H,W] x, float[3] s, float[3] b", "y = InstanceNormalization(x, s, b)", opsets=(OLD, 22), **SIZES),
     row("InstanceNormalization", "float[N,3,W] x, float[3] s, float[3] b", "y = InstanceNormalization<epsilon = 0.2>(x, s, b)", W=5),
     row("LayerNormalization", "float[N,H,W] x, float[W] s, float[W] b", "y = LayerNormalization(x, s, b)", opsets=(17, NEWEST), **SIZES),

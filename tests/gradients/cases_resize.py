@@ -17,10 +17,20 @@ MODES = [
     'mode = "cubic"',
     'mode = "cubic", cubic_coeff_a = -0.5, exclude_outside = 1',
 ]  # fmt: skip
+COORDINATES = [
+    *(f'mode = "cubic", coordinate_transformation_mode = "{c}"{e}'
+      for c in ("asymmetric", "align_corners", "pytorch_half_pixel") for e in ("", ", exclude_outside = 1")),
+    *(f'mode = "nearest", nearest_mode = "round_prefer_floor", coordinate_transformation_mode = "{c}"' for c in ("pytorch_half_pixel",)),
+]  # fmt: skip
 NEWER = [
-    'mode = "linear", coordinate_transformation_mode = "half_pixel_symmetric"',
+    f'mode = "{mode}", coordinate_transformation_mode = "half_pixel_symmetric"'
+    for mode in ("nearest", "linear", "cubic")
 ]
-ANTIALIAS = ['mode = "linear", antialias = 1', 'mode = "cubic", antialias = 1']
+ANTIALIAS = [
+    *(f'mode = "{mode}", antialias = 1{c}' for mode in ("linear", "cubic")
+      for c in ("", ', coordinate_transformation_mode = "align_corners"', ", exclude_outside = 1")),
+    'mode = "cubic", antialias = 1, cubic_coeff_a = -0.5',
+]  # fmt: skip
 UP, DOWN = (1.0, 1.0, 2.0, 1.6), (1.0, 1.0, 0.6, 0.5)
 CROP = 'mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize"'
 EMPTY = "Constant<value = float[0] {}>() "
@@ -50,6 +60,7 @@ ROWS: list[Row] = [
     *(scaled(mode, scales, (OLD, 18)) for mode in MODES for scales in (UP, DOWN)),
     *(sized(mode, (2, 2, 7, 3), (OLD,)) for mode in MODES),
     *(sized(mode, (2, 2, 7, 3), (13, 18, NEWEST)) for mode in MODES[::3]),
+    *(scaled(mode, scales, (OLD, NEWEST)) for mode in COORDINATES for scales in (UP, DOWN)),
     *(case for mode in ANTIALIAS for case in (scaled(mode, DOWN, (18, NEWEST)), sized(mode, (2, 2, 3, 3), (18,)))),
     *(scaled(mode, DOWN, (19, NEWEST)) for mode in NEWER),
     # Axes listed, from the end and out of order.
@@ -62,7 +73,9 @@ ROWS: list[Row] = [
     # A crop, in part outside the input, with scales and with sizes; known, and known only at run time.
     resize(X, floats("roi", 0, 0, 0.2, -0.1, 1, 1, 0.9, 0.8) + floats("s", *UP) + f"y = Resize<{CROP}, extrapolation_value = 5.0>(x, roi, s)", (OLD, 18)),
     resize(X, floats("roi", 0, 0, 0.2, -0.1, 1, 1, 0.9, 0.8) + ints("s", 2, 2, 4, 3) + f"y = Resize<{CROP}>(x, roi, , s)", (13, 18), variants=STATIC),
+    *(resize(X, floats("roi", 0, 0, 0.2, -0.1, 1, 1, 0.9, 0.8) + floats("s", *UP) + f'y = Resize<{CROP.replace("linear", mode)}>(x, roi, s)', (13, 18))
+      for mode in ("nearest", "cubic")),
     resize(f"{X}, float[8] roi", floats("s", *UP) + f"y = Resize<{CROP}>(x, roi, s)", (OLD, 18), given=region("roi", 0, 0, 0.1, 0.2, 1, 1, 0.7, 0.9)),
     *(resize(X, ints("s", *s) + f'y = Resize<mode = "{mode}", axes = [2, 3], keep_aspect_ratio_policy = "{p}">(x, , , s)', (18, NEWEST), variants=STATIC)
-      for mode in ("nearest", "linear") for p, s in (("not_larger", (8, 12)), ("not_smaller", (7, 10)), ("not_larger", (7, 8)))),
+      for mode in ("nearest", "linear", "cubic") for p, s in (("not_larger", (8, 12)), ("not_smaller", (7, 10)), ("not_larger", (7, 8)))),
 ]  # fmt: skip

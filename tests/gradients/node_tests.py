@@ -85,9 +85,8 @@ UNFIT = {
     # A query that may look at nothing: the softmax of the function body is NaN there, and so is its gradient; or minus
     # infinity is an output itself.
     **{f"test_attention_{name}{form}": "masked" for name in _MASKED_ROWS for form in ("", "_expanded")},
-    # The reference evaluator, or the standard's function body, takes float32 only.
+    # The reference evaluator takes float32 only.
     **dict.fromkeys((f"test_causal_conv_with_state_{n}" for n in ("silu", "swish_alias", "silu_fp16")), "float32"),
-    **dict.fromkeys((f"test_dynamicquantizelinear{n}" for n in ("", "_max_adjusted", "_min_adjusted")), "float32"),
 }
 """Cases that are no problem for the checker, and why."""
 

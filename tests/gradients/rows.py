@@ -14,9 +14,9 @@ from gradients.checker import FLOATS, Problem
 
 NEWEST = 24
 OLD, AXIS, NEW = 11, 13, 18
-VARIANTS = ("static", "symbolic", "anonymous", "constant", "flat", "unknown-constant", "unknown-flat")
-"""Dimensions as numbers, as symbols or unknown; and with a mean over the last axis, or over all but the first, behind
-the operator, so that its gradient is constant along them."""
+VARIANTS = ("static", "symbolic", "anonymous", "batch", "constant", "flat", "unknown-constant", "unknown-flat")
+"""Dimensions as numbers, as symbols or unknown, all or the batch alone; and with a mean over the last axis, or over all
+but the first, behind the operator, so that its gradient is constant along them."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,10 @@ class Row:
 
     def cases(self) -> Iterator[tuple[str, int, bool]]:
         """This row's (variant, opset, in the default run): every variant at its last opset, a few at the others."""
-        symbolic = any(re.search(rf"\b{symbol}\b", self.inputs) for symbol in self.sizes)
-        kept = [v for v in self.variants if symbolic or v in ("static", "constant")]
+        symbols = {symbol for symbol in self.sizes if re.search(rf"\b{symbol}\b", self.inputs)}
+        kept = [v for v in self.variants if symbols or v in ("static", "constant")]
+        if "N" not in symbols or symbols == {"N"}:
+            kept = [v for v in kept if v != "batch"]  # there is none, or it is all that is unknown anyway
         few = {"symbolic", "unknown-flat"} & set(kept) or set(kept[:1])
         for opset in self.opsets:
             for variant in kept:
@@ -60,7 +62,13 @@ class Row:
     def problem(self, variant: str, opset: int) -> Problem:
         """The row as a problem for the checker."""
         numbers = _replaced(self.inputs, self.sizes)
-        texts = {"symbolic": self.inputs, "flat": self.inputs, "anonymous": _replaced(self.inputs, self.sizes, "?")}
+        others = {symbol: size for symbol, size in self.sizes.items() if symbol != "N"}
+        texts = {
+            "symbolic": self.inputs,
+            "flat": self.inputs,
+            "anonymous": _replaced(self.inputs, self.sizes, "?"),
+            "batch": _replaced(_replaced(self.inputs, others), {"N": 2}, "?"),
+        }
         model = _parsed(texts.get(variant, numbers), self.body, self.outputs, opset)
         if variant in ("constant", "flat", "unknown-constant", "unknown-flat"):
             model = _averaged(model, [-1] if variant == "constant" else None)

@@ -134,4 +134,4 @@ def col2im(node: NodeView, gy: Value) -> Gradients:
         pads=node.attr("pads", [0] * 2 * rank), strides=node.attr("strides", [1] * rank),
         dilations=node.attr("dilations", [1] * rank),
     )  # fmt: skip
-    return columns.reshape_like(node.x)
+    return columns.reshape_like(node.x, gy)

@@ -1,7 +1,10 @@
-"""Matrix products."""
+"""Matrix products, and the Fourier transform, which is one."""
 
 from __future__ import annotations
 
+import numpy as np
+
+from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.broadcasting import expanded_where_unsure, unbroadcast
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 
@@ -37,3 +40,48 @@ def gemm(node: NodeView, gy: Value) -> Gradients:
     gb = (a if trans_a else a.transpose([1, 0])) @ scaled if node.needs(1) else None
     gc = unbroadcast(gy * node.attr("beta", 1.0), node.input(2), node.y) if node.needs(2) else None
     return ga.swap_last() if ga and trans_a else ga, gb.swap_last() if gb and trans_b else gb, gc
+
+
+@vjp("DFT", inputs=1)
+def dft(node: NodeView, gy: Value) -> Gradients:
+    """y = M x along an axis, real and imaginary part (the last axis) as one vector;  gx = gy M.
+
+    M is what the same transform makes of the unit vectors, so every length, direction and one-sided form is covered.
+    """
+    x, y = node.x, node.y
+    parts = x.shape[-1]
+    if not isinstance(parts, int):
+        raise node.unsupported("whether its input is real or complex is known only at run time")
+    axis = _dft_axis(node)
+    matrix = _dft_matrix(node, axis, parts)
+    kept = [a for a in range(1, gy.rank) if a not in (axis + 1, gy.rank - 1)]
+    order = [0, *kept, axis + 1, gy.rank - 1]
+    lead = [shapes.dim_part(gy, a) for a in order[:-2]]
+    known = tuple(gy.shape[a] for a in order[:-2])
+    rows = gy.transpose(order).reshape([*lead, -1], (*known, shapes.known_size((y.shape[axis], y.shape[-1]))))
+    gx = (rows @ matrix.swap_last()).reshape([*lead, -1, parts], (*known, x.shape[axis], parts))
+    return gx.transpose([int(a) for a in np.argsort(order)])
+
+
+def _dft_axis(node: NodeView) -> int:
+    default = 1 if node.opset < 20 else -2
+    axes = node.ints(2, "axis") if node.has_input(2) else [node.attr("axis", default)]
+    assert axes is not None
+    return axes[0] % node.x.rank
+
+
+def _dft_matrix(node: NodeView, axis: int, parts: int) -> Value:
+    """The transform of each unit vector as a row, `[x size * parts, y size * y parts]`."""
+    x, y = node.x, node.y
+    size, places = shapes.dim_part(x, axis), x.range_of(axis)
+    same = places.unsqueeze([1]).equal(places).cast(x.dtype).unsqueeze([1, 3])
+    units = same * node.constant(np.eye(parts), x.dtype).unsqueeze([0, 2])
+    units = units.reshape([-1, size, parts], (shapes.known_size((x.shape[axis], parts)), x.shape[axis], parts))
+    flags = {name: node.attr(name, 0) for name in ("inverse", "onesided")}
+    inputs = [units, node.input(1) if node.has_input(1) else None]
+    shape = (units.shape[0], y.shape[axis], y.shape[-1])
+    if node.opset < 20:
+        rows = node.emitter.one("DFT", inputs, x.dtype, shape, axis=1, **flags)
+    else:
+        rows = node.emitter.one("DFT", [*inputs, node.constant(1, np.int64)], x.dtype, shape, **flags)
+    return rows.reshape([shapes.dim_part(units, 0), -1], (shape[0], shapes.known_size(shape[1:])))

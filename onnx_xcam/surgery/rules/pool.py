@@ -44,7 +44,7 @@ def _spread(share: Value, windows: Windows, x: Value) -> Value:
     single = share.reshape([-1, 1, *shapes.dim_parts(share, 3)], (None, 1, *share.shape[3:]))
     ones = x.emitter.constant(np.ones((1, 1, *windows.kernel), share.dtype))
     plane = x.with_shape((None, 1, *x.shape[2:]))
-    return scatter_windows(single, ones, windows, 1, plane).reshape_like(x)
+    return scatter_windows(single, ones, windows, 1, plane).reshape_like(x, share)
 
 
 def _covers_all(windows: Windows, x: Value, y: Value) -> bool:

@@ -53,6 +53,9 @@ ZERO_DERIVATIVE: frozenset[str] = frozenset(
 )
 """Operators whose derivative is zero wherever it exists, or whose output does not depend on their input's values."""
 
+QUANTISERS: frozenset[str] = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
+"""Operators that hand a float's value on as integers: what is made of these depends on it, though by steps."""
+
 
 def vjp(
     *ops: str,
@@ -79,4 +82,16 @@ def elementwise(*ops: str) -> Callable[[Rule], Rule]:
     return vjp(*ops, broadcast=True)
 
 
-__all__ = ["ALL", "RULES", "ZERO_DERIVATIVE", "Gradients", "NodeView", "Rule", "Value", "Vjp", "elementwise", "vjp"]
+__all__ = [
+    "ALL",
+    "QUANTISERS",
+    "RULES",
+    "ZERO_DERIVATIVE",
+    "Gradients",
+    "NodeView",
+    "Rule",
+    "Value",
+    "Vjp",
+    "elementwise",
+    "vjp",
+]

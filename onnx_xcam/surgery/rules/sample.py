@@ -1,4 +1,4 @@
-"""GridSample: reading an image at positions that lie between its pixels.
+"""GridSample and AffineGrid: reading an image at positions that lie between its pixels.
 
 Along each axis a position `c` reads a few pixels, its taps: pixel `i_j` with a weight that depends on the position
 inside its cell, `t = c - floor(c)`. In several dimensions a corner is one tap of each axis, its weight their product.
@@ -39,6 +39,25 @@ class Tap:
     index: Value
     weight: Weight
     slope: Weight
+
+
+@vjp("AffineGrid", inputs=1)
+def affine_grid(node: NodeView, gy: Value) -> Gradients:
+    """y[n,p] = A_n q_p + b_n, theta_n = [A_n | b_n], q the regular grid of points;  gA = sum_p gy qᵀ, gb = sum_p gy.
+
+    The grid q is what the same operator makes of A = 1, b = 0.
+    """
+    rank = node.y.shape[-1]
+    if not isinstance(rank, int):
+        raise node.unsupported("the number of its dimensions is known only at run time")
+    emitter, space = node.emitter, node.y.shape[1:-1]
+    one_image = emitter.concat([node.constant([1], np.int64), node.input(1).slice([1], [rank + 2], [0])], 0)
+    unit = node.constant(np.eye(rank, rank + 1)[None], gy.dtype)
+    shape = (1, *space, rank)
+    points = emitter.one("AffineGrid", [unit, one_image], gy.dtype, shape, align_corners=node.attr("align_corners", 0))
+    points = points.reshape([-1, rank], (shapes.known_size(space), rank))
+    g = gy.reshape([*shapes.dim_parts(gy, 0, 2), -1, rank], (*gy.shape[:2], points.shape[0], rank)).swap_last()
+    return emitter.concat([g @ points, g.sum([3])], 3)
 
 
 @vjp("GridSample")
