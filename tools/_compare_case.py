@@ -13,13 +13,13 @@ import _torch_models
 import numpy as np
 import torch
 from _autograd import Forward
-from _comparison import Found, per_image
+from _comparison import LOOKED_INTO, Found, per_image
 from _kinks import Explanation, NearTies, Tie, moves
 from _matching import Match
 from torch import nn
 
-LOOKED_INTO, EXPLAINED = 1e-4, 1e-5
-"""Errors above the one are looked into for near-ties, until what is left is below the other."""
+EXPLAINED = 1e-5
+"""Errors above LOOKED_INTO are looked into for near-ties, until what is left is below this."""
 LOOKED_AT = (6, 16, 40)
 """How many of an image's closest near-ties are tried, step by step."""
 

@@ -21,6 +21,9 @@ from onnx_xcam.surgery import instrument_bytes
 
 EMIT: tuple[Literal["map", "activations", "gradients"], ...] = ("map", "activations", "gradients")
 
+LOOKED_INTO = 1e-4
+"""Errors above are looked into for near-ties."""
+
 
 ANOTHER_MODEL = 0.05
 """Outputs that are off by more, relative to the largest, are those of another model: the exporter's mistake."""
@@ -45,12 +48,14 @@ class Comparison(ABC):
         images: float32, as the model takes them, NCHW or NHWC.
         exact_logits, single_logits: [N,C] of passes in float64 and in float32.
         exact_tensors: the feature maps of the float64 pass, among which the layer is looked for.
+        instrumented: the model that is being compared.
     """
 
     images: np.ndarray
     exact_logits: np.ndarray
     single_logits: np.ndarray
     exact_tensors: Sequence[np.ndarray]
+    instrumented: bytes
 
     def __init__(self, name: str, options: argparse.Namespace, folder: Path) -> None:
         self.name, self.folder, self.options = name, folder, options
@@ -69,9 +74,9 @@ class Comparison(ABC):
     def rounding(self, index: int) -> float:
         """How far the framework's own float32 values of a feature map are off, relative to the largest."""
 
+    @abstractmethod
     def explained(self, found: Found, exact: np.ndarray) -> dict[str, Any]:
-        """What is left of each image's error once near-ties are decided alike, and how many; here none are."""
-        return {"rests": per_image(found.ours - exact, exact).tolist(), "ties": [0] * len(exact)}
+        """What is left of each image's error with near-ties out of the way ("rests"), and their number ("ties")."""
 
     def gradients(self, at: Match, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The framework's gradients in float64 and in float32; the same for every export that has this layer."""
@@ -90,7 +95,7 @@ class Comparison(ABC):
             if tensor is None:
                 return {"not_exported": "there is no layer before the default one"}
             start = time.perf_counter()
-            instrumented = instrument_bytes(path, layers=tensor, emit=EMIT)
+            instrumented = self.instrumented = instrument_bytes(path, layers=tensor, emit=EMIT)
             seconds = time.perf_counter() - start
             about = {"seconds": seconds, "tail": len(instrumented) - path.stat().st_size, **describe(path, tensor)}
             if self.options.check == "yes" and batch == "dynamic":

@@ -7,7 +7,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import _comparison
+import _double
 import _jax_models
 import jax
 import jax.numpy as jnp
@@ -67,11 +67,14 @@ class Forward:
         self.logits = np.asarray(logits)
         self.tensors = [np.asarray(tensor) for tensor in recorder.tensors]
 
-    def gradient(self, at: Match, classes: np.ndarray) -> np.ndarray:
-        """d score / d layer, float64 [N,K,...] in the layer's layout, for the classes int64 [N,K]."""
+    def gradient(self, at: Match, classes: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
+        """d score / d layer, float64 [N,K,...] in the layer's layout, for the classes int64 [N,K]; at other values of
+        the tensor, where these are given.
+        """
         with jax.enable_x64(self.x64):
             tensor, columns = self.tensors[at.index], []
-            _, pull = jax.vjp(functools.partial(self._moved, at.index), jnp.zeros_like(tensor))
+            delta = jnp.zeros_like(tensor) if given is None else jnp.asarray(given - tensor)
+            _, pull = jax.vjp(functools.partial(self._moved, at.index), delta)
             for of_image in classes.T:
                 # Images don't mix in inference, so the gradient of the sum over images is each image's own.
                 (of_class,) = pull(jax.nn.one_hot(of_image, self.logits.shape[1], dtype=self.logits.dtype))
@@ -83,7 +86,7 @@ class Forward:
         return logits
 
 
-class Comparison(_comparison.Comparison):
+class Comparison(_double.Comparison):
     """One model with random parameters and a softmax at its end, and what JAX says about it without the softmax."""
 
     def __init__(self, name: str, options: argparse.Namespace, folder: Path) -> None:
@@ -108,3 +111,8 @@ class Comparison(_comparison.Comparison):
     def differentiate(self, at: Match, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """JAX's gradients in float64 and in float32."""
         return self.exact.gradient(at, classes), self.single.gradient(at, classes)
+
+    def gradient_from(self, at: Match, image: int, activations: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """JAX's gradient in float64 on a pass that has these activations."""
+        one = Forward(self.model, self.images[image : image + 1], jnp.float64)
+        return one.gradient(at, classes, at.from_layer(activations, one.tensors[at.index].shape))

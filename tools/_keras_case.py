@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import _comparison
+import _double
 import _keras_models
 import numpy as np
 import tensorflow as tf
@@ -24,13 +24,15 @@ class Forward:
     tape: tf.GradientTape
 
 
-def forward(model: Any, images: np.ndarray) -> Forward:
-    """Run the model on images [N,H,W,3], keeping what every layer gives."""
+def forward(model: Any, images: np.ndarray, given: tuple[int, np.ndarray] | None = None) -> Forward:
+    """Run the model on images [N,H,W,3], keeping what every layer gives; one of these may be given other values."""
     tensors: list[tf.Tensor] = []
 
     def keep(layer: Any, call: Any, *args: Any, **kwargs: Any) -> Any:
         result = call(*args, **kwargs)
         if tf.is_tensor(result) and result.shape.rank >= 3:
+            if given and len(tensors) == given[0]:
+                result = result + (given[1] - tf.stop_gradient(result))
             tensors.append(result)
         return result
 
@@ -39,7 +41,7 @@ def forward(model: Any, images: np.ndarray) -> Forward:
     return Forward(logits, tensors, tape)
 
 
-class Comparison(_comparison.Comparison):
+class Comparison(_double.Comparison):
     """One model with random parameters and a softmax at its end, and what Keras says about it without the softmax."""
 
     def __init__(self, name: str, options: argparse.Namespace, folder: Path) -> None:
@@ -47,7 +49,7 @@ class Comparison(_comparison.Comparison):
         tf.config.threading.set_intra_op_parallelism_threads(self.threads)
         kind = name.partition(":")[2]
         self.images = pixels_nhwc(options.images, _keras_models.SIZE, options.seed)
-        exact = _keras_models.build(kind, "float64", None)
+        exact = self.model64 = _keras_models.build(kind, "float64", None)
         _keras_models.randomise(exact, self.images.astype(np.float64), options.seed)
         single = _keras_models.build(kind, "float32", None)
         self.model = _keras_models.build(kind, "float32", "softmax")
@@ -72,6 +74,12 @@ class Comparison(_comparison.Comparison):
         """The tape's gradients in float64 and in float32."""
         exact, single = (gradient(found, at, classes) for found in (self.exact, self.single))
         return exact, single
+
+    def gradient_from(self, at: Match, image: int, activations: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """The tape's gradient in float64 on a pass that has these activations."""
+        given = at.index, at.from_layer(activations, self.exact.tensors[at.index].shape)
+        one = self.images[image : image + 1].astype(np.float64)
+        return gradient(forward(self.model64, one, given), at, classes)
 
 
 def gradient(found: Forward, at: Match, classes: np.ndarray) -> np.ndarray:

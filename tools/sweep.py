@@ -20,7 +20,9 @@ What the exporter cannot export is listed and is no case. Each model runs in a p
 what was done is not done again. Needs torch, torchvision, timm and onnxruntime, for efficientnet_lite0 also
 efficientnet-lite-pytorch.
 
-Models of other frameworks are compared with that framework in PyTorch's place, and near-ties are not looked into:
+Models of other frameworks are compared with that framework in PyTorch's place. Near-ties are not decided alike there; a
+difference is explained if it is gone, to EXACT, where the instrumented model runs in float64, too, and the framework
+starts from its activations:
 
 - `keras:ResNet50V2`, any of keras.applications, and `keras:vit`: tensorflow-cpu, keras and tf2onnx;
 - `jax:flax_cnn`, `jax:flax_vit`, `jax:equinox_cnn`, `jax:equinox_vit`: jax2onnx, flax and equinox;
