@@ -101,7 +101,7 @@ def read_records(path: Path) -> dict[Case, dict[str, Any]]:
 
 
 def is_done(record: dict[str, Any]) -> bool:
-    """Whether a case need not be run again: it passed, or PyTorch does not export the model so."""
+    """Whether a case need not be run again: it passed, or the model is not exported so."""
     return bool(record.get("passed")) or "not_exported" in record
 
 
@@ -138,7 +138,7 @@ def judge(result: dict[str, Any]) -> dict[str, Any]:
     failures = [*result.pop("failures", []), *result.pop("check_said", [])]
     if "errors" in result:
         bad = [
-            f"image {n}: {ours:.1e} (PyTorch float32 {theirs:.1e}, near-ties leave {rest:.1e})"
+            f"image {n}: {ours:.1e} (the framework in float32 {theirs:.1e}, near-ties leave {rest:.1e})"
             for n, (ours, theirs, rest) in enumerate(
                 zip(result["errors"], result["torch_errors"], result["rests"], strict=True)
             )
@@ -146,13 +146,13 @@ def judge(result: dict[str, Any]) -> dict[str, Any]:
         ]
         failures += ["gradient differs: " + ", ".join(bad)] if bad else []
         if result["match"] > max(VALUES_MATCH, FACTOR * result["torch_match"]):
-            failures.append(f"no tensor of PyTorch matches the layer: the closest is off by {result['match']:.1e}")
+            failures.append(f"no tensor of the framework matches the layer: the closest is off by {result['match']:.1e}")
         if not result["strength"] > VANISHED:
             failures.append(f"the gradient vanishes: {result['strength']:.1e}")
         if not result["outputs"] <= 1e-6:
             failures.append(f"original outputs differ by {result['outputs']:.1e}")
         if not result["scores"] <= max(VALUES_MATCH, FACTOR * result["torch_scores"]):
-            failures.append(f"scores differ from PyTorch's by {result['scores']:.1e}")
+            failures.append(f"scores differ from the framework's by {result['scores']:.1e}")
     return {"passed": not failures, "failures": failures, **result}
 
 
@@ -169,7 +169,7 @@ def line(case: Case, result: dict[str, Any]) -> str:
     if "errors" in result:
         outputs = "bit-equal" if result["bit_equal"] else f"off by {result['outputs']:.1e}"
         head += (
-            f": {max(result['errors']):.1e} (PyTorch float32 {max(result['torch_errors']):.1e},"
+            f": {max(result['errors']):.1e} (the framework in float32 {max(result['torch_errors']):.1e},"
             f" {max(result['rests']):.1e} with {sum(result['ties'])} near-ties decided alike)"
             f" at '{result['name']}' {result['op']} {result['shape']}, outputs {outputs},"
             f" surgery {result['seconds']:.2f} s, tail {result['tail'] / 1000:.1f} kB"
@@ -228,7 +228,7 @@ def shares(measured: list[dict[str, Any]]) -> list[str]:
     leaning = sum(max(record["errors"]) > TOLERANCE and not near_ties(record) for record in measured)
     found = [
         f"gradient within {EXACT:.0e} of float64 autograd in {close} of {count} cases, {TOLERANCE:.0e} in {near}",
-        f"of the others {ties} are explained by near-ties to {EXACT:.0e}; {leaning} are not, PyTorch's is as far off",
+        f"of the others {ties} are explained by near-ties to {EXACT:.0e}; {leaning} are not, the framework's float32 is as far",
         f"original outputs bit-equal in {equal} of {count} cases",
         f"surgery at most {max(record['seconds'] for record in measured):.2f} s, "
         f"inspect at most {max(record['inspect_seconds'] for record in measured):.2f} s",
@@ -242,11 +242,11 @@ def shares(measured: list[dict[str, Any]]) -> list[str]:
 
 
 LEGEND = """\
-Largest difference of `xcam_gradients` from PyTorch's float64 autograd, relative to the image's largest gradient, worst
-of {images} images and two classes; in parentheses what PyTorch's own float32 autograd is off by. → what is left, where
+Largest difference of `xcam_gradients` from the framework's float64 autograd, relative to the image's largest, worst
+of {images} images and two classes; in parentheses what its own float32 autograd is off by. → what is left, where
 the difference is above 1e-4, once float64 autograd starts from the layer's activations that ONNX Runtime had, with
 [so many] near-ties of ReLU, Clip or MaxPool behind it, in all images together, decided as there.
-{passed} of {count} cases pass; {absent} are not exported by PyTorch. Bold: failed.
+{passed} of {count} cases pass; {absent} are not exported by the framework. Bold: failed.
 
 """
 
