@@ -146,7 +146,7 @@ def judge(result: dict[str, Any]) -> dict[str, Any]:
         ]
         failures += ["gradient differs: " + ", ".join(bad)] if bad else []
         if result["match"] > max(VALUES_MATCH, FACTOR * result["torch_match"]):
-            failures.append(f"no tensor of the framework matches the layer: the closest is off by {result['match']:.1e}")
+            failures.append(f"no tensor there matches the layer: the closest is off by {result['match']:.1e}")
         if not result["strength"] > VANISHED:
             failures.append(f"the gradient vanishes: {result['strength']:.1e}")
         if not result["outputs"] <= 1e-6:
@@ -228,7 +228,7 @@ def shares(measured: list[dict[str, Any]]) -> list[str]:
     leaning = sum(max(record["errors"]) > TOLERANCE and not near_ties(record) for record in measured)
     found = [
         f"gradient within {EXACT:.0e} of float64 autograd in {close} of {count} cases, {TOLERANCE:.0e} in {near}",
-        f"of the others {ties} are explained by near-ties to {EXACT:.0e}; {leaning} are not, the framework's float32 is as far",
+        f"of the others {ties} are explained by near-ties to {EXACT:.0e}; {leaning} are no farther off than float32 there",
         f"original outputs bit-equal in {equal} of {count} cases",
         f"surgery at most {max(record['seconds'] for record in measured):.2f} s, "
         f"inspect at most {max(record['inspect_seconds'] for record in measured):.2f} s",
