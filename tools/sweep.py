@@ -228,7 +228,7 @@ def shares(measured: list[dict[str, Any]]) -> list[str]:
     leaning = sum(max(record["errors"]) > TOLERANCE and not near_ties(record) for record in measured)
     found = [
         f"gradient within {EXACT:.0e} of float64 autograd in {close} of {count} cases, {TOLERANCE:.0e} in {near}",
-        f"of the others {ties} are explained by near-ties to {EXACT:.0e}; {leaning} are no farther off than float32 there",
+        f"beyond that {ties} explained by near-ties to {EXACT:.0e}, {leaning} no farther off than float32 there",
         f"original outputs bit-equal in {equal} of {count} cases",
         f"surgery at most {max(record['seconds'] for record in measured):.2f} s, "
         f"inspect at most {max(record['inspect_seconds'] for record in measured):.2f} s",
