@@ -91,7 +91,7 @@ class Layers:
         layer = self._layer(name, shape, layout, self.through[name] == self.paths)
         if layer.grid is not None and layer.grid.size is None and not layer.places:
             return None
-        return None if 1 in layer.spatial or self._is_one_pixel(layer) else layer
+        return None if 1 in layer.spatial or 1 in self._sampled_space(layer) else layer
 
     def _layer(self, name: str, shape: Shape, layout: Layout, bottleneck: bool) -> Layer:
         node = self.graph.producer[name]
@@ -101,11 +101,10 @@ class Layers:
             grid, places = grid._replace(height=None, width=None), grid_places(self.roles.get(name))
         return Layer(name, str(node.name or ""), str(node.op), path, shape, layout, bottleneck, grid, places)
 
-    def _is_one_pixel(self, layer: Layer) -> bool:
-        """Whether space was pooled away, as far as only the sample can tell."""
-        shape = self.sample.shape(layer.name)
+    def _sampled_space(self, layer: Layer) -> Shape:
+        """Height and width as the sample has them, empty where they are not known and for tokens."""
         at = layer.layout.find("H")
-        return layer.grid is None and shape is not None and 1 in shape[at : at + 2]
+        return (self.sample.shape(layer.name) or ())[at : at + 2] if at >= 0 else ()
 
     # --- the default ------------------------------------------------------------------------------------------------
 
@@ -156,8 +155,7 @@ class Layers:
 
     def _is_pooled(self, layer: Layer) -> bool:
         """Whether this is an average of unknown size, which may have pooled space away."""
-        sizes = self.sample.shape(layer.name) or ()
-        return layer.op == "AveragePool" and not all(isinstance(dim, int) for dim in sizes[1:])
+        return layer.op == "AveragePool" and not all(isinstance(dim, int) for dim in self._sampled_space(layer))
 
     def _origin(self, layer: Layer) -> Layer:
         """The first tensor with the same values; for tokens, the feature map that was lined up."""
