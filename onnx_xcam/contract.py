@@ -163,6 +163,10 @@ def hints(props: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+IMAGE_CHANNELS = (1, 3, 4)
+"""How many channels a picture can have: grey, RGB, RGBA."""
+
+
 def image_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
     """The axes of height and width of an image input, None if the shape is no image's.
 
@@ -170,9 +174,9 @@ def image_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
     """
     if len(shape) != 4:
         return None
-    if shape[1] in (1, 3, 4):
+    if shape[1] in IMAGE_CHANNELS:
         return 2, 3
-    if shape[3] in (1, 3, 4):
+    if shape[3] in IMAGE_CHANNELS:
         return 1, 2
     return (2, 3) if not isinstance(shape[1], int) else None
 

@@ -16,8 +16,6 @@ from onnx_xcam.explainer.probabilities import ProbabilitySource, find_probabilit
 from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.source import ModelLike, Source
 
-_IMAGE_CHANNELS = (1, 3, 4)
-
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -130,7 +128,7 @@ def _is_image(info: TensorInfo) -> bool:
     if len(info.shape) != 4 or info.dtype is None:
         return False
     # A channel axis of unknown length may be one; the preprocessing has the last word.
-    return any(not isinstance(info.shape[axis], int) or info.shape[axis] in _IMAGE_CHANNELS for axis in (1, 3))
+    return any(not isinstance(info.shape[axis], int) or info.shape[axis] in contract.IMAGE_CHANNELS for axis in (1, 3))
 
 
 def _refuse_other_targets(

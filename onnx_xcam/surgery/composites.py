@@ -42,12 +42,12 @@ def steps(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[str]) -> l
         nodes: the nodes to differentiate, in topological order.
         visible: tensors whose gradients are asked for or given: no function is taken across them.
     """
-    position = {id(node): i for i, node in enumerate(nodes)}
+    given, gelu = {id(node) for node in nodes}, _Gelu(graph, visible)
     found: dict[int, Step] = {}
     inside: set[int] = set()
     for node in nodes:
-        whole = _Gelu(graph, visible).around(node) if node.op == "Erf" else None
-        if whole is not None and all(id(part) in position for part in whole.parts):
+        whole = gelu.around(node) if node.op == "Erf" else None
+        if whole is not None and given.issuperset(id(part) for part in whole.parts):
             inside.update(id(part) for part in whole.parts)
             found[id(whole.parts[-1])] = whole
     return [found.get(id(node)) or Step(node, (node,)) for node in nodes if id(node) not in inside or id(node) in found]

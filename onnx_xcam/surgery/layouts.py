@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.contract import LAYOUTS, Grid, Layout
+from onnx_xcam.contract import IMAGE_CHANNELS, LAYOUTS, Grid, Layout
 from onnx_xcam.surgery.axes import (
     UNKNOWN,
     Axes,
@@ -32,13 +32,12 @@ from onnx_xcam.surgery.axes import (
 )
 from onnx_xcam.surgery.cuts import ints, positions
 from onnx_xcam.surgery.graph import Graph
-from onnx_xcam.surgery.shapes import Dim, Shape
+from onnx_xcam.surgery.shapes import Dim, Shape, differ
 
 _WINDOWED = frozenset({"MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "Conv"})
 _PER_PIXEL = frozenset({"BatchNormalization", "InstanceNormalization"})
 _IMAGES = frozenset({"ConvTranspose", "LRN", "DepthToSpace", "SpaceToDepth", "Upsample", "GridSample"})
 _WEIGHTED = frozenset({"MatMul", "Gemm", "Einsum"})
-_CHANNELS = (1, 3, 4)
 _LOSES_AXES = frozenset({"GatherND", "OneHot", "Col2Im", "LSTM", "GRU", "RNN"})
 
 
@@ -55,15 +54,18 @@ def layout_of(axes: Axes | None) -> Layout | None:
 
 
 def token_grid(axes: Axes | None) -> Grid | None:
-    """The grid behind the tokens `[N, T, C]` or `[T, N, C]`, None if there are none or it is not known."""
-    at = roles_of(axes or ()).find("T")
-    return grid_of(axes[at]) if axes is not None and at >= 0 else None
+    """The grid behind the axis of tokens, None if there is none or its size is not known."""
+    return grid_of(_token_axis(axes))
 
 
 def grid_places(axes: Axes | None) -> tuple[Place, ...]:
     """Where height and width of the grid behind the tokens can be read off at run time; empty if nowhere."""
-    at = roles_of(axes or ()).find("T")
-    return places_of(axes[at]) if axes is not None and at >= 0 else ()
+    return places_of(_token_axis(axes))
+
+
+def _token_axis(axes: Axes | None) -> Axis:
+    """The axis of tokens, empty if there is none."""
+    return next((axis for axis in axes or () if role_of(axis) == "T"), ())
 
 
 def may_be_nchw(axes: Axes | None) -> bool:
@@ -132,7 +134,7 @@ def _image_axes(p: _Propagation, node: gs.Node, shape: Shape) -> Axes | None:
         return tuple(fresh(role, None) for role in "NCHW")
     dims = p.dims(node, 0)
     if all(is_unknown(axis) for axis in axes):
-        axes = _nchw(node.inputs[0].name, dims)
+        axes = _placed("NCHW", node.inputs[0].name, dims)
         p.found[node.inputs[0].name] = axes
     return tuple(fresh(r, d) if is_unknown(a) else a for r, a, d in zip("NCHW", axes, dims, strict=True))
 
@@ -144,23 +146,22 @@ def _pictures(graph: Graph) -> dict[str, Axes]:
         shape = graph.shape(name)
         if graph.is_constant(name) or shape is None or len(shape) != 4:
             continue
-        first, last = (shape[axis] in _CHANNELS for axis in (1, 3))
+        first, last = (shape[axis] in IMAGE_CHANNELS for axis in (1, 3))
         if first != last:
-            roles = "NCHW" if first else "NHWC"
-            found[name] = tuple(fresh(r, d, (name, i)) for i, (r, d) in enumerate(zip(roles, shape, strict=True)))
+            found[name] = _placed("NCHW" if first else "NHWC", name, shape)
     return found
 
 
-def _nchw(name: str, shape: Shape) -> Axes:
-    """The axes of images `[N,C,H,W]`."""
-    return tuple(fresh(role, dim, (name, axis)) for axis, (role, dim) in enumerate(zip("NCHW", shape, strict=True)))
+def _placed(roles: str, name: str, shape: Shape) -> Axes:
+    """Whole axes with these roles, whose sizes can be read off the tensor `name`."""
+    return tuple(fresh(role, dim, (name, axis)) for axis, (role, dim) in enumerate(zip(roles, shape, strict=True)))
 
 
 def _images(p: _Propagation, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     if len(shape) != 4:
         return _kept(p, node, index, shape)
     _image_axes(p, node, shape)
-    return _nchw(node.outputs[index].name, shape)
+    return _placed("NCHW", node.outputs[index].name, shape)
 
 
 def _per_pixel(p: _Propagation, node: gs.Node, index: int, shape: Shape) -> Axes | None:
@@ -315,12 +316,8 @@ def _kept(p: _Propagation, node: gs.Node, _: int, shape: Shape) -> Axes | None:
             continue
         for at, (axis, before, dim) in enumerate(zip(axes, p.dims(node, index), shape, strict=True)):
             if is_unknown(result[at]) and not (before == 1 and dim != 1 and len(node.inputs) > 1):
-                result[at] = axis if before == dim or not _differ(before, dim) else resized(axis, dim)
+                result[at] = axis if before == dim or not differ(before, dim) else resized(axis, dim)
     return tuple(result)
-
-
-def _differ(a: Dim, b: Dim) -> bool:
-    return isinstance(a, int) and isinstance(b, int) and a != b
 
 
 _RULES: dict[str, _Rule] = {

@@ -154,10 +154,8 @@ def _straightened(skeleton: onnx.ModelProto, name: str) -> list[_Detours]:
 
 def _detours(graph: Graph) -> _Detours | None:
     """What can be straightened of what lies on the way from the image to an output; None if nothing."""
-    outputs = [
-        [str(out.name) for out in node.outputs] for node in way(graph, image_tensors(graph), graph.output_names).nodes
-    ]
-    on_the_way = {name for names in outputs for name in names}
+    passed = way(graph, image_tensors(graph), graph.output_names).nodes
+    on_the_way = {str(out.name) for node in passed for out in node.outputs}
     conditions, rewrites = decided(graph), unboxed(graph).only(on_the_way)
     branches = conditions if on_the_way.intersection(conditions) else {}
     notes = []

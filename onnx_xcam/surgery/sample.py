@@ -5,6 +5,8 @@ Tokens that are counted, windows that are cut, positions that are picked: with n
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import onnx
 import onnx_graphsurgeon as gs
 
@@ -12,7 +14,7 @@ from onnx_xcam import contract
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.prepare import prepare
-from onnx_xcam.surgery.shapes import Shape
+from onnx_xcam.surgery.shapes import differ
 
 SIZES = ((224, 448), *((n, n) for n in (224, 256, 384, 299, 336, 448, 512, 240, 288, 192, 160, 128)))
 """Heights and widths that are tried: first different ones, divisible by most patches and windows, then those of models
@@ -25,11 +27,14 @@ def sample_of(skeleton: onnx.ModelProto, graph: Graph) -> Graph | None:
     """The graph with numbers in place of a symbolic height and width of its images; None where they are no symbols, or
     the model takes pictures of none of the sizes.
     """
+    if not _open_sides(skeleton, graph):
+        return None
     for size in SIZES:
         model = onnx.ModelProto()
         model.CopyFrom(skeleton)
-        if not _set_size(model, graph, size):
-            return None
+        numbers: dict[str, int] = {}
+        for dim, symbol, side in _open_sides(model, graph):
+            dim.dim_value = numbers.setdefault(symbol, size[side])
         del model.graph.value_info[:]  # what it says of sizes would stand against the sample's
         try:
             sample = prepare(model)
@@ -40,16 +45,19 @@ def sample_of(skeleton: onnx.ModelProto, graph: Graph) -> Graph | None:
     return None
 
 
-def _set_size(model: onnx.ModelProto, graph: Graph, size: tuple[int, int]) -> bool:
-    """Give a symbolic height and width of the images numbers; whether there were any."""
-    chosen: dict[str, int] = {}
+_Side: TypeAlias = "tuple[onnx.TensorShapeProto.Dimension, str, int]"
+
+
+def _open_sides(model: onnx.ModelProto, graph: Graph) -> list[_Side]:
+    """Heights and widths of images that are no numbers: the dimension, its symbol, and 0 for height or 1 for width."""
+    found = []
     for value in model.graph.input:
         axes = None if graph.is_constant(value.name) else contract.image_axes(graph.shape(value.name) or ())
-        for axis, number in zip(axes or (), size, strict=False):
+        for side, axis in enumerate(axes or ()):
             dim = value.type.tensor_type.shape.dim[axis]
             if not dim.HasField("dim_value"):
-                dim.dim_value = chosen.setdefault(dim.dim_param or f"{value.name} {axis}", number)
-    return bool(chosen)
+                found.append((dim, dim.dim_param or f"{value.name} {axis}", side))
+    return found
 
 
 def _contradicts(graph: Graph, node: gs.Node) -> bool:
@@ -59,11 +67,6 @@ def _contradicts(graph: Graph, node: gs.Node) -> bool:
     if a is None or b is None:
         return False
     if node.op == "MatMul":
-        return len(a) > 0 and len(b) > 1 and _differ(a[-1:], b[-2:-1])
-    return node.op in _BROADCAST and any(
-        _differ((x,), (y,)) for x, y in zip(a[::-1], b[::-1], strict=False) if 1 not in (x, y)
-    )
-
-
-def _differ(a: Shape, b: Shape) -> bool:
-    return any(isinstance(x, int) and isinstance(y, int) and x != y for x, y in zip(a, b, strict=True))
+        return len(a) > 0 and len(b) > 1 and differ(a[-1], b[-2])
+    pairs = zip(a[::-1], b[::-1], strict=False)
+    return node.op in _BROADCAST and any(differ(x, y) for x, y in pairs if 1 not in (x, y))

@@ -27,6 +27,11 @@ Part: TypeAlias = "int | Value"
 """One dimension of a shape under construction: a number, or an int64 [1] value."""
 
 
+def differ(a: Dim, b: Dim) -> bool:
+    """Whether two dimensions are known to be different numbers."""
+    return isinstance(a, int) and isinstance(b, int) and a != b
+
+
 def same(a: Dim, b: Dim) -> bool:
     """Whether two dimensions are known to be equal."""
     return a is not None and a == b
