@@ -106,14 +106,14 @@ def inspect(model: ModelLike) -> ModelReport:
     try:
         found = layers.default()
         default: Layer | None = found
-        said = f"Default layer: '{found.name}', {layers.reason(found)}."
+        said = f"Default layer: '{found.shown}', {layers.reason(found)}."
     except LayerError as error:
         default, said = None, str(error)
     shown = [layer for layer in layers.candidates if layer.bottleneck or layer == default]
     return ModelReport(
         **_outside(source.name, graph),
         instrumented=False,
-        score=score.name,
+        score=score.shown,
         classes=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
         layers=_reports(layers, shown, default),
@@ -143,7 +143,7 @@ def _reports(layers: Layers, shown: Sequence[Layer], default: Layer | None) -> l
         behind: dict[str, list[str]] = {}
         for node in layers.unsupported(layer):
             behind.setdefault(str(node.op), []).append(str(node.name or node.outputs[0].name))
-        about = layer.name, layer.node, layer.op, layer.path, list(layer.shape), layer.layout
+        about = layer.shown, layer.node, layer.op, layer.path, list(layer.shape), layer.layout
         grid = None if layer.grid is None else list(layer.grid)
         reports.append(LayerReport(*about, layer == default, behind, grid, not layers.is_wholly_used(layer)))
     return reports

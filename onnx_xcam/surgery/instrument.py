@@ -147,10 +147,10 @@ def _planned(source: Source, request: Request) -> _Plan:
     choice = Layers(graph, score.name, sample_of(skeleton, graph))
     chosen = resolve(choice, request.layers)
     metadata = Metadata(
-        layers=tuple(layer.name for layer in chosen),
+        layers=tuple(layer.shown for layer in chosen),
         layouts=tuple(layer.layout for layer in chosen),
         grids=tuple(layer.grid for layer in chosen),
-        score=score.name,
+        score=score.shown,
         method=request.method,
         notes=(*notes, *score.notes, *(_said(choice, layer, request.layers) for layer in chosen)),
         class_count=score.count if isinstance(score.count, int) else None,
@@ -188,7 +188,7 @@ def _said(choice: Layers, layer: Layer, asked: str | Sequence[str]) -> str:
     size = contract.shape_text(layer.shape)
     path = f", module '{layer.path}'" if layer.path else ""
     why = choice.reason(layer) if asked == "auto" else "as asked"
-    return f"Layer: '{layer.name}' ({layer.op}{path}), {layer.layout} {size}{_tokens(layer)}, {why}."
+    return f"Layer: '{layer.shown}' ({layer.op}{path}), {layer.layout} {size}{_tokens(layer)}, {why}."
 
 
 def _tokens(layer: Layer) -> str:
@@ -204,7 +204,7 @@ def _advice(choice: Layers, chosen: Sequence[Layer]) -> str:
     for layer in chosen:
         if not choice.works(layer):
             near = choice.nearest_that_works(layer)
-            return f"The nearest layer that works is '{near.name}'." if near else "No later layer works either."
+            return f"The nearest layer that works is '{near.shown}'." if near else "No later layer works either."
     return ""
 
 
@@ -229,7 +229,7 @@ class _Tail:
         self._add(selection.classes, contract.CLASSES)
         self._add(selection.scores, contract.SCORES)
         names = [layer.name for layer in self.layers]
-        found = gradients(self.graph, self.emitter, {self.score.name: selection.seed}, names)
+        found = gradients(self.graph, self.emitter, {self.score.name: selection.seed}, names, self.score.unclipped)
         for index, layer in enumerate(self.layers):
             self._layer(index, layer, found[layer.name], selection)
         tail = self.emitter.export([value.name for value in self.outputs], _IR_VERSION)

@@ -101,7 +101,7 @@ class _Propagation:
             rule = _RULES.get(node.op, _kept)
             for index, out in enumerate(node.outputs):
                 shape = self.graph.shape(out.name)
-                if not shape or not self.graph.is_float(out.name):
+                if not shape or not (self.graph.is_float(out.name) or out.name in self.graph.quantised):
                     continue
                 axes = rule(self, node, index, shape)
                 self.found[out.name] = axes if axes is not None and len(axes) == len(shape) else unknown(shape)

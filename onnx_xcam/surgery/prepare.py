@@ -1,4 +1,4 @@
-"""From a skeleton to a Graph: shapes inferred, small constants folded. For analysis only: nothing is written back."""
+"""From a skeleton to a Graph: operators lowered, shapes inferred, small constants folded. For analysis only."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from onnx_graphsurgeon.util.exception import OnnxGraphSurgeonException
 
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.lowering import lowered
 from onnx_xcam.surgery.refine import refine
 
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
@@ -24,11 +25,12 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     Raises:
         ModelError: the graph contradicts itself (a cycle, wrong types, a tensor that nothing makes).
     """
-    model = _with_shapes(skeleton, name)
+    standard = lowered(skeleton)
+    model = _with_shapes(standard.model, name)
     scopes = {i: path for i, node in enumerate(model.graph.node) if (path := module_path(node))}
     graph = _imported(model, name)
     constants = _initializers(model, name)
-    result = Graph(graph, constants, scopes)
+    result = Graph(graph, constants, scopes, standard.inner, standard.stand_ins)
     _check_order(result, name)
     refine(result)
     return result

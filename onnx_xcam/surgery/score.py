@@ -15,11 +15,13 @@ from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.node import forward_value
 from onnx_xcam.surgery.shapes import Dim, Shape
+from onnx_xcam.surgery.stored import float_for
 from onnx_xcam.surgery.suggest import suggestion
 from onnx_xcam.surgery.values import Value
 
 FINAL_ACTIVATIONS = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
-_PASSED = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Cast"})
+_ROUNDED = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_PASSED = _ROUNDED | {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Cast"}
 
 Form = Literal["classes", "logit"]
 
@@ -30,6 +32,8 @@ class Score:
 
     Attributes:
         name: the tensor.
+        shown: what it is called outside.
+        unclipped: the quantised tensors that it was rounded to last; their clipping does not count.
         shape: its static shape.
         form: "classes", or "logit" for one logit per image, which is two classes.
         batch: the axis of the images, None if there is none (N = 1).
@@ -39,6 +43,8 @@ class Score:
     """
 
     name: str
+    shown: str
+    unclipped: frozenset[str]
     shape: Shape
     form: Form
     batch: int | None
@@ -82,6 +88,23 @@ def find_score(graph: Graph, wanted: str = "auto") -> Score:
     return chosen
 
 
+def _before_rounding(graph: Graph, name: str) -> str:
+    """The float that a quantised tensor stands for; any other tensor as it is."""
+    while name in graph.quantised and (found := float_for(graph, name)) == name:
+        name = graph.producer[name].inputs[0].name
+    return found if name in graph.quantised else name
+
+
+def _roundings(graph: Graph, name: str) -> frozenset[str]:
+    """The quantised tensors that a score goes through last, with nothing but moving behind them."""
+    found = set()
+    while (node := graph.producer.get(name)) is not None and node.op in _PASSED:
+        if node.op == "QuantizeLinear":
+            found.add(name)
+        name = node.inputs[0].name
+    return frozenset(found)
+
+
 def _said(output: str, name: str, activation: str | None) -> tuple[str, ...]:
     if activation is None:
         return (f"Score: output '{name}'.",)
@@ -119,6 +142,8 @@ def step_back(graph: Graph, output: str) -> tuple[str, str | None]:
 
 
 def _score(graph: Graph, name: str, notes: tuple[str, ...], activation: str | None) -> Score:
+    shown = graph.shown(name)
+    name = _before_rounding(graph, name)
     shape = graph.shape(name)
     if shape is None:
         raise ScoreError(f"The shape of '{name}' is unknown.")
@@ -142,7 +167,7 @@ def _score(graph: Graph, name: str, notes: tuple[str, ...], activation: str | No
     form: Form = "logit" if classes is None else "classes"
     if form == "logit":
         notes = (*notes, "One logit: class 1 has this score, class 0 its negative.")
-    return Score(name, shape, form, batch, classes, activation, notes)
+    return Score(name, shown, _roundings(graph, name), shape, form, batch, classes, activation, notes)
 
 
 def _is_batch(graph: Graph, dim: Dim) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.graph import Graph
 
@@ -13,6 +14,15 @@ _KEEPS_SIGN = frozenset(
     {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Concat", "Identity", "Dropout", "Add", "Sum"}
     | {"Mul", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Max", "Slice", "Split", "Gather", "Cast"}
 )
+
+
+def _has_no_negative_values(graph: Graph, node: gs.Node) -> bool:
+    """Whether the smallest integer stands for zero: unsigned ones without a zero point, or one at the lower end."""
+    dtype = graph.dtype(node.inputs[0].name)
+    if dtype is None or dtype.kind not in "iu":
+        return False
+    zero = graph.constants.get(node.inputs[2].name) if len(node.inputs) > 2 else np.zeros((), dtype)
+    return zero is not None and bool((zero == np.iinfo(dtype).min).all())
 
 
 def is_non_negative(graph: Graph, name: str) -> bool:
@@ -32,6 +42,8 @@ def is_non_negative(graph: Graph, name: str) -> bool:
             return False
         if node.op in NON_NEGATIVE:
             return True
+        if node.op == "DequantizeLinear":
+            return _has_no_negative_values(graph, node)
         if node.op == "Clip":
             low = graph.constants.get(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("min")
             return low is not None and bool(np.asarray(low) >= 0)

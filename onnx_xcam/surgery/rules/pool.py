@@ -81,7 +81,7 @@ def max_pool(node: NodeView, gy: Value) -> Gradients:
     """
     x, windows = node.x, windows_of(node, node.attr("kernel_shape"))
     indices = _indices(node, windows)
-    target = x.zeros([shapes.dim_part(gy, 0), _size(x)])
+    target = gy.zeros([shapes.dim_part(gy, 0), _size(x)])
     if node.opset >= 16 or not windows.overlap:
         return _scattered(target, indices, gy, add=windows.overlap).reshape_like(x)
     # Windows that lie `reach` apart do not overlap: one plain scatter for each of these phases.

@@ -1,0 +1,60 @@
+"""Quantisation, by the straight-through estimator.
+
+Rounding is taken for the identity, and clipping for what it is: the gradient passes where the integer lies inside its
+range and stops where it is at one of its ends. That is the convention of quantisation-aware training (Bengio et al.,
+"Estimating or propagating gradients through stochastic neurons", arXiv 1308.3432; Krishnamoorthi, "Quantizing deep
+convolutional networks for efficient inference", arXiv 1806.08342). Scales and zero points are taken for constants.
+
+Integers are seen as the numbers they are, so that whatever computes on them between is differentiated as usual: their
+gradient is by one step, and by `scale` when it comes to the floats.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
+from onnx_xcam.surgery.stored import along_axis
+
+_RANGES = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
+
+
+@vjp("QuantizeLinear", inputs=1, constant_axes=True)
+def quantize_linear(node: NodeView, gy: Value) -> Gradients:
+    """y = min(max(round(x / scale) + zero, low), high);  gx = gy / scale where low < y < high.
+
+    The score's own quantiser passes all of it: a score that is at the end of its range is still explained.
+    """
+    low, high = integer_range(node)
+    gx = gy.unscaled(along_axis(node.graph, node.emitter, node.node, 1))
+    if node.is_unclipped:
+        return gx
+    y = node.y.cast(np.float32)
+    return (y > low).logical_and(y < high).where(gx, 0)
+
+
+def integer_range(node: NodeView) -> tuple[int, int]:
+    """The smallest and the largest integer that a QuantizeLinear makes."""
+    dtype: np.dtype[Any] = node.y.dtype
+    if dtype.name in _RANGES:
+        return _RANGES[dtype.name]
+    if dtype.kind not in "iu":
+        raise node.unsupported(f"it quantises to {dtype.name}; integers are supported")
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
+
+
+@vjp("DequantizeLinear", inputs=1, constant_axes=True)
+def dequantize_linear(node: NodeView, gy: Value) -> Gradients:
+    """y = (x - zero) scale;  gx = gy scale."""
+    if node.attr("block_size", 0):
+        raise node.unsupported("its values are scaled in blocks, which is supported for weights only")
+    return gy.scaled(along_axis(node.graph, node.emitter, node.node, 1))
+
+
+@vjp("DynamicQuantizeLinear", inputs=1, constant_axes=True, detached=(1, 2))
+def dynamic_quantize_linear(node: NodeView, gy: Value) -> Gradients:
+    """y = round(x / scale) + zero, scale and zero such that nothing is clipped;  gx = gy / scale."""
+    return gy.unscaled(node.output(1))
