@@ -33,6 +33,8 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from onnx_xcam.unrounded import quantisation
+
 
 class Erf(OpRun):
     """Erf."""
@@ -390,7 +392,11 @@ class ConvTranspose(OpRun):
 
 
 def evaluate(
-    model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
+    model: onnx.ModelProto,
+    feeds: Mapping[str, np.ndarray],
+    outputs: Sequence[str] | None = None,
+    *,
+    rounding: bool = True,
 ) -> list[np.ndarray]:
     """The model's outputs (all, or those named), computed in the types that it states.
 
@@ -398,6 +404,7 @@ def evaluate(
         model: any model of standard operators.
         feeds: its inputs by name; others are left aside.
         outputs: names, in the order of the result.
+        rounding: whether quantisation rounds, as it does, or only clips; see unrounded.py.
     """
     opset = next(o.version for o in model.opset_import if o.domain == "")
     corrected: list[type[OpRun]] = [Conv, ConvTranspose, MaxPool, Erf, Gelu, GlobalMaxPool, LRN, Pad]
@@ -405,6 +412,7 @@ def evaluate(
     corrected += [AffineGrid, GridSample, ScatterElements]
     corrected += [Softmax, LogSoftmax] if opset < 13 else []
     corrected += [BatchNormalization] if opset < 14 else []
+    corrected += quantisation(rounding=rounding)
     wanted = {i.name for i in model.graph.input}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")

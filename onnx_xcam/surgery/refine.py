@@ -29,6 +29,15 @@ _INVENTED = "unk__"
 """How onnx's shape inference names the dimensions it does not know."""
 
 
+_TYPED_BY = {
+    "GroupNormalization": 0,
+    "MeanVarianceNormalization": 0,
+    "QuantizeLinear": 2,  # with types that the standard's own operator has not at this opset
+    "DequantizeLinear": 1,
+}
+"""Operators whose shape, that of their first input, onnx does not always infer, and the input of the output's type."""
+
+
 def refine(graph: Graph) -> None:
     """Fold constants, and find what can be found of the unknown dimensions, in place (the analysis copy only)."""
     incomplete = any(_incomplete(graph.shape(out.name)) for node in graph.nodes for out in node.outputs if out.name)
@@ -86,9 +95,11 @@ class _Refinement:
 
     def _target_shape(self, node: gs.Node) -> Shape | None:
         """The output shape of a node that takes it as an input, or whose shape onnx does not infer."""
-        if node.op in ("GroupNormalization", "MeanVarianceNormalization"):
-            node.outputs[0].dtype = node.outputs[0].dtype or self.graph.dtype(node.inputs[0].name)
-            return self.graph.shape(node.inputs[0].name)
+        if node.op in _TYPED_BY:
+            lends = [tensor.name for tensor in node.inputs][: _TYPED_BY[node.op] + 1]
+            kind = self.graph.dtype(lends[_TYPED_BY[node.op]]) if len(lends) > _TYPED_BY[node.op] else None
+            node.outputs[0].dtype = node.outputs[0].dtype or kind
+            return self.graph.shape(lends[0])
         if node.op not in ("Reshape", "Expand") or len(node.inputs) < 2:
             return None
         x, target = self.graph.shape(node.inputs[0].name), self._dims(node.inputs[1].name)

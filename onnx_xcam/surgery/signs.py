@@ -6,6 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.integers import integer_range
 
 NON_NEGATIVE = frozenset(
     {"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt", "ReduceL1", "ReduceL2"}
@@ -19,10 +20,11 @@ _KEEPS_SIGN = frozenset(
 def _has_no_negative_values(graph: Graph, node: gs.Node) -> bool:
     """Whether the smallest integer stands for zero: unsigned ones without a zero point, or one at the lower end."""
     dtype = graph.dtype(node.inputs[0].name)
-    if dtype is None or dtype.kind not in "iu":
+    bounds = None if dtype is None else integer_range(dtype)
+    if bounds is None:
         return False
     zero = graph.constants.get(node.inputs[2].name) if len(node.inputs) > 2 else np.zeros((), dtype)
-    return zero is not None and bool((zero == np.iinfo(dtype).min).all())
+    return zero is not None and bool((zero.astype(np.int64) == bounds[0]).all())
 
 
 def is_non_negative(graph: Graph, name: str) -> bool:

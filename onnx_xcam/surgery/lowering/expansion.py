@@ -122,7 +122,9 @@ class Expansion:
         names = [self.context.name(hint) if name is None else name for name in outputs]
         while inputs and not inputs[-1]:
             inputs = inputs[:-1]
-        made = onnx.helper.make_node(op, list(inputs), names, name=self.node.name, **attributes)
+        own = any(name in self.node.output for name in names)
+        title = self.node.name if own or not self.node.name else f"{self.node.name}_{op}_{len(self.nodes)}"
+        made = onnx.helper.make_node(op, list(inputs), names, name=title, **attributes)
         made.metadata_props.extend(self.node.metadata_props)
         self.nodes.append(made)
         return names
