@@ -16,7 +16,7 @@ from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.runtime import Optimisation, Session, open_session
 from onnx_xcam.surgery.backward import way
 from onnx_xcam.surgery.composites import Step, steps
-from onnx_xcam.surgery.head import as_analysed, as_double, head_inputs, head_model, node_model, with_outputs
+from onnx_xcam.surgery.head import as_analysed, head_inputs, head_model, node_model, with_outputs
 from onnx_xcam.surgery.instrument import instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.prepare import prepare
@@ -171,8 +171,8 @@ def check(
 ) -> CheckReport:
     """Prove on this model, with these values, that its instrumented form is right.
 
-    - The original outputs are what they were; those of a quantised model differ no more than among ONNX Runtime's levels
-      of optimisation.
+    - The original outputs are what they were; those of a quantised model differ no more than among ONNX Runtime's
+      levels of optimisation.
     - For each differentiated node, on the model's own values (moved a little, away from kinks and ties):
       <gy, J v> from central differences equals <Jᵀ gy, v> from the rule, in float64, by onnx's reference evaluator.
       Of a quantised model this is the float model that is left without the rounding; its clipping stays in.
@@ -191,7 +191,7 @@ def check(
     proof = _Proof(model, image, {"layers": layers, "score": score, "method": method})
     return CheckReport(
         proof.source.name.strip("'"),
-        [_output_check(proof, name) for name in proof.before],
+        [_output_check(n, before, proof.after[n], proof.noise.get(n, 0.0)) for n, before in proof.before.items()],
         [_node_check(proof, step) for step in proof.steps],
         [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
         [*proof.notes, *proof.metadata["notes"]],
@@ -270,10 +270,9 @@ def _feeds(session: Session, image: np.ndarray | None, rng: np.random.Generator)
     return feeds
 
 
-def _output_check(proof: _Proof, name: str) -> OutputCheck:
-    before, after = proof.before[name], proof.after[name]
+def _output_check(name: str, before: np.ndarray, after: np.ndarray, noise: float = 0.0) -> OutputCheck:
     difference = relative_difference(before, after)
-    allowed = max(OUTPUT_TOLERANCE.get(str(before.dtype), 0.0), proof.noise.get(name, 0.0))
+    allowed = max(OUTPUT_TOLERANCE.get(str(before.dtype), 0.0), noise)
     return OutputCheck(name, difference, difference <= allowed)
 
 

@@ -22,6 +22,7 @@ HEAVY = {"onnxruntime", "cv2", "typer", "torch", "onnx", "onnx_graphsurgeon", "n
 THIRD = {
     "errors": set(),
     "contract": set(),
+    "integers": {"numpy"},
     "cams": {"numpy"},
     "surgery": {"numpy", "onnx", "onnx_graphsurgeon", "google"},
     "images": {"numpy", "cv2", "PIL", "yaml"},
@@ -38,12 +39,13 @@ BASE = {"errors", "contract"}
 OURS = {
     "errors": set(),
     "contract": {"errors"},
+    "integers": set(),
     "cams": BASE,
-    "surgery": {*BASE, "cams"},
+    "surgery": {*BASE, "cams", "integers"},
     "images": BASE,
     "labels": BASE,
     "runtime": BASE,
-    "reference": BASE,
+    "reference": {*BASE, "integers"},
     "explainer": {*BASE, "surgery", "images", "runtime", "labels", "cams"},
     "checks": {*BASE, "surgery", "runtime", "cams", "reference"},
     "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks"},

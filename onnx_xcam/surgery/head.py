@@ -9,10 +9,11 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.graph import QUANTISERS, Graph, exported
-from onnx_xcam.surgery.lowering import lowered
+from onnx_xcam.surgery.lowering import MICROSOFT, lowered
 from onnx_xcam.surgery.shapes import Dim
 
 _IR_VERSION = 8
+_ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 
 
 def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
@@ -26,9 +27,15 @@ def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
 
 def as_analysed(model: bytes) -> bytes:
     """A serialised model with its operators lowered to standard ones, so that it has every tensor of the analysis."""
-    found = lowered(onnx.ModelProto.FromString(model))
+    given = onnx.ModelProto.FromString(model)
+    found = lowered(given)
     if not found.inner:
         return model
+    # The standard's own have some types from later opsets on only.
+    others = {node.output[0] for node in given.graph.node if node.domain and node.op_type in _ROUNDING}
+    for node in found.model.graph.node:
+        if node.output[0] in others:
+            node.domain = MICROSOFT
     result: bytes = found.model.SerializeToString()
     return result
 
@@ -118,9 +125,9 @@ def node_model(
     for name in nodes[-1].output:
         if name:
             shape: Sequence[Dim] | None = graph.shape(name)
-            kind = _double_kind(graph, forward[-1], name)
             fixed = None if shape is None else [None] * len(shape)
-            outputs.append(onnx.helper.make_tensor_value_info(name, kind, fixed))
+            kind_out = _double_kind(graph, forward[-1], name)
+            outputs.append(onnx.helper.make_tensor_value_info(name, kind_out, fixed))
     body = onnx.helper.make_graph(nodes, "node", inputs, outputs, initializers)
     return onnx.helper.make_model(
         body, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=_IR_VERSION

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import onnx
+
 from onnx_xcam import contract
 from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.graph import Graph
@@ -100,7 +102,7 @@ def inspect(model: ModelLike) -> ModelReport:
     source, skeleton, notes = modernised(Source(model))
     graph = prepare(skeleton, source.name)
     if contract.is_instrumented(graph.output_names):
-        return _instrumented(source.name, graph, {p.key: p.value for p in skeleton.metadata_props})
+        return _instrumented(source.name, graph, skeleton)
     score = find_score(graph)
     layers = Layers(graph, score.name, sample_of(skeleton, graph))
     try:
@@ -111,7 +113,7 @@ def inspect(model: ModelLike) -> ModelReport:
         default, said = None, str(error)
     shown = [layer for layer in layers.candidates if layer.bottleneck or layer == default]
     return ModelReport(
-        **_outside(source.name, graph),
+        **_outside(source.name, graph, skeleton),
         instrumented=False,
         score=score.shown,
         classes=score.count if isinstance(score.count, int) else None,
@@ -121,12 +123,12 @@ def inspect(model: ModelLike) -> ModelReport:
     )
 
 
-def _outside(name: str, graph: Graph) -> dict[str, Any]:
+def _outside(name: str, graph: Graph, skeleton: onnx.ModelProto) -> dict[str, Any]:
     inputs = [n for n in graph.input_names if not graph.is_constant(n)]
     return {
         "model": name.strip("'"),
         "opset": graph.opset,
-        "nodes": len(graph.nodes),
+        "nodes": len(skeleton.graph.node),
         "inputs": [_port(graph, n) for n in inputs],
         "outputs": [_port(graph, n) for n in graph.output_names],
     }
@@ -149,7 +151,8 @@ def _reports(layers: Layers, shown: Sequence[Layer], default: Layer | None) -> l
     return reports
 
 
-def _instrumented(name: str, graph: Graph, props: dict[str, str]) -> ModelReport:
+def _instrumented(name: str, graph: Graph, skeleton: onnx.ModelProto) -> ModelReport:
+    props = {entry.key: entry.value for entry in skeleton.metadata_props}
     metadata = contract.parse_metadata(props.get(contract.METADATA_KEY, "{}"))
     names = metadata.get("layers", [])
     layouts = [*metadata.get("layouts", []), *["NCHW"] * len(names)]
@@ -159,7 +162,7 @@ def _instrumented(name: str, graph: Graph, props: dict[str, str]) -> ModelReport
         for layer, layout, grid in zip(names, layouts, grids, strict=False)
     ]
     return ModelReport(
-        **_outside(name, graph),
+        **_outside(name, graph, skeleton),
         instrumented=True,
         score=str(metadata.get("score", "")),
         classes=metadata.get("class_count"),

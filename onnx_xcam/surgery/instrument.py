@@ -21,12 +21,12 @@ from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.layers import Layer, Layers, resolve
 from onnx_xcam.surgery.modernise import modernised
-from onnx_xcam.surgery.node import forward_value
 from onnx_xcam.surgery.prepare import prepare
 from onnx_xcam.surgery.sample import sample_of
 from onnx_xcam.surgery.score import Score, Selection, find_score, select_classes
 from onnx_xcam.surgery.signs import is_non_negative
 from onnx_xcam.surgery.source import ModelLike, Source
+from onnx_xcam.surgery.stored import forward_value
 from onnx_xcam.surgery.values import Value
 from onnx_xcam.surgery.vjp_model import new_emitter, tensor_info
 

@@ -13,9 +13,8 @@ from onnx_xcam.errors import ClassError, ScoreError
 from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph
-from onnx_xcam.surgery.node import forward_value
 from onnx_xcam.surgery.shapes import Dim, Shape
-from onnx_xcam.surgery.stored import float_for
+from onnx_xcam.surgery.stored import float_for, forward_value
 from onnx_xcam.surgery.suggest import suggestion
 from onnx_xcam.surgery.values import Value
 

@@ -11,8 +11,8 @@ from onnx_xcam.surgery.backward import gradients
 from onnx_xcam.surgery.broadcasting import expanded
 from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph
-from onnx_xcam.surgery.node import forward_value
 from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.stored import forward_value
 from onnx_xcam.surgery.values import Value
 
 COTANGENT = "xcam_gy"

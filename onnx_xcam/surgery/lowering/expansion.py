@@ -136,7 +136,7 @@ class Expansion:
 
     def dequantize(self, index: int) -> str:
         """The float that a quantised input stands for; its scale and zero point are the two inputs behind it."""
-        return self.dequantized(*(self.input(i) for i in range(index, index + 3)))
+        return self.dequantized(self.input(index), self.input(index + 1), self.input(index + 2))
 
     def dequantized(self, q: str, scale: str, zero_point: str, axis: int | None = None) -> str:
         """The float that a quantised tensor stands for, made once for each tensor."""

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_xcam.surgery.integers import integer_range
+from onnx_xcam.integers import integer_range
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.stored import along_axis
+
 
 @vjp("QuantizeLinear", inputs=1, constant_axes=True)
 def quantize_linear(node: NodeView, gy: Value) -> Gradients:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx.reference.op_run import OpRun
 
-from onnx_xcam.surgery.integers import FEW_BITS, integer_range
+from onnx_xcam.integers import FEW_BITS, integer_range
 
 
 def _met(values: Any, x: np.ndarray, axis: int | None) -> np.ndarray:
@@ -70,7 +70,11 @@ class _DynamicQuantize(OpRun):
         zero_point = np.rint(np.clip(-low / scale, 0, 255))
         steps = np.asarray(x, np.float64) / scale
         if self.rounding:
-            return np.clip(np.rint(steps) + zero_point, 0, 255).astype(np.uint8), np.asarray(scale, x.dtype), zero_point.astype(np.uint8)
+            return (
+                np.clip(np.rint(steps) + zero_point, 0, 255).astype(np.uint8),
+                np.asarray(scale, x.dtype),
+                zero_point.astype(np.uint8),
+            )
         return steps + zero_point, np.asarray(scale, x.dtype), np.asarray(zero_point)
 
 
