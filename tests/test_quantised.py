@@ -219,6 +219,31 @@ def test_several_floats_of_one_integer_tensor_are_one_layer():
     assert two["xcam_gradients"].any()
 
 
+def test_a_range_that_is_narrowed_among_the_integers():
+    """As Brevitas and PyTorch write fewer bits, or -127 to 127: QuantizeLinear, Clip, DequantizeLinear."""
+    text = BY_HAND.replace("d2 = DequantizeLinear(q2,", "n2 = Clip(q2, lo, hi)  d2 = DequantizeLinear(n2,")
+    model, x = by_hand(text), images(2, seed=3) * 2
+    for name, value in (("lo", 90), ("hi", 110)):
+        model.graph.initializer.append(numpy_helper.from_array(np.uint8(value).reshape(()), name))
+    found, plain = (run(instrument(m, layers="a"), x) for m in (model, by_hand()))
+    q2 = session_values(model, ["q2"], x)["q2"]
+    inside = (q2 > 90) & (q2 < 110)
+    assert 0.05 < inside.mean() < 0.95
+    assert np.count_nonzero(found["xcam_gradients"]) < np.count_nonzero(plain["xcam_gradients"])
+
+
+def test_weights_that_are_quantised_in_the_graph():
+    """As PyTorch's and TensorRT's quantisation-aware training export them."""
+    text = BY_HAND.replace(
+        "w = DequantizeLinear(w3, sw, zw)", "wq = QuantizeLinear(wf, sw, zw)  w = DequantizeLinear(wq, sw, zw)"
+    )
+    model, same, x = by_hand(text), by_hand(), images(2, seed=3)
+    w3 = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "w3")
+    model.graph.initializer.append(numpy_helper.from_array(w3.astype(np.float32) * np.float32(SCALES["sw"]), "wf"))
+    found, expected = (run(instrument(m, layers="a"), x) for m in (model, same))
+    np.testing.assert_allclose(found["xcam_gradients"], expected["xcam_gradients"], rtol=1e-5)
+
+
 # --- scores -----------------------------------------------------------------------------------------------------------
 
 

@@ -14,11 +14,11 @@ from onnx_xcam import contract
 from onnx_xcam.contract import ClassInput, Emit, Layout, Metadata
 from onnx_xcam.errors import LayerError, ModelError, ShapeError, UnsupportedOpError, XcamError
 from onnx_xcam.surgery import shapes
-from onnx_xcam.surgery.backward import gradients
+from onnx_xcam.surgery.backward import gradients, way
 from onnx_xcam.surgery.broadcasting import expanded
 from onnx_xcam.surgery.cam import METHODS, Cam, emit_cam, emit_heatmap, emit_status
 from onnx_xcam.surgery.emitter import Emitter
-from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.graph import QUANTISERS, Graph
 from onnx_xcam.surgery.layers import Layer, Layers, resolve
 from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.prepare import prepare
@@ -152,7 +152,12 @@ def _planned(source: Source, request: Request) -> _Plan:
         grids=tuple(layer.grid for layer in chosen),
         score=score.shown,
         method=request.method,
-        notes=(*notes, *score.notes, *(_said(choice, layer, request.layers) for layer in chosen)),
+        notes=(
+            *notes,
+            *score.notes,
+            *(_said(choice, layer, request.layers) for layer in chosen),
+            *_quantised(graph, chosen, score),
+        ),
         class_count=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
         **contract.hints({p.key: p.value for p in skeleton.metadata_props}),
@@ -189,6 +194,14 @@ def _said(choice: Layers, layer: Layer, asked: str | Sequence[str]) -> str:
     path = f", module '{layer.path}'" if layer.path else ""
     why = choice.reason(layer) if asked == "auto" else "as asked"
     return f"Layer: '{layer.shown}' ({layer.op}{path}), {layer.layout} {size}{_tokens(layer)}, {why}."
+
+
+def _quantised(graph: Graph, chosen: Sequence[Layer], score: Score) -> list[str]:
+    """What is to be known of a gradient through quantised values."""
+    passed = way(graph, [layer.name for layer in chosen], [score.name]).nodes
+    if not any(node.op in QUANTISERS for node in passed):
+        return []
+    return ["Quantised: the gradient passes where a value is rounded and stops where it is clipped (straight-through)."]
 
 
 def _tokens(layer: Layer) -> str:
