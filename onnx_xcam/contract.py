@@ -95,6 +95,7 @@ class Metadata:
     class_count: int | None = None
     activation: str | None = None
     grids: tuple[Grid | None, ...] = ()
+    probabilities: tuple[str, str] | None = None
 
     def to_json(self) -> str:
         """The metadata as the JSON text that is stored in the model."""
@@ -109,6 +110,7 @@ class Metadata:
             "notes": list(self.notes),
             "class_count": self.class_count,
             "activation": self.activation,
+            "probabilities": None if self.probabilities is None else list(self.probabilities),
         }
         if self.preprocess is not None:
             data["preprocess"] = dict(self.preprocess)

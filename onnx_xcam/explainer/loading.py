@@ -12,7 +12,7 @@ import onnx
 
 from onnx_xcam import contract
 from onnx_xcam.errors import InputError, LayerError, ModelError
-from onnx_xcam.explainer.probabilities import ProbabilitySource, find_probabilities
+from onnx_xcam.explainer.probabilities import ProbabilitySource, find_probabilities, stated_probabilities
 from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.source import ModelLike, Source
 
@@ -93,7 +93,9 @@ def load_model(
         metadata=metadata,
         image_input=image_input,
         class_count=_class_count(metadata, session),
-        probabilities=find_probabilities(proto.graph, metadata["score"]),
+        probabilities=stated_probabilities(metadata, (output.name for output in session.outputs))
+        if "probabilities" in metadata
+        else find_probabilities(proto.graph, metadata["score"]),
         fixed_classes=not any(
             info.name == contract.CLASS_INPUT for info in (*session.inputs, *session.optional_inputs)
         ),

@@ -155,6 +155,7 @@ def _planned(source: Source, request: Request) -> _Plan:
         notes=(*notes, *score.notes, *(_said(choice, layer, request.layers) for layer in chosen)),
         class_count=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
+        probabilities=score.probabilities,
         **contract.hints({p.key: p.value for p in skeleton.metadata_props}),
     )
     try:
