@@ -12,7 +12,9 @@ from onnx import numpy_helper
 from onnx_xcam import contract
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.xgrad import xgrad_cam
-from onnx_xcam.errors import InputError, ModelError
+from onnx_xcam.comparison import output_difference, tolerance
+from onnx_xcam.errors import ModelError
+from onnx_xcam.feeds import InputValue, example_feeds
 from onnx_xcam.runtime import Session, open_session
 from onnx_xcam.surgery.backward import way
 from onnx_xcam.surgery.composites import Step, steps
@@ -23,8 +25,6 @@ from onnx_xcam.surgery.prepare import prepare
 from onnx_xcam.surgery.source import ModelLike, Source
 from onnx_xcam.surgery.vjp_model import COTANGENT, vjp_model
 
-OUTPUT_TOLERANCE = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-6}
-"""How far an original output may move, relative to its largest value."""
 PRODUCT_TOLERANCE = 1e-5
 """How far <gy, J v> and <Jᵀ gy, v> may differ, relative to what they are sums of; float64."""
 SUM_TOLERANCE = 1e-4
@@ -163,6 +163,7 @@ def check(
     layers: str | Sequence[str] = "auto",
     score: str = "auto",
     method: str = "xgrad-cam",
+    inputs: Mapping[str, InputValue] | None = None,
 ) -> CheckReport:
     """Prove on this model, with these values, that its instrumented form is right.
 
@@ -177,11 +178,13 @@ def check(
         layers: as `instrument`.
         score: as `instrument`.
         method: as `instrument`.
+        inputs: the values of inputs beside the picture, as `Explainer` takes them; random by default, but with an image
+            of your own all of them must be given.
 
     Raises:
         XcamError: what `instrument` raises; ModelError if the model cannot be run.
     """
-    proof = _Proof(model, image, {"layers": layers, "score": score, "method": method})
+    proof = _Proof(model, image, inputs, {"layers": layers, "score": score, "method": method})
     return CheckReport(
         proof.source.name.strip("'"),
         [_output_check(name, before, proof.after[name]) for name, before in proof.before.items()],
@@ -194,18 +197,25 @@ def check(
 class _Proof:
     """The model, its instrumented form, and the values of both on one input."""
 
-    def __init__(self, model: ModelLike, image: np.ndarray | None, request: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        model: ModelLike,
+        image: np.ndarray | None,
+        inputs: Mapping[str, InputValue] | None,
+        request: Mapping[str, Any],
+    ) -> None:
         self.rng = np.random.default_rng(0)
-        self.source, skeleton, self.notes = modernised(Source(model))
+        original = Source(model)
+        self.source, skeleton, self.notes = modernised(original)
         self.folder = self.source.path.parent if self.source.path else None
         content = self.source.with_tail(b"")
         explained = self._session(instrument_bytes(model, **request))
-        plain = self._session(content)
+        plain = self._session(original.with_tail(b""))
         self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
         self.graph = prepare(skeleton, self.source.name)
         self.way = way(self.graph, self.metadata["layers"], [self.metadata["score"]])
         self.steps = steps(self.graph, self.way.nodes, {*self.metadata["layers"], self.metadata["score"]})
-        feeds = _feeds(plain, image, self.rng)
+        feeds = example_feeds(plain.inputs, plain.optional_inputs, inputs, self.rng, image)
         self.before = plain.run(feeds, [out.name for out in plain.outputs])
         self.after = explained.run(feeds, [out.name for out in explained.outputs])
         self.weights = {tensor.name: tensor for tensor in self.source.load().graph.initializer}
@@ -224,40 +234,9 @@ class _Proof:
         return names.union(layers, [score], *(head_inputs(graph, layer, score) for layer in layers))
 
 
-def _feeds(session: Session, image: np.ndarray | None, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    feeds: dict[str, np.ndarray] = {}
-    if image is not None and len(session.inputs) != 1:
-        names = ", ".join(f"'{info.name}'" for info in session.inputs)
-        raise InputError(
-            f"The model has {len(session.inputs)} inputs ({names}); check it without an image of your own."
-        )
-    for info in session.inputs:
-        if info.dtype is None:
-            raise InputError(f"The input '{info.name}' has a type that numpy has not.")
-        if image is not None:
-            feeds[info.name] = image.astype(info.dtype)
-            continue
-        axes = contract.image_axes(info.shape)
-        shape = [
-            dim if isinstance(dim, int) else 224 if axes and axis in axes else 1 if axis == 0 else 3
-            for axis, dim in enumerate(info.shape)
-        ]
-        if info.dtype.kind == "f":
-            feeds[info.name] = rng.standard_normal(shape).astype(info.dtype)
-        else:
-            feeds[info.name] = rng.integers(0, 255, shape).astype(info.dtype)
-    return feeds
-
-
-def _output_check(name: str, before: np.ndarray, after: np.ndarray) -> OutputCheck:
-    if before.dtype.kind != "f":
-        same = bool(np.array_equal(before, after))
-        return OutputCheck(name, 0.0 if same else 1.0, same)
-    if np.array_equal(before, after, equal_nan=True):
-        return OutputCheck(name, 0.0, True)
-    scale = float(np.abs(before.astype(np.float64)).max()) or 1.0
-    difference = float(np.abs(before.astype(np.float64) - after).max()) / scale
-    return OutputCheck(name, difference, difference <= OUTPUT_TOLERANCE[str(before.dtype)])
+def _output_check(name: str, before: Any, after: Any) -> OutputCheck:
+    difference = output_difference(before, after)
+    return OutputCheck(name, difference, difference <= tolerance(before))
 
 
 # --- one node -----------------------------------------------------------------------------------------------------

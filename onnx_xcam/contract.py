@@ -172,15 +172,16 @@ IMAGE_CHANNELS = (1, 3, 4)
 def image_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
     """The axes of height and width of an image input, None if the shape is no image's.
 
-    Channels (1, 3 or 4) stand first, `[N,C,H,W]`, or last, `[N,H,W,C]`; where neither is a number, they stand first.
+    Channels (1, 3 or 4) stand first, `[N,C,H,W]`, or last, `[N,H,W,C]`; where neither is such a number, on the axis of
+    unknown length, and of two such axes first. A picture is higher and wider than one pixel.
     """
     if len(shape) != 4:
         return None
-    if shape[1] in IMAGE_CHANNELS:
-        return 2, 3
-    if shape[3] in IMAGE_CHANNELS:
-        return 1, 2
-    return (2, 3) if not isinstance(shape[1], int) else None
+    first = shape[1] in IMAGE_CHANNELS or (not isinstance(shape[1], int) and shape[3] not in IMAGE_CHANNELS)
+    if not first and isinstance(shape[3], int) and shape[3] not in IMAGE_CHANNELS:
+        return None
+    height, width = (2, 3) if first else (1, 2)
+    return None if 1 in (shape[height], shape[width]) else (height, width)
 
 
 def shape_text(shape: Sequence[int | str | None]) -> str:

@@ -79,6 +79,11 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     return changed, changed.skeleton(), notes
 
 
+def needs_raising(model: onnx.ModelProto) -> bool:
+    """Whether a model (or its skeleton) is of an opset below the oldest one that can be explained as it is."""
+    return any(entry.version < OLDEST_OPSET for entry in model.opset_import if entry.domain in STANDARD)
+
+
 def _opset(model: onnx.ModelProto, name: str) -> int:
     versions = sorted({int(entry.version) for entry in model.opset_import if entry.domain in STANDARD})
     if not versions:
