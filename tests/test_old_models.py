@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import warnings
 
 import numpy as np
+import onnx
 import pytest
 from models import GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, run
+from typer.testing import CliRunner
 
-from onnx_xcam import check, inspect, instrument
+from onnx_xcam import Explainer, check, inspect, instrument
+from onnx_xcam.cli import app
+from onnx_xcam.comparison import compare_raised, output_difference, tolerance
 from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery import modernise
+from onnx_xcam.surgery.source import Source
 
 NORM = "BatchNormalization<epsilon=1e-3>(a, scale, bias, mean, var)"
 HEAD = "  pooled = GlobalAveragePool(b)  flat = Flatten(pooled)  logits = Gemm<transB=1>(flat, fc, fb)"
@@ -178,3 +187,123 @@ def test_nodes_of_the_domains_other_name(opset, batch):
     expected = run(instrument(net("b = Mul(a, a)", 17, "N")), batch)
     found = run(instrument(model), batch)
     np.testing.assert_allclose(found["xcam_map"], expected["xcam_map"], rtol=1e-6)
+
+
+# --- outputs are compared --------------------------------------------------------------------------------------------
+
+RESIZED = "upsample 7, linear"
+
+
+def explained(model, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Explainer(model, layers="a", preprocess="unit", **options)
+
+
+@pytest.fixture
+def wrongly_raised(monkeypatch):
+    """The converter's own Resize, with the defaults of opset 11."""
+    monkeypatch.setattr(modernise, "_resize_as_before", lambda *_: None)
+
+
+@pytest.mark.parametrize("n", [2, "N"])
+def test_the_explainer_compares_and_says_so(n):
+    old = net(NETS[RESIZED][1], 7, n)
+    notes = [note for note in explained(old).notes if "compared" in note]
+    assert notes == ["Model: its output before and after it was raised, compared on random numbers: bit-equal."]
+    new = net(NETS[RESIZED][2], 13, n)
+    assert not any("compared" in note for note in explained(new).notes)
+
+
+@pytest.mark.usefixtures("wrongly_raised")
+def test_a_model_that_is_raised_wrongly_is_not_explained(tmp_path):
+    old = net(NETS[RESIZED][1], 7, 2)
+    onnx.save(old, tmp_path / "old.onnx")
+    said = (
+        r"output 'logits' of .* changes by \d\.\de-0\d of its largest value when the opset is raised to 11.*export it"
+    )
+    for given in (old, tmp_path / "old.onnx"):
+        with pytest.raises(ModelError, match=said):
+            explained(given)
+    report = check(old, layers="a")
+    assert not report.passed
+    assert [out.passed for out in report.outputs] == [False]
+    assert report.outputs[0].difference > 1e-3
+    done = CliRunner().invoke(app, ["instrument", str(tmp_path / "old.onnx"), "-o", str(tmp_path / "new.onnx")])
+    assert done.exit_code == 1
+    assert "changes by" in done.output
+    assert not (tmp_path / "new.onnx").exists()
+
+
+def test_instrument_says_what_was_compared(tmp_path):
+    onnx.save(net(NETS[RESIZED][1], 7, "N"), tmp_path / "old.onnx")
+    words = ["instrument", str(tmp_path / "old.onnx"), "-o", str(tmp_path / "new.onnx")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0
+    assert "note: Model: raised from opset 7 to 11." in done.output
+    assert "compared on random numbers: bit-equal" in done.output
+    program = (
+        "import sys; sys.modules['onnxruntime'] = None; sys.argv[0] = 'onnx-xcam'\n"
+        "from onnx_xcam.cli import main; main()"
+    )
+    alone = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+    assert alone.returncode == 0, alone.stderr
+    assert "were not compared: ONNX Runtime" in alone.stderr
+
+
+def test_values_that_are_given_are_used_for_the_comparison():
+    """An index that random numbers would put out of range."""
+    text = "w = Gather<axis=0>(table, which)  b = Mul(a, w)"
+    old = build(
+        TRUNK + "a = Relu(c2)  " + text + HEAD,
+        {**TRUNK_WEIGHTS, **GAP_WEIGHTS, "table": np.array([1, 2, 3], np.float32)},
+        inputs="float[N,3,12,12] image, int64[1] which",
+        outputs=f"float[N,{C}] logits",
+        opset=9,
+        ir=6,
+    )
+    explainer = explained(old, inputs={"which": 2})
+    assert any("bit-equal" in note for note in explainer.notes)
+    note = compare_raised(Source(old))
+    assert note is not None
+    assert "could not be compared on random numbers" in note
+
+
+def test_several_outputs_and_sequences_are_compared(batch):
+    model = net("b = Mul(a, a)", 17, 2)
+    found = run(model, batch)["logits"]
+    assert output_difference(found, found) == 0
+    assert output_difference(found, found + np.float32(1)) > tolerance(found) > 0
+    assert output_difference([found, found], [found, found * np.float32(1.01)]) == pytest.approx(0.01, rel=1e-3)
+    assert output_difference([found], [found, found]) == np.inf
+    assert output_difference({1: found}, {2: found}) == 1
+    assert output_difference([{1: 0.5}], [{1: 0.5}]) == 0
+    assert output_difference(found, found.astype(np.float64)) == np.inf
+    assert output_difference(found, found[:1]) == np.inf
+    broken = found.copy()
+    broken[0, 0] = np.nan
+    assert output_difference(broken, broken) == 0
+    assert not output_difference(found, broken) <= tolerance(found)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_growing_on_one_axis_and_shrinking_on_another(mode, batch):
+    text = f'u = Resize<mode="{mode}">(a, mixed)  b = Mul(u, u)'
+    model = net(text, 10, "N")
+    mixed = np.array([1, 1, 0.6, 1.7], np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(mixed, "mixed"))
+    if mode == "linear":
+        assert "bit-equal" in " ".join(explained(model).notes)
+        return
+    with pytest.raises(ModelError, match=r"Resize \('u'\) that grows on one axis and shrinks on another.*newer opset"):
+        instrument(model)
+
+
+def test_scales_that_are_not_in_the_file(batch):
+    text = "s = Shape(a)  f = Cast<to=1>(s)  g = Div(f, f)  sizes = Mul(g, up)  u = Upsample(a, sizes)  b = Mul(u, u)"
+    old, known = net(text, 9, "N"), net(NETS["upsample 7"][1], 7, "N")
+    notes = " ".join(explained(old).notes)
+    assert "'u' (Resize) is taken to enlarge; its scales are not in the file" in notes
+    assert "bit-equal" in notes
+    found, expected = run(instrument(old), batch, [[0]]), run(instrument(known), batch, [[0]])
+    np.testing.assert_allclose(found["xcam_map"], expected["xcam_map"], rtol=1e-5)

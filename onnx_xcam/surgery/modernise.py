@@ -73,8 +73,8 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
         del model.graph.input[:]
         model.graph.input.extend(plain)
     if opset < OLDEST_OPSET:
-        model = _raised(model, source.name)
-        notes.append(f"Model: raised from opset {opset} to {OLDEST_OPSET}.")
+        model, assumed = _raised(model, source.name)
+        notes += [f"Model: raised from opset {opset} to {OLDEST_OPSET}.", *assumed]
     changed = Source(model, path=source.path)
     return changed, changed.skeleton(), notes
 
@@ -126,7 +126,8 @@ def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     return result
 
 
-def _raised(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+def _raised(model: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, list[str]]:
+    """The model at the oldest opset that serves, and what was assumed."""
     try:
         result = version_converter.convert_version(model, OLDEST_OPSET)
     except (
@@ -143,11 +144,10 @@ def _raised(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         ) from error
     resized = [node for node in result.graph.node if node.op_type == "Resize"]
     before = [node.output[0] for node in model.graph.node if node.op_type in ("Upsample", "Resize")]
-    for node in resized:
-        _resize_as_before(result.graph, node)
     if len(before) == len(resized):  # the converter keeps the order, but not these names
-        _rename(result.graph, {node.output[0]: name for node, name in zip(resized, before, strict=True)})
-    return result
+        _rename(result.graph, {node.output[0]: old for node, old in zip(resized, before, strict=True)})
+    assumed = [_resize_as_before(result.graph, node, name) for node in resized]
+    return result, [text for text in assumed if text]
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
@@ -162,20 +162,29 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
         value.name = names.get(value.name, value.name)
 
 
-def _resize_as_before(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
+def _resize_as_before(graph: onnx.GraphProto, node: onnx.NodeProto, name: str) -> str | None:
     """State what the converter leaves to new defaults: Upsample and Resize of opset 10 know only x_out = x_in * scale.
 
     Their nearest neighbour is, as ONNX Runtime has it, the one before where the picture grows and the one behind where
-    it shrinks.
+    it shrinks. What had to be assumed is returned as a sentence.
     """
     stored = {tensor.name: tensor for tensor in graph.initializer}
     for other in graph.node:
         if other.op_type == "Constant" and other.attribute[0].name == "value":
             stored[other.output[0]] = other.attribute[0].t
-    scales = stored.get(node.input[2])
-    shrinks = scales is not None and bool((numpy_helper.to_array(scales) < 1).any())
+    nearest = not any(attribute.name == "mode" and attribute.s != b"nearest" for attribute in node.attribute)
+    scales = numpy_helper.to_array(stored[node.input[2]]) if node.input[2] in stored else None
+    shrinks = scales is not None and bool((scales < 1).any())
+    if nearest and shrinks and scales is not None and (scales > 1).any():
+        raise ModelError(
+            f"{name} has a Resize ('{node.name or node.output[0]}') that grows on one axis and shrinks on another, "
+            f"which opset {OLDEST_OPSET} cannot do in the same way; export it again with a newer opset."
+        )
     node.attribute.append(onnx.helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
     node.attribute.append(onnx.helper.make_attribute("nearest_mode", "ceil" if shrinks else "floor"))
+    if nearest and scales is None:
+        return f"Model: '{node.name or node.output[0]}' (Resize) is taken to enlarge; its scales are not in the file."
+    return None
 
 
 @dataclass(frozen=True)
