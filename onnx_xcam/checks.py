@@ -12,7 +12,9 @@ from onnx import numpy_helper
 from onnx_xcam import contract
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.xgrad import xgrad_cam
-from onnx_xcam.errors import InputError, ModelError
+from onnx_xcam.comparison import output_difference, tolerance
+from onnx_xcam.errors import ModelError
+from onnx_xcam.feeds import InputValue, example_feeds
 from onnx_xcam.runtime import Optimisation, Session, open_session
 from onnx_xcam.surgery.backward import way
 from onnx_xcam.surgery.composites import Step, steps
@@ -25,8 +27,6 @@ from onnx_xcam.surgery.source import ModelLike, Source
 from onnx_xcam.surgery.stored import float_for
 from onnx_xcam.surgery.vjp_model import COTANGENT, vjp_model
 
-OUTPUT_TOLERANCE = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-6}
-"""How far an original output may move, relative to its largest value."""
 PRODUCT_TOLERANCE = 1e-5
 """How far <gy, J v> and <Jᵀ gy, v> may differ, relative to what they are sums of; float64."""
 SUM_TOLERANCE = 1e-4
@@ -168,6 +168,7 @@ def check(
     layers: str | Sequence[str] = "auto",
     score: str = "auto",
     method: str = "xgrad-cam",
+    inputs: Mapping[str, InputValue] | None = None,
 ) -> CheckReport:
     """Prove on this model, with these values, that its instrumented form is right.
 
@@ -184,11 +185,13 @@ def check(
         layers: as `instrument`.
         score: as `instrument`.
         method: as `instrument`.
+        inputs: the values of inputs beside the picture, as `Explainer` takes them; random by default, but with an image
+            of your own all of them must be given.
 
     Raises:
         XcamError: what `instrument` raises; ModelError if the model cannot be run.
     """
-    proof = _Proof(model, image, {"layers": layers, "score": score, "method": method})
+    proof = _Proof(model, image, inputs, {"layers": layers, "score": score, "method": method})
     return CheckReport(
         proof.source.name.strip("'"),
         [_output_check(n, before, proof.after[n], proof.noise.get(n, 0.0)) for n, before in proof.before.items()],
@@ -201,20 +204,27 @@ def check(
 class _Proof:
     """The model, its instrumented form, and the values of both on one input."""
 
-    def __init__(self, model: ModelLike, image: np.ndarray | None, request: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        model: ModelLike,
+        image: np.ndarray | None,
+        inputs: Mapping[str, InputValue] | None,
+        request: Mapping[str, Any],
+    ) -> None:
         self.rng = np.random.default_rng(0)
-        self.source, skeleton, self.notes = modernised(Source(model))
+        original = Source(model)
+        self.source, skeleton, self.notes = modernised(original)
         self.folder = self.source.path.parent if self.source.path else None
         content = self.source.with_tail(b"")
         explained = self._session(instrument_bytes(model, **request))
-        plain = self._session(content)
+        plain = self._session(original.with_tail(b""))
         self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
         self.graph = prepare(skeleton, self.source.name)
         self.score = find_score(self.graph, self.metadata["score"])
         self.layers = [float_for(self.graph, name) for name in self.metadata["layers"]]
         self.way = way(self.graph, self.layers, [self.score.name])
         self.steps = steps(self.graph, self.way.nodes, {*self.layers, self.score.name})
-        feeds = _feeds(plain, image, self.rng)
+        feeds = example_feeds(plain.inputs, plain.optional_inputs, inputs, self.rng, image)
         self.before = plain.run(feeds, [out.name for out in plain.outputs])
         self.after = explained.run(feeds, [out.name for out in explained.outputs])
         self.noise = self._own_noise(content, feeds) if self.graph.quantised else {}
@@ -234,9 +244,7 @@ class _Proof:
         """
         levels: tuple[Optimisation, ...] = ("disable", "basic", "extended")
         runs = [self._session(content, level).run(feeds, list(self.before)) for level in levels]
-        return {
-            name: max(relative_difference(before, run[name]) for run in runs) for name, before in self.before.items()
-        }
+        return {name: max(output_difference(before, run[name]) for run in runs) for name, before in self.before.items()}
 
     def _inner_names(self) -> set[str]:
         """The tensors whose values the checks need."""
@@ -245,45 +253,9 @@ class _Proof:
         return names.union(layers, [score], *(head_inputs(graph, layer, score) for layer in layers))
 
 
-def _feeds(session: Session, image: np.ndarray | None, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    feeds: dict[str, np.ndarray] = {}
-    if image is not None and len(session.inputs) != 1:
-        names = ", ".join(f"'{info.name}'" for info in session.inputs)
-        raise InputError(
-            f"The model has {len(session.inputs)} inputs ({names}); check it without an image of your own."
-        )
-    for info in session.inputs:
-        if info.dtype is None:
-            raise InputError(f"The input '{info.name}' has a type that numpy has not.")
-        if image is not None:
-            feeds[info.name] = image.astype(info.dtype)
-            continue
-        axes = contract.image_axes(info.shape)
-        shape = [
-            dim if isinstance(dim, int) else 224 if axes and axis in axes else 1 if axis == 0 else 3
-            for axis, dim in enumerate(info.shape)
-        ]
-        if info.dtype.kind == "f":
-            feeds[info.name] = rng.standard_normal(shape).astype(info.dtype)
-        else:
-            feeds[info.name] = rng.integers(0, 255, shape).astype(info.dtype)
-    return feeds
-
-
-def _output_check(name: str, before: np.ndarray, after: np.ndarray, noise: float = 0.0) -> OutputCheck:
-    difference = relative_difference(before, after)
-    allowed = max(OUTPUT_TOLERANCE.get(str(before.dtype), 0.0), noise)
-    return OutputCheck(name, difference, difference <= allowed)
-
-
-def relative_difference(before: np.ndarray, after: np.ndarray) -> float:
-    """The largest difference of an output relative to its largest value; 0 if they are equal, NaN where NaN is."""
-    if np.array_equal(before, after, equal_nan=before.dtype.kind == "f"):
-        return 0.0
-    if before.dtype.kind not in "fiu":
-        return 1.0
-    scale = float(np.abs(before.astype(np.float64)).max()) or 1.0
-    return float(np.abs(before.astype(np.float64) - after.astype(np.float64)).max()) / scale
+def _output_check(name: str, before: Any, after: Any, noise: float = 0.0) -> OutputCheck:
+    difference = output_difference(before, after)
+    return OutputCheck(name, difference, difference <= max(tolerance(before), noise))
 
 
 # --- one node -----------------------------------------------------------------------------------------------------

@@ -79,6 +79,25 @@ def output_name(kind: Emit, layer: int = 0) -> str:
     return f"xcam_{kind}" + (f"_{layer}" if layer else "")
 
 
+class Probabilities(NamedTuple):
+    """Which output tells the model's own probabilities.
+
+    Attributes:
+        output: its name.
+        how: what is to be done to it: "none", "exp", or, where it is the scores, "sigmoid" or "softmax".
+        scale, zero_point: of an output of quantised integers: it stands for (output - zero_point) scale.
+    """
+
+    output: str
+    how: str
+    scale: float = 1.0
+    zero_point: float = 0.0
+
+    def stated(self) -> list[str | float]:
+        """As the metadata state it; scale and zero point only where there are any."""
+        return [*self] if (self.scale, self.zero_point) != (1.0, 0.0) else [self.output, self.how]
+
+
 @dataclass(frozen=True)
 class Metadata:
     """What an instrumented model says of itself in `metadata_props["onnx_xcam"]`."""
@@ -95,6 +114,7 @@ class Metadata:
     class_count: int | None = None
     activation: str | None = None
     grids: tuple[Grid | None, ...] = ()
+    probabilities: Probabilities | None = None
 
     def to_json(self) -> str:
         """The metadata as the JSON text that is stored in the model."""
@@ -109,6 +129,7 @@ class Metadata:
             "notes": list(self.notes),
             "class_count": self.class_count,
             "activation": self.activation,
+            "probabilities": None if self.probabilities is None else self.probabilities.stated(),
         }
         if self.preprocess is not None:
             data["preprocess"] = dict(self.preprocess)
@@ -170,15 +191,16 @@ IMAGE_CHANNELS = (1, 3, 4)
 def image_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
     """The axes of height and width of an image input, None if the shape is no image's.
 
-    Channels (1, 3 or 4) stand first, `[N,C,H,W]`, or last, `[N,H,W,C]`; where neither is a number, they stand first.
+    Channels (1, 3 or 4) stand first, `[N,C,H,W]`, or last, `[N,H,W,C]`; where neither is such a number, on the axis of
+    unknown length, and of two such axes first. A picture is higher and wider than one pixel.
     """
     if len(shape) != 4:
         return None
-    if shape[1] in IMAGE_CHANNELS:
-        return 2, 3
-    if shape[3] in IMAGE_CHANNELS:
-        return 1, 2
-    return (2, 3) if not isinstance(shape[1], int) else None
+    first = shape[1] in IMAGE_CHANNELS or (not isinstance(shape[1], int) and shape[3] not in IMAGE_CHANNELS)
+    if not first and isinstance(shape[3], int) and shape[3] not in IMAGE_CHANNELS:
+        return None
+    height, width = (2, 3) if first else (1, 2)
+    return None if 1 in (shape[height], shape[width]) else (height, width)
 
 
 def shape_text(shape: Sequence[int | str | None]) -> str:

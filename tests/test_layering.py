@@ -28,6 +28,8 @@ THIRD = {
     "images": {"numpy", "cv2", "PIL", "yaml"},
     "labels": {"numpy", "yaml"},
     "runtime": {"numpy", "onnxruntime"},
+    "feeds": {"numpy"},
+    "comparison": {"numpy"},
     "explainer": {"numpy", "onnx"},
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
     "reference": {"numpy", "onnx"},
@@ -46,9 +48,11 @@ OURS = {
     "labels": BASE,
     "runtime": BASE,
     "reference": {*BASE, "integers"},
-    "explainer": {*BASE, "surgery", "images", "runtime", "labels", "cams"},
-    "checks": {*BASE, "surgery", "runtime", "cams", "reference"},
-    "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks"},
+    "feeds": {*BASE, "runtime"},
+    "comparison": {*BASE, "surgery", "runtime", "feeds"},
+    "explainer": {*BASE, "surgery", "images", "runtime", "labels", "cams", "feeds", "comparison"},
+    "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
+    "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison"},
 }
 """Which parts of the package a part may import: imports run downward only."""
 

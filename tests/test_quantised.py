@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from onnxruntime import quantization
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
 
+import onnx_xcam
 from onnx_xcam import check, checks, contract, inspect, instrument
 from onnx_xcam.errors import LayerError, UnsupportedOpError
 from onnx_xcam.surgery.rules import RULES
@@ -272,6 +273,17 @@ def test_the_score_is_found_behind_quantised_outputs(end, output, score):
     np.testing.assert_allclose(found["xcam_map"], expected["xcam_map"], rtol=1e-5)
 
 
+def test_probabilities_are_read_off_integers():
+    body = BY_HAND + "e = Softmax(logits)  out = QuantizeLinear(e, sp, zp)"
+    model = by_hand(body, f"uint8[N,{C}] out", sp=1 / 200)
+    model.graph.initializer.append(numpy_helper.from_array(np.uint8(9).reshape(()), "zp"))
+    photo = (images(1)[0].transpose(1, 2, 0) * 60 + 128).clip(0, 255).astype(np.uint8)
+    found = onnx_xcam.Explainer(model, preprocess="raw").explain(photo, classes=list(range(C)))
+    out = session(model).run(["out"], {"image": photo.transpose(2, 0, 1)[None].astype(np.float32)})[0]
+    np.testing.assert_allclose(found.probabilities, (out.astype(np.float64) - 9) / 200, rtol=1e-6)
+    assert found.probabilities.sum() == pytest.approx(1, abs=0.02)
+
+
 # --- dynamic quantisation ---------------------------------------------------------------------------------------------
 
 
@@ -345,7 +357,7 @@ def test_check_finds_a_wrong_rule(op, form, tmp_path, monkeypatch):
 
 
 def test_outputs_may_move_as_far_as_they_do_by_themselves(twin):
-    proof = checks._Proof(twin, None, {"layers": "auto", "score": "auto", "method": "xgrad-cam"})
+    proof = checks._Proof(twin, None, None, {"layers": "auto", "score": "auto", "method": "xgrad-cam"})
     assert set(proof.noise) == {"logits"}
     assert 0 <= proof.noise["logits"] < 0.2
 

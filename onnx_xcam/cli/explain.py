@@ -9,6 +9,7 @@ import typer
 
 from onnx_xcam.cli.options import (
     ClassOption,
+    InputOption,
     LabelsOption,
     LayerOption,
     MethodOption,
@@ -17,6 +18,7 @@ from onnx_xcam.cli.options import (
     ProviderOption,
     ScoreOption,
     ThreadsOption,
+    input_values,
     layers_or_auto,
     say,
     say_all,
@@ -42,6 +44,7 @@ def explain(
     method: MethodOption = "xgrad-cam",
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
+    input_: InputOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
     beside: Annotated[bool, typer.Option("--beside", help="Put the photo beside the explanation.")] = False,
@@ -52,6 +55,7 @@ def explain(
     results.jsonl."""
     if class_ and top is not None:
         raise typer.BadParameter("give either --class or --top, not both")
+    others = input_values(input_)
     import warnings
 
     from onnx_xcam.cli.explain_job import ExplainJob, find_pictures
@@ -70,6 +74,7 @@ def explain(
             labels=labels,
             providers=provider,
             threads=threads,
+            inputs=others,
         )
         if not quiet:
             say_all("note", explainer.notes)

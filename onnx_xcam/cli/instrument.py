@@ -65,6 +65,7 @@ def instrument(
         )
     from onnx_xcam.surgery import instrument_file
 
+    compared = _compared(model)
     metadata = instrument_file(
         model,
         out,
@@ -75,8 +76,21 @@ def instrument(
         class_input=class_input.value,
         classes=_class_ids(model, class_, labels) if class_ else None,
     )
-    say_all("note", metadata.notes)
+    say_all("note", [*metadata.notes, *compared])
     typer.echo(str(out))
+
+
+def _compared(model: Path) -> list[str]:
+    """How the outputs of a model whose opset has to be raised change, as a sentence; before anything is written."""
+    from onnx_xcam.comparison import compare_raised
+    from onnx_xcam.errors import DependencyError
+    from onnx_xcam.surgery.source import Source
+
+    try:
+        said = compare_raised(Source(model))
+    except DependencyError as error:
+        said = f"Model: its outputs before and after it was raised were not compared: {error}"
+    return [said] if said else []
 
 
 def _emits(text: str) -> tuple[contract.Emit, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +29,16 @@ ClassOption = Annotated[
         "--class",
         metavar="ID|LABEL",
         help="Class to explain; -1 is the model's top class, -2 the second best. May be repeated.",
+        show_default=False,
+    ),
+]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=VALUE",
+        help="What another input than the picture's is fed: a .npy file, a number that fills it, or numbers such as "
+        "1,224,224 or [[1,2],[3,4]]. May be repeated.",
         show_default=False,
     ),
 ]
@@ -69,6 +79,21 @@ ThreadsOption = Annotated[
 def layers_or_auto(layer: Sequence[str] | None) -> str | list[str]:
     """The surgery's `layers` argument for what `--layer` collected."""
     return list(layer) if layer else "auto"
+
+
+def input_values(assignments: Sequence[str] | None) -> dict[str, Any]:
+    """The `inputs` argument for what `--input` collected."""
+    from onnx_xcam.feeds import parse_value
+
+    found: dict[str, Any] = {}
+    for assignment in assignments or ():
+        name, equals, value = assignment.partition("=")
+        if not (name and equals and value):
+            raise typer.BadParameter(f"{assignment!r} is not NAME=VALUE", param_hint="--input")
+        if name in found:
+            raise typer.BadParameter(f"{name!r} is given twice", param_hint="--input")
+        found[name] = parse_value(value)
+    return found
 
 
 def say(message: str) -> None:

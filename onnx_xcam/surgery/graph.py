@@ -91,7 +91,7 @@ class Graph:
             return self.constants[name].dtype
         tensor = self.tensors.get(name)
         kind = None if tensor is None else tensor.dtype
-        if kind is None or kind == "" or isinstance(kind, onnx.TypeProto):  # the latter of an optional
+        if kind is None or kind in ("", 0) or isinstance(kind, onnx.TypeProto):  # of a dictionary, of an optional
             return None
         if not isinstance(kind, int):
             found: np.dtype[Any] = np.dtype(kind)

@@ -160,6 +160,7 @@ def _planned(source: Source, request: Request) -> _Plan:
         ),
         class_count=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
+        probabilities=score.probabilities,
         **contract.hints({p.key: p.value for p in skeleton.metadata_props}),
     )
     try:

@@ -83,19 +83,23 @@ def _with_shapes(skeleton: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def _without_wrong_shapes(skeleton: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which no tensor inside has a noted shape other than the one that follows from its node.
+    """A copy in which no tensor or output has a noted shape other than the one that follows from its node.
 
     Exporters that move transposes about leave such notes behind; ONNX Runtime warns of them and goes by the nodes.
     """
     model = onnx.ModelProto()
     model.CopyFrom(skeleton)
     del model.graph.value_info[:]
-    followed = {
-        value.name: value for value in onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info
-    }
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    followed = {value.name: value for value in (*inferred.value_info, *inferred.output)}
     for value in skeleton.graph.value_info:
         if value.name not in followed or not _contradict(value, followed[value.name]):
             model.graph.value_info.append(value)
+    for output, noted in zip(model.graph.output, skeleton.graph.output, strict=True):
+        if not _contradict(noted, followed[output.name]):
+            output.CopyFrom(noted)
     return model
 
 

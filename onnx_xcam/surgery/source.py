@@ -12,6 +12,7 @@ import mmap
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -217,6 +218,13 @@ def _require_graph(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         names += [node.name, node.op_type, node.domain, *node.input, *node.output]
     if any(isinstance(text, bytes) for text in names):  # how protobuf hands out what is not UTF-8
         raise ModelError(f"{name} is damaged: it holds names that are not text; export or download it again.")
+    for kind, values in (("weights", graph.initializer), ("inputs", graph.input)):
+        counts = Counter(value.name for value in values)
+        if twice := [text for text, count in counts.items() if count > 1 and text]:
+            raise ModelError(
+                f"{name} holds several {kind} of one name, '{twice[0]}', and does not say which one counts; "
+                "export it again."
+            )
     return model
 
 
