@@ -16,6 +16,7 @@ from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.runtime import Session, open_session
 from onnx_xcam.surgery.backward import way
 from onnx_xcam.surgery.composites import Step, steps
+from onnx_xcam.surgery.external import Folders
 from onnx_xcam.surgery.head import as_double, head_inputs, head_model, node_model, with_outputs
 from onnx_xcam.surgery.instrument import instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
@@ -163,6 +164,7 @@ def check(
     layers: str | Sequence[str] = "auto",
     score: str = "auto",
     method: str = "xgrad-cam",
+    allow_folders: Folders = (),
 ) -> CheckReport:
     """Prove on this model, with these values, that its instrumented form is right.
 
@@ -177,11 +179,13 @@ def check(
         layers: as `instrument`.
         score: as `instrument`.
         method: as `instrument`.
+        allow_folders: as `instrument`.
 
     Raises:
         XcamError: what `instrument` raises; ModelError if the model cannot be run.
     """
-    proof = _Proof(model, image, {"layers": layers, "score": score, "method": method})
+    request = {"layers": layers, "score": score, "method": method, "allow_folders": allow_folders}
+    proof = _Proof(Source(model, allow_folders=allow_folders), image, request)
     return CheckReport(
         proof.source.name.strip("'"),
         [_output_check(name, before, proof.after[name]) for name, before in proof.before.items()],
@@ -194,12 +198,11 @@ def check(
 class _Proof:
     """The model, its instrumented form, and the values of both on one input."""
 
-    def __init__(self, model: ModelLike, image: np.ndarray | None, request: Mapping[str, Any]) -> None:
+    def __init__(self, given: Source, image: np.ndarray | None, request: Mapping[str, Any]) -> None:
         self.rng = np.random.default_rng(0)
-        self.source, skeleton, self.notes = modernised(Source(model))
-        self.folder = self.source.path.parent if self.source.path else None
+        self.source, skeleton, self.notes = modernised(given)
         content = self.source.with_tail(b"")
-        explained = self._session(instrument_bytes(model, **request))
+        explained = self._session(instrument_bytes(given.model, **request))
         plain = self._session(content)
         self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
         self.graph = prepare(skeleton, self.source.name)
@@ -215,7 +218,8 @@ class _Proof:
         self.values = {**self.graph.constants, **stored, **feeds, **inside, **self.before}
 
     def _session(self, model: bytes) -> Session:
-        return open_session(model, providers="cpu", folder=self.folder)
+        content, folder = self.source.runnable(model)
+        return open_session(content, providers="cpu", folder=folder)
 
     def _inner_names(self) -> set[str]:
         """The tensors whose values the checks need."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from onnx_xcam.cli.options import (
+    AllowFolderOption,
     ClassOption,
     LabelsOption,
     LayerOption,
@@ -44,6 +45,7 @@ def explain(
     preprocess: PreprocessOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
+    allow_folder: AllowFolderOption = None,
     beside: Annotated[bool, typer.Option("--beside", help="Put the photo beside the explanation.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Also write the unscaled maps, as `<stem>.npz`.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
@@ -70,6 +72,7 @@ def explain(
             labels=labels,
             providers=provider,
             threads=threads,
+            allow_folders=allow_folder or (),
         )
         if not quiet:
             say_all("note", explainer.notes)

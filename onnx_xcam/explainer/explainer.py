@@ -17,6 +17,7 @@ from onnx_xcam.explainer.explanation import Explanation, Picture
 from onnx_xcam.explainer.inputs import model_inputs
 from onnx_xcam.explainer.loading import LoadedModel, load_model
 from onnx_xcam.runtime import short_name
+from onnx_xcam.surgery.external import Folders
 from onnx_xcam.surgery.source import ModelLike
 
 Image: TypeAlias = str | Path | NDArray[Any] | Picture
@@ -53,6 +54,7 @@ class Explainer:
         labels: str | Path | Sequence[str] | None = None,
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
+        allow_folders: Folders = (),
     ) -> None:
         """Load a model, and instrument it unless it is instrumented already.
 
@@ -67,12 +69,21 @@ class Explainer:
             providers: "cpu", "cuda", or names that ONNX Runtime lists, in order of preference; None takes CUDA where
                 ONNX Runtime has it, else the CPU.
             threads: of one operator; None takes what ONNX Runtime takes, all cores.
+            allow_folders: a folder, or several, in which the model's external data may lie besides the model's own.
 
         Raises:
             XcamError: ModelError, LayerError, ScoreError, InputError, PreprocessError, LabelsError, ProviderError or
                 DependencyError, as the case may be.
         """
-        self._model = load_model(model, layers=layers, score=score, method=method, providers=providers, threads=threads)
+        self._model = load_model(
+            model,
+            layers=layers,
+            score=score,
+            method=method,
+            providers=providers,
+            threads=threads,
+            allow_folders=allow_folders,
+        )
         self.name = str(self._model.path or "the model")
         self.layers = tuple(self._model.layers)
         self.method = str(self._model.metadata.get("method", method))

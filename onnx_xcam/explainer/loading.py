@@ -14,6 +14,7 @@ from onnx_xcam import contract
 from onnx_xcam.errors import InputError, LayerError, ModelError
 from onnx_xcam.explainer.probabilities import ProbabilitySource, find_probabilities
 from onnx_xcam.runtime import Session, TensorInfo, open_session
+from onnx_xcam.surgery.external import Folders
 from onnx_xcam.surgery.source import ModelLike, Source
 
 
@@ -63,6 +64,7 @@ def load_model(
     method: str,
     providers: str | Sequence[str] | None,
     threads: int | None,
+    allow_folders: Folders = (),
 ) -> LoadedModel:
     """Open a plain or an instrumented model for explaining.
 
@@ -72,18 +74,20 @@ def load_model(
         InputError: no image-like input, or other inputs beside it.
         and what the surgery and `open_session` raise.
     """
-    given = Source(model)
+    given = Source(model, allow_folders=allow_folders)
     proto = given.skeleton()
     instrumented = contract.is_instrumented(output.name for output in proto.graph.output)
     if instrumented:
         _refuse_other_targets(proto, given.name, layers, score, method)
-        content: Path | bytes = given.path or given.with_tail(b"")
+        session = _session_of(given, providers, threads)
     else:
         from onnx_xcam.surgery import instrument_bytes  # noqa: PLC0415  - not needed for every model
 
-        content = instrument_bytes(model, layers=layers, score=score, method=method, emit=("map", "status"))
-    folder = given.path.parent if given.path and isinstance(content, bytes) else None
-    session = open_session(content, providers=providers, threads=threads, folder=folder)
+        made = instrument_bytes(
+            model, layers=layers, score=score, method=method, emit=("map", "status"), allow_folders=allow_folders
+        )
+        content, folder = given.runnable(made)
+        session = open_session(content, providers=providers, threads=threads, folder=folder)
     metadata = _metadata(session, given.name)
     image_input = find_image_input(session.inputs)
     return LoadedModel(
@@ -100,6 +104,14 @@ def load_model(
         batch=image_input.shape[0] if isinstance(image_input.shape[0], int) else None,
         was_instrumented=instrumented,
     )
+
+
+def _session_of(source: Source, providers: str | Sequence[str] | None, threads: int | None) -> Session:
+    """A session of the model as it is; from its file, unless its external data lie where ONNX Runtime takes none."""
+    if source.path and all(reference.inside for reference in source.references()):
+        return open_session(source.path, providers=providers, threads=threads)
+    content, folder = source.runnable(source.with_tail(b""))
+    return open_session(content, providers=providers, threads=threads, folder=folder)
 
 
 def find_image_input(inputs: Iterable[TensorInfo]) -> TensorInfo:

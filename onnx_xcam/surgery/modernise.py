@@ -39,10 +39,10 @@ def modernised(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     detours = _straightened(skeleton, source.name)
     if not detours:
         return source, skeleton, notes
-    model = source.load()
+    model = source.load(external=False)
     for detour in detours:
         detour.straighten(model.graph)
-    changed = Source(model, path=source.path)
+    changed = source.changed(model)
     return changed, changed.skeleton(), [*notes, *(note for detour in detours for note in detour.notes)]
 
 
@@ -59,7 +59,7 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     notes: list[str] = []
     if not skeleton.functions and opset >= OLDEST_OPSET and skeleton.ir_version >= OLDEST_IR:
         return source, skeleton, notes
-    model = source.load()
+    model = source.load(external=opset < OLDEST_OPSET)  # which the converter of opsets would lose
     if model.functions:
         model = _inlined(model, source.name)
         notes.append("Model: local functions were inlined.")
@@ -73,7 +73,7 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     if opset < OLDEST_OPSET:
         model = _raised(model, source.name)
         notes.append(f"Model: raised from opset {opset} to {OLDEST_OPSET}.")
-    changed = Source(model, path=source.path)
+    changed = source.changed(model)
     return changed, changed.skeleton(), notes
 
 
