@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
 from onnx import numpy_helper
 
 from onnx_xcam import contract
@@ -202,20 +203,33 @@ class _Proof:
         self.rng = np.random.default_rng(0)
         self.source, skeleton, self.notes = modernised(given)
         content = self.source.with_tail(b"")
-        explained = self._session(instrument_bytes(given.model, **request))
+        made = instrument_bytes(given.model, **request)
+        # One session after the other, since each holds all the weights.
         plain = self._session(content)
+        feeds = _feeds(plain, image, self.rng)
+        self.before = plain.run(feeds, [out.name for out in plain.outputs])
+        del plain
+        explained = self._session(made)
         self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
+        self.after = explained.run(feeds, [out.name for out in explained.outputs])
+        del explained
         self.graph = prepare(skeleton, self.source.name)
         self.way = way(self.graph, self.metadata["layers"], [self.metadata["score"]])
         self.steps = steps(self.graph, self.way.nodes, {*self.metadata["layers"], self.metadata["score"]})
-        feeds = _feeds(plain, image, self.rng)
-        self.before = plain.run(feeds, [out.name for out in plain.outputs])
-        self.after = explained.run(feeds, [out.name for out in explained.outputs])
-        self.weights = {tensor.name: tensor for tensor in self.source.load().graph.initializer}
-        stored = {name: numpy_helper.to_array(tensor) for name, tensor in self.weights.items()}
         inner = sorted(self._inner_names() - set(self.before) - set(self.graph.input_names))
         inside = self._session(with_outputs(content, inner)).run(feeds, inner)
+        self.weights = self._weights()
+        stored = {name: numpy_helper.to_array(tensor) for name, tensor in self.weights.items()}
         self.values = {**self.graph.constants, **stored, **feeds, **inside, **self.before}
+
+    def _weights(self) -> dict[str, onnx.TensorProto]:
+        """The initializers that are read behind the first layer; of those in other files no more is loaded."""
+        layers = set(self.metadata["layers"])
+        made = [any(out.name in layers for out in node.outputs) for node in self.graph.nodes]
+        start = made.index(True) if True in made else 0
+        read = {tensor.name for node in self.graph.nodes[start:] for tensor in node.inputs}
+        model = self.source.load(external=lambda tensor: tensor.name in read)
+        return {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in read}
 
     def _session(self, model: bytes) -> Session:
         content, folder = self.source.runnable(model)

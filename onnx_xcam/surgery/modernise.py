@@ -39,7 +39,7 @@ def modernised(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     detours = _straightened(skeleton, source.name)
     if not detours:
         return source, skeleton, notes
-    model = source.load(external=False)
+    model = source.load(external=lambda _: False)
     for detour in detours:
         detour.straighten(model.graph)
     changed = source.changed(model)
@@ -59,7 +59,7 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     notes: list[str] = []
     if not skeleton.functions and opset >= OLDEST_OPSET and skeleton.ir_version >= OLDEST_IR:
         return source, skeleton, notes
-    model = source.load(external=opset < OLDEST_OPSET)  # which the converter of opsets would lose
+    model = source.load(external=lambda _: opset < OLDEST_OPSET)  # its converter would lose where they lie
     if model.functions:
         model = _inlined(model, source.name)
         notes.append("Model: local functions were inlined.")

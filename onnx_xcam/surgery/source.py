@@ -81,8 +81,11 @@ class Source:
                 self._fetch(self.external, tensor)
         return model
 
-    def load(self, external: bool = True) -> onnx.ModelProto:
-        """The whole model as a new object, with or without the weights that lie in other files.
+    def load(self, external: Callable[[onnx.TensorProto], bool] = lambda _: True) -> onnx.ModelProto:
+        """The whole model as a new object.
+
+        Args:
+            external: which of the tensors that lie in other files are wanted; the others are left there.
 
         Raises:
             ModelError: as `skeleton`, or external data that cannot be read.
@@ -93,8 +96,8 @@ class Source:
         else:
             with self._buffer() as data:
                 model = self._parse(wire.load, data)
-        if external and self.external is not None:
-            for tensor in kept_outside(model):
+        if self.external is not None:
+            for tensor in filter(external, kept_outside(model)):
                 self._fetch(self.external, tensor)
         for entry in [entry for entry in model.metadata_props if entry.key == self._dropped]:
             model.metadata_props.remove(entry)
