@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
 from onnx import numpy_helper
 
 from onnx_xcam import contract
@@ -18,6 +19,7 @@ from onnx_xcam.feeds import InputValue, example_feeds
 from onnx_xcam.runtime import Optimisation, Session, open_session
 from onnx_xcam.surgery.backward import way
 from onnx_xcam.surgery.composites import Step, steps
+from onnx_xcam.surgery.external import Folders
 from onnx_xcam.surgery.head import as_analysed, head_inputs, head_model, node_model, with_outputs
 from onnx_xcam.surgery.instrument import instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
@@ -169,6 +171,7 @@ def check(
     score: str = "auto",
     method: str = "xgrad-cam",
     inputs: Mapping[str, InputValue] | None = None,
+    allow_folders: Folders = (),
 ) -> CheckReport:
     """Prove on this model, with these values, that its instrumented form is right.
 
@@ -187,11 +190,13 @@ def check(
         method: as `instrument`.
         inputs: the values of inputs beside the picture, as `Explainer` takes them; random by default, but with an image
             of your own all of them must be given.
+        allow_folders: as `instrument`.
 
     Raises:
         XcamError: what `instrument` raises; ModelError if the model cannot be run.
     """
-    proof = _Proof(model, image, inputs, {"layers": layers, "score": score, "method": method})
+    request = {"layers": layers, "score": score, "method": method, "allow_folders": allow_folders}
+    proof = _Proof(Source(model, allow_folders=allow_folders), image, inputs, request)
     return CheckReport(
         proof.source.name.strip("'"),
         [_output_check(n, before, proof.after[n], proof.noise.get(n, 0.0)) for n, before in proof.before.items()],
@@ -206,36 +211,48 @@ class _Proof:
 
     def __init__(
         self,
-        model: ModelLike,
+        given: Source,
         image: np.ndarray | None,
         inputs: Mapping[str, InputValue] | None,
         request: Mapping[str, Any],
     ) -> None:
         self.rng = np.random.default_rng(0)
-        original = Source(model)
-        self.source, skeleton, self.notes = modernised(original)
-        self.folder = self.source.path.parent if self.source.path else None
+        self.source, skeleton, self.notes = modernised(given)
         content = self.source.with_tail(b"")
-        explained = self._session(instrument_bytes(model, **request))
-        plain = self._session(original.with_tail(b""))
+        made = instrument_bytes(given.model, **request)
+        # One session after the other, since each holds all the weights.
+        plain = self._session(given.with_tail(b""))
+        feeds = example_feeds(plain.inputs, plain.optional_inputs, inputs, self.rng, image)
+        self.before = plain.run(feeds, [out.name for out in plain.outputs])
+        del plain
+        explained = self._session(made)
         self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
+        self.after = explained.run(feeds, [out.name for out in explained.outputs])
+        del explained
         self.graph = prepare(skeleton, self.source.name)
         self.score = find_score(self.graph, self.metadata["score"])
         self.layers = [float_for(self.graph, name) for name in self.metadata["layers"]]
         self.way = way(self.graph, self.layers, [self.score.name])
         self.steps = steps(self.graph, self.way.nodes, {*self.layers, self.score.name})
-        feeds = example_feeds(plain.inputs, plain.optional_inputs, inputs, self.rng, image)
-        self.before = plain.run(feeds, [out.name for out in plain.outputs])
-        self.after = explained.run(feeds, [out.name for out in explained.outputs])
         self.noise = self._own_noise(content, feeds) if self.graph.quantised else {}
-        self.weights = {tensor.name: tensor for tensor in self.source.load().graph.initializer}
-        stored = {name: numpy_helper.to_array(tensor) for name, tensor in self.weights.items()}
         inner = sorted(self._inner_names() - set(self.before) - set(self.graph.input_names))
         inside = self._session(with_outputs(as_analysed(content), inner)).run(feeds, inner)
+        self.weights = self._weights()
+        stored = {name: numpy_helper.to_array(tensor) for name, tensor in self.weights.items()}
         self.values = {**self.graph.constants, **stored, **feeds, **inside, **self.before}
 
+    def _weights(self) -> dict[str, onnx.TensorProto]:
+        """The initializers that are read behind the first layer; of those in other files no more is loaded."""
+        layers = set(self.layers)
+        made = [any(out.name in layers for out in node.outputs) for node in self.graph.nodes]
+        start = made.index(True) if True in made else 0
+        read = {tensor.name for node in self.graph.nodes[start:] for tensor in node.inputs}
+        model = self.source.load(external=lambda tensor: tensor.name in read)
+        return {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in read}
+
     def _session(self, model: bytes, optimisation: Optimisation = "all") -> Session:
-        return open_session(model, providers="cpu", folder=self.folder, optimisation=optimisation)
+        content, folder = self.source.runnable(model)
+        return open_session(content, providers="cpu", folder=folder, optimisation=optimisation)
 
     def _own_noise(self, content: bytes, feeds: Mapping[str, np.ndarray]) -> dict[str, float]:
         """How far a quantised model's outputs move by themselves, over ONNX Runtime's levels of optimisation.

@@ -29,10 +29,13 @@ Layout = Literal["NCHW", "NHWC", "NTC", "NCT", "TNC"]
 """What the axes of a layer mean: images, channels, height and width, or tokens."""
 ClassInput = Literal["optional", "required", "fixed"]
 Emit = Literal["map", "activations", "gradients", "heatmap", "status"]
+ExternalDataChoice = Literal["auto", "share", "copy", "inline"]
+"""What becomes of weights in other files: see `onnx_xcam.instrument_file`."""
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 CLASS_INPUTS: tuple[ClassInput, ...] = get_args(ClassInput)
 EMITS: tuple[Emit, ...] = get_args(Emit)
+EXTERNAL_DATA_CHOICES: tuple[ExternalDataChoice, ...] = get_args(ExternalDataChoice)
 DEFAULT_EMIT: tuple[Emit, ...] = ("map", "activations", "gradients")
 
 

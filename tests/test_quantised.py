@@ -18,6 +18,7 @@ import onnx_xcam
 from onnx_xcam import check, checks, contract, inspect, instrument
 from onnx_xcam.errors import LayerError, UnsupportedOpError
 from onnx_xcam.surgery.rules import RULES
+from onnx_xcam.surgery.source import Source
 
 HEAD = (
     "c3 = Conv<strides=[2,2], pads=[1,1,1,1]>(a, w3, b3)  a3 = Relu(c3)  s = Add(a3, a3)  "
@@ -357,7 +358,7 @@ def test_check_finds_a_wrong_rule(op, form, tmp_path, monkeypatch):
 
 
 def test_outputs_may_move_as_far_as_they_do_by_themselves(twin):
-    proof = checks._Proof(twin, None, None, {"layers": "auto", "score": "auto", "method": "xgrad-cam"})
+    proof = checks._Proof(Source(twin), None, None, {"layers": "auto", "score": "auto", "method": "xgrad-cam"})
     assert set(proof.noise) == {"logits"}
     assert 0 <= proof.noise["logits"] < 0.2
 

@@ -74,6 +74,16 @@ ThreadsOption = Annotated[
         "--threads", metavar="N", min=1, help="Threads of one operator. Default: all cores.", show_default=False
     ),
 ]
+AllowFolderOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow-folder",
+        metavar="DIR",
+        help="A folder outside of the model's own in which its external data may lie, as in a model hub's cache. "
+        "May be repeated. Default: none; a model that names such files is refused.",
+        show_default=False,
+    ),
+]
 
 
 def layers_or_auto(layer: Sequence[str] | None) -> str | list[str]:

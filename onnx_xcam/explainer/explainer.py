@@ -18,6 +18,7 @@ from onnx_xcam.explainer.inputs import model_inputs
 from onnx_xcam.explainer.loading import LoadedModel, load_model
 from onnx_xcam.feeds import InputValue
 from onnx_xcam.runtime import short_name
+from onnx_xcam.surgery.external import Folders
 from onnx_xcam.surgery.source import ModelLike
 
 Image: TypeAlias = str | Path | NDArray[Any] | Picture
@@ -55,6 +56,7 @@ class Explainer:
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
         inputs: Mapping[str, InputValue] | None = None,
+        allow_folders: Folders = (),
     ) -> None:
         """Load a model, and instrument it unless it is instrumented already.
 
@@ -72,13 +74,21 @@ class Explainer:
             inputs: the values of the inputs beside the picture, by name: numbers, arrays or .npy files. One that has
                 the axis of the images may lack it, have one row for all, or a row for each image of a call; a single
                 number fills the input. The picture goes to the image input that is not among them.
+            allow_folders: a folder, or several, in which the model's external data may lie besides the model's own.
 
         Raises:
             XcamError: ModelError, LayerError, ScoreError, InputError, PreprocessError, LabelsError, ProviderError or
                 DependencyError, as the case may be.
         """
         self._model = load_model(
-            model, layers=layers, score=score, method=method, providers=providers, threads=threads, inputs=inputs
+            model,
+            layers=layers,
+            score=score,
+            method=method,
+            providers=providers,
+            threads=threads,
+            inputs=inputs,
+            allow_folders=allow_folders,
         )
         self.name = str(self._model.path or "the model")
         self.layers = tuple(self._model.layers)

@@ -10,6 +10,7 @@ import onnx
 
 from onnx_xcam import contract
 from onnx_xcam.errors import LayerError
+from onnx_xcam.surgery.external import Folders
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.layers import Layer, Layers
 from onnx_xcam.surgery.modernise import modernised
@@ -92,14 +93,18 @@ class ModelReport:
         return "\n".join(lines)
 
 
-def inspect(model: ModelLike) -> ModelReport:
+def inspect(model: ModelLike, *, allow_folders: Folders = ()) -> ModelReport:
     """What can be explained in a model.
 
+    Args:
+        model: path, bytes or ModelProto.
+        allow_folders: as `instrument`.
+
     Raises:
-        ModelError: not an ONNX model, or damaged.
+        ModelError: not an ONNX model, or damaged, or external data that must not be read.
         ScoreError: no class score was found.
     """
-    source, skeleton, notes = modernised(Source(model))
+    source, skeleton, notes = modernised(Source(model, allow_folders=allow_folders))
     graph = prepare(skeleton, source.name)
     if contract.is_instrumented(graph.output_names):
         return _instrumented(source.name, graph, skeleton)

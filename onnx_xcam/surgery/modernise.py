@@ -41,10 +41,10 @@ def modernised(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     detours = _straightened(skeleton, source.name)
     if not detours:
         return source, skeleton, notes
-    model = source.load()
+    model = source.load(external=lambda _: False)
     for detour in detours:
         detour.straighten(model.graph)
-    changed = Source(model, path=source.path)
+    changed = source.changed(model)
     return changed, changed.skeleton(), [*notes, *(note for detour in detours for note in detour.notes)]
 
 
@@ -61,7 +61,8 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     notes: list[str] = []
     if not skeleton.functions and opset >= OLDEST_OPSET and skeleton.ir_version >= OLDEST_IR:
         return source, skeleton, notes
-    model = _with_one_domain(source.load())
+    # The converter of opsets would lose where external data lie.
+    model = _with_one_domain(source.load(external=lambda _: opset < OLDEST_OPSET))
     if model.functions:
         model = _inlined(model, source.name)
         notes.append("Model: local functions were inlined.")
@@ -75,7 +76,7 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     if opset < OLDEST_OPSET:
         model, assumed = _raised(model, source.name)
         notes += [f"Model: raised from opset {opset} to {OLDEST_OPSET}.", *assumed]
-    changed = Source(model, path=source.path)
+    changed = source.changed(model)
     return changed, changed.skeleton(), notes
 
 
