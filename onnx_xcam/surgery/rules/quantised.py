@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
+from onnx_xcam.surgery.signs import is_non_negative, lowest_is_zero
 from onnx_xcam.surgery.stored import along_axis
 
 _RANGES = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
@@ -25,6 +26,8 @@ _RANGES = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
 def quantize_linear(node: NodeView, gy: Value) -> Gradients:
     """y = min(max(round(x / scale) + zero, low), high);  gx = gy / scale where low < y < high.
 
+    Where the lowest integer is zero and x is known to be no less, as behind an average of non-negative values or a
+    Softmax, nothing is clipped there: gx = gy / scale where y < high.
     The score's own quantiser passes all of it: a score that is at the end of its range is still explained.
     """
     low, high = integer_range(node)
@@ -32,6 +35,8 @@ def quantize_linear(node: NodeView, gy: Value) -> Gradients:
     if node.is_unclipped:
         return gx
     y = node.y.cast(np.float32)
+    if lowest_is_zero(node.graph, node.node, node.y.dtype) and is_non_negative(node.graph, node.node.inputs[0].name):
+        return (y < high).where(gx, 0)
     return (y > low).logical_and(y < high).where(gx, 0)
 
 
