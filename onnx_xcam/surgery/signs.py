@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
@@ -14,12 +16,14 @@ NON_NEGATIVE = frozenset(
 _KEEPS_SIGN = frozenset(
     {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Concat", "Identity", "Dropout", "Add", "Sum"}
     | {"Mul", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Max", "Slice", "Split", "Gather", "Cast"}
+    | {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "Expand", "Tile"}
 )
 
 
-def _has_no_negative_values(graph: Graph, node: gs.Node) -> bool:
-    """Whether the smallest integer stands for zero: unsigned ones without a zero point, or one at the lower end."""
-    dtype = graph.dtype(node.inputs[0].name)
+def lowest_is_zero(graph: Graph, node: gs.Node, dtype: np.dtype[Any] | None) -> bool:
+    """Whether the smallest integer of a QuantizeLinear or DequantizeLinear stands for zero: unsigned ones without a
+    zero point, or one at the lower end. `dtype` is that of the integers.
+    """
     bounds = None if dtype is None else integer_range(dtype)
     if bounds is None:
         return False
@@ -45,7 +49,7 @@ def is_non_negative(graph: Graph, name: str) -> bool:
         if node.op in NON_NEGATIVE:
             return True
         if node.op == "DequantizeLinear":
-            return _has_no_negative_values(graph, node)
+            return lowest_is_zero(graph, node, graph.dtype(node.inputs[0].name))
         if node.op == "Clip":
             low = graph.constants.get(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("min")
             return low is not None and bool(np.asarray(low) >= 0)

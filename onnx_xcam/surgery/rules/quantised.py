@@ -15,6 +15,7 @@ import numpy as np
 
 from onnx_xcam.integers import integer_range
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
+from onnx_xcam.surgery.signs import is_non_negative, lowest_is_zero
 from onnx_xcam.surgery.stored import along_axis
 
 
@@ -22,6 +23,8 @@ from onnx_xcam.surgery.stored import along_axis
 def quantize_linear(node: NodeView, gy: Value) -> Gradients:
     """y = min(max(round(x / scale) + zero, low), high);  gx = gy / scale where low < y < high.
 
+    Where the lowest integer is zero and x is known to be no less, as behind an average of non-negative values or a
+    Softmax, nothing is clipped there: gx = gy / scale where y < high.
     The score's own quantiser passes all of it: a score that is at the end of its range is still explained.
     """
     bounds = integer_range(node.y.dtype)
@@ -31,7 +34,10 @@ def quantize_linear(node: NodeView, gy: Value) -> Gradients:
     if node.is_unclipped:
         return gx
     y = node.y.cast(np.float32)
-    return (y > bounds[0]).logical_and(y < bounds[1]).where(gx, 0)
+    low, high = bounds
+    if lowest_is_zero(node.graph, node.node, node.y.dtype) and is_non_negative(node.graph, node.node.inputs[0].name):
+        return (y < high).where(gx, 0)
+    return (y > low).logical_and(y < high).where(gx, 0)
 
 
 @vjp("DequantizeLinear", inputs=1, constant_axes=True)
