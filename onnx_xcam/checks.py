@@ -22,6 +22,7 @@ from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.prepare import prepare
 from onnx_xcam.surgery.source import ModelLike, Source
 from onnx_xcam.surgery.vjp_model import COTANGENT, vjp_model
+from onnx_xcam.text import printable
 
 OUTPUT_TOLERANCE = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-6}
 """How far an original output may move, relative to its largest value."""
@@ -149,7 +150,7 @@ class CheckReport:
                 "      for orientation only: along a random direction the score changes by "
                 f"{layer.finite_difference[1]:.6g}, the gradient says {layer.finite_difference[0]:.6g}",
             ]
-        return "\n".join(lines)
+        return "\n".join(printable(line) for line in lines)
 
 
 def _mark(passed: bool) -> str:

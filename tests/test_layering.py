@@ -20,12 +20,14 @@ MODULES = {
 HEAVY = {"onnxruntime", "cv2", "typer", "torch", "onnx", "onnx_graphsurgeon", "numpy", "yaml", "PIL", "google"}
 
 THIRD = {
+    "text": set(),
     "errors": set(),
     "contract": set(),
+    "descriptions": {"yaml"},
     "cams": {"numpy"},
     "surgery": {"numpy", "onnx", "onnx_graphsurgeon", "google"},
-    "images": {"numpy", "cv2", "PIL", "yaml"},
-    "labels": {"numpy", "yaml"},
+    "images": {"numpy", "cv2", "PIL"},
+    "labels": {"numpy"},
     "runtime": {"numpy", "onnxruntime"},
     "explainer": {"numpy", "onnx"},
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
@@ -34,17 +36,19 @@ THIRD = {
 }
 """What else than the standard library a part may import."""
 
-BASE = {"errors", "contract"}
+BASE = {"errors", "contract", "text"}
 OURS = {
-    "errors": set(),
-    "contract": {"errors"},
+    "text": set(),
+    "errors": {"text"},
+    "contract": {"errors", "text"},
+    "descriptions": {"text"},
     "cams": BASE,
     "surgery": {*BASE, "cams"},
-    "images": BASE,
-    "labels": BASE,
+    "images": {*BASE, "descriptions"},
+    "labels": {*BASE, "descriptions"},
     "runtime": BASE,
     "reference": BASE,
-    "explainer": {*BASE, "surgery", "images", "runtime", "labels", "cams"},
+    "explainer": {*BASE, "surgery", "images", "runtime", "labels", "cams", "descriptions"},
     "checks": {*BASE, "surgery", "runtime", "cams", "reference"},
     "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks"},
 }

@@ -14,9 +14,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Show the score tensor, the layers that can be explained, the default one, and operators in the way."""
-    import json
-
     from onnx_xcam.surgery import inspect as inspect_model
+    from onnx_xcam.text import json_text
 
     report = inspect_model(model)
-    typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
+    typer.echo(json_text(report.to_dict(), indent=2) if as_json else report.text())

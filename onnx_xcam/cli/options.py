@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from onnx_xcam.text import printable
+
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported ONNX model.", show_default=False)]
 LayerOption = Annotated[
     list[str] | None,
@@ -73,7 +75,7 @@ def layers_or_auto(layer: Sequence[str] | None) -> str | list[str]:
 
 def say(message: str) -> None:
     """A message for the user, on stderr."""
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)
 
 
 def say_all(kind: str, messages: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ import io
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,11 @@ _REFUSALS = (
     LookupError,
     ArithmeticError,
     RuntimeError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
     struct.error,
+    zlib.error,
 )
 """What Pillow raises at headers that are damaged, or of a kind that it does not know; OpenCV then judges the file."""
 

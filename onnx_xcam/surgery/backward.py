@@ -16,6 +16,7 @@ from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph, inputs_of
 from onnx_xcam.surgery.node import NodeView
 from onnx_xcam.surgery.rules import QUANTISERS, RULES, ZERO_DERIVATIVE, Vjp
+from onnx_xcam.surgery.soundness import Following
 from onnx_xcam.surgery.values import Value
 
 
@@ -136,7 +137,8 @@ def gradients(graph: Graph, emitter: Emitter, seeds: Mapping[str, Value], target
     for name, seed in seeds.items():
         sweep.add(name, seed)
     for step in reversed(steps(graph, path.nodes, {*targets, *seeds})):
-        sweep.step(step.node)
+        with Following(step.node):
+            sweep.step(step.node)
     return {target: sweep.total(target) for target in targets}
 
 

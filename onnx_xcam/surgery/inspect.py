@@ -7,14 +7,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from onnx_xcam import contract
-from onnx_xcam.errors import LayerError
+from onnx_xcam.errors import LayerError, ModelError
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.layers import Layer, Layers
 from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.prepare import prepare
 from onnx_xcam.surgery.sample import sample_of
 from onnx_xcam.surgery.score import find_score
+from onnx_xcam.surgery.soundness import Following
 from onnx_xcam.surgery.source import ModelLike, Source
+from onnx_xcam.text import printable
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class ModelReport:
         if self.layers:
             lines += ["", "Layers, first to last (* is the default):"]
             lines += _table(self.layers)
-        return "\n".join(lines)
+        return "\n".join(printable(line) for line in lines)
 
 
 def inspect(model: ModelLike) -> ModelReport:
@@ -97,7 +99,13 @@ def inspect(model: ModelLike) -> ModelReport:
         ModelError: not an ONNX model, or damaged.
         ScoreError: no class score was found.
     """
-    source, skeleton, notes = modernised(Source(model))
+    source = Source(model)
+    with Following(source.name):
+        return _inspected(source)
+
+
+def _inspected(source: Source) -> ModelReport:
+    source, skeleton, notes = modernised(source)
     graph = prepare(skeleton, source.name)
     if contract.is_instrumented(graph.output_names):
         return _instrumented(source.name, graph, {p.key: p.value for p in skeleton.metadata_props})
@@ -150,10 +158,13 @@ def _reports(layers: Layers, shown: Sequence[Layer], default: Layer | None) -> l
 
 
 def _instrumented(name: str, graph: Graph, props: dict[str, str]) -> ModelReport:
-    metadata = contract.parse_metadata(props.get(contract.METADATA_KEY, "{}"))
-    names = metadata.get("layers", [])
-    layouts = [*metadata.get("layouts", []), *["NCHW"] * len(names)]
-    grids = [*metadata.get("grids", []), *[None] * len(names)]
+    try:
+        metadata = contract.parse_metadata(props.get(contract.METADATA_KEY, "{}"))
+    except ValueError as error:
+        raise ModelError(f"The metadata {contract.METADATA_KEY!r} of {name} cannot be read: {error}.") from error
+    names = metadata.get("layers") or []
+    layouts = [*(metadata.get("layouts") or []), *["NCHW"] * len(names)]
+    grids = [*(metadata.get("grids") or []), *[None] * len(names)]
     reports = [
         LayerReport(layer, "", "", "", list(graph.shape(layer) or []), layout, True, {}, grid)
         for layer, layout, grid in zip(names, layouts, grids, strict=False)
@@ -161,11 +172,11 @@ def _instrumented(name: str, graph: Graph, props: dict[str, str]) -> ModelReport
     return ModelReport(
         **_outside(name, graph),
         instrumented=True,
-        score=str(metadata.get("score", "")),
+        score=metadata.get("score") or "",
         classes=metadata.get("class_count"),
         activation=metadata.get("activation"),
         layers=reports,
-        notes=["Instrumented already; explain uses it as it is.", *metadata.get("notes", [])],
+        notes=["Instrumented already; explain uses it as it is.", *(metadata.get("notes") or [])],
     )
 
 
@@ -180,6 +191,7 @@ def _table(layers: Sequence[LayerReport]) -> list[str]:
         said += ["only partly used"] if layer.partly_used else []
         said += ["no rule for " + ", ".join(layer.unsupported)] if layer.unsupported else []
         mark = "*" if layer.default else " "
-        rows.append([mark, layer.name, layer.op, layer.path, layer.layout, _listed(layer.shape), "; ".join(said)])
+        cells = [mark, layer.name, layer.op, layer.path, layer.layout, _listed(layer.shape), "; ".join(said)]
+        rows.append([printable(cell) for cell in cells])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
