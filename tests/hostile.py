@@ -37,7 +37,10 @@ def chain(op: str, count: int, *, twice: bool = False, domain: str = "") -> onnx
         helper.make_node(op, [f"t{i}"] * (2 if twice else 1), [f"t{i + 1}"], f"n{i}", domain=domain)
         for i in range(count)
     ]
-    return _chain(nodes, "t0", f"t{count}")
+    model = _chain(nodes, "t0", f"t{count}")
+    if domain:
+        model.opset_import.append(helper.make_opsetid(domain, 1))
+    return model
 
 
 def wide(count: int) -> onnx.ModelProto:
@@ -175,7 +178,7 @@ def deep_functions(height: int) -> onnx.ModelProto:
     return function_tower(height, 1)
 
 
-def function_in_function_body(depth: int) -> onnx.ModelProto:
+def function_in_function_body() -> onnx.ModelProto:
     """A function that calls itself from a branch inside of its body."""
     model = functions({"F": ["Relu"]}, "F")
     call = helper.make_graph([helper.make_node("F", ["v0"], ["y"], domain="own")], "g", [], [_out("y")])
@@ -184,7 +187,6 @@ def function_in_function_body(depth: int) -> onnx.ModelProto:
     del body.node[:]
     body.node.append(helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True), "yes")))
     body.node.append(helper.make_node("If", ["yes"], ["v1"], then_branch=call, else_branch=other))
-    del depth
     return model
 
 
@@ -253,7 +255,8 @@ def patterned_reshape(a: int, b: int) -> onnx.ModelProto:
     """Axes of an enormous number of positions that are all enumerated, if someone does enumerate them."""
     model = _chain(
         [
-            helper.make_node("Expand", ["t0", "wide"], ["t1"]),
+            helper.make_node("GlobalAveragePool", ["t0"], ["small"]),
+            helper.make_node("Expand", ["small", "wide"], ["t1"]),
             helper.make_node("Reshape", ["t1", "lined"], ["t2"]),
             helper.make_node("Slice", ["t2", "from", "to", "axis"], ["t3"]),
         ],
@@ -272,7 +275,7 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "long chain": lambda: chain("Relu", 20_000),
     "long chain of sums": lambda: chain("Add", 20_000, twice=True),
     "very many paths": lambda: chain("Add", 60_000, twice=True),
-    "long chain without a rule": lambda: chain("Unheard", 3_000, domain="own"),
+    "long chain without a rule": lambda: chain("Unheard", 20_000, domain="own"),
     "wide": lambda: wide(20_000),
     "ladder": lambda: ladder(5_000),
     "dead nodes": lambda: dead(100_000),
@@ -310,9 +313,8 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "large Resize": lambda: huge_resize([1, 4, 1 << 14, 1 << 14]),
     "negative Resize": lambda: huge_resize([-1, -4, -6, 0]),
     "nested If": lambda: nested_if(20),
-    "nested If, beyond protobuf's depth": lambda: nested_if(40),
     "recursive function": recursive_function,
-    "function that calls itself in a branch": lambda: function_in_function_body(1),
+    "function that calls itself in a branch": function_in_function_body,
     "function tower": lambda: function_tower(30, 4),
     "deep functions": lambda: deep_functions(3_000),
     "name of a megabyte": lambda: named("x" * 1_000_000),

@@ -42,6 +42,8 @@ ADDRESS_SPACE = 8 << 30
 """The worker's limit; the libraries themselves map some 2 GiB."""
 MEMORY = 1 << 30
 """What one case may take of resident memory."""
+_THEIRS = ("explain", "check")
+"""What ONNX Runtime takes to run a model is the model's; the surgery has run before, and set the peak."""
 KINDS = ("models", "images", "preprocess", "labels")
 _KEPT = 3
 """How many cases of one finding are written."""
@@ -88,9 +90,15 @@ def _ended(run: Callable[[], object]) -> str:
         if re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text):
             raise AssertionError(f"the message holds control characters: {text[:300]!r}") from error
         if "please report" in text:
-            return f"{type(error).__name__}, to be reported"
+            return f"{type(error).__name__}, to be reported: {_place(error)}"
         return type(error).__name__
     return "ok"
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line of the package in what an error came from."""
+    frames = [f for f in traceback.extract_tb((error.__cause__ or error).__traceback__) if "/onnx_xcam/" in f.filename]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno} {type(error.__cause__).__name__}" if frames else "?"
 
 
 _Runs = Iterator[tuple[str, Callable[[], object]]]
@@ -271,10 +279,12 @@ class Worker:
                 return {"problem": "hang" if ended is None else f"ended by {-ended}", "where": f"{stage}: {blamed(text)}", "text": text}
             if "stage" not in answer:
                 if answer.get("problem") == "MemoryError" or answer.get("peak", 0) - answer["before"] > MEMORY >> 10:
+                    self.stop()
+                    if stage in _THEIRS and "problem" not in answer:
+                        return {"ended": [f"{stage} took much memory in ONNX Runtime"]}
                     answer.setdefault("problem", "much memory")
                     answer.setdefault("where", stage)
                     answer.setdefault("text", f"{answer.get('peak', 0) >> 10} MiB")
-                    self.stop()
                 return answer
             stage = answer["stage"]
 

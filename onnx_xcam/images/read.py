@@ -62,6 +62,7 @@ _REFUSALS = (
 )
 """What Pillow raises at headers that are damaged, or of a kind that it does not know; OpenCV then judges the file."""
 
+_BAND_ROWS = 256
 _ORIENTATION_TAG = 0x0112
 _WARNING_FILTERS = threading.Lock()  # they are the process's
 
@@ -238,20 +239,38 @@ def _to_8_bit(pixels: npt.NDArray[Any]) -> ImageRGB:
     """Scale any depth to 0..255, alike in all channels. `read_image` states the rules."""
     if pixels.dtype == np.uint8:
         return pixels
+    bands = _bands(len(pixels))
     if pixels.dtype.kind == "f":
-        values = np.clip(np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0), 0.0, None)
-        white = max(1.0, float(values.max(initial=0.0)))
+        white = max(1.0, *(float(_positive(pixels[band]).max(initial=0.0)) for band in bands))
     else:
-        values = np.clip(pixels, 0, None).astype(np.float64)
         white = float(np.iinfo(pixels.dtype).max)
-    scaled: ImageRGB = np.rint(values * (255.0 / white)).astype(np.uint8)
+    scaled = np.empty(pixels.shape, np.uint8)
+    for band in bands:
+        scaled[band] = np.rint(_positive(pixels[band]) * (255.0 / white)).astype(np.uint8)
     return scaled
+
+
+def _positive(pixels: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
+    """Negative and non-finite values as 0; integers as float64."""
+    if pixels.dtype.kind == "f":
+        return np.clip(np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0), 0.0, None)
+    return np.clip(pixels, 0, None).astype(np.float64)
+
+
+def _bands(rows: int) -> list[slice]:
+    """Rows in bands, since what is computed of them takes several times their memory."""
+    return [slice(top, top + _BAND_ROWS) for top in range(0, rows, _BAND_ROWS)]
 
 
 def _to_rgb(pixels: ImageRGB) -> ImageRGB:
     """Grey [H,W] or [H,W,1], grey with alpha [H,W,2], RGB or RGBA to RGB; alpha is laid over white."""
     if pixels.ndim == 2:
         pixels = pixels[..., None]
+    if len(pixels) > _BAND_ROWS:
+        result = np.empty((*pixels.shape[:2], 3), np.uint8)
+        for band in _bands(len(pixels)):
+            result[band] = _to_rgb(pixels[band])
+        return result
     colours = pixels[..., : 1 if pixels.shape[2] < 3 else 3]
     if pixels.shape[2] in (2, 4):
         alpha = pixels[..., -1:].astype(np.uint16)

@@ -189,6 +189,12 @@ class _Sweep:
             assert gradient is not None
             if broadcast:
                 gradient = unbroadcast(gradient, view.input(index), view.y)
+            shape = self.graph.shape(tensor.name)
+            if shape is not None and gradient.rank != len(shape) + 1:
+                raise ModelError(
+                    f"{view.describe()} cannot be followed: the shapes of its inputs and outputs "
+                    "contradict each other; the file is damaged."
+                )
             self.add(tensor.name, gradient)
 
     def _step_inside(self, node: gs.Node) -> None:

@@ -57,6 +57,8 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
             f"{source.name} uses opset {opset}, but the installed onnx {onnx.__version__} knows opsets up to {newest}; "
             "upgrade onnx."
         )
+    if opset < 1:
+        raise ModelError(f"{source.name} states opset {opset}, which does not exist; the file is damaged.")
     check_nodes(skeleton, source.name)
     notes: list[str] = []
     if not skeleton.functions and opset >= OLDEST_OPSET and skeleton.ir_version >= OLDEST_IR:

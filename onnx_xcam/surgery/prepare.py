@@ -50,7 +50,7 @@ def module_path(node: onnx.NodeProto) -> str:
     for entry in node.metadata_props:
         if entry.key == _SCOPES_KEY:
             try:
-                scopes = load_literal(entry.value)
+                scopes = load_literal(str(entry.value))
             except ValueError:
                 return ""
             return str(scopes[-2]) if isinstance(scopes, list) and len(scopes) >= 2 else ""

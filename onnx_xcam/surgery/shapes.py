@@ -104,6 +104,9 @@ def is_free(value: Value, axis: int) -> bool:
 def shape_value(value: Value, parts: Sequence[Part]) -> Value:
     """An int64 1-D value of the parts; a constant if all of them are numbers. `value` only lends its emitter."""
     emitter = value.emitter
+    largest = max((part for part in parts if isinstance(part, int)), default=0)
+    if largest >= 1 << 63:
+        raise ShapeError(f"A tensor would get {largest} elements along one axis, more than any memory holds.")
     pieces: list[list[int] | Value] = []
     for part in parts:
         if not isinstance(part, int):

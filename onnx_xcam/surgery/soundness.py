@@ -6,8 +6,11 @@ attributes, functions may call themselves, and numbers may promise more than any
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -101,41 +104,65 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 
 def _problem(node: onnx.NodeProto, opset: int) -> str | None:
     """What is wrong with a node, None if nothing."""
+    names = [*node.input, *node.output, node.op_type, node.domain, node.name, *(a.name for a in node.attribute)]
+    if any(isinstance(name, bytes) for name in names):  # how protobuf hands out what is not UTF-8
+        return "it holds names that are not text"
     if not node.output:
         return "it has no output"
-    if len(set(filter(None, node.output))) != len(list(filter(None, node.output))):
+    made = [name for name in node.output if name]
+    if len(set(made)) < len(made):
         return "two of its outputs have one name"
-    if node.domain not in _DEFAULT or not onnx.defs.has(node.op_type, opset):
+    form = _form(node.op_type, opset) if node.domain in _DEFAULT else None
+    return None if form is None else _against(node, form)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How an operator is defined: the numbers of its inputs and outputs, which inputs must be named, its attributes.
+
+    Attributes:
+        attributes: the type of each.
+        required: those without which it means nothing.
+    """
+
+    inputs: tuple[int, int]
+    outputs: tuple[int, int]
+    single: tuple[bool, ...]
+    attributes: Mapping[str, int]
+    required: tuple[str, ...]
+
+
+@functools.cache
+def _form(op: str, opset: int) -> _Form | None:
+    """None for an operator that the installed onnx does not know."""
+    if not onnx.defs.has(op, opset):
         return None
-    schema = onnx.defs.get_schema(node.op_type, opset)
-    for what, names, least, most, ports in (
-        ("inputs", node.input, schema.min_input, schema.max_input, schema.inputs),
-        ("outputs", node.output, schema.min_output, schema.max_output, schema.outputs),
-    ):
+    schema = onnx.defs.get_schema(op, opset)
+    kinds: Any = {name: attribute.type for name, attribute in schema.attributes.items()}  # without value in the stubs
+    return _Form(
+        (schema.min_input, schema.max_input),
+        (schema.min_output, schema.max_output),
+        tuple(port.option == onnx.defs.OpSchema.FormalParameterOption.Single for port in schema.inputs),
+        {name: int(kind.value) for name, kind in kinds.items()},
+        tuple(name for name, attribute in schema.attributes.items() if attribute.required),
+    )
+
+
+def _against(node: onnx.NodeProto, form: _Form) -> str | None:
+    """How a node differs from its operator's form, None if it does not."""
+    for what, names, (least, most) in (("inputs", node.input, form.inputs), ("outputs", node.output, form.outputs)):
         if not least <= len(names) <= most:
             return f"it has {len(names)} {what}, not {least} to {most}"
-        if what == "inputs" and _lacks(names, ports):
-            return "an input that it needs is left out"
-    return _attribute_problem(node, schema)
-
-
-def _lacks(names: Iterable[str], ports: Sequence[onnx.defs.OpSchema.FormalParameter]) -> bool:
-    single = onnx.defs.OpSchema.FormalParameterOption.Single
-    return any(not name and port.option == single for name, port in zip(names, ports, strict=False))
-
-
-def _attribute_problem(node: onnx.NodeProto, schema: onnx.defs.OpSchema) -> str | None:
-    given = set()
+    if any(needed and not name for name, needed in zip(node.input, form.single, strict=False)):
+        return "an input that it needs is left out"
     for attribute in node.attribute:
-        known = schema.attributes.get(attribute.name)
-        given.add(attribute.name)
-        if known is None or attribute.ref_attr_name:
+        wanted = form.attributes.get(attribute.name)
+        if wanted is None or attribute.ref_attr_name or attribute.type == wanted:
             continue
-        wanted: int = getattr(known.type, "value")  # onnx's type stubs lack it  # noqa: B009
-        if attribute.type != wanted and not (attribute.type == 0 and _holds(attribute, wanted)):
+        if attribute.type or not _holds(attribute, wanted):
             return f"its attribute '{attribute.name}' has another type"
-    missing = [name for name, known in schema.attributes.items() if known.required and name not in given]
-    return f"its attribute '{missing[0]}' is missing" if missing else None
+    given = {attribute.name for attribute in node.attribute}
+    return next((f"its attribute '{name}' is missing" for name in form.required if name not in given), None)
 
 
 def _holds(attribute: onnx.AttributeProto, kind: int) -> bool:
