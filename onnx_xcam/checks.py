@@ -28,6 +28,7 @@ from onnx_xcam.surgery.score import find_score
 from onnx_xcam.surgery.source import ModelLike, Source
 from onnx_xcam.surgery.stored import float_for
 from onnx_xcam.surgery.vjp_model import COTANGENT, vjp_model
+from onnx_xcam.text import printable
 
 PRODUCT_TOLERANCE = 1e-5
 """How far <gy, J v> and <Jᵀ gy, v> may differ, relative to what they are sums of; float64."""
@@ -156,7 +157,7 @@ class CheckReport:
                     "      for orientation only: along a random direction the score changes by "
                     f"{layer.finite_difference[1]:.6g}, the gradient says {layer.finite_difference[0]:.6g}"
                 )
-        return "\n".join(lines)
+        return "\n".join(printable(line) for line in lines)
 
 
 def _mark(passed: bool) -> str:

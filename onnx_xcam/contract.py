@@ -6,12 +6,12 @@ spatial size, H, W = the input's spatial size.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from onnx_xcam.errors import ModelError
+from onnx_xcam.text import json_text, load_json
 
 VERSION = 1
 METADATA_KEY = "onnx_xcam"
@@ -138,7 +138,7 @@ class Metadata:
             data["preprocess"] = dict(self.preprocess)
         if self.labels is not None:
             data["labels"] = list(self.labels)
-        return json.dumps(data, ensure_ascii=False)
+        return json_text(data)
 
 
 def is_instrumented(names: Iterable[str]) -> bool:
@@ -152,12 +152,42 @@ def parse_metadata(text: str) -> dict[str, Any]:
     A plain model may carry the key as well, with only "preprocess" and "labels" (the model's author states them).
 
     Raises:
-        ValueError: the text is not a JSON object.
+        ValueError: the text is not a JSON object, or what it says is not of the right kind.
     """
-    data = json.loads(text)
+    data = load_json(text)
     if not isinstance(data, dict):
         raise ValueError(f"metadata {METADATA_KEY!r} is not a JSON object")
+    for key, (fits, wanted) in _KINDS.items():
+        if data.get(key) is not None and not fits(data[key]):
+            raise ValueError(f"{key!r} is not {wanted}")
     return data
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _grids(value: Any) -> bool:
+    def is_grid(item: Any) -> bool:
+        return isinstance(item, list) and len(item) == len(Grid._fields) and all(n is None or _whole(n) for n in item)
+
+    return isinstance(value, list) and all(item is None or is_grid(item) for item in value)
+
+
+_KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "layers": (_texts, "a list of names"),
+    "layouts": (lambda value: _texts(value) and set(value) <= set(LAYOUTS), f"a list of {', '.join(LAYOUTS)}"),
+    "grids": (_grids, "a list of grids, each null or four whole numbers"),
+    "score": (lambda value: isinstance(value, str), "a name"),
+    "method": (lambda value: isinstance(value, str), "a name"),
+    "notes": (_texts, "a list of sentences"),
+    "activation": (lambda value: isinstance(value, str), "a name"),
+    "class_count": (lambda value: _whole(value) and value > 0, "a positive number"),
+}
 
 
 PREPROCESS_KEY = "onnx_xcam.preprocess"
@@ -175,7 +205,7 @@ def hints(props: Mapping[str, str]) -> dict[str, Any]:
     try:
         stated = parse_metadata(props.get(METADATA_KEY, "{}"))
         for name, key in (("preprocess", PREPROCESS_KEY), ("labels", LABELS_KEY)):
-            value = json.loads(props[key]) if key in props else stated.get(name)
+            value = load_json(props[key]) if key in props else stated.get(name)
             if value is not None:
                 found[name] = value
     except ValueError as error:
@@ -183,6 +213,8 @@ def hints(props: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(found.get("preprocess", {}), dict) or not isinstance(found.get("labels", []), list):
         raise ModelError("The model's metadata states preprocessing or labels in a wrong form: an object, and a list.")
     if "labels" in found:
+        if any(isinstance(label, dict | list) for label in found["labels"]):
+            raise ModelError("The model's metadata states labels that are no texts; a list of texts is needed.")
         found["labels"] = tuple(str(label) for label in found["labels"])
     return found
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from onnx_xcam.text import printable
+
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported ONNX model.", show_default=False)]
 LayerOption = Annotated[
     list[str] | None,
@@ -108,7 +110,7 @@ def input_values(assignments: Sequence[str] | None) -> dict[str, Any]:
 
 def say(message: str) -> None:
     """A message for the user, on stderr."""
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)
 
 
 def say_all(kind: str, messages: Iterable[str]) -> None:

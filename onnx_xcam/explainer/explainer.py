@@ -258,7 +258,7 @@ def _bytes_per_class(model: LoadedModel, batch: NDArray[Any]) -> int:
         if output.name in model.outputs("map"):
             h, w = output.shape[2:]
             pixels += h * w if isinstance(h, int) and isinstance(w, int) else guess
-    return pixels * _CHANNELS_GUESSED * _LIVE_TENSORS_GUESSED * 4
+    return max(1, pixels) * _CHANNELS_GUESSED * _LIVE_TENSORS_GUESSED * 4
 
 
 def _status(maps: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -138,12 +138,22 @@ def open_session(
     source = model if isinstance(model, bytes) else str(model)
     options = _options(ort, threads, folder, optimisation)
     try:
-        return Session(_start(ort, source, chosen, options))
+        return _session(ort, source, chosen, options)
     except ProviderError as error:
         if named or chosen == (CPU,):
             raise
         note = f"CUDA could not be started, so the model runs on the CPU: {error}"
-        return Session(_start(ort, source, (CPU,), options), note)
+        return _session(ort, source, (CPU,), options, note)
+
+
+def _session(
+    ort: Any, source: bytes | str, providers: tuple[str, ...], options: Any, note: str | None = None
+) -> Session:
+    started = _start(ort, source, providers, options)
+    try:
+        return Session(started, note)
+    except ValueError as error:  # names or metadata that are not UTF-8
+        raise ModelError(f"The model is damaged: it holds names that are not text ({error}).") from error
 
 
 def _options(ort: Any, threads: int | None, folder: Path | None, optimisation: Optimisation) -> Any:

@@ -16,6 +16,7 @@ from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph, inputs_of
 from onnx_xcam.surgery.node import NodeView
 from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE, Vjp
+from onnx_xcam.surgery.soundness import Following
 from onnx_xcam.surgery.values import Value
 
 
@@ -146,7 +147,8 @@ def gradients(
     for name, seed in seeds.items():
         sweep.add(name, seed)
     for step in reversed(steps(graph, path.nodes, {*targets, *seeds})):
-        sweep.step(step.node)
+        with Following(step.node):
+            sweep.step(step.node)
     return {target: sweep.total(target) for target in targets}
 
 
@@ -200,6 +202,12 @@ class _Sweep:
             assert gradient is not None
             if broadcast:
                 gradient = unbroadcast(gradient, view.input(index), view.y)
+            shape = self.graph.shape(tensor.name)
+            if shape is not None and gradient.rank != len(shape) + 1:
+                raise ModelError(
+                    f"{view.describe()} cannot be followed: the shapes of its inputs and outputs "
+                    "contradict each other; the file is damaged."
+                )
             self.add(tensor.name, gradient)
 
     def _step_inside(self, node: gs.Node) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from onnx_xcam import contract
-from onnx_xcam.errors import LayerError
+from onnx_xcam.errors import LayerError, ModelError
 from onnx_xcam.surgery.external import Folders
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.layers import Layer, Layers
@@ -17,7 +17,9 @@ from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.prepare import prepare
 from onnx_xcam.surgery.sample import sample_of
 from onnx_xcam.surgery.score import find_score
+from onnx_xcam.surgery.soundness import Following
 from onnx_xcam.surgery.source import ModelLike, Source
+from onnx_xcam.text import printable
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class ModelReport:
         if self.layers:
             lines += ["", "Layers, first to last (* is the default):"]
             lines += _table(self.layers)
-        return "\n".join(lines)
+        return "\n".join(printable(line) for line in lines)
 
 
 def inspect(model: ModelLike, *, allow_folders: Folders = ()) -> ModelReport:
@@ -104,7 +106,13 @@ def inspect(model: ModelLike, *, allow_folders: Folders = ()) -> ModelReport:
         ModelError: not an ONNX model, or damaged, or external data that must not be read.
         ScoreError: no class score was found.
     """
-    source, skeleton, notes = modernised(Source(model, allow_folders=allow_folders))
+    source = Source(model, allow_folders=allow_folders)
+    with Following(source.name):
+        return _inspected(source)
+
+
+def _inspected(source: Source) -> ModelReport:
+    source, skeleton, notes = modernised(source)
     graph = prepare(skeleton, source.name)
     if contract.is_instrumented(graph.output_names):
         return _instrumented(source.name, graph, skeleton)
@@ -158,10 +166,13 @@ def _reports(layers: Layers, shown: Sequence[Layer], default: Layer | None) -> l
 
 def _instrumented(name: str, graph: Graph, skeleton: onnx.ModelProto) -> ModelReport:
     props = {entry.key: entry.value for entry in skeleton.metadata_props}
-    metadata = contract.parse_metadata(props.get(contract.METADATA_KEY, "{}"))
-    names = metadata.get("layers", [])
-    layouts = [*metadata.get("layouts", []), *["NCHW"] * len(names)]
-    grids = [*metadata.get("grids", []), *[None] * len(names)]
+    try:
+        metadata = contract.parse_metadata(props.get(contract.METADATA_KEY, "{}"))
+    except ValueError as error:
+        raise ModelError(f"The metadata {contract.METADATA_KEY!r} of {name} cannot be read: {error}.") from error
+    names = metadata.get("layers") or []
+    layouts = [*(metadata.get("layouts") or []), *["NCHW"] * len(names)]
+    grids = [*(metadata.get("grids") or []), *[None] * len(names)]
     reports = [
         LayerReport(layer, "", "", "", list(graph.shape(layer) or []), layout, True, {}, grid)
         for layer, layout, grid in zip(names, layouts, grids, strict=False)
@@ -169,11 +180,11 @@ def _instrumented(name: str, graph: Graph, skeleton: onnx.ModelProto) -> ModelRe
     return ModelReport(
         **_outside(name, graph, skeleton),
         instrumented=True,
-        score=str(metadata.get("score", "")),
+        score=metadata.get("score") or "",
         classes=metadata.get("class_count"),
         activation=metadata.get("activation"),
         layers=reports,
-        notes=["Instrumented already; explain uses it as it is.", *metadata.get("notes", [])],
+        notes=["Instrumented already; explain uses it as it is.", *(metadata.get("notes") or [])],
     )
 
 
@@ -188,6 +199,7 @@ def _table(layers: Sequence[LayerReport]) -> list[str]:
         said += ["only partly used"] if layer.partly_used else []
         said += ["no rule for " + ", ".join(layer.unsupported)] if layer.unsupported else []
         mark = "*" if layer.default else " "
-        rows.append([mark, layer.name, layer.op, layer.path, layer.layout, _listed(layer.shape), "; ".join(said)])
+        cells = [mark, layer.name, layer.op, layer.path, layer.layout, _listed(layer.shape), "; ".join(said)]
+        rows.append([printable(cell) for cell in cells])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -27,6 +27,7 @@ from onnx_xcam.surgery.result import write_result
 from onnx_xcam.surgery.sample import sample_of
 from onnx_xcam.surgery.score import Score, Selection, find_score, select_classes
 from onnx_xcam.surgery.signs import is_non_negative
+from onnx_xcam.surgery.soundness import Following
 from onnx_xcam.surgery.source import ModelLike, Source
 from onnx_xcam.surgery.stored import forward_value
 from onnx_xcam.surgery.values import Value
@@ -161,6 +162,11 @@ class _Plan:
 
 
 def _planned(source: Source, request: Request) -> _Plan:
+    with Following(source.name):
+        return _followed(source, request)
+
+
+def _followed(source: Source, request: Request) -> _Plan:
     source, skeleton, notes = modernised(source)
     _refuse_twice(skeleton, source.name)
     graph = prepare(skeleton, source.name)

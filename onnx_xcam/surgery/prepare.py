@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
@@ -15,6 +13,7 @@ from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.lowering import lowered
 from onnx_xcam.surgery.refine import refine
+from onnx_xcam.text import load_literal
 
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
@@ -53,8 +52,8 @@ def module_path(node: onnx.NodeProto) -> str:
     for entry in node.metadata_props:
         if entry.key == _SCOPES_KEY:
             try:
-                scopes = ast.literal_eval(entry.value)
-            except (ValueError, SyntaxError):
+                scopes = load_literal(str(entry.value))
+            except ValueError:
                 return ""
             return str(scopes[-2]) if isinstance(scopes, list) and len(scopes) >= 2 else ""
     if not node.name.startswith("/"):

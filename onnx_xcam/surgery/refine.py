@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 from onnx_xcam.surgery.fold import fold
 from onnx_xcam.surgery.graph import Graph, exported
 from onnx_xcam.surgery.shapes import Dim, Shape, broadcast
+from onnx_xcam.surgery.soundness import Following
 
 Dims: TypeAlias = np.ndarray
 """An array of Dim (dtype object): the value of a small integer tensor."""
@@ -45,7 +46,8 @@ def refine(graph: Graph) -> None:
         _Refinement(graph).run()
     else:
         for node in graph.nodes:
-            fold(graph, node)
+            with Following(node):
+                fold(graph, node)
 
 
 def _incomplete(shape: Shape | None) -> bool:
@@ -60,17 +62,21 @@ class _Refinement:
 
     def run(self) -> None:
         for node in self.graph.nodes:
-            if fold(self.graph, node):
-                self.changed.update(out.name for out in node.outputs)
-                continue
-            value = self._value(node)
-            if value is not None and value.size <= VALUE_LIMIT:
-                self._keep(node.outputs[0].name, value)
-            shape = self._target_shape(node)
-            if shape is not None:
-                self._set(node.outputs[0], shape)
-            elif any(tensor.name in self.changed for tensor in node.inputs):
-                self._infer(node)
+            with Following(node):
+                self._step(node)
+
+    def _step(self, node: gs.Node) -> None:
+        if fold(self.graph, node):
+            self.changed.update(out.name for out in node.outputs)
+            return
+        value = self._value(node)
+        if value is not None and value.size <= VALUE_LIMIT:
+            self._keep(node.outputs[0].name, value)
+        shape = self._target_shape(node)
+        if shape is not None:
+            self._set(node.outputs[0], shape)
+        elif any(tensor.name in self.changed for tensor in node.inputs):
+            self._infer(node)
 
     def _keep(self, name: str, value: Dims) -> None:
         self.values[name] = value
