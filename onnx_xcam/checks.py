@@ -20,6 +20,7 @@ from onnx_xcam.surgery.head import as_double, head_inputs, head_model, node_mode
 from onnx_xcam.surgery.instrument import instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.soundness import Following
 from onnx_xcam.surgery.source import ModelLike, Source
 from onnx_xcam.surgery.vjp_model import COTANGENT, vjp_model
 from onnx_xcam.text import printable
@@ -182,25 +183,27 @@ def check(
     Raises:
         XcamError: what `instrument` raises; ModelError if the model cannot be run.
     """
-    proof = _Proof(model, image, {"layers": layers, "score": score, "method": method})
-    return CheckReport(
-        proof.source.name.strip("'"),
-        [_output_check(name, before, proof.after[name]) for name, before in proof.before.items()],
-        [_node_check(proof, step) for step in proof.steps],
-        [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
-        [*proof.notes, *proof.metadata["notes"]],
-    )
+    source = Source(model)
+    with Following(source.name):
+        proof = _Proof(source, image, {"layers": layers, "score": score, "method": method})
+        return CheckReport(
+            proof.source.name.strip("'"),
+            [_output_check(name, before, proof.after[name]) for name, before in proof.before.items()],
+            [_node_check(proof, step) for step in proof.steps],
+            [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
+            [*proof.notes, *proof.metadata["notes"]],
+        )
 
 
 class _Proof:
     """The model, its instrumented form, and the values of both on one input."""
 
-    def __init__(self, model: ModelLike, image: np.ndarray | None, request: Mapping[str, Any]) -> None:
+    def __init__(self, source: Source, image: np.ndarray | None, request: Mapping[str, Any]) -> None:
         self.rng = np.random.default_rng(0)
-        self.source, skeleton, self.notes = modernised(Source(model))
+        self.source, skeleton, self.notes = modernised(source)
         self.folder = self.source.path.parent if self.source.path else None
         content = self.source.with_tail(b"")
-        explained = self._session(instrument_bytes(model, **request))
+        explained = self._session(instrument_bytes(source.model, **request))
         plain = self._session(content)
         self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
         self.graph = prepare(skeleton, self.source.name)

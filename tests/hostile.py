@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
-from models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn
-from onnx import TensorProto, helper, numpy_helper
+from models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, build, cnn
+from onnx import helper, numpy_helper
 
 ESCAPES = "\x1b[31mred\x1b[0m\r\n\u202etxt.exe\u2066 [bold]x[/bold] <b>&amp;</b> \x9b2J\x00 ../../up \u2028 end"
 """A name as an attacker would choose it: colours, line ends, right-to-left marks, markup, a path, a zero byte."""
@@ -76,13 +76,13 @@ def dead_constants(count: int) -> onnx.ModelProto:
     return model
 
 
-def folded(op: str, inputs: dict[str, np.ndarray], said: list[int] | None = None, **attributes: object) -> onnx.ModelProto:
+def folded(
+    op: str, inputs: dict[str, np.ndarray], said: list[int] | None = None, **attributes: object
+) -> onnx.ModelProto:
     """A node of constants whose result nothing needs; `said` is what the file claims of its shape."""
     model = cnn("gap")
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in inputs.items())
     model.graph.node.append(helper.make_node(op, list(inputs), ["folded"], **attributes))
-    if said is not None:
-        model.graph.value_info.append(helper.make_tensor_value_info("folded", 1, said))
     return model
 
 
@@ -106,9 +106,7 @@ def strings(count: int) -> onnx.ModelProto:
     """A text that doubles with each node."""
     model = cnn("gap", opset=20)
     model.graph.node.append(helper.make_node("Constant", [], ["s0"], value_strings=["x" * 1000]))
-    model.graph.node.extend(
-        helper.make_node("StringConcat", [f"s{i}", f"s{i}"], [f"s{i + 1}"]) for i in range(count)
-    )
+    model.graph.node.extend(helper.make_node("StringConcat", [f"s{i}", f"s{i}"], [f"s{i + 1}"]) for i in range(count))
     return model
 
 
@@ -127,18 +125,17 @@ def huge_image(side: int) -> onnx.ModelProto:
 
 
 def huge_resize(sizes: list[int]) -> onnx.ModelProto:
-    text = "r = Resize<mode=\"linear\">(c2, , , sizes)  a = Relu(r)"
-    return build(
-        TRUNK + text + " " + GAP, {**TRUNK_WEIGHTS, **GAP_WEIGHTS, "sizes": np.array(sizes)}
-    )
+    text = 'r = Resize<mode="linear">(c2, , , sizes)  a = Relu(r)'
+    return build(TRUNK + text + " " + GAP, {**TRUNK_WEIGHTS, **GAP_WEIGHTS, "sizes": np.array(sizes)})
 
 
 def nested_if(depth: int) -> onnx.ModelProto:
     """If in If in If, all with a known condition."""
     inner = helper.make_graph([helper.make_node("Relu", ["t0"], ["b0"])], "g0", [], [_out("b0")])
     for level in range(1, depth):
-        node = helper.make_node("If", ["yes"], [f"b{level}"], then_branch=inner, else_branch=inner if level < 3 else
-                                helper.make_graph([helper.make_node("Neg", ["t0"], [f"e{level}"])], "e", [], [_out(f"e{level}")]))
+        end = [helper.make_node("Neg", ["t0"], [f"e{level}"])]
+        other = helper.make_graph(end, f"e{level}", [], [_out(f"e{level}")])
+        node = helper.make_node("If", ["yes"], [f"b{level}"], then_branch=inner, else_branch=other)
         inner = helper.make_graph([node], f"g{level}", [], [_out(f"b{level}")])
     other = helper.make_graph([helper.make_node("Neg", ["t0"], ["other"])], "other", [], [_out("other")])
     model = _chain([helper.make_node("If", ["yes"], ["t1"], then_branch=inner, else_branch=other)], "t0", "t1")
@@ -287,7 +284,9 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
         "Einsum", {f"e{i}": np.ones(4096, np.float32) for i in range(4)}, equation="a,b,c,d->"
     ),
     "small Einsum without end": lambda: folded(
-        "Einsum", {f"e{i}": np.ones(10, np.float32) for i in range(20)}, equation=",".join("abcdefghijklmnopqrst") + "->"
+        "Einsum",
+        {f"e{i}": np.ones(10, np.float32) for i in range(20)},
+        equation=",".join("abcdefghijklmnopqrst") + "->",
     ),
     "boxes without end": lambda: folded(
         "NonMaxSuppression",
@@ -302,7 +301,11 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     ),
     "Resize of many steps": lambda: folded(
         "Resize",
-        {"rx": np.ones((1, 1, 8, 8), np.float32), "": np.ones(0, np.float32), "rs": np.array([1, 1, 30, 30], np.float32)},
+        {
+            "rx": np.ones((1, 1, 8, 8), np.float32),
+            "": np.ones(0, np.float32),
+            "rs": np.array([1, 1, 30, 30], np.float32),
+        },
         mode="cubic",
     ),
     "doubling text": lambda: strings(60),

@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import zlib
+from collections.abc import Callable, Mapping
 from functools import cache
 from random import Random
 from typing import Any
@@ -75,35 +76,42 @@ def picture(random: Random) -> Case:
 def _restated(random: Random, suffix: str, data: bytes) -> bytes:
     """Another width and height in the header, up to gigantic."""
     width, height = (random.choice((0, 1, 5000, 16384, 40000, 65500, 2**24, 2**31 - 1)) for _ in "wh")
-    if suffix == ".png":
-        header = struct.pack(">II", width, height) + data[24:29]
-        return data[:16] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + data[33:]
-    if suffix == ".jpg":
-        for marker in (b"\xff\xc0", b"\xff\xc2"):
-            at = data.find(marker)
-            if at > 0:
-                return data[: at + 5] + struct.pack(">HH", height % 65536, width % 65536) + data[at + 9 :]
-    if suffix == ".bmp":
-        return data[:18] + struct.pack("<ii", width, height - 2**31 if random.random() < 0.1 else height) + data[26:]
-    if suffix == ".gif":
-        return data[:6] + struct.pack("<HH", width % 65536, height % 65536) + data[10:]
-    if suffix in (".ppm", ".pgm", ".pam"):
-        return data.replace(b"23 17", b"%d %d" % (width, height)).replace(b"WIDTH 4", b"WIDTH %d" % width)
-    if suffix == ".pfm":
-        return data.replace(b"4 3", b"%d %d" % (width, height))
-    if suffix == ".hdr":
-        return data.replace(b"-Y 3 +X 4", b"-Y %d +X %d" % (height, width))
-    if suffix == ".ras":
-        return data[:4] + struct.pack(">II", width, height) + data[12:]
-    if suffix == ".tif":
-        for tag, value in ((256, width), (257, height)):
-            at = data.find(struct.pack("<HHI", tag, 3, 1))
-            if at > 0:
-                data = data[:at] + struct.pack("<HHII", tag, 4, 1, value) + data[at + 12 :]
-        return data
-    if suffix == ".webp" and data[12:16] == b"VP8X":
-        return data[:24] + struct.pack("<I", width)[:3] + struct.pack("<I", height)[:3] + data[30:]
-    return damaged(random, data)
+    restate = _RESTATE.get(suffix)
+    return damaged(random, data) if restate is None else restate(data, width, height)
+
+
+def _png(data: bytes, width: int, height: int) -> bytes:
+    header = struct.pack(">II", width, height) + data[24:29]
+    return data[:16] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + data[33:]
+
+
+def _jpeg(data: bytes, width: int, height: int) -> bytes:
+    at = max(data.find(marker) for marker in (b"\xff\xc0", b"\xff\xc2"))
+    return data[: at + 5] + struct.pack(">HH", height % 65536, width % 65536) + data[at + 9 :]
+
+
+def _tiff(data: bytes, width: int, height: int) -> bytes:
+    for tag, value in ((256, width), (257, height)):
+        at = data.find(struct.pack("<HHI", tag, 3, 1))
+        if at > 0:
+            data = data[:at] + struct.pack("<HHII", tag, 4, 1, value) + data[at + 12 :]
+    return data
+
+
+def _text_header(data: bytes, width: int, height: int) -> bytes:
+    data = data.replace(b"23 17", b"%d %d" % (width, height)).replace(b"WIDTH 4", b"WIDTH %d" % width)
+    return data.replace(b"4 3\n", b"%d %d\n" % (width, height)).replace(b"-Y 3 +X 4", b"-Y %d +X %d" % (height, width))
+
+
+_RESTATE: Mapping[str, Callable[[bytes, int, int], bytes]] = {
+    ".png": _png,
+    ".jpg": _jpeg,
+    ".tif": _tiff,
+    ".bmp": lambda data, width, height: data[:18] + struct.pack("<ii", width, height) + data[26:],
+    ".gif": lambda data, width, height: data[:6] + struct.pack("<HH", width % 65536, height % 65536) + data[10:],
+    ".ras": lambda data, width, height: data[:4] + struct.pack(">II", width, height) + data[12:],
+    **dict.fromkeys((".ppm", ".pgm", ".pam", ".pfm", ".hdr"), _text_header),
+}
 
 
 def _png_chunks(random: Random, data: bytes) -> bytes:
@@ -124,42 +132,168 @@ def _png_chunks(random: Random, data: bytes) -> bytes:
         elif how == 2 and len(chunks) > 1:
             del chunks[where]
         else:
-            invented = random.choice((b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"gAMA", b"IHDR"))
-            text = random.choice((b"", b"Raw profile type exif\x00\n", b"x\x00\x00" + zlib.compress(bytes(10**6)), b"II*\x00\x08\x00\x00\x00", random.randbytes(20)))
+            invented = random.choice(
+                (b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"gAMA", b"IHDR")
+            )
+            text = random.choice(
+                (
+                    b"",
+                    b"Raw profile type exif\x00\n",
+                    b"x\x00\x00" + zlib.compress(bytes(10**6)),
+                    b"II*\x00\x08\x00\x00\x00",
+                    random.randbytes(20),
+                )
+            )
             chunks.insert(where, (invented, text))
-    parts = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks]
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    ]
     return data[:8] + b"".join(parts)
 
 
 # --- descriptions -----------------------------------------------------------------------------------------------------
 
 _PREPROCESS: tuple[dict[str, Any], ...] = (
-    {"size": [224, 224], "resize": "crop", "crop_fraction": 0.875, "scale": "1/255", "mean": [0.5, 0.5, 0.5], "std": [1, 1, 1]},
+    {
+        "size": [224, 224],
+        "resize": "crop",
+        "crop_fraction": 0.875,
+        "scale": "1/255",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [1, 1, 1],
+    },
     {"preset": "imagenet", "size": 64, "interpolation": "cubic", "channels": "BGR", "layout": "NHWC", "pad_value": 3},
-    {"do_resize": True, "do_center_crop": True, "do_normalize": True, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
-     "size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "resample": 3, "rescale_factor": 0.0039},
-    {"do_resize": True, "size": 224, "resample": 2, "image_mean": [0.5], "crop_pct": 0.9, "include_top": True, "rescale_offset": True},
-    {"architecture": "x", "pretrained_cfg": {"input_size": [3, 224, 224], "crop_pct": 0.9, "crop_mode": "center", "mean": [0, 0, 0], "std": [1, 1, 1]}},
-)  # fmt: skip
+    {
+        "do_resize": True,
+        "do_center_crop": True,
+        "do_normalize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "size": {"shortest_edge": 256},
+        "crop_size": {"height": 224, "width": 224},
+        "resample": 3,
+        "rescale_factor": 0.0039,
+    },
+    {
+        "do_resize": True,
+        "size": 224,
+        "resample": 2,
+        "image_mean": [0.5],
+        "crop_pct": 0.9,
+        "include_top": True,
+        "rescale_offset": True,
+    },
+    {
+        "architecture": "x",
+        "pretrained_cfg": {
+            "input_size": [3, 224, 224],
+            "crop_pct": 0.9,
+            "crop_mode": "center",
+            "mean": [0, 0, 0],
+            "std": [1, 1, 1],
+        },
+    },
+)
 _LABELS: tuple[Any, ...] = (
-    ["a", "b", "c"], {"0": "a", "1": "b"}, {"id2label": {"0": "a", "1": "b"}}, {"names": ["a", "b"]},
-    {"0": ["n01440764", "tench"]}, {"label2id": {"a": 0, "b": 1}}, {"a": 0, "b": 1}, {"names": {0: "a", 1: "b"}},
-)  # fmt: skip
+    ["a", "b", "c"],
+    {"0": "a", "1": "b"},
+    {"id2label": {"0": "a", "1": "b"}},
+    {"names": ["a", "b"]},
+    {"0": ["n01440764", "tench"]},
+    {"label2id": {"a": 0, "b": 1}},
+    {"a": 0, "b": 1},
+    {"names": {0: "a", 1: "b"}},
+)
 _ODD: tuple[Any, ...] = (
-    None, True, -1, 0, 1, 10**30, 1e308, -1e-320, float("nan"), float("inf"), "", "1/0", "1/1e-320", "9" * 5000, "x" * 5000, "\ud800",
-    "\x1b[2J", [], {}, [[]], [None], {"": {}}, [1, 2], ["a", 1], {"height": 5}, {"shortest_edge": [1]}, "²", "٣", [0, 0, 0], 2**31, "../..", "CON",
-)  # fmt: skip
+    None,
+    True,
+    -1,
+    0,
+    1,
+    10**30,
+    1e308,
+    -1e-320,
+    float("nan"),
+    float("inf"),
+    "",
+    "1/0",
+    "1/1e-320",
+    "9" * 5000,
+    "x" * 5000,
+    "\ud800",
+    "\x1b[2J",
+    [],
+    {},
+    [[]],
+    [None],
+    {"": {}},
+    [1, 2],
+    ["a", 1],
+    {"height": 5},
+    {"shortest_edge": [1]},
+    "²",
+    "٣",
+    [0, 0, 0],
+    2**31,
+    "../..",
+    "CON",
+)
 _TEXTS = (
-    b"0: a\n1: b\n", b"a\nb\nc\n", b"n01440764 tench\nn01443537 goldfish\n", b"0 a\n1 b\n", "é\nß\n".encode(), "\ufeffa\nb".encode(),
-    "a\nb".encode("utf-16"), b"\x00\x00", b"999999999999999999999: a\n", "٣: a\n².b".encode(), b"5\t5\n", b"\r\r\r", b"0:\n0:\n", b"1: a\n",
-)  # fmt: skip
+    b"0: a\n1: b\n",
+    b"a\nb\nc\n",
+    b"n01440764 tench\nn01443537 goldfish\n",
+    b"0 a\n1 b\n",
+    "é\nß\n".encode(),
+    "\ufeffa\nb".encode(),
+    "a\nb".encode("utf-16"),
+    b"\x00\x00",
+    b"999999999999999999999: a\n",
+    "٣: a\n².b".encode(),
+    b"5\t5\n",
+    b"\r\r\r",
+    b"0:\n0:\n",
+    b"1: a\n",
+)
 _YAML = (
-    "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nnames: [*c]", "names: &a [*a]", "&a {names: *a}", "&a [*a]", "!!python/object/apply:os.system ['true']",
-    "!!int ''", "!!float ''", "!!bool x", "!!timestamp x", "!!binary x", "!!set {a, b}", "!!omap [a]", "? [a]\n: b", "{0: a, 0: b}", "- - - - a",
-    "names: !!null x", "2001-99-99", "0: 2001-01-01", "1_0: a", "0x1: a", "190:20:30: a", "<<: [a]", "<<: {a: b}", "%YAML 9.9\n---\na", "---\na\n---\nb", "a: b: c",
-    "size: .inf\nmean: .nan", "scale: 1e400", "size: !!python/tuple [1, 2]", "\t- a", "key: [unclosed", "*x", "&x", "!<tag:yaml.org,2002:int> ''",
-    "[" * 2000, "{" * 2000, "- " * 2000 + "a", "? " * 1500,
-)  # fmt: skip
+    "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nnames: [*c]",
+    "names: &a [*a]",
+    "&a {names: *a}",
+    "&a [*a]",
+    "!!python/object/apply:os.system ['true']",
+    "!!int ''",
+    "!!float ''",
+    "!!bool x",
+    "!!timestamp x",
+    "!!binary x",
+    "!!set {a, b}",
+    "!!omap [a]",
+    "? [a]\n: b",
+    "{0: a, 0: b}",
+    "- - - - a",
+    "names: !!null x",
+    "2001-99-99",
+    "0: 2001-01-01",
+    "1_0: a",
+    "0x1: a",
+    "190:20:30: a",
+    "<<: [a]",
+    "<<: {a: b}",
+    "%YAML 9.9\n---\na",
+    "---\na\n---\nb",
+    "a: b: c",
+    "size: .inf\nmean: .nan",
+    "scale: 1e400",
+    "size: !!python/tuple [1, 2]",
+    "\t- a",
+    "key: [unclosed",
+    "*x",
+    "&x",
+    "!<tag:yaml.org,2002:int> ''",
+    "[" * 2000,
+    "{" * 2000,
+    "- " * 2000 + "a",
+    "? " * 1500,
+)
 
 
 def preprocessing(random: Random) -> Case:
@@ -191,7 +325,9 @@ def _spoilt(random: Random, data: Any) -> Any:
     if isinstance(data, dict) and data and random.random() < 0.9:
         key = random.choice(list(data))
         if random.random() < 0.15:
-            data[random.choice(("", "names", "-1", "99999999999", "\ud800", "do_pad", "mean", "id2label"))] = data.pop(key)
+            data[random.choice(("", "names", "-1", "99999999999", "\ud800", "do_pad", "mean", "id2label"))] = data.pop(
+                key
+            )
         else:
             data[key] = _spoilt(random, data[key])
         return data

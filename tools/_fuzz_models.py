@@ -2,111 +2,78 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
+from _fuzz_seeds import seeds
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
-
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
 
 Mutator: TypeAlias = Callable[[Random, onnx.ModelProto], None]
 
 NUMBERS = (0, 1, -1, 2, 3, 7, 255, 256, 65536, 2**31 - 1, 2**31, -(2**31), 2**40, 2**62, 2**63 - 1, -(2**63))
 FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e38, float("inf"), float("-inf"), float("nan"))
-NAMES = ("", "a", "image", "logits", "xcam_class", "xcam_map", "x" * 2000, "a/b\\..", "\x1b[31m", "\u202e", "\n", "\x00", "é\u0301")
-TEXTS = ("", "NOTSET", "SAME_UPPER", "VALID", "linear", "cubic", "nearest", "sum", "none", "ab,bc->ac", "...i,j->ij", "->", "max", "add", "\ud7ff")
+NAMES = (
+    "",
+    "a",
+    "image",
+    "logits",
+    "xcam_class",
+    "xcam_map",
+    "x" * 2000,
+    "a/b\\..",
+    "\x1b[31m",
+    "\u202e",
+    "\n",
+    "\x00",
+    "é\u0301",
+)
+TEXTS = (
+    "",
+    "NOTSET",
+    "SAME_UPPER",
+    "VALID",
+    "linear",
+    "cubic",
+    "nearest",
+    "sum",
+    "none",
+    "ab,bc->ac",
+    "...i,j->ij",
+    "->",
+    "max",
+    "add",
+    "\ud7ff",
+)
 DOMAINS = ("", "ai.onnx", "com.microsoft", "ai.onnx.ml", "own", "ai.onnx.training", "pkg.onnxscript.torch_lib")
 JSONS = (
-    "", "null", "[]", "{}", "5", '"x"', "[1,2", "{'a': 1}", "[" * 3000, '{"labels": 5}', '{"labels": [[[]]]}', '{"preprocess": []}',
-    '{"version": 1, "layers": 5, "layouts": {}, "score": []}', '{"layers": ["a"], "score": "logits", "layouts": ["XYZ"], "grids": [[1]]}',
-    '{"layers": [null], "layouts": [null], "score": null, "notes": 5, "class_count": -3}', '{"preprocess": {"size": -1, "mean": "x"}}',
-    '{"labels": ["\\ud800", "b", "c", "d", "e"]}', "{0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e'}", "{0: 'a', 0: ['b']}", "a,b,c,d,e", "a\nb\nc",
-    '{"labels": ["\\u001b[31m", "\\u0000", "..", "CON", "<b>"]}', '{"notes": [5, null, {}], "layers": ["a"], "layouts": ["NCHW"], "score": "logits"}',
-)  # fmt: skip
-
-QUANTISED = """
-  q = QuantizeLinear(a, step, zero) d = DequantizeLinear(q, step, zero) pooled = GlobalAveragePool(d)
-  flat = Flatten(pooled) logits = Gemm<transB=1>(flat, fc, fb)
-"""
-DYNAMIC = """
-  pooled = GlobalAveragePool(a) flat = Flatten(pooled) q, s, z = DynamicQuantizeLinear(flat)
-  i = MatMulInteger(q, wq, z) f = Cast<to=1>(i) t = Mul(s, step) logits = Mul(f, t)
-"""
-BRANCHES = """
-  shape = Shape(c2) rank = Size(shape) four = Constant<value_int=4>() same = Equal(rank, four)
-  a = If<then_branch = t () => (float[N,4,6,6] u) { u = Relu(c2) }, else_branch = e () => (float[N,4,6,6] v) { v = Neg(c2) }>(same)
-"""
-SEQUENCES = "s = SplitToSequence<axis=1>(c2, two) n = Constant<value_int=0>() p = SequenceAt(s, n) a = ConcatFromSequence<axis=1>(s)"
-SHAPES = """
-  b = Relu(c2) sh = Shape(b) zero = Constant<value=int64[1]{0}>() n = Gather(sh, zero) rest = Constant<value=int64[2]{4,-1}>()
-  t = Concat<axis=0>(n, rest) lined = Reshape(b, t) back = Concat<axis=0>(n, hw) a = Reshape(lined, back)
-"""
-
-
-@cache
-def seeds() -> tuple[bytes, ...]:
-    """Small good models of all kinds."""
-    from models import GAP_WEIGHTS, C, cnn
-    from tiny_models import by_hand, tiny
-    from token_models import token_model
-
-    scales = {"step": np.array(0.1, np.float32), "zero": np.array(0, np.uint8), "wq": np.ones((4, C), np.int8)}
-    more = {**GAP_WEIGHTS, **scales}
-    label_text = '{"labels": ["a", "b", "c", "d", "e"], "preprocess": {"size": 16, "scale": "1/255"}}'
-    models = [
-        cnn("gap"), cnn("dense"), cnn("gap", opset=13), cnn("gap", opset=21, ir=10), cnn("gap", n=1, end="y = Softmax(logits)", output=f"float[N,{C}] y"),
-        cnn(QUANTISED, weights=more), cnn(DYNAMIC, weights=more), cnn("gap", act=BRANCHES), cnn("gap", size="S"),
-        cnn("gap", act=SEQUENCES, weights={"two": np.array(2)}), cnn("gap", act=SHAPES, weights={"hw": np.array([4, 6, 6])}),
-        tiny(), tiny(end="sigmoid", classes=1), by_hand(), tiny(size="H"), _with(tiny(), label_text), _efficientnet(),
-        *(token_model(name) for name in _token_names()),
-    ]  # fmt: skip
-    from hostile import functions
-
-    models.append(functions({"F": ["Relu", "G"], "G": ["Relu"]}, "F"))
-    old = cnn("gap", opset=9, ir=3)
-    old.graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in old.graph.initializer)
-    models.append(old)
-    return tuple(model.SerializeToString() for model in models)
-
-
-def _token_names() -> list[str]:
-    import token_models
-
-    return list(token_models.MODELS)
-
-
-def _with(model: onnx.ModelProto, text: str) -> onnx.ModelProto:
-    model.metadata_props.add(key="onnx_xcam", value=text)
-    model.metadata_props.add(key="names", value="{0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e'}")
-    for node in model.graph.node:
-        node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value="['', 'stem', 'stem.conv', 'conv']")
-    return model
-
-
-def _efficientnet() -> onnx.ModelProto:
-    """The first blocks of the sample model, with a head of five classes."""
-    model = onnx.load(ROOT / "sample_models" / "efficientnet_lite0.onnx")
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node[:6]]
-    used = {name for node in nodes for name in node.input}
-    weights = [onnx.TensorProto.FromString(t.SerializeToString()) for t in model.graph.initializer if t.name in used]
-    constants = [n for n in model.graph.node if n.op_type == "Constant" and n.output[0] in used and n not in nodes]
-    channels = next(t.dims[0] for t in weights if t.name == nodes[-1].input[1])
-    nodes += [
-        helper.make_node("GlobalAveragePool", [nodes[-1].output[0]], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "fc"], ["logits"]),
-    ]
-    weights.append(numpy_helper.from_array(np.ones((channels, 5), np.float32), "fc"))
-    outputs = [helper.make_tensor_value_info("logits", 1, [None, 5])]
-    graph = helper.make_graph([*constants, *nodes], "cut", list(model.graph.input), outputs, weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    "",
+    "null",
+    "[]",
+    "{}",
+    "5",
+    '"x"',
+    "[1,2",
+    "{'a': 1}",
+    "[" * 3000,
+    '{"labels": 5}',
+    '{"labels": [[[]]]}',
+    '{"preprocess": []}',
+    '{"version": 1, "layers": 5, "layouts": {}, "score": []}',
+    '{"layers": ["a"], "score": "logits", "layouts": ["XYZ"], "grids": [[1]]}',
+    '{"layers": [null], "layouts": [null], "score": null, "notes": 5, "class_count": -3}',
+    '{"preprocess": {"size": -1, "mean": "x"}}',
+    '{"labels": ["\\ud800", "b", "c", "d", "e"]}',
+    "{0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e'}",
+    "{0: 'a', 0: ['b']}",
+    "a,b,c,d,e",
+    "a\nb\nc",
+    '{"labels": ["\\u001b[31m", "\\u0000", "..", "CON", "<b>"]}',
+    '{"notes": [5, null, {}], "layers": ["a"], "layouts": ["NCHW"], "score": "logits"}',
+)
 
 
 def make(random: Random) -> bytes:
@@ -220,7 +187,10 @@ def _number(random: Random) -> int:
 def _array(random: Random) -> np.ndarray[Any, Any]:
     dtype = random.choice((np.float32, np.int64, np.int32, np.float16, np.float64, np.uint8, np.int8, np.bool_))
     shape = [random.choice((0, 1, 1, 2, 3, 4, 6)) for _ in range(random.choice((0, 1, 1, 1, 2, 4, 4, 5)))]
-    values = [random.choice((*FLOATS, 2.0, 5.0)) if np.issubdtype(dtype, np.floating) else _number(random) for _ in range(int(np.prod(shape)))]
+    values = [
+        random.choice((*FLOATS, 2.0, 5.0)) if np.issubdtype(dtype, np.floating) else _number(random)
+        for _ in range(int(np.prod(shape)))
+    ]
     with np.errstate(all="ignore"):
         info = None if np.issubdtype(dtype, np.floating) or dtype is np.bool_ else np.iinfo(dtype)
         fitting = [min(max(v, info.min), info.max) for v in values] if info is not None else values
@@ -245,7 +215,11 @@ def _spoil_tensor(random: Random, tensor: onnx.TensorProto) -> None:
         tensor.dims[random.randrange(len(tensor.dims))] = _number(random)
     elif how == 4:
         tensor.data_location = TensorProto.EXTERNAL
-        for key, values in (("location", ("", "x.bin", "../x", "/etc/passwd")), ("offset", ("0", "-1", "x", "9" * 30)), ("length", ("0", "-5", "y"))):
+        for key, values in (
+            ("location", ("", "x.bin", "../x", "/etc/passwd")),
+            ("offset", ("0", "-1", "x", "9" * 30)),
+            ("length", ("0", "-5", "y")),
+        ):
             if random.random() < 0.7:
                 tensor.external_data.add(key=key, value=random.choice(values))
     elif how == 5:
@@ -358,7 +332,11 @@ def dims(random: Random, model: onnx.ModelProto) -> None:
     if random.random() < 0.4:
         kind = random.choice((1, 1, 1, 7, 10, 8, 0, 99))
         made = [name for node in graph.node for name in node.output if name]
-        graph.value_info.add().CopyFrom(helper.make_tensor_value_info(random.choice(made), kind, [_number(random) for _ in range(random.randrange(6))]))
+        graph.value_info.add().CopyFrom(
+            helper.make_tensor_value_info(
+                random.choice(made), kind, [_number(random) for _ in range(random.randrange(6))]
+            )
+        )
         return
     info = random.choice((*graph.input, *graph.input, *graph.output, *graph.value_info))
     how = random.randrange(6)
@@ -441,7 +419,11 @@ def giant(random: Random, model: onnx.ModelProto) -> None:
     one = numpy_helper.from_array(np.ones([1] * len(size), np.float32), f"{name}/one")
     model.graph.initializer.append(one)
     op = random.choice(("ConstantOfShape", "Expand", "Tile", "Range", "Reshape", "Pad", "OneHot", "Resize"))
-    inputs = {"ConstantOfShape": [f"{name}/size"], "Range": [f"{name}/size"] * 3, "Resize": [f"{name}/one", "", "", f"{name}/size"]}
+    inputs = {
+        "ConstantOfShape": [f"{name}/size"],
+        "Range": [f"{name}/size"] * 3,
+        "Resize": [f"{name}/one", "", "", f"{name}/size"],
+    }
     node = helper.make_node(op, inputs.get(op, [f"{name}/one", f"{name}/size"]), [name])
     model.graph.node.insert(random.randrange(len(model.graph.node) + 1), node)
     if random.random() < 0.5:
@@ -459,7 +441,7 @@ def branch(random: Random, model: onnx.ModelProto) -> None:
         out = f"{name}/{level}"
         info = helper.make_tensor_value_info(node.output[0], 1, None)
         graph = helper.make_graph([node], out, [], [info])
-        outer = helper.make_node(random.choice(("If", "If", "If", "Loop", "Scan")), [f"{name}/yes"], [out if level else out])
+        outer = helper.make_node(random.choice(("If", "If", "If", "Loop", "Scan")), [f"{name}/yes"], [out])
         outer.attribute.append(helper.make_attribute("then_branch", graph))
         other = helper.make_graph([helper.make_node("Identity", list(node.input[:1]), ["other"])], "other", [], [info])
         outer.attribute.append(helper.make_attribute(random.choice(("else_branch", "else_branch", "body", "x")), other))
@@ -475,8 +457,15 @@ def function(random: Random, model: onnx.ModelProto) -> None:
     node = random.choice(model.graph.node)
     name = random.choice(("F", "G", node.op_type))
     domain_name = random.choice(("own", "", "ai.onnx"))
-    calls = [helper.make_node(random.choice(("F", "G", "Relu", node.op_type)), ["v0"], ["v1"], domain=random.choice((domain_name, "")))]
-    opsets = [helper.make_opsetid("", random.choice((17, 17, 11, 99))), helper.make_opsetid("own", random.choice((1, 1, 7)))]
+    calls = [
+        helper.make_node(
+            random.choice(("F", "G", "Relu", node.op_type)), ["v0"], ["v1"], domain=random.choice((domain_name, ""))
+        )
+    ]
+    opsets = [
+        helper.make_opsetid("", random.choice((17, 17, 11, 99))),
+        helper.make_opsetid("own", random.choice((1, 1, 7))),
+    ]
     model.functions.append(helper.make_function(domain_name, name, ["v0"], ["v1"], calls, opsets))
     node.op_type, node.domain = name, domain_name
     if random.random() < 0.8:
@@ -498,7 +487,9 @@ def metadata(random: Random, model: onnx.ModelProto) -> None:
     model.metadata_props.add(key=random.choice(keys), value=random.choice(JSONS))
     if random.random() < 0.3:
         node = random.choice(model.graph.node)
-        node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=random.choice((*JSONS, "['', 'a', 'b']", "['a'")))
+        node.metadata_props.add(
+            key="pkg.torch.onnx.name_scopes", value=random.choice((*JSONS, "['', 'a', 'b']", "['a'"))
+        )
 
 
 def instrumented(random: Random, model: onnx.ModelProto) -> None:
@@ -529,7 +520,35 @@ def outputs(random: Random, model: onnx.ModelProto) -> None:
 
 
 MUTATORS: tuple[Mutator, ...] = (
-    op_type, op_type, domain, attribute, attribute, attribute, attribute_value, attribute_value, attribute_value,
-    rewire, rewire, rename, dims, dims, weights, weights, numbers_of, numbers_of, numbers_of, insert, insert, insert, insert,
-    giant, branch, function, opset, metadata, instrumented, order, outputs,
-)  # fmt: skip
+    op_type,
+    op_type,
+    domain,
+    attribute,
+    attribute,
+    attribute,
+    attribute_value,
+    attribute_value,
+    attribute_value,
+    rewire,
+    rewire,
+    rename,
+    dims,
+    dims,
+    weights,
+    weights,
+    numbers_of,
+    numbers_of,
+    numbers_of,
+    insert,
+    insert,
+    insert,
+    insert,
+    giant,
+    branch,
+    function,
+    opset,
+    metadata,
+    instrumented,
+    order,
+    outputs,
+)

@@ -198,7 +198,9 @@ def work(options: argparse.Namespace) -> None:
         os.truncate(2, 0)
         os.lseek(2, 0, os.SEEK_SET)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        faulthandler.dump_traceback_later(SECONDS - 0.5)  # says where it hangs
         say(**run_guarded(options.kind, path, data, number, lambda name: say(stage=name)), before=before)
+        faulthandler.cancel_dump_traceback_later()
 
 
 def run_guarded(kind: str, path: Path, data: bytes, number: int, stage: Callable[[str], None]) -> dict[str, Any]:
@@ -254,7 +256,15 @@ class Worker:
     def start(self) -> subprocess.Popen[bytes]:
         """The running process, or a new one."""
         if self.process is None or self.process.poll() is not None:
-            command = [sys.executable, __file__, "--worker", "--kind", self.options.kind, "--seed", str(self.options.seed)]
+            command = [
+                sys.executable,
+                __file__,
+                "--worker",
+                "--kind",
+                self.options.kind,
+                "--seed",
+                str(self.options.seed),
+            ]
             command += ["--scratch", self.options.scratch]
             with self.log.open("w") as log:
                 self.process = subprocess.Popen(
@@ -276,7 +286,10 @@ class Worker:
                 ended = process.poll()
                 self.stop()
                 text = self.log.read_text(errors="replace")[-6000:]
-                return {"problem": "hang" if ended is None else f"ended by {-ended}", "where": f"{stage}: {blamed(text)}", "text": text}
+                problem, where = "hang" if ended is None else f"ended by {-ended}", blamed(text)
+                if where.startswith("onnxruntime"):
+                    return {"ended": [f"{stage}: {problem} inside of ONNX Runtime ({where})"]}
+                return {"problem": problem, "where": f"{stage}: {where}", "text": text}
             if "stage" not in answer:
                 if answer.get("problem") == "MemoryError" or answer.get("peak", 0) - answer["before"] > MEMORY >> 10:
                     self.stop()
@@ -318,7 +331,9 @@ def blamed(text: str) -> str:
     if not frames:
         return "?"
     path, line, name = frames[0]
-    owner = next((who for who in ("onnxruntime", "onnx_xcam", "cv2", "PIL", "onnx") if f"/{who}/" in path), Path(path).name)
+    owner = next(
+        (who for who in ("onnxruntime", "onnx_xcam", "cv2", "PIL", "onnx") if f"/{who}/" in path), Path(path).name
+    )
     return f"{owner} {Path(path).name}:{line} {name}"
 
 
@@ -384,7 +399,14 @@ def in_parallel(options: argparse.Namespace) -> int:
     processes = []
     for job in range(options.jobs):
         command = [sys.executable, __file__, "--kind", options.kind, "--seed", str(options.seed), "--out", options.out]
-        command += ["--count", str(share), "--first", str(options.first + job * share), "--seconds", str(options.seconds)]
+        command += [
+            "--count",
+            str(share),
+            "--first",
+            str(options.first + job * share),
+            "--seconds",
+            str(options.seconds),
+        ]
         processes.append(subprocess.Popen(command))
     return max(process.wait() for process in processes)
 
