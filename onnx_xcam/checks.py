@@ -25,6 +25,7 @@ from onnx_xcam.surgery.instrument import instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.prepare import prepare
 from onnx_xcam.surgery.score import find_score
+from onnx_xcam.surgery.soundness import Following
 from onnx_xcam.surgery.source import ModelLike, Source
 from onnx_xcam.surgery.stored import float_for
 from onnx_xcam.surgery.vjp_model import COTANGENT, vjp_model
@@ -196,15 +197,17 @@ def check(
     Raises:
         XcamError: what `instrument` raises; ModelError if the model cannot be run.
     """
+    source = Source(model, allow_folders=allow_folders)
     request = {"layers": layers, "score": score, "method": method, "allow_folders": allow_folders}
-    proof = _Proof(Source(model, allow_folders=allow_folders), image, inputs, request)
-    return CheckReport(
-        proof.source.name.strip("'"),
-        [_output_check(n, before, proof.after[n], proof.noise.get(n, 0.0)) for n, before in proof.before.items()],
-        [_node_check(proof, step) for step in proof.steps],
-        [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
-        [*proof.notes, *proof.metadata["notes"]],
-    )
+    with Following(source.name):
+        proof = _Proof(source, image, inputs, request)
+        return CheckReport(
+            proof.source.name.strip("'"),
+            [_output_check(n, before, proof.after[n], proof.noise.get(n, 0.0)) for n, before in proof.before.items()],
+            [_node_check(proof, step) for step in proof.steps],
+            [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
+            [*proof.notes, *proof.metadata["notes"]],
+        )
 
 
 class _Proof:

@@ -186,7 +186,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "method": (lambda value: isinstance(value, str), "a name"),
     "notes": (_texts, "a list of sentences"),
     "activation": (lambda value: isinstance(value, str), "a name"),
-    "class_count": (lambda value: _whole(value) and value > 0, "a positive number"),
+    "class_count": (lambda value: _whole(value) and value >= 0, "a number of classes"),
 }
 
 

@@ -202,6 +202,11 @@ class Explainer:
     ) -> dict[str, NDArray[Any]]:
         """One run, or one per chunk of classes where all at once would take too much memory."""
         count = len(batch)
+        if self.batch and (size := self.batch * batch[0].nbytes) > _BYTES_PER_RUN:
+            raise InputError(
+                f"{self._model.name} takes {self.batch} images at once, {size >> 20} MiB, which is more than is fed "
+                "here; export it with a smaller batch."
+            )
         if self.batch and count < self.batch:
             batch = _padded(batch, self.batch)
             classes = _padded(classes, self.batch) if classes is not None and len(classes) > 1 else classes
