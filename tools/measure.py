@@ -3,6 +3,7 @@
     python tools/measure.py surgery resnet50
     python tools/measure.py surgery vit_h.onnx --external-data share copy inline
     python tools/measure.py memory vit_h.onnx
+    python tools/measure.py prepared resnet50.onnx vit_tiny.onnx
     python tools/measure.py run resnet50 mobilenet_v2 sample_models/efficientnet_lite0.onnx --batch 1 8 --threads 1 2
     python tools/measure.py head mobilenet_v2 swin_t
     python tools/measure.py cli
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from _layers import middle_layer
+from _prepared import measure_prepared
 from _process import measure_memory, memory
 
 Row = Sequence[str]
@@ -329,6 +331,7 @@ def measure_cli(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Ro
 MEASURES = {
     "surgery": measure_surgery,
     "memory": measure_memory,
+    "prepared": measure_prepared,
     "run": measure_run,
     "head": measure_head,
     "cli": measure_cli,
@@ -348,6 +351,9 @@ def parse() -> argparse.Namespace:
     surgery = commands.add_parser("surgery", parents=[common, of_models], help="time, peak memory, tail")
     surgery.add_argument("--repeats", type=int, default=5)
     surgery.add_argument("--external-data", nargs="+", choices=("auto", "share", "copy", "inline"), default=["auto"])
+    prepared = commands.add_parser("prepared", parents=[common], help="whether prepared weights are folded at load")
+    prepared.add_argument("models", nargs="+", metavar="MODEL", help="ONNX file")
+    prepared.add_argument("--seconds", type=float, default=15, help="for each figure (default: 15)")
     load = commands.add_parser("memory", parents=[common], help="memory of an Explainer against a plain session")
     load.add_argument("models", nargs="+", metavar="MODEL", help="ONNX file")
     load.add_argument("--threads", type=int, default=2)
