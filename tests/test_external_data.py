@@ -14,7 +14,7 @@ from onnx import TensorProto, numpy_helper
 
 from onnx_xcam import Explainer, check, inspect, instrument, instrument_file
 from onnx_xcam.errors import ModelError, OutputError, XcamError
-from onnx_xcam.surgery import result, wire
+from onnx_xcam.surgery import instrument_bytes, result, wire
 from onnx_xcam.surgery.source import Source
 
 
@@ -164,6 +164,17 @@ def test_the_limit_of_a_file_is_exact(tmp_path, monkeypatch):
     monkeypatch.setattr(result, "LARGEST", out.stat().st_size - 1)
     with pytest.raises(OutputError, match="more than"):
         instrument_file(path, out, external_data="inline")
+
+
+@pytest.mark.slow
+def test_a_model_in_memory_that_no_file_can_hold(tmp_path):
+    """Protobuf writes no more than 2 GiB, and cannot even tell the size of more. Takes 7 GB of memory."""
+    model = cnn("gap")
+    model.graph.initializer.add(name="huge", data_type=TensorProto.UINT8, dims=[1 << 31], raw_data=bytes(1 << 31))
+    assert inspect(model).score == "logits"
+    for call in (instrument_bytes, check, Explainer, lambda m: instrument_file(m, tmp_path / "out.onnx")):
+        with pytest.raises(ModelError, match="larger than the 2 GB"):
+            call(model)
 
 
 def test_an_unknown_choice(tmp_path):

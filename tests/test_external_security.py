@@ -203,6 +203,8 @@ def test_a_folder_to_be_allowed_must_be_one(tmp_path):
     path, _ = save_external(tmp_path)
     refused(path, "'.*none' .*cannot be found", allow_folders=tmp_path / "none")
     refused(path, r"'.*weights\.bin'.* is no folder", allow_folders=[tmp_path / "weights.bin"])
+    refused(path, "allow_folders takes the path", allow_folders=[7])
+    refused(path, "allow_folders takes the path", allow_folders=None)
 
 
 def test_an_entry_that_looks_like_our_own_mark_is_judged_like_any_other(tmp_path):

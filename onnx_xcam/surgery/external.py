@@ -196,10 +196,16 @@ def kept_outside(model: onnx.ModelProto) -> Iterator[TensorProto]:
 
 
 def folders(given: Folders) -> tuple[Path, ...]:
-    """`allow_folders` as a tuple: a single folder counts as one, not as its letters."""
-    if isinstance(given, (str, os.PathLike)):
-        return (Path(given),)
-    return tuple(Path(folder) for folder in given)
+    """`allow_folders` as a tuple: a single folder counts as one, not as its letters.
+
+    Raises:
+        ModelError: it holds something that is no path.
+    """
+    several = (given,) if isinstance(given, (str, os.PathLike)) else given
+    try:
+        return tuple(Path(folder) for folder in several)
+    except TypeError as error:
+        raise ModelError(f"allow_folders takes the path of a folder, or a list of them, not {given!r}.") from error
 
 
 def _real_folder(path: Path) -> Path:

@@ -280,7 +280,14 @@ def _copy_field(target: object, name: str, value: object) -> None:
 
 
 def _copy_tensor(tensor: onnx.TensorProto, copy: onnx.TensorProto) -> None:
-    if tensor.ByteSize() <= wire.PAYLOAD_LIMIT:
+    if _byte_size(tensor) <= wire.PAYLOAD_LIMIT:
         copy.CopyFrom(tensor)
     else:
         wire.strip(copy, tensor)
+
+
+def _byte_size(tensor: onnx.TensorProto) -> int:
+    try:
+        return int(tensor.ByteSize())
+    except EncodeError:
+        return 1 << 31  # or more: protobuf cannot write it
