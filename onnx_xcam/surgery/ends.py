@@ -50,9 +50,17 @@ def leads_to(graph: Graph, name: str, other: str) -> bool:
 
 
 def makers(graph: Graph, name: str) -> Iterator[gs.Node]:
-    """The nodes that a tensor is made by, last to first."""
+    """The nodes that a tensor is made by, last to first; those in their branches and bodies too."""
     needed = {name}
     for node in reversed(graph.nodes):
         if any(out.name in needed for out in node.outputs):
             needed.update(tensor.name for tensor in inputs_of(node))
-            yield node
+            yield from _with_inner(node)
+
+
+def _with_inner(node: gs.Node) -> Iterator[gs.Node]:
+    yield node
+    for value in node.attrs.values():
+        if isinstance(value, gs.Graph):
+            for inner in value.nodes:
+                yield from _with_inner(inner)
