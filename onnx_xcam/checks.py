@@ -190,7 +190,7 @@ def check(
         [_output_check(name, before, proof.after[name]) for name, before in proof.before.items()],
         [_node_check(proof, step) for step in proof.steps],
         [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
-        [*proof.notes, *proof.metadata["notes"]],
+        list(dict.fromkeys([*proof.notes, *proof.metadata["notes"]])),
     )
 
 

@@ -104,12 +104,32 @@ def test_a_fixed_batch(given):
     np.testing.assert_allclose(explanation.maps_of(0), found["xcam_map"], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("symbol", ["N", "unk__7"])
-def test_open_axes_with_symbols_of_their_own(symbol):
-    """Some exporters name every open axis differently."""
-    model = gated(f"float[unk__6,3,12,12] image, float[{symbol},4] gate, float t", n="M")
-    expected = explainer(gated(), gate=GATE[0], t=1).explain(images(2)).scores
-    np.testing.assert_array_equal(explainer(model, gate=GATE[0], t=1).explain(images(2)).scores, expected)
+@pytest.mark.parametrize("given", [GATE[0], GATE[:1], GATE[:2]])
+@pytest.mark.parametrize("symbol", ["unk__7", None])
+def test_open_axes_that_no_symbol_tells(symbol, given):
+    """Some exporters number the open axes through, others leave them without a name."""
+    model = gated("float[unk__6,3,12,12] image, float[unk__7,4] gate, float t", n="M")
+    if symbol is None:
+        for value in model.graph.input[:2]:
+            value.type.tensor_type.shape.dim[0].ClearField("dim_param")
+    expected = explainer(gated(), gate=given, t=1).explain(images(2)).scores
+    np.testing.assert_array_equal(explainer(model, gate=given, t=1).explain(images(2)).scores, expected)
+
+
+def test_rows_that_are_not_images(batch):
+    """As in zero-shot classifiers: a row for each class, whose number is as open as that of the images."""
+    model = build(
+        TRUNK + POOLED + "turned = Transpose(prompts)  logits = MatMul(flat, turned)",
+        TRUNK_WEIGHTS,
+        inputs="float[N,3,12,12] image, float[T,4] prompts",
+        outputs="float[N,T] logits",
+    )
+    for count in (1, 2, 3):
+        found = explainer(model, prompts=GATE[:count]).explain(batch, [0, count - 1])
+        expected = feeds_of(model, {"image": batch, "prompts": GATE[:count], "xcam_class": [[0, count - 1]]})
+        np.testing.assert_array_equal(found.maps_of(0), expected["xcam_map"])
+        np.testing.assert_array_equal(found.scores, expected["xcam_scores"])
+        assert expected["logits"].shape == (2, count)
 
 
 def test_rows_for_another_number_of_images():

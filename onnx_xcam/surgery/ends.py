@@ -22,11 +22,15 @@ def ends(graph: Graph) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def seen(graph: Graph) -> set[str]:
-    """The tensors that depend on a picture: on an input that is an image, where there is one."""
+def pictures(graph: Graph) -> list[str]:
+    """The inputs that are images, all inputs if none is."""
     plain = [name for name in graph.input_names if not graph.is_constant(name)]
-    pictures = [name for name in plain if image_axes(graph.shape(name) or ()) is not None]
-    return _behind(graph, pictures or plain)
+    return [name for name in plain if image_axes(graph.shape(name) or ()) is not None] or plain
+
+
+def seen(graph: Graph) -> set[str]:
+    """The tensors that depend on a picture."""
+    return _behind(graph, pictures(graph))
 
 
 def _behind(graph: Graph, names: Iterable[str]) -> set[str]:
