@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+_LONGEST_PART = 100
+"""Bytes of a layer's name; file systems take 255 for all of a name."""
+
 
 def stems(images: Sequence[Path]) -> list[str]:
     """A name per image, told apart by what is needed: the stem, then the extension, the folder, a number.
@@ -28,7 +31,12 @@ def layer_parts(layers: Sequence[str]) -> list[str]:
     """What a picture's name says of its layer: nothing for a single layer."""
     if len(layers) == 1:
         return [""]
-    return _numbered([re.sub(r"[^\w.-]+", "_", layer).strip("_.") or "layer" for layer in layers])
+    return _numbered([_short(re.sub(r"[^\w.-]+", "_", layer)).strip("_.") or "layer" for layer in layers])
+
+
+def _short(text: str) -> str:
+    """The end of a text that is too long for a file's name, where layers differ."""
+    return text.encode()[-_LONGEST_PART:].decode(errors="ignore")
 
 
 def picture_name(stem: str, layer_part: str, class_id: int) -> str:
