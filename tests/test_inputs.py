@@ -15,6 +15,7 @@ from models import GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn, images, run
 from onnx_xcam import Explainer, check, contract, instrument
 from onnx_xcam.errors import InputError
 from onnx_xcam.feeds import parse_value
+from onnx_xcam.runtime import open_session
 
 pytestmark = pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")  # blank maps are none of its business
 
@@ -195,6 +196,18 @@ def test_an_input_with_a_default(batch):
         found = explainer(model, gate=GATE[0], **given).explain(batch, [1]).scores
         expected = explainer(gated(), gate=GATE[0], t=t).explain(batch, [1]).scores
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_scalars_keep_their_rank_where_inputs_are_bound(batch):
+    """As for CUDA, tried on the CPU: numpy makes [1] of a scalar where it is asked for contiguous memory."""
+    model = gated(text=GATED + "  same = Identity(t)")
+    model.graph.output.append(onnx.helper.make_tensor_value_info("same", onnx.TensorProto.FLOAT, []))
+    opened = open_session(instrument(model).SerializeToString(), providers="cpu")
+    feeds = {"image": batch, "gate": np.asfortranarray(GATE[:2]), "t": np.asarray(0.5, np.float32)}
+    names = ["logits", "xcam_map", "same"]
+    for plain, bound in zip(opened._run_plain(feeds, names), opened._run_bound(feeds, names), strict=True):
+        assert bound.shape == plain.shape
+        np.testing.assert_array_equal(bound, plain)
 
 
 # --- which one is the picture ----------------------------------------------------------------------------------------
