@@ -12,7 +12,7 @@ import onnx
 import pytest
 from models import GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn, images, run, session, tensors, weight
 
-from onnx_xcam import Explainer, check, contract, instrument
+from onnx_xcam import Explainer, check, contract, inspect, instrument
 from onnx_xcam.errors import InputError
 from onnx_xcam.feeds import parse_value
 from onnx_xcam.runtime import open_session
@@ -177,6 +177,17 @@ def test_notes_say_what_is_fed():
     notes = " ".join(explainer(gated(), gate=GATE[0], t=0.5).notes)
     assert "Input: 'gate' is fed the given float32 [1,4]." in notes
     assert "Input: 't' is fed 0.5 (float32 [])." in notes
+
+
+def test_inspect_names_them():
+    assert "Inputs: the picture goes to 'image'; the others are given with --input NAME=VALUE ('gate', 't')." in (
+        inspect(gated()).notes
+    )
+    assert not any("Inputs:" in note for note in inspect(cnn("gap")).notes)
+    two = inspect(gated("float[N,3,12,12] image, float[N,1,12,12] seen, float[N,4] gate, float t"))
+    assert two.notes[-1] == (
+        "Inputs: the picture goes to one that is not given; the others are given with --input NAME=VALUE."
+    )
 
 
 def test_an_instrumented_model_takes_them_too(batch):
