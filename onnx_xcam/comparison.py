@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,15 +37,13 @@ def output_difference(before: Any, after: Any) -> float:
 def _array_difference(before: NDArray[Any], after: NDArray[Any]) -> float:
     if before.shape != after.shape or before.dtype != after.dtype:
         return math.inf
-    if before.dtype.kind != "f":
-        return 0.0 if np.array_equal(before, after) else 1.0
-    if np.array_equal(before, after, equal_nan=True):
+    if np.array_equal(before, after, equal_nan=before.dtype.kind == "f"):
         return 0.0
-    with np.errstate(
-        invalid="ignore"
-    ):  # infinities, in another place or of another sign: nan, which is no small number
-        scale = float(np.abs(before.astype(np.float64)).max()) or 1.0
-        return float(np.abs(before.astype(np.float64) - after).max()) / scale
+    if before.dtype.kind not in "fiu":
+        return 1.0
+    first, second = before.astype(np.float64), after.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # infinities elsewhere or of another sign: nan, which is no small number
+        return float(np.abs(first - second).max()) / (float(np.abs(first).max()) or 1.0)
 
 
 def tolerance(output: Any) -> float:
@@ -77,13 +74,12 @@ def compare_raised(
     """
     if not needs_raising(original.skeleton()):
         return None
-    folder = original.path.parent if original.path else None
     content = raised if raised is not None else modernised(original)[0].with_tail(b"")
     try:
-        before = _opened(original.path or original.with_tail(b""), folder)
+        before = _opened(original, original.with_tail(b""))
     except ModelError as error:
         return f"Model: its outputs before and after it was raised could not be compared: {error}"
-    after = _opened(content, folder)
+    after = _opened(original, content)
     feeds = example_feeds(before.inputs, before.optional_inputs, inputs, np.random.default_rng(0))
     names = [out.name for out in before.outputs]
     try:
@@ -105,5 +101,6 @@ def compare_raised(
     return f"Model: {outputs} before and after it was raised, compared on random numbers: {said}."
 
 
-def _opened(model: Path | bytes, folder: Path | None) -> Session:
-    return open_session(model, providers="cpu", folder=folder if isinstance(model, bytes) else None)
+def _opened(source: Source, content: bytes) -> Session:
+    runnable, folder = source.runnable(content)
+    return open_session(runnable, providers="cpu", folder=folder)

@@ -20,12 +20,15 @@ MODULES = {
 HEAVY = {"onnxruntime", "cv2", "typer", "torch", "onnx", "onnx_graphsurgeon", "numpy", "yaml", "PIL", "google"}
 
 THIRD = {
+    "text": set(),
     "errors": set(),
     "contract": set(),
+    "integers": {"numpy"},
+    "descriptions": {"yaml"},
     "cams": {"numpy"},
     "surgery": {"numpy", "onnx", "onnx_graphsurgeon", "google"},
-    "images": {"numpy", "cv2", "PIL", "yaml"},
-    "labels": {"numpy", "yaml"},
+    "images": {"numpy", "cv2", "PIL"},
+    "labels": {"numpy"},
     "runtime": {"numpy", "onnxruntime"},
     "feeds": {"numpy"},
     "comparison": {"numpy"},
@@ -36,19 +39,32 @@ THIRD = {
 }
 """What else than the standard library a part may import."""
 
-BASE = {"errors", "contract"}
+BASE = {"errors", "contract", "text"}
 OURS = {
-    "errors": set(),
-    "contract": {"errors"},
+    "text": set(),
+    "errors": {"text"},
+    "contract": {"errors", "text"},
+    "descriptions": {"text"},
+    "integers": set(),
     "cams": BASE,
-    "surgery": {*BASE, "cams"},
-    "images": BASE,
-    "labels": BASE,
+    "surgery": {*BASE, "cams", "integers"},
+    "images": {*BASE, "descriptions"},
+    "labels": {*BASE, "descriptions"},
     "runtime": BASE,
-    "reference": BASE,
+    "reference": {*BASE, "integers"},
     "feeds": {*BASE, "runtime"},
     "comparison": {*BASE, "surgery", "runtime", "feeds"},
-    "explainer": {*BASE, "surgery", "images", "runtime", "labels", "cams", "feeds", "comparison"},
+    "explainer": {
+        *BASE,
+        "surgery",
+        "images",
+        "runtime",
+        "labels",
+        "cams",
+        "descriptions",
+        "feeds",
+        "comparison",
+    },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison"},
 }

@@ -84,7 +84,6 @@ def test_pictures_of_layers_with_long_names(letter, tmp_path):
     parts = layer_parts(layers)
     assert len(set(parts)) == 2
     assert all(len(part.encode()) <= 100 for part in parts)
-    assert parts[0].endswith("r1")
     onnx.save(model, tmp_path / "m.onnx")
     cv2.imwrite(str(tmp_path / "p.png"), np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8))
     words = [

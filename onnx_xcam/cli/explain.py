@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from onnx_xcam.cli.options import (
+    AllowFolderOption,
     ClassOption,
     InputOption,
     LabelsOption,
@@ -47,6 +48,7 @@ def explain(
     input_: InputOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
+    allow_folder: AllowFolderOption = None,
     beside: Annotated[bool, typer.Option("--beside", help="Put the photo beside the explanation.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Also write the unscaled maps, as `<stem>.npz`.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
@@ -75,6 +77,7 @@ def explain(
             providers=provider,
             threads=threads,
             inputs=others,
+            allow_folders=allow_folder or (),
         )
         if not quiet:
             say_all("note", explainer.notes)

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from onnx_xcam.text import printable
+
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported ONNX model.", show_default=False)]
 LayerOption = Annotated[
     list[str] | None,
@@ -74,6 +76,16 @@ ThreadsOption = Annotated[
         "--threads", metavar="N", min=1, help="Threads of one operator. Default: all cores.", show_default=False
     ),
 ]
+AllowFolderOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow-folder",
+        metavar="DIR",
+        help="A folder outside of the model's own in which its external data may lie, as in a model hub's cache. "
+        "May be repeated. Default: none; a model that names such files is refused.",
+        show_default=False,
+    ),
+]
 
 
 def layers_or_auto(layer: Sequence[str] | None) -> str | list[str]:
@@ -98,7 +110,7 @@ def input_values(assignments: Sequence[str] | None) -> dict[str, Any]:
 
 def say(message: str) -> None:
     """A message for the user, on stderr."""
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)
 
 
 def say_all(kind: str, messages: Iterable[str]) -> None:

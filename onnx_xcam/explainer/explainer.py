@@ -18,6 +18,7 @@ from onnx_xcam.explainer.inputs import model_inputs
 from onnx_xcam.explainer.loading import LoadedModel, load_model
 from onnx_xcam.feeds import InputValue
 from onnx_xcam.runtime import short_name
+from onnx_xcam.surgery.external import Folders
 from onnx_xcam.surgery.source import ModelLike
 
 Image: TypeAlias = str | Path | NDArray[Any] | Picture
@@ -55,6 +56,7 @@ class Explainer:
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
         inputs: Mapping[str, InputValue] | None = None,
+        allow_folders: Folders = (),
     ) -> None:
         """Load a model, and instrument it unless it is instrumented already.
 
@@ -72,13 +74,21 @@ class Explainer:
             inputs: the values of the inputs beside the picture, by name: numbers, arrays or .npy files. One that has
                 the axis of the images may lack it, have one row for all, or a row for each image of a call; a single
                 number fills the input. The picture goes to the image input that is not among them.
+            allow_folders: a folder, or several, in which the model's external data may lie besides the model's own.
 
         Raises:
             XcamError: ModelError, LayerError, ScoreError, InputError, PreprocessError, LabelsError, ProviderError or
                 DependencyError, as the case may be.
         """
         self._model = load_model(
-            model, layers=layers, score=score, method=method, providers=providers, threads=threads, inputs=inputs
+            model,
+            layers=layers,
+            score=score,
+            method=method,
+            providers=providers,
+            threads=threads,
+            inputs=inputs,
+            allow_folders=allow_folders,
         )
         self.name = str(self._model.path or "the model")
         self.layers = tuple(self._model.layers)
@@ -192,6 +202,11 @@ class Explainer:
     ) -> dict[str, NDArray[Any]]:
         """One run, or one per chunk of classes where all at once would take too much memory."""
         count = len(batch)
+        if self.batch and (size := self.batch * batch[0].nbytes) > _BYTES_PER_RUN:
+            raise InputError(
+                f"{self._model.name} takes {self.batch} images at once, {size >> 20} MiB, which is more than is fed "
+                "here; export it with a smaller batch."
+            )
         if self.batch and count < self.batch:
             batch = _padded(batch, self.batch)
             classes = _padded(classes, self.batch) if classes is not None and len(classes) > 1 else classes
@@ -248,7 +263,7 @@ def _bytes_per_class(model: LoadedModel, batch: NDArray[Any]) -> int:
         if output.name in model.outputs("map"):
             h, w = output.shape[2:]
             pixels += h * w if isinstance(h, int) and isinstance(w, int) else guess
-    return pixels * _CHANNELS_GUESSED * _LIVE_TENSORS_GUESSED * 4
+    return max(1, pixels) * _CHANNELS_GUESSED * _LIVE_TENSORS_GUESSED * 4
 
 
 def _status(maps: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from onnx_xcam.errors import LayerError, ModelError
 from onnx_xcam.explainer.probabilities import ProbabilitySource, find_probabilities, stated_probabilities
 from onnx_xcam.feeds import InputValue, OtherInputs, image_and_others
 from onnx_xcam.runtime import Session, TensorInfo, open_session
+from onnx_xcam.surgery.external import Folders
 from onnx_xcam.surgery.source import ModelLike, Source
 
 
@@ -70,6 +71,7 @@ def load_model(
     providers: str | Sequence[str] | None,
     threads: int | None,
     inputs: Mapping[str, InputValue] | None,
+    allow_folders: Folders = (),
 ) -> LoadedModel:
     """Open a plain or an instrumented model for explaining.
 
@@ -79,20 +81,22 @@ def load_model(
         InputError: no image-like input, or a value of another input is missing or wrong.
         and what the surgery and `open_session` raise.
     """
-    given = Source(model)
+    given = Source(model, allow_folders=allow_folders)
     proto = given.skeleton()
     instrumented = contract.is_instrumented(output.name for output in proto.graph.output)
     if instrumented:
         _refuse_other_targets(proto, given.name, layers, score, method)
-        content: Path | bytes = given.path or given.with_tail(b"")
+        session = _session_of(given, providers, threads)
         compared = None
     else:
         from onnx_xcam.surgery import instrument_bytes  # noqa: PLC0415  - not needed for every model
 
-        content = instrument_bytes(model, layers=layers, score=score, method=method, emit=("map", "status"))
-        compared = compare_raised(given, inputs, content)
-    folder = given.path.parent if given.path and isinstance(content, bytes) else None
-    session = open_session(content, providers=providers, threads=threads, folder=folder)
+        made = instrument_bytes(
+            model, layers=layers, score=score, method=method, emit=("map", "status"), allow_folders=allow_folders
+        )
+        compared = compare_raised(given, inputs, made)
+        content, folder = given.runnable(made)
+        session = open_session(content, providers=providers, threads=threads, folder=folder)
     metadata = _metadata(session, given.name)
     image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs)
     return LoadedModel(
@@ -113,6 +117,14 @@ def load_model(
         was_instrumented=instrumented,
         compared=compared,
     )
+
+
+def _session_of(source: Source, providers: str | Sequence[str] | None, threads: int | None) -> Session:
+    """A session of the model as it is; from its file, unless its external data lie where ONNX Runtime takes none."""
+    if source.path and all(reference.inside for reference in source.references()):
+        return open_session(source.path, providers=providers, threads=threads)
+    content, folder = source.runnable(source.with_tail(b""))
+    return open_session(content, providers=providers, threads=threads, folder=folder)
 
 
 def _refuse_other_targets(

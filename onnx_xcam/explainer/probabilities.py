@@ -23,11 +23,13 @@ class ProbabilitySource:
     """Which output of the model, [N,C] once flattened, tells the probabilities, and what is still to do to it.
 
     `squash` is "none" for what a final Softmax or Sigmoid gives, "exp" for a LogSoftmax, "softmax" for the logits, and
-    "sigmoid" for those of several labels at once.
+    "sigmoid" for those of several labels at once. Integers stand for `(output - zero_point) scale`.
     """
 
     output: str
     squash: Squash
+    scale: float = 1.0
+    zero_point: float = 0.0
 
     def of(self, values: NDArray[Any], classes: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 [N,K]: the probabilities of the classes, int64 [N,K].
@@ -36,7 +38,7 @@ class ProbabilitySource:
             values: the output, [N,C] once flattened. C = 1 is one logit: class 1 has it, class 0 the rest.
             classes: ids.
         """
-        table = values.reshape(len(classes), -1).astype(np.float64)
+        table = (values.reshape(len(classes), -1).astype(np.float64) - self.zero_point) * self.scale
         if self.squash == "exp":
             table = np.exp(table)
         elif self.squash == "sigmoid":
@@ -59,7 +61,8 @@ def stated_probabilities(metadata: Mapping[str, Any], outputs: Iterable[str]) ->
     stated = metadata["probabilities"]
     if stated is None:
         return None
-    if isinstance(stated, list) and len(stated) == 2 and stated[0] in set(outputs) and stated[1] in get_args(Squash):
+    right = isinstance(stated, list) and len(stated) in (2, 4) and all(isinstance(n, int | float) for n in stated[2:])
+    if right and stated[0] in set(outputs) and stated[1] in get_args(Squash):
         return ProbabilitySource(*stated)
     raise ModelError(f"The model's metadata states its probabilities in a wrong way: {stated!r}; instrument it again.")
 

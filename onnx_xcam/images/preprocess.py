@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_xcam.errors import InputError, PreprocessError
+from onnx_xcam.images.backend import MAX_PIXELS
 from onnx_xcam.images.fields import check_fields
 from onnx_xcam.images.place import Placement
-from onnx_xcam.images.read import MAX_PIXELS, ImageRGB
+from onnx_xcam.images.read import ImageRGB
 from onnx_xcam.images.resize import Interpolation, resize_window
 
 Resize = Literal["stretch", "crop", "letterbox"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
@@ -16,7 +16,8 @@ from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.ends import pictures
 from onnx_xcam.surgery.graph import Graph, inputs_of
 from onnx_xcam.surgery.node import NodeView
-from onnx_xcam.surgery.rules import QUANTISERS, RULES, ZERO_DERIVATIVE, Vjp
+from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE, Vjp
+from onnx_xcam.surgery.soundness import Following
 from onnx_xcam.surgery.values import Value
 
 
@@ -44,8 +45,6 @@ def has_rule(graph: Graph, node: gs.Node, tensors: frozenset[str]) -> bool:
 
     By a rule, or by the rules of the nodes in its function body.
     """
-    if node.op in QUANTISERS:
-        return False  # not by a body either, which rounds
     rule = _rule(node)
     if rule is not None:
         return not any(t.name in tensors for t in active_inputs(node)[rule.inputs :])
@@ -70,6 +69,12 @@ def active_inputs(node: gs.Node) -> list[gs.Tensor]:
     return [tensor for i, tensor in enumerate(node.inputs) if i not in rule.passive]
 
 
+def carrying_outputs(node: gs.Node) -> list[str]:
+    """The outputs whose dependence on the inputs counts."""
+    rule = _rule(node)
+    return [out.name for i, out in enumerate(node.outputs) if out.name and not (rule and i in rule.detached)]
+
+
 def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
     """The nodes and tensors on some path from a target to one of the ends (the score).
 
@@ -81,8 +86,7 @@ def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
     for node in graph.nodes:
         if is_zero_derivative(node) or not any(t.name in reached for t in active_inputs(node)):
             continue
-        quantised = node.op in QUANTISERS or any(t.name in reached and not graph.is_float(t.name) for t in node.inputs)
-        outputs = [out.name for out in node.outputs if out.name and (quantised or graph.is_float(out.name))]
+        outputs = [name for name in carrying_outputs(node) if graph.is_float(name) or name in graph.quantised]
         if outputs:
             reached.update(outputs)
             passed.append(node)
@@ -100,7 +104,7 @@ def image_tensors(graph: Graph) -> list[str]:
     reached = set(pictures(graph))
     for node in graph.nodes:
         if not is_zero_derivative(node) and any(t.name in reached for t in inputs_of(node)):
-            reached.update(out.name for out in node.outputs if out.name)
+            reached.update(carrying_outputs(node))
     return [name for name in reached if graph.is_float(name)]
 
 
@@ -109,7 +113,13 @@ def is_zero_derivative(node: gs.Node) -> bool:
     return node.domain in (None, "", "ai.onnx") and node.op in ZERO_DERIVATIVE
 
 
-def gradients(graph: Graph, emitter: Emitter, seeds: Mapping[str, Value], targets: Sequence[str]) -> dict[str, Value]:
+def gradients(
+    graph: Graph,
+    emitter: Emitter,
+    seeds: Mapping[str, Value],
+    targets: Sequence[str],
+    unclipped: Collection[str] = (),
+) -> dict[str, Value]:
     """Emit the gradients of the score with respect to the targets.
 
     Args:
@@ -117,6 +127,7 @@ def gradients(graph: Graph, emitter: Emitter, seeds: Mapping[str, Value], target
         emitter: takes the added nodes.
         seeds: for the score tensor the gradient to start from, `[K, *score.shape]` (or for several tensors).
         targets: names of tensors.
+        unclipped: quantised tensors at whose ends of range the gradient passes as well.
 
     Returns:
         For each target its gradient `[K, *target.shape]`, with size 1 along axes where it is constant.
@@ -133,21 +144,25 @@ def gradients(graph: Graph, emitter: Emitter, seeds: Mapping[str, Value], target
     missing = path.unsupported()
     if missing:
         raise UnsupportedOpError(describe_missing(missing) + ".")
-    sweep = _Sweep(graph, emitter, path.tensors)
+    sweep = _Sweep(graph, emitter, path.tensors, unclipped)
     for name, seed in seeds.items():
         sweep.add(name, seed)
     for step in reversed(steps(graph, path.nodes, {*targets, *seeds})):
-        sweep.step(step.node)
+        with Following(step.node):
+            sweep.step(step.node)
     return {target: sweep.total(target) for target in targets}
 
 
 class _Sweep:
     """Gradients found so far, by tensor."""
 
-    def __init__(self, graph: Graph, emitter: Emitter, tensors: frozenset[str]) -> None:
+    def __init__(
+        self, graph: Graph, emitter: Emitter, tensors: frozenset[str], unclipped: Collection[str] = ()
+    ) -> None:
         self.graph = graph
         self.emitter = emitter
         self.tensors = tensors
+        self.unclipped = unclipped
         self.found: dict[str, list[Value]] = {}
 
     def add(self, name: str, gradient: Value) -> None:
@@ -167,7 +182,7 @@ class _Sweep:
         if rule is None:
             self._step_inside(node)
             return
-        view = NodeView(self.graph, node, self.emitter, self.tensors)
+        view = NodeView(self.graph, node, self.emitter, self.tensors, self.unclipped)
         outputs = [self.total(out.name) if out.name in self.found else None for out in node.outputs]
         if not rule.constant_axes:
             outputs = [g if g is None else expanded(g, view.output(i)) for i, g in enumerate(outputs)]
@@ -188,6 +203,12 @@ class _Sweep:
             assert gradient is not None
             if broadcast:
                 gradient = unbroadcast(gradient, view.input(index), view.y)
+            shape = self.graph.shape(tensor.name)
+            if shape is not None and gradient.rank != len(shape) + 1:
+                raise ModelError(
+                    f"{view.describe()} cannot be followed: the shapes of its inputs and outputs "
+                    "contradict each other; the file is damaged."
+                )
             self.add(tensor.name, gradient)
 
     def _step_inside(self, node: gs.Node) -> None:

@@ -18,9 +18,11 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.activations import ACTIVATIONS, Told, activation, number
 from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.stored import float_for
 
 _RESHAPED = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Cast"})
-_SAME_VALUES = _RESHAPED | {"Clip"}
+_ROUNDED = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_SAME_VALUES = _RESHAPED | _ROUNDED | {"Clip"}
 _OTHER_VALUES = frozenset({"Round", "Log", "Mul", "Div", "Add"})
 _CHOICES: Mapping[tuple[str, str], int] = {
     ("", "ArgMax"): 0,
@@ -80,12 +82,30 @@ def step_back(graph: Graph, output: str) -> Origin:
 
 
 def is_copy(graph: Graph, output: str, name: str) -> bool:
-    """Whether an output holds what another tensor holds, at most in another shape or float type."""
+    """Whether an output holds what another tensor holds, at most in another shape or type."""
     while output != name and (node := graph.producer.get(output)) is not None:
-        if node.op not in _RESHAPED or not graph.is_float(output) or node.domain not in ("", "ai.onnx", None):
+        carries = graph.is_float(output) or output in graph.quantised
+        if node.op not in _RESHAPED | _ROUNDED or not carries or node.domain not in ("", "ai.onnx", None):
             return False
         output = str(node.inputs[0].name)
     return output == name
+
+
+def before_rounding(graph: Graph, name: str) -> str:
+    """The float that a quantised tensor stands for; any other tensor as it is."""
+    while name in graph.quantised and float_for(graph, name) == name:
+        name = str(graph.producer[name].inputs[0].name)
+    return float_for(graph, name) if name in graph.quantised else name
+
+
+def roundings(graph: Graph, name: str) -> list[gs.Node]:
+    """The nodes that quantise a score last, with nothing but moving behind them; the last one first."""
+    found = []
+    while (node := graph.producer.get(name)) is not None and node.op in _RESHAPED | _ROUNDED:
+        if node.op == "QuantizeLinear":
+            found.append(node)
+        name = node.inputs[0].name
+    return found
 
 
 class _Reading:

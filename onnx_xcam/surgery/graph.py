@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from onnx_xcam.surgery.shapes import Shape
 
 FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16)})
 
+QUANTISERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
+"""Operators that hand a float's value on as integers."""
+
 
 class Graph:
     """An onnx_graphsurgeon graph with what the surgery asks of it, everything keyed by name.
@@ -22,21 +26,33 @@ class Graph:
     Attributes:
         nodes: in topological order.
         constants: known small constants: initializers, Constant nodes and what was folded from them.
+        folded_bytes: what the results of folding take.
         scopes: by a node's position, the module path that the exporter recorded.
         bodies: by a node's first output, its function body, as far as they were asked for (see bodies.py).
         outer: for a function body, the graph of its node.
-        inner: for a function body, the tensors that only it has.
+        inner: the tensors that the model itself has not: those inside a function body, or between the nodes that an
+            operator was lowered to.
+        stand_ins: inner tensors that stand for a quantised tensor of the model: its name, by theirs.
     """
 
-    def __init__(self, graph: gs.Graph, constants: dict[str, np.ndarray], scopes: dict[int, str]) -> None:
+    def __init__(
+        self,
+        graph: gs.Graph,
+        constants: dict[str, np.ndarray],
+        scopes: dict[int, str],
+        inner: frozenset[str] = frozenset(),
+        stand_ins: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.gs = graph
         self.opset = int(graph.opset)
         self.nodes: list[gs.Node] = list(graph.nodes)
         self.constants = constants
+        self.folded_bytes = 0
         self.scopes = scopes
         self.bodies: dict[str, Graph | None] = {}
         self.outer: Graph | None = None
-        self.inner: frozenset[str] = frozenset()
+        self.inner = inner
+        self.stand_ins = stand_ins
         self.tensors: dict[str, gs.Tensor] = dict(graph.tensors())
         self.input_names = [tensor.name for tensor in graph.inputs]
         self.output_names = [tensor.name for tensor in graph.outputs]
@@ -91,6 +107,22 @@ class Graph:
         """Whether a tensor can carry a gradient; one of unknown type is taken for one that can."""
         dtype = self.dtype(name)
         return dtype is None or dtype in FLOATS
+
+    @cached_property
+    def quantised(self) -> frozenset[str]:
+        """The integer tensors that stand for floats: those of the quantisers, and what is made of them by moving."""
+        found: set[str] = set()
+        for node in self.nodes:
+            if node.op in QUANTISERS:
+                found.add(node.outputs[0].name)
+                continue
+            kinds = {self.dtype(tensor.name) for tensor in node.inputs if tensor.name in found}
+            found.update(out.name for out in node.outputs if out.name and self.dtype(out.name) in kinds)
+        return frozenset(found)
+
+    def shown(self, name: str) -> str:
+        """What to call a tensor outside: what only the analysis has stands for a tensor of the model."""
+        return self.stand_ins.get(name, name)
 
     def is_constant(self, name: str) -> bool:
         """Whether the tensor is an initializer or a known constant."""

@@ -19,10 +19,12 @@ from onnx_xcam.surgery.backward import Way, image_tensors, way
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.layouts import axis_roles, grid_places, layout_of, may_be_nchw, token_grid
 from onnx_xcam.surgery.shapes import Dim, Shape
+from onnx_xcam.surgery.stored import float_for
 from onnx_xcam.surgery.suggest import suggestion
 from onnx_xcam.surgery.usage import used_positions
 
 _SAME_VALUES = frozenset({"Identity", "Dropout"})
+_PRIME = 2**2203 - 1
 _POOLS = frozenset({"AveragePool", "MaxPool"})
 _MOVES = _SAME_VALUES | {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"}
 
@@ -33,7 +35,8 @@ class Layer:
 
     Attributes:
         name: the tensor.
-        node: name of the node that makes it, "" if it has none.
+        shown: what it is called outside; for a float that only the analysis has, the quantised tensor of the model.
+        node: name of the node that makes it, "" if it has none; of a quantised one, of the node before quantisation.
         op: that node's operator.
         path: the module path that the exporter recorded, or "".
         shape: static shape.
@@ -44,6 +47,7 @@ class Layer:
     """
 
     name: str
+    shown: str
     node: str
     op: str
     path: str
@@ -88,18 +92,33 @@ class Layers:
         shape, layout = self.graph.shape(name), layout_of(self.roles.get(name))
         if name not in self.way.tensors or shape is None or layout is None or name == self.score:
             return None
+        if not self.graph.is_float(name) or not self._is_outside(name):
+            return None
         layer = self._layer(name, shape, layout, self.through[name] == self.paths)
         if layer.grid is not None and layer.grid.size is None and not layer.places:
             return None
         return None if 1 in layer.spatial or 1 in self._sampled_space(layer) else layer
 
+    def _is_outside(self, name: str) -> bool:
+        """Whether a tensor stands for one of the model, and not for the same one as a later tensor does."""
+        return (name not in self.graph.inner or name in self.graph.stand_ins) and float_for(self.graph, name) == name
+
+    def _maker(self, name: str) -> gs.Node:
+        """The node that makes a tensor; of a dequantised one, the node whose result was quantised."""
+        producer = self.graph.producer
+        node = producer[name]
+        for op in ("DequantizeLinear", "QuantizeLinear"):
+            before = producer.get(node.inputs[0].name) if node.op == op else None
+            node = before or node
+        return node
+
     def _layer(self, name: str, shape: Shape, layout: Layout, bottleneck: bool) -> Layer:
-        node = self.graph.producer[name]
-        path = self.graph.scopes.get(self.graph.order[name], "")
+        node, shown = self._maker(name), self.graph.shown(name)
+        path = self.graph.scopes.get(self.graph.order[node.outputs[0].name], "")
         grid, places = token_grid(self.roles.get(name)) if "T" in layout else None, tuple[Place, ...]()
         if grid is not None and not isinstance(shape[layout.find("T")], int):
             grid, places = grid._replace(height=None, width=None), grid_places(self.roles.get(name))
-        return Layer(name, str(node.name or ""), str(node.op), path, shape, layout, bottleneck, grid, places)
+        return Layer(name, shown, str(node.name or ""), str(node.op), path, shape, layout, bottleneck, grid, places)
 
     def _sampled_space(self, layer: Layer) -> Shape:
         """Height and width as the sample has them, empty where they are not known and for tokens."""
@@ -204,7 +223,7 @@ class Layers:
         name = self._exact(wanted)
         if name is None:
             name = self._by_part(wanted)
-        return self._checked(name, wanted)
+        return self._checked(float_for(self.graph, name), wanted)
 
     def _exact(self, wanted: str) -> str | None:
         graph = self.graph
@@ -238,7 +257,7 @@ class Layers:
         shape = self.graph.shape(name)
         axes = self.roles.get(name)
         layout = layout_of(axes)
-        said = f"'{wanted}'" if name == wanted else f"'{wanted}' (tensor '{name}')"
+        said = f"'{wanted}'" if self.graph.shown(name) == wanted else f"'{wanted}' (tensor '{name}')"
         if shape is None or (layout is None and (len(shape) != 4 or not may_be_nchw(axes))):
             listed = "unknown" if shape is None else f"{list(shape)}{self._why_not(name, shape)}"
             raise LayerError(f"{said} is not a spatial layer: its shape is {listed}{self._instead()}.")
@@ -288,27 +307,31 @@ class Layers:
 
 
 def _names(layer: Layer) -> list[str]:
-    return [name for name in (layer.name, layer.node, layer.path) if name]
+    return [name for name in (layer.shown, layer.node, layer.path) if name]
 
 
 def _best_name(layer: Layer) -> str:
-    return layer.path or layer.name
+    return layer.path or layer.shown
 
 
 def _paths(graph: Graph, found: Way, score: str) -> tuple[dict[str, int], int]:
-    """How many paths from the image to the score pass through each tensor, and how many there are."""
+    """How many paths from the image to the score pass through each tensor, and how many there are.
+
+    Their number may double with each node. Beyond 2**2203 it is counted modulo a prime: numbers that are equal still
+    are, and others are not except by an accident that does not happen.
+    """
     inside = found.tensors
     ahead: dict[str, int] = {}
     for node in found.nodes:
-        known = sum(ahead.setdefault(t.name, 1) for t in node.inputs if t.name in inside)
+        known = sum(ahead.setdefault(t.name, 1) for t in node.inputs if t.name in inside) % _PRIME
         ahead.update({out.name: known for out in node.outputs if out.name in inside})
     behind: dict[str, int] = {score: 1}
     for node in reversed(found.nodes):
-        onward = sum(behind.get(out.name, 0) for out in node.outputs if out.name in inside)
+        onward = sum(behind.get(out.name, 0) for out in node.outputs if out.name in inside) % _PRIME
         for tensor in node.inputs:
             if tensor.name in inside:
                 behind[tensor.name] = behind.get(tensor.name, 0) + onward
-    return {name: ahead.get(name, 0) * behind.get(name, 0) for name in inside}, ahead.get(score, 0)
+    return {name: ahead.get(name, 0) * behind.get(name, 0) % _PRIME for name in inside}, ahead.get(score, 0)
 
 
 def resolve(layers: Layers, wanted: str | Sequence[str]) -> list[Layer]:
@@ -326,6 +349,6 @@ def resolve(layers: Layers, wanted: str | Sequence[str]) -> list[Layer]:
     seen = set()
     for layer in found:
         if layer.name in seen:
-            raise LayerError(f"The layer '{layer.name}' was named twice.")
+            raise LayerError(f"The layer '{layer.shown}' was named twice.")
         seen.add(layer.name)
     return found

@@ -20,6 +20,7 @@ from onnx_xcam.surgery.branches import decided, inline_branches
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.prepare import prepare
 from onnx_xcam.surgery.sequences import TAKERS, Rewrites, rewrite, unboxed
+from onnx_xcam.surgery.soundness import Following, check_nodes, inlined_size
 from onnx_xcam.surgery.source import Source
 
 OLDEST_OPSET = 11
@@ -42,10 +43,10 @@ def modernised(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     detours = _straightened(skeleton, source.name)
     if not detours:
         return source, skeleton, notes
-    model = source.load()
+    model = source.load(external=lambda _: False)
     for detour in detours:
         detour.straighten(model.graph)
-    changed = Source(model, path=source.path)
+    changed = source.changed(model)
     return changed, changed.skeleton(), [*notes, *(note for detour in detours for note in detour.notes)]
 
 
@@ -59,10 +60,14 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
             f"{source.name} uses opset {opset}, but the installed onnx {onnx.__version__} knows opsets up to {newest}; "
             "upgrade onnx."
         )
+    if opset < 1:
+        raise ModelError(f"{source.name} states opset {opset}, which does not exist; the file is damaged.")
+    check_nodes(skeleton, source.name)
     notes: list[str] = []
     if not skeleton.functions and opset >= OLDEST_OPSET and skeleton.ir_version >= OLDEST_IR:
         return source, skeleton, notes
-    model = _with_one_domain(source.load())
+    # The converter of opsets would lose where external data lie.
+    model = _with_one_domain(source.load(external=lambda _: opset < OLDEST_OPSET))
     if model.functions:
         model = _inlined(model, source.name)
         notes.append("Model: local functions were inlined.")
@@ -76,8 +81,10 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     if opset < OLDEST_OPSET:
         model, assumed = _raised(model, source.name)
         notes += [f"Model: raised from opset {opset} to {OLDEST_OPSET}.", *assumed]
-    changed = Source(model, path=source.path)
-    return changed, changed.skeleton(), notes
+    changed = source.changed(model)
+    skeleton = changed.skeleton()
+    check_nodes(skeleton, source.name)
+    return changed, skeleton, notes
 
 
 def needs_raising(model: onnx.ModelProto) -> bool:
@@ -117,7 +124,12 @@ def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         for entry in function.opset_import:
             if entry.domain in own and entry.domain in versions:
                 entry.version = versions[entry.domain]
-    result = inliner.inline_local_functions(model)
+    inlined_size(model, name)
+    try:
+        result = inliner.inline_local_functions(model)
+    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise ModelError(f"The local functions of {name} cannot be inlined: {text}.") from error
     if result.functions:
         left = ", ".join(f"'{function.name}'" for function in result.functions[:3])
         raise ModelError(
@@ -212,9 +224,10 @@ class _Detours:
 def _straightened(skeleton: onnx.ModelProto, name: str) -> list[_Detours]:
     """Straighten the skeleton in place; what was done, in order: behind a branch more may be known than before."""
     done = []
-    while (found := _detours(prepare(skeleton, name))) is not None:
-        found.straighten(skeleton.graph)
-        done.append(found)
+    with Following(name):
+        while (found := _detours(prepare(skeleton, name))) is not None:
+            found.straighten(skeleton.graph)
+            done.append(found)
     return done
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.errors import ShapeError, UnsupportedOpError
+from onnx_xcam.errors import UnsupportedOpError
 from onnx_xcam.surgery.broadcasting import expanded
 from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.stored import forward_value, rounded_value
 from onnx_xcam.surgery.values import Value
 
 
@@ -21,11 +22,24 @@ class NodeView:
     float16 tensors are seen as float32, so that rules compute in float32.
     """
 
-    def __init__(self, graph: Graph, node: gs.Node, emitter: Emitter, wanted: frozenset[str]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        node: gs.Node,
+        emitter: Emitter,
+        wanted: frozenset[str],
+        unclipped: Collection[str] = (),
+    ) -> None:
         self.graph = graph
         self.node = node
         self.emitter = emitter
         self._wanted = wanted
+        self._unclipped = unclipped
+
+    @property
+    def is_unclipped(self) -> bool:
+        """Whether this is a QuantizeLinear whose clipping is passed over."""
+        return self.node.outputs[0].name in self._unclipped
 
     @property
     def op(self) -> str:
@@ -46,6 +60,11 @@ class NodeView:
     def y(self) -> Value:
         """The first output."""
         return self.output(0)
+
+    @property
+    def rounded_y(self) -> Value:
+        """The first output, or what quantisation leaves of it: enough to tell on which side of a bound it lies."""
+        return rounded_value(self.graph, self.emitter, self.node.outputs[0].name, self.describe())
 
     @property
     def inputs(self) -> list[Value]:
@@ -109,36 +128,3 @@ class NodeView:
     def describe(self) -> str:
         """The node in words."""
         return f"Node '{self.node.name or self.node.outputs[0].name}' ({self.op})"
-
-
-def forward_value(graph: Graph, emitter: Emitter, name: str, who: str) -> Value:
-    """A tensor of the model as a value; float16 cast to float32.
-
-    Raises:
-        ShapeError: its rank is unknown.
-    """
-    if graph.outer is not None and name not in graph.inner:
-        return forward_value(graph.outer, emitter, name, who)
-    shape = graph.shape(name)
-    if shape is None:
-        raise ShapeError(
-            f"{who} needs the rank of '{name}', which shape inference could not find; "
-            "run the model through onnxslim or ONNX Runtime's symbolic shape inference first."
-        )
-    value = _stored_value(graph, emitter, name)
-    return value.cast(np.float32) if value.dtype == np.float16 else value
-
-
-def _stored_value(graph: Graph, emitter: Emitter, name: str) -> Value:
-    """A tensor in its own dtype. What only a function body has is computed again, or is a constant."""
-    if graph.outer is not None and name not in graph.inner:
-        return _stored_value(graph.outer, emitter, name)
-    constant = graph.constants.get(name)
-    if name in graph.inner and constant is not None:
-        return emitter.constant(constant)
-    if name in graph.inner and not emitter.knows(name):
-        node = graph.producer[name]
-        inputs = [_stored_value(graph, emitter, t.name) if t.name else None for t in node.inputs]
-        kinds = {out.name: (graph.dtype(out.name), graph.shape(out.name) or ()) for out in node.outputs if out.name}
-        emitter.repeat(node, inputs, kinds)
-    return emitter.forward(name, graph.dtype(name), graph.shape(name) or (), constant)

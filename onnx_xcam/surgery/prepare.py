@@ -1,8 +1,6 @@
-"""From a skeleton to a Graph: shapes inferred, small constants folded. For analysis only: nothing is written back."""
+"""From a skeleton to a Graph: operators lowered, shapes inferred, small constants folded. For analysis only."""
 
 from __future__ import annotations
-
-import ast
 
 import numpy as np
 import onnx
@@ -13,7 +11,9 @@ from onnx_graphsurgeon.util.exception import OnnxGraphSurgeonException
 
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.lowering import lowered
 from onnx_xcam.surgery.refine import refine
+from onnx_xcam.text import load_literal
 
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
@@ -24,11 +24,12 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     Raises:
         ModelError: the graph contradicts itself (a cycle, wrong types, a tensor that nothing makes).
     """
-    model = _with_shapes(skeleton, name)
+    standard = lowered(skeleton)
+    model = _with_shapes(standard.model, name)
     scopes = {i: path for i, node in enumerate(model.graph.node) if (path := module_path(node))}
     graph = _imported(model, name)
     constants = _initializers(model, name)
-    result = Graph(graph, constants, scopes)
+    result = Graph(graph, constants, scopes, standard.inner, standard.stand_ins)
     _check_order(result, name)
     refine(result)
     return result
@@ -51,8 +52,8 @@ def module_path(node: onnx.NodeProto) -> str:
     for entry in node.metadata_props:
         if entry.key == _SCOPES_KEY:
             try:
-                scopes = ast.literal_eval(entry.value)
-            except (ValueError, SyntaxError):
+                scopes = load_literal(str(entry.value))
+            except ValueError:
                 return ""
             return str(scopes[-2]) if isinstance(scopes, list) and len(scopes) >= 2 else ""
     if not node.name.startswith("/"):

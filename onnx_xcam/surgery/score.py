@@ -8,15 +8,15 @@ from typing import Literal
 
 import numpy as np
 
-from onnx_xcam.contract import CLASS_INPUT, ClassInput, shape_text
+from onnx_xcam.contract import CLASS_INPUT, ClassInput, Probabilities, shape_text
 from onnx_xcam.errors import ClassError, ScoreError
 from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.ends import ends, leads_to, makers, seen
-from onnx_xcam.surgery.final import Origin, is_copy, step_back
+from onnx_xcam.surgery.final import Origin, before_rounding, is_copy, roundings, step_back
 from onnx_xcam.surgery.graph import Graph
-from onnx_xcam.surgery.node import forward_value
 from onnx_xcam.surgery.shapes import Dim, Shape
+from onnx_xcam.surgery.stored import forward_value
 from onnx_xcam.surgery.suggest import suggestion
 from onnx_xcam.surgery.values import Value
 
@@ -31,24 +31,27 @@ class Score:
 
     Attributes:
         name: the tensor.
+        shown: what it is called outside.
+        unclipped: the quantised tensors that it was rounded to last; their clipping does not count.
         shape: its static shape.
         form: "classes", or "logit" for one logit per image, which is two classes.
         batch: the axis of the images, None if there is none (N = 1).
         classes: the axis of the classes, None for a logit.
         activation: the final activation that was stepped over, if one was.
         notes: what was assumed, in sentences.
-        probabilities: the output that tells the model's own probabilities, and how: "none" (as they are), "exp",
-            "sigmoid" or "softmax" (of the scores); None if no output does.
+        probabilities: the output that tells the model's own probabilities, and how; None if no output does.
     """
 
     name: str
+    shown: str
+    unclipped: frozenset[str]
     shape: Shape
     form: Form
     batch: int | None
     classes: int | None
     activation: str | None
     notes: tuple[str, ...]
-    probabilities: tuple[str, str] | None = None
+    probabilities: Probabilities | None = None
 
     @property
     def count(self) -> Dim:
@@ -127,19 +130,32 @@ def _activation_behind(graph: Graph, name: str) -> str | None:
     return next((origin.activation for origin in origins if origin.name == name and origin.activation), None)
 
 
-def _probabilities(graph: Graph, score: Score) -> tuple[str, str] | None:
+def _probabilities(graph: Graph, score: Score) -> Probabilities | None:
     """The output that tells the probabilities that belong to a score, and how."""
     for output in graph.output_names:
         origin = step_back(graph, output)
-        if origin.name == score.name and origin.told is not None:
-            return output, origin.told
+        if before_rounding(graph, origin.name) == score.name and origin.told is not None:
+            return _stepwise(graph, output, origin.told)
     own = step_back(graph, score.name)
     of_scores = own.told if own.activation else "sigmoid" if score.activation == "Sigmoid" else "softmax"
     output = next((name for name in graph.output_names if is_copy(graph, name, score.name)), "")
-    return (output, of_scores) if output and of_scores else None
+    return _stepwise(graph, output, of_scores) if output and of_scores else None
+
+
+def _stepwise(graph: Graph, output: str, how: str) -> Probabilities | None:
+    """As told; of an output that holds integers, with the step and the zero point by which these are read."""
+    if output not in graph.quantised:
+        return Probabilities(output, how)
+    quantiser = roundings(graph, output)[0]
+    scale, zero = (graph.constants.get(tensor.name) for tensor in [*quantiser.inputs, quantiser.outputs[0]][1:3])
+    if scale is None or scale.size != 1 or (zero is not None and zero.size != 1):
+        return None
+    return Probabilities(output, how, float(scale.reshape(())), 0.0 if zero is None else float(zero.reshape(())))
 
 
 def _score(graph: Graph, name: str, notes: tuple[str, ...], activation: str | None) -> Score:
+    shown = graph.shown(name)
+    name = before_rounding(graph, name)
     shape = graph.shape(name)
     if shape is None:
         raise ScoreError(f"The shape of '{name}' is unknown.")
@@ -166,7 +182,8 @@ def _score(graph: Graph, name: str, notes: tuple[str, ...], activation: str | No
     form: Form = "logit" if classes is None else "classes"
     if form == "logit":
         notes = (*notes, "One logit: class 1 has this score, class 0 its negative.")
-    return Score(name, shape, form, batch, classes, activation, notes)
+    unclipped = frozenset(node.outputs[0].name for node in roundings(graph, name))
+    return Score(name, shown, unclipped, shape, form, batch, classes, activation, notes)
 
 
 def _is_batch(graph: Graph, dim: Dim) -> bool:

@@ -34,11 +34,12 @@ class Value:
         shape: static shape; dimensions are numbers, symbols or None.
         const: the array, where the value is a known constant.
         shape_source: a value with the same shape whose dimensions may be read at run time.
+        product: where the value is another one times a scale, that one and the scale: see `scaled`.
         one_hot: where each last axis holds a single 1, its position, int64 without that axis: a product with a
             one-hot row is a row picked.
     """
 
-    __slots__ = ("const", "dtype", "emitter", "one_hot", "shape", "shape_source", "tensor")
+    __slots__ = ("const", "dtype", "emitter", "one_hot", "product", "shape", "shape_source", "tensor")
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Value:
         self.shape = shape
         self.const = const
         self.shape_source: Value = self
+        self.product: tuple[Value, Value] | None = None
         self.one_hot: Value | None = None
 
     @property
@@ -89,6 +91,8 @@ class Value:
         return self.emitter.one(op, [self], dtype or self.dtype, self.shape, **attributes)
 
     def __add__(self, other: Operand) -> Value:
+        if isinstance(other, Value) and self.product and other.product and self.product[1] is other.product[1]:
+            return (self.product[0] + other.product[0]).scaled(self.product[1])
         return self if _is_number(other, 0) else self._binary("Add", other)
 
     def __radd__(self, other: Operand) -> Value:
@@ -114,6 +118,16 @@ class Value:
 
     def __pow__(self, other: Operand) -> Value:
         return self._binary("Pow", other)
+
+    def scaled(self, scale: Value) -> Value:
+        """The value times a scale; it remembers them, so that dividing by the scale gives the value back."""
+        result = self * scale
+        result.product = (self, scale)
+        return result
+
+    def unscaled(self, scale: Value) -> Value:
+        """The value divided by a scale."""
+        return self.product[0] if self.product is not None and self.product[1] is scale else self / scale
 
     def __neg__(self) -> Value:
         return self._unary("Neg")
@@ -413,6 +427,7 @@ class Value:
         dim = self.shape[axis]
         emitter = self.emitter
         if isinstance(dim, int):
+            shapes.table_size(dim)
             return emitter.constant(np.arange(dim, dtype=np.int64))
         part = shapes.dim_part(self, axis)
         assert isinstance(part, Value)

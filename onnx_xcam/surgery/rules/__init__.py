@@ -10,13 +10,28 @@ from onnx_xcam.surgery.rules import (
     movement,
     norm,
     pool,
+    quantised,
     reduce,
     resize,
     sample,
 )
-from onnx_xcam.surgery.rules.registry import QUANTISERS, RULES, ZERO_DERIVATIVE, Vjp
+from onnx_xcam.surgery.rules.registry import RULES, ZERO_DERIVATIVE, Vjp
 
-FAMILIES = (activation, conv, einsum, elementwise, indexing, linear, movement, norm, pool, reduce, resize, sample)
+FAMILIES = (
+    activation,
+    conv,
+    einsum,
+    elementwise,
+    indexing,
+    linear,
+    movement,
+    norm,
+    pool,
+    quantised,
+    reduce,
+    resize,
+    sample,
+)
 """The modules that register rules when they are imported."""
 
-__all__ = ["FAMILIES", "QUANTISERS", "RULES", "ZERO_DERIVATIVE", "Vjp"]
+__all__ = ["FAMILIES", "RULES", "ZERO_DERIVATIVE", "Vjp"]

@@ -17,14 +17,14 @@ SELU_GAMMA = 1.05070102214813232421875
 @elementwise("Relu")
 def relu(node: NodeView, gy: Value) -> Gradients:
     """y = max(x, 0);  gx = gy where y > 0."""
-    return (node.y > 0).where(gy, 0)
+    return (node.rounded_y > 0).where(gy, 0)
 
 
 @elementwise("LeakyRelu")
 def leaky_relu(node: NodeView, gy: Value) -> Gradients:
-    """y = x where x >= 0, else alpha x;  gx = gy, or alpha gy."""
+    """y = x where x >= 0, else alpha x;  gx = gy, or alpha gy. For a positive alpha, y has the sign of x."""
     alpha = node.attr("alpha", 0.01)
-    return (node.x < 0).where(gy * alpha, gy)
+    return ((node.y if alpha > 0 else node.x) < 0).where(gy * alpha, gy)
 
 
 @elementwise("PRelu")
@@ -76,7 +76,7 @@ def clip(node: NodeView, gy: Value) -> Gradients:
         if node.has_input(index):
             bound = node.input(index)
         if bound is not None:
-            mask = node.y > bound if name == "min" else node.y < bound
+            mask = node.rounded_y > bound if name == "min" else node.rounded_y < bound
             inside = mask if inside is None else inside.logical_and(mask)
     return gy if inside is None else inside.where(gy, 0)
 

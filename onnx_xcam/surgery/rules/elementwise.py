@@ -91,8 +91,8 @@ def identity(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("Cast", "CastLike", inputs=1, constant_axes=True, passive=(1,))
 def cast(node: NodeView, gy: Value) -> Gradients:
-    """y = x in another float type;  gx = gy."""
-    return gy.cast(node.x.dtype)
+    """y = x in another type;  gx = gy, in the type of x or, where x is a quantised integer, in its own."""
+    return gy.cast(node.x.dtype) if node.x.dtype.kind == "f" else gy
 
 
 @elementwise("Neg")

@@ -34,6 +34,7 @@ class Vjp:
         broadcast: works element by element, and broadcasts its inputs against each other.
         every_output: gets the gradients of all outputs, None for those without one.
         passive: inputs that lend only their type or shape: the output does not depend on their values.
+        detached: outputs that are taken for constants, whatever they are made of.
     """
 
     function: Rule
@@ -42,6 +43,7 @@ class Vjp:
     broadcast: bool = False
     every_output: bool = False
     passive: tuple[int, ...] = ()
+    detached: tuple[int, ...] = ()
 
 
 RULES: dict[str, Vjp] = {}
@@ -53,9 +55,6 @@ ZERO_DERIVATIVE: frozenset[str] = frozenset(
 )
 """Operators whose derivative is zero wherever it exists, or whose output does not depend on their input's values."""
 
-QUANTISERS: frozenset[str] = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
-"""Operators that hand a float's value on as integers: what is made of these depends on it, though by steps."""
-
 
 def vjp(
     *ops: str,
@@ -64,6 +63,7 @@ def vjp(
     broadcast: bool = False,
     every_output: bool = False,
     passive: tuple[int, ...] = (),
+    detached: tuple[int, ...] = (),
 ) -> Callable[[Rule], Rule]:
     """Register a rule for operators; see `Vjp` for the options."""
 
@@ -71,7 +71,7 @@ def vjp(
         for op in ops:
             if op in RULES or op in ZERO_DERIVATIVE:
                 raise ValueError(f"a second rule for {op}")
-            RULES[op] = Vjp(rule, inputs, constant_axes or broadcast, broadcast, every_output, passive)
+            RULES[op] = Vjp(rule, inputs, constant_axes or broadcast, broadcast, every_output, passive, detached)
         return rule
 
     return register
@@ -84,7 +84,6 @@ def elementwise(*ops: str) -> Callable[[Rule], Rule]:
 
 __all__ = [
     "ALL",
-    "QUANTISERS",
     "RULES",
     "ZERO_DERIVATIVE",
     "Gradients",

@@ -1,0 +1,269 @@
+"""How an operator is replaced by standard ones: the table of lowerings, and what a lowering builds with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+MICROSOFT = "com.microsoft"
+STANDARD = ("", "ai.onnx")
+PER_AXIS_OPSET = 13
+"""From here on DequantizeLinear takes a scale for each channel."""
+_SCALES = 1 << 12
+"""Scales and zero points have at most this many elements: one for each channel."""
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A model of standard operators that does what another model does.
+
+    Attributes:
+        model: the model; the given one itself if there was nothing to lower.
+        inner: tensors that only it has.
+        stand_ins: inner tensors that stand for a quantised tensor of the given model: its name, by theirs.
+    """
+
+    model: onnx.ModelProto
+    inner: frozenset[str]
+    stand_ins: dict[str, str]
+
+
+class Context:
+    """What the lowerings of one model share: names that are taken, and dequantised tensors."""
+
+    def __init__(self, model: onnx.ModelProto, opset: int) -> None:
+        graph = model.graph
+        self.opset = opset
+        self.taken = {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
+        self.taken.update(name for node in graph.node for name in (*node.input, *node.output))
+        self.ranks = _ranks(model)
+        self.constants = {t.name: t for t in graph.initializer}
+        self.inner: set[str] = set()
+        self.stand_ins: dict[str, str] = {}
+        self.dequantised: dict[tuple[str, ...], str] = {}
+
+    def name(self, hint: str) -> str:
+        """A new name."""
+        name, serial = hint, 1
+        while name in self.taken:
+            name, serial = f"{hint}_{serial}", serial + 1
+        self.taken.add(name)
+        self.inner.add(name)
+        return name
+
+
+def _ranks(model: onnx.ModelProto) -> dict[str, int]:
+    """Ranks of the tensors of which the file tells them."""
+    graph = model.graph
+    known = {t.name: len(t.dims) for t in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        if value.type.tensor_type.HasField("shape"):
+            known[value.name] = len(value.type.tensor_type.shape.dim)
+    return known
+
+
+class Expansion:
+    """The nodes that take one node's place: a lowering adds them one by one, tensors go by their names."""
+
+    def __init__(self, node: onnx.NodeProto, context: Context) -> None:
+        self.node = node
+        self.context = context
+        self.opset = context.opset
+        self.nodes: list[onnx.NodeProto] = []
+
+    def has_input(self, index: int) -> bool:
+        """Whether an optional input is given."""
+        return index < len(self.node.input) and bool(self.node.input[index])
+
+    def input(self, index: int) -> str:
+        """Name of an input, "" if it is not given."""
+        return self.node.input[index] if self.has_input(index) else ""
+
+    def has_output(self, index: int) -> bool:
+        """Whether an optional output is asked for."""
+        return index < len(self.node.output) and bool(self.node.output[index])
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        """An attribute's value, text as str, or the default."""
+        for attribute in self.node.attribute:
+            if attribute.name == name:
+                value = onnx.helper.get_attribute_value(attribute)
+                return value.decode() if isinstance(value, bytes) else value
+        return default
+
+    def attributes(self, *without: str) -> dict[str, Any]:
+        """All attributes but these."""
+        return {a.name: self.attr(a.name) for a in self.node.attribute if a.name not in without}
+
+    def rank(self, name: str) -> int | None:
+        """A tensor's rank, where the file tells it."""
+        return self.context.ranks.get(name)
+
+    def value(self, name: str) -> np.ndarray | None:
+        """The value of a small initializer."""
+        tensor = self.context.constants.get(name)
+        if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
+            return None
+        return numpy_helper.to_array(tensor)
+
+    def op(self, op: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
+        """Add a node with one output; its name, a new one unless given."""
+        (made,) = self.ops(op, inputs, [output], **attributes)
+        return made
+
+    def ops(self, op: str, inputs: Sequence[str], outputs: Sequence[str | None], **attributes: Any) -> list[str]:
+        """Add a node; the names of its outputs, new ones where None."""
+        hint = f"{next(name for name in self.node.output if name)}/{op}"
+        names = [self.context.name(hint) if name is None else name for name in outputs]
+        while inputs and not inputs[-1]:
+            inputs = inputs[:-1]
+        own = any(name in self.node.output for name in names)
+        title = self.node.name if own or not self.node.name else f"{self.node.name}_{op}_{len(self.nodes)}"
+        made = onnx.helper.make_node(op, list(inputs), names, name=title, **attributes)
+        made.metadata_props.extend(self.node.metadata_props)
+        self.nodes.append(made)
+        return names
+
+    def constant(self, value: Any, dtype: Any = np.float32) -> str:
+        """Name of a constant."""
+        tensor = numpy_helper.from_array(np.asarray(value, dtype))
+        return self.op("Constant", [], value=tensor)
+
+    def dequantize(self, index: int) -> str:
+        """The float that a quantised input stands for; its scale and zero point are the two inputs behind it."""
+        return self.dequantized(self.input(index), self.input(index + 1), self.input(index + 2))
+
+    def dequantized(self, q: str, scale: str, zero_point: str, axis: int | None = None) -> str:
+        """The float that a quantised tensor stands for, made once for each tensor."""
+        key = (q, scale, zero_point, str(axis))
+        known = self.context.dequantised
+        if key not in known:
+            known[key] = self._dequantized(q, scale, zero_point, axis)
+            self.context.stand_ins[known[key]] = q
+        return known[key]
+
+    def _dequantized(self, q: str, scale: str, zero_point: str, axis: int | None) -> str:
+        name = self.context.name(f"{q}/DequantizeLinear")
+        if axis is None or self.opset >= PER_AXIS_OPSET:
+            attributes = {} if axis is None else {"axis": axis}
+            return self.op("DequantizeLinear", [q, scale, zero_point], name, **attributes)
+        rank = self.rank(q)
+        spread = [a for a in range(rank or 1) if a != axis % (rank or 1)]
+        value = self.op("Cast", [q], to=onnx.TensorProto.FLOAT)
+        if zero_point:
+            shift = self.op("Cast", [zero_point], to=onnx.TensorProto.FLOAT)
+            value = self.op("Sub", [value, self.op("Unsqueeze", [shift], axes=spread)])
+        return self.op("Mul", [value, self.op("Unsqueeze", [scale], axes=spread)], name)
+
+    def quantize(self, x: str, index: int) -> str:
+        """Quantise to the node's first output; scale and zero point are the inputs at `index` and behind it."""
+        return self.op("QuantizeLinear", [x, self.input(index), self.input(index + 1)], self.node.output[0])
+
+
+Lowering: TypeAlias = Callable[[Expansion], None]
+LOWERINGS: dict[tuple[str, str], Lowering] = {}
+"""By domain and operator."""
+Pattern: TypeAlias = Callable[[Sequence[onnx.NodeProto]], dict[str, Lowering]]
+PATTERNS: list[Pattern] = []
+"""What finds nodes that are one thing together: by the output of the last one, what to put in its place."""
+
+
+def lowering(*ops: str, domain: str = MICROSOFT) -> Callable[[Lowering], Lowering]:
+    """Register a lowering for operators of a domain, "" for the standard's.
+
+    It adds the nodes that take the node's place; the last ones make its outputs. One that finds that it need not, or
+    cannot, replace a node adds none.
+    """
+
+    def register(function: Lowering) -> Lowering:
+        for op in ops:
+            if (domain, op) in LOWERINGS:
+                raise ValueError(f"a second lowering for {op}")
+            LOWERINGS[domain, op] = function
+        return function
+
+    return register
+
+
+def pattern(function: Pattern) -> Pattern:
+    """Register a pattern."""
+    PATTERNS.append(function)
+    return function
+
+
+def lowered(model: onnx.ModelProto) -> Lowered:
+    """A model with its nodes lowered, as far as there are lowerings; the model given is not changed."""
+    nodes = model.graph.node
+    whole = {output: how for find in PATTERNS for output, how in find(nodes).items()}
+    found = [_whole(node, whole) or LOWERINGS.get((_domain(node), node.op_type)) for node in nodes]
+    repeated = _repeated_floats(model)
+    if not any(found) and not repeated:
+        return Lowered(model, frozenset(), {})
+    context = Context(model, _opset(model))
+    result: list[onnx.NodeProto] = []
+    for node, function in zip(nodes, found, strict=True):
+        expansion = Expansion(_reading(node, repeated), context)
+        if function is not None:
+            function(expansion)
+        result.extend(expansion.nodes or [expansion.node])
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.node[:]
+    copy.graph.node.extend(result)
+    return Lowered(copy, frozenset(context.inner), context.stand_ins)
+
+
+def _whole(node: onnx.NodeProto, whole: dict[str, Lowering]) -> Lowering | None:
+    return whole.get(node.output[0]) if node.output else None
+
+
+def _domain(node: onnx.NodeProto) -> str:
+    return "" if node.domain in STANDARD else str(node.domain)
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in STANDARD), 1)
+
+
+def _repeated_floats(model: onnx.ModelProto) -> dict[str, str]:
+    """Where one quantised tensor is dequantised several times, once for each reader: the first float, by the others.
+
+    What is one tensor before quantisation is then one tensor in the analysis too, and can be a layer.
+    """
+    numbers = {t.name: _content(t) for t in model.graph.initializer if np.prod(t.dims) <= _SCALES}
+    first: dict[tuple[object, ...], str] = {}
+    repeated = {}
+    for node in model.graph.node:
+        if node.op_type != "DequantizeLinear":
+            continue
+        values = [numbers.get(name, name) for name in node.input[1:]]
+        key = (node.input[0], *values, *(attribute.SerializeToString() for attribute in node.attribute))
+        name = first.setdefault(key, node.output[0])
+        if name != node.output[0]:
+            repeated[node.output[0]] = name
+    return repeated
+
+
+def _content(tensor: onnx.TensorProto) -> bytes:
+    """Type, shape and values of a tensor, whatever its name."""
+    copy = onnx.TensorProto()
+    copy.CopyFrom(tensor)
+    copy.ClearField("name")
+    content: bytes = copy.SerializeToString()
+    return content
+
+
+def _reading(node: onnx.NodeProto, instead: dict[str, str]) -> onnx.NodeProto:
+    """The node, or a copy that reads other tensors instead."""
+    if not any(name in instead for name in node.input):
+        return node
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    del copy.input[:]
+    copy.input.extend(instead.get(name, name) for name in node.input)
+    return copy

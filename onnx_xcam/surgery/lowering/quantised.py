@@ -1,0 +1,298 @@
+"""Operators on quantised integers, lowered to DequantizeLinear, the float operator, and QuantizeLinear.
+
+ONNX's QLinearConv, QLinearMatMul, ConvInteger and MatMulInteger, and those that ONNX Runtime adds. Definitions:
+https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md ; the same reading of them is ONNX Runtime's
+own way from QDQ to these operators and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnx_xcam.surgery.lowering.expansion import Expansion, Lowering, lowering, pattern
+
+_FLOAT = onnx.TensorProto.FLOAT
+
+
+def channels_first(e: Expansion, x: str, rank: int) -> str:
+    """`[N, ..., C]` as `[N, C, ...]`."""
+    return e.op("Transpose", [x], perm=[0, rank - 1, *range(1, rank - 1)])
+
+
+def channels_last(e: Expansion, x: str, rank: int, output: str | None = None) -> str:
+    """`[N, C, ...]` as `[N, ..., C]`."""
+    return e.op("Transpose", [x], output, perm=[0, *range(2, rank), 1])
+
+
+@lowering("QuantizeLinear", "DequantizeLinear")
+def standard(e: Expansion) -> None:
+    """The standard's operators with more types."""
+    e.op(e.node.op_type, list(e.node.input), e.node.output[0], **e.attributes())
+
+
+# --- convolution and products -----------------------------------------------------------------------------------------
+
+
+def _weight(e: Expansion, weight: tuple[str, str, str], axis: int) -> str:
+    """A weight, its scales (one, or one for each channel along an axis) and zero points, as float."""
+    scale = e.value(weight[1])
+    single = e.rank(weight[1]) == 0 or (scale is not None and scale.size == 1)
+    return e.dequantized(*weight, None if single else axis)
+
+
+def _three(e: Expansion, index: int) -> tuple[str, str, str]:
+    """A quantised input, its scale and its zero point."""
+    return e.input(index), e.input(index + 1), e.input(index + 2)
+
+
+def _bias(e: Expansion, bias: str, x_scale: str, w_scale: str, alpha: float = 1.0) -> str:
+    """An int32 bias, whose scale is that of the products."""
+    scale = e.op("Mul", [x_scale, w_scale])
+    if alpha != 1:
+        scale = e.op("Mul", [scale, e.constant(alpha)])
+    return e.op("Mul", [e.op("Cast", [bias], to=_FLOAT), scale])
+
+
+@lowering("QLinearConv", domain="")
+@lowering("QLinearConv")
+def qlinear_conv(e: Expansion) -> None:
+    """x, its scale and zero point, w, its scale and zero point, y's scale and zero point, bias."""
+    x, w = e.dequantize(0), _weight(e, _three(e, 3), 0)
+    rank = e.rank(e.input(3)) or 4
+    last = bool(e.attr("channels_last", 0))
+    operands = [channels_first(e, x, rank) if last else x, w]
+    if e.has_input(8):
+        operands.append(_bias(e, e.input(8), e.input(1), e.input(4)))
+    y = e.op("Conv", operands, **e.attributes("channels_last"))
+    e.quantize(channels_last(e, y, rank) if last else y, 6)
+
+
+@lowering("QLinearMatMul", domain="")
+def qlinear_matmul(e: Expansion) -> None:
+    """a, b and y, each with its scale and zero point; scales may be one for each row of a, each column of b."""
+    e.quantize(e.op("MatMul", [_weight(e, _three(e, 0), -2), _weight(e, _three(e, 3), -1)]), 6)
+
+
+@lowering("QGemm")
+def qgemm(e: Expansion) -> None:
+    """a and b with scale and zero point, an int32 c, y's scale and zero point; without these y is float."""
+    alpha = float(e.attr("alpha", 1.0))
+    operands = [e.dequantize(0), _weight(e, _three(e, 3), 0 if e.attr("transB", 0) else 1)]
+    if e.has_input(6):
+        operands.append(_bias(e, e.input(6), e.input(1), e.input(4), alpha))
+    if e.has_input(7):
+        e.quantize(e.op("Gemm", operands, **e.attributes()), 7)
+    else:
+        e.op("Gemm", operands, e.node.output[0], **e.attributes())
+
+
+def _shifted(e: Expansion, q: str, zero_point: str, axis: int | None = None) -> str:
+    """q minus its zero point, as float."""
+    value = e.op("Cast", [q], to=_FLOAT)
+    if not zero_point:
+        return value
+    shift = e.op("Cast", [zero_point], to=_FLOAT)
+    known = e.value(zero_point)
+    if axis is not None and (known.size != 1 if known is not None else e.rank(zero_point) == 1):
+        rank = e.rank(q) or 2
+        sizes = [-1 if a == axis % rank else 1 for a in range(rank)]
+        shift = e.op("Reshape", [shift, e.constant(sizes, np.int64)])
+    return e.op("Sub", [value, shift])
+
+
+@lowering("ConvInteger", domain="")
+def conv_integer(e: Expansion) -> None:
+    """x, w, and their zero points; y is int32 in the model, and taken for the float of the same value here."""
+    operands = [_shifted(e, e.input(0), e.input(2)), _shifted(e, e.input(1), e.input(3), 0)]
+    e.op("Conv", operands, e.node.output[0], **e.attributes())
+    e.context.inner.add(e.node.output[0])
+
+
+@lowering("MatMulInteger", domain="")
+def matmul_integer(e: Expansion) -> None:
+    """a, b, and their zero points; y is int32 in the model, and taken for the float of the same value here."""
+    operands = [_shifted(e, e.input(0), e.input(2), -2), _shifted(e, e.input(1), e.input(3), -1)]
+    e.op("MatMul", operands, e.node.output[0])
+    e.context.inner.add(e.node.output[0])
+
+
+@lowering("MatMulIntegerToFloat")
+def matmul_integer_to_float(e: Expansion) -> None:
+    """a, b, their scales, their zero points, bias."""
+    a = e.dequantized(e.input(0), e.input(2), e.input(4))
+    b = _weight(e, (e.input(1), e.input(3), e.input(5)), -1)
+    _product(e, "MatMul", a, b, e.input(6))
+
+
+@lowering("DynamicQuantizeMatMul")
+def dynamic_quantize_matmul(e: Expansion) -> None:
+    """a (float), b, its scale and zero point, bias."""
+    b = _weight(e, (e.input(1), e.input(2), e.input(3)), -1)
+    _product(e, "MatMul", e.input(0), b, e.input(4))
+
+
+def _product(e: Expansion, op: str, a: str, b: str, bias: str, **attributes: Any) -> None:
+    y = e.node.output[0]
+    product = e.op(op, [a, b], None if bias else y, **attributes)
+    if bias:
+        e.op("Add", [product, bias], y)
+
+
+@pattern
+def dynamic_products(nodes: Sequence[onnx.NodeProto]) -> dict[str, Lowering]:
+    """A float input that is quantised with a scale of its own, multiplied as integers, and scaled back.
+
+    DynamicQuantizeLinear gives x_q, s, z;  y = Cast(MatMulInteger(x_q, w, z, ...)) (s w_scale), or ConvInteger. It is
+    taken for the product of x itself: nothing is clipped, and the scale cancels.
+    """
+    made = {name: node for node in nodes for name in node.output if name}
+    found: dict[str, Lowering] = {}
+    for node in nodes:
+        if node.op_type != "Mul" or len(node.input) != 2:
+            continue
+        cast, scales = (made.get(name) for name in node.input)
+        if cast is None or cast.op_type != "Cast" or scales is None or scales.op_type != "Mul":
+            continue
+        product = made.get(cast.input[0])
+        if product is None or product.op_type not in ("MatMulInteger", "ConvInteger"):
+            continue
+        dynamic = made.get(product.input[0])
+        if dynamic is not None and dynamic.op_type == "DynamicQuantizeLinear" and dynamic.output[1] in scales.input:
+            other = next(name for name in (*scales.input, "") if name != dynamic.output[1])
+            found[node.output[0]] = _dynamic_product(product, dynamic.input[0], other)
+    return found
+
+
+def _dynamic_product(product: onnx.NodeProto, x: str, scale: str) -> Lowering:
+    def lower(e: Expansion) -> None:
+        zero_point = product.input[3] if len(product.input) > 3 else ""
+        weight = (product.input[1], scale, zero_point)
+        if product.op_type == "MatMulInteger":
+            _product(e, "MatMul", x, _weight(e, weight, -1), "")
+            return
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in product.attribute}
+        _product(e, "Conv", x, e.dequantized(*weight), "", **attributes)
+
+    return lower
+
+
+# --- element by element -----------------------------------------------------------------------------------------------
+
+
+@lowering("QLinearAdd", "QLinearMul")
+def qlinear_binary(e: Expansion) -> None:
+    """a, b and y, each with its scale and zero point."""
+    op = e.node.op_type.removeprefix("QLinear")
+    e.quantize(e.op(op, [e.dequantize(0), e.dequantize(3)]), 6)
+
+
+@lowering("QLinearSigmoid", "QLinearLeakyRelu")
+def qlinear_unary(e: Expansion) -> None:
+    """x and y, each with its scale and zero point."""
+    e.quantize(e.op(e.node.op_type.removeprefix("QLinear"), [e.dequantize(0)], **e.attributes()), 3)
+
+
+@lowering("QLinearSoftmax")
+def qlinear_softmax(e: Expansion) -> None:
+    """x and y, each with its scale and zero point; before opset 13 the axes from `axis` on go together."""
+    x, since = e.dequantize(0), int(e.attr("opset", e.opset))
+    axis = int(e.attr("axis", -1))
+    if (since >= 13) == (e.opset >= 13):
+        e.quantize(e.op("Softmax", [x], axis=axis), 3)
+        return
+    flat = e.op("Softmax", [e.op("Flatten", [x], axis=axis)], axis=-1)
+    e.quantize(e.op("Reshape", [flat, e.op("Shape", [x])]), 3)
+
+
+@lowering("QLinearWhere")
+def qlinear_where(e: Expansion) -> None:
+    """condition, x and y, each with its scale and zero point, and those of z."""
+    e.quantize(e.op("Where", [e.input(0), e.dequantize(1), e.dequantize(4)]), 7)
+
+
+@lowering("QLinearConcat")
+def qlinear_concat(e: Expansion) -> None:
+    """y's scale and zero point, then each operand with its own."""
+    operands = [e.dequantize(index) for index in range(2, len(e.node.input), 3)]
+    e.quantize(e.op("Concat", operands, axis=e.attr("axis")), 0)
+
+
+# --- pools ------------------------------------------------------------------------------------------------------------
+
+
+@lowering("QLinearGlobalAveragePool", "QLinearAveragePool")
+def qlinear_pool(e: Expansion) -> None:
+    """x and y, each with its scale and zero point."""
+    op, last = e.node.op_type.removeprefix("QLinear"), bool(e.attr("channels_last", 0))
+    rank = e.rank(e.input(0)) or 4
+    x = e.dequantize(0)
+    y = e.op(op, [channels_first(e, x, rank) if last else x], **e.attributes("channels_last"))
+    e.quantize(channels_last(e, y, rank) if last else y, 3)
+
+
+@lowering("NhwcMaxPool")
+def nhwc_max_pool(e: Expansion) -> None:
+    """A pool of `[N, ..., C]`, on the integers themselves."""
+    rank = len(e.attr("kernel_shape")) + 2
+    y = e.op("MaxPool", [channels_first(e, e.input(0), rank)], **e.attributes())
+    channels_last(e, y, rank, e.node.output[0])
+
+
+# --- weights of few bits ----------------------------------------------------------------------------------------------
+
+
+@lowering("MatMulNBits")
+def matmul_n_bits(e: Expansion) -> None:
+    """a (float) times a weight `[N, K]` whose rows are stored in blocks, two values to a byte, each block scaled.
+
+    Inputs: a, b uint8 `[N, blocks, bytes]`, scales `[N, blocks]`, zero points (packed like b, or float), g_idx, bias.
+    """
+    bits, k, n, block = (int(e.attr(name)) for name in ("bits", "K", "N", "block_size"))
+    if bits not in (4, 8) or e.has_input(4):
+        return
+    blocks = -(-k // block)
+    values = _unpacked(e, e.input(1), bits, [n, blocks, block])
+    known = e.context.constants.get(e.input(3))
+    if not e.has_input(3):
+        shift = e.constant(float(1 << (bits - 1)))
+    elif known is not None and known.data_type == onnx.TensorProto.UINT8:
+        shift = _unpacked(e, e.input(3), bits, [n, -1])
+        shift = e.op("Reshape", [_sliced(e, shift, blocks), e.constant([n, blocks, 1], np.int64)])
+    else:
+        shift = e.op("Reshape", [e.input(3), e.constant([n, blocks, 1], np.int64)])
+    scales = e.op("Reshape", [e.input(2), e.constant([n, blocks, 1], np.int64)])
+    rows = e.op("Mul", [e.op("Sub", [values, shift]), scales])
+    rows = _sliced(e, e.op("Reshape", [rows, e.constant([n, -1], np.int64)]), k)
+    operands = [e.input(0), e.op("Transpose", [rows], perm=[1, 0])]
+    if e.has_input(5):
+        e.op("Add", [e.op("MatMul", operands), e.input(5)], e.node.output[0])
+    else:
+        e.op("MatMul", operands, e.node.output[0])
+
+
+def _unpacked(e: Expansion, packed: str, bits: int, shape: list[int]) -> str:
+    """The values of a packed uint8 tensor as floats, the low half of each byte first."""
+    whole = e.op("Cast", [packed], to=_FLOAT)
+    if bits == 4:
+        sixteen, axis = e.constant(16.0), e.rank(packed) or len(shape)
+        high = e.op("Floor", [e.op("Div", [whole, sixteen])])
+        low = e.op("Sub", [whole, e.op("Mul", [high, sixteen])])
+        halves = [_unsqueezed(e, half, axis) for half in (low, high)]
+        whole = e.op("Concat", halves, axis=axis)
+    return e.op("Reshape", [whole, e.constant(shape, np.int64)])
+
+
+def _unsqueezed(e: Expansion, x: str, axis: int) -> str:
+    if e.opset >= 13:
+        return e.op("Unsqueeze", [x, e.constant([axis], np.int64)])
+    return e.op("Unsqueeze", [x], axes=[axis])
+
+
+def _sliced(e: Expansion, x: str, stop: int) -> str:
+    """The first columns of a matrix."""
+    bounds = [e.constant([number], np.int64) for number in (0, stop, 1)]
+    return e.op("Slice", [x, *bounds])
