@@ -178,10 +178,7 @@ class FormatCase(_compare_case.Comparison):
         best, value = "", -1.0
         for name, layer in layers.items():
             values = in_positions(outputs[name], layer.layout, layer.grid)
-            if (
-                values.shape == wanted.positions.shape
-                and (found := correlation(values, wanted.positions)) > value + 1e-6
-            ):
+            if values.shape == wanted.positions.shape and (found := correlation(values, wanted.positions)) > value + 1e-6:
                 best, value = name, found
         return best, value
 
@@ -193,9 +190,7 @@ class FormatCase(_compare_case.Comparison):
         if kind == "float":
             result = self._compare(mine.outputs)
             return {**result, "failures": failures + result.get("failures", [])}
-        compared = (
-            self._compare_half(path, layer, mine) if kind == "float16" else self._compare_quantised(path, name, mine)
-        )
+        compared = self._compare_half(path, layer, mine) if kind == "float16" else self._compare_quantised(path, name, mine)
         if name == "qoperator":
             compared["like_qdq"] = self._like_qdq(layer, mine)
         return {"failures": failures, **compared}
