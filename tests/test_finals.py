@@ -146,6 +146,20 @@ def test_half_precision_probabilities(batch):
     np.testing.assert_allclose(explained(model, batch, [0, 1]).probabilities, softmax(logits)[:, :2], atol=1e-3)
 
 
+@pytest.mark.parametrize("restored", [False, True])
+def test_quantised_probabilities(restored, batch):
+    """Whole numbers from 0 to 255 are shown as what they stand for."""
+    text = (
+        "scale = Constant<value=float{0.00390625}>()  zero = Constant<value=uint8{0}>()  s = Softmax<axis=1>(logits)  "
+        "q = QuantizeLinear(s, scale, zero)  y = "
+    ) + ("DequantizeLinear(q, scale, zero)" if restored else "Identity(q)")
+    model = end(text, output=f"{'float' if restored else 'uint8'}[N,{C}] y")
+    assert_same_maps(model, batch)
+    found = explained(model, batch, list(range(C))).probabilities
+    np.testing.assert_allclose(found, softmax(run(cnn("dense"), batch)["logits"]), atol=2.1e-3)
+    np.testing.assert_array_equal(found * 256 % 1, 0)
+
+
 # --- choices ---------------------------------------------------------------------------------------------------------
 
 CHOICES = {
