@@ -206,7 +206,7 @@ def check(
             [_output_check(n, before, proof.after[n], proof.noise.get(n, 0.0)) for n, before in proof.before.items()],
             [_node_check(proof, step) for step in proof.steps],
             [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
-            [*proof.notes, *proof.metadata["notes"]],
+            list(dict.fromkeys([*proof.notes, *proof.metadata["notes"]])),
         )
 
 

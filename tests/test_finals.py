@@ -51,9 +51,20 @@ ENDS = {
     "narrow clip": (
         ONE + "o = Constant<value_float=0.3>()  s = Softmax<axis=1>(logits)  y = Clip(s, o, one)", "Softmax", False,
     ),
-    "rounded to percents": (
-        "k = Constant<value_float=100.0>()  s = Sigmoid(logits)  p = Mul(s, k)  r = Round(p)  y = Div(r, k)",
+    "a small clip": (
+        ONE + "o = Constant<value_float=1e-7>()  s = Softmax<axis=1>(logits)  y = Clip(s, o, one)", "Softmax", True,
+    ),
+    "rounded": (
+        "k = Constant<value_float=1e5>()  s = Sigmoid(logits)  p = Mul(s, k)  r = Round(p)  y = Div(r, k)",
+        "Sigmoid", True,
+    ),
+    "rounded to tenths": (
+        "k = Constant<value_float=10.0>()  s = Sigmoid(logits)  p = Mul(s, k)  r = Round(p)  y = Div(r, k)",
         "Sigmoid", False,
+    ),
+    "rounded to whole numbers": ("s = Sigmoid(logits)  y = Round(s)", "Sigmoid", False),
+    "rounded percents": (
+        "k = Constant<value_float=100.0>()  s = Sigmoid(logits)  p = Mul(s, k)  y = Round(p)", "Sigmoid", False,
     ),
     "log of softmax and a little": (
         "k = Constant<value_float=1e-7>()  s = Softmax<axis=1>(logits)  p = Add(s, k)  y = Log(p)", "Softmax", False,
@@ -108,7 +119,7 @@ def test_probabilities_are_the_models_own(kind, batch):
         "Sigmoid": 1 / (1 + np.exp(-logits)),
         "HardSigmoid": np.clip(0.2 * logits + 0.5, 0, 1),
     }.get(activation, softmax(logits))
-    np.testing.assert_allclose(explanation.probabilities, own, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(explanation.probabilities, own, rtol=1e-5, atol=6e-6 if kind == "rounded" else 1e-6)
 
 
 def test_several_labels_whose_logits_come_out_too(batch):
@@ -133,6 +144,20 @@ def test_half_precision_probabilities(batch):
     assert_same_maps(model, batch)
     logits = run(cnn("dense"), batch)["logits"]
     np.testing.assert_allclose(explained(model, batch, [0, 1]).probabilities, softmax(logits)[:, :2], atol=1e-3)
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_quantised_probabilities(restored, batch):
+    """Whole numbers from 0 to 255 are shown as what they stand for."""
+    text = (
+        "scale = Constant<value=float{0.00390625}>()  zero = Constant<value=uint8{0}>()  s = Softmax<axis=1>(logits)  "
+        "q = QuantizeLinear(s, scale, zero)  y = "
+    ) + ("DequantizeLinear(q, scale, zero)" if restored else "Identity(q)")
+    model = end(text, output=f"{'float' if restored else 'uint8'}[N,{C}] y")
+    assert_same_maps(model, batch)
+    found = explained(model, batch, list(range(C))).probabilities
+    np.testing.assert_allclose(found, softmax(run(cnn("dense"), batch)["logits"]), atol=2.1e-3)
+    np.testing.assert_array_equal(found * 256 % 1, 0)
 
 
 # --- choices ---------------------------------------------------------------------------------------------------------
@@ -276,6 +301,11 @@ def test_what_looks_alike_stays_as_it_is(kind, batch):
     np.testing.assert_array_equal(found["xcam_scores"][:, 0], found["y"][:, 1])
 
 
+def test_rows_that_are_picked_are_no_labels():
+    text = "i = ArgMax<axis=0, keepdims=0>(logits)  y = Gather(logits, i)"
+    assert find_score(prepare(end(text, output=f"float[5,{C}] y"))).name == "y"
+
+
 def test_metadata_that_state_probabilities_wrongly():
     made = instrument(end("y = Softmax<axis=1>(logits)"), emit=("map",))
     entry = next(entry for entry in made.metadata_props if entry.key == "onnx_xcam")
@@ -386,7 +416,9 @@ def test_maps_and_boxes_are_refused_with_a_word_on_why(text, output, said):
         instrument(cnn(text, output=output))
 
 
-def test_picked_boxes_are_refused():
+@pytest.mark.parametrize("inside", [False, True])
+def test_picked_boxes_are_refused(inside):
+    """As torchvision exports its detectors: NonMaxSuppression stands in a branch that is taken if there are boxes."""
     body = (
         TRUNK + "a = Relu(c2)  t = Constant<value_ints=[1,-1,4]>()  boxes = Reshape(a, t)"
         "  u = Constant<value_ints=[1,1,-1]>()  flat = Reshape(a, u)  w = Constant<value_ints=[36]>()"
@@ -396,6 +428,22 @@ def test_picked_boxes_are_refused():
         "  first = Squeeze(boxes, zero)  y = Gather(first, index)"
     )  # fmt: skip
     model = build(body, TRUNK_WEIGHTS, inputs="float[1,3,12,12] image", outputs="float[M,4] y")
-    run(model, images(1))
+    if inside:
+        node = next(node for node in model.graph.node if node.op_type == "NonMaxSuppression")
+        kept, empty = onnx.helper.make_tensor_value_info("kept", 7, None), onnx.TensorProto(data_type=7, dims=[0, 3])
+        empty.name = "none"
+        branch = onnx.helper.make_node("If", ["any"], list(node.output))
+        node.output[0] = "kept"
+        chosen = onnx.helper.make_graph([node], "then", [], [kept])
+        nothing = onnx.helper.make_node("Constant", [], ["kept"], value=empty)
+        branch.attribute.append(onnx.helper.make_attribute("then_branch", chosen))
+        branch.attribute.append(
+            onnx.helper.make_attribute("else_branch", onnx.helper.make_graph([nothing], "else", [], [kept]))
+        )
+        node.CopyFrom(branch)
+        model.graph.input.append(onnx.helper.make_tensor_value_info("any", onnx.TensorProto.BOOL, []))
+        session(model)
+    else:
+        run(model, images(1))
     with pytest.raises(ScoreError, match=r"'y' is what NonMaxSuppression has picked: boxes, as detectors give"):
         instrument(model)

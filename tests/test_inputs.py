@@ -12,9 +12,10 @@ import onnx
 import pytest
 from models import GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn, images, run, session, tensors, weight
 
-from onnx_xcam import Explainer, check, contract, instrument
+from onnx_xcam import Explainer, check, contract, inspect, instrument
 from onnx_xcam.errors import InputError
 from onnx_xcam.feeds import parse_value
+from onnx_xcam.runtime import open_session
 
 pytestmark = pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")  # blank maps are none of its business
 
@@ -104,12 +105,32 @@ def test_a_fixed_batch(given):
     np.testing.assert_allclose(explanation.maps_of(0), found["xcam_map"], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("symbol", ["N", "unk__7"])
-def test_open_axes_with_symbols_of_their_own(symbol):
-    """Some exporters name every open axis differently."""
-    model = gated(f"float[unk__6,3,12,12] image, float[{symbol},4] gate, float t", n="M")
-    expected = explainer(gated(), gate=GATE[0], t=1).explain(images(2)).scores
-    np.testing.assert_array_equal(explainer(model, gate=GATE[0], t=1).explain(images(2)).scores, expected)
+@pytest.mark.parametrize("given", [GATE[0], GATE[:1], GATE[:2]])
+@pytest.mark.parametrize("symbol", ["unk__7", None])
+def test_open_axes_that_no_symbol_tells(symbol, given):
+    """Some exporters number the open axes through, others leave them without a name."""
+    model = gated("float[unk__6,3,12,12] image, float[unk__7,4] gate, float t", n="M")
+    if symbol is None:
+        for value in model.graph.input[:2]:
+            value.type.tensor_type.shape.dim[0].ClearField("dim_param")
+    expected = explainer(gated(), gate=given, t=1).explain(images(2)).scores
+    np.testing.assert_array_equal(explainer(model, gate=given, t=1).explain(images(2)).scores, expected)
+
+
+def test_rows_that_are_not_images(batch):
+    """As in zero-shot classifiers: a row for each class, whose number is as open as that of the images."""
+    model = build(
+        TRUNK + POOLED + "turned = Transpose(prompts)  logits = MatMul(flat, turned)",
+        TRUNK_WEIGHTS,
+        inputs="float[N,3,12,12] image, float[T,4] prompts",
+        outputs="float[N,T] logits",
+    )
+    for count in (1, 2, 3):
+        found = explainer(model, prompts=GATE[:count]).explain(batch, [0, count - 1])
+        expected = feeds_of(model, {"image": batch, "prompts": GATE[:count], "xcam_class": [[0, count - 1]]})
+        np.testing.assert_array_equal(found.maps_of(0), expected["xcam_map"])
+        np.testing.assert_array_equal(found.scores, expected["xcam_scores"])
+        assert expected["logits"].shape == (2, count)
 
 
 def test_rows_for_another_number_of_images():
@@ -158,6 +179,17 @@ def test_notes_say_what_is_fed():
     assert "Input: 't' is fed 0.5 (float32 [])." in notes
 
 
+def test_inspect_names_them():
+    assert "Inputs: the picture goes to 'image'; the others are given with --input NAME=VALUE ('gate', 't')." in (
+        inspect(gated()).notes
+    )
+    assert not any("Inputs:" in note for note in inspect(cnn("gap")).notes)
+    two = inspect(gated("float[N,3,12,12] image, float[N,1,12,12] seen, float[N,4] gate, float t"))
+    assert two.notes[-1] == (
+        "Inputs: the picture goes to one that is not given; the others are given with --input NAME=VALUE."
+    )
+
+
 def test_an_instrumented_model_takes_them_too(batch):
     model = gated()
     expected = explainer(model, gate=GATE[0], t=2).explain(batch, [0, 1])
@@ -175,6 +207,18 @@ def test_an_input_with_a_default(batch):
         found = explainer(model, gate=GATE[0], **given).explain(batch, [1]).scores
         expected = explainer(gated(), gate=GATE[0], t=t).explain(batch, [1]).scores
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_scalars_keep_their_rank_where_inputs_are_bound(batch):
+    """As for CUDA, tried on the CPU: numpy makes [1] of a scalar where it is asked for contiguous memory."""
+    model = gated(text=GATED + "  same = Identity(t)")
+    model.graph.output.append(onnx.helper.make_tensor_value_info("same", onnx.TensorProto.FLOAT, []))
+    opened = open_session(instrument(model).SerializeToString(), providers="cpu")
+    feeds = {"image": batch, "gate": np.asfortranarray(GATE[:2]), "t": np.asarray(0.5, np.float32)}
+    names = ["logits", "xcam_map", "same"]
+    for plain, bound in zip(opened._run_plain(feeds, names), opened._run_bound(feeds, names), strict=True):
+        assert bound.shape == plain.shape
+        np.testing.assert_array_equal(bound, plain)
 
 
 # --- which one is the picture ----------------------------------------------------------------------------------------

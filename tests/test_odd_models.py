@@ -5,13 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 from models import C, cnn, outputs, run, session, tensors
 from onnx import helper, numpy_helper
+from typer.testing import CliRunner
 
 from onnx_xcam import Explainer, check, inspect, instrument, instrument_file
+from onnx_xcam.cli import app
+from onnx_xcam.cli.naming import layer_parts
 from onnx_xcam.errors import ModelError
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
@@ -71,6 +75,31 @@ def test_names_of_every_kind(kind, batch, tmp_path):
     np.testing.assert_array_equal(run(str(path), batch, [[1, -1]])["xcam_map"], expected["xcam_map"])
     assert name_of("a") in [layer.name for layer in inspect(model).layers]
     assert check(model, layers=name_of("r1"), score=name_of("logits")).passed
+
+
+@pytest.mark.parametrize("letter", ["y", "层"])
+def test_pictures_of_layers_with_long_names(letter, tmp_path):
+    model = renamed(cnn("dense"), lambda name: letter * 5000 + name if name in ("r1", "a") else name)
+    layers = [letter * 5000 + name for name in ("r1", "a")]
+    parts = layer_parts(layers)
+    assert len(set(parts)) == 2
+    assert all(len(part.encode()) <= 100 for part in parts)
+    onnx.save(model, tmp_path / "m.onnx")
+    cv2.imwrite(str(tmp_path / "p.png"), np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8))
+    words = [
+        "explain",
+        tmp_path / "m.onnx",
+        tmp_path / "p.png",
+        "-o",
+        tmp_path / "out",
+        "--preprocess",
+        "unit",
+        "--top",
+        1,
+    ]
+    done = CliRunner().invoke(app, [str(word) for word in (*words, "--layer", layers[0], "--layer", layers[1])])
+    assert done.exit_code == 0, done.output
+    assert len(list((tmp_path / "out").glob("p.*.png"))) == 2
 
 
 def test_nodes_without_names_and_with_unusual_ones(batch):

@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.message import EncodeError
 from models import GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, run
 from typer.testing import CliRunner
 
@@ -167,6 +168,17 @@ def test_what_cannot_be_raised_says_so():
     old = net("t = ThresholdedRelu<alpha=0.1>(a)  b = Mul(t, t)", 9, 1)
     with pytest.raises(ModelError, match=r"too old.*could not be raised to opset 11.*ThresholdedRelu.*newer opset"):
         instrument(old)
+
+
+def test_what_is_too_large_to_be_raised_says_so(monkeypatch):
+    """What protobuf raises above 2 GB, which no test should need."""
+
+    def too_large(*_):
+        raise EncodeError("Failed to serialize proto")
+
+    monkeypatch.setattr(modernise.version_converter, "convert_version", too_large)
+    with pytest.raises(ModelError, match=r"too old.*could not be raised to opset 11 \(Failed to serialize proto\)"):
+        instrument(net("b = Mul(a, a)", 9, 1))
 
 
 def test_two_opsets_of_one_domain(batch):

@@ -276,5 +276,5 @@ def _surgery_notes(model: LoadedModel) -> list[str]:
     """What the surgery assumed, as it wrote it into the model."""
     notes = ["Model: instrumented already, used as it is."] if model.was_instrumented else []
     said = [str(note) for note in model.metadata.get("notes", ())]
-    notes += [model.compared] if model.compared else []
-    return notes + (said or [f"Layer: {', '.join(model.layers)}.", f"Score: {model.metadata['score']}."])
+    said = said or [f"Layer: {', '.join(model.layers)}.", f"Score: {model.metadata['score']}."]
+    return [*notes, *said, *([model.compared] if model.compared else [])]

@@ -20,20 +20,23 @@ class OtherInputs:
     """The values of the inputs beside the picture.
 
     Attributes:
-        values: by name, as the model takes them; where the first axis is that of the images, its size is 1 (for all
-            images), their number, or the batch size that the model was exported with.
-        per_image: the names of those whose first axis is that of the images.
+        values: by name, as the model takes them.
+        per_image: the names of those whose first axis is that of the images: its size is 1 (for all images), their
+            number, or the batch size that the model was exported with.
+        perhaps: the names of those of which the file does not tell: the same, but any other size is taken as it is.
     """
 
     values: Mapping[str, NDArray[Any]]
     per_image: frozenset[str]
+    perhaps: frozenset[str]
 
     def rows(self, start: int, length: int, images: int) -> dict[str, NDArray[Any]]:
         """What belongs to a run of `length` images from `start` on, of `images` in all; the last row is repeated."""
         found = dict(self.values)
-        for name in self.per_image:
-            rows = found[name][start : start + length] if len(found[name]) == images else found[name]
-            found[name] = np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
+        for name in self.per_image | self.perhaps:
+            if len(found[name]) in (1, images):
+                rows = found[name] if len(found[name]) == 1 else found[name][start : start + length]
+                found[name] = np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
         return found
 
     def check_count(self, images: int, batch: int | None) -> None:
@@ -88,23 +91,27 @@ def _image(free: Sequence[TensorInfo], some_given: bool) -> TensorInfo:
         )
     missing = [info for info in free if info is not images[0]]
     if missing:
-        name = missing[0].name if len(missing) == 1 else "NAME"
+        *first, last = map(listed, missing)
+        name = "NAME" if first else missing[0].name
         raise InputError(
-            f"The model needs {' and '.join(map(listed, missing))} beside the picture, which goes to "
+            f"The model needs {', '.join(first)}{' and ' if first else ''}{last} beside the picture, which goes to "
             f"'{images[0].name}': {_how(name)}."
         )
     return images[0]
 
 
 def _how(name: str) -> str:
-    return f'give it with --input {name}=FILE.npy or --input {name}=NUMBERS (inputs={{"{name}": array}})'
+    given = "give each" if name == "NAME" else "give it"
+    return f'{given} with --input {name}=FILE.npy or --input {name}=NUMBERS (inputs={{"{name}": array}})'
 
 
 def _others(infos: Sequence[TensorInfo], image: TensorInfo | None, values: Mapping[str, NDArray[Any]]) -> OtherInputs:
     by_name = {info.name: info for info in infos}
-    per_image = frozenset(name for name in values if image is not None and _is_per_image(by_name[name], image))
+    sure = {name: image is not None and _is_per_image(by_name[name], image) for name in values}
     return OtherInputs(
-        {name: fitted_value(by_name[name], value, name in per_image) for name, value in values.items()}, per_image
+        {name: fitted_value(by_name[name], value, sure[name] is not False) for name, value in values.items()},
+        frozenset(name for name, answer in sure.items() if answer),
+        frozenset(name for name, answer in sure.items() if answer is None),
     )
 
 
@@ -113,18 +120,22 @@ def takes_pictures(info: TensorInfo) -> bool:
     return info.dtype is not None and info.dtype.kind != "b" and contract.image_axes(info.shape) is not None
 
 
-def _is_per_image(info: TensorInfo, image: TensorInfo) -> bool:
-    """Whether the first axis of an input is that of the images.
+def _is_per_image(info: TensorInfo, image: TensorInfo) -> bool | None:
+    """Whether the first axis of an input is that of the images: it has their symbol, or their fixed number.
 
-    It has their symbol, or the number that is fixed for them; or it is open and not the only axis: some exporters give
-    each open axis a symbol of its own.
+    None where it is open and the file has no symbol that tells.
     """
-    if not info.shape or not image.shape:
+    if not info.shape:
         return False
     first, images = info.shape[0], image.shape[0]
-    if isinstance(first, int) or isinstance(images, int):
+    if isinstance(first, int) or isinstance(images, int) or (_is_told(first) and _is_told(images)):
         return first == images
-    return len(info.shape) > 1 or (first == images and first is not None)
+    return None if len(info.shape) > 1 else False
+
+
+def _is_told(symbol: str | None) -> bool:
+    """Whether a symbol means something; tf2onnx numbers unknown axes through."""
+    return symbol is not None and not symbol.startswith("unk__")
 
 
 def example_feeds(

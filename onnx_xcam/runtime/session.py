@@ -72,7 +72,7 @@ class Session:
         """The array where the session computes, to be fed to several runs without being copied again."""
         if not self._on_device:
             return array
-        return import_onnxruntime().OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), "cuda", 0)
+        return import_onnxruntime().OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), "cuda", 0)
 
     def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Run the model once and return the named outputs by name.
@@ -94,7 +94,7 @@ class Session:
         binding = self._session.io_binding()
         for name, value in feeds.items():
             # As an OrtValue: binding a numpy array directly fails for inputs with a default value (ORT 1.32).
-            held = from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+            held = from_numpy(np.asarray(value, order="C")) if isinstance(value, np.ndarray) else value
             binding.bind_ortvalue_input(name, held)
         for name in outputs:
             binding.bind_output(name, "cpu")

@@ -13,6 +13,7 @@ from onnx_xcam.surgery.bodies import body_of
 from onnx_xcam.surgery.broadcasting import expanded, expanded_where_unsure, unbroadcast
 from onnx_xcam.surgery.composites import steps
 from onnx_xcam.surgery.emitter import Emitter
+from onnx_xcam.surgery.ends import pictures
 from onnx_xcam.surgery.graph import Graph, inputs_of
 from onnx_xcam.surgery.node import NodeView
 from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE, Vjp
@@ -99,8 +100,8 @@ def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
 
 
 def image_tensors(graph: Graph) -> list[str]:
-    """The float tensors whose values depend on an input."""
-    reached = {name for name in graph.input_names if not graph.is_constant(name)}
+    """The float tensors whose values depend on a picture."""
+    reached = set(pictures(graph))
     for node in graph.nodes:
         if not is_zero_derivative(node) and any(t.name in reached for t in inputs_of(node)):
             reached.update(carrying_outputs(node))

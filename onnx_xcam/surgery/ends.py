@@ -22,11 +22,15 @@ def ends(graph: Graph) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def seen(graph: Graph) -> set[str]:
-    """The tensors that depend on a picture: on an input that is an image, where there is one."""
+def pictures(graph: Graph) -> list[str]:
+    """The inputs that are images, all inputs if none is."""
     plain = [name for name in graph.input_names if not graph.is_constant(name)]
-    pictures = [name for name in plain if image_axes(graph.shape(name) or ()) is not None]
-    return _behind(graph, pictures or plain)
+    return [name for name in plain if image_axes(graph.shape(name) or ()) is not None] or plain
+
+
+def seen(graph: Graph) -> set[str]:
+    """The tensors that depend on a picture."""
+    return _behind(graph, pictures(graph))
 
 
 def _behind(graph: Graph, names: Iterable[str]) -> set[str]:
@@ -50,9 +54,17 @@ def leads_to(graph: Graph, name: str, other: str) -> bool:
 
 
 def makers(graph: Graph, name: str) -> Iterator[gs.Node]:
-    """The nodes that a tensor is made by, last to first."""
+    """The nodes that a tensor is made by, last to first; those in their branches and bodies too."""
     needed = {name}
     for node in reversed(graph.nodes):
         if any(out.name in needed for out in node.outputs):
             needed.update(tensor.name for tensor in inputs_of(node))
-            yield node
+            yield from _with_inner(node)
+
+
+def _with_inner(node: gs.Node) -> Iterator[gs.Node]:
+    yield node
+    for value in node.attrs.values():
+        if isinstance(value, gs.Graph):
+            for inner in value.nodes:
+                yield from _with_inner(inner)

@@ -9,26 +9,16 @@ One table per kind, from an operator to the index of the input that carries the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from math import isclose
+from typing import NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.surgery.activations import ACTIVATIONS, Told, activation, number
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.stored import float_for
-
-Told: TypeAlias = Literal["none", "exp"]
-"""What turns an output into probabilities: nothing, or exp."""
-
-ACTIVATIONS: Mapping[str, Told | None] = {
-    "Softmax": "none",
-    "LogSoftmax": "exp",
-    "Sigmoid": "none",
-    "HardSigmoid": "none",
-    "Hardmax": None,
-}
-"""Final activations, and how their result tells probabilities; None if it does not."""
 
 _RESHAPED = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Cast"})
 _ROUNDED = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -40,13 +30,15 @@ _CHOICES: Mapping[tuple[str, str], int] = {
     ("", "Greater"): 0,
     ("", "GreaterOrEqual"): 0,
 }
+_FINE = 0.01
+"""Probabilities that are rounded or clipped no more coarsely than this are still shown as the model's own."""
 _LOOKED_UP: Mapping[tuple[str, str], int] = {
     ("", "Gather"): 1,
     ("ai.onnx.ml", "ArrayFeatureExtractor"): 1,
     ("ai.onnx.ml", "LabelEncoder"): 0,
     ("ai.onnx.ml", "ZipMap"): 0,
 }
-"""What makes labels of class numbers, or a dictionary of scores; the table that a Gather looks up is constant."""
+"""What makes labels of class numbers, or a dictionary of scores."""
 
 
 class Origin(NamedTuple):
@@ -69,16 +61,16 @@ def step_back(graph: Graph, output: str) -> Origin:
     """The tensor before a final activation or choice; the output itself if there is none."""
     name, taken, told = output, Origin(output), _Reading()
     while (node := graph.producer.get(name)) is not None:
-        if (found := _activation(graph, node)) is not None:
-            activation, scores = found
-            return Origin(scores, activation, taken.choice, told.through(ACTIVATIONS[activation]))
+        if (found := activation(graph, node)) is not None:
+            last, scores = found
+            return Origin(scores, last, taken.choice, told.through(ACTIVATIONS[last]))
         domain = "" if node.domain in (None, "ai.onnx") else str(node.domain)
         index = _CHOICES.get((domain, str(node.op)))
         if index is not None and _is_choice(graph, node):
             name = node.inputs[index].name
             taken, told = Origin(name, None, taken.choice or str(node.op)), _Reading(exact=False)
-        elif (domain, node.op) in _LOOKED_UP and not graph.is_constant(_looked_up(node, domain)):
-            name, told = _looked_up(node, domain), _Reading(exact=False)
+        elif (looked_up := _looked_up(graph, node, domain)) is not None:
+            name, told = looked_up, _Reading(exact=False)
         elif domain == "" and node.op == "ReduceMax" and (best := _best_of(graph, node)) is not None:
             return best
         else:
@@ -117,15 +109,22 @@ def roundings(graph: Graph, name: str) -> list[gs.Node]:
 
 
 class _Reading:
-    """How values change from the activation to the output, read backwards."""
+    """How values change from the activation to the output, read backwards.
+
+    Attributes:
+        exact: whether nothing was done so far that loses the probabilities.
+        factor: what the values are multiplied by from here to the output.
+        logs: how many logarithms are taken.
+    """
 
     def __init__(self, exact: bool = True) -> None:
         self.exact = exact
+        self.factor = 1.0
         self.logs = 0
 
     def through(self, told: Told | None) -> Told | None:
         """How the output tells probabilities if the activation's result does so in this way."""
-        if not self.exact or told is None:
+        if not self.exact or told is None or not isclose(self.factor, 1, rel_tol=1e-3):
             return None
         steps = self.logs + (told == "exp")
         return None if steps > 1 else "exp" if steps else "none"
@@ -136,44 +135,56 @@ def _passed(graph: Graph, node: gs.Node, told: _Reading) -> str | None:
     if node.op in _SAME_VALUES:
         if node.op == "Cast" and not graph.is_float(node.outputs[0].name):
             told.exact = False
-        if node.op == "Clip" and not _holds_0_to_1(graph, node):
+        if node.op == "Clip" and (told.factor != 1 or not _holds_0_to_1(graph, node)):
             told.exact = False
         return str(node.inputs[0].name)
     if node.op not in _OTHER_VALUES:
         return None
-    if node.op in ("Round", "Log"):
-        told.exact = told.exact and node.op == "Log"
-        told.logs += node.op == "Log"
+    if node.op == "Round":
+        told.exact = told.exact and told.factor <= _FINE
+        return str(node.inputs[0].name)
+    if node.op == "Log":
+        told.exact = told.exact and told.factor == 1
+        told.logs += 1
         return str(node.inputs[0].name)
     first, second = (tensor.name for tensor in node.inputs)
-    if node.op != "Div" and _number(graph, first) is not None:
+    if node.op != "Div" and number(graph, first) is not None:
         first, second = second, first
-    number = _number(graph, second)
-    if number is None or (node.op != "Add" and number <= 0):
+    value = number(graph, second)
+    if value is None or (node.op != "Add" and value <= 0):
         return None
-    told.exact = told.exact and number == (0 if node.op == "Add" else 1)
+    if node.op == "Add":
+        told.exact = told.exact and value == 0
+    else:
+        told.factor *= value if node.op == "Mul" else 1 / value
     return str(first)
 
 
 def _holds_0_to_1(graph: Graph, node: gs.Node) -> bool:
-    """Whether a Clip leaves all of 0 to 1 as it is."""
+    """Whether a Clip leaves all of 0 to 1 as it is, up to what keeps a logarithm finite."""
     low, high = node.attrs.get("min"), node.attrs.get("max")
     bounds = [tensor.name for tensor in node.inputs[1:]]
     if bounds and bounds[0]:
-        low = _number(graph, bounds[0], np.inf)
+        low = number(graph, bounds[0], np.inf)
     if len(bounds) > 1 and bounds[1]:
-        high = _number(graph, bounds[1], -np.inf)
-    return (low is None or low <= 0) and (high is None or high >= 1)
+        high = number(graph, bounds[1], -np.inf)
+    return (low is None or low <= _FINE) and (high is None or high >= 1 - _FINE)
 
 
 def _is_choice(graph: Graph, node: gs.Node) -> bool:
     if node.op in ("Greater", "GreaterOrEqual"):
-        return _number(graph, node.inputs[1].name) is not None
+        return number(graph, node.inputs[1].name) is not None
     return True
 
 
-def _looked_up(node: gs.Node, domain: str) -> str:
-    return str(node.inputs[_LOOKED_UP[domain, str(node.op)]].name)
+def _looked_up(graph: Graph, node: gs.Node, domain: str) -> str | None:
+    """The class numbers for which a node looks something up in a constant table."""
+    index = _LOOKED_UP.get((domain, str(node.op)))
+    tables = [] if index is None else [tensor.name for tensor in node.inputs[:index]]
+    makers = (graph.producer.get(name) for name in tables if not graph.is_constant(name))
+    if index is None or any(maker is None or maker.op != "Constant" for maker in makers):
+        return None
+    return str(node.inputs[index].name)
 
 
 def _best_of(graph: Graph, node: gs.Node) -> Origin | None:
@@ -182,147 +193,3 @@ def _best_of(graph: Graph, node: gs.Node) -> Origin | None:
     if behind.activation not in ("Softmax", "LogSoftmax"):
         return None
     return Origin(behind.name, behind.activation, "ReduceMax")
-
-
-# --- activations ------------------------------------------------------------------------------------------------------
-
-
-def _activation(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
-    """The activation that a node computes, alone or as the last of several, and the tensor it is computed from."""
-    if node.domain not in ("", "ai.onnx", None):
-        return None
-    if node.op in ACTIVATIONS:
-        return str(node.op), str(node.inputs[0].name)
-    spelled = _SPELLED_OUT.get(str(node.op))
-    return spelled(graph, node) if spelled else None
-
-
-def _of_quotient(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
-    """exp(x) / sum(exp(x)), 1 / (1 + exp(-x)) and exp(x) / (1 + exp(x))."""
-    above, below = (tensor.name for tensor in node.inputs[:2])
-    if _number(graph, above) == 1:
-        return _one_over(graph, below)
-    powers = _made_by(graph, above, "Exp")
-    if powers is None:
-        return None
-    total = _made_by(graph, below, "ReduceSum")
-    if total is not None and _same(graph, total.inputs[0].name, above) and _keeps_images(graph, total):
-        return "Softmax", _without_its_largest(graph, powers.inputs[0].name)
-    addend = _plus_one(graph, below)
-    return ("Sigmoid", str(powers.inputs[0].name)) if addend and _same(graph, addend, above) else None
-
-
-def _of_reciprocal(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
-    """1 / (1 + exp(-x))."""
-    return _one_over(graph, node.inputs[0].name)
-
-
-def _of_difference(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
-    """x - log(sum(exp(x)))."""
-    x, below = (tensor.name for tensor in node.inputs[:2])
-    total = _made_by(graph, below, "ReduceLogSumExp")
-    if total is None and (log := _made_by(graph, below, "Log")) is not None:
-        total = _made_by(graph, log.inputs[0].name, "ReduceSum")
-        powers = None if total is None else _made_by(graph, total.inputs[0].name, "Exp")
-        source = None if powers is None else powers.inputs[0].name
-    else:
-        source = None if total is None else total.inputs[0].name
-    if total is None or source is None or not _same(graph, source, x) or not _keeps_images(graph, total):
-        return None
-    return "LogSoftmax", _without_its_largest(graph, x)
-
-
-def _of_pair(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
-    """[1 - p, p], the two classes made from p = sigmoid(x)."""
-    if len(node.inputs) != 2 or node.attrs.get("axis") == 0:
-        return None
-    rest, p = (tensor.name for tensor in node.inputs)
-    difference = _made_by(graph, rest, "Sub")
-    if difference is None or _number(graph, difference.inputs[0].name) != 1:
-        return None
-    maker = graph.producer.get(_source(graph, p))
-    if maker is None or not _same(graph, difference.inputs[1].name, p):
-        return None
-    found = _activation(graph, maker)
-    return found if found and found[0] == "Sigmoid" else None
-
-
-_SPELLED_OUT: Mapping[str, Callable[[Graph, gs.Node], tuple[str, str] | None]] = {
-    "Div": _of_quotient,
-    "Reciprocal": _of_reciprocal,
-    "Sub": _of_difference,
-    "Concat": _of_pair,
-}
-
-
-def _one_over(graph: Graph, below: str) -> tuple[str, str] | None:
-    powers = _made_by(graph, _plus_one(graph, below) or "", "Exp")
-    negative = None if powers is None else _negated(graph, powers.inputs[0].name)
-    return ("Sigmoid", negative) if negative else None
-
-
-def _plus_one(graph: Graph, name: str) -> str | None:
-    """t, where the tensor is 1 + t."""
-    total = _made_by(graph, name, "Add")
-    if total is None:
-        return None
-    first, second = (tensor.name for tensor in total.inputs)
-    if _number(graph, first) == 1:
-        return str(second)
-    return str(first) if _number(graph, second) == 1 else None
-
-
-def _negated(graph: Graph, name: str) -> str | None:
-    """x, where the tensor is -x."""
-    node = graph.producer.get(_source(graph, name))
-    if node is None:
-        return None
-    if node.op == "Neg":
-        return str(node.inputs[0].name)
-    if node.op == "Mul":
-        for number, x in (node.inputs, node.inputs[::-1]):
-            if _number(graph, number.name) == -1:
-                return str(x.name)
-    return str(node.inputs[1].name) if node.op == "Sub" and _number(graph, node.inputs[0].name) == 0 else None
-
-
-def _without_its_largest(graph: Graph, name: str) -> str:
-    """x, where the tensor is x - max(x), else the tensor."""
-    node = _made_by(graph, name, "Sub")
-    if node is None:
-        return name
-    x, below = (tensor.name for tensor in node.inputs)
-    largest = _made_by(graph, below, "ReduceMax")
-    return str(x) if largest is not None and _same(graph, largest.inputs[0].name, x) else name
-
-
-def _keeps_images(graph: Graph, node: gs.Node) -> bool:
-    """Whether a reduction goes over other axes than the first, that of the images."""
-    axes = node.attrs.get("axes")
-    if axes is None and len(node.inputs) > 1:
-        known = graph.constants.get(node.inputs[1].name)
-        axes = None if known is None else known.reshape(-1).tolist()
-    shape = graph.shape(node.inputs[0].name)
-    return bool(axes) and shape is not None and all(axis % len(shape) for axis in axes)
-
-
-def _made_by(graph: Graph, name: str, op: str) -> gs.Node | None:
-    node = graph.producer.get(_source(graph, name))
-    return node if node is not None and node.op == op and node.domain in ("", "ai.onnx", None) else None
-
-
-def _same(graph: Graph, first: str, second: str) -> bool:
-    return _source(graph, first) == _source(graph, second)
-
-
-def _source(graph: Graph, name: str) -> str:
-    """The tensor of which this one is a mere copy."""
-    while (node := graph.producer.get(name)) is not None and node.op == "Identity":
-        name = str(node.inputs[0].name)
-    return name
-
-
-def _number(graph: Graph, name: str, other: float | None = None) -> float | None:
-    """The value of a constant that is one number."""
-    value = graph.constants.get(name)
-    return float(value.reshape(-1)[0]) if value is not None and value.size == 1 and value.dtype.kind in "fiu" else other

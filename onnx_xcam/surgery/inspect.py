@@ -10,6 +10,7 @@ import onnx
 
 from onnx_xcam import contract
 from onnx_xcam.errors import LayerError, ModelError
+from onnx_xcam.surgery.ends import pictures
 from onnx_xcam.surgery.external import Folders
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.layers import Layer, Layers
@@ -132,8 +133,21 @@ def _inspected(source: Source) -> ModelReport:
         classes=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
         layers=_reports(layers, shown, default),
-        notes=[*notes, said, *score.notes],
+        notes=[*notes, said, *score.notes, *_other_inputs(graph)],
     )
+
+
+def _other_inputs(graph: Graph) -> list[str]:
+    """That there are inputs beside the picture, as a sentence."""
+    plain = [name for name in graph.input_names if not graph.is_constant(name)]
+    images = pictures(graph)
+    if len(plain) < 2:
+        return []
+    others = ", ".join(f"'{name}'" for name in plain if name not in images[:1])
+    which = f"the picture goes to '{images[0]}'" if len(images) == 1 else "the picture goes to one that is not given"
+    return [
+        f"Inputs: {which}; the others are given with --input NAME=VALUE{f' ({others})' if len(images) == 1 else ''}."
+    ]
 
 
 def _outside(name: str, graph: Graph, skeleton: onnx.ModelProto) -> dict[str, Any]:

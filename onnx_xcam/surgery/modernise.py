@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
+from google.protobuf.message import EncodeError
 from onnx import inliner, numpy_helper, version_converter
 
 from onnx_xcam.errors import ModelError
@@ -148,6 +149,7 @@ def _raised(model: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, list[st
         onnx.checker.ValidationError,
         onnx.shape_inference.InferenceError,
         version_converter.ConvertError,
+        EncodeError,  # above 2 GB
     ) as error:
         text = " ".join(str(error).split())[:200]
         raise ModelError(
