@@ -15,6 +15,7 @@ from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.lowering import lowered
 from onnx_xcam.surgery.refine import refine
+from onnx_xcam.surgery.refusals import refuse_one_machine, refuse_types
 
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
@@ -23,8 +24,10 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     """The graph of a skeleton, ready for analysis.
 
     Raises:
-        ModelError: the graph contradicts itself (a cycle, wrong types, a tensor that nothing makes).
+        ModelError: the graph contradicts itself (a cycle, wrong types, a tensor that nothing makes), or is of a kind
+            that is refused (see refusals.py).
     """
+    refuse_one_machine(skeleton, name)
     standard = lowered(skeleton)
     model = _with_shapes(standard.model, name)
     _drop_repeated_notes(model.graph)
@@ -34,6 +37,7 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     result = Graph(graph, constants, scopes, standard.inner, standard.stand_ins)
     _check_order(result, name)
     refine(result)
+    refuse_types(result, name)
     return result
 
 

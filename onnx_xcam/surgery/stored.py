@@ -122,7 +122,7 @@ def dequantised(graph: Graph, emitter: Emitter, node: gs.Node, name: str) -> Val
     if block or q.dtype.kind not in "iu":
         inputs = [q, *(_stored(graph, emitter, t.name) if t.name else None for t in node.inputs[1:])]
         return emitter.one(
-            "DequantizeLinear", inputs, np.float32, q.shape, axis=int(node.attrs.get("axis", 1)), block_size=block
+            "DequantizeLinear", inputs, np.float32, q.shape, axis=node.attrs.get("axis"), block_size=block or None
         )
     result = q.cast(np.float32)
     shift = graph.constants.get(node.inputs[2].name) if len(node.inputs) > 2 else np.zeros(())
