@@ -330,9 +330,7 @@ def test_what_is_optimised_for_one_machine_is_refused(how):
     node = next(node for node in model.graph.node if node.op_type == "MaxPool")
     node.domain = "com.microsoft.nchwc"
     model.opset_import.add(domain="com.microsoft.nchwc", version=1)
-    with pytest.raises(
-        ModelError, match=r"1 nodes of the domain com\.microsoft\.nchwc \(such as MaxPool\).*'extended'"
-    ):
+    with pytest.raises(ModelError, match=r"1 nodes of the domain com\.microsoft\.nchwc .*'extended'"):
         how(model)
 
 
@@ -356,5 +354,5 @@ def test_what_is_compiled_for_one_device_is_refused(how):
     model = cnn(GAP, weights=GAP_WEIGHTS)
     node = next(node for node in model.graph.node if node.op_type == "MaxPool")
     node.op_type, node.domain = "EPContext", "com.microsoft"
-    with pytest.raises(ModelError, match="compiled for one device.*use the file that it was compiled from"):
+    with pytest.raises(ModelError, match=r"compiled for one device.*file that it was compiled from"):
         how(model)

@@ -208,6 +208,7 @@ def test_weights_that_are_stored_in_bfloat16_are_taken():
 
 
 def test_float8_quantisation_is_taken():
+    """Behind a Softplus: ONNX Runtime 1.32 drops a Relu before a QuantizeLinear to float8, though it may be negative."""
     import ml_dtypes
 
     random = np.random.default_rng(0)
@@ -218,13 +219,13 @@ def test_float8_quantisation_is_taken():
     }
     body = (
         "q = QuantizeLinear(image, s, z)  d = DequantizeLinear(q, s, z)  w = DequantizeLinear(wq, s, z)  "
-        "c = Conv<pads=[1,1,1,1]>(d, w)  r = Relu(c)  rq = QuantizeLinear(r, s, z)  a = DequantizeLinear(rq, s, z)"
+        "c = Conv<pads=[1,1,1,1]>(d, w)  r = Softplus(c)  rq = QuantizeLinear(r, s, z)  a = DequantizeLinear(rq, s, z)"
     )
     model = stored(body, weights)
     explained = run(instrument(model), images(), [[2]])
     np.testing.assert_allclose(explained["logits"], run(model, images())["logits"], atol=1e-6)
     floats = weights["wq"].astype(np.float32) * np.float32(0.05)
-    plain = stored("c = Conv<pads=[1,1,1,1]>(image, w)  a = Relu(c)", {"w": floats})
+    plain = stored("c = Conv<pads=[1,1,1,1]>(image, w)  a = Softplus(c)", {"w": floats})
     wanted = run(instrument(plain), images(), [[2]])
     assert cosine(explained["xcam_gradients"], wanted["xcam_gradients"]) > 0.999
     assert cosine(explained["xcam_activations"], wanted["xcam_activations"]) > 0.99
