@@ -208,7 +208,7 @@ def test_weights_that_are_stored_in_bfloat16_are_taken():
 
 
 def test_float8_quantisation_is_taken():
-    """Behind a Softplus: ONNX Runtime 1.32 drops a Relu before a QuantizeLinear to float8, though it may be negative."""
+    """Behind a Softplus: ONNX Runtime 1.32 drops a Relu before a QuantizeLinear to float8."""
     import ml_dtypes
 
     random = np.random.default_rng(0)

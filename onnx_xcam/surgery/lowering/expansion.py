@@ -135,6 +135,7 @@ class Expansion:
         made.metadata_props.extend(self.node.metadata_props)
         self.nodes.append(made)
         self.context.nodes.append(made)
+        self.context.types.note(made)
         return names
 
     def _node_name(self, outputs: Sequence[str]) -> str:
