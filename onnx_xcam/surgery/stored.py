@@ -125,7 +125,7 @@ def dequantised(graph: Graph, emitter: Emitter, node: gs.Node, name: str) -> Val
     if block or q.dtype.kind not in "iu":
         inputs = [q, *(_stored(graph, emitter, t.name) if t.name else None for t in node.inputs[1:])]
         return emitter.one(
-            "DequantizeLinear", inputs, dtype, q.shape, axis=int(node.attrs.get("axis", 1)), block_size=block
+            "DequantizeLinear", inputs, dtype, q.shape, axis=node.attrs.get("axis"), block_size=block or None
         )
     result = q.cast(dtype)
     shift = graph.constants.get(node.inputs[2].name) if len(node.inputs) > 2 else np.zeros(())
