@@ -165,11 +165,12 @@ def _preprocess(path: Path, data: bytes, number: int) -> _Runs:
 
 def _labels(path: Path, data: bytes, number: int) -> _Runs:
     from onnx_xcam.labels import labels_from_metadata, load_labels, resolve_class
+    from onnx_xcam.text import json_text
 
     text = data.decode("utf-8", "replace")
     names: list[str] = []
     yield "load", lambda: names.extend(load_labels(path))
-    yield "encode", lambda: json.dumps(names, ensure_ascii=False).encode()
+    yield "encode", lambda: json_text(names).encode()
     yield "resolve", lambda: resolve_class("cat", names, None)
     key = ("names", "labels", "onnx_xcam", "id2label")[number % 4]
     yield "metadata", lambda: labels_from_metadata({key: text})
