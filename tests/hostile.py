@@ -6,13 +6,14 @@ Each is a function that makes it in code, so that nothing large lies in the repo
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 
 import numpy as np
 import onnx
 from models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, build, cnn
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 ESCAPES = "\x1b[31mred\x1b[0m\r\n\u202etxt.exe\u2066 [bold]x[/bold] <b>&amp;</b> \x9b2J\x00 ../../up \u2028 end"
 """A name as an attacker would choose it: colours, line ends, right-to-left marks, markup, a path, a zero byte."""
@@ -232,6 +233,17 @@ def ranks(rank: int) -> onnx.ModelProto:
     return model
 
 
+def long_vectors(op: str) -> onnx.ModelProto:
+    """A vector of very many elements, and an operator that onnx follows by the values of its elements."""
+    model = cnn("gap")
+    model.graph.input.append(helper.make_tensor_value_info("vector", TensorProto.INT64, [1 << 40]))
+    second = ["vector"] if op in ("Add", "Mul", "Concat") else ["at"]
+    attributes = {"Concat": {"axis": 0}, "Cast": {"to": 7}}.get(op, {})
+    model.graph.node.append(helper.make_node(op, ["vector", *([] if op == "Cast" else second)], ["long"], **attributes))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "at"))
+    return model
+
+
 def split_parts(parts: int) -> onnx.ModelProto:
     """A sequence of very many parts, of which one is taken."""
     model = _chain(
@@ -327,6 +339,9 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "deep scopes": lambda: scoped("[" * 150 + "]" * 150),
     "scopes of many signs": lambda: scoped("-" * 50_000 + "1"),
     "scopes of another kind": lambda: scoped("[[['a', {}]], 5, ()]"),
+    **{
+        f"{op} of a very long vector": functools.partial(long_vectors, op) for op in ("Add", "Cast", "Concat", "Gather")
+    },
     "very many axes": lambda: ranks(5_000),
     "very many parts": lambda: split_parts(1 << 40),
     "many parts": lambda: split_parts(50_000),
