@@ -38,7 +38,7 @@ def _needed(graph: Graph, tensor: str) -> list[str] | None:
         return []
     if node.op == "Clip":
         low = graph.constants.get(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("min")
-        return [] if low is not None and bool(np.asarray(low) >= 0) else None
+        return [] if low is not None and (np.asarray(low) >= 0).all() else None
     if node.op not in _KEEPS_SIGN:
         return None
     return [t.name for t in (node.inputs if node.op in ("Concat", "Add", "Sum", "Mul", "Max") else node.inputs[:1])]
