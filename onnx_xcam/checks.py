@@ -30,9 +30,9 @@ OUTPUT_TOLERANCE = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-6}
 """How far an original output may move, relative to its largest value."""
 PRODUCT_TOLERANCE = 1e-5
 """How far <gy, J v> and <Jᵀ gy, v> may differ, relative to what they are sums of; float64."""
-_LARGEST_INPUT = 1 << 28
 SUM_TOLERANCE = 1e-4
 """How far the map and its formula, and their sums, may differ in float32, relative to the sum of magnitudes."""
+_LARGEST_INPUT = 1 << 28
 
 
 class Attempt(NamedTuple):

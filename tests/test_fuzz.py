@@ -26,11 +26,11 @@ def test_the_corpus_is_small():
 def test_corpus(path, monkeypatch):
     """A result or an XcamError, by every entry point: anything else is raised."""
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    import fuzz
+    import _fuzz_worker
 
     kind = path.name.partition("-")[0]
     for number in range(3):  # of which the ways to call depend
-        assert fuzz.run_case(kind, path, path.read_bytes(), 1 + 2 * number, lambda stage: None)
+        assert _fuzz_worker.run_case(kind, path, path.read_bytes(), 1 + 2 * number, lambda stage: None)
 
 
 @pytest.mark.slow
