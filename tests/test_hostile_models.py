@@ -16,6 +16,9 @@ import pytest
 from hostile import HUGE_MODELS, MODELS
 
 import onnx_xcam
+from onnx_xcam import inspect
+from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.wire import MOST_RECORDS, _header
 
 pytest.importorskip("resource", reason="limits on memory are POSIX's")
 
@@ -100,3 +103,10 @@ def test_huge_ones_end_well(name):
     assert mebibytes < 1500
     assert inspected[0] == "ok"
     assert instrumented[0] == ("UnsupportedOpError" if "rule" in name else "ok")
+
+
+def test_a_graph_of_a_million_empty_nodes():
+    """In two bytes each, a hundred when they are parsed."""
+    body = b"\x0a\x00" * (MOST_RECORDS + 1) + b"\x62\x03\x0a\x01y"
+    with pytest.raises(ModelError, match="GraphProto of more than"):
+        inspect(_header(7, len(body)) + body)
