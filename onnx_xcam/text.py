@@ -6,9 +6,9 @@ screen; JSON and Python literals in metadata can be nested without end.
 
 from __future__ import annotations
 
-import ast
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,6 +25,10 @@ _TOKEN = re.compile(
         | (?P<sign> [][{}():,] ) )""",
     re.VERBOSE,
 )
+
+
+_ESCAPE = re.compile(r"\\(?:(?P<code>x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|.)")
+_ESCAPES = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "r": "\r", "t": "\t"}
 
 
 def printable(text: object) -> str:
@@ -111,12 +115,21 @@ def _tokens(text: str) -> Iterator[Any]:
             raise ValueError(f"unexpected at position {at}")
         at = match.end()
         if match["text"] is not None:
-            yield (str(ast.literal_eval(match["text"])),)  # one plain string
+            yield (_ESCAPE.sub(_unescaped, match["text"][1:-1]),)
         elif match["number"] is not None:
             yield int(match["number"])
         else:
             yield match["sign"]
     yield ""
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    code = match["code"]
+    if code is None:
+        return _ESCAPES.get(match[0][1], match[0])
+    if int(code[1:], 16) > sys.maxunicode:
+        raise ValueError(f"there is no character {match[0]}")
+    return chr(int(code[1:], 16))
 
 
 def _literal(tokens: Iterator[Any], token: Any, level: int) -> Any:

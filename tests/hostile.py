@@ -1,18 +1,19 @@
 """Models, labels and descriptions that are made to hurt: deep, wide, cyclic, or promising much in few bytes.
 
-Each is a function that makes it in code, so that nothing large lies in the repository. `MODELS` takes part in
-tools/fuzz.py; `tests/test_hostile.py` runs each one in a process of its own, within bounds of time and memory.
+Each is a function that makes it in code, so that nothing large lies in the repository.
+`tests/test_hostile_models.py` runs each one in another process, within bounds of time and memory.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 
 import numpy as np
 import onnx
 from models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, build, cnn
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 ESCAPES = "\x1b[31mred\x1b[0m\r\n\u202etxt.exe\u2066 [bold]x[/bold] <b>&amp;</b> \x9b2J\x00 ../../up \u2028 end"
 """A name as an attacker would choose it: colours, line ends, right-to-left marks, markup, a path, a zero byte."""
@@ -190,11 +191,11 @@ def function_in_function_body() -> onnx.ModelProto:
 def named(name: str) -> onnx.ModelProto:
     """The feature map, the node that makes it, the output, the input and the graph, called by this name."""
     model = cnn("gap")
-    for node in model.graph.node:
+    for number, node in enumerate(model.graph.node):
         for tensors in (node.input, node.output):
             for i, tensor in enumerate(tensors):
                 tensors[i] = f"{tensor} {name}" if tensor in ("a", "image", "logits") else tensor
-        node.name = f"{node.op_type} {name}"
+        node.name = f"{node.op_type} {number} {name}"
     model.graph.name = name
     model.graph.input[0].name = f"image {name}"
     model.graph.output[0].name = f"logits {name}"
@@ -229,6 +230,17 @@ def ranks(rank: int) -> onnx.ModelProto:
     )
     model.graph.initializer.append(numpy_helper.from_array(np.array([*shape[:-1], -1]), "many"))
     model.graph.initializer.append(numpy_helper.from_array(np.array([-1, 4, 6, 6]), "four"))
+    return model
+
+
+def long_vectors(op: str) -> onnx.ModelProto:
+    """A vector of very many elements, and an operator that onnx follows by the values of its elements."""
+    model = cnn("gap")
+    model.graph.input.append(helper.make_tensor_value_info("vector", TensorProto.INT64, [1 << 40]))
+    second = ["vector"] if op in ("Add", "Mul", "Concat") else ["at"]
+    attributes = {"Concat": {"axis": 0}, "Cast": {"to": 7}}.get(op, {})
+    model.graph.node.append(helper.make_node(op, ["vector", *([] if op == "Cast" else second)], ["long"], **attributes))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "at"))
     return model
 
 
@@ -269,14 +281,10 @@ DEEP_JSON = "[" * 100_000
 LONE_SURROGATE = json.dumps(["\ud800", *"bcde"])
 
 MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
-    "long chain": lambda: chain("Relu", 20_000),
-    "long chain of sums": lambda: chain("Add", 20_000, twice=True),
-    "very many paths": lambda: chain("Add", 60_000, twice=True),
-    "long chain without a rule": lambda: chain("Unheard", 20_000, domain="own"),
-    "wide": lambda: wide(20_000),
+    "long chain": lambda: chain("Relu", 3_000),
+    "very many paths": lambda: chain("Add", 3_000, twice=True),
+    "long chain without a rule": lambda: chain("Unheard", 3_000, domain="own"),
     "ladder": lambda: ladder(5_000),
-    "dead nodes": lambda: dead(100_000),
-    "dead constants": lambda: dead_constants(20_000),
     "Tile of hidden size": lambda: hidden_size("Tile"),
     "Expand of hidden size": lambda: hidden_size("Expand"),
     "ConstantOfShape of hidden size": lambda: hidden_size("ConstantOfShape"),
@@ -331,9 +339,23 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "deep scopes": lambda: scoped("[" * 150 + "]" * 150),
     "scopes of many signs": lambda: scoped("-" * 50_000 + "1"),
     "scopes of another kind": lambda: scoped("[[['a', {}]], 5, ()]"),
+    **{
+        f"{op} of a very long vector": functools.partial(long_vectors, op) for op in ("Add", "Cast", "Concat", "Gather")
+    },
     "very many axes": lambda: ranks(5_000),
     "very many parts": lambda: split_parts(1 << 40),
     "many parts": lambda: split_parts(50_000),
     "very many positions": lambda: patterned_reshape(1 << 20, 1 << 20),
     "many positions": lambda: patterned_reshape(1 << 12, 1 << 12),
 }
+
+HUGE_MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
+    "long chain": lambda: chain("Relu", 20_000),
+    "long chain of sums": lambda: chain("Add", 20_000, twice=True),
+    "very many paths": lambda: chain("Add", 60_000, twice=True),
+    "long chain without a rule": lambda: chain("Unheard", 20_000, domain="own"),
+    "wide": lambda: wide(20_000),
+    "dead nodes": lambda: dead(100_000),
+    "dead constants": lambda: dead_constants(20_000),
+}
+"""These take long: some ten seconds each."""

@@ -3,77 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from random import Random
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import onnx
 from _fuzz_seeds import seeds
+from _fuzz_values import (
+    DOMAINS,
+    FLOATS,
+    JSONS,
+    NAMES,
+    NUMBERS,
+    TEXTS,
+    all_names,
+    any_node,
+    array,
+    attribute_named,
+    number,
+    ops,
+    ops_of,
+    spoil_tensor,
+    tensor_named,
+)
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 Mutator: TypeAlias = Callable[[Random, onnx.ModelProto], None]
-
-NUMBERS = (0, 1, -1, 2, 3, 7, 255, 256, 65536, 2**31 - 1, 2**31, -(2**31), 2**40, 2**62, 2**63 - 1, -(2**63))
-FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e38, float("inf"), float("-inf"), float("nan"))
-NAMES = (
-    "",
-    "a",
-    "image",
-    "logits",
-    "xcam_class",
-    "xcam_map",
-    "x" * 2000,
-    "a/b\\..",
-    "\x1b[31m",
-    "\u202e",
-    "\n",
-    "\x00",
-    "é\u0301",
-)
-TEXTS = (
-    "",
-    "NOTSET",
-    "SAME_UPPER",
-    "VALID",
-    "linear",
-    "cubic",
-    "nearest",
-    "sum",
-    "none",
-    "ab,bc->ac",
-    "...i,j->ij",
-    "->",
-    "max",
-    "add",
-    "\ud7ff",
-)
-DOMAINS = ("", "ai.onnx", "com.microsoft", "ai.onnx.ml", "own", "ai.onnx.training", "pkg.onnxscript.torch_lib")
-JSONS = (
-    "",
-    "null",
-    "[]",
-    "{}",
-    "5",
-    '"x"',
-    "[1,2",
-    "{'a': 1}",
-    "[" * 3000,
-    '{"labels": 5}',
-    '{"labels": [[[]]]}',
-    '{"preprocess": []}',
-    '{"version": 1, "layers": 5, "layouts": {}, "score": []}',
-    '{"layers": ["a"], "score": "logits", "layouts": ["XYZ"], "grids": [[1]]}',
-    '{"layers": [null], "layouts": [null], "score": null, "notes": 5, "class_count": -3}',
-    '{"preprocess": {"size": -1, "mean": "x"}}',
-    '{"labels": ["\\ud800", "b", "c", "d", "e"]}',
-    "{0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e'}",
-    "{0: 'a', 0: ['b']}",
-    "a,b,c,d,e",
-    "a\nb\nc",
-    '{"labels": ["\\u001b[31m", "\\u0000", "..", "CON", "<b>"]}',
-    '{"notes": [5, null, {}], "layers": ["a"], "layouts": ["NCHW"], "score": "logits"}',
-)
 
 
 def make(random: Random) -> bytes:
@@ -150,128 +105,24 @@ def shuffled_records(random: Random, data: bytes) -> bytes:
     return b"".join(result)
 
 
-# --- what the mutators pick from --------------------------------------------------------------------------------------
-
-
-def _node(random: Random, model: onnx.ModelProto) -> onnx.NodeProto:
-    nodes = list(model.graph.node)
-    for node in list(nodes):
-        nodes += [inner for a in node.attribute for g in (a.g, *a.graphs) for inner in g.node]
-    nodes += [node for function in model.functions for node in function.node]
-    return random.choice(nodes)
-
-
-def _names(model: onnx.ModelProto) -> list[str]:
-    graph = model.graph
-    found = [name for node in graph.node for name in (*node.input, *node.output)]
-    return [*found, *(t.name for t in graph.initializer), *(v.name for v in graph.input), *NAMES]
-
-
-@cache
-def _ops() -> tuple[str, ...]:
-    return tuple(sorted({schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""}))
-
-
-@cache
-def _ops_of(count: int) -> tuple[str, ...]:
-    """The operators that take so many inputs."""
-    fitting = (op for op in _ops() if onnx.defs.has(op, 17))
-    schemas = ((op, onnx.defs.get_schema(op, 17)) for op in fitting)
-    return tuple(op for op, schema in schemas if schema.min_input <= count <= schema.max_input) or _ops()
-
-
-def _number(random: Random) -> int:
-    return random.choice((*NUMBERS, random.randrange(-8, 16), random.randrange(-8, 16), random.randrange(1000)))
-
-
-def _array(random: Random) -> np.ndarray[Any, Any]:
-    dtype = random.choice((np.float32, np.int64, np.int32, np.float16, np.float64, np.uint8, np.int8, np.bool_))
-    shape = [random.choice((0, 1, 1, 2, 3, 4, 6)) for _ in range(random.choice((0, 1, 1, 1, 2, 4, 4, 5)))]
-    values = [
-        random.choice((*FLOATS, 2.0, 5.0)) if np.issubdtype(dtype, np.floating) else _number(random)
-        for _ in range(int(np.prod(shape)))
-    ]
-    with np.errstate(all="ignore"):
-        info = None if np.issubdtype(dtype, np.floating) or dtype is np.bool_ else np.iinfo(dtype)
-        fitting = [min(max(v, info.min), info.max) for v in values] if info is not None else values
-        return np.array(fitting).astype(dtype).reshape(shape)
-
-
-def _tensor(random: Random, name: str = "") -> onnx.TensorProto:
-    tensor = numpy_helper.from_array(_array(random), name)
-    _spoil_tensor(random, tensor)
-    return tensor
-
-
-def _spoil_tensor(random: Random, tensor: onnx.TensorProto) -> None:
-    how = random.randrange(12)
-    if how == 0:
-        tensor.raw_data = random.randbytes(random.randrange(40))
-    elif how == 1:
-        tensor.data_type = random.choice((*range(-1, 30), 1000))
-    elif how == 2:
-        tensor.dims.append(_number(random))
-    elif how == 3 and tensor.dims:
-        tensor.dims[random.randrange(len(tensor.dims))] = _number(random)
-    elif how == 4:
-        tensor.data_location = TensorProto.EXTERNAL
-        for key, values in (
-            ("location", ("", "x.bin", "../x", "/etc/passwd")),
-            ("offset", ("0", "-1", "x", "9" * 30)),
-            ("length", ("0", "-5", "y")),
-        ):
-            if random.random() < 0.7:
-                tensor.external_data.add(key=key, value=random.choice(values))
-    elif how == 5:
-        tensor.ClearField("raw_data")
-        tensor.float_data.extend(random.choice(FLOATS) for _ in range(random.randrange(5)))
-    elif how == 6:
-        tensor.string_data.append(random.randbytes(3))
-    elif how == 7:
-        tensor.segment.begin = _number(random)
-
-
-def _attribute(random: Random, name: str) -> onnx.AttributeProto:
-    how = random.randrange(11)
-    made = AttributeProto(name=name)
-    if how <= 2:
-        made.type, made.i = AttributeProto.INT, _number(random)
-    elif how <= 5:
-        made.type = AttributeProto.INTS
-        made.ints.extend(_number(random) for _ in range(random.choice((0, 1, 2, 2, 4, 4, 8))))
-    elif how == 6:
-        made.type, made.f = AttributeProto.FLOAT, random.choice(FLOATS)
-    elif how == 7:
-        made.type, made.s = AttributeProto.STRING, random.choice(TEXTS).encode("utf-8", "replace")
-    elif how == 8:
-        made.type = AttributeProto.TENSOR
-        made.t.CopyFrom(_tensor(random))
-    elif how == 9:
-        made.type = AttributeProto.STRINGS
-        made.strings.extend([b"a", b"\xff"])
-    else:
-        made.type = random.choice((*range(15), 99)) if random.random() < 0.5 else AttributeProto.SPARSE_TENSOR
-    return made
-
-
 # --- mutators ---------------------------------------------------------------------------------------------------------
 
 
 def op_type(random: Random, model: onnx.ModelProto) -> None:
-    node, kind = _node(random, model), random.random()
+    node, kind = any_node(random, model), random.random()
     if kind < 0.7:
-        node.op_type = random.choice(_ops_of(len(node.input)))
+        node.op_type = random.choice(ops_of(len(node.input)))
     else:
-        node.op_type = random.choice((*_ops(), *NAMES)) if kind < 0.95 else "Unheard"
+        node.op_type = random.choice((*ops(), *NAMES)) if kind < 0.95 else "Unheard"
 
 
 def domain(random: Random, model: onnx.ModelProto) -> None:
-    _node(random, model).domain = random.choice(DOMAINS)
+    any_node(random, model).domain = random.choice(DOMAINS)
 
 
 def attribute(random: Random, model: onnx.ModelProto) -> None:
     """Give an attribute another value or type, add one that the operator knows, or drop one."""
-    node = _node(random, model)
+    node = any_node(random, model)
     known = [a.name for a in node.attribute]
     if onnx.defs.has(node.op_type, 17):
         known += list(onnx.defs.get_schema(node.op_type, 17).attributes)
@@ -281,7 +132,7 @@ def attribute(random: Random, model: onnx.ModelProto) -> None:
             del node.attribute[i]
             break
     if random.random() < 0.85:
-        node.attribute.append(_attribute(random, name))
+        node.attribute.append(attribute_named(random, name))
 
 
 def attribute_value(random: Random, model: onnx.ModelProto) -> None:
@@ -291,33 +142,33 @@ def attribute_value(random: Random, model: onnx.ModelProto) -> None:
         return
     chosen = random.choice(made)
     if chosen.ints:
-        chosen.ints[random.randrange(len(chosen.ints))] = _number(random)
+        chosen.ints[random.randrange(len(chosen.ints))] = number(random)
     elif chosen.HasField("t"):
-        _spoil_tensor(random, chosen.t)
+        spoil_tensor(random, chosen.t)
     elif chosen.type == AttributeProto.STRING:
         chosen.s = random.choice(TEXTS).encode("utf-8", "replace")
     elif chosen.type == AttributeProto.FLOAT:
         chosen.f = random.choice(FLOATS)
     else:
-        chosen.i = _number(random)
+        chosen.i = number(random)
 
 
 def rewire(random: Random, model: onnx.ModelProto) -> None:
     """Another tensor at an input or output; one more or one less."""
-    node = _node(random, model)
+    node = any_node(random, model)
     tensors = node.input if random.random() < 0.6 else node.output
     how = random.random()
     if how < 0.5 and tensors:
-        tensors[random.randrange(len(tensors))] = random.choice(_names(model))
+        tensors[random.randrange(len(tensors))] = random.choice(all_names(model))
     elif how < 0.75:
-        tensors.append(random.choice(_names(model)))
+        tensors.append(random.choice(all_names(model)))
     elif tensors:
         del tensors[random.randrange(len(tensors))]
 
 
 def rename(random: Random, model: onnx.ModelProto) -> None:
     """A tensor's name, everywhere."""
-    old, new = random.choice(_names(model)), random.choice(NAMES)
+    old, new = random.choice(all_names(model)), random.choice(NAMES)
     for node in model.graph.node:
         for tensors in (node.input, node.output):
             for i, name in enumerate(tensors):
@@ -334,7 +185,7 @@ def dims(random: Random, model: onnx.ModelProto) -> None:
         made = [name for node in graph.node for name in node.output if name]
         graph.value_info.add().CopyFrom(
             helper.make_tensor_value_info(
-                random.choice(made), kind, [_number(random) for _ in range(random.randrange(6))]
+                random.choice(made), kind, [number(random) for _ in range(random.randrange(6))]
             )
         )
         return
@@ -347,11 +198,11 @@ def dims(random: Random, model: onnx.ModelProto) -> None:
     elif how == 2:
         info.type.sequence_type.elem_type.tensor_type.elem_type = 1
     elif how == 3:
-        info.type.tensor_type.shape.dim.add().dim_value = _number(random)
+        info.type.tensor_type.shape.dim.add().dim_value = number(random)
     elif info.type.tensor_type.shape.dim:
         dim = random.choice(info.type.tensor_type.shape.dim)
         if random.random() < 0.8:
-            dim.dim_value = _number(random)
+            dim.dim_value = number(random)
         else:
             dim.dim_param = random.choice(NAMES)
 
@@ -361,18 +212,18 @@ def weights(random: Random, model: onnx.ModelProto) -> None:
     tensors = model.graph.initializer
     how = random.randrange(5)
     if not tensors or how == 0:
-        tensors.append(_tensor(random, random.choice(_names(model))))
+        tensors.append(tensor_named(random, random.choice(all_names(model))))
     elif how == 1:
         sparse = model.graph.sparse_initializer.add()
-        sparse.values.CopyFrom(_tensor(random, random.choice(_names(model))))
-        sparse.indices.CopyFrom(_tensor(random))
-        sparse.dims.extend(_number(random) for _ in range(random.randrange(3)))
+        sparse.values.CopyFrom(tensor_named(random, random.choice(all_names(model))))
+        sparse.indices.CopyFrom(tensor_named(random))
+        sparse.dims.extend(number(random) for _ in range(random.randrange(3)))
     elif how == 2:
         chosen = random.choice(tensors)
         name = chosen.name
-        chosen.CopyFrom(numpy_helper.from_array(_array(random), name))
+        chosen.CopyFrom(numpy_helper.from_array(array(random), name))
     else:
-        _spoil_tensor(random, random.choice(tensors))
+        spoil_tensor(random, random.choice(tensors))
 
 
 def numbers_of(random: Random, model: onnx.ModelProto) -> None:
@@ -381,13 +232,13 @@ def numbers_of(random: Random, model: onnx.ModelProto) -> None:
     if found:
         chosen = random.choice(found)
         values = np.frombuffer(chosen.raw_data, np.int64).copy()
-        values[random.randrange(len(values))] = _number(random)
+        values[random.randrange(len(values))] = number(random)
         chosen.raw_data = values.tobytes()
 
 
 def insert(random: Random, model: onnx.ModelProto) -> None:
     """A new node of any operator, with constants and tensors of the graph as inputs, perhaps in the way."""
-    op = random.choice(_ops())
+    op = random.choice(ops())
     names = [name for node in model.graph.node for name in node.output if name]
     at = random.randrange(len(model.graph.node) + 1)
     inputs = []
@@ -396,13 +247,13 @@ def insert(random: Random, model: onnx.ModelProto) -> None:
             inputs.append(random.choice(names))
         else:
             inputs.append(f"new{random.randrange(10**9)}")
-            model.graph.initializer.append(_tensor(random, inputs[-1]))
+            model.graph.initializer.append(tensor_named(random, inputs[-1]))
     out = f"made{random.randrange(10**9)}"
     node = helper.make_node(op, inputs, [out])
     if onnx.defs.has(op, 17):
         for name, schema in onnx.defs.get_schema(op, 17).attributes.items():
             if schema.required or random.random() < 0.3:
-                node.attribute.append(_attribute(random, name))
+                node.attribute.append(attribute_named(random, name))
     nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node]
     if random.random() < 0.6 and at < len(nodes) and nodes[at].input:
         nodes[at].input[random.randrange(len(nodes[at].input))] = out

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.errors import ClassError, InputError, XcamWarning
+from onnx_xcam.errors import ClassError, InputError, ModelError, XcamWarning
 from onnx_xcam.explainer.classes import Classes, choose_classes
 from onnx_xcam.explainer.explanation import Explanation, Picture
 from onnx_xcam.explainer.inputs import model_inputs
@@ -218,6 +218,7 @@ class Explainer:
         for feed in self._class_feeds(classes, batch):
             whole = [source.output] if source and not parts else []
             parts.append(session.run({**held, **feed}, [*per_class, *whole]))
+            _check_outputs(parts[-1], per_class, len(batch), self._model.name)
         results = {name: np.concatenate([part[name] for part in parts], axis=1)[:count] for name in per_class}
         if source:
             results[source.output] = parts[0][source.output].reshape(len(batch), -1)[:count]
@@ -248,6 +249,22 @@ class Explainer:
             pictures=pictures,
             notes=self.notes,
         )
+
+
+def _check_outputs(found: dict[str, NDArray[Any]], names: Sequence[str], count: int, name: str) -> None:
+    """Make sure that a model that says it is instrumented gives what that means: [N,K] and [N,K,h,w].
+
+    Raises:
+        ModelError: it does not.
+    """
+    k = found[contract.CLASSES].shape[1:2]
+    for output in names:
+        shape, rank = found[output].shape, 4 if output.startswith(contract.output_name("map")) else 2
+        if len(shape) != rank or shape[:2] != (count, *k) or found[output].dtype.kind not in "fi":
+            raise ModelError(
+                f"The output '{output}' of {name} is {found[output].dtype} {contract.shape_text(shape)}, which is not "
+                "what an instrumented model gives; instrument the original model again."
+            )
 
 
 def _padded(rows: NDArray[Any], length: int) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from onnx_xcam import contract
 from onnx_xcam.errors import InputError
 from onnx_xcam.feeds.values import InputValue, fitted_value, listed, read_values
 from onnx_xcam.runtime import TensorInfo
+
+_LARGEST = 1 << 28
+"""Random inputs have at most so many elements."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,8 @@ def _random_numbers(info: TensorInfo, random: np.random.Generator) -> NDArray[An
         dim if isinstance(dim, int) else 224 if axes and axis in axes else 1 if axis == 0 else 3
         for axis, dim in enumerate(info.shape)
     ]
+    if math.prod(shape) > _LARGEST:
+        raise InputError(f"No random numbers are fed to {listed(info)}: it takes more than 2**28.")
     if info.dtype.kind == "f":
         return random.standard_normal(shape).astype(info.dtype)
     return random.integers(0, 255, shape).astype(info.dtype)

@@ -26,7 +26,7 @@ Dims: TypeAlias = np.ndarray
 VALUE_LIMIT = 64
 """Only integer tensors of up to this many elements are followed: shapes, not index tables."""
 
-_INVENTED = "unk__"
+INVENTED = "unk__"
 """How onnx's shape inference names the dimensions it does not know."""
 
 
@@ -51,7 +51,7 @@ def refine(graph: Graph) -> None:
 
 
 def _incomplete(shape: Shape | None) -> bool:
-    return shape is None or any(dim is None or (isinstance(dim, str) and dim.startswith(_INVENTED)) for dim in shape)
+    return shape is None or any(dim is None or (isinstance(dim, str) and dim.startswith(INVENTED)) for dim in shape)
 
 
 class _Refinement:

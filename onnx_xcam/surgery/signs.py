@@ -48,7 +48,7 @@ def _is_bounded(graph: Graph, node: gs.Node) -> bool:
     if node.op == "DequantizeLinear":
         return lowest_is_zero(graph, node, graph.dtype(node.inputs[0].name))
     low = graph.constants.get(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("min")
-    return low is not None and bool(np.asarray(low) >= 0)
+    return low is not None and bool((np.asarray(low) >= 0).all())
 
 
 def _needed(graph: Graph, tensor: str) -> list[str] | None:

@@ -27,7 +27,7 @@ _CONTRADICTIONS = (
     AttributeError,
     LookupError,
     MemoryError,
-    RecursionError,
+    RuntimeError,
     StopIteration,
     TypeError,
     ValueError,

@@ -43,6 +43,9 @@ Change: TypeAlias = Callable[[onnx.TensorProto], list[Piece] | None]
 PAYLOAD_LIMIT = 1 << 15
 """Tensors of up to this many bytes keep their values: shape tensors, index tables, scales. Larger ones are weights."""
 
+MOST_RECORDS = 1_000_000
+"""No model has a graph of so many nodes, weights and noted shapes; parsed, each takes some hundred bytes."""
+
 _MUCH = 1 << 20
 """Records above this size are given back to the system once they are parsed."""
 
@@ -221,7 +224,9 @@ def _changed(tensor: Buffer, change: Change) -> list[Piece] | None:
 def _stripped(data: Buffer, message: _Message, depth: int) -> Iterator[bytes | Buffer]:
     """The message's records, without the payload of large tensors below it."""
     _require_shallow(depth)
-    for field, start, body, end in _records(data):
+    for count, (field, start, body, end) in enumerate(_records(data)):
+        if count > MOST_RECORDS:
+            raise WireError(f"a {message.name} of more than {MOST_RECORDS} parts")
         child = message.fields.get(field)
         if child is None or end - body <= PAYLOAD_LIMIT:
             yield data[start:end]
