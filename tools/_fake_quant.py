@@ -19,7 +19,8 @@ from torch.nn import functional as F  # noqa: N812  its usual name
 Tensor = torch.Tensor
 Mask = Literal["torch", "inside"]
 """Where a quantiser lets the gradient pass: "torch", where torch.fake_quantize_per_tensor_affine does, that is where
-nothing was clipped; "inside", where the integer is neither end of its range."""
+nothing was clipped; "inside", where the integer is neither end of its range, or the lower end of a range that starts at
+zero, of a tensor without negative values."""
 
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 _INTEGERS = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.int32: (-(2**31), 2**31 - 1)}
@@ -121,7 +122,9 @@ class Interpreter:
         with torch.no_grad():
             steps = torch.round(x / at[0]) + at[1]
             q = steps.clamp(low, high) if known is None else torch.from_numpy(known).double()
-            passes = (q > low) & (q < high) if self.mask == "inside" else (steps >= low) & (steps <= high)
+            from_zero = bool((zero == low).all()) and bool((x >= 0).all())
+            inside = ((q > low) | from_zero) & (q < high)
+            passes = inside if self.mask == "inside" else (steps >= low) & (steps <= high)
             if self.mask == "inside" and self.name in self.unclipped:
                 passes = torch.ones_like(passes)
         straight = torch.where(passes, x / at[0], 0)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +84,8 @@ class FormatCase(_compare_case.Comparison):
             path = file_of(self.folder, name, self.calibration)
         except Exception as error:  # noqa: BLE001  whatever the tool raises; it is printed and recorded
             return {"not_made": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+        if (killed := loading_kills(path)) is not None:
+            return {"not_run": killed}
         try:
             plain = self._at_levels(path)
         except Exception as error:  # noqa: BLE001  ONNX Runtime's errors have no common class
@@ -204,7 +209,8 @@ class FormatCase(_compare_case.Comparison):
         found = Found(at, classes, ours, mine.outputs["xcam_activations"])
         own = ours - np.stack([self._difference(found, n, []) for n in range(len(exact))])
         alike = self._autograd(onnx.load(path), mine, "inside", self._read(path, mine))
-        return {"cosine": cosine(ours, exact), "own_cosine": cosine(ours, own), "alike_cosine": cosine(ours, alike)}
+        rests = per_image(ours - alike, alike).tolist()
+        return {"cosine": cosine(ours, exact), "own_cosine": cosine(ours, own), "rests": rests}
 
     def _compare_quantised(self, path: Path, name: str, mine: Explained) -> dict[str, Any]:
         """The gradient against autograd through the same quantised parameters, with straight-through estimators."""
@@ -261,6 +267,14 @@ class FormatCase(_compare_case.Comparison):
         other = self.found["qdq", layer].outputs["xcam_gradients"]
         ours = mine.outputs["xcam_gradients"]
         return cosine(ours, other) if ours.shape == other.shape else None
+
+
+def loading_kills(path: Path) -> str | None:
+    """What becomes of a process that only loads the file, if it does not survive that."""
+    code = "import sys, onnxruntime; onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+    command = [sys.executable, "-c", code, str(path)]
+    status = subprocess.run(command, check=False, capture_output=True).returncode
+    return f"ONNX Runtime's process ends by {signal.Signals(-status).name} while it loads the file" if status < 0 else None
 
 
 def in_positions(values: np.ndarray, layout: str, grid: Sequence[int | None] | None) -> np.ndarray:
