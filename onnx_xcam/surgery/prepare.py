@@ -27,6 +27,7 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     """
     standard = lowered(skeleton)
     model = _with_shapes(standard.model, name)
+    _drop_repeated_notes(model.graph)
     scopes = {i: path for i, node in enumerate(model.graph.node) if (path := module_path(node))}
     graph = _imported(model, name)
     constants = _initializers(model, name)
@@ -80,6 +81,17 @@ def _with_shapes(skeleton: onnx.ModelProto, name: str) -> onnx.ModelProto:
         raise ModelError(f"The shapes of {name} contradict each other: {text[:300]}.") from error
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"The graph of {name} cannot be analysed: {str(error)[:300]}.") from error
+
+
+def _drop_repeated_notes(graph: onnx.GraphProto) -> None:
+    """Drop what is noted of outputs a second time, as a tensor inside: half-precision converters leave notes without
+    shapes behind, which would be read last.
+    """
+    known = {value.name for value in graph.output if value.type.tensor_type.HasField("shape")}
+    kept = [value for value in graph.value_info if value.name not in known]
+    if len(kept) < len(graph.value_info):
+        del graph.value_info[:]
+        graph.value_info.extend(kept)
 
 
 def _without_wrong_shapes(skeleton: onnx.ModelProto) -> onnx.ModelProto:

@@ -7,10 +7,10 @@ QuantizeLinear and DequantizeLinear nodes. What lies between those nodes does no
 pass needs it, it is computed once more in the tail. The model itself is not touched.
 """
 
-from onnx_xcam.surgery.lowering import quantised
+from onnx_xcam.surgery.lowering import activations, aliases, attention, fused, norms, quantised
 from onnx_xcam.surgery.lowering.expansion import LOWERINGS, Lowered, lowered
 
-FAMILIES = (quantised,)
+FAMILIES = (activations, aliases, attention, fused, norms, quantised)
 """The modules that register lowerings when they are imported."""
 
 __all__ = ["FAMILIES", "LOWERINGS", "Lowered", "lowered"]

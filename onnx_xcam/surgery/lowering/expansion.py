@@ -10,6 +10,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from onnx_xcam.surgery.lowering.types import Types
+from onnx_xcam.surgery.shapes import Shape
+
 MICROSOFT = "com.microsoft"
 STANDARD = ("", "ai.onnx")
 PER_AXIS_OPSET = 13
@@ -39,9 +42,10 @@ class Context:
     def __init__(self, model: onnx.ModelProto, opset: int) -> None:
         graph = model.graph
         self.opset = opset
+        self.nodes: list[onnx.NodeProto] = []
+        self.types = Types(model, self.nodes)
         self.taken = {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
         self.taken.update(name for node in graph.node for name in (*node.input, *node.output))
-        self.ranks = _ranks(model)
         self.constants = {t.name: t for t in graph.initializer}
         self.inner: set[str] = set()
         self.stand_ins: dict[str, str] = {}
@@ -55,16 +59,6 @@ class Context:
         self.taken.add(name)
         self.inner.add(name)
         return name
-
-
-def _ranks(model: onnx.ModelProto) -> dict[str, int]:
-    """Ranks of the tensors of which the file tells them."""
-    graph = model.graph
-    known = {t.name: len(t.dims) for t in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        if value.type.tensor_type.HasField("shape"):
-            known[value.name] = len(value.type.tensor_type.shape.dim)
-    return known
 
 
 class Expansion:
@@ -88,6 +82,10 @@ class Expansion:
         """Whether an optional output is asked for."""
         return index < len(self.node.output) and bool(self.node.output[index])
 
+    def output(self, index: int) -> str:
+        """Name of an output, "" if it is not asked for."""
+        return self.node.output[index] if self.has_output(index) else ""
+
     def attr(self, name: str, default: Any = None) -> Any:
         """An attribute's value, text as str, or the default."""
         for attribute in self.node.attribute:
@@ -100,9 +98,18 @@ class Expansion:
         """All attributes but these."""
         return {a.name: self.attr(a.name) for a in self.node.attribute if a.name not in without}
 
+    def shape(self, name: str) -> Shape | None:
+        """A tensor's dimensions, None if not even their number is known."""
+        return self.context.types.shape(name)
+
     def rank(self, name: str) -> int | None:
-        """A tensor's rank, where the file tells it."""
-        return self.context.ranks.get(name)
+        """A tensor's rank, None if it is not known."""
+        shape = self.shape(name)
+        return None if shape is None else len(shape)
+
+    def element(self, name: str) -> int:
+        """A tensor's element type, as onnx numbers them."""
+        return self.context.types.element(name)
 
     def value(self, name: str) -> np.ndarray | None:
         """The value of a small initializer."""
@@ -122,15 +129,31 @@ class Expansion:
         names = [self.context.name(hint) if name is None else name for name in outputs]
         while inputs and not inputs[-1]:
             inputs = inputs[:-1]
-        made = onnx.helper.make_node(op, list(inputs), names, name=self.node.name, **attributes)
+        while names and not names[-1]:
+            names.pop()
+        made = onnx.helper.make_node(op, list(inputs), names, name=self._node_name(names), **attributes)
         made.metadata_props.extend(self.node.metadata_props)
         self.nodes.append(made)
+        self.context.nodes.append(made)
         return names
+
+    def _node_name(self, outputs: Sequence[str]) -> str:
+        """The node's own name for what makes its first output, and others for the rest; "" if it has none."""
+        own = self.node.name
+        return f"{own}:{len(self.nodes)}" if own and self.node.output[0] not in outputs else own
 
     def constant(self, value: Any, dtype: Any = np.float32) -> str:
         """Name of a constant."""
         tensor = numpy_helper.from_array(np.asarray(value, dtype))
         return self.op("Constant", [], value=tensor)
+
+    def number(self, value: Any, like: str) -> str:
+        """Name of a constant (or several) of the element type of another tensor."""
+        return self.constant(value, onnx.helper.tensor_dtype_to_np_dtype(self.element(like)))
+
+    def calculate(self, op: str, x: str, value: float, output: str | None = None) -> str:
+        """`op(x, value)`, the value being a number of x's element type."""
+        return self.op(op, [x, self.number(value, x)], output)
 
     def dequantize(self, index: int) -> str:
         """The float that a quantised input stands for; its scale and zero point are the two inputs behind it."""
@@ -203,18 +226,18 @@ def lowered(model: onnx.ModelProto) -> Lowered:
     if not any(found) and not repeated:
         return Lowered(model, frozenset(), {})
     context = Context(model, _opset(model))
-    result: list[onnx.NodeProto] = []
     for node, function in zip(nodes, found, strict=True):
         expansion = Expansion(_reading(node, repeated), context)
         if function is not None:
             function(expansion)
+        if not expansion.nodes:
+            context.nodes.append(expansion.node)
         if node.op_type == "DequantizeLinear":
             _share_float(expansion, repeated)
-        result.extend(expansion.nodes or [expansion.node])
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.node[:]
-    copy.graph.node.extend(result)
+    copy.graph.node.extend(context.nodes)
     return Lowered(copy, frozenset(context.inner), context.stand_ins)
 
 

@@ -301,5 +301,3 @@ def _sliced(e: Expansion, x: str, stop: int) -> str:
     """The first columns of a matrix."""
     bounds = [e.constant([number], np.int64) for number in (0, stop, 1)]
     return e.op("Slice", [x, *bounds])
-
-

@@ -1,0 +1,169 @@
+"""Attention that ONNX Runtime has as one operator.
+
+    y = softmax(scale q kᵀ + mask + bias) v        for each head
+
+Definitions: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md . What takes keys and values of
+earlier runs, to generate text, is left alone, and so are masks that are given as lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from onnx_xcam.surgery.lowering.expansion import Expansion, lowering
+
+_PACKED = 5
+"""The rank of keys and values in one tensor, `[N,T,heads,2,size]`, or of queries too, `[N,T,heads,3,size]`."""
+
+
+@lowering("Attention")
+def attention(e: Expansion) -> None:
+    """Inputs: x `[N,T,I]`, weights `[I,Q+K+V]`, bias, mask, earlier state, attention bias, length of earlier state."""
+    sizes = _sizes(e, e.input(1))
+    if sizes is None or e.attr("do_rotary", 0) or e.has_input(4) or e.has_output(1) or not _has_plain_mask(e, 3):
+        return
+    _projected(e, e.op("MatMul", [e.input(0), e.input(1)]), sizes, mask=e.input(3), bias=e.input(5))
+
+
+@lowering("QAttention")
+def quantised_attention(e: Expansion) -> None:
+    """Inputs: x, weights, bias, scales of x and weights, mask, zero points of x and weights, earlier state."""
+    sizes = _sizes(e, e.input(1))
+    if sizes is None or e.attr("do_rotary", 0) or e.has_input(8) or e.has_output(1) or not _has_plain_mask(e, 5):
+        return
+    scale = e.shape(e.input(4))
+    axis = None if scale in ((), (1,)) else 1
+    x = e.dequantized(e.input(0), e.input(3), e.input(6))
+    weights = e.dequantized(e.input(1), e.input(4), e.input(7), axis)
+    _projected(e, e.op("MatMul", [x, weights]), sizes, mask=e.input(5), bias="")
+
+
+def _sizes(e: Expansion, weights: str) -> list[int] | None:
+    """How many columns of the weights are those of queries, keys and values."""
+    given = e.attr("qkv_hidden_sizes")
+    if given:
+        return [int(size) for size in given]
+    columns = (e.shape(weights) or (None,))[-1]
+    return [columns // 3] * 3 if isinstance(columns, int) else None
+
+
+def _projected(e: Expansion, qkv: str, sizes: list[int], mask: str, bias: str) -> None:
+    """Attention of a projection `[N,T,Q+K+V]`, to which the node's third input is added."""
+    if e.has_input(2):
+        qkv = e.op("Add", [qkv, e.input(2)])
+    heads = [_by_head(e, part) for part in _split(e, qkv, sizes)]
+    _attend(e, heads, sizes[0] // int(e.attr("num_heads")), mask, bias)
+
+
+def _split(e: Expansion, x: str, sizes: list[int]) -> list[str]:
+    if e.opset >= 13:
+        return e.ops("Split", [x, e.constant(sizes, np.int64)], [None] * len(sizes), axis=-1)
+    return e.ops("Split", [x], [None] * len(sizes), axis=-1, split=sizes)
+
+
+@lowering("MultiHeadAttention")
+def multi_head_attention(e: Expansion) -> None:
+    """Inputs: queries, keys, values, bias, mask, attention bias, earlier keys and values, and what belongs to those.
+
+    Queries are `[N,T,Q]`, or hold keys and values too, `[N,T,heads,3,size]`. Keys are like these, or hold values,
+    `[N,T,heads,2,size]`, or are by head already, `[N,heads,T,size]`.
+    """
+    others = any(e.has_input(index) for index in range(6, 10)) or any(e.has_output(index) for index in (1, 2, 3))
+    shape = e.shape(e.input(0))
+    if others or shape is None or not _has_plain_mask(e, 4):
+        return
+    size = shape[-1]
+    if len(shape) != _PACKED and isinstance(size, int):
+        size = size // int(e.attr("num_heads"))
+    heads = _three_by_head(e, len(shape))
+    if isinstance(size, int) and heads is not None:
+        _attend(e, heads, size, e.input(4), e.input(5))
+
+
+def _three_by_head(e: Expansion, rank: int) -> list[str] | None:
+    """Queries, keys and values `[N,heads,T,size]`; None where they come in a form that is not known."""
+    if rank == _PACKED:
+        return None if e.has_input(3) else [_unpacked(e, e.input(0), index) for index in range(3)]
+    query, of_keys, biases = e.input(0), e.rank(e.input(1)), _biases(e)
+    if biases is None or (of_keys != 3 and any(biases[1:])):
+        return None
+    if of_keys == _PACKED:
+        return [_by_head(e, query, biases[0]), *(_unpacked(e, e.input(1), index) for index in range(2))]
+    if of_keys == 4:
+        return [_by_head(e, query, biases[0]), e.input(1), e.input(2)]
+    return [_by_head(e, e.input(index), biases[index]) for index in range(3)] if e.has_input(2) else None
+
+
+def _biases(e: Expansion) -> list[str] | None:
+    """What is added to queries, keys and values, "" for nothing; None where its parts cannot be told apart."""
+    if not e.has_input(3):
+        return ["", "", ""]
+    total, hidden = ((e.shape(e.input(index)) or (None,))[-1] for index in (3, 0))
+    if not isinstance(total, int) or not isinstance(hidden, int):
+        return None
+    return _split(e, e.input(3), [hidden, hidden, total - 2 * hidden])
+
+
+def _by_head(e: Expansion, x: str, bias: str = "") -> str:
+    """`[N,T,heads size]`, after a bias is added, as `[N,heads,T,size]`."""
+    if bias:
+        x = e.op("Add", [x, bias])
+    shape = e.constant([0, 0, int(e.attr("num_heads")), -1], np.int64)
+    return e.op("Transpose", [e.op("Reshape", [x, shape])], perm=[0, 2, 1, 3])
+
+
+def _unpacked(e: Expansion, x: str, index: int) -> str:
+    """One of those that lie in one tensor, `[N,T,heads,n,size]`, as `[N,heads,T,size]`."""
+    return e.op("Transpose", [e.op("Gather", [x, e.constant(index, np.int64)], axis=3)], perm=[0, 2, 1, 3])
+
+
+def _attend(e: Expansion, heads: Sequence[str], size: int, mask: str, bias: str) -> None:
+    """Emit the formula above for queries, keys and values `[N,heads,T,size]`."""
+    query, key, value = heads
+    scores = e.op("MatMul", [query, e.op("Transpose", [key], perm=[0, 1, 3, 2])])
+    scores = e.calculate("Mul", scores, float(e.attr("scale", 0.0)) or 1 / sqrt(size))
+    if mask:
+        scores = e.op("Add", [scores, _raw_mask(e, mask, scores)])
+    if bias:
+        scores = e.op("Add", [scores, bias])
+    if e.attr("unidirectional", 0):
+        scores = e.op("Add", [scores, _causal_mask(e, scores)])
+    y = e.op("MatMul", [e.op("Softmax", [scores], axis=-1 if e.opset >= 13 else 3), value])
+    y = e.op("Transpose", [y], perm=[0, 2, 1, 3])
+    e.op("Reshape", [y, e.constant([0, 0, -1], np.int64)], e.output(0))
+
+
+def _has_plain_mask(e: Expansion, index: int) -> bool:
+    """Whether there is no mask, or one of zeros and ones; and whether it can be written at the model's opset."""
+    masked = e.has_input(index) and e.rank(e.input(index)) not in (2, 3)
+    return not masked and not (e.attr("unidirectional", 0) and e.opset < 14)
+
+
+def _raw_mask(e: Expansion, mask: str, scores: str) -> str:
+    """What a mask of zeros and ones, `[N,T]` or `[N,S,T]`, adds to the scores: a large negative number for a zero."""
+    lead = [0, 1, 1, -1] if e.rank(mask) == 2 else None
+    far = float(e.attr("mask_filter_value", -10000.0))
+    kept = e.op("Cast", [mask], to=onnx.TensorProto.BOOL)
+    added = e.op("Where", [kept, e.number(0, scores), e.number(far, scores)])
+    if lead is not None:
+        return e.op("Reshape", [added, e.constant(lead, np.int64)])
+    axes = [1]
+    if e.opset >= 13:
+        return e.op("Unsqueeze", [added, e.constant(axes, np.int64)])
+    return e.op("Unsqueeze", [added], axes=axes)
+
+
+def _causal_mask(e: Expansion, scores: str) -> str:
+    """A large negative number where a key comes after the query, `[N,heads,T,T]`."""
+    far = e.op("ConstantOfShape", [e.op("Shape", [scores])], value=_far(e.element(scores)))
+    return e.op("Trilu", [far, e.constant(1, np.int64)], upper=1)
+
+
+def _far(element: int) -> onnx.TensorProto:
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(element)
+    return numpy_helper.from_array(np.array([np.finfo(dtype).min / 2], dtype))

@@ -1,0 +1,165 @@
+"""Normalisations: ONNX Runtime's own, those with a sum before them, those that the standard got only later.
+
+Definitions: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TensorProto
+
+from onnx_xcam.surgery.lowering.expansion import Expansion, lowering
+from onnx_xcam.surgery.lowering.quantised import channels_first, channels_last
+
+_LAYER_OPSET = 17
+_RMS_OPSET = 23
+"""From these on LayerNormalization and RMSNormalization are the standard's."""
+
+
+def _mean(e: Expansion, x: str, axes: list[int], output: str | None = None) -> str:
+    if e.opset >= 18:
+        return e.op("ReduceMean", [x, e.constant(axes, np.int64)], output)
+    return e.op("ReduceMean", [x], output, axes=axes)
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """y = scale x̂ + bias, x̂ normalised over some axes, bias "" for none."""
+
+    e: Expansion
+    axes: list[int]
+    epsilon: float
+    scale: str
+    bias: str = ""
+
+    def layer(self, x: str, y: str, mean: str, inverse: str) -> None:
+        """x̂ = (x - mean) / d with d = sqrt(mean((x - mean)²) + epsilon); outputs y, mean and 1/d, "" for none."""
+        self.rms(self.e.op("Sub", [x, _mean(self.e, x, self.axes, mean or None)]), y, inverse)
+
+    def rms(self, x: str, y: str, inverse: str) -> None:
+        """x̂ = x / d with d = sqrt(mean(x²) + epsilon); outputs y and 1/d, "" for none."""
+        e = self.e
+        square = _mean(e, e.op("Mul", [x, x]), self.axes)
+        deviation = e.op("Sqrt", [e.calculate("Add", square, self.epsilon)])
+        if inverse:
+            e.op("Reciprocal", [deviation], inverse)
+        scaled = e.op("Mul", [e.op("Div", [x, deviation]), self.scale], None if self.bias else y)
+        if self.bias:
+            e.op("Add", [scaled, self.bias], y)
+
+
+def _axes(e: Expansion, x: str) -> list[int] | None:
+    """The axes from the attribute `axis` on, counted from the end; None if it is not known how many there are."""
+    axis, rank = int(e.attr("axis", -1)), e.rank(x)
+    if axis < 0:
+        return list(range(axis, 0))
+    return None if rank is None else list(range(axis - rank, 0))
+
+
+@lowering("LayerNormalization", domain="")
+def layer_normalization(e: Expansion) -> None:
+    """Before the standard has it, ONNX Runtime writes it under the same name: x, scale, bias; y, mean, 1/deviation."""
+    axes = _axes(e, e.input(0))
+    if e.opset < _LAYER_OPSET and axes is not None:
+        norm = _Norm(e, axes, float(e.attr("epsilon", 1e-5)), e.input(1), e.input(2))
+        norm.layer(e.input(0), e.output(0), e.output(1), e.output(2))
+
+
+@lowering("SimplifiedLayerNormalization", domain="")
+@lowering("SimplifiedLayerNormalization")
+def simplified_layer_normalization(e: Expansion) -> None:
+    """y = scale x / r with r = sqrt(mean(x²) + epsilon); y and 1/r."""
+    axes = _axes(e, e.input(0))
+    if axes is not None:
+        _rms(_Norm(e, axes, float(e.attr("epsilon", 1e-5)), e.input(1)), e.input(0), e.output(1))
+
+
+def _rms(norm: _Norm, x: str, inverse: str) -> None:
+    e = norm.e
+    if e.opset >= _RMS_OPSET and not inverse:
+        e.op("RMSNormalization", [x, norm.scale], e.output(0), axis=norm.axes[0], epsilon=norm.epsilon)
+    else:
+        norm.rms(x, e.output(0), inverse)
+
+
+@lowering("SkipLayerNormalization")
+def skip_layer_normalization(e: Expansion) -> None:
+    """s = x + skip + b;  y = gamma (s - mean) / deviation + beta, over the last axis; y, mean, 1/deviation, s.
+
+    Inputs: x, skip, gamma, beta and b, the last two optional.
+    """
+    s, epsilon = _sum(e, 4), float(e.attr("epsilon", 1e-12))
+    outputs = e.output(0), e.output(1), e.output(2)
+    if e.opset >= _LAYER_OPSET:
+        e.ops("LayerNormalization", [s, e.input(2), e.input(3)], outputs, axis=-1, epsilon=epsilon)
+    else:
+        _Norm(e, [-1], epsilon, e.input(2), e.input(3)).layer(s, *outputs)
+
+
+@lowering("SkipSimplifiedLayerNormalization")
+def skip_simplified_layer_normalization(e: Expansion) -> None:
+    """s = x + skip + b;  y = gamma s / sqrt(mean(s²) + epsilon), over the last axis; y, -, 1/deviation, s.
+
+    Inputs: x, skip, gamma and b, which is optional.
+    """
+    _rms(_Norm(e, [-1], float(e.attr("epsilon", 1e-12)), e.input(2)), _sum(e, 3), e.output(2))
+
+
+def _sum(e: Expansion, bias: int) -> str:
+    """x + skip + b; it is the fourth output if that is asked for."""
+    name = e.output(3) or None
+    if not e.has_input(bias):
+        return e.op("Add", [e.input(0), e.input(1)], name)
+    return e.op("Add", [e.op("Add", [e.input(0), e.input(1)]), e.input(bias)], name)
+
+
+@lowering("GroupNorm", "SkipGroupNorm")
+def group_norm(e: Expansion) -> None:
+    """y = f(gamma x̂ + beta), x̂ normalised over each group of channels and space; f is SiLU or nothing.
+
+    x is `[N,H,W,C]` unless `channels_last` is 0. SkipGroupNorm: inputs 3 and 4 (the latter optional) are added before;
+    the sum is output 1.
+    """
+    x, last = e.input(0), bool(e.attr("channels_last", 1))
+    if e.node.op_type == "SkipGroupNorm":
+        x = _skipped(e, last)
+    first = channels_first(e, x, 4) if last else x
+    y = _grouped(e, first)
+    if e.attr("activation", 0):
+        y = e.op("Mul", [y, e.op("Sigmoid", [y])], None if last else e.output(0))
+    elif not last:
+        e.op("Identity", [y], e.output(0))
+    if last:
+        channels_last(e, y, 4, e.output(0))
+
+
+def _skipped(e: Expansion, last: bool) -> str:
+    """x + skip + b; skip may be `[N,C]`, b is `[C]`."""
+    skip, bias = e.input(3), e.input(4)
+    if e.rank(skip) == 2:
+        skip = e.op("Reshape", [skip, e.constant([0, 1, 1, -1] if last else [0, -1, 1, 1], np.int64)])
+    if not bias:
+        return e.op("Add", [e.input(0), skip], e.output(1) or None)
+    if not last:
+        bias = e.op("Reshape", [bias, e.constant([-1, 1, 1], np.int64)])
+    return e.op("Add", [e.op("Add", [e.input(0), skip]), bias], e.output(1) or None)
+
+
+def _grouped(e: Expansion, x: str) -> str:
+    """Group normalisation of `[N,C,H,W]`, by way of one instance for each group."""
+    groups, epsilon = int(e.attr("groups")), float(e.attr("epsilon", 1e-5))
+    flat = e.op("Reshape", [x, e.constant([0, groups, -1], np.int64)])
+    ones, zeros = e.number(np.ones(groups), x), e.number(np.zeros(groups), x)
+    normal = e.op("InstanceNormalization", [flat, ones, zeros], epsilon=epsilon)
+    normal = e.op("Reshape", [normal, e.op("Shape", [x])])
+    gamma, beta = (_by_channel(e, index, x) for index in (1, 2))
+    return e.op("Add", [e.op("Mul", [normal, gamma]), beta])
+
+
+def _by_channel(e: Expansion, index: int, x: str) -> str:
+    """A vector `[C]` as `[C,1,1]`, of x's element type (it is float32 also where x is half precision)."""
+    vector = e.op("Reshape", [e.input(index), e.constant([-1, 1, 1], np.int64)])
+    kind = e.element(x)
+    return vector if kind == TensorProto.FLOAT else e.op("Cast", [vector], to=kind)
