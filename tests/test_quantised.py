@@ -122,6 +122,4 @@ def test_integers_that_are_read_as_such_and_dequantised_are_one_layer(first):
     a = found["xcam_activations"]
     weights_of = weights["fc"][found["xcam_classes"][0, 0]].reshape(1, 2, 1, 1) / 16
     sigmoid = 1 / (1 + np.exp(-a))
-    np.testing.assert_allclose(
-        found["xcam_gradients"][:, 0], weights_of * (2 * a + sigmoid * (1 - sigmoid)), rtol=1e-5
-    )
+    np.testing.assert_allclose(found["xcam_gradients"][:, 0], weights_of * (2 * a + sigmoid * (1 - sigmoid)), rtol=1e-5)

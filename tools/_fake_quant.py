@@ -325,7 +325,9 @@ def _(n: Node) -> Tensor:
 @operator("MaxPool")
 def _(n: Node) -> Tensor:
     x = _padded(n, n[0], -math.inf)
-    return F.max_pool2d(x, n.attr("kernel_shape"), n.attr("strides"), 0, n.attr("dilations", 1), bool(n.attr("ceil_mode", 0)))
+    return F.max_pool2d(
+        x, n.attr("kernel_shape"), n.attr("strides"), 0, n.attr("dilations", 1), bool(n.attr("ceil_mode", 0))
+    )
 
 
 @operator("GlobalAveragePool")

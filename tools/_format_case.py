@@ -183,7 +183,10 @@ class FormatCase(_compare_case.Comparison):
         best, value = "", -1.0
         for name, layer in layers.items():
             values = in_positions(outputs[name], layer.layout, layer.grid)
-            if values.shape == wanted.positions.shape and (found := correlation(values, wanted.positions)) > value + 1e-6:
+            if (
+                values.shape == wanted.positions.shape
+                and (found := correlation(values, wanted.positions)) > value + 1e-6
+            ):
                 best, value = name, found
         return best, value
 
@@ -195,7 +198,9 @@ class FormatCase(_compare_case.Comparison):
         if kind == "float":
             result = self._compare(mine.outputs)
             return {**result, "failures": failures + result.get("failures", [])}
-        compared = self._compare_half(path, layer, mine) if kind == "float16" else self._compare_quantised(path, name, mine)
+        compared = (
+            self._compare_half(path, layer, mine) if kind == "float16" else self._compare_quantised(path, name, mine)
+        )
         if name == "qoperator":
             compared["like_qdq"] = self._like_qdq(layer, mine)
         return {"failures": failures, **compared}
@@ -274,7 +279,9 @@ def loading_kills(path: Path) -> str | None:
     code = "import sys, onnxruntime; onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
     command = [sys.executable, "-c", code, str(path)]
     status = subprocess.run(command, check=False, capture_output=True).returncode
-    return f"ONNX Runtime's process ends by {signal.Signals(-status).name} while it loads the file" if status < 0 else None
+    return (
+        f"ONNX Runtime's process ends by {signal.Signals(-status).name} while it loads the file" if status < 0 else None
+    )
 
 
 def in_positions(values: np.ndarray, layout: str, grid: Sequence[int | None] | None) -> np.ndarray:

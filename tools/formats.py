@@ -4,22 +4,22 @@
 
 A model of torchvision's gets random parameters, is exported with a symbolic batch, and goes through the tools that
 prepare models for production (`_formats.py`): ONNX Runtime's optimiser, onnxslim, onnxsim, conversion to float16, and
-ONNX Runtime's quantiser, calibrated on eight images. Two of these are explained, each for its top class and another one,
-at the default layer and at the bottleneck nearest to the middle of the float graph. A case passes if
+ONNX Runtime's quantiser, calibrated on eight images. Two of these are explained, each for its top class and another
+one, at the default layer and at the bottleneck nearest to the middle of the float graph. A case passes if
 
 - the layer is the one whose values are most like those of the float file's layer;
-- the original outputs are what they were: float32 to 1e-6 of the largest, float16 to 1e-3, quantised no further off than
-  the file's own are at another level of ONNX Runtime's optimisation, with the same top class;
+- the original outputs are what they were: float32 to 1e-6 of the largest, float16 to 1e-3, quantised no further off
+  than the file's own are at another level of ONNX Runtime's optimisation, with the same top class;
 - `xcam_gradients` is right. Float formats: as `sweep.py` judges, against float64 autograd on the same weights. float16:
   the cosine to it is at least 0.999. Quantised formats: within 1e-2 of the largest gradient, against float64 autograd
   through the same quantised parameters with straight-through estimators (`_fake_quant.py`), from ONNX Runtime's own
-  activations of the layer on; of optimised QDQ files, through the QDQ file. A gradient of float16 or quantised models may
-  also be explained: it is within 1e-3 once what the backward pass reads has the values there that it had in ONNX Runtime,
-  so that no rounding is decided another way;
+  activations of the layer on; of optimised QDQ files, through the QDQ file. A gradient of float16 or quantised models
+  may also be explained: it is within 1e-3 once what the backward pass reads has the values there that it had in ONNX
+  Runtime, so that no rounding is decided another way;
 - the map is finite and not constant.
 
 What the tools cannot make and what ONNX Runtime cannot run is listed with the reason and counts as neither. Each model
-runs in a process of its own; with --record, what passed is not done again. Needs torch, torchvision, onnxruntime, sympy,
+runs in a process of its own; with --record, what passed is not done again. Needs torch, torchvision, onnxruntime,
 onnxslim and onnxsim.
 """
 
@@ -128,11 +128,11 @@ def line(case: Case, result: dict[str, Any]) -> str:
 # --- the table --------------------------------------------------------------------------------------------------------
 
 LEGEND = """\
-Each cell: the largest difference of `xcam_gradients` from float64 autograd, relative to the image's largest, worst of two
-images and two classes; of float16 files the smallest cosine. → what is left once rounding is decided as in
-ONNX Runtime (near-ties of float files; all that the backward pass reads of the others). Behind the comma how far the
-original outputs move, "=" for not a bit; in parentheses how far they are from themselves at ONNX Runtime's other levels of
-optimisation, where that is the bound. Bold: failed.
+Each cell: the largest difference of `xcam_gradients` from float64 autograd, relative to the image's largest, worst of
+two images and two classes; of float16 files the smallest cosine. → what is left once rounding is decided as in ONNX
+Runtime (near-ties of float files; all that the backward pass reads of the others). Behind the comma how far the
+original outputs move, "=" for not a bit; in parentheses how far they are from themselves at ONNX Runtime's other levels
+of optimisation, if that is anything. Bold: failed.
 """
 
 
@@ -188,7 +188,7 @@ def _cell(result: dict[str, Any] | None, reason: int | None) -> str:
 
 MASKS = """\
 How far torch.fake_quantize_per_tensor_affine's own mask leads away from ours, which knows only the integer: largest
-difference, and smallest cosine. It passes the gradient where a value was rounded to an end of the range and not clipped.
+difference, and smallest cosine. It passes the gradient where a value was rounded to an end of the range, not clipped.
 """
 
 
@@ -238,7 +238,11 @@ def run_model(options: argparse.Namespace, record: Path) -> None:
     compared = FormatCase(name, options, folder)
     for case in missing:
         _, made, layer = case
-        result = judge(FORMATS[made].kind, compared.measure_format(made, layer))
+        try:
+            measured = compared.measure_format(made, layer)
+        except Exception as error:  # noqa: BLE001  a failure of this case, which is recorded; the others go on
+            measured = {"failures": [f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"]}
+        result = judge(FORMATS[made].kind, measured)
         about = {"model": name, "format": made, "layer": layer, **result}
         with record.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(about) + "\n")

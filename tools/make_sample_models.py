@@ -204,7 +204,9 @@ def quantise(model: onnx.ModelProto, photos: list[Photo]) -> onnx.ModelProto:
             activation_type=QuantType.QUInt8,
         )
         twin = onnx.load(quantised)
-    del twin.opset_import[:]  # the quantiser lists every domain that ONNX Runtime has; the checker knows if one is missing
+    del twin.opset_import[
+        :
+    ]  # the quantiser lists every domain that ONNX Runtime has; the checker knows if one is missing
     twin.opset_import.append(onnx.helper.make_opsetid("", OPSET))
     return twin
 
@@ -254,7 +256,9 @@ def compare_twin(twin: onnx.ModelProto, model: onnx.ModelProto, photos: list[Pho
 
     batch = np.stack([read_photo(photo.source) for photo in photos])
     ours, floats = (
-        ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(["logits"], {"image": batch})[0]
+        ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            ["logits"], {"image": batch}
+        )[0]
         for m in (twin, model)
     )
     print(f"int8: largest difference {np.abs(ours - floats).max():.2f} of logits up to {np.abs(floats).max():.2f}")
