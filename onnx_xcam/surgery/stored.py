@@ -86,8 +86,8 @@ def quantiser_behind(graph: Graph, name: str) -> gs.Node | None:
 
 
 def float_for(graph: Graph, name: str) -> str:
-    """The float to look at in place of a quantised tensor, of a float that is quantised next, or of another float of the
-    same integers that nothing reads in the analysis; else the tensor.
+    """The float to look at in place of a quantised tensor, of a float that is quantised next, or of another float of
+    the same integers that nothing reads in the analysis; else the tensor.
     """
     quantiser = quantiser_behind(graph, name)
     integers = name if quantiser is None else quantiser.outputs[0].name
