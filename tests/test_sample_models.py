@@ -1,7 +1,7 @@
 """The shipped models, labels and photos: what they state is true, and the photos get the right names.
 
-Nothing of onnx_xcam runs here but the contract's names, plain onnx, ONNX Runtime and OpenCV, until the int8 model's maps
-are compared with the float one's.
+Nothing of onnx_xcam runs here but the contract's names, plain onnx, ONNX Runtime and OpenCV, until the int8 model's
+maps are compared with the float one's.
 """
 
 from __future__ import annotations

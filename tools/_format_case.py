@@ -69,6 +69,7 @@ class FormatCase(_compare_case.Comparison):
             size = _torch_models.image_size(name)
             _torch_models.export(self.model, size, float_file, options.exporter, "dynamic")
         self.references: dict[str, tuple[Explained, Match]] = {}
+        self.plain: dict[Path, dict[str, dict[str, np.ndarray]] | str] = {}
         self.found: dict[tuple[str, str], Explained] = {}
 
     def build(self) -> tuple[nn.Module, np.ndarray]:
@@ -84,12 +85,9 @@ class FormatCase(_compare_case.Comparison):
             path = file_of(self.folder, name, self.calibration)
         except Exception as error:  # noqa: BLE001  whatever the tool raises; it is printed and recorded
             return {"not_made": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-        if (killed := loading_kills(path)) is not None:
-            return {"not_run": killed}
-        try:
-            plain = self._at_levels(path)
-        except Exception as error:  # noqa: BLE001  ONNX Runtime's errors have no common class
-            return {"not_run": " ".join(str(error).split())[:300]}
+        plain = self._plain(path)
+        if isinstance(plain, str):
+            return {"not_run": plain}
         try:
             about, mine = self._explained_layer(path, name, layer)
         except onnx_xcam.XcamError as error:
@@ -98,6 +96,15 @@ class FormatCase(_compare_case.Comparison):
         return {**about, **outputs, **self._compare_gradient(path, name, layer, mine)}
 
     # --- outputs --------------------------------------------------------------------------------------------------
+
+    def _plain(self, path: Path) -> dict[str, dict[str, np.ndarray]] | str:
+        """The file's own outputs by level, or why there are none."""
+        if path not in self.plain:
+            try:
+                self.plain[path] = loading_kills(path) or self._at_levels(path)
+            except Exception as error:  # noqa: BLE001  ONNX Runtime's errors have no common class
+                self.plain[path] = " ".join(str(error).split())[:300]
+        return self.plain[path]
 
     def _at_levels(self, path: Path) -> dict[str, dict[str, np.ndarray]]:
         """The file's own outputs at every level of ONNX Runtime's optimisation; that of "all" must work."""
