@@ -233,6 +233,8 @@ def lowered(model: onnx.ModelProto) -> Lowered:
             function(expansion)
         if not expansion.nodes:
             context.nodes.append(expansion.node)
+        if node.op_type == "DequantizeLinear":
+            _share_float(expansion, repeated)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.node[:]
@@ -269,6 +271,20 @@ def _repeated_floats(model: onnx.ModelProto) -> dict[str, str]:
         if name != node.output[0]:
             repeated[node.output[0]] = name
     return repeated
+
+
+def _share_float(e: Expansion, repeated: dict[str, str]) -> None:
+    """Let a DequantizeLinear of the model be the float of its integers to every operator on them, or, where there is
+    one already, let what reads it read that one.
+    """
+    if e.attr("block_size", 0):
+        return
+    known = e.value(e.input(1))
+    single = e.rank(e.input(1)) == 0 or (known is not None and known.size == 1)
+    key = (e.input(0), e.input(1), e.input(2), str(None if single else e.attr("axis", 1)))
+    name = e.context.dequantised.setdefault(key, e.node.output[0])
+    if name != e.node.output[0]:
+        repeated[e.node.output[0]] = name
 
 
 def _content(tensor: onnx.TensorProto) -> bytes:
