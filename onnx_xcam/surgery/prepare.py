@@ -118,7 +118,7 @@ def _inferred(model: onnx.ModelProto, *, strict: bool) -> onnx.ModelProto:
 def _is_told(kind: onnx.TypeProto.Tensor) -> bool:
     """Whether a shape is known, to the symbol of each dimension."""
     return kind.HasField("shape") and all(
-        dim.HasField("dim_value") or (dim.dim_param and not dim.dim_param.startswith(INVENTED))
+        dim.HasField("dim_value") or (dim.dim_param and not str(dim.dim_param).startswith(INVENTED))
         for dim in kind.shape.dim
     )
 
