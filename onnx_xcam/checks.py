@@ -7,24 +7,30 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
 from onnx import numpy_helper
 
 from onnx_xcam import contract
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.xgrad import xgrad_cam
-from onnx_xcam.errors import InputError, ModelError
-from onnx_xcam.runtime import Session, open_session
+from onnx_xcam.comparison import output_difference, tolerance
+from onnx_xcam.errors import ModelError
+from onnx_xcam.feeds import InputValue, example_feeds
+from onnx_xcam.runtime import Optimisation, Session, open_session
 from onnx_xcam.surgery.backward import way
 from onnx_xcam.surgery.composites import Step, steps
-from onnx_xcam.surgery.head import as_double, head_inputs, head_model, node_model, with_outputs
+from onnx_xcam.surgery.external import Folders
+from onnx_xcam.surgery.head import as_analysed, head_inputs, head_model, node_model, with_outputs
 from onnx_xcam.surgery.instrument import instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.score import find_score
+from onnx_xcam.surgery.soundness import Following
 from onnx_xcam.surgery.source import ModelLike, Source
+from onnx_xcam.surgery.stored import float_for
 from onnx_xcam.surgery.vjp_model import COTANGENT, vjp_model
+from onnx_xcam.text import printable
 
-OUTPUT_TOLERANCE = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-6}
-"""How far an original output may move, relative to its largest value."""
 PRODUCT_TOLERANCE = 1e-5
 """How far <gy, J v> and <Jᵀ gy, v> may differ, relative to what they are sums of; float64."""
 SUM_TOLERANCE = 1e-4
@@ -92,13 +98,13 @@ class LayerCheck:
         conservation: difference between the sum of the map before the ReLU and sum(G A), relative to the sum of |G A|;
             over the tokens of the grid, where the layer holds tokens.
         finite_difference: <G, d> and the score's own change along a random direction d: shown, never judged, since
-            kinks of the model lie between.
+            kinks of the model lie between. None for a quantised model, whose score changes by steps.
     """
 
     layer: str
     formula: float
     conservation: float
-    finite_difference: tuple[float, float]
+    finite_difference: tuple[float, float] | None
 
     @property
     def passed(self) -> bool:
@@ -146,10 +152,13 @@ class CheckReport:
                 f"{_mark(layer.formula <= SUM_TOLERANCE)} map of '{layer.layer}': {layer.formula:.1e} from its formula",
                 f"{_mark(layer.conservation <= SUM_TOLERANCE)} conservation: sum(map before ReLU) and sum(G A) differ "
                 f"by {layer.conservation:.1e}",
-                "      for orientation only: along a random direction the score changes by "
-                f"{layer.finite_difference[1]:.6g}, the gradient says {layer.finite_difference[0]:.6g}",
             ]
-        return "\n".join(lines)
+            if layer.finite_difference is not None:
+                lines.append(
+                    "      for orientation only: along a random direction the score changes by "
+                    f"{layer.finite_difference[1]:.6g}, the gradient says {layer.finite_difference[0]:.6g}"
+                )
+        return "\n".join(printable(line) for line in lines)
 
 
 def _mark(passed: bool) -> str:
@@ -163,12 +172,16 @@ def check(
     layers: str | Sequence[str] = "auto",
     score: str = "auto",
     method: str = "xgrad-cam",
+    inputs: Mapping[str, InputValue] | None = None,
+    allow_folders: Folders = (),
 ) -> CheckReport:
     """Prove on this model, with these values, that its instrumented form is right.
 
-    - The original outputs are what they were.
+    - The original outputs are what they were; those of a quantised model differ no more than among ONNX Runtime's
+      levels of optimisation.
     - For each differentiated node, on the model's own values (moved a little, away from kinks and ties):
       <gy, J v> from central differences equals <Jᵀ gy, v> from the rule, in float64, by onnx's reference evaluator.
+      Of a quantised model this is the float model that is left without the rounding; its clipping stays in.
     - The emitted map is what the formula gives on the emitted A and G, and it sums to sum(G A) before the ReLU.
 
     Args:
@@ -177,87 +190,93 @@ def check(
         layers: as `instrument`.
         score: as `instrument`.
         method: as `instrument`.
+        inputs: the values of inputs beside the picture, as `Explainer` takes them; random by default, but with an image
+            of your own all of them must be given.
+        allow_folders: as `instrument`.
 
     Raises:
         XcamError: what `instrument` raises; ModelError if the model cannot be run.
     """
-    proof = _Proof(model, image, {"layers": layers, "score": score, "method": method})
-    return CheckReport(
-        proof.source.name.strip("'"),
-        [_output_check(name, before, proof.after[name]) for name, before in proof.before.items()],
-        [_node_check(proof, step) for step in proof.steps],
-        [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
-        [*proof.notes, *proof.metadata["notes"]],
-    )
+    source = Source(model, allow_folders=allow_folders)
+    request = {"layers": layers, "score": score, "method": method, "allow_folders": allow_folders}
+    with Following(source.name):
+        proof = _Proof(source, image, inputs, request)
+        return CheckReport(
+            proof.source.name.strip("'"),
+            [_output_check(n, before, proof.after[n], proof.noise.get(n, 0.0)) for n, before in proof.before.items()],
+            [_node_check(proof, step) for step in proof.steps],
+            [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
+            list(dict.fromkeys([*proof.notes, *proof.metadata["notes"]])),
+        )
 
 
 class _Proof:
     """The model, its instrumented form, and the values of both on one input."""
 
-    def __init__(self, model: ModelLike, image: np.ndarray | None, request: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        given: Source,
+        image: np.ndarray | None,
+        inputs: Mapping[str, InputValue] | None,
+        request: Mapping[str, Any],
+    ) -> None:
         self.rng = np.random.default_rng(0)
-        self.source, skeleton, self.notes = modernised(Source(model))
-        self.folder = self.source.path.parent if self.source.path else None
+        self.source, skeleton, self.notes = modernised(given)
         content = self.source.with_tail(b"")
-        explained = self._session(instrument_bytes(model, **request))
-        plain = self._session(content)
-        self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
-        self.graph = prepare(skeleton, self.source.name)
-        self.way = way(self.graph, self.metadata["layers"], [self.metadata["score"]])
-        self.steps = steps(self.graph, self.way.nodes, {*self.metadata["layers"], self.metadata["score"]})
-        feeds = _feeds(plain, image, self.rng)
+        made = instrument_bytes(given.model, **request)
+        # One session after the other, since each holds all the weights.
+        plain = self._session(given.with_tail(b""))
+        feeds = example_feeds(plain.inputs, plain.optional_inputs, inputs, self.rng, image)
         self.before = plain.run(feeds, [out.name for out in plain.outputs])
+        del plain
+        explained = self._session(made)
+        self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
         self.after = explained.run(feeds, [out.name for out in explained.outputs])
-        self.weights = {tensor.name: tensor for tensor in self.source.load().graph.initializer}
-        stored = {name: numpy_helper.to_array(tensor) for name, tensor in self.weights.items()}
+        del explained
+        self.graph = prepare(skeleton, self.source.name)
+        self.score = find_score(self.graph, self.metadata["score"])
+        self.layers = [float_for(self.graph, name) for name in self.metadata["layers"]]
+        self.way = way(self.graph, self.layers, [self.score.name])
+        self.steps = steps(self.graph, self.way.nodes, {*self.layers, self.score.name})
+        self.noise = self._own_noise(content, feeds) if self.graph.quantised else {}
         inner = sorted(self._inner_names() - set(self.before) - set(self.graph.input_names))
-        inside = self._session(with_outputs(content, inner)).run(feeds, inner)
+        inside = self._session(with_outputs(as_analysed(content), inner)).run(feeds, inner)
+        self.weights = self._weights()
+        stored = {name: numpy_helper.to_array(tensor) for name, tensor in self.weights.items()}
         self.values = {**self.graph.constants, **stored, **feeds, **inside, **self.before}
 
-    def _session(self, model: bytes) -> Session:
-        return open_session(model, providers="cpu", folder=self.folder)
+    def _weights(self) -> dict[str, onnx.TensorProto]:
+        """The initializers that are read behind the first layer; of those in other files no more is loaded."""
+        layers = set(self.layers)
+        made = [any(out.name in layers for out in node.outputs) for node in self.graph.nodes]
+        start = made.index(True) if True in made else 0
+        read = {tensor.name for node in self.graph.nodes[start:] for tensor in node.inputs}
+        model = self.source.load(external=lambda tensor: tensor.name in read)
+        return {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in read}
+
+    def _session(self, model: bytes, optimisation: Optimisation = "all") -> Session:
+        content, folder = self.source.runnable(model)
+        return open_session(content, providers="cpu", folder=folder, optimisation=optimisation)
+
+    def _own_noise(self, content: bytes, feeds: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """How far a quantised model's outputs move by themselves, over ONNX Runtime's levels of optimisation.
+
+        A value that lies between two integers is rounded to either, depending on the order of some additions.
+        """
+        levels: tuple[Optimisation, ...] = ("disable", "basic", "extended")
+        runs = [self._session(content, level).run(feeds, list(self.before)) for level in levels]
+        return {name: max(output_difference(before, run[name]) for run in runs) for name, before in self.before.items()}
 
     def _inner_names(self) -> set[str]:
         """The tensors whose values the checks need."""
-        graph, layers, score = self.graph, self.metadata["layers"], self.metadata["score"]
+        graph, layers, score = self.graph, self.layers, self.score.name
         names = {t.name for node in self.way.nodes for t in node.inputs if t.name in graph.producer}
         return names.union(layers, [score], *(head_inputs(graph, layer, score) for layer in layers))
 
 
-def _feeds(session: Session, image: np.ndarray | None, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    feeds: dict[str, np.ndarray] = {}
-    if image is not None and len(session.inputs) != 1:
-        names = ", ".join(f"'{info.name}'" for info in session.inputs)
-        raise InputError(
-            f"The model has {len(session.inputs)} inputs ({names}); check it without an image of your own."
-        )
-    for info in session.inputs:
-        if info.dtype is None:
-            raise InputError(f"The input '{info.name}' has a type that numpy has not.")
-        if image is not None:
-            feeds[info.name] = image.astype(info.dtype)
-            continue
-        axes = contract.image_axes(info.shape)
-        shape = [
-            dim if isinstance(dim, int) else 224 if axes and axis in axes else 1 if axis == 0 else 3
-            for axis, dim in enumerate(info.shape)
-        ]
-        if info.dtype.kind == "f":
-            feeds[info.name] = rng.standard_normal(shape).astype(info.dtype)
-        else:
-            feeds[info.name] = rng.integers(0, 255, shape).astype(info.dtype)
-    return feeds
-
-
-def _output_check(name: str, before: np.ndarray, after: np.ndarray) -> OutputCheck:
-    if before.dtype.kind != "f":
-        same = bool(np.array_equal(before, after))
-        return OutputCheck(name, 0.0 if same else 1.0, same)
-    if np.array_equal(before, after, equal_nan=True):
-        return OutputCheck(name, 0.0, True)
-    scale = float(np.abs(before.astype(np.float64)).max()) or 1.0
-    difference = float(np.abs(before.astype(np.float64) - after).max()) / scale
-    return OutputCheck(name, difference, difference <= OUTPUT_TOLERANCE[str(before.dtype)])
+def _output_check(name: str, before: Any, after: Any, noise: float = 0.0) -> OutputCheck:
+    difference = output_difference(before, after)
+    return OutputCheck(name, difference, difference <= max(tolerance(before), noise))
 
 
 # --- one node -----------------------------------------------------------------------------------------------------
@@ -285,15 +304,15 @@ def _dot_product_error(proof: _Proof, step: Step, attempt: Attempt) -> float:
     free = list(dict.fromkeys(t.name for t in step.node.inputs if t.name in tensors))
     outputs = [out.name for out in step.node.outputs if out.name in tensors]
     forward = node_model(proof.graph, step.parts, proof.values, free)
-    point = {name: _off_kinks(as_double(proof.values[name]), rng, attempt) for name in free}
+    point = {name: _off_kinks(proof.values[name].astype(np.float64), rng, attempt) for name in free}
     direction = {name: rng.standard_normal(point[name].shape) for name in free}
     size = attempt.step * min(float(np.abs(x).max()) or 1.0 for x in point.values())
     ends = [{n: point[n] + sign * size * direction[n] for n in free} for sign in (1, -1)]
-    ahead, behind = (evaluate(forward, end, outputs) for end in ends)
+    ahead, behind = (evaluate(forward, end, outputs, rounding=False) for end in ends)
     moved = [(a - b) / (2 * size) for a, b in zip(ahead, behind, strict=True)]
     cotangents = [rng.standard_normal((2, *m.shape)) for m in moved]
     feeds = {**point, **{f"{COTANGENT}_{i}": g for i, g in enumerate(cotangents)}}
-    found = evaluate(vjp_model(forward, free, outputs), feeds)
+    found = evaluate(vjp_model(forward, free, outputs), feeds, rounding=False)
     left = sum((g * m).reshape(2, -1).sum(1) for g, m in zip(cotangents, moved, strict=True))
     right = sum((g * direction[n]).reshape(2, -1).sum(1) for g, n in zip(found, free, strict=True))
     scale = sum(np.sqrt((g**2).reshape(2, -1).sum(1) * (m**2).sum()) for g, m in zip(cotangents, moved, strict=True))
@@ -328,13 +347,14 @@ def _layer_check(proof: _Proof, index: int) -> LayerCheck:
     expected = np.maximum(raw, 0).reshape(cam.shape)
     formula = np.abs(cam - expected).max() / (np.abs(raw).max() or 1.0)
     conservation = np.abs(raw.sum(-1) - share.sum((2, 3))) / np.maximum(np.abs(share).sum((2, 3)), 1e-300)
-    return LayerCheck(layer, float(formula), float(conservation.max()), _finite_difference(proof, index, g))
+    steps_off = None if proof.graph.quantised else _finite_difference(proof, index, g)
+    return LayerCheck(layer, float(formula), float(conservation.max()), steps_off)
 
 
 def _finite_difference(proof: _Proof, index: int, gradient: np.ndarray) -> tuple[float, float]:
     """What the gradient says of the first image's first class, and what the head itself does, along one direction."""
-    layer, images = proof.metadata["layers"][index], proof.metadata["layouts"][index].find("N")
-    score, classes = proof.metadata["score"], proof.after[contract.CLASSES]
+    layer, images = proof.layers[index], proof.metadata["layouts"][index].find("N")
+    score, classes = proof.score.name, proof.after[contract.CLASSES]
     model = head_model(proof.graph, proof.weights, layer, score)
     head = open_session(model.SerializeToString(), providers="cpu")
     a = proof.values[layer]

@@ -6,12 +6,12 @@ spatial size, H, W = the input's spatial size.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from onnx_xcam.errors import ModelError
+from onnx_xcam.text import json_text, load_json
 
 VERSION = 1
 METADATA_KEY = "onnx_xcam"
@@ -29,10 +29,13 @@ Layout = Literal["NCHW", "NHWC", "NTC", "NCT", "TNC"]
 """What the axes of a layer mean: images, channels, height and width, or tokens."""
 ClassInput = Literal["optional", "required", "fixed"]
 Emit = Literal["map", "activations", "gradients", "heatmap", "status"]
+ExternalDataChoice = Literal["auto", "share", "copy", "inline"]
+"""What becomes of weights in other files: see `onnx_xcam.instrument_file`."""
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 CLASS_INPUTS: tuple[ClassInput, ...] = get_args(ClassInput)
 EMITS: tuple[Emit, ...] = get_args(Emit)
+EXTERNAL_DATA_CHOICES: tuple[ExternalDataChoice, ...] = get_args(ExternalDataChoice)
 DEFAULT_EMIT: tuple[Emit, ...] = ("map", "activations", "gradients")
 
 
@@ -79,6 +82,25 @@ def output_name(kind: Emit, layer: int = 0) -> str:
     return f"xcam_{kind}" + (f"_{layer}" if layer else "")
 
 
+class Probabilities(NamedTuple):
+    """Which output tells the model's own probabilities.
+
+    Attributes:
+        output: its name.
+        how: what is to be done to it: "none", "exp", or, where it is the scores, "sigmoid" or "softmax".
+        scale, zero_point: of an output of quantised integers: it stands for (output - zero_point) scale.
+    """
+
+    output: str
+    how: str
+    scale: float = 1.0
+    zero_point: float = 0.0
+
+    def stated(self) -> list[str | float]:
+        """As the metadata state it; scale and zero point only where there are any."""
+        return [*self] if (self.scale, self.zero_point) != (1.0, 0.0) else [self.output, self.how]
+
+
 @dataclass(frozen=True)
 class Metadata:
     """What an instrumented model says of itself in `metadata_props["onnx_xcam"]`."""
@@ -95,6 +117,7 @@ class Metadata:
     class_count: int | None = None
     activation: str | None = None
     grids: tuple[Grid | None, ...] = ()
+    probabilities: Probabilities | None = None
 
     def to_json(self) -> str:
         """The metadata as the JSON text that is stored in the model."""
@@ -109,12 +132,13 @@ class Metadata:
             "notes": list(self.notes),
             "class_count": self.class_count,
             "activation": self.activation,
+            "probabilities": None if self.probabilities is None else self.probabilities.stated(),
         }
         if self.preprocess is not None:
             data["preprocess"] = dict(self.preprocess)
         if self.labels is not None:
             data["labels"] = list(self.labels)
-        return json.dumps(data, ensure_ascii=False)
+        return json_text(data)
 
 
 def is_instrumented(names: Iterable[str]) -> bool:
@@ -128,12 +152,42 @@ def parse_metadata(text: str) -> dict[str, Any]:
     A plain model may carry the key as well, with only "preprocess" and "labels" (the model's author states them).
 
     Raises:
-        ValueError: the text is not a JSON object.
+        ValueError: the text is not a JSON object, or what it says is not of the right kind.
     """
-    data = json.loads(text)
+    data = load_json(text)
     if not isinstance(data, dict):
         raise ValueError(f"metadata {METADATA_KEY!r} is not a JSON object")
+    for key, (fits, wanted) in _KINDS.items():
+        if data.get(key) is not None and not fits(data[key]):
+            raise ValueError(f"{key!r} is not {wanted}")
     return data
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _grids(value: Any) -> bool:
+    def is_grid(item: Any) -> bool:
+        return isinstance(item, list) and len(item) == len(Grid._fields) and all(n is None or _whole(n) for n in item)
+
+    return isinstance(value, list) and all(item is None or is_grid(item) for item in value)
+
+
+_KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "layers": (_texts, "a list of names"),
+    "layouts": (lambda value: _texts(value) and set(value) <= set(LAYOUTS), f"a list of {', '.join(LAYOUTS)}"),
+    "grids": (_grids, "a list of grids, each null or four whole numbers"),
+    "score": (lambda value: isinstance(value, str), "a name"),
+    "method": (lambda value: isinstance(value, str), "a name"),
+    "notes": (_texts, "a list of sentences"),
+    "activation": (lambda value: isinstance(value, str), "a name"),
+    "class_count": (lambda value: _whole(value) and value >= 0, "a number of classes"),
+}
 
 
 PREPROCESS_KEY = "onnx_xcam.preprocess"
@@ -151,7 +205,7 @@ def hints(props: Mapping[str, str]) -> dict[str, Any]:
     try:
         stated = parse_metadata(props.get(METADATA_KEY, "{}"))
         for name, key in (("preprocess", PREPROCESS_KEY), ("labels", LABELS_KEY)):
-            value = json.loads(props[key]) if key in props else stated.get(name)
+            value = load_json(props[key]) if key in props else stated.get(name)
             if value is not None:
                 found[name] = value
     except ValueError as error:
@@ -159,6 +213,8 @@ def hints(props: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(found.get("preprocess", {}), dict) or not isinstance(found.get("labels", []), list):
         raise ModelError("The model's metadata states preprocessing or labels in a wrong form: an object, and a list.")
     if "labels" in found:
+        if any(isinstance(label, dict | list) for label in found["labels"]):
+            raise ModelError("The model's metadata states labels that are no texts; a list of texts is needed.")
         found["labels"] = tuple(str(label) for label in found["labels"])
     return found
 
@@ -170,15 +226,16 @@ IMAGE_CHANNELS = (1, 3, 4)
 def image_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
     """The axes of height and width of an image input, None if the shape is no image's.
 
-    Channels (1, 3 or 4) stand first, `[N,C,H,W]`, or last, `[N,H,W,C]`; where neither is a number, they stand first.
+    Channels (1, 3 or 4) stand first, `[N,C,H,W]`, or last, `[N,H,W,C]`; where neither is such a number, on the axis of
+    unknown length, and of two such axes first. A picture is higher and wider than one pixel.
     """
     if len(shape) != 4:
         return None
-    if shape[1] in IMAGE_CHANNELS:
-        return 2, 3
-    if shape[3] in IMAGE_CHANNELS:
-        return 1, 2
-    return (2, 3) if not isinstance(shape[1], int) else None
+    first = shape[1] in IMAGE_CHANNELS or (not isinstance(shape[1], int) and shape[3] not in IMAGE_CHANNELS)
+    if not first and isinstance(shape[3], int) and shape[3] not in IMAGE_CHANNELS:
+        return None
+    height, width = (2, 3) if first else (1, 2)
+    return None if 1 in (shape[height], shape[width]) else (height, width)
 
 
 def shape_text(shape: Sequence[int | str | None]) -> str:

@@ -15,12 +15,20 @@ XcamError
 ├── OutputError            a result cannot be written
 └── DependencyError        an optional package cannot be imported
 
-Messages are one sentence (or a few) that say what is wrong, where, and what to do about it.
+Messages are one sentence (or a few) that say what is wrong, where, and what to do about it. Names in them come from
+files: what could harm a terminal is spelled out.
 """
+
+from __future__ import annotations
+
+from onnx_xcam.text import printable
 
 
 class XcamError(Exception):
     """Base of all errors that a user of onnx_xcam can cause and mend."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class ModelError(XcamError):
@@ -77,3 +85,6 @@ class DependencyError(XcamError):
 
 class XcamWarning(UserWarning):
     """Something was assumed, or a map says less than it seems to."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))

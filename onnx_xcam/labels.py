@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
-import json
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from onnx_xcam.contract import METADATA_KEY
+from onnx_xcam.descriptions import load_description, read_text
 from onnx_xcam.errors import ClassError, LabelsError
+from onnx_xcam.text import load_json, load_literal
 
-_NUMBERED = re.compile(r"\s*[\"']?(\d+)[\"']?\s*[:=,\t]\s*(.*)|\s*(\d+)\s+(\D.*)")
+_NUMBERED = re.compile(r"\s*[\"']?(\d{1,18})[\"']?\s*[:=,\t]\s*(.*)|\s*(\d{1,18})\s+(\D.*)")
 _SYNSET = re.compile(r"^n\d{8}[\s:,]+(?=\S)")
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?\d+\s*")
 _METADATA_KEYS = ("names", "labels", "classes", "id2label", "label_names", "class_names")
 _CONTAINERS = ("id2label", "names", "labels", "classes", "label_names", "class_names")
 _SHOWN = 5
 _LARGEST_ID = 10_000_000
+_LONGEST_ID = 18
+"""Digits; Python refuses to read numbers of thousands of them."""
 
 
 def load_labels(path: str | Path) -> list[str]:
@@ -37,19 +38,19 @@ def load_labels(path: str | Path) -> list[str]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError as error:
         raise LabelsError(f"{path}: no such labels file") from error
     except UnicodeDecodeError as error:
         raise LabelsError(f"{path}: not a text file in UTF-8: {error.reason} at byte {error.start}") from error
-    except OSError as error:
-        raise LabelsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise LabelsError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     suffix = path.suffix.lower()
     if suffix not in (".json", ".yaml", ".yml"):
         return _from_lines(text, str(path))
     try:
-        data = json.loads(text) if suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        data = load_description(text, suffix)
+    except ValueError as error:
         raise LabelsError(f"{path}: not valid {suffix[1:].upper()}: {' '.join(str(error).split())}") from error
     return _from_data(data, str(path))
 
@@ -66,7 +67,7 @@ def labels_from_metadata(props: Mapping[str, str]) -> list[str] | None:
     """
     if METADATA_KEY in props:
         try:
-            own = json.loads(props[METADATA_KEY])
+            own = load_json(props[METADATA_KEY])
         except ValueError as error:
             raise LabelsError(f"metadata {METADATA_KEY!r}: not valid JSON: {error}") from error
         if isinstance(own, dict) and own.get("labels") is not None:
@@ -106,6 +107,8 @@ def resolve_class(text_or_int: str | int, labels: Sequence[str] | None, num_clas
     if isinstance(text_or_int, str):
         if not _WHOLE_NUMBER.fullmatch(text_or_int):
             return _in_range(_by_label(text_or_int, labels), num_classes)
+        if len(text_or_int.strip()) > _LONGEST_ID:
+            raise ClassError(f"class {text_or_int.strip()} is out of range; give an id or a label")
         count = num_classes if num_classes is not None else len(labels or ())
         if labels and not -count <= int(text_or_int) < count and text_or_int.strip() in labels:
             return _in_range(_by_label(text_or_int, labels), num_classes)
@@ -175,12 +178,12 @@ def _from_text(text: str, source: str) -> list[str]:
     """Labels in a metadata value: JSON, a Python literal, or lines."""
     if text.lstrip()[:1] in ("{", "[", "("):
         try:
-            return _from_data(json.loads(text), source)
+            return _from_data(load_json(text), source)
         except ValueError:
             pass  # not JSON; Ultralytics writes a Python dict
         try:
-            return _from_data(ast.literal_eval(text.strip()), source)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+            return _from_data(load_literal(text), source)
+        except ValueError as error:
             raise LabelsError(f"{source}: neither JSON nor a Python literal") from error
     if "\n" in text.strip():
         return _from_lines(text, source)
@@ -217,7 +220,7 @@ def _from_data(data: Any, source: str) -> list[str]:
             if data and all(_is_id(value) for value in data.values()):  # label2id: the other way round
                 return _by_id(((int(index), _label(label, source)) for label, index in data.items()), source)
             odd = next((key for key in data if not _is_id(key)), None)
-            raise LabelsError(f"{source}: labels by class id expected, but {odd!r} is no id")
+            raise LabelsError(f"{source}: labels by class id expected, but {reprlib.repr(odd)} is no id")
         return _by_id(((int(key), _label(value, source)) for key, value in data.items()), source)
     if not isinstance(data, (list, tuple)):
         raise LabelsError(
@@ -229,14 +232,16 @@ def _from_data(data: Any, source: str) -> list[str]:
 
 
 def _is_id(value: Any) -> bool:
-    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, str) and value.isdecimal()))
+    return not isinstance(value, bool) and (
+        isinstance(value, int) or (isinstance(value, str) and value.isdecimal() and len(value) <= _LONGEST_ID)
+    )
 
 
 def _label(value: Any, source: str) -> str:
     if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(v, str) for v in value):
         value = value[1]  # ImageNet's ["n01440764", "tench"]
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise LabelsError(f"{source}: a label must be text, not {value!r}")
+        raise LabelsError(f"{source}: a label must be text, not {reprlib.repr(value)}")
     return _clean(str(value))
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from models import GAP, GAP_WEIGHTS, C, build, cnn
 
@@ -14,6 +16,7 @@ import onnx_xcam
 from onnx_xcam import check, inspect, instrument, instrument_file
 from onnx_xcam.errors import LayerError, ModelError, UnsupportedOpError, XcamError
 from onnx_xcam.surgery import instrument_bytes
+from onnx_xcam.surgery.rules import RULES
 
 CALLS = [instrument, instrument_bytes, inspect, check]
 
@@ -278,15 +281,16 @@ def test_control_flow_in_the_way_is_named(batch):
 
 QUANTISED = {
     "DynamicQuantizeLinear": "p = GlobalAveragePool(a) flat = Flatten(p) q, s, z = DynamicQuantizeLinear(flat) "
-    "i = MatMulInteger(q, wq, z) f = Cast<to=1>(i) t = Mul(s, step) logits = Mul(f, t)",
+    "i = MatMulInteger(q, wq, z) f = Cast<to=1>(i) logits = Mul(f, step)",
     "QuantizeLinear": "q = QuantizeLinear(a, step, zero) d = DequantizeLinear(q, step, zero) b = Add(a, d) "
     + GAP.replace("(a)", "(b)"),
 }
 
 
 @pytest.mark.parametrize("op", QUANTISED)
-def test_quantised_values_are_not_taken_for_constants(op):
+def test_quantised_values_are_not_taken_for_constants(op, monkeypatch):
     """Integers hand the value on: without a rule for that no gradient, not the part that goes another way."""
+    monkeypatch.delitem(RULES, op)
     weights = {"wq": np.ones((4, C), np.int8), "step": np.array(0.1, np.float32), "zero": np.array(0, np.uint8)}
     model = cnn(QUANTISED[op], weights={**GAP_WEIGHTS, **weights})
     with pytest.raises(UnsupportedOpError, match=f"{op}: '"):
@@ -307,3 +311,50 @@ def test_instrument_file_says_the_same(tmp_path):
         with pytest.raises(ModelError):
             instrument_file(given, tmp_path / "out.onnx")
     assert not list(tmp_path.iterdir())
+
+
+# --- files of one machine ---------------------------------------------------------------------------------------------
+
+
+def optimised(model: onnx.ModelProto, level: ort.GraphOptimizationLevel, folder: Path) -> onnx.ModelProto:
+    """The model as ONNX Runtime saves it."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = level
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 4
+    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnx.load(options.optimized_model_filepath)
+
+
+@pytest.mark.parametrize("how", [inspect, instrument, check], ids=["inspect", "instrument", "check"])
+def test_what_is_optimised_for_one_machine_is_refused(how):
+    model = cnn(GAP, weights=GAP_WEIGHTS)
+    node = next(node for node in model.graph.node if node.op_type == "MaxPool")
+    node.domain = "com.microsoft.nchwc"
+    model.opset_import.add(domain="com.microsoft.nchwc", version=1)
+    with pytest.raises(ModelError, match=r"1 nodes of the domain com\.microsoft\.nchwc .*'extended'"):
+        how(model)
+
+
+def test_what_is_saved_at_the_last_level_is_refused_or_as_good_as_the_original(tmp_path: Path):
+    """Which of the two depends on the processor that the test runs on."""
+    saved = optimised(cnn(GAP, weights=GAP_WEIGHTS), ort.GraphOptimizationLevel.ORT_ENABLE_ALL, tmp_path)
+    if any(node.domain == "com.microsoft.nchwc" for node in saved.graph.node):
+        with pytest.raises(ModelError, match="use the file from before that optimisation"):
+            instrument(saved)
+    else:
+        assert instrument(saved)
+
+
+def test_an_instrumented_model_may_be_optimised_for_one_machine(tmp_path: Path):
+    saved = optimised(instrument(cnn(GAP, weights=GAP_WEIGHTS)), ort.GraphOptimizationLevel.ORT_ENABLE_ALL, tmp_path)
+    assert inspect(saved).instrumented
+
+
+@pytest.mark.parametrize("how", [inspect, instrument], ids=["inspect", "instrument"])
+def test_what_is_compiled_for_one_device_is_refused(how):
+    model = cnn(GAP, weights=GAP_WEIGHTS)
+    node = next(node for node in model.graph.node if node.op_type == "MaxPool")
+    node.op_type, node.domain = "EPContext", "com.microsoft"
+    with pytest.raises(ModelError, match=r"compiled for one device.*file that it was compiled from"):
+        how(model)

@@ -164,7 +164,7 @@ def test_orientation_that_a_png_tells_after_its_pixels(tmp_path):
 def test_orientation_of_pictures_beyond_pillows_own_limit(tmp_path):
     """Below our limit and above the one from which `PIL.Image.open` refuses (179 million pixels)."""
     data = huge_png(15000, 15000)
-    data = data[:33] + png_chunk(b"eXIf", exif(6)) + data[33:]
+    data = data[:33] + png_chunk(b"eXIf", exif(6)) + data[33:] + bytes(15000 * 15000 // 1000)  # as large as a photo
     assert reading._checked_orientation(data, tmp_path) == 6
 
 
@@ -528,3 +528,37 @@ def test_libraries_are_imported_only_when_used():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_much_stated_in_few_bytes(tmp_path):
+    """A picture of 16384 x 16384 in 60 bytes would take a gigabyte and ten seconds, all of it grey."""
+    path = tmp_path / "bomb.png"
+    header = b"IHDR" + struct.pack(">IIBBBBB", 16384, 16384, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    path.write_bytes(data + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
+    with pytest.raises(ImageError, match=r"states 16384 x 16384 pixels in only \d+ bytes"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_deep_pictures_are_the_same_in_bands(channels, tmp_path):
+    """More rows than are converted at once."""
+    rng = np.random.default_rng(0)
+    deep = rng.integers(0, 65536, (700, 3, channels), np.uint16).squeeze()
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    scaled = np.rint(deep * (255 / 65535)).reshape(700, 3, channels)
+    expected = np.repeat(scaled, 3, axis=2) if channels == 1 else scaled[..., [2, 1, 0]]
+    if channels == 4:
+        alpha = scaled[..., 3:]
+        expected = (expected * alpha + 255 * (255 - alpha) + 127) // 255
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png"), expected)
+
+
+def test_the_limit_holds_for_formats_that_only_opencv_knows(tmp_path):
+    """OpenCV's own is four times as high; it takes ours when it is loaded by us."""
+    path = tmp_path / "bomb.hdr"
+    path.write_bytes(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 20000 +X 20000\n")
+    code = f"from onnx_xcam.images import read_image; read_image({str(path)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ImageError" in done.stderr
+    assert "MAX_IMAGE_PIXELS" in done.stderr

@@ -20,13 +20,18 @@ MODULES = {
 HEAVY = {"onnxruntime", "cv2", "typer", "torch", "onnx", "onnx_graphsurgeon", "numpy", "yaml", "PIL", "google"}
 
 THIRD = {
+    "text": set(),
     "errors": set(),
     "contract": set(),
+    "integers": {"numpy"},
+    "descriptions": {"yaml"},
     "cams": {"numpy"},
     "surgery": {"numpy", "onnx", "onnx_graphsurgeon", "google"},
-    "images": {"numpy", "cv2", "PIL", "yaml"},
-    "labels": {"numpy", "yaml"},
+    "images": {"numpy", "cv2", "PIL"},
+    "labels": {"numpy"},
     "runtime": {"numpy", "onnxruntime"},
+    "feeds": {"numpy"},
+    "comparison": {"numpy"},
     "explainer": {"numpy", "onnx"},
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
     "reference": {"numpy", "onnx"},
@@ -34,19 +39,34 @@ THIRD = {
 }
 """What else than the standard library a part may import."""
 
-BASE = {"errors", "contract"}
+BASE = {"errors", "contract", "text"}
 OURS = {
-    "errors": set(),
-    "contract": {"errors"},
+    "text": set(),
+    "errors": {"text"},
+    "contract": {"errors", "text"},
+    "descriptions": {"text"},
+    "integers": set(),
     "cams": BASE,
-    "surgery": {*BASE, "cams"},
-    "images": BASE,
-    "labels": BASE,
+    "surgery": {*BASE, "cams", "integers"},
+    "images": {*BASE, "descriptions"},
+    "labels": {*BASE, "descriptions"},
     "runtime": BASE,
-    "reference": BASE,
-    "explainer": {*BASE, "surgery", "images", "runtime", "labels", "cams"},
-    "checks": {*BASE, "surgery", "runtime", "cams", "reference"},
-    "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks"},
+    "reference": {*BASE, "integers"},
+    "feeds": {*BASE, "runtime"},
+    "comparison": {*BASE, "surgery", "runtime", "feeds"},
+    "explainer": {
+        *BASE,
+        "surgery",
+        "images",
+        "runtime",
+        "labels",
+        "cams",
+        "descriptions",
+        "feeds",
+        "comparison",
+    },
+    "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
+    "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison"},
 }
 """Which parts of the package a part may import: imports run downward only."""
 

@@ -1,125 +1,375 @@
-"""Quantised models: where a quantiser stops the gradient, judged by the integers that ONNX Runtime gives."""
+"""Quantised models: layers, scores and maps of the float model, straight-through gradients, outputs unchanged."""
 
 from __future__ import annotations
+
+import collections
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from models import GAP, C, build, cnn, images, outputs, run, session
 from onnx import numpy_helper
-from onnx.parser import parse_model
+from onnxruntime import quantization
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
 
-from onnx_xcam import inspect, instrument
+import onnx_xcam
+from onnx_xcam import check, checks, contract, inspect, instrument
+from onnx_xcam.errors import LayerError, UnsupportedOpError
+from onnx_xcam.surgery.rules import RULES
+from onnx_xcam.surgery.source import Source
 
-STEP = 0.125
-"""Scale of every quantised tensor; the weights are whole numbers of it."""
-RANGES = {"uint8": (0, 255), "int8": (-128, 127)}
+HEAD = (
+    "c3 = Conv<strides=[2,2], pads=[1,1,1,1]>(a, w3, b3)  a3 = Relu(c3)  s = Add(a3, a3)  "
+    "pooled = GlobalAveragePool(s)  flat = Flatten(pooled)  logits = Gemm<transB=1>(flat, fc, fb)"
+)
+FLOAT = cnn(HEAD, weights={"w3": (6, 4, 3, 3), "b3": (6,), "fc": (C, 6), "fb": (C,)}, seed=2)
 
 
-def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, feeds), strict=True))
+class Photos(CalibrationDataReader):
+    """Random pictures to calibrate with."""
+
+    def __init__(self) -> None:
+        self.left = [{"image": images(4, seed=seed)} for seed in range(4)]
+
+    def get_next(self):
+        return self.left.pop() if self.left else None
 
 
-def built(body: str, weights: dict[str, np.ndarray], channels: int) -> onnx.ModelProto:
-    model = parse_model(
-        f'<ir_version: 8, opset_import: ["" : 17]> g (float[N,{channels},4,4] image) => (float[N,2] logits) {{{body}}}'
+FORMATS = {
+    "qdq": {"quant_format": QuantFormat.QDQ, "activation_type": QuantType.QUInt8},
+    "qdq int8": {"quant_format": QuantFormat.QDQ, "activation_type": QuantType.QInt8},
+    "qdq per tensor": {
+        "quant_format": QuantFormat.QDQ,
+        "activation_type": QuantType.QUInt8,
+        "weight_type": QuantType.QUInt8,
+        "per_channel": False,
+    },
+    "qdq symmetric": {
+        "quant_format": QuantFormat.QDQ,
+        "activation_type": QuantType.QInt8,
+        "extra_options": {"ActivationSymmetric": True},
+    },
+    "qdq 16 bit": {"quant_format": QuantFormat.QDQ, "activation_type": QuantType.QUInt16},
+    "qoperator": {"quant_format": QuantFormat.QOperator, "activation_type": QuantType.QUInt8},
+    "qoperator int8": {"quant_format": QuantFormat.QOperator, "activation_type": QuantType.QInt8},
+}
+
+
+def quantised(form: str, folder, model: onnx.ModelProto = FLOAT) -> onnx.ModelProto:
+    options = {"weight_type": QuantType.QInt8, "per_channel": True, **FORMATS[form]}
+    onnx.save(model, folder / "float.onnx")
+    quantization.quantize_static(folder / "float.onnx", folder / "int8.onnx", Photos(), **options)
+    return onnx.load(folder / "int8.onnx")
+
+
+@pytest.fixture(params=FORMATS)
+def twin(request, tmp_path):
+    """FLOAT in each of the formats."""
+    return quantised(request.param, tmp_path)
+
+
+def middle(model: onnx.ModelProto) -> str:
+    """What the layer `a` of FLOAT is called in a quantised form of it: QOperator takes it up into the convolution."""
+    return "c2_quantized" if any(node.op_type == "QLinearConv" for node in model.graph.node) else "a"
+
+
+def ops(model: onnx.ModelProto | bytes, tmp_path) -> collections.Counter:
+    """The operators of the forward pass after ONNX Runtime's optimisation."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
+    return collections.Counter(node.op_type for node in nodes if not node.name.startswith("xcam"))
+
+
+def test_the_outputs_stay_what_they_were(twin):
+    x = images(3, seed=9)
+    made = instrument(twin, layers="auto")
+    assert outputs(made)[:1] == ["logits"]
+    np.testing.assert_array_equal(run(made, x)["logits"], session(twin).run(["logits"], {"image": x})[0])
+
+
+@pytest.mark.parametrize("layer", ["a", "auto"])
+def test_the_map_is_that_of_the_float_model(twin, layer):
+    x = images(3, seed=9)
+    made = run(instrument(twin, layers=middle(twin) if layer == "a" else layer), x)
+    other = run(instrument(FLOAT, layers=layer), x)
+    assert made["xcam_map"].shape == other["xcam_map"].shape
+    for mine, theirs in zip(made["xcam_map"], other["xcam_map"], strict=True):
+        assert cosine(mine, theirs) > 0.98
+    assert cosine(made["xcam_activations"], other["xcam_activations"]) > 0.98
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()))
+
+
+def test_the_default_layer_and_the_score_are_those_of_the_float_model(twin):
+    mine, theirs = inspect(twin), inspect(FLOAT)
+    assert mine.score == theirs.score == "logits"
+    default = next(layer for layer in mine.layers if layer.default)
+    assert default.shape == ["N", 6, 3, 3]
+    assert default.op == "Add"
+    assert not default.unsupported
+    assert len({layer.name for layer in mine.layers}) == len(mine.layers)
+
+
+@pytest.mark.parametrize("form", ["qdq", "qdq per tensor", "qoperator"])
+def test_the_forward_pass_is_optimised_as_before(form, tmp_path):
+    """Nothing is read that ONNX Runtime would have fused; only the integers may be wanted in another layout."""
+    twin = quantised(form, tmp_path)
+    before, after = ops(twin, tmp_path), ops(instrument(twin, layers=middle(twin)), tmp_path)
+    after.pop("Transpose", None)
+    before.pop("Transpose", None)
+    assert before == after
+
+
+# --- the gradient, spelled out ----------------------------------------------------------------------------------------
+
+SCALES = {"s1": 0.02, "s2": 0.004, "s3": 0.01, "s4": 0.05, "sw": 0.01, "sf": 0.02}
+ZEROS = {"z1": np.uint8(0), "z2": np.uint8(100), "z3": np.uint8(7), "z4": np.int8(-3), "zw": np.int8(0)}
+BY_HAND = """
+  x = Conv<pads=[1,1,1,1]>(image, w1)  a = Relu(x)
+  q1 = QuantizeLinear(a, s1, z1)  d1 = DequantizeLinear(q1, s1, z1)
+  w = DequantizeLinear(w3, sw, zw)
+  c = Conv(d1, w)
+  q2 = QuantizeLinear(c, s2, z2)  d2 = DequantizeLinear(q2, s2, z2)
+  p = GlobalAveragePool(d2)
+  q3 = QuantizeLinear(p, s3, z3)  d3 = DequantizeLinear(q3, s3, z3)
+  flat = Flatten(d3)
+  f = DequantizeLinear(fc, sf, zw)
+  y = MatMul(flat, f)
+  q4 = QuantizeLinear(y, s4, z4)  logits = DequantizeLinear(q4, s4, z4)
+"""
+
+
+def by_hand(body: str = BY_HAND, output: str = f"float[N,{C}] logits", **scales: float) -> onnx.ModelProto:
+    random = np.random.default_rng(5)
+    weights = {
+        "w1": (3, 3, 3, 3),
+        "w3": random.integers(-127, 127, (4, 3, 1, 1)).astype(np.int8),
+        "fc": random.integers(-127, 127, (4, C)).astype(np.int8),
+        **{name: np.float32(value) for name, value in {**SCALES, **scales}.items()},
+        **{name: np.asarray(value) for name, value in ZEROS.items()},
+    }
+    weights = {name: np.asarray(value) if name != "w1" else value for name, value in weights.items()}
+    return build(body, weights, outputs=output)
+
+
+def test_the_gradient_is_the_straight_through_estimator():
+    model, x = by_hand(s2=0.002, s3=0.006), images(2, seed=3) * 2
+    found = run(instrument(model, layers=["a", "x"]), x, [list(range(C))])
+    inner = session_values(model, ["q1", "q2", "q3", "q4"], x)
+    saturated = {n: np.mean((q == info(q).min) | (q == info(q).max)) for n, q in inner.items()}
+    assert all(0.01 < saturated[n] < 0.9 for n in ("q1", "q2", "q3")), "some pass, some are clipped"
+    fc, w3 = (numpy_helper.to_array(t).astype(np.float64) for n in ("fc", "w3") for t in model.graph.initializer
+              if t.name == n)  # fmt: skip
+    passes = {n: ((q > info(q).min) & (q < info(q).max)).astype(np.float64) for n, q in inner.items()}
+    g = (fc * SCALES["sf"]).T[:, None, :, None, None]  # of flat, [K,N,C,1,1]; the score's own clipping does not count
+    g = g * passes["q3"] / 12**2
+    g = g * passes["q2"]
+    g = np.einsum("knmhw,mc->knchw", g, w3[:, :, 0, 0] * SCALES["sw"])
+    np.testing.assert_allclose(found["xcam_gradients"], g.swapaxes(0, 1), rtol=1e-5, atol=1e-8)
+    g = g * passes["q1"] * (inner["q1"] > 0)  # and the Relu
+    np.testing.assert_allclose(found["xcam_gradients_1"], g.swapaxes(0, 1), rtol=1e-5, atol=1e-8)
+    np.testing.assert_array_equal(found["xcam_activations"], inner["q1"].astype(np.float32) * np.float32(SCALES["s1"]))
+
+
+def info(q: np.ndarray) -> np.iinfo:
+    return np.iinfo(q.dtype)
+
+
+def session_values(model: onnx.ModelProto, names: list[str], x: np.ndarray) -> dict[str, np.ndarray]:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for name in names:
+        copy.graph.output.add().name = name
+    return dict(zip(names, session(copy).run(names, {"image": x}), strict=True))
+
+
+def test_a_score_at_the_end_of_its_range_is_explained():
+    model, x = by_hand(s4=0.0005), images(2, seed=3)
+    found = run(instrument(model, layers="a", emit=["map", "gradients", "status"]), x)
+    q4 = session_values(model, ["q4"], x)["q4"]
+    assert np.isin(q4.max(1), [-128, 127]).all(), "the top class is clipped"
+    assert np.abs(found["xcam_gradients"]).max(axis=(1, 2, 3, 4)).min() > 0
+    np.testing.assert_array_equal(found["xcam_scores"][:, 0], found["logits"].max(1))
+
+
+def test_a_layer_goes_by_any_of_its_names():
+    model, x = by_hand(), images(1)
+    first = run(instrument(model, layers="d2"), x)
+    for name in ("c", "q2"):
+        made = instrument(model, layers=name)
+        assert contract.parse_metadata(made.metadata_props[-1].value)["layers"] == ["d2"]
+        np.testing.assert_array_equal(run(made, x)["xcam_map"], first["xcam_map"])
+    with pytest.raises(LayerError, match="named twice"):
+        instrument(model, layers=["q2", "d2"])
+
+
+def test_several_floats_of_one_integer_tensor_are_one_layer():
+    """Some exporters dequantise anew for each reader."""
+    pool = "p = GlobalAveragePool(d2)"
+    same = BY_HAND.replace(pool, "t = Tanh(d2)  m = Add(d2, t)  p = GlobalAveragePool(m)")
+    text = same.replace("t = Tanh(d2)", "d5 = DequantizeLinear(q2, s2, z2)  t = Tanh(d5)")
+    x = images(2)
+    one, two = (run(instrument(by_hand(body), layers="d2"), x) for body in (same, text))
+    np.testing.assert_allclose(two["xcam_gradients"], one["xcam_gradients"], rtol=1e-6)
+    assert two["xcam_gradients"].any()
+
+
+def test_a_range_that_is_narrowed_among_the_integers():
+    """As Brevitas and PyTorch write fewer bits, or -127 to 127: QuantizeLinear, Clip, DequantizeLinear."""
+    text = BY_HAND.replace("d2 = DequantizeLinear(q2,", "n2 = Clip(q2, lo, hi)  d2 = DequantizeLinear(n2,")
+    model, x = by_hand(text), images(2, seed=3) * 2
+    for name, value in (("lo", 90), ("hi", 110)):
+        model.graph.initializer.append(numpy_helper.from_array(np.uint8(value).reshape(()), name))
+    found, plain = (run(instrument(m, layers="a"), x) for m in (model, by_hand()))
+    q2 = session_values(model, ["q2"], x)["q2"]
+    inside = (q2 > 90) & (q2 < 110)
+    assert 0.05 < inside.mean() < 0.95
+    assert np.count_nonzero(found["xcam_gradients"]) < np.count_nonzero(plain["xcam_gradients"])
+
+
+def test_weights_that_are_quantised_in_the_graph():
+    """As PyTorch's and TensorRT's quantisation-aware training export them."""
+    text = BY_HAND.replace(
+        "w = DequantizeLinear(w3, sw, zw)", "wq = QuantizeLinear(wf, sw, zw)  w = DequantizeLinear(wq, sw, zw)"
     )
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
-    return model
+    model, same, x = by_hand(text), by_hand(), images(2, seed=3)
+    w3 = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "w3")
+    model.graph.initializer.append(numpy_helper.from_array(w3.astype(np.float32) * np.float32(SCALES["sw"]), "wf"))
+    found, expected = (run(instrument(m, layers="a"), x) for m in (model, same))
+    np.testing.assert_allclose(found["xcam_gradients"], expected["xcam_gradients"], rtol=1e-5)
 
 
-def pooled(pool: str, dtype: str, zero: int) -> onnx.ModelProto:
-    """Four channels, quantised, pooled, quantised, and two classes made of them."""
-    weights = {
-        "step": np.array(STEP, np.float32),
-        "z": np.array(zero, dtype),
-        "fc": np.array([[1, 2, 3, 4], [-4, 3, -2, 1]], np.float32),
-    }
-    body = f"""
-      q = QuantizeLinear(image, step, z)  a = DequantizeLinear(q, step, z)
-      p = {pool}(a)  pq = QuantizeLinear(p, step, z)  pd = DequantizeLinear(pq, step, z)
-      f = Flatten(pd)  logits = Gemm<transB=1>(f, fc)
-    """
-    return built(body, weights, 4)
+# --- scores -----------------------------------------------------------------------------------------------------------
 
 
-def pooled_image(low: float, high: float) -> np.ndarray:
-    """Channels: one whose mean rounds to nothing, one in the middle, one at each end of the range."""
-    image = np.zeros((1, 4, 4, 4), np.float32)
-    image[0, 0, 0, 0] = STEP
-    image[0, 1] = 2.0
-    image[0, 2], image[0, 3] = low, high
-    return image
-
-
-@pytest.mark.parametrize("pool", ["GlobalAveragePool", "ReduceMean<axes=[2,3]>"])
-@pytest.mark.parametrize("dtype", RANGES)
-def test_an_average_of_nothing_negative_is_not_clipped_at_zero(pool, dtype):
-    low, high = RANGES[dtype]
-    model = pooled(pool, dtype, zero=low)
-    found = run(instrument(model, layers="a"), {"image": pooled_image(0.0, STEP * (high - low))})
-    each = found["xcam_gradients"][0, 0].reshape(4, 16)
-    weights = np.array([[1, 2, 3, 4], [-4, 3, -2, 1]], np.float32)[found["xcam_classes"][0, 0]] / 16
-    np.testing.assert_allclose(each, (weights * [1, 1, 1, 0])[:, None].repeat(16, 1), rtol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", RANGES)
-def test_a_signed_average_is_clipped_at_both_ends(dtype):
-    low, high = RANGES[dtype]
-    zero = (low + high + 1) // 2
-    model = pooled("GlobalAveragePool", dtype, zero)
-    found = run(instrument(model, layers="a"), {"image": pooled_image(STEP * (low - zero), STEP * (high - zero))})
-    each = found["xcam_gradients"][0, 0].reshape(4, 16)
-    weights = np.array([[1, 2, 3, 4], [-4, 3, -2, 1]], np.float32)[found["xcam_classes"][0, 0]] / 16
-    np.testing.assert_allclose(each, (weights * [1, 1, 0, 0])[:, None].repeat(16, 1), rtol=1e-6)
-
-
-def test_what_a_quantiser_clips_at_zero_in_place_of_a_relu_is_stopped():
-    """The quantiser removes a ReLU whose result it quantises from zero on: the integer 0 is then its dead half."""
-    weights = {
-        "step": np.array(STEP, np.float32),
-        "z": np.array(0, np.uint8),
-        "w": np.array([[1.0], [-1.0]], np.float32).reshape(2, 1, 1, 1),
-        "fc": np.array([[1, 2], [3, 4]], np.float32),
-    }
-    body = """
-      q = QuantizeLinear(image, step, z)  a = DequantizeLinear(q, step, z)
-      c = Conv(a, w)  cq = QuantizeLinear(c, step, z)  cd = DequantizeLinear(cq, step, z)
-      p = GlobalAveragePool(cd)  f = Flatten(p)  logits = Gemm<transB=1>(f, fc)
-    """
-    image = np.full((1, 1, 4, 4), 1.0, np.float32)
-    found = run(instrument(built(body, weights, 1), layers="a"), {"image": image})
-    assert found["xcam_classes"][0, 0] == 1
-    np.testing.assert_allclose(found["xcam_gradients"], np.full((1, 1, 1, 4, 4), 3 / 16), rtol=1e-6)
-
-
-@pytest.mark.parametrize("first", ["own", "added"])
-def test_integers_that_are_read_as_such_and_dequantised_are_one_layer(first):
-    """A residual sum that one operator reads as integers and another as floats is what the score depends on."""
-    weights = {
-        "step": np.array(STEP, np.float32),
-        "z": np.array(0, np.uint8),
-        "fc": np.array([[1, 2], [3, -4]], np.float32),
-        "w": np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1),
-    }
-    floats = "a = DequantizeLinear(q, step, z)  s = Sigmoid(a)  sq = QuantizeLinear(s, step, z)"
-    added = "m = com.microsoft.QLinearMul(q, step, z, q, step, z, step, z)"
-    branches = f"{floats} {added}" if first == "own" else f"{added} {floats}"
-    body = f"""
-      c = Conv(image, w)  q = QuantizeLinear(c, step, z)  {branches}
-      y = com.microsoft.QLinearAdd(sq, step, z, m, step, z, step, z)
-      p = com.microsoft.QLinearGlobalAveragePool<channels_last=0>(y, step, z, step, z)
-      d = DequantizeLinear(p, step, z)  f = Flatten(d)  logits = Gemm<transB=1>(f, fc)
-    """
-    model = built(body, weights, 2)
+@pytest.mark.parametrize(
+    ("end", "output", "score"),
+    [
+        ("", f"int8[N,{C}] q4", "q4"),
+        ("e = Softmax(logits)  out = QuantizeLinear(e, s2, z1)", f"uint8[N,{C}] out", "logits"),
+        ("e = Softmax(logits)  o = QuantizeLinear(e, s2, z1)  out = DequantizeLinear(o, s2, z1)", f"float[N,{C}] out",
+         "logits"),
+        ("out = com.microsoft.QLinearSoftmax<axis=-1, opset=13>(q4, s4, z4, s2, z4)", f"int8[N,{C}] out", "q4"),
+        ("s = Unsqueeze(q4, two)  t = Squeeze(s, two)  out = DequantizeLinear(t, s4, z4)", f"float[N,{C}] out", "out"),
+    ],
+)  # fmt: skip
+def test_the_score_is_found_behind_quantised_outputs(end, output, score):
+    body = "two = Constant<value_ints=[2]>()" + BY_HAND + end
+    model = by_hand(body.replace("logits = DequantizeLinear(q4, s4, z4)", "") if "q4]" in output else body, output)
+    del model.graph.input[1:]
     model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
-    names = {layer.name for layer in inspect(model).layers}
-    assert names == ({"a", "y"} if first == "own" else {"q", "y"})
-    image = np.random.default_rng(0).uniform(0.5, 2, (1, 2, 4, 4)).astype(np.float32)
-    found = run(instrument(model, layers="a"), {"image": image})
-    a = found["xcam_activations"]
-    weights_of = weights["fc"][found["xcam_classes"][0, 0]].reshape(1, 2, 1, 1) / 16
-    sigmoid = 1 / (1 + np.exp(-a))
-    np.testing.assert_allclose(found["xcam_gradients"][:, 0], weights_of * (2 * a + sigmoid * (1 - sigmoid)), rtol=1e-5)
+    x = images(2, seed=3)
+    expected = run(instrument(by_hand(), layers="d2"), x)
+    made = instrument(model, layers="d2")
+    found = run(made, x)
+    assert contract.parse_metadata(made.metadata_props[-1].value)["score"] == score
+    np.testing.assert_allclose(found["xcam_scores"], expected["xcam_scores"], rtol=1e-6)
+    np.testing.assert_allclose(found["xcam_map"], expected["xcam_map"], rtol=1e-5)
+
+
+def test_probabilities_are_read_off_integers():
+    body = BY_HAND + "e = Softmax(logits)  out = QuantizeLinear(e, sp, zp)"
+    model = by_hand(body, f"uint8[N,{C}] out", sp=1 / 200)
+    model.graph.initializer.append(numpy_helper.from_array(np.uint8(9).reshape(()), "zp"))
+    photo = (images(1)[0].transpose(1, 2, 0) * 60 + 128).clip(0, 255).astype(np.uint8)
+    found = onnx_xcam.Explainer(model, preprocess="raw").explain(photo, classes=list(range(C)))
+    out = session(model).run(["out"], {"image": photo.transpose(2, 0, 1)[None].astype(np.float32)})[0]
+    np.testing.assert_allclose(found.probabilities, (out.astype(np.float64) - 9) / 200, rtol=1e-6)
+    assert found.probabilities.sum() == pytest.approx(1, abs=0.02)
+
+
+# --- dynamic quantisation ---------------------------------------------------------------------------------------------
+
+
+def test_dynamic_quantisation(tmp_path):
+    """The integers are scaled by the tensor's own extremes, which clips nothing: the gradient is the weights'."""
+    onnx.save(FLOAT, tmp_path / "float.onnx")
+    quantization.quantize_dynamic(tmp_path / "float.onnx", tmp_path / "int8.onnx", weight_type=QuantType.QUInt8)
+    twin = onnx.load(tmp_path / "int8.onnx")
+    assert {"ConvInteger", "MatMulInteger"} <= {node.op_type for node in twin.graph.node}
+    x = images(2, seed=9)
+    made, other = run(instrument(twin, layers="a"), x), run(instrument(FLOAT, layers="a"), x)
+    np.testing.assert_array_equal(made["logits"], session(twin).run(["logits"], {"image": x})[0])
+    assert cosine(made["xcam_map"], other["xcam_map"]) > 0.98
+    assert cosine(made["xcam_gradients"], other["xcam_gradients"]) > 0.98
+    assert ops(twin, tmp_path) == ops(instrument(twin, layers="a"), tmp_path)
+    assert check(twin, layers="a").passed
+
+
+# --- weights of few bits ----------------------------------------------------------------------------------------------
+
+FEW = """
+  x = Conv<pads=[1,1,1,1]>(image, w1)  a = Relu(x)
+  p = GlobalAveragePool(a)  flat = Flatten(p)  f = DequantizeLinear<axis=1{}>(fc, sf{})  logits = MatMul(flat, f)
+"""
+
+
+@pytest.mark.parametrize("kind", [onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.INT16])
+@pytest.mark.parametrize("blocked", [False, True])
+def test_weights_of_few_bits(kind, blocked):
+    random = np.random.default_rng(0)
+    values, scales = random.integers(0, 7, (8, C)), np.linspace(0.1, 0.2, C).astype(np.float32)
+    model = build(
+        FEW.format(", block_size=4, axis=0" if blocked else "", "").replace("axis=1, block", "block"),
+        {"w1": (8, 3, 3, 3), "sf": np.stack([scales, scales * 2]) if blocked else scales},
+        opset=21,
+        ir=10,
+    )
+    model.graph.initializer.append(onnx.helper.make_tensor("fc", kind, (8, C), values.flatten().tolist()))
+    found = run(instrument(model, layers="a"), images(2), [list(range(C))])
+    steps = np.repeat(np.stack([scales, scales * 2]), 4, axis=0) if blocked else scales
+    expected = (values * steps).T / 12**2
+    np.testing.assert_allclose(found["xcam_gradients"][0, :, :, 0, 0], expected, rtol=1e-5)
+
+
+# --- check ------------------------------------------------------------------------------------------------------------
+
+
+def test_check_proves_quantised_models(twin):
+    report = check(twin, layers=middle(twin))
+    assert report.passed, report.text()
+    assert report.layers[0].finite_difference is None
+    assert len(report.nodes) > 5
+
+
+@pytest.mark.parametrize("op", ["QuantizeLinear", "DequantizeLinear", "Conv"])
+@pytest.mark.parametrize("form", ["qdq", "qoperator"])
+def test_check_finds_a_wrong_rule(op, form, tmp_path, monkeypatch):
+    twin = quantised(form, tmp_path)
+    rule = RULES[op]
+
+    def wrong(node, gy):
+        result = rule.function(node, gy)
+        return (
+            result * 1.01 if not isinstance(result, (list, tuple)) else [g if g is None else g * 1.01 for g in result]
+        )
+
+    monkeypatch.setitem(RULES, op, replace(rule, function=wrong))
+    report = check(twin, layers=middle(twin))
+    assert not report.passed
+    assert {node.op for node in report.nodes if not node.passed} == {op}
+
+
+def test_outputs_may_move_as_far_as_they_do_by_themselves(twin):
+    proof = checks._Proof(Source(twin), None, None, {"layers": "auto", "score": "auto", "method": "xgrad-cam"})
+    assert set(proof.noise) == {"logits"}
+    assert 0 <= proof.noise["logits"] < 0.2
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_float8_is_refused_by_name():
+    text = "x = Conv(image, w)  a = Tanh(x)  q = QuantizeLinear(a, s, z)  d = DequantizeLinear(q, s, z)  "
+    text += GAP.replace("(a)", "(d)")
+    model = build(text, {"w": (4, 3, 3, 3), "s": np.array(0.1, np.float32), "fc": (C, 4), "fb": (C,)}, opset=21, ir=10)
+    model.graph.initializer.append(onnx.helper.make_tensor("z", onnx.TensorProto.FLOAT8E4M3FN, (), [0.0]))
+    with pytest.raises(UnsupportedOpError, match=r"QuantizeLinear.*float8"):
+        instrument(model, layers="x")

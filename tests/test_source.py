@@ -1,10 +1,8 @@
-"""Reading a model without its weights, writing it with a tail, and weights in external files."""
+"""Reading a model without its weights, and writing it with a tail."""
 
 from __future__ import annotations
 
-import json
 import mmap
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,8 +10,7 @@ import pytest
 from models import GAP_WEIGHTS, C, build, cnn, images, props, run, weight
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_xcam import check, inspect, instrument, instrument_file
-from onnx_xcam.errors import ModelError, OutputError
+from onnx_xcam import instrument, instrument_file
 from onnx_xcam.surgery import instrument_bytes, wire
 from onnx_xcam.surgery.source import Source
 
@@ -174,144 +171,7 @@ def onnx_xcam_error():
     return onnx_xcam.XcamError
 
 
-# --- external data ---------------------------------------------------------------------------------------------------
-
-
-def save_external(folder: Path, location="weights.bin", head="gap"):
-    """`cnn` with its weights in a file beside it; the path, and the model with its weights inside."""
-    model = cnn(head)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / location).parent.mkdir(parents=True, exist_ok=True)
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    onnx.save(copy, folder / "m.onnx", save_as_external_data=True, location=location, size_threshold=0)
-    return folder / "m.onnx", model
-
-
-@pytest.mark.parametrize("location", ["weights.bin", "sub/weights.bin"])
-def test_external_data_in_the_same_folder_is_shared(location, tmp_path, batch):
-    path, model = save_external(tmp_path, location)
-    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    out = tmp_path / "out.onnx"
-    instrument_file(path, out)
-    assert {p for p in tmp_path.rglob("*") if p.is_file()} == {*before, out}, "no weights are copied"
-    assert {p: p.read_bytes() for p in before} == before
-    assert out.read_bytes().startswith(before[path])
-    found, expected = run(str(out), batch), run(instrument(model), batch)
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value)
-
-
-@pytest.mark.parametrize("location", ["weights.bin", "sub/weights.bin"])
-def test_external_data_is_copied_to_another_folder(location, tmp_path, batch):
-    path, model = save_external(tmp_path / "from", location)
-    out = tmp_path / "to" / "deep" / "out.onnx"
-    instrument_file(path, out)
-    assert (out.parent / location).read_bytes() == (path.parent / location).read_bytes()
-    for old in (tmp_path / "from").rglob("*.bin"):
-        old.unlink()
-    found, expected = run(str(out), batch), run(instrument(model), batch)
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value)
-
-
-def test_external_data_does_not_replace_another_file(tmp_path):
-    path, _ = save_external(tmp_path / "from")
-    other = tmp_path / "to" / "weights.bin"
-    other.parent.mkdir()
-    other.write_bytes(b"precious")
-    with pytest.raises(OutputError, match=r"weights\.bin' exists already"):
-        instrument_file(path, tmp_path / "to" / "out.onnx")
-    assert other.read_bytes() == b"precious"
-    assert [p.name for p in other.parent.iterdir()] == ["weights.bin"]
-
-
-def test_the_result_must_not_replace_the_weights(tmp_path):
-    path, _ = save_external(tmp_path)
-    weights = tmp_path / "weights.bin"
-    before = weights.read_bytes()
-    with pytest.raises(OutputError, match=r"weights\.bin"):
-        instrument_file(path, weights)
-    assert weights.read_bytes() == before
-    other = tmp_path / "to" / "weights.bin"
-    with pytest.raises(OutputError, match=r"weights\.bin"):
-        instrument_file(path, other)
-    assert not other.exists()
-
-
-@pytest.mark.parametrize("folder", ["", "to"])
-def test_missing_external_data_is_said(folder, tmp_path):
-    path, _ = save_external(tmp_path)
-    (tmp_path / "weights.bin").unlink()
-    with pytest.raises(ModelError, match=r"weights\.bin"):
-        instrument_file(path, tmp_path / folder / "out.onnx")
-    with pytest.raises(ModelError, match=r"weights\.bin"):
-        instrument(path)
-    assert not (tmp_path / folder / "out.onnx").exists()
-
-
-@pytest.mark.parametrize("location", ["../weights.bin", "sub/../../weights.bin"])
-def test_external_data_outside_the_folder_is_refused(location, tmp_path):
-    """Written by hand, since a file must not name paths outside of its folder."""
-    path, _ = save_external(tmp_path / "from")
-    (tmp_path / "weights.bin").write_bytes((tmp_path / "from" / "weights.bin").read_bytes())
-    model = onnx.load(path, load_external_data=False)
-    for tensor in model.graph.initializer:
-        for entry in tensor.external_data:
-            if entry.key == "location":
-                entry.value = location
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(ModelError, match="outside the model's folder"):
-        instrument_file(path, tmp_path / "to" / "out.onnx")
-
-
-def test_python_gets_the_weights_loaded(tmp_path, batch):
-    path, model = save_external(tmp_path)
-    before = path.read_bytes()
-    made = instrument(path)
-    assert not any(tensor.external_data for tensor in made.graph.initializer)
-    np.testing.assert_array_equal(weight(made, "w1"), weight(model, "w1"))
-    np.testing.assert_array_equal(run(made, batch)["xcam_map"], run(instrument(model), batch)["xcam_map"])
-    assert path.read_bytes() == before
-
-
-def test_inspect_and_check_with_external_data(tmp_path):
-    path, _ = save_external(tmp_path)
-    assert inspect(path).layers[-1].name == "a"
-    assert check(path).passed
-
-
-def test_a_proto_or_bytes_with_external_data_and_no_path(tmp_path):
-    path, _ = save_external(tmp_path / "from")
-    proto = onnx.load(path, load_external_data=False)
-    assert inspect(proto).score == "logits"
-    for given in (proto, path.read_bytes()):
-        with pytest.raises(ModelError, match="give the path of its file"):
-            instrument_file(given, tmp_path / "to" / "out.onnx")
-
-
-def test_external_data_of_an_old_model_comes_inside(tmp_path, batch):
-    """Raising an opset takes the whole model into memory, so the result needs no file beside it."""
-    model = cnn("gap", opset=9, ir=4)
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    onnx.save(copy, tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
-    out = tmp_path / "to" / "out.onnx"
-    instrument_file(tmp_path / "m.onnx", out)
-    assert [p.name for p in out.parent.iterdir()] == ["out.onnx"]
-    np.testing.assert_array_equal(run(str(out), batch)["logits"], run(model, batch)["logits"])
-
-
-def test_hints_and_external_data_together(tmp_path, batch):
-    path, model = save_external(tmp_path / "from")
-    proto = onnx.load(path, load_external_data=False)
-    proto.metadata_props.add(key="onnx_xcam", value=json.dumps({"labels": list("abcde")}))
-    path.write_bytes(proto.SerializeToString())
-    out = tmp_path / "to" / "out.onnx"
-    instrument_file(path, out)
-    np.testing.assert_array_equal(run(str(out), batch)["logits"], run(model, batch)["logits"])
-    saved = onnx.load(out, load_external_data=False)
-    assert [key for key, _ in props(saved)] == ["onnx_xcam"]
+# --- whole models ---------------------------------------------------------------------------------------------------
 
 
 def test_large_weights_are_neither_read_nor_lost(tmp_path):

@@ -1,12 +1,15 @@
 """Measure what the surgery costs, what an instrumented model costs to run, and how fast the command line starts.
 
     python tools/measure.py surgery resnet50
+    python tools/measure.py surgery vit_h.onnx --external-data share copy inline
+    python tools/measure.py memory vit_h.onnx
+    python tools/measure.py prepared resnet50.onnx vit_tiny.onnx
     python tools/measure.py run resnet50 mobilenet_v2 sample_models/efficientnet_lite0.onnx --batch 1 8 --threads 1 2
     python tools/measure.py head mobilenet_v2 swin_t
     python tools/measure.py cli
 
 A model is an ONNX file or a name as `sweep.py` takes it (then torch exports it first, with random weights). Timings are
-ratios or medians from one machine; none of them is a test. `surgery` reads Linux's /proc for the peak memory.
+ratios or medians from one machine; none of them is a test. `surgery` and `memory` read Linux's /proc for the memory.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from _layers import middle_layer
+from _prepared import measure_prepared
+from _process import measure_memory, memory
 
 Row = Sequence[str]
 
@@ -80,34 +85,48 @@ def measure_surgery(options: argparse.Namespace, folder: Path) -> tuple[Row, lis
     """Time and peak memory of the surgery, each repeat in a fresh process; medians.
 
     For the memory the process has done a surgery on a tiny model before, so that what is imported on the way is in.
+    Models with external data are also measured with each choice of what becomes of them.
     """
     rows = []
     for wanted in options.models:
         model = find_model(wanted, folder, options.exporter)
-        for how in HOW:
-            found = [_once("cold", how, model.path, options.layer) for _ in range(options.repeats)]
-            warm = [_once("warm", how, model.path, options.layer) for _ in range(options.repeats)]
+        outside = size_outside(model.path)
+        choices = options.external_data if outside else ["auto"]
+        for how, choice in [(HOW[0], "auto"), *((HOW[1], choice) for choice in choices)]:
+            arguments = how, model.path, options.layer, choice
+            found = [_once("cold", *arguments) for _ in range(options.repeats)]
+            warm = [_once("warm", *arguments) for _ in range(options.repeats)]
             size = model.path.stat().st_size
             peak = statistics.median(one["peak"] for one in warm)
             seconds = [one["seconds"] for one in found]
             rows.append(
                 [
-                    *(model.name, f"`{how}`", f"{size / 1e6:.1f} MB"),
+                    *(model.name, f"`{how}`" + (f", {choice}" if outside and how == HOW[1] else "")),
+                    f"{size / 1e6:.1f} MB" + (f" and {outside / 1e6:.1f} MB outside" if outside else ""),
                     *(f"{statistics.median(seconds):.3f} s", _span(seconds)),
-                    *(f"{peak / 1e6:.1f} MB", f"{peak / size:.2f}", f"{found[0]['tail'] / 1e3:.1f} kB"),
+                    *(f"{peak / 1e6:.1f} MB", f"{peak / (size + outside):.2f}", f"{found[0]['tail'] / 1e3:.1f} kB"),
+                    f"{found[0]['written'] / 1e6:.1f} MB" if how == HOW[1] else "",
                 ]
             )
             print(*rows[-1], flush=True)
     head = ["model", "call", "file", "time (median)", "time (range)", "peak above imports", "peak / file", "tail"]
-    return head, rows
+    return [*head, "written"], rows
+
+
+def size_outside(path: Path) -> int:
+    """Bytes of the model's external data."""
+    from onnx_xcam.surgery.source import Source
+
+    files = {reference.part.path for reference in Source(path).references()}
+    return sum(file.stat().st_size for file in files)
 
 
 def _span(values: Sequence[float]) -> str:
     return f"{min(values):.3f} to {max(values):.3f}"
 
 
-def _once(start: str, how: str, path: Path, layer: str) -> dict[str, float]:
-    command = [sys.executable, __file__, "once", start, how, str(path), layer]
+def _once(start: str, how: str, path: Path, layer: str, choice: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "once", start, how, str(path), layer, choice]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return dict(json.loads(output))
 
@@ -118,7 +137,7 @@ TINY = """<ir_version: 8, opset_import: ["": 17]> tiny (float[1,3,8,8] image) =>
   logits = Gemm(flat, head) }"""
 
 
-def surgery_once(start: str, how: str, path: str, layer: str) -> None:
+def surgery_once(start: str, how: str, path: str, layer: str, choice: str) -> None:
     """Do one surgery in this process and print its figures as JSON; with `start` "warm", a tiny one before."""
     from onnx_xcam import surgery
 
@@ -126,26 +145,24 @@ def surgery_once(start: str, how: str, path: str, layer: str) -> None:
         import onnx
 
         surgery.instrument(onnx.parser.parse_model(TINY), emit=("map",))
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.onnx"
-        before = _memory("VmRSS")
+    home = Path(path).parent
+    with tempfile.TemporaryDirectory(dir=home) as folder:
+        # A result that shares the weights must lie above them; so the folder is one that is not there before.
+        out = home / f"{Path(folder).name}.onnx" if choice == "share" else Path(folder) / "out.onnx"
+        before = memory("VmRSS")
         begin = time.perf_counter()
         if how == "instrument":
-            result: Any = surgery.instrument(path, layers=layer, emit=("map",))
+            surgery.instrument(path, layers=layer, emit=("map",))
         else:
-            result = surgery.instrument_file(path, out, layers=layer, emit=("map",))
+            surgery.instrument_file(path, out, layers=layer, emit=("map",), external_data=choice)
         seconds = time.perf_counter() - begin
-        peak = _memory("VmHWM") - before
-        after = result.ByteSize() if how == "instrument" else out.stat().st_size
-    print(json.dumps({"seconds": seconds, "peak": peak, "tail": after - Path(path).stat().st_size}))
-
-
-def _memory(field: str) -> int:
-    """A line of Linux's account of this process's memory, in bytes."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    raise SystemExit(f"/proc/self/status has no {field}")
+        peak = memory("VmHWM") - before
+        files = [out, *(file for file in Path(folder).rglob("*") if file.is_file() and file != out)]
+        written = sum(file.stat().st_size for file in files) if how == "instrument_file" else 0
+        tail = surgery.instrument_bytes(path, layers=layer, emit=("map",))
+        out.unlink(missing_ok=True)
+    tail_size = len(tail) - Path(path).stat().st_size
+    print(json.dumps({"seconds": seconds, "peak": peak, "tail": tail_size, "written": written}))
 
 
 # --- run --------------------------------------------------------------------------------------------------------------
@@ -311,7 +328,14 @@ def measure_cli(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Ro
 
 # --- command line of this program -------------------------------------------------------------------------------------
 
-MEASURES = {"surgery": measure_surgery, "run": measure_run, "head": measure_head, "cli": measure_cli}
+MEASURES = {
+    "surgery": measure_surgery,
+    "memory": measure_memory,
+    "prepared": measure_prepared,
+    "run": measure_run,
+    "head": measure_head,
+    "cli": measure_cli,
+}
 
 
 def parse() -> argparse.Namespace:
@@ -326,6 +350,13 @@ def parse() -> argparse.Namespace:
     of_models.add_argument("--exporter", choices=("torchscript", "dynamo"), default="torchscript")
     surgery = commands.add_parser("surgery", parents=[common, of_models], help="time, peak memory, tail")
     surgery.add_argument("--repeats", type=int, default=5)
+    surgery.add_argument("--external-data", nargs="+", choices=("auto", "share", "copy", "inline"), default=["auto"])
+    prepared = commands.add_parser("prepared", parents=[common], help="whether prepared weights are folded at load")
+    prepared.add_argument("models", nargs="+", metavar="MODEL", help="ONNX file")
+    prepared.add_argument("--seconds", type=float, default=15, help="for each figure (default: 15)")
+    load = commands.add_parser("memory", parents=[common], help="memory of an Explainer against a plain session")
+    load.add_argument("models", nargs="+", metavar="MODEL", help="ONNX file")
+    load.add_argument("--threads", type=int, default=2)
     run = commands.add_parser("run", parents=[common, of_models], help="session.run, instrumented against plain")
     run.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     run.add_argument("--threads", type=int, nargs="+", default=[1, 2])
@@ -341,6 +372,7 @@ def parse() -> argparse.Namespace:
     once.add_argument("how", choices=HOW)
     once.add_argument("model")
     once.add_argument("layer")
+    once.add_argument("choice")
     return parser.parse_args()
 
 
@@ -348,7 +380,7 @@ def main() -> None:
     """Measure, print, and write the table."""
     options = parse()
     if options.command == "once":
-        surgery_once(options.start, options.how, options.model, options.layer)
+        surgery_once(options.start, options.how, options.model, options.layer, options.choice)
         return
     with tempfile.TemporaryDirectory() as folder:
         head, rows = MEASURES[options.command](options, Path(folder))

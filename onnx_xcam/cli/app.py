@@ -19,6 +19,7 @@ from onnx_xcam.cli.explain import explain
 from onnx_xcam.cli.inspect import inspect
 from onnx_xcam.cli.instrument import instrument
 from onnx_xcam.errors import XcamError
+from onnx_xcam.text import printable
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
@@ -50,7 +51,7 @@ app = typer.Typer(
 
 
 def _fail(message: str) -> None:
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(printable(f"error: {message}"), err=True)
 
 
 def _print_version(wanted: bool) -> None:

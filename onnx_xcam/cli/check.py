@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from onnx_xcam.cli.options import (
+    AllowFolderOption,
+    InputOption,
     LayerOption,
     MethodOption,
     ModelArgument,
     PreprocessOption,
     ScoreOption,
+    input_values,
     layers_or_auto,
 )
 
@@ -27,6 +30,8 @@ def check(
     score: ScoreOption = "auto",
     method: MethodOption = "xgrad-cam",
     preprocess: PreprocessOption = None,
+    input_: InputOption = None,
+    allow_folder: AllowFolderOption = None,
 ) -> None:
     """Check on this model that its outputs are unchanged and that gradients and maps are right."""
     import warnings
@@ -36,14 +41,23 @@ def check(
     from onnx_xcam.checks import check as check_model
     from onnx_xcam.explainer import Explainer, XcamWarning
 
-    layers = layers_or_auto(layer)
+    layers, others, folders = layers_or_auto(layer), input_values(input_), allow_folder or ()
     batch = None
     if image is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", XcamWarning)  # the assumptions about colour do not matter to the proof
-            explainer = Explainer(model, layers, score, method, preprocess=preprocess, providers="cpu")
+            explainer = Explainer(
+                model,
+                layers,
+                score,
+                method,
+                preprocess=preprocess,
+                providers="cpu",
+                inputs=others,
+                allow_folders=folders,
+            )
         batch = np.stack([explainer.prepare(image).item] * (explainer.batch or 1))
-    report = check_model(model, batch, layers=layers, score=score, method=method)
+    report = check_model(model, batch, layers=layers, score=score, method=method, inputs=others, allow_folders=folders)
     typer.echo(report.text())
     if not report.passed:
         raise typer.Exit(1)

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from onnx_xcam.cli.options import (
+    AllowFolderOption,
     ClassOption,
+    InputOption,
     LabelsOption,
     LayerOption,
     MethodOption,
@@ -17,6 +19,7 @@ from onnx_xcam.cli.options import (
     ProviderOption,
     ScoreOption,
     ThreadsOption,
+    input_values,
     layers_or_auto,
     say,
     say_all,
@@ -42,8 +45,10 @@ def explain(
     method: MethodOption = "xgrad-cam",
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
+    input_: InputOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
+    allow_folder: AllowFolderOption = None,
     beside: Annotated[bool, typer.Option("--beside", help="Put the photo beside the explanation.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Also write the unscaled maps, as `<stem>.npz`.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
@@ -52,6 +57,7 @@ def explain(
     results.jsonl."""
     if class_ and top is not None:
         raise typer.BadParameter("give either --class or --top, not both")
+    others = input_values(input_)
     import warnings
 
     from onnx_xcam.cli.explain_job import ExplainJob, find_pictures
@@ -70,6 +76,8 @@ def explain(
             labels=labels,
             providers=provider,
             threads=threads,
+            inputs=others,
+            allow_folders=allow_folder or (),
         )
         if not quiet:
             say_all("note", explainer.notes)

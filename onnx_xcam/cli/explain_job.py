@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from onnx_xcam.errors import ImageError, InputError, ModelError, OutputError
 from onnx_xcam.explainer import Explainer
 from onnx_xcam.explainer.explanation import Explanation, Picture
 from onnx_xcam.images.read import find_images
+from onnx_xcam.text import json_text, printable
 
 _OF_ONE_PICTURE = (ImageError, InputError, ModelError)
 """Errors that one picture may cause while the others are fine."""
@@ -54,7 +54,7 @@ class ExplainJob:
         with _written(path), path.open("w", encoding="utf-8") as lines:
             for record in self._records(explainer, classes):
                 failed += record["error"] is not None
-                lines.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+                lines.write(json_text(record) + "\n")
                 lines.flush()
         return failed
 
@@ -130,7 +130,7 @@ class ExplainJob:
                 path = self._free(self._folder / picture_name(self._stems[image], part, class_id))
                 explanation.save(path, n, k, layer=layer, beside=self._beside)
                 where = f"  layer {explanation.layers[layer]}" if part else ""
-                typer.echo(f"{image.name}  {explanation.caption(n, k)}{where}  -> {path}")
+                typer.echo(printable(f"{image.name}  {explanation.caption(n, k)}{where}  -> {path}"))
                 files.append(path)
         return files
 

@@ -10,6 +10,7 @@ import typer
 
 from onnx_xcam import contract
 from onnx_xcam.cli.options import (
+    AllowFolderOption,
     ClassOption,
     LabelsOption,
     LayerOption,
@@ -30,6 +31,15 @@ class ClassInputChoice(StrEnum):
     OPTIONAL = "optional"
     REQUIRED = "required"
     FIXED = "fixed"
+
+
+class ExternalDataChoice(StrEnum):
+    """What becomes of weights in other files: `contract.ExternalDataChoice` as Typer wants choices."""
+
+    AUTO = "auto"
+    SHARE = "share"
+    COPY = "copy"
+    INLINE = "inline"
 
 
 def instrument(
@@ -55,6 +65,16 @@ def instrument(
     ] = ClassInputChoice.OPTIONAL,
     class_: ClassOption = None,
     labels: LabelsOption = None,
+    external_data: Annotated[
+        ExternalDataChoice,
+        typer.Option(
+            "--external-data",
+            metavar="auto|share|copy|inline",
+            help="Weights in other files: OUT uses the same files (which must lie in its folder or below), gets copies "
+            "beside it, or holds them itself (below 2 GiB). auto: share in the same folder, else copy.",
+        ),
+    ] = ExternalDataChoice.AUTO,
+    allow_folder: AllowFolderOption = None,
 ) -> None:
     """Write a model that does what MODEL does and, in the same run, gives its own XGrad-CAM."""
     emits = _emits(emit)
@@ -65,6 +85,8 @@ def instrument(
         )
     from onnx_xcam.surgery import instrument_file
 
+    folders = allow_folder or ()
+    compared = _compared(model, folders)
     metadata = instrument_file(
         model,
         out,
@@ -73,10 +95,25 @@ def instrument(
         method=method,
         emit=emits,
         class_input=class_input.value,
-        classes=_class_ids(model, class_, labels) if class_ else None,
+        classes=_class_ids(model, class_, labels, folders) if class_ else None,
+        external_data=external_data.value,
+        allow_folders=folders,
     )
-    say_all("note", metadata.notes)
+    say_all("note", [*metadata.notes, *compared])
     typer.echo(str(out))
+
+
+def _compared(model: Path, folders: Sequence[Path]) -> list[str]:
+    """How the outputs of a model whose opset has to be raised change, as a sentence; before anything is written."""
+    from onnx_xcam.comparison import compare_raised
+    from onnx_xcam.errors import DependencyError
+    from onnx_xcam.surgery.source import Source
+
+    try:
+        said = compare_raised(Source(model, allow_folders=folders))
+    except DependencyError as error:
+        said = f"Model: its outputs before and after it was raised were not compared: {error}"
+    return [said] if said else []
 
 
 def _emits(text: str) -> tuple[contract.Emit, ...]:
@@ -89,7 +126,7 @@ def _emits(text: str) -> tuple[contract.Emit, ...]:
     return tuple(name for name in contract.EMITS if name in names)
 
 
-def _class_ids(model: Path, names: Sequence[str], labels_file: Path | None) -> list[int]:
+def _class_ids(model: Path, names: Sequence[str], labels_file: Path | None, allow: Sequence[Path]) -> list[int]:
     """The ids that --class means, by the labels of --labels or of the model. The surgery checks the range."""
     from onnx_xcam.labels import labels_from_metadata, load_labels, resolve_class
     from onnx_xcam.surgery.source import Source
@@ -97,6 +134,6 @@ def _class_ids(model: Path, names: Sequence[str], labels_file: Path | None) -> l
     if labels_file:
         labels: list[str] | None = load_labels(labels_file)
     else:
-        props = {prop.key: prop.value for prop in Source(model).skeleton().metadata_props}
+        props = {prop.key: prop.value for prop in Source(model, allow_folders=allow).skeleton().metadata_props}
         labels = contract.hints(props).get("labels") or labels_from_metadata(props)
     return [resolve_class(name, labels, None) for name in names]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from onnx_xcam.text import printable
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported ONNX model.", show_default=False)]
 LayerOption = Annotated[
@@ -29,6 +31,16 @@ ClassOption = Annotated[
         "--class",
         metavar="ID|LABEL",
         help="Class to explain; -1 is the model's top class, -2 the second best. May be repeated.",
+        show_default=False,
+    ),
+]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=VALUE",
+        help="What another input than the picture's is fed: a .npy file, a number that fills it, or numbers such as "
+        "1,224,224 or [[1,2],[3,4]]. May be repeated.",
         show_default=False,
     ),
 ]
@@ -64,6 +76,16 @@ ThreadsOption = Annotated[
         "--threads", metavar="N", min=1, help="Threads of one operator. Default: all cores.", show_default=False
     ),
 ]
+AllowFolderOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow-folder",
+        metavar="DIR",
+        help="A folder outside of the model's own in which its external data may lie, as in a model hub's cache. "
+        "May be repeated. Default: none; a model that names such files is refused.",
+        show_default=False,
+    ),
+]
 
 
 def layers_or_auto(layer: Sequence[str] | None) -> str | list[str]:
@@ -71,9 +93,24 @@ def layers_or_auto(layer: Sequence[str] | None) -> str | list[str]:
     return list(layer) if layer else "auto"
 
 
+def input_values(assignments: Sequence[str] | None) -> dict[str, Any]:
+    """The `inputs` argument for what `--input` collected."""
+    from onnx_xcam.feeds import parse_value
+
+    found: dict[str, Any] = {}
+    for assignment in assignments or ():
+        name, equals, value = assignment.partition("=")
+        if not (name and equals and value):
+            raise typer.BadParameter(f"{assignment!r} is not NAME=VALUE", param_hint="--input")
+        if name in found:
+            raise typer.BadParameter(f"{name!r} is given twice", param_hint="--input")
+        found[name] = parse_value(value)
+    return found
+
+
 def say(message: str) -> None:
     """A message for the user, on stderr."""
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)
 
 
 def say_all(kind: str, messages: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.errors import ClassError, InputError, XcamWarning
+from onnx_xcam.errors import ClassError, InputError, ModelError, XcamWarning
 from onnx_xcam.explainer.classes import Classes, choose_classes
 from onnx_xcam.explainer.explanation import Explanation, Picture
 from onnx_xcam.explainer.inputs import model_inputs
 from onnx_xcam.explainer.loading import LoadedModel, load_model
+from onnx_xcam.feeds import InputValue
 from onnx_xcam.runtime import short_name
+from onnx_xcam.surgery.external import Folders
 from onnx_xcam.surgery.source import ModelLike
 
 Image: TypeAlias = str | Path | NDArray[Any] | Picture
@@ -53,6 +55,8 @@ class Explainer:
         labels: str | Path | Sequence[str] | None = None,
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
+        inputs: Mapping[str, InputValue] | None = None,
+        allow_folders: Folders = (),
     ) -> None:
         """Load a model, and instrument it unless it is instrumented already.
 
@@ -67,12 +71,25 @@ class Explainer:
             providers: "cpu", "cuda", or names that ONNX Runtime lists, in order of preference; None takes CUDA where
                 ONNX Runtime has it, else the CPU.
             threads: of one operator; None takes what ONNX Runtime takes, all cores.
+            inputs: the values of the inputs beside the picture, by name: numbers, arrays or .npy files. One that has
+                the axis of the images may lack it, have one row for all, or a row for each image of a call; a single
+                number fills the input. The picture goes to the image input that is not among them.
+            allow_folders: a folder, or several, in which the model's external data may lie besides the model's own.
 
         Raises:
             XcamError: ModelError, LayerError, ScoreError, InputError, PreprocessError, LabelsError, ProviderError or
                 DependencyError, as the case may be.
         """
-        self._model = load_model(model, layers=layers, score=score, method=method, providers=providers, threads=threads)
+        self._model = load_model(
+            model,
+            layers=layers,
+            score=score,
+            method=method,
+            providers=providers,
+            threads=threads,
+            inputs=inputs,
+            allow_folders=allow_folders,
+        )
         self.name = str(self._model.path or "the model")
         self.layers = tuple(self._model.layers)
         self.method = str(self._model.metadata.get("method", method))
@@ -80,7 +97,13 @@ class Explainer:
         self.batch = self._model.batch
         self._inputs = model_inputs(self._model, preprocess, labels)
         self.labels = self._inputs.labels
-        self.notes = (*_surgery_notes(self._model), *self._inputs.notes, f"Provider: {short_name(self.providers[0])}.")
+        fed = self._model.others.notes()
+        self.notes = (
+            *_surgery_notes(self._model),
+            *self._inputs.notes,
+            *fed,
+            f"Provider: {short_name(self.providers[0])}.",
+        )
         lost = self._model.session.provider_warning
         self.warnings = (*self._inputs.warnings, *([lost] if lost else []))
         for message in self.warnings:
@@ -104,11 +127,13 @@ class Explainer:
         Raises:
             ClassError: a class is out of range, unknown, or cannot be chosen in this model. Found before the run.
             ImageError: a picture cannot be read or has an impossible size.
-            InputError: a tensor does not fit the model's input, or photos of different sizes meet a model of any size.
+            InputError: a tensor does not fit the model's input, photos of different sizes meet a model of any size, or
+                another input has rows for another number of images.
             ModelError: ONNX Runtime failed while it ran the model.
         """
         pictures = self._pictures(images)
         wanted = self.choose(classes, top, len(pictures))
+        self._model.others.check_count(len(pictures), self.batch)
         results = self._run(np.stack([picture.item for picture in pictures]), wanted)
         explanation = self._explanation(pictures, results)
         if found := explanation.warnings():
@@ -167,22 +192,33 @@ class Explainer:
         parts = []
         for start in range(0, len(batch), size):
             rows = classes if classes is None or len(classes) == 1 else classes[start : start + size]
-            parts.append(self._run_images(batch[start : start + size], rows))
+            part = batch[start : start + size]
+            others = self._model.others.rows(start, self.batch or len(part), len(batch))
+            parts.append(self._run_images(part, rows, others))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _run_images(self, batch: NDArray[Any], classes: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
+    def _run_images(
+        self, batch: NDArray[Any], classes: NDArray[np.int64] | None, others: Mapping[str, NDArray[Any]]
+    ) -> dict[str, NDArray[Any]]:
         """One run, or one per chunk of classes where all at once would take too much memory."""
         count = len(batch)
+        if self.batch and (size := self.batch * batch[0].nbytes) > _BYTES_PER_RUN:
+            raise InputError(
+                f"{self._model.name} takes {self.batch} images at once, {size >> 20} MiB, which is more than is fed "
+                "here; export it with a smaller batch."
+            )
         if self.batch and count < self.batch:
             batch = _padded(batch, self.batch)
             classes = _padded(classes, self.batch) if classes is not None and len(classes) > 1 else classes
         session, source = self._model.session, self._model.probabilities
         per_class = [*self._model.outputs("map"), *self._model.outputs("status"), contract.CLASSES, contract.SCORES]
-        image_feed = {self._model.image_input.name: session.hold(batch)}
+        held = {name: session.hold(array) for name, array in others.items()}
+        held[self._model.image_input.name] = session.hold(batch)
         parts: list[dict[str, NDArray[Any]]] = []
         for feed in self._class_feeds(classes, batch):
             whole = [source.output] if source and not parts else []
-            parts.append(session.run({**image_feed, **feed}, [*per_class, *whole]))
+            parts.append(session.run({**held, **feed}, [*per_class, *whole]))
+            _check_outputs(parts[-1], per_class, len(batch), self._model.name)
         results = {name: np.concatenate([part[name] for part in parts], axis=1)[:count] for name in per_class}
         if source:
             results[source.output] = parts[0][source.output].reshape(len(batch), -1)[:count]
@@ -215,6 +251,22 @@ class Explainer:
         )
 
 
+def _check_outputs(found: dict[str, NDArray[Any]], names: Sequence[str], count: int, name: str) -> None:
+    """Make sure that a model that says it is instrumented gives what that means: [N,K] and [N,K,h,w].
+
+    Raises:
+        ModelError: it does not.
+    """
+    k = found[contract.CLASSES].shape[1:2]
+    for output in names:
+        shape, rank = found[output].shape, 4 if output.startswith(contract.output_name("map")) else 2
+        if len(shape) != rank or shape[:2] != (count, *k) or found[output].dtype.kind not in "fi":
+            raise ModelError(
+                f"The output '{output}' of {name} is {found[output].dtype} {contract.shape_text(shape)}, which is not "
+                "what an instrumented model gives; instrument the original model again."
+            )
+
+
 def _padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
     """The rows, the last one repeated up to the length."""
     return np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
@@ -228,7 +280,7 @@ def _bytes_per_class(model: LoadedModel, batch: NDArray[Any]) -> int:
         if output.name in model.outputs("map"):
             h, w = output.shape[2:]
             pixels += h * w if isinstance(h, int) and isinstance(w, int) else guess
-    return pixels * _CHANNELS_GUESSED * _LIVE_TENSORS_GUESSED * 4
+    return max(1, pixels) * _CHANNELS_GUESSED * _LIVE_TENSORS_GUESSED * 4
 
 
 def _status(maps: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -241,4 +293,5 @@ def _surgery_notes(model: LoadedModel) -> list[str]:
     """What the surgery assumed, as it wrote it into the model."""
     notes = ["Model: instrumented already, used as it is."] if model.was_instrumented else []
     said = [str(note) for note in model.metadata.get("notes", ())]
-    return notes + (said or [f"Layer: {', '.join(model.layers)}.", f"Score: {model.metadata['score']}."])
+    said = said or [f"Layer: {', '.join(model.layers)}.", f"Score: {model.metadata['score']}."]
+    return [*notes, *said, *([model.compared] if model.compared else [])]

@@ -18,6 +18,7 @@ from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, overlay
 from onnx_xcam.images.place import Placement, scale_heatmap
 from onnx_xcam.images.read import write_image
 from onnx_xcam.labels import label_of
+from onnx_xcam.text import printable
 
 DEFAULT_ALPHA = 0.75
 
@@ -176,6 +177,7 @@ class Explanation:
         label = self.labels[n][k] if self.labels else None
         named = f' "{label}"' if label else ""
         p = "" if self.probabilities is None else f"  p {self.probabilities[n, k]:.2f}"
+        named = printable(named)
         return f"class {self.classes[n, k]}{named}  score {self.scores[n, k]:.2f}{p}"
 
     def warnings(self) -> list[str]:
@@ -186,7 +188,8 @@ class Explanation:
                 reason = contract.STATUS_TEXT.get(int(status[n, k]), f"status {status[n, k]}")
                 label = self.labels[n][k] if self.labels else None
                 named = f" ({label})" if label else ""
-                found.append(f"{self.pictures[n].name}, class {self.classes[n, k]}{named}, layer {layer!r}: {reason}.")
+                where = f"{self.pictures[n].name}, class {self.classes[n, k]}{named}, layer {layer!r}"
+                found.append(printable(f"{where}: {reason}."))
         return found
 
     def _layer_index(self, layer: int | str) -> int:
@@ -205,7 +208,7 @@ class Explanation:
         cells = []
         for n, picture in enumerate(self.pictures):
             for k in range(self.classes.shape[1]):
-                text = html.escape(f"{picture.name}: {self.caption(n, k)}")
+                text = html.escape(printable(f"{picture.name}: {self.caption(n, k)}"))
                 image = ""
                 if picture.image_rgb is not None:
                     data = base64.b64encode(_png(self.overlay(n, k))).decode("ascii")

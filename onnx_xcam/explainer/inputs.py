@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
+from onnx_xcam.descriptions import read_text
 from onnx_xcam.errors import InputError, LabelsError
 from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.loading import LoadedModel
@@ -20,6 +20,7 @@ from onnx_xcam.images.preprocess import InputSpec, Preprocess, preprocess_image
 from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
 from onnx_xcam.images.read import as_image, read_image
 from onnx_xcam.labels import labels_from_metadata, load_labels
+from onnx_xcam.text import load_json
 
 PreprocessLike = str | Path | Mapping[str, Any] | Preprocess
 
@@ -173,7 +174,7 @@ def _labels_sidecar(model: Path) -> Path | None:
         return found
     shared = model.with_name("config.json")
     try:
-        has_labels = "id2label" in json.loads(shared.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+        data = load_json(read_text(shared))
+    except (OSError, ValueError):
         return None  # not there, or the config of something else
-    return shared if has_labels else None
+    return shared if isinstance(data, dict) and "id2label" in data else None

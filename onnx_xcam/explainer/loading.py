@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ from typing import Any
 import onnx
 
 from onnx_xcam import contract
-from onnx_xcam.errors import InputError, LayerError, ModelError
-from onnx_xcam.explainer.probabilities import ProbabilitySource, find_probabilities
+from onnx_xcam.comparison import compare_raised
+from onnx_xcam.errors import LayerError, ModelError
+from onnx_xcam.explainer.probabilities import ProbabilitySource, find_probabilities, stated_probabilities
+from onnx_xcam.feeds import InputValue, OtherInputs, image_and_others
 from onnx_xcam.runtime import Session, TensorInfo, open_session
+from onnx_xcam.surgery.external import Folders
 from onnx_xcam.surgery.source import ModelLike, Source
 
 
@@ -26,10 +29,12 @@ class LoadedModel:
         path: None for a model that was given as bytes or as a ModelProto.
         metadata: the JSON of `metadata_props["onnx_xcam"]`.
         image_input: the input that the pictures go to.
+        others: what the other inputs are fed.
         class_count: C, or None where nothing tells it.
         fixed_classes: the model has no class input; what it explains was settled when it was instrumented.
         batch: the batch size that the model was exported with, or None for any.
         was_instrumented: the file was instrumented already.
+        compared: for a model whose opset had to be raised, how its outputs before and after differ, as a sentence.
     """
 
     session: Session
@@ -37,11 +42,13 @@ class LoadedModel:
     path: Path | None
     metadata: dict[str, Any]
     image_input: TensorInfo
+    others: OtherInputs
     class_count: int | None
     probabilities: ProbabilitySource | None
     fixed_classes: bool
     batch: int | None
     was_instrumented: bool
+    compared: str | None = None
 
     @property
     def layers(self) -> list[str]:
@@ -63,72 +70,61 @@ def load_model(
     method: str,
     providers: str | Sequence[str] | None,
     threads: int | None,
+    inputs: Mapping[str, InputValue] | None,
+    allow_folders: Folders = (),
 ) -> LoadedModel:
     """Open a plain or an instrumented model for explaining.
 
     Raises:
         ModelError: not an ONNX model, or an instrumented one without `xcam_map`.
         LayerError: layers, a score or a method are asked of a model that was instrumented for others.
-        InputError: no image-like input, or other inputs beside it.
+        InputError: no image-like input, or a value of another input is missing or wrong.
         and what the surgery and `open_session` raise.
     """
-    given = Source(model)
+    given = Source(model, allow_folders=allow_folders)
     proto = given.skeleton()
     instrumented = contract.is_instrumented(output.name for output in proto.graph.output)
     if instrumented:
         _refuse_other_targets(proto, given.name, layers, score, method)
-        content: Path | bytes = given.path or given.with_tail(b"")
+        session = _session_of(given, providers, threads)
+        compared = None
     else:
         from onnx_xcam.surgery import instrument_bytes  # noqa: PLC0415  - not needed for every model
 
-        content = instrument_bytes(model, layers=layers, score=score, method=method, emit=("map", "status"))
-    folder = given.path.parent if given.path and isinstance(content, bytes) else None
-    session = open_session(content, providers=providers, threads=threads, folder=folder)
+        made = instrument_bytes(
+            model, layers=layers, score=score, method=method, emit=("map", "status"), allow_folders=allow_folders
+        )
+        compared = compare_raised(given, inputs, made)
+        content, folder = given.runnable(made)
+        session = open_session(content, providers=providers, threads=threads, folder=folder)
     metadata = _metadata(session, given.name)
-    image_input = find_image_input(session.inputs)
+    image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs)
     return LoadedModel(
         session=session,
         name=given.name,
         path=given.path,
         metadata=metadata,
         image_input=image_input,
+        others=others,
         class_count=_class_count(metadata, session),
-        probabilities=find_probabilities(proto.graph, metadata["score"]),
+        probabilities=stated_probabilities(metadata, (output.name for output in session.outputs))
+        if "probabilities" in metadata
+        else find_probabilities(proto.graph, metadata["score"]),
         fixed_classes=not any(
             info.name == contract.CLASS_INPUT for info in (*session.inputs, *session.optional_inputs)
         ),
         batch=image_input.shape[0] if isinstance(image_input.shape[0], int) else None,
         was_instrumented=instrumented,
+        compared=compared,
     )
 
 
-def find_image_input(inputs: Iterable[TensorInfo]) -> TensorInfo:
-    """The one input that pictures can be fed to: rank 4, with 1, 3 or 4 channels first or last.
-
-    Raises:
-        InputError: there is none, or the model wants other inputs as well.
-    """
-    wanted = [info for info in inputs if info.name != contract.CLASS_INPUT]
-    images = [info for info in wanted if _is_image(info)]
-    listed = ", ".join(f"{info.name!r} {contract.shape_text(info.shape)}" for info in wanted)
-    if not images:
-        raise InputError(
-            f"The model has no input that a picture can be fed to (rank 4, with 1, 3 or 4 channels first or last). "
-            f"Its inputs: {listed or 'none'}."
-        )
-    if len(wanted) > 1:
-        raise InputError(
-            f"The model needs {len(wanted)} inputs: {listed}. Only models with a single image input can be explained "
-            "here; make the others constants of the model, or run the instrumented model in ONNX Runtime yourself."
-        )
-    return images[0]
-
-
-def _is_image(info: TensorInfo) -> bool:
-    if len(info.shape) != 4 or info.dtype is None:
-        return False
-    # A channel axis of unknown length may be one; the preprocessing has the last word.
-    return any(not isinstance(info.shape[axis], int) or info.shape[axis] in contract.IMAGE_CHANNELS for axis in (1, 3))
+def _session_of(source: Source, providers: str | Sequence[str] | None, threads: int | None) -> Session:
+    """A session of the model as it is; from its file, unless its external data lie where ONNX Runtime takes none."""
+    if source.path and all(reference.inside for reference in source.references()):
+        return open_session(source.path, providers=providers, threads=threads)
+    content, folder = source.runnable(source.with_tail(b""))
+    return open_session(content, providers=providers, threads=threads, folder=folder)
 
 
 def _refuse_other_targets(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-Squash = Literal["softmax", "exp", "none"]
+from onnx_xcam.errors import ModelError
+
+Squash = Literal["softmax", "sigmoid", "exp", "none"]
 
 _SHAPE_ONLY = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
 _SQUASHES: Mapping[str, Squash] = {"Softmax": "none", "Sigmoid": "none", "LogSoftmax": "exp"}
@@ -20,11 +22,14 @@ _SQUASHES: Mapping[str, Squash] = {"Softmax": "none", "Sigmoid": "none", "LogSof
 class ProbabilitySource:
     """Which output of the model, [N,C] once flattened, tells the probabilities, and what is still to do to it.
 
-    `squash` is "none" for what a final Softmax or Sigmoid gives, "exp" for a LogSoftmax, "softmax" for the logits.
+    `squash` is "none" for what a final Softmax or Sigmoid gives, "exp" for a LogSoftmax, "softmax" for the logits, and
+    "sigmoid" for those of several labels at once. Integers stand for `(output - zero_point) scale`.
     """
 
     output: str
     squash: Squash
+    scale: float = 1.0
+    zero_point: float = 0.0
 
     def of(self, values: NDArray[Any], classes: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 [N,K]: the probabilities of the classes, int64 [N,K].
@@ -33,9 +38,11 @@ class ProbabilitySource:
             values: the output, [N,C] once flattened. C = 1 is one logit: class 1 has it, class 0 the rest.
             classes: ids.
         """
-        table = values.reshape(len(classes), -1).astype(np.float64)
+        table = (values.reshape(len(classes), -1).astype(np.float64) - self.zero_point) * self.scale
         if self.squash == "exp":
             table = np.exp(table)
+        elif self.squash == "sigmoid":
+            table = np.exp(-np.logaddexp(0, -table))
         elif self.squash == "softmax":
             logits = np.concatenate([np.zeros_like(table), table], axis=1) if table.shape[1] == 1 else table
             powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -45,8 +52,23 @@ class ProbabilitySource:
         return np.take_along_axis(table, classes, axis=1).astype(np.float32)
 
 
+def stated_probabilities(metadata: Mapping[str, Any], outputs: Iterable[str]) -> ProbabilitySource | None:
+    """What an instrumented model says of itself.
+
+    Raises:
+        ModelError: it names an output that it does not have, or a way that nobody knows.
+    """
+    stated = metadata["probabilities"]
+    if stated is None:
+        return None
+    right = isinstance(stated, list) and len(stated) in (2, 4) and all(isinstance(n, int | float) for n in stated[2:])
+    if right and stated[0] in set(outputs) and stated[1] in get_args(Squash):
+        return ProbabilitySource(*stated)
+    raise ModelError(f"The model's metadata states its probabilities in a wrong way: {stated!r}; instrument it again.")
+
+
 def find_probabilities(graph: onnx.GraphProto, score: str) -> ProbabilitySource | None:
-    """Where the model's own probabilities come out, else its logits, else None.
+    """Where the model's own probabilities come out, else its logits, else None: for models that do not state it.
 
     Follows the score tensor through a Softmax, LogSoftmax or Sigmoid, and nodes that only reshape, to a graph output.
     """

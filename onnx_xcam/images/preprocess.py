@@ -21,7 +21,7 @@ import numpy.typing as npt
 from onnx_xcam.errors import InputError, PreprocessError
 from onnx_xcam.images.fields import check_fields
 from onnx_xcam.images.place import Placement
-from onnx_xcam.images.read import MAX_PIXELS, ImageRGB
+from onnx_xcam.images.read import ImageRGB
 from onnx_xcam.images.resize import Interpolation, resize_window
 
 Resize = Literal["stretch", "crop", "letterbox"]
@@ -33,6 +33,8 @@ DEFAULT_SIZE = 224
 
 _GRAY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV and Pillow have it
 _LEAST_LEVELS = 32
+_MAX_INPUT_PIXELS = 2**26
+"""8192 x 8192; of float32 and three channels that takes 800 MB."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class Preprocess:
         An open side of a model whose other side is fixed becomes square with it.
 
         Raises:
-            PreprocessError: `size` contradicts the model, or is beyond `MAX_PIXELS`.
+            PreprocessError: `size` contradicts the model, or is beyond 2**26 pixels.
         """
         fixed = (spec.height, spec.width)
         if self.size:
@@ -204,8 +206,8 @@ def preprocess_image(
             or a very long photo would become gigantic before it is cropped (`resize_window` tells when).
     """
     height, width = target = preprocess.input_size(spec)
-    if height * width > MAX_PIXELS:
-        raise PreprocessError(f"an input of {_by(target)} pixels is beyond the limit of {MAX_PIXELS}")
+    if height * width > _MAX_INPUT_PIXELS:
+        raise PreprocessError(f"an input of {_by(target)} pixels is beyond the limit of {_MAX_INPUT_PIXELS}")
     if preprocess.layout not in (None, spec.layout):
         raise PreprocessError(
             f"preprocessing says layout {preprocess.layout}, but the model's input {spec.name!r} is {spec.layout}"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from onnx_xcam.descriptions import load_description, read_text
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.fields import check_fields, number, suggest
 from onnx_xcam.images.preprocess import Preprocess
@@ -77,13 +75,12 @@ def find_sidecar(model: str | Path) -> Path | None:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        data = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        data = load_description(read_text(path), path.suffix)
     except FileNotFoundError as error:
         raise PreprocessError(f"{path}: no such preprocessing file") from error
     except OSError as error:
         raise PreprocessError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+    except ValueError as error:
         raise PreprocessError(f"{path}: not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}") from error
     if not isinstance(data, Mapping):
         raise PreprocessError(

@@ -7,6 +7,7 @@ import io
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_xcam.errors import ImageError, OutputError
-from onnx_xcam.images.backend import opencv, pillow
+from onnx_xcam.images.backend import MAX_PIXELS, opencv, pillow
 
 ImageRGB = npt.NDArray[np.uint8]
 """A picture: [H,W,3], uint8, RGB, upright."""
-
-MAX_PIXELS = 2**28
-"""The largest picture that is read, in pixels (268 million: 16384 x 16384)."""
 
 SUFFIXES = frozenset(
     f".{name}"
@@ -53,10 +51,17 @@ _REFUSALS = (
     LookupError,
     ArithmeticError,
     RuntimeError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
     struct.error,
+    zlib.error,
 )
 """What Pillow raises at headers that are damaged, or of a kind that it does not know; OpenCV then judges the file."""
 
+_BAND_ROWS = 256
+_BOMB_PIXELS, _BOMB_RATIO = 2**25, 1000
+"""Above so many pixels there must be a byte of the file for every so many of them: a photo has one for every ten."""
 _ORIENTATION_TAG = 0x0112
 _WARNING_FILTERS = threading.Lock()  # they are the process's
 
@@ -199,6 +204,11 @@ def _checked_orientation(data: bytes, path: Path) -> int:
             return 1
         if header.width * header.height > MAX_PIXELS:
             raise _too_large(path, header.width, header.height)
+        if header.width * header.height > max(_BOMB_PIXELS, _BOMB_RATIO * len(data)):
+            raise ImageError(
+                f"{path}: states {header.width} x {header.height} pixels in only {len(data)} bytes; the file is "
+                "damaged, or made to exhaust the memory"
+            )
         # Pillow stops where the scans begin. Within them 0xFF is escaped, so that the end marker can only be the end.
         if header.format == "JPEG" and data.find(b"\xff\xd9", stream.tell()) < 0:  # OpenCV 4 would read it, part grey
             raise ImageError(f"{path}: the picture file is truncated; copy or download it again")
@@ -233,20 +243,41 @@ def _to_8_bit(pixels: npt.NDArray[Any]) -> ImageRGB:
     """Scale any depth to 0..255, alike in all channels. `read_image` states the rules."""
     if pixels.dtype == np.uint8:
         return pixels
+    bands = _bands(len(pixels))
     if pixels.dtype.kind == "f":
-        values = np.clip(np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0), 0.0, None)
-        white = max(1.0, float(values.max(initial=0.0)))
+        white = max(1.0, *(float(_positive(pixels[band]).max(initial=0.0)) for band in bands))
     else:
-        values = np.clip(pixels, 0, None).astype(np.float64)
         white = float(np.iinfo(pixels.dtype).max)
-    scaled: ImageRGB = np.rint(values * (255.0 / white)).astype(np.uint8)
+    scaled = np.empty(pixels.shape, np.uint8)
+    for band in bands:
+        scaled[band] = np.rint(_positive(pixels[band]) * (255.0 / white)).astype(np.uint8)
     return scaled
+
+
+def _positive(pixels: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
+    """Negative and non-finite values as 0; integers as float64."""
+    if pixels.dtype.kind == "f":
+        pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
+    else:
+        pixels = pixels.astype(np.float64)
+    positive: npt.NDArray[np.floating] = np.clip(pixels, 0.0, None)
+    return positive
+
+
+def _bands(rows: int) -> list[slice]:
+    """Rows in bands, since what is computed of them takes several times their memory."""
+    return [slice(top, top + _BAND_ROWS) for top in range(0, rows, _BAND_ROWS)]
 
 
 def _to_rgb(pixels: ImageRGB) -> ImageRGB:
     """Grey [H,W] or [H,W,1], grey with alpha [H,W,2], RGB or RGBA to RGB; alpha is laid over white."""
     if pixels.ndim == 2:
         pixels = pixels[..., None]
+    if len(pixels) > _BAND_ROWS:
+        result = np.empty((*pixels.shape[:2], 3), np.uint8)
+        for band in _bands(len(pixels)):
+            result[band] = _to_rgb(pixels[band])
+        return result
     colours = pixels[..., : 1 if pixels.shape[2] < 3 else 3]
     if pixels.shape[2] in (2, 4):
         alpha = pixels[..., -1:].astype(np.uint16)

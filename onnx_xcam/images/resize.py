@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from onnx_xcam.errors import PreprocessError
-from onnx_xcam.images.backend import opencv, pillow
-from onnx_xcam.images.read import MAX_PIXELS, ImageRGB
+from onnx_xcam.images.backend import MAX_PIXELS, opencv, pillow
+from onnx_xcam.images.read import ImageRGB
 
 Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
 

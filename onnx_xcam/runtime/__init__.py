@@ -1,10 +1,11 @@
 """ONNX Runtime: providers and sessions. The only place that imports onnxruntime, and only when a function needs it."""
 
 from onnx_xcam.runtime.providers import available_providers, resolve_providers, short_name
-from onnx_xcam.runtime.session import Feed, Session, TensorInfo, open_session
+from onnx_xcam.runtime.session import Feed, Optimisation, Session, TensorInfo, open_session
 
 __all__ = [
     "Feed",
+    "Optimisation",
     "Session",
     "TensorInfo",
     "available_providers",

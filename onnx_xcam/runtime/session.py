@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,7 @@ class Session:
         """The array where the session computes, to be fed to several runs without being copied again."""
         if not self._on_device:
             return array
-        return import_onnxruntime().OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), "cuda", 0)
+        return import_onnxruntime().OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), "cuda", 0)
 
     def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Run the model once and return the named outputs by name.
@@ -94,12 +94,17 @@ class Session:
         binding = self._session.io_binding()
         for name, value in feeds.items():
             # As an OrtValue: binding a numpy array directly fails for inputs with a default value (ORT 1.32).
-            held = from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+            held = from_numpy(np.asarray(value, order="C")) if isinstance(value, np.ndarray) else value
             binding.bind_ortvalue_input(name, held)
         for name in outputs:
             binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(binding, self._run_options)
         return list(binding.copy_outputs_to_cpu())
+
+
+Optimisation = Literal["disable", "basic", "extended", "all"]
+"""How far ONNX Runtime rewrites a model when it loads it."""
+_LEVELS = {"disable": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}
 
 
 def open_session(
@@ -108,6 +113,7 @@ def open_session(
     providers: str | Sequence[str] | None = None,
     threads: int | None = None,
     folder: Path | None = None,
+    optimisation: Optimisation = "all",
 ) -> Session:
     """Load a model.
 
@@ -116,6 +122,7 @@ def open_session(
         providers: see `resolve_providers`.
         threads: of one operator (intra_op); None leaves it to ONNX Runtime. Operators run one after the other.
         folder: where the weights outside of the file lie, for a model given as bytes.
+        optimisation: how far the model is rewritten.
 
     Raises:
         DependencyError: ONNX Runtime is missing.
@@ -129,20 +136,32 @@ def open_session(
     ort = import_onnxruntime()
     chosen, named = resolve_providers(providers)
     source = model if isinstance(model, bytes) else str(model)
+    options = _options(ort, threads, folder, optimisation)
     try:
-        return Session(_start(ort, source, chosen, _options(ort, threads, folder)))
+        return _session(ort, source, chosen, options)
     except ProviderError as error:
         if named or chosen == (CPU,):
             raise
         note = f"CUDA could not be started, so the model runs on the CPU: {error}"
-        return Session(_start(ort, source, (CPU,), _options(ort, threads, folder)), note)
+        return _session(ort, source, (CPU,), options, note)
 
 
-def _options(ort: Any, threads: int | None, folder: Path | None) -> Any:
+def _session(
+    ort: Any, source: bytes | str, providers: tuple[str, ...], options: Any, note: str | None = None
+) -> Session:
+    started = _start(ort, source, providers, options)
+    try:
+        return Session(started, note)
+    except ValueError as error:  # names or metadata that are not UTF-8
+        raise ModelError(f"The model is damaged: it holds names that are not text ({error}).") from error
+
+
+def _options(ort: Any, threads: int | None, folder: Path | None, optimisation: Optimisation) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_ERRORS_ONLY
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_{_LEVELS[optimisation]}")
     if folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     return options

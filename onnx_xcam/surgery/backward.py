@@ -13,9 +13,11 @@ from onnx_xcam.surgery.bodies import body_of
 from onnx_xcam.surgery.broadcasting import expanded, expanded_where_unsure, unbroadcast
 from onnx_xcam.surgery.composites import steps
 from onnx_xcam.surgery.emitter import Emitter
+from onnx_xcam.surgery.ends import pictures
 from onnx_xcam.surgery.graph import Graph, inputs_of
 from onnx_xcam.surgery.node import NodeView
 from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE, Vjp
+from onnx_xcam.surgery.soundness import Following
 from onnx_xcam.surgery.values import Value
 
 
@@ -98,8 +100,8 @@ def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
 
 
 def image_tensors(graph: Graph) -> list[str]:
-    """The float tensors whose values depend on an input."""
-    reached = {name for name in graph.input_names if not graph.is_constant(name)}
+    """The float tensors whose values depend on a picture."""
+    reached = set(pictures(graph))
     for node in graph.nodes:
         if not is_zero_derivative(node) and any(t.name in reached for t in inputs_of(node)):
             reached.update(carrying_outputs(node))
@@ -146,7 +148,8 @@ def gradients(
     for name, seed in seeds.items():
         sweep.add(name, seed)
     for step in reversed(steps(graph, path.nodes, {*targets, *seeds})):
-        sweep.step(step.node)
+        with Following(step.node):
+            sweep.step(step.node)
     return {target: sweep.total(target) for target in targets}
 
 
@@ -200,6 +203,12 @@ class _Sweep:
             assert gradient is not None
             if broadcast:
                 gradient = unbroadcast(gradient, view.input(index), view.y)
+            shape = self.graph.shape(tensor.name)
+            if shape is not None and gradient.rank != len(shape) + 1:
+                raise ModelError(
+                    f"{view.describe()} cannot be followed: the shapes of its inputs and outputs "
+                    "contradict each other; the file is damaged."
+                )
             self.add(tensor.name, gradient)
 
     def _step_inside(self, node: gs.Node) -> None:

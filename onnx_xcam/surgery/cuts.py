@@ -9,6 +9,8 @@ from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.shapes import Dim
 
 CUTS = frozenset({"Slice", "Split", "Gather"})
+_MOST_POSITIONS = 1 << 22
+"""Of longer axes the positions are not listed."""
 
 
 def positions(graph: Graph, node: gs.Node, output: int) -> dict[int, np.ndarray | None] | None:
@@ -44,7 +46,7 @@ def _sliced(graph: Graph, node: gs.Node, shape: tuple[Dim, ...]) -> dict[int, np
     found: dict[int, np.ndarray | None] = {}
     for i, axis in enumerate(axes):
         dim = shape[axis]
-        if starts is None or stops is None or not isinstance(dim, int):
+        if starts is None or stops is None or not isinstance(dim, int) or dim > _MOST_POSITIONS:
             found[axis % len(shape)] = None
             continue
         stop = None if steps[i] < 0 and stops[i] < -dim else stops[i]
@@ -61,7 +63,7 @@ def _split(graph: Graph, node: gs.Node, axis: int, output: int) -> np.ndarray | 
             return None
         sizes = [int(dim) for dim in dims]  # type: ignore[arg-type]
     start = sum(sizes[:output])
-    return np.arange(start, start + sizes[output])
+    return np.arange(start, start + sizes[output]) if start + sizes[output] <= _MOST_POSITIONS else None
 
 
 def ints(graph: Graph, node: gs.Node, index: int, attribute: str) -> list[int] | None:

@@ -64,7 +64,7 @@ class Emitter:
         **attributes: Any,
     ) -> tuple[Value, ...]:
         """Add a node, or find the equal one that was added before; its outputs with the given dtypes and shapes."""
-        attributes = {key: value for key, value in attributes.items() if value is not None}
+        attributes = {key: value for key, value in attributes.items() if not _is_nothing(value)}
         key = (op, tuple(v.name if v is not None else "" for v in inputs), repr(sorted(attributes.items())))
         if key not in self._known:
             tensors = [gs.Variable(self._name(op)) for _ in outputs]
@@ -165,3 +165,8 @@ class Emitter:
         model = gs.export_onnx(graph, do_type_check=False, ir_version=ir_version)
         result: onnx.GraphProto = model.graph
         return result
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether an attribute says nothing: none at all, or a list without elements, which no file can type."""
+    return value is None or (isinstance(value, list | tuple) and not value)

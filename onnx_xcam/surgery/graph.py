@@ -26,6 +26,7 @@ class Graph:
     Attributes:
         nodes: in topological order.
         constants: known small constants: initializers, Constant nodes and what was folded from them.
+        folded_bytes: what the results of folding take.
         scopes: by a node's position, the module path that the exporter recorded.
         bodies: by a node's first output, its function body, as far as they were asked for (see bodies.py).
         outer: for a function body, the graph of its node.
@@ -46,6 +47,7 @@ class Graph:
         self.opset = int(graph.opset)
         self.nodes: list[gs.Node] = list(graph.nodes)
         self.constants = constants
+        self.folded_bytes = 0
         self.scopes = scopes
         self.bodies: dict[str, Graph | None] = {}
         self.outer: Graph | None = None
@@ -91,7 +93,7 @@ class Graph:
             return self.constants[name].dtype
         tensor = self.tensors.get(name)
         kind = None if tensor is None else tensor.dtype
-        if kind is None or kind == "" or isinstance(kind, onnx.TypeProto):  # the latter of an optional
+        if kind is None or kind in ("", 0) or isinstance(kind, onnx.TypeProto):  # of a dictionary, of an optional
             return None
         if not isinstance(kind, int):
             found: np.dtype[Any] = np.dtype(kind)

@@ -8,10 +8,12 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.surgery.graph import Graph, exported
+from onnx_xcam.surgery.graph import QUANTISERS, Graph, exported
+from onnx_xcam.surgery.lowering import MICROSOFT, lowered
 from onnx_xcam.surgery.shapes import Dim
 
 _IR_VERSION = 8
+_ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 
 
 def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
@@ -21,6 +23,21 @@ def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
         tail.graph.output.add().name = name
     added: bytes = tail.SerializeToString()
     return model + added
+
+
+def as_analysed(model: bytes) -> bytes:
+    """A serialised model with its operators lowered to standard ones, so that it has every tensor of the analysis."""
+    given = onnx.ModelProto.FromString(model)
+    found = lowered(given)
+    if not found.inner:
+        return model
+    # The standard's own have some types from later opsets on only.
+    others = {node.output[0] for node in given.graph.node if node.domain and node.op_type in _ROUNDING}
+    for node in found.model.graph.node:
+        if node.output[0] in others:
+            node.domain = MICROSOFT
+    result: bytes = found.model.SerializeToString()
+    return result
 
 
 def head_inputs(graph: Graph, layer: str, score: str) -> list[str]:
@@ -99,6 +116,7 @@ def node_model(
     for name in dict.fromkeys(name for node in nodes for name in node.input if name and name not in made):
         array = as_double(values[name])
         if name in free:
+            array = array.astype(np.float64)  # quantised integers too: they are seen as the numbers they are
             kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
             inputs.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
         else:
@@ -107,13 +125,21 @@ def node_model(
     for name in nodes[-1].output:
         if name:
             shape: Sequence[Dim] | None = graph.shape(name)
-            kind = onnx.TensorProto.DOUBLE if graph.is_float(name) else onnx.TensorProto.INT64
             fixed = None if shape is None else [None] * len(shape)
-            outputs.append(onnx.helper.make_tensor_value_info(name, kind, fixed))
+            kind_out = _double_kind(graph, forward[-1], name)
+            outputs.append(onnx.helper.make_tensor_value_info(name, kind_out, fixed))
     body = onnx.helper.make_graph(nodes, "node", inputs, outputs, initializers)
     return onnx.helper.make_model(
         body, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=_IR_VERSION
     )
+
+
+def _double_kind(graph: Graph, node: gs.Node, name: str) -> int:
+    """The type of an output where floats are float64, and what quantisers have made is seen as numbers."""
+    if node.op in QUANTISERS:
+        return int(onnx.helper.np_dtype_to_tensor_dtype(graph.dtype(name) or np.dtype(np.uint8)))
+    carries = graph.is_float(name) or name in graph.quantised
+    return int(onnx.TensorProto.DOUBLE if carries else onnx.TensorProto.INT64)
 
 
 def as_double(array: np.ndarray) -> np.ndarray:

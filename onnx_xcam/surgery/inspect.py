@@ -6,15 +6,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import onnx
+
 from onnx_xcam import contract
-from onnx_xcam.errors import LayerError
+from onnx_xcam.errors import LayerError, ModelError
+from onnx_xcam.surgery.ends import pictures
+from onnx_xcam.surgery.external import Folders
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.layers import Layer, Layers
 from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.prepare import prepare
 from onnx_xcam.surgery.sample import sample_of
 from onnx_xcam.surgery.score import find_score
+from onnx_xcam.surgery.soundness import Following
 from onnx_xcam.surgery.source import ModelLike, Source
+from onnx_xcam.text import printable
 
 
 @dataclass(frozen=True)
@@ -87,20 +93,30 @@ class ModelReport:
         if self.layers:
             lines += ["", "Layers, first to last (* is the default):"]
             lines += _table(self.layers)
-        return "\n".join(lines)
+        return "\n".join(printable(line) for line in lines)
 
 
-def inspect(model: ModelLike) -> ModelReport:
+def inspect(model: ModelLike, *, allow_folders: Folders = ()) -> ModelReport:
     """What can be explained in a model.
 
+    Args:
+        model: path, bytes or ModelProto.
+        allow_folders: as `instrument`.
+
     Raises:
-        ModelError: not an ONNX model, or damaged.
+        ModelError: not an ONNX model, or damaged, or external data that must not be read.
         ScoreError: no class score was found.
     """
-    source, skeleton, notes = modernised(Source(model))
+    source = Source(model, allow_folders=allow_folders)
+    with Following(source.name):
+        return _inspected(source)
+
+
+def _inspected(source: Source) -> ModelReport:
+    source, skeleton, notes = modernised(source)
     graph = prepare(skeleton, source.name)
     if contract.is_instrumented(graph.output_names):
-        return _instrumented(source.name, graph, {p.key: p.value for p in skeleton.metadata_props})
+        return _instrumented(source.name, graph, skeleton)
     score = find_score(graph)
     layers = Layers(graph, score.name, sample_of(skeleton, graph))
     try:
@@ -111,22 +127,35 @@ def inspect(model: ModelLike) -> ModelReport:
         default, said = None, str(error)
     shown = [layer for layer in layers.candidates if layer.bottleneck or layer == default]
     return ModelReport(
-        **_outside(source.name, graph),
+        **_outside(source.name, graph, skeleton),
         instrumented=False,
         score=score.shown,
         classes=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
         layers=_reports(layers, shown, default),
-        notes=[*notes, said, *score.notes],
+        notes=[*notes, said, *score.notes, *_other_inputs(graph)],
     )
 
 
-def _outside(name: str, graph: Graph) -> dict[str, Any]:
+def _other_inputs(graph: Graph) -> list[str]:
+    """That there are inputs beside the picture, as a sentence."""
+    plain = [name for name in graph.input_names if not graph.is_constant(name)]
+    images = pictures(graph)
+    if len(plain) < 2:
+        return []
+    others = ", ".join(f"'{name}'" for name in plain if name not in images[:1])
+    which = f"the picture goes to '{images[0]}'" if len(images) == 1 else "the picture goes to one that is not given"
+    return [
+        f"Inputs: {which}; the others are given with --input NAME=VALUE{f' ({others})' if len(images) == 1 else ''}."
+    ]
+
+
+def _outside(name: str, graph: Graph, skeleton: onnx.ModelProto) -> dict[str, Any]:
     inputs = [n for n in graph.input_names if not graph.is_constant(n)]
     return {
         "model": name.strip("'"),
         "opset": graph.opset,
-        "nodes": len(graph.nodes),
+        "nodes": len(skeleton.graph.node),
         "inputs": [_port(graph, n) for n in inputs],
         "outputs": [_port(graph, n) for n in graph.output_names],
     }
@@ -149,23 +178,27 @@ def _reports(layers: Layers, shown: Sequence[Layer], default: Layer | None) -> l
     return reports
 
 
-def _instrumented(name: str, graph: Graph, props: dict[str, str]) -> ModelReport:
-    metadata = contract.parse_metadata(props.get(contract.METADATA_KEY, "{}"))
-    names = metadata.get("layers", [])
-    layouts = [*metadata.get("layouts", []), *["NCHW"] * len(names)]
-    grids = [*metadata.get("grids", []), *[None] * len(names)]
+def _instrumented(name: str, graph: Graph, skeleton: onnx.ModelProto) -> ModelReport:
+    props = {entry.key: entry.value for entry in skeleton.metadata_props}
+    try:
+        metadata = contract.parse_metadata(props.get(contract.METADATA_KEY, "{}"))
+    except ValueError as error:
+        raise ModelError(f"The metadata {contract.METADATA_KEY!r} of {name} cannot be read: {error}.") from error
+    names = metadata.get("layers") or []
+    layouts = [*(metadata.get("layouts") or []), *["NCHW"] * len(names)]
+    grids = [*(metadata.get("grids") or []), *[None] * len(names)]
     reports = [
         LayerReport(layer, "", "", "", list(graph.shape(layer) or []), layout, True, {}, grid)
         for layer, layout, grid in zip(names, layouts, grids, strict=False)
     ]
     return ModelReport(
-        **_outside(name, graph),
+        **_outside(name, graph, skeleton),
         instrumented=True,
-        score=str(metadata.get("score", "")),
+        score=metadata.get("score") or "",
         classes=metadata.get("class_count"),
         activation=metadata.get("activation"),
         layers=reports,
-        notes=["Instrumented already; explain uses it as it is.", *metadata.get("notes", [])],
+        notes=["Instrumented already; explain uses it as it is.", *(metadata.get("notes") or [])],
     )
 
 
@@ -180,6 +213,7 @@ def _table(layers: Sequence[LayerReport]) -> list[str]:
         said += ["only partly used"] if layer.partly_used else []
         said += ["no rule for " + ", ".join(layer.unsupported)] if layer.unsupported else []
         mark = "*" if layer.default else " "
-        rows.append([mark, layer.name, layer.op, layer.path, layer.layout, _listed(layer.shape), "; ".join(said)])
+        cells = [mark, layer.name, layer.op, layer.path, layer.layout, _listed(layer.shape), "; ".join(said)]
+        rows.append([printable(cell) for cell in cells])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from onnx_xcam import contract
-from onnx_xcam.contract import ClassInput, Emit, Layout, Metadata
+from onnx_xcam.contract import ClassInput, Emit, ExternalDataChoice, Layout, Metadata
 from onnx_xcam.errors import LayerError, ModelError, ShapeError, UnsupportedOpError, XcamError
 from onnx_xcam.surgery import shapes
-from onnx_xcam.surgery.backward import gradients
+from onnx_xcam.surgery.backward import gradients, way
 from onnx_xcam.surgery.broadcasting import expanded
 from onnx_xcam.surgery.cam import METHODS, Cam, emit_cam, emit_heatmap, emit_status
 from onnx_xcam.surgery.emitter import Emitter
-from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.external import Folders
+from onnx_xcam.surgery.graph import QUANTISERS, Graph
 from onnx_xcam.surgery.layers import Layer, Layers, resolve
 from onnx_xcam.surgery.modernise import modernised
-from onnx_xcam.surgery.node import forward_value
 from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.result import write_result
 from onnx_xcam.surgery.sample import sample_of
 from onnx_xcam.surgery.score import Score, Selection, find_score, select_classes
 from onnx_xcam.surgery.signs import is_non_negative
+from onnx_xcam.surgery.soundness import Following
 from onnx_xcam.surgery.source import ModelLike, Source
+from onnx_xcam.surgery.stored import forward_value
 from onnx_xcam.surgery.values import Value
 from onnx_xcam.surgery.vjp_model import new_emitter, tensor_info
 
@@ -40,6 +43,7 @@ def instrument(
     emit: Sequence[Emit] = contract.DEFAULT_EMIT,
     class_input: ClassInput = "optional",
     classes: Sequence[int] | None = None,
+    allow_folders: Folders = (),
 ) -> onnx.ModelProto:
     """Add XGrad-CAM to a model.
 
@@ -53,14 +57,18 @@ def instrument(
         class_input: how the classes are chosen at run time: "optional" (an input with a default, the top class),
             "required" (a plain input) or "fixed" (no input; `classes` says which).
         classes: the classes for class_input="fixed"; -1 is the top class, -2 the second best, and so on.
+        allow_folders: a folder, or several, in which the model's external data may lie besides the model's own. Without
+            it, external data elsewhere (an absolute path, `..`, a link that leads there) are refused.
 
     Returns:
-        The instrumented model (version 1 of the contract), with external data loaded.
+        The instrumented model (version 1 of the contract), with external data loaded if `model` is a path.
 
     Raises:
         XcamError: ModelError, ScoreError, LayerError, ClassError or UnsupportedOpError, as the case may be.
     """
-    plan = _planned(Source(model), Request(layers, score, method, emit, class_input, classes))
+    plan = _planned(
+        Source(model, allow_folders=allow_folders), Request(layers, score, method, emit, class_input, classes)
+    )
     result = plan.source.load()
     result.MergeFromString(plan.tail)
     return result
@@ -75,9 +83,12 @@ def instrument_bytes(
     emit: Sequence[Emit] = contract.DEFAULT_EMIT,
     class_input: ClassInput = "optional",
     classes: Sequence[int] | None = None,
+    allow_folders: Folders = (),
 ) -> bytes:
     """`instrument`, serialised: the original bytes and a tail. External data stays where it is and is not loaded."""
-    plan = _planned(Source(model), Request(layers, score, method, emit, class_input, classes))
+    plan = _planned(
+        Source(model, allow_folders=allow_folders), Request(layers, score, method, emit, class_input, classes)
+    )
     return plan.source.with_tail(plan.tail)
 
 
@@ -91,22 +102,34 @@ def instrument_file(
     emit: Sequence[Emit] = contract.DEFAULT_EMIT,
     class_input: ClassInput = "optional",
     classes: Sequence[int] | None = None,
+    external_data: ExternalDataChoice = "auto",
+    allow_folders: Folders = (),
 ) -> Metadata:
     """`instrument`, from file to file: copies the file and appends the tail; the weights are never read into memory.
 
-    External data files are copied along if `out` lies in another folder.
+    Args:
+        model: as `instrument`, and so are the options but one.
+        out: the file to write.
+        external_data: what becomes of weights that the model keeps in other files. "share": the result uses the same
+            files, which must lie in its folder or below, since ONNX Runtime reads no others. "copy": they are copied
+            beside the result. "inline": they are put into the result, which must stay below 2 GiB. "auto": "share"
+            where the result finds them just as the original does, that is in the same folder, else "copy".
 
     Returns:
         What was done: layers, layouts, score, notes.
 
     Raises:
-        OutputError: the result cannot be written, or would overwrite the model.
+        OutputError: the result cannot be written, would overwrite the model or another file, or cannot have its weights
+            as `external_data` wants.
         and what `instrument` raises.
     """
-    plan = _planned(Source(model), Request(layers, score, method, emit, class_input, classes))
-    plan.source.copy_external_data(plan.skeleton, Path(out).absolute())
-    plan.source.write_with_tail(Path(out), plan.tail)
-    return plan.metadata
+    if external_data not in contract.EXTERNAL_DATA_CHOICES:
+        raise XcamError(f"external_data is one of {', '.join(contract.EXTERNAL_DATA_CHOICES)}, not {external_data!r}.")
+    plan = _planned(
+        Source(model, allow_folders=allow_folders), Request(layers, score, method, emit, class_input, classes)
+    )
+    note = write_result(plan.source, Path(out), plan.tail, external_data)
+    return replace(plan.metadata, notes=(*plan.metadata.notes, note)) if note else plan.metadata
 
 
 @dataclass(frozen=True)
@@ -134,12 +157,16 @@ class Request:
 @dataclass(frozen=True)
 class _Plan:
     source: Source
-    skeleton: onnx.ModelProto
     tail: bytes
     metadata: Metadata
 
 
 def _planned(source: Source, request: Request) -> _Plan:
+    with Following(source.name):
+        return _followed(source, request)
+
+
+def _followed(source: Source, request: Request) -> _Plan:
     source, skeleton, notes = modernised(source)
     _refuse_twice(skeleton, source.name)
     graph = prepare(skeleton, source.name)
@@ -152,9 +179,15 @@ def _planned(source: Source, request: Request) -> _Plan:
         grids=tuple(layer.grid for layer in chosen),
         score=score.shown,
         method=request.method,
-        notes=(*notes, *score.notes, *(_said(choice, layer, request.layers) for layer in chosen)),
+        notes=(
+            *notes,
+            *score.notes,
+            *(_said(choice, layer, request.layers) for layer in chosen),
+            *_quantised(graph, chosen, score),
+        ),
         class_count=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
+        probabilities=score.probabilities,
         **contract.hints({p.key: p.value for p in skeleton.metadata_props}),
     )
     try:
@@ -166,7 +199,7 @@ def _planned(source: Source, request: Request) -> _Plan:
     entry.key, entry.value = contract.METADATA_KEY, metadata.to_json()
     if any(p.key == contract.METADATA_KEY for p in skeleton.metadata_props):
         source = source.without_metadata(contract.METADATA_KEY)
-    return _Plan(source, skeleton, message.SerializeToString(), metadata)
+    return _Plan(source, message.SerializeToString(), metadata)
 
 
 def _refuse_twice(skeleton: onnx.ModelProto, name: str) -> None:
@@ -189,6 +222,14 @@ def _said(choice: Layers, layer: Layer, asked: str | Sequence[str]) -> str:
     path = f", module '{layer.path}'" if layer.path else ""
     why = choice.reason(layer) if asked == "auto" else "as asked"
     return f"Layer: '{layer.shown}' ({layer.op}{path}), {layer.layout} {size}{_tokens(layer)}, {why}."
+
+
+def _quantised(graph: Graph, chosen: Sequence[Layer], score: Score) -> list[str]:
+    """What is to be known of a gradient through quantised values."""
+    passed = way(graph, [layer.name for layer in chosen], [score.name]).nodes
+    if not any(node.op in QUANTISERS for node in passed):
+        return []
+    return ["Quantised: the gradient passes where a value is rounded and stops where it is clipped (straight-through)."]
 
 
 def _tokens(layer: Layer) -> str:

@@ -24,6 +24,7 @@ from onnx_xcam.surgery.suggest import suggestion
 from onnx_xcam.surgery.usage import used_positions
 
 _SAME_VALUES = frozenset({"Identity", "Dropout"})
+_PRIME = 2**2203 - 1
 _POOLS = frozenset({"AveragePool", "MaxPool"})
 _MOVES = _SAME_VALUES | {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"}
 
@@ -314,19 +315,23 @@ def _best_name(layer: Layer) -> str:
 
 
 def _paths(graph: Graph, found: Way, score: str) -> tuple[dict[str, int], int]:
-    """How many paths from the image to the score pass through each tensor, and how many there are."""
+    """How many paths from the image to the score pass through each tensor, and how many there are.
+
+    Their number may double with each node. Beyond 2**2203 it is counted modulo a prime: numbers that are equal still
+    are, and others are not except by an accident that does not happen.
+    """
     inside = found.tensors
     ahead: dict[str, int] = {}
     for node in found.nodes:
-        known = sum(ahead.setdefault(t.name, 1) for t in node.inputs if t.name in inside)
+        known = sum(ahead.setdefault(t.name, 1) for t in node.inputs if t.name in inside) % _PRIME
         ahead.update({out.name: known for out in node.outputs if out.name in inside})
     behind: dict[str, int] = {score: 1}
     for node in reversed(found.nodes):
-        onward = sum(behind.get(out.name, 0) for out in node.outputs if out.name in inside)
+        onward = sum(behind.get(out.name, 0) for out in node.outputs if out.name in inside) % _PRIME
         for tensor in node.inputs:
             if tensor.name in inside:
                 behind[tensor.name] = behind.get(tensor.name, 0) + onward
-    return {name: ahead.get(name, 0) * behind.get(name, 0) for name in inside}, ahead.get(score, 0)
+    return {name: ahead.get(name, 0) * behind.get(name, 0) % _PRIME for name in inside}, ahead.get(score, 0)
 
 
 def resolve(layers: Layers, wanted: str | Sequence[str]) -> list[Layer]:

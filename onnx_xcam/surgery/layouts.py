@@ -33,6 +33,7 @@ from onnx_xcam.surgery.axes import (
 from onnx_xcam.surgery.cuts import ints, positions
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.shapes import Dim, Shape, differ
+from onnx_xcam.surgery.soundness import Following
 
 _WINDOWED = frozenset({"MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "Conv"})
 _PER_PIXEL = frozenset({"BatchNormalization", "InstanceNormalization"})
@@ -98,14 +99,18 @@ class _Propagation:
 
     def _spread(self) -> dict[str, Axes]:
         for node in self.graph.nodes:
-            rule = _RULES.get(node.op, _kept)
-            for index, out in enumerate(node.outputs):
-                shape = self.graph.shape(out.name)
-                if not shape or not (self.graph.is_float(out.name) or out.name in self.graph.quantised):
-                    continue
-                axes = rule(self, node, index, shape)
-                self.found[out.name] = axes if axes is not None and len(axes) == len(shape) else unknown(shape)
+            with Following(node):
+                self._step(node)
         return self.found
+
+    def _step(self, node: gs.Node) -> None:
+        rule = _RULES.get(node.op, _kept)
+        for index, out in enumerate(node.outputs):
+            shape = self.graph.shape(out.name)
+            if not shape or not (self.graph.is_float(out.name) or out.name in self.graph.quantised):
+                continue
+            axes = rule(self, node, index, shape)
+            self.found[out.name] = axes if axes is not None and len(axes) == len(shape) else unknown(shape)
 
     def axes(self, node: gs.Node, index: int) -> Axes | None:
         """The axes of an input, None if its rank is not known."""

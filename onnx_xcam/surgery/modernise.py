@@ -7,11 +7,12 @@ but can be straightened: If nodes with a known condition, and sequences with kno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
-from onnx import inliner, version_converter
+from google.protobuf.message import EncodeError
+from onnx import inliner, numpy_helper, version_converter
 
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.backward import image_tensors, way
@@ -19,10 +20,13 @@ from onnx_xcam.surgery.branches import decided, inline_branches
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.prepare import prepare
 from onnx_xcam.surgery.sequences import TAKERS, Rewrites, rewrite, unboxed
+from onnx_xcam.surgery.soundness import Following, check_nodes, inlined_size
 from onnx_xcam.surgery.source import Source
 
 OLDEST_OPSET = 11
 """Range, GatherElements and ScatterElements exist from here on."""
+STANDARD = ("", "ai.onnx")
+"""Names of the domain of the standard operators."""
 OLDEST_IR = 4
 """Before, every initializer had to be listed as an input, and none could have a default."""
 
@@ -39,16 +43,16 @@ def modernised(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     detours = _straightened(skeleton, source.name)
     if not detours:
         return source, skeleton, notes
-    model = source.load()
+    model = source.load(external=lambda _: False)
     for detour in detours:
         detour.straighten(model.graph)
-    changed = Source(model, path=source.path)
+    changed = source.changed(model)
     return changed, changed.skeleton(), [*notes, *(note for detour in detours for note in detour.notes)]
 
 
 def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     """As `modernised`: local functions inlined, opset and IR version raised."""
-    skeleton = source.skeleton()
+    skeleton = _with_one_domain(source.skeleton())
     opset = _opset(skeleton, source.name)
     newest = onnx.defs.onnx_opset_version()
     if opset > newest:
@@ -56,10 +60,14 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
             f"{source.name} uses opset {opset}, but the installed onnx {onnx.__version__} knows opsets up to {newest}; "
             "upgrade onnx."
         )
+    if opset < 1:
+        raise ModelError(f"{source.name} states opset {opset}, which does not exist; the file is damaged.")
+    check_nodes(skeleton, source.name)
     notes: list[str] = []
     if not skeleton.functions and opset >= OLDEST_OPSET and skeleton.ir_version >= OLDEST_IR:
         return source, skeleton, notes
-    model = source.load()
+    # The converter of opsets would lose where external data lie.
+    model = _with_one_domain(source.load(external=lambda _: opset < OLDEST_OPSET))
     if model.functions:
         model = _inlined(model, source.name)
         notes.append("Model: local functions were inlined.")
@@ -71,17 +79,37 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
         del model.graph.input[:]
         model.graph.input.extend(plain)
     if opset < OLDEST_OPSET:
-        model = _raised(model, source.name)
-        notes.append(f"Model: raised from opset {opset} to {OLDEST_OPSET}.")
-    changed = Source(model, path=source.path)
-    return changed, changed.skeleton(), notes
+        model, assumed = _raised(model, source.name)
+        notes += [f"Model: raised from opset {opset} to {OLDEST_OPSET}.", *assumed]
+    changed = source.changed(model)
+    skeleton = changed.skeleton()
+    check_nodes(skeleton, source.name)
+    return changed, skeleton, notes
+
+
+def needs_raising(model: onnx.ModelProto) -> bool:
+    """Whether a model (or its skeleton) is of an opset below the oldest one that can be explained as it is."""
+    return any(entry.version < OLDEST_OPSET for entry in model.opset_import if entry.domain in STANDARD)
 
 
 def _opset(model: onnx.ModelProto, name: str) -> int:
-    for entry in model.opset_import:
-        if entry.domain in ("", "ai.onnx"):
-            return int(entry.version)
-    raise ModelError(f"{name} does not import the standard ONNX operators; it cannot be explained.")
+    versions = sorted({int(entry.version) for entry in model.opset_import if entry.domain in STANDARD})
+    if not versions:
+        raise ModelError(f"{name} does not import the standard ONNX operators; it cannot be explained.")
+    if len(versions) > 1:
+        listed = " and ".join(map(str, versions))
+        raise ModelError(
+            f"{name} imports the standard ONNX operators twice, opsets {listed}; export it again with one."
+        )
+    return versions[0]
+
+
+def _with_one_domain(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, changed: its standard operators all go by the same name of their domain."""
+    for node in model.graph.node:
+        if node.domain == "ai.onnx":
+            node.domain = ""
+    return model
 
 
 def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
@@ -96,7 +124,12 @@ def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         for entry in function.opset_import:
             if entry.domain in own and entry.domain in versions:
                 entry.version = versions[entry.domain]
-    result = inliner.inline_local_functions(model)
+    inlined_size(model, name)
+    try:
+        result = inliner.inline_local_functions(model)
+    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise ModelError(f"The local functions of {name} cannot be inlined: {text}.") from error
     if result.functions:
         left = ", ".join(f"'{function.name}'" for function in result.functions[:3])
         raise ModelError(
@@ -106,21 +139,66 @@ def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     return result
 
 
-def _raised(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+def _raised(model: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, list[str]]:
+    """The model at the oldest opset that serves, and what was assumed."""
     try:
-        return version_converter.convert_version(model, OLDEST_OPSET)
+        result = version_converter.convert_version(model, OLDEST_OPSET)
     except (
         RuntimeError,
         ValueError,
         onnx.checker.ValidationError,
         onnx.shape_inference.InferenceError,
         version_converter.ConvertError,
+        EncodeError,  # above 2 GB
     ) as error:
         text = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{name} is too old to be explained as it is and could not be raised to opset {OLDEST_OPSET} ({text}); "
             "export it again with a newer opset."
         ) from error
+    resized = [node for node in result.graph.node if node.op_type == "Resize"]
+    before = [node.output[0] for node in model.graph.node if node.op_type in ("Upsample", "Resize")]
+    if len(before) == len(resized):  # the converter keeps the order, but not these names
+        _rename(result.graph, {node.output[0]: old for node, old in zip(resized, before, strict=True)})
+    assumed = [_resize_as_before(result.graph, node, name) for node in resized]
+    return result, [text for text in assumed if text]
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    for node in graph.node:
+        for listed in (node.input, node.output):
+            for index, name in enumerate(listed):
+                listed[index] = names.get(name, name)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _rename(inner, names)
+    for value in (*graph.value_info, *graph.output):
+        value.name = names.get(value.name, value.name)
+
+
+def _resize_as_before(graph: onnx.GraphProto, node: onnx.NodeProto, name: str) -> str | None:
+    """State what the converter leaves to new defaults: Upsample and Resize of opset 10 know only x_out = x_in * scale.
+
+    Their nearest neighbour is, as ONNX Runtime has it, the one before where the picture grows and the one behind where
+    it shrinks. What had to be assumed is returned as a sentence.
+    """
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    for other in graph.node:
+        if other.op_type == "Constant" and other.attribute[0].name == "value":
+            stored[other.output[0]] = other.attribute[0].t
+    nearest = not any(attribute.name == "mode" and attribute.s != b"nearest" for attribute in node.attribute)
+    scales = numpy_helper.to_array(stored[node.input[2]]) if node.input[2] in stored else None
+    shrinks = scales is not None and bool((scales < 1).any())
+    if nearest and shrinks and scales is not None and (scales > 1).any():
+        raise ModelError(
+            f"{name} has a Resize ('{node.name or node.output[0]}') that grows on one axis and shrinks on another, "
+            f"which opset {OLDEST_OPSET} cannot do in the same way; export it again with a newer opset."
+        )
+    node.attribute.append(onnx.helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+    node.attribute.append(onnx.helper.make_attribute("nearest_mode", "ceil" if shrinks else "floor"))
+    if nearest and scales is None:
+        return f"Model: '{node.name or node.output[0]}' (Resize) is taken to enlarge; its scales are not in the file."
+    return None
 
 
 @dataclass(frozen=True)
@@ -146,9 +224,10 @@ class _Detours:
 def _straightened(skeleton: onnx.ModelProto, name: str) -> list[_Detours]:
     """Straighten the skeleton in place; what was done, in order: behind a branch more may be known than before."""
     done = []
-    while (found := _detours(prepare(skeleton, name))) is not None:
-        found.straighten(skeleton.graph)
-        done.append(found)
+    with Following(name):
+        while (found := _detours(prepare(skeleton, name))) is not None:
+            found.straighten(skeleton.graph)
+            done.append(found)
     return done
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
@@ -14,17 +12,22 @@ from onnx_graphsurgeon.util.exception import OnnxGraphSurgeonException
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.lowering import lowered
-from onnx_xcam.surgery.refine import refine
+from onnx_xcam.surgery.refine import INVENTED, refine
+from onnx_xcam.surgery.refusals import refuse_one_machine, refuse_types
+from onnx_xcam.text import load_literal
 
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+_LONGEST_VECTOR = 1 << 20
 
 
 def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     """The graph of a skeleton, ready for analysis.
 
     Raises:
-        ModelError: the graph contradicts itself (a cycle, wrong types, a tensor that nothing makes).
+        ModelError: the graph contradicts itself (a cycle, wrong types, a tensor that nothing makes), or is of a kind
+            that is refused (see refusals.py).
     """
+    refuse_one_machine(skeleton, name)
     standard = lowered(skeleton)
     model = _with_shapes(standard.model, name)
     _drop_repeated_notes(model.graph)
@@ -34,6 +37,7 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     result = Graph(graph, constants, scopes, standard.inner, standard.stand_ins)
     _check_order(result, name)
     refine(result)
+    refuse_types(result, name)
     return result
 
 
@@ -54,8 +58,8 @@ def module_path(node: onnx.NodeProto) -> str:
     for entry in node.metadata_props:
         if entry.key == _SCOPES_KEY:
             try:
-                scopes = ast.literal_eval(entry.value)
-            except (ValueError, SyntaxError):
+                scopes = load_literal(str(entry.value))
+            except ValueError:
                 return ""
             return str(scopes[-2]) if isinstance(scopes, list) and len(scopes) >= 2 else ""
     if not node.name.startswith("/"):
@@ -71,11 +75,11 @@ def module_path(node: onnx.NodeProto) -> str:
 
 def _with_shapes(skeleton: onnx.ModelProto, name: str) -> onnx.ModelProto:
     try:
-        return onnx.shape_inference.infer_shapes(skeleton, strict_mode=True, data_prop=True)
+        return _inferred(skeleton, strict=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
         pass  # strict: whatever is odd, be it only a shape that an exporter noted wrongly
     try:
-        return onnx.shape_inference.infer_shapes(_without_wrong_shapes(skeleton), data_prop=True)
+        return _inferred(_without_wrong_shapes(skeleton), strict=False)
     except onnx.shape_inference.InferenceError as error:
         text = " ".join(str(error).split())
         raise ModelError(f"The shapes of {name} contradict each other: {text[:300]}.") from error
@@ -94,20 +98,49 @@ def _drop_repeated_notes(graph: onnx.GraphProto) -> None:
         graph.value_info.extend(kept)
 
 
+def _inferred(model: onnx.ModelProto, *, strict: bool) -> onnx.ModelProto:
+    """The model with the shapes that onnx infers, by the values of integer tensors where that is needed.
+
+    Following these values, onnx keeps a record for each element of any vector of known length, be it one of 2**40:
+    that is left out where there is such a vector.
+    """
+    found = onnx.shape_inference.infer_shapes(model, strict_mode=strict)
+    shapes = {value.name: value.type.tensor_type for value in (*found.graph.value_info, *found.graph.output)}
+    stated = [value.type.tensor_type for value in found.graph.input]
+    lengths = [kind.shape.dim[0].dim_value for kind in (*shapes.values(), *stated) if len(kind.shape.dim) == 1]
+    lengths += [tensor.dims[0] for tensor in found.graph.initializer if len(tensor.dims) == 1]
+    named = [name for node in found.graph.node for name in node.output if name]
+    if max(lengths, default=0) > _LONGEST_VECTOR or all(name in shapes and _is_told(shapes[name]) for name in named):
+        return found
+    return onnx.shape_inference.infer_shapes(model, strict_mode=strict, data_prop=True)
+
+
+def _is_told(kind: onnx.TypeProto.Tensor) -> bool:
+    """Whether a shape is known, to the symbol of each dimension."""
+    return kind.HasField("shape") and all(
+        dim.HasField("dim_value") or (dim.dim_param and not dim.dim_param.startswith(INVENTED))
+        for dim in kind.shape.dim
+    )
+
+
 def _without_wrong_shapes(skeleton: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which no tensor inside has a noted shape other than the one that follows from its node.
+    """A copy in which no tensor or output has a noted shape other than the one that follows from its node.
 
     Exporters that move transposes about leave such notes behind; ONNX Runtime warns of them and goes by the nodes.
     """
     model = onnx.ModelProto()
     model.CopyFrom(skeleton)
     del model.graph.value_info[:]
-    followed = {
-        value.name: value for value in onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info
-    }
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    inferred = _inferred(model, strict=False).graph
+    followed = {value.name: value for value in (*inferred.value_info, *inferred.output)}
     for value in skeleton.graph.value_info:
         if value.name not in followed or not _contradict(value, followed[value.name]):
             model.graph.value_info.append(value)
+    for output, noted in zip(model.graph.output, skeleton.graph.output, strict=True):
+        if not _contradict(noted, followed[output.name]):
+            output.CopyFrom(noted)
     return model
 
 

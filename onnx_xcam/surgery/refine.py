@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 from onnx_xcam.surgery.fold import fold
 from onnx_xcam.surgery.graph import Graph, exported
 from onnx_xcam.surgery.shapes import Dim, Shape, broadcast
+from onnx_xcam.surgery.soundness import Following
 
 Dims: TypeAlias = np.ndarray
 """An array of Dim (dtype object): the value of a small integer tensor."""
@@ -25,8 +26,17 @@ Dims: TypeAlias = np.ndarray
 VALUE_LIMIT = 64
 """Only integer tensors of up to this many elements are followed: shapes, not index tables."""
 
-_INVENTED = "unk__"
+INVENTED = "unk__"
 """How onnx's shape inference names the dimensions it does not know."""
+
+
+_TYPED_BY = {
+    "GroupNormalization": 0,
+    "MeanVarianceNormalization": 0,
+    "QuantizeLinear": 2,  # with types that the standard's own operator has not at this opset
+    "DequantizeLinear": 1,
+}
+"""Operators whose shape, that of their first input, onnx does not always infer, and the input of the output's type."""
 
 
 def refine(graph: Graph) -> None:
@@ -36,11 +46,12 @@ def refine(graph: Graph) -> None:
         _Refinement(graph).run()
     else:
         for node in graph.nodes:
-            fold(graph, node)
+            with Following(node):
+                fold(graph, node)
 
 
 def _incomplete(shape: Shape | None) -> bool:
-    return shape is None or any(dim is None or (isinstance(dim, str) and dim.startswith(_INVENTED)) for dim in shape)
+    return shape is None or any(dim is None or (isinstance(dim, str) and dim.startswith(INVENTED)) for dim in shape)
 
 
 class _Refinement:
@@ -51,17 +62,21 @@ class _Refinement:
 
     def run(self) -> None:
         for node in self.graph.nodes:
-            if fold(self.graph, node):
-                self.changed.update(out.name for out in node.outputs)
-                continue
-            value = self._value(node)
-            if value is not None and value.size <= VALUE_LIMIT:
-                self._keep(node.outputs[0].name, value)
-            shape = self._target_shape(node)
-            if shape is not None:
-                self._set(node.outputs[0], shape)
-            elif any(tensor.name in self.changed for tensor in node.inputs):
-                self._infer(node)
+            with Following(node):
+                self._step(node)
+
+    def _step(self, node: gs.Node) -> None:
+        if fold(self.graph, node):
+            self.changed.update(out.name for out in node.outputs)
+            return
+        value = self._value(node)
+        if value is not None and value.size <= VALUE_LIMIT:
+            self._keep(node.outputs[0].name, value)
+        shape = self._target_shape(node)
+        if shape is not None:
+            self._set(node.outputs[0], shape)
+        elif any(tensor.name in self.changed for tensor in node.inputs):
+            self._infer(node)
 
     def _keep(self, name: str, value: Dims) -> None:
         self.values[name] = value
@@ -86,9 +101,11 @@ class _Refinement:
 
     def _target_shape(self, node: gs.Node) -> Shape | None:
         """The output shape of a node that takes it as an input, or whose shape onnx does not infer."""
-        if node.op in ("GroupNormalization", "MeanVarianceNormalization"):
-            node.outputs[0].dtype = node.outputs[0].dtype or self.graph.dtype(node.inputs[0].name)
-            return self.graph.shape(node.inputs[0].name)
+        if node.op in _TYPED_BY:
+            lends = [tensor.name for tensor in node.inputs][: _TYPED_BY[node.op] + 1]
+            kind = self.graph.dtype(lends[_TYPED_BY[node.op]]) if len(lends) > _TYPED_BY[node.op] else None
+            node.outputs[0].dtype = node.outputs[0].dtype or kind
+            return self.graph.shape(lends[0])
         if node.op not in ("Reshape", "Expand") or len(node.inputs) < 2:
             return None
         x, target = self.graph.shape(node.inputs[0].name), self._dims(node.inputs[1].name)

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from onnx_xcam.contract import CLASS_INPUT, ClassInput, shape_text
+from onnx_xcam.contract import CLASS_INPUT, ClassInput, Probabilities, shape_text
 from onnx_xcam.errors import ClassError, ScoreError
 from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.emitter import Emitter
+from onnx_xcam.surgery.ends import ends, leads_to, makers, seen
+from onnx_xcam.surgery.final import Origin, before_rounding, is_copy, roundings, step_back
 from onnx_xcam.surgery.graph import Graph
-from onnx_xcam.surgery.node import forward_value
 from onnx_xcam.surgery.shapes import Dim, Shape
-from onnx_xcam.surgery.stored import float_for
+from onnx_xcam.surgery.stored import forward_value
 from onnx_xcam.surgery.suggest import suggestion
 from onnx_xcam.surgery.values import Value
 
-FINAL_ACTIVATIONS = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
-_ROUNDED = frozenset({"QuantizeLinear", "DequantizeLinear"})
-_PASSED = _ROUNDED | {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Cast"}
+_BOXES = "NonMaxSuppression"
 
 Form = Literal["classes", "logit"]
 
@@ -40,6 +39,7 @@ class Score:
         classes: the axis of the classes, None for a logit.
         activation: the final activation that was stepped over, if one was.
         notes: what was assumed, in sentences.
+        probabilities: the output that tells the model's own probabilities, and how; None if no output does.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Score:
     classes: int | None
     activation: str | None
     notes: tuple[str, ...]
+    probabilities: Probabilities | None = None
 
     @property
     def count(self) -> Dim:
@@ -68,47 +69,50 @@ def find_score(graph: Graph, wanted: str = "auto") -> Score:
     Raises:
         ScoreError: no output looks like one score per class, or the named tensor does not.
     """
-    if wanted != "auto":
-        return _named_score(graph, wanted)
+    score = _found_score(graph) if wanted == "auto" else _named_score(graph, wanted)
+    return replace(score, probabilities=_probabilities(graph, score))
+
+
+def _found_score(graph: Graph) -> Score:
     reasons: list[str] = []
-    found: list[Score] = []
-    for output in graph.output_names:
-        name, activation = step_back(graph, output)
+    found: dict[str, Score] = {}
+    pictured = seen(graph)
+    for output in ends(graph):
+        origin = step_back(graph, output)
         try:
-            found.append(_score(graph, name, _said(output, name, activation), activation))
+            if origin.name not in pictured:
+                raise ScoreError(f"'{origin.name}' does not depend on the picture.")
+            score = _score(graph, origin.name, _said(output, origin), origin.activation)
         except ScoreError as error:
             reasons.append(str(error))
+            continue
+        if score.name not in found or found[score.name].activation is None:
+            found[score.name] = score
     if not found:
-        raise ScoreError(f"No class score was found among the outputs: {' '.join(reasons)} Name one with --score.")
-    chosen = found[0]
+        listed = " ".join(dict.fromkeys(reasons))
+        raise ScoreError(f"No class score was found among the outputs: {listed} Name one with --score.")
+    last = [name for name in found if not any(leads_to(graph, name, other) for other in found if other != name)]
+    chosen = found[last[0]] if last else next(iter(found.values()))
     if len(found) > 1:
-        others = ", ".join(f"'{score.name}'" for score in found[1:])
-        note = f"Score: the first of several outputs that look like class scores (others: {others})."
-        return Score(**{**chosen.__dict__, "notes": (*chosen.notes, note)})
+        others = ", ".join(f"'{name}'" for name in found if name != chosen.name)
+        first = "the first of several outputs" if chosen.name == next(iter(found)) else "the last made of the outputs"
+        note = f"Score: {first} that look like class scores (others: {others}; choose with --score)."
+        return replace(chosen, notes=(*chosen.notes, note))
     return chosen
 
 
-def _before_rounding(graph: Graph, name: str) -> str:
-    """The float that a quantised tensor stands for; any other tensor as it is."""
-    while name in graph.quantised and (found := float_for(graph, name)) == name:
-        name = graph.producer[name].inputs[0].name
-    return found if name in graph.quantised else name
-
-
-def _roundings(graph: Graph, name: str) -> frozenset[str]:
-    """The quantised tensors that a score goes through last, with nothing but moving behind them."""
-    found = set()
-    while (node := graph.producer.get(name)) is not None and node.op in _PASSED:
-        if node.op == "QuantizeLinear":
-            found.add(name)
-        name = node.inputs[0].name
-    return frozenset(found)
-
-
-def _said(output: str, name: str, activation: str | None) -> tuple[str, ...]:
-    if activation is None:
-        return (f"Score: output '{name}'.",)
-    return (f"Score: '{name}', the input of the final {activation} (output '{output}').",)
+def _said(output: str, origin: Origin) -> tuple[str, ...]:
+    """What was stepped over, as a sentence."""
+    of_output = f"output '{output}'"
+    if origin.choice and origin.activation:
+        why = f"the input of the final {origin.activation} whose {origin.choice} is {of_output}"
+    elif origin.choice:
+        why = f"of which {of_output} is the {origin.choice}"
+    elif origin.activation:
+        why = f"the input of the final {origin.activation} ({of_output})"
+    else:
+        return (f"Score: {of_output}.",)
+    return (f"Score: '{origin.name}', {why}.",)
 
 
 def _named_score(graph: Graph, wanted: str) -> Score:
@@ -122,33 +126,43 @@ def _named_score(graph: Graph, wanted: str) -> Score:
 
 def _activation_behind(graph: Graph, name: str) -> str | None:
     """The final activation that makes an output of this score, if one does."""
+    origins = (step_back(graph, output) for output in ends(graph))
+    return next((origin.activation for origin in origins if origin.name == name and origin.activation), None)
+
+
+def _probabilities(graph: Graph, score: Score) -> Probabilities | None:
+    """The output that tells the probabilities that belong to a score, and how."""
     for output in graph.output_names:
-        source, activation = step_back(graph, output)
-        if source == name:
-            return activation
-    return None
+        origin = step_back(graph, output)
+        if before_rounding(graph, origin.name) == score.name and origin.told is not None:
+            return _stepwise(graph, output, origin.told)
+    own = step_back(graph, score.name)
+    of_scores = own.told if own.activation else "sigmoid" if score.activation == "Sigmoid" else "softmax"
+    output = next((name for name in graph.output_names if is_copy(graph, name, score.name)), "")
+    return _stepwise(graph, output, of_scores) if output and of_scores else None
 
 
-def step_back(graph: Graph, output: str) -> tuple[str, str | None]:
-    """The tensor before a final softmax or sigmoid, and that activation; the output itself if there is none."""
-    name = output
-    while (node := graph.producer.get(name)) is not None and node.domain in ("", "ai.onnx", None):
-        if node.op in FINAL_ACTIVATIONS:
-            return str(node.inputs[0].name), str(node.op)
-        if node.op not in _PASSED:
-            break
-        name = node.inputs[0].name
-    return output, None
+def _stepwise(graph: Graph, output: str, how: str) -> Probabilities | None:
+    """As told; of an output that holds integers, with the step and the zero point by which these are read."""
+    if output not in graph.quantised:
+        return Probabilities(output, how)
+    quantiser = roundings(graph, output)[0]
+    scale, zero = (graph.constants.get(tensor.name) for tensor in [*quantiser.inputs, quantiser.outputs[0]][1:3])
+    if scale is None or scale.size != 1 or (zero is not None and zero.size != 1):
+        return None
+    return Probabilities(output, how, float(scale.reshape(())), 0.0 if zero is None else float(zero.reshape(())))
 
 
 def _score(graph: Graph, name: str, notes: tuple[str, ...], activation: str | None) -> Score:
     shown = graph.shown(name)
-    name = _before_rounding(graph, name)
+    name = before_rounding(graph, name)
     shape = graph.shape(name)
     if shape is None:
         raise ScoreError(f"The shape of '{name}' is unknown.")
     if not graph.is_float(name):
         raise ScoreError(f"'{name}' holds {graph.dtype(name)} values, which have no gradient.")
+    if any(node.op == _BOXES for node in makers(graph, name)):
+        raise ScoreError(f"'{name}' is what {_BOXES} has picked: boxes, as detectors give, not one score per class.")
     wide = [axis for axis, dim in enumerate(shape) if dim != 1]
     listed = shape_text(shape)
     batch: int | None = 0
@@ -158,16 +172,18 @@ def _score(graph: Graph, name: str, notes: tuple[str, ...], activation: str | No
     if len(shape) == 1:
         batch, classes = (0, None) if wide == [] or _is_batch(graph, shape[0]) else (None, 0)
     elif len([axis for axis in wide if axis]) > 1:
+        what = "scores of each place or box, as detectors give" if len(shape) == 3 else "a map, as segmentation gives"
         raise ScoreError(
-            f"'{name}' has the shape {listed}, not one score per class: [N,C] is needed (maps and boxes are not "
-            "supported yet)."
+            f"'{name}' has the shape {listed} ({what}), not one score per class: [N,C] is needed; detection and "
+            "segmentation are not supported."
         )
     else:
         classes = next((axis for axis in wide if axis), None)
     form: Form = "logit" if classes is None else "classes"
     if form == "logit":
         notes = (*notes, "One logit: class 1 has this score, class 0 its negative.")
-    return Score(name, shown, _roundings(graph, name), shape, form, batch, classes, activation, notes)
+    unclipped = frozenset(node.outputs[0].name for node in roundings(graph, name))
+    return Score(name, shown, unclipped, shape, form, batch, classes, activation, notes)
 
 
 def _is_batch(graph: Graph, dim: Dim) -> bool:

@@ -15,8 +15,13 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.soundness import Following
 
 TAKERS = frozenset({"SequenceAt", "ConcatFromSequence", "OptionalGetElement"})
+
+
+_MOST_PARTS = 1000
+"""A tensor is not split into more than these; the sequence then stays what it is."""
 
 
 @dataclass
@@ -97,7 +102,8 @@ class _Resolution:
         for node in self.graph.nodes:
             step = _STEPS.get(node.op) if node.domain in ("", "ai.onnx", None) else None
             if step is not None:
-                step(self, node)
+                with Following(node):
+                    step(self, node)
         return Rewrites(self.instead, self.before, frozenset({*self.lists, *self.parts, *self.boxed}))
 
     # --- makers -----------------------------------------------------------------------------------------------------
@@ -148,7 +154,11 @@ class _Resolution:
         if sizes.ndim == 0:
             assert isinstance(length, int)
             step = int(sizes)
+            if step < 1 or length > step * _MOST_PARTS:
+                return
             sizes = np.array([min(step, length - start) for start in range(0, length, step)])
+        if not sizes.size or sizes.size > _MOST_PARTS:
+            return
         self.lists[name] = self._split(name, x, axis, [int(size) for size in sizes], keepdims)
 
     def _split(self, name: str, x: str, axis: int, sizes: list[int], keepdims: bool) -> list[str]:

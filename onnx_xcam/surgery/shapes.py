@@ -26,6 +26,9 @@ Shape: TypeAlias = tuple[Dim, ...]
 Part: TypeAlias = "int | Value"
 """One dimension of a shape under construction: a number, or an int64 [1] value."""
 
+LARGEST_TABLE = 1 << 24
+"""Index tables and masks of more elements are not made: what needs them is refused."""
+
 
 def differ(a: Dim, b: Dim) -> bool:
     """Whether two dimensions are known to be different numbers."""
@@ -101,6 +104,9 @@ def is_free(value: Value, axis: int) -> bool:
 def shape_value(value: Value, parts: Sequence[Part]) -> Value:
     """An int64 1-D value of the parts; a constant if all of them are numbers. `value` only lends its emitter."""
     emitter = value.emitter
+    largest = max((part for part in parts if isinstance(part, int)), default=0)
+    if largest >= 1 << 63:
+        raise ShapeError(f"A tensor would get {largest} elements along one axis, more than any memory holds.")
     pieces: list[list[int] | Value] = []
     for part in parts:
         if not isinstance(part, int):
@@ -141,3 +147,17 @@ def add_parts(a: Part, b: Part) -> Part:
     if isinstance(a, int):
         return a + b if isinstance(b, int) or a else b
     return a + b
+
+
+def table_size(*sizes: int) -> None:
+    """Make sure that a table of these sizes can be made.
+
+    Raises:
+        ShapeError: it would be gigantic.
+    """
+    total = 1
+    for size in sizes:
+        total *= size
+        if total > LARGEST_TABLE:
+            listed = " x ".join(str(size) for size in sizes)
+            raise ShapeError(f"The backward pass would need a table of {listed} elements; choose a later layer.")

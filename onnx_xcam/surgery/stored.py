@@ -10,6 +10,8 @@ A tensor of the model is read as it is, with three exceptions:
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
@@ -111,7 +113,7 @@ def _is_cheap(graph: Graph, name: str, depth: int) -> bool:
 
 
 def dequantised(graph: Graph, emitter: Emitter, node: gs.Node, name: str) -> Value:
-    """The floats that the integers `name` stand for, (q - zero point) scale, float32.
+    """The floats that the integers `name` stand for, (q - zero point) scale, float32 (float64 where the scale is).
 
     It is not spelled as a DequantizeLinear, which ONNX Runtime would count among those of the forward pass, and would
     not fold where the integers are weights.
@@ -123,30 +125,31 @@ def dequantised(graph: Graph, emitter: Emitter, node: gs.Node, name: str) -> Val
         name: the integers.
     """
     q = _stored(graph, emitter, name)
+    dtype = np.float64 if graph.dtype(node.inputs[1].name) == np.float64 else np.float32
     block = int(node.attrs.get("block_size", 0))
     if block or q.dtype.kind not in "iu":
         inputs = [q, *(_stored(graph, emitter, t.name) if t.name else None for t in node.inputs[1:])]
         return emitter.one(
-            "DequantizeLinear", inputs, np.float32, q.shape, axis=int(node.attrs.get("axis", 1)), block_size=block
+            "DequantizeLinear", inputs, dtype, q.shape, axis=node.attrs.get("axis"), block_size=block or None
         )
-    result = q.cast(np.float32)
+    result = q.cast(dtype)
     shift = graph.constants.get(node.inputs[2].name) if len(node.inputs) > 2 else np.zeros(())
     if shift is None or np.any(shift):
-        result = result - along_axis(graph, emitter, node, 2)
-    result = result * along_axis(graph, emitter, node, 1)
+        result = result - along_axis(graph, emitter, node, 2, dtype)
+    result = result * along_axis(graph, emitter, node, 1, dtype)
     result.shape_source = q.shape_source
     return result
 
 
-def along_axis(graph: Graph, emitter: Emitter, node: gs.Node, index: int) -> Value:
-    """Scale (1) or zero point (2) of a node as float32, of a shape that meets the tensor it belongs to."""
+def along_axis(graph: Graph, emitter: Emitter, node: gs.Node, index: int, dtype: Any = np.float32) -> Value:
+    """Scale (1) or zero point (2) of a node as floats, of a shape that meets the tensor it belongs to."""
     value = _stored(graph, emitter, node.inputs[index].name)
     rank = len(graph.shape(node.inputs[0].name) or ())
     behind = [] if value.rank != 1 or rank < 2 or value.shape == (1,) else _axes_behind(node, rank)
     if value.const is not None:
-        array = value.const.astype(np.float32)
+        array = value.const.astype(dtype)
         return emitter.constant(array.reshape([] if array.size == 1 else [*array.shape, *[1] * len(behind)]))
-    return value.cast(np.float32).unsqueeze(behind)
+    return value.cast(dtype).unsqueeze(behind)
 
 
 def _axes_behind(node: gs.Node, rank: int) -> list[int]:

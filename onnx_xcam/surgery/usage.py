@@ -21,12 +21,16 @@ from onnx_xcam.surgery.cuts import CUTS, ints, positions
 from onnx_xcam.surgery.graph import Graph
 from onnx_xcam.surgery.rules import RULES
 from onnx_xcam.surgery.shapes import Dim, Shape
+from onnx_xcam.surgery.soundness import Following
 
 Used: TypeAlias = "np.ndarray | None"
 """Along one axis: bool `[dim]`, or None for all positions (or where it is not known).
 
 On an axis of unknown length, bool `[period]`, repeated: the list of all images' tokens uses the same of each image.
 """
+
+_MOST_POSITIONS = 1 << 22
+"""More positions are not looked at one by one, but taken to be all used."""
 
 _SAME_PLACE = frozenset(
     {"Identity", "Dropout", "Cast", "CastLike", "Clip", "BatchNormalization", "Round", "QuantizeLinear"}
@@ -40,7 +44,8 @@ def used_positions(graph: Graph, way: Way) -> dict[str, list[Used]]:
     """For each tensor on the way that the score uses only partly, what it uses of each axis."""
     sweep = _Sweep(graph, way)
     for node in reversed(way.nodes):
-        sweep.step(node)
+        with Following(node):
+            sweep.step(node)
     return {name: axes for name, axes in sweep.used.items() if any(axis is not None for axis in axes)}
 
 
@@ -178,7 +183,7 @@ def _reshape(v: _View) -> list[Used]:
             result.append(_fitting(marks[0], v.x[before[0]]))
         elif all(mark is None for mark in marks):
             result += [None] * len(before)
-        elif old is None or new is None:
+        elif old is None or new is None or math.prod(new) > _MOST_POSITIONS:
             known = isinstance(v.x[before[0]], int) if before else True
             found = None if known else _repeated(marks, _numbers(v.y, after[1:]), _numbers(v.x, before[1:]))
             result += found or [None] * len(before)
@@ -209,6 +214,8 @@ def _repeated(marks: list[Used], new: list[int] | None, old: list[int] | None) -
         return None
     period = 1 if marks[0] is None else len(marks[0])
     block = math.lcm(period * math.prod(new), math.prod(old))
+    if block > _MOST_POSITIONS:
+        return None
     times = block // (period * math.prod(new))
     leading = None if marks[0] is None else np.tile(marks[0], times)
     return _projected([leading, *marks[1:]], [period * times, *new], [block // math.prod(old), *old])

@@ -427,6 +427,7 @@ class Value:
         dim = self.shape[axis]
         emitter = self.emitter
         if isinstance(dim, int):
+            shapes.table_size(dim)
             return emitter.constant(np.arange(dim, dtype=np.int64))
         part = shapes.dim_part(self, axis)
         assert isinstance(part, Value)

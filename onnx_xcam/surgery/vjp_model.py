@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx
 
 from onnx_xcam.surgery.backward import gradients
 from onnx_xcam.surgery.broadcasting import expanded
 from onnx_xcam.surgery.emitter import Emitter
 from onnx_xcam.surgery.graph import Graph
-from onnx_xcam.surgery.node import forward_value
 from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.stored import forward_value
 from onnx_xcam.surgery.values import Value
 
 COTANGENT = "xcam_gy"
@@ -51,10 +52,11 @@ def vjp_model(model: onnx.ModelProto, wrt: Sequence[str], outputs: Sequence[str]
     graph = prepare(skeleton)
     emitter = new_emitter(graph)
     names = list(outputs) if outputs is not None else [n for n in graph.output_names if graph.is_float(n)]
+    number = np.float64 if any(graph.dtype(name) == np.float64 for name in wrt) else np.float32
     seeds, feeds = {}, []
     for index, name in enumerate(names):
         y = forward_value(graph, emitter, name, "The product")
-        gy = emitter.input(f"{COTANGENT}_{index}", y.dtype, ("K", *y.shape))
+        gy = emitter.input(f"{COTANGENT}_{index}", y.dtype if y.dtype.kind == "f" else number, ("K", *y.shape))
         feeds.append(gy)
         seeds[name] = gy
     made: list[Value] = []

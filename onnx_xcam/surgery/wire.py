@@ -3,7 +3,8 @@
 A model file is mostly weights, and the surgery needs none of them. Protobuf's wire format is a flat list of
 (tag, length, bytes) records, so a *skeleton* (the same message without the payload of its large tensors) can be cut out
 of a memory-mapped file by copying the small records and skipping the large ones; `load` parses a whole model record
-by record, so that its peak memory is the model and one tensor, not twice the model.
+by record, so that its peak memory is the model and one tensor, not twice the model. `rewritten` replaces tensors that
+lie in other files, and hands out the result as pieces: what did not change is a slice, what lies in a file stays there.
 
 Format: https://protobuf.dev/programming-guides/encoding/ ; field numbers: onnx.proto3.
 """
@@ -11,8 +12,9 @@ Format: https://protobuf.dev/programming-guides/encoding/ ; field numbers: onnx.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import onnx
@@ -20,15 +22,41 @@ from google.protobuf.message import DecodeError
 
 Buffer: TypeAlias = memoryview
 
+
+@dataclass(frozen=True)
+class FilePart:
+    """Bytes that lie in a file."""
+
+    path: Path
+    offset: int
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+
+Piece: TypeAlias = bytes | memoryview | FilePart
+"""A part of a serialised model."""
+Change: TypeAlias = Callable[[onnx.TensorProto], list[Piece] | None]
+"""The pieces of a serialised tensor in place of one whose data lie in another file; None leaves it as it is."""
+
 PAYLOAD_LIMIT = 1 << 15
 """Tensors of up to this many bytes keep their values: shape tensors, index tables, scales. Larger ones are weights."""
+
+MOST_RECORDS = 1_000_000
+"""No model has a graph of so many nodes, weights and noted shapes; parsed, each takes some hundred bytes."""
 
 _MUCH = 1 << 20
 """Records above this size are given back to the system once they are parsed."""
 
 _VARINT, _I64, _LEN, _I32 = 0, 1, 2, 5
 _TENSOR_PAYLOAD = frozenset({4, 5, 6, 7, 9, 10, 11})  # float_data, int32_data, ..., raw_data, ...
-_DATA_LOCATION_EXTERNAL = bytes([14 << 3 | _VARINT, onnx.TensorProto.EXTERNAL])
+_RAW_DATA, _EXTERNAL_DATA = 9, 13
+_DATA_LOCATION, _EXTERNAL = 14, onnx.TensorProto.EXTERNAL
+_STRIPPED = "onnx_xcam"
+"""Key of the entry in `external_data` that marks tensors whose values a skeleton lacks."""
+_DEEPEST = 100
+"""How deeply protobuf lets messages be nested."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +73,21 @@ _GRAPH = _Message("GraphProto", _GRAPH_FIELDS)
 _ATTRIBUTE = _Message("AttributeProto", {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH})
 _GRAPH_FIELDS[1] = _Message("NodeProto", {5: _ATTRIBUTE})
 _MODEL = _Message("ModelProto", {7: _GRAPH})
+
+_SPARSE = _Message("SparseTensorProto", {1: _TENSOR, 2: _TENSOR})
+_WHOLE_GRAPH_FIELDS: dict[int, _Message] = {5: _TENSOR, 15: _SPARSE}
+_WHOLE_GRAPH = _Message("GraphProto", _WHOLE_GRAPH_FIELDS)
+_WHOLE_NODE = _Message(
+    "NodeProto",
+    {
+        5: _Message(
+            "AttributeProto", {5: _TENSOR, 6: _WHOLE_GRAPH, 10: _TENSOR, 11: _WHOLE_GRAPH, 22: _SPARSE, 23: _SPARSE}
+        )
+    },
+)
+_WHOLE_GRAPH_FIELDS[1] = _WHOLE_NODE
+_WHOLE_MODEL = _Message("ModelProto", {7: _WHOLE_GRAPH, 25: _Message("FunctionProto", {7: _WHOLE_NODE})})
+"""The same with the rarer places: sparse tensors and local functions, which a skeleton keeps as they are."""
 _GRAPH_FIELD, _METADATA_FIELD = 7, 14
 
 
@@ -58,7 +101,22 @@ def skeleton(data: Buffer) -> onnx.ModelProto:
     Raises:
         WireError: the bytes are no ModelProto, or they end too early.
     """
-    return _parse(b"".join(_stripped(data, _MODEL)))
+    return _parse(b"".join(_stripped(data, _MODEL, 0)))
+
+
+def strip(tensor: onnx.TensorProto, values: onnx.TensorProto) -> None:
+    """Fill an empty tensor with all of another one but its values, as `skeleton` does."""
+    tensor.name, tensor.data_type = values.name, values.data_type
+    tensor.dims.extend(values.dims)
+    outside = values.data_location == _EXTERNAL
+    if outside:
+        tensor.external_data.extend(values.external_data)
+    tensor.MergeFromString(_mark(outside))
+
+
+def is_stripped(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor of a skeleton lacks values that the model file itself has."""
+    return [entry.key for entry in tensor.external_data] == [_STRIPPED]
 
 
 def load(data: Buffer) -> onnx.ModelProto:
@@ -77,13 +135,13 @@ def load(data: Buffer) -> onnx.ModelProto:
             part = graph[part_start:part_end]
             _merge(model, b"".join((_header(_GRAPH_FIELD, len(part)), part)))
             if len(part) > _MUCH:
-                _forget(data)
+                forget(data)
     return model
 
 
-def _forget(data: Buffer) -> None:
+def forget(data: bytes | Buffer) -> None:
     """Give back the pages of a mapped file that were read: until then they count as this process's memory."""
-    if isinstance(data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    if isinstance(data, memoryview) and isinstance(data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         data.obj.madvise(mmap.MADV_DONTNEED)
 
 
@@ -106,33 +164,105 @@ def _parse(data: bytes) -> onnx.ModelProto:
     return model
 
 
-def _merge(model: onnx.ModelProto, data: bytes) -> None:
+def _merge(message: onnx.ModelProto | onnx.TensorProto, data: bytes | Buffer) -> None:
     try:
-        model.MergeFromString(data)
+        message.MergeFromString(bytes(data))
     except DecodeError as error:
         raise WireError(str(error)) from error
 
 
-def _stripped(data: Buffer, message: _Message) -> Iterator[bytes | Buffer]:
-    """The message's records, without the payload of large tensors below it."""
+def rewritten(data: Buffer, change: Change) -> list[Piece]:
+    """The pieces of the model in which tensors that lie in other files are replaced.
+
+    Args:
+        data: a serialised ModelProto, or whole records of one.
+        change: what is to stand in place of a tensor; it gets the tensor without values.
+
+    Raises:
+        WireError: the bytes are no ModelProto, or they end too early.
+    """
+    return _rewritten(data, _WHOLE_MODEL, change, 0) or [data]
+
+
+def inlined(tensor: onnx.TensorProto, part: FilePart) -> list[Piece]:
+    """The pieces of a tensor that was kept outside, its values inside."""
+    copy = onnx.TensorProto()
+    copy.CopyFrom(tensor)
+    del copy.external_data[:]
+    copy.ClearField("data_location")
+    return [copy.SerializeToString(), _header(_RAW_DATA, len(part)), part]
+
+
+def _rewritten(data: Buffer, message: _Message, change: Change, depth: int) -> list[Piece] | None:
+    """The message's pieces; None if nothing in it changes."""
+    _require_shallow(depth)
+    pieces: list[Piece] = []
+    position = 0
     for field, start, body, end in _records(data):
+        child = message.fields.get(field)
+        if child is None:
+            continue
+        inner = data[body:end]
+        found = _changed(inner, change) if child is _TENSOR else _rewritten(inner, child, change, depth + 1)
+        if found is not None:
+            pieces += [data[position:start], _header(field, sum(map(len, found))), *found]
+            position = end
+    return [*pieces, data[position:]] if pieces else None
+
+
+def _changed(tensor: Buffer, change: Change) -> list[Piece] | None:
+    records = list(_records(tensor))
+    if not _is_outside(tensor, records):
+        return None
+    proto = onnx.TensorProto()
+    for field, start, _, end in records:
+        if field not in _TENSOR_PAYLOAD:
+            _merge(proto, tensor[start:end])
+    return change(proto)
+
+
+def _stripped(data: Buffer, message: _Message, depth: int) -> Iterator[bytes | Buffer]:
+    """The message's records, without the payload of large tensors below it."""
+    _require_shallow(depth)
+    for count, (field, start, body, end) in enumerate(_records(data)):
+        if count > MOST_RECORDS:
+            raise WireError(f"a {message.name} of more than {MOST_RECORDS} parts")
         child = message.fields.get(field)
         if child is None or end - body <= PAYLOAD_LIMIT:
             yield data[start:end]
             continue
-        strip = _without_payload if child is _TENSOR else _stripped_bytes
-        content = strip(data[body:end], child)
+        inner = data[body:end]
+        content = _without_payload(inner) if child is _TENSOR else b"".join(_stripped(inner, child, depth + 1))
         yield _header(field, len(content))
         yield content
 
 
-def _stripped_bytes(data: Buffer, message: _Message) -> bytes:
-    return b"".join(_stripped(data, message))
+def _require_shallow(depth: int) -> None:
+    if depth > _DEEPEST:
+        raise WireError("its parts are nested too deeply")
 
 
-def _without_payload(tensor: Buffer, _: _Message) -> bytes:
-    kept = [tensor[start:end] for field, start, _, end in _records(tensor) if field not in _TENSOR_PAYLOAD]
-    return b"".join((*kept, _DATA_LOCATION_EXTERNAL))
+def _without_payload(tensor: Buffer) -> bytes:
+    records = list(_records(tensor))
+    outside = _is_outside(tensor, records)
+    dropped = _TENSOR_PAYLOAD if outside else _TENSOR_PAYLOAD | {_EXTERNAL_DATA}
+    kept = [tensor[start:end] for field, start, _, end in records if field not in dropped]
+    return b"".join((*kept, _mark(outside)))
+
+
+def _is_outside(tensor: Buffer, records: Sequence[tuple[int, int, int, int]]) -> bool:
+    """Whether a tensor says that its data lie in another file."""
+    said = [_varint(tensor, body)[0] for field, _, body, _ in records if field == _DATA_LOCATION]
+    return bool(said) and said[-1] == _EXTERNAL
+
+
+def _mark(outside: bool) -> bytes:
+    """What a stripped tensor has behind its other records; one whose data lie outside anyhow needs no mark."""
+    mark = onnx.TensorProto(data_location=_EXTERNAL)
+    if not outside:
+        mark.external_data.add(key=_STRIPPED, value="")
+    content: bytes = mark.SerializeToString()
+    return content
 
 
 def _records(data: Buffer) -> Iterator[tuple[int, int, int, int]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,9 @@ class Problem:
         shapes: the shape of each float input.
         given: feeds that are not drawn.
         domains: for an input the range its values are drawn from; `DEFAULT_DOMAIN` without.
-        oracle: what evaluates the forward model: "reference" (float64), "runtime" (ONNX Runtime, float64) or
-            "linear" (ONNX Runtime, float32; exact enough for linear models, where the step may be large).
+        oracle: what evaluates the forward model: "reference" (float64), "unrounded" (the same, quantisation without
+            its rounding), "runtime" (ONNX Runtime, float64) or "linear" (ONNX Runtime, float32; exact enough for linear
+            models, where the step may be large).
         runtime: whether to run the backward graph in ONNX Runtime too.
     """
 
@@ -59,7 +61,7 @@ class Problem:
 
 
 DEFAULT_DOMAIN = (-3.0, 3.0)
-STEPS = {"reference": (1e-5, 1e-7), "runtime": (1e-5, 1e-7), "linear": (1.0, 1e-5)}
+STEPS = {"reference": (1e-5, 1e-7), "unrounded": (1e-5, 1e-7), "runtime": (1e-5, 1e-7), "linear": (1.0, 1e-5)}
 """For each oracle the step of the central difference and the relative tolerance."""
 
 
@@ -146,13 +148,21 @@ def run(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[np.ndar
     return [np.asarray(r) for r in made.run(None, fed)]
 
 
+EVALUATORS = {
+    "reference": evaluate,
+    "unrounded": partial(evaluate, rounding=False),
+    "runtime": run,
+    "linear": run,
+}
+
+
 def _forward(problem: Problem, double: onnx.ModelProto, names: Sequence[str]) -> Any:
     model = onnx.ModelProto()
-    model.CopyFrom(double if problem.oracle in ("reference", "runtime") else problem.model)
+    model.CopyFrom(problem.model if problem.oracle == "linear" else double)
     kept = [o for o in model.graph.output if o.name in names]
     del model.graph.output[:]
     model.graph.output.extend(kept)
-    use = evaluate if problem.oracle == "reference" else run
+    use = EVALUATORS[problem.oracle]
     return lambda feeds: [y.astype(np.float64) for y in use(model, feeds)]
 
 
@@ -195,8 +205,9 @@ def _backward(
     if problem.oracle == "linear" and single is not None:
         return single
     model = vjp_model(double, problem.wrt, names)
-    exact = (evaluate if problem.oracle == "reference" else run)(model, feeds)
-    for index, (fast, slow) in enumerate(zip(single or exact, exact, strict=True)):
+    exact = EVALUATORS[problem.oracle](model, feeds)
+    rounded = evaluate(model, feeds) if problem.oracle == "unrounded" else exact
+    for index, (fast, slow) in enumerate(zip(single or rounded, rounded, strict=True)):
         scale = float(np.abs(slow).max(initial=1e-3))
         if fast.shape != slow.shape or not np.abs(fast - slow).max(initial=0) <= 1e-4 * scale:
             off = np.abs(fast - slow).max(initial=0) if fast.shape == slow.shape else f"{fast.shape}, {slow.shape}"

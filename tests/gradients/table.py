@@ -12,6 +12,7 @@ from gradients import (
     cases_movement,
     cases_norm,
     cases_pool,
+    cases_quantised,
     cases_reduce,
     cases_resize,
     cases_sample,
@@ -29,6 +30,7 @@ FAMILIES = (
     cases_sample,
     cases_indexing,
     cases_einsum,
+    cases_quantised,
 )
 ROWS = [row for family in FAMILIES for row in family.ROWS]
 FUNCTION_ROWS = cases_functions.ROWS

@@ -17,7 +17,7 @@ CAM = ("map", "activations", "gradients")
 
 
 def net(case: Case, opset: int) -> onnx.ModelProto:
-    """A feature map `a` [1,4,6,6], from which the node's float inputs of two axes or more are made; behind it logits."""
+    """A feature map `a` [1,4,6,6], of which the node takes its float inputs; behind it logits."""
     random = np.random.default_rng(3)
     nodes = [
         helper.make_node("Conv", ["image", "w"], ["c"], pads=[1, 1, 1, 1], strides=[2, 2]),

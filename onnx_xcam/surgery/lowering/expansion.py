@@ -135,6 +135,7 @@ class Expansion:
         made.metadata_props.extend(self.node.metadata_props)
         self.nodes.append(made)
         self.context.nodes.append(made)
+        self.context.types.note(made)
         return names
 
     def _node_name(self, outputs: Sequence[str]) -> str:
@@ -157,7 +158,7 @@ class Expansion:
 
     def dequantize(self, index: int) -> str:
         """The float that a quantised input stands for; its scale and zero point are the two inputs behind it."""
-        return self.dequantized(*(self.input(i) for i in range(index, index + 3)))
+        return self.dequantized(self.input(index), self.input(index + 1), self.input(index + 2))
 
     def dequantized(self, q: str, scale: str, zero_point: str, axis: int | None = None) -> str:
         """The float that a quantised tensor stands for, made once for each tensor."""
@@ -226,13 +227,14 @@ def lowered(model: onnx.ModelProto) -> Lowered:
     if not any(found) and not repeated:
         return Lowered(model, frozenset(), {})
     context = Context(model, _opset(model))
+    read = {name for node in nodes for name in node.input}
     for node, function in zip(nodes, found, strict=True):
         expansion = Expansion(_reading(node, repeated), context)
         if function is not None:
             function(expansion)
         if not expansion.nodes:
             context.nodes.append(expansion.node)
-        if node.op_type == "DequantizeLinear":
+        if node.op_type == "DequantizeLinear" and node.output[0] in read:
             _share_float(expansion, repeated)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

@@ -52,17 +52,18 @@ class _Norm:
 
 def _axes(e: Expansion, x: str) -> list[int] | None:
     """The axes from the attribute `axis` on, counted from the end; None if it is not known how many there are."""
-    axis, rank = int(e.attr("axis", -1)), e.rank(x)
+    axis = int(e.attr("axis", -1))
     if axis < 0:
         return list(range(axis, 0))
+    rank = e.rank(x)
     return None if rank is None else list(range(axis - rank, 0))
 
 
 @lowering("LayerNormalization", domain="")
 def layer_normalization(e: Expansion) -> None:
     """Before the standard has it, ONNX Runtime writes it under the same name: x, scale, bias; y, mean, 1/deviation."""
-    axes = _axes(e, e.input(0))
-    if e.opset < _LAYER_OPSET and axes is not None:
+    axes = _axes(e, e.input(0)) if e.opset < _LAYER_OPSET else None
+    if axes is not None:
         norm = _Norm(e, axes, float(e.attr("epsilon", 1e-5)), e.input(1), e.input(2))
         norm.layer(e.input(0), e.output(0), e.output(1), e.output(2))
 

@@ -72,7 +72,6 @@ def qlinear_conv(e: Expansion) -> None:
 
 
 @lowering("QLinearMatMul", domain="")
-@lowering("QLinearMatMul")
 def qlinear_matmul(e: Expansion) -> None:
     """a, b and y, each with its scale and zero point; scales may be one for each row of a, each column of b."""
     e.quantize(e.op("MatMul", [_weight(e, _three(e, 0), -2), _weight(e, _three(e, 3), -1)]), 6)
@@ -191,14 +190,10 @@ def qlinear_binary(e: Expansion) -> None:
     e.quantize(e.op(op, [e.dequantize(0), e.dequantize(3)]), 6)
 
 
-@lowering("QLinearSigmoid", "QLinearLeakyRelu", "QLinearReduceMean")
+@lowering("QLinearSigmoid", "QLinearLeakyRelu")
 def qlinear_unary(e: Expansion) -> None:
     """x and y, each with its scale and zero point."""
-    op, attributes = e.node.op_type.removeprefix("QLinear"), e.attributes()
-    operands = [e.dequantize(0)]
-    if op == "ReduceMean" and e.opset >= 18 and "axes" in attributes:
-        operands.append(e.constant(attributes.pop("axes"), np.int64))
-    e.quantize(e.op(op, operands, **attributes), 3)
+    e.quantize(e.op(e.node.op_type.removeprefix("QLinear"), [e.dequantize(0)], **e.attributes()), 3)
 
 
 @lowering("QLinearSoftmax")

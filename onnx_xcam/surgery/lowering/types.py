@@ -13,6 +13,9 @@ from onnx import TensorProto, TypeProto
 
 from onnx_xcam.surgery.shapes import Shape
 
+_OWN_TYPE = frozenset({"Constant", "ConstantOfShape", "Cast", "Shape", "QuantizeLinear", "DequantizeLinear", "Where"})
+"""Operators whose result is not of the type of their first input, as far as lowerings use them."""
+
 
 class Types:
     """What is known of a model's tensors; more of it as the nodes before them are lowered.
@@ -26,7 +29,8 @@ class Types:
         graph = model.graph
         self._model = model
         self._lowered = lowered
-        self._looked_at = 0
+        self._looked_at = self._wholly = 0
+        self._constants = {t.name: t for t in graph.initializer if t.data_location != TensorProto.EXTERNAL}
         self._known: dict[str, TypeProto.Tensor] = {}
         for tensor in graph.initializer:
             self._known[tensor.name] = _of(tensor)
@@ -36,6 +40,9 @@ class Types:
         """Dimensions of a tensor (numbers, symbols, None), None if even the rank is unknown."""
         if not self._has_shape(name):
             self._look_further()
+        if not self._has_shape(name) and self._wholly < len(self._lowered):
+            self._wholly = len(self._lowered)
+            self._infer(self._lowered)
         if not self._has_shape(name):
             return None
         dims = self._known[name].shape.dim
@@ -47,6 +54,14 @@ class Types:
             self._look_further()
         return self._known[name].elem_type if name in self._known else int(TensorProto.FLOAT)
 
+    def note(self, node: onnx.NodeProto) -> None:
+        """Note the element type of what a lowering adds, which costs less than to infer it."""
+        if node.op_type in _OWN_TYPE:
+            return
+        element = self.element(node.input[0])
+        for name in node.output:
+            self._known.setdefault(name, TypeProto.Tensor(elem_type=element))
+
     def _has_shape(self, name: str) -> bool:
         return name in self._known and self._known[name].HasField("shape")
 
@@ -57,14 +72,20 @@ class Types:
                 self._known[value.name] = kind
 
     def _look_further(self) -> None:
-        """Infer what follows from the nodes that are lowered by now."""
-        if self._looked_at == len(self._lowered):
-            return
-        self._looked_at = len(self._lowered)
-        graph = self._model.graph
-        part = onnx.GraphProto(name=graph.name or "part", node=self._lowered, input=graph.input)
-        part.initializer.extend(graph.initializer)
-        part.value_info.extend(graph.value_info)
+        """Infer what follows from the nodes that were lowered since the last time, of what is known before them."""
+        start, self._looked_at = self._looked_at, len(self._lowered)
+        if start < self._looked_at:
+            self._infer(self._lowered[start:])
+
+    def _infer(self, nodes: Sequence[onnx.NodeProto]) -> None:
+        """Infer the types behind some nodes, as far as they follow from the nodes and from what is known."""
+        read = dict.fromkeys(name for node in nodes for name in node.input if name in self._known)
+        made = {name for node in nodes for name in node.output}
+        part = onnx.GraphProto(name="part", node=nodes)
+        part.initializer.extend(self._constants[name] for name in read if name in self._constants)
+        for name in read:
+            value = (part.value_info if name in made else part.input).add(name=name)
+            value.type.tensor_type.CopyFrom(self._known[name])
         model = onnx.ModelProto(graph=part, opset_import=self._model.opset_import, ir_version=self._model.ir_version)
         try:
             found = onnx.shape_inference.infer_shapes(model, data_prop=True)

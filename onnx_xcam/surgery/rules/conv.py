@@ -127,6 +127,7 @@ def col2im(node: NodeView, gy: Value) -> Gradients:
     block = node.ints(2, "block sizes")
     assert block is not None
     size, rank = prod(block), len(block)
+    shapes.table_size(size, size)
     plane = gy.reshape([-1, 1, *shapes.dim_parts(gy, 3)], (None, 1, *gy.shape[3:]))
     units = node.constant(np.eye(size).reshape(size, 1, *block), gy.dtype)
     columns = node.emitter.one(

@@ -20,9 +20,20 @@ def matmul(node: NodeView, gy: Value) -> Gradients:
     gy, y = node.full(gy, [-2, -1][row + column :]), node.y
     gy, y = gy.unsqueeze(_placed(axes, gy.rank)), y.unsqueeze(_placed(axes, y.rank))
     gy = expanded_where_unsure(gy, [a, b], y)
-    ga = unbroadcast(gy @ b.swap_last(), a, y, exempt=2) if node.needs(0) else None
-    gb = unbroadcast(a.swap_last() @ gy, b, y, exempt=2) if node.needs(1) else None
+    ga = unbroadcast(gy @ _levelled(node, b, gy).swap_last(), a, y, exempt=2) if node.needs(0) else None
+    gb = unbroadcast(_levelled(node, a, gy).swap_last() @ gy, b, y, exempt=2) if node.needs(1) else None
     return ga.squeeze([-2]) if ga and row else ga, gb.squeeze([-1]) if gb and column else gb
+
+
+def _levelled(node: NodeView, value: Value, gy: Value) -> Value:
+    """An operand with as many axes as the gradient if it is in half precision.
+
+    ONNX Runtime's MatmulTransposeFusion (1.32) looks through the Cast before a product for a Transpose and moves that
+    behind it. Where it then finds that the ranks do not allow the fusion it leaves the moved nodes unfinished, and the
+    NCHWc pass behind it crashes. It does not look through an Unsqueeze.
+    """
+    half = any(node.graph.dtype(tensor.name) == np.float16 for tensor in node.node.inputs)
+    return value.unsqueeze(list(range(gy.rank - value.rank))) if half and 2 < value.rank < gy.rank else value
 
 
 def _placed(axes: list[int], rank: int) -> list[int]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnx_xcam.errors import ShapeError
 from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.broadcasting import unbroadcast
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.windows import fold, unfold
+
+_MOST_NEIGHBOURS = 4096
 
 
 def per_channel(value: Value, rank: int) -> Value:
@@ -140,6 +143,8 @@ def lrn(node: NodeView, gy: Value) -> Gradients:
 
 def channel_window_sum(x: Value, before: int, after: int) -> Value:
     """For each channel the sum of the channels from `before` ahead of it to `after` behind it, `[N,C,...]`."""
+    if before + after > _MOST_NEIGHBOURS:
+        raise ShapeError(f"A normalisation over {before + after + 1} neighbouring channels is not supported.")
     padded = x.pad([before], [after], [1])
     channels = shapes.dim_part(x, 1)
     total = None

@@ -11,6 +11,8 @@ from onnx_xcam.surgery import shapes
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.windows import Windows, scatter_windows, window_counts, windows_of
 
+_MOST_PHASES = 4096
+
 
 @vjp("GlobalAveragePool", constant_axes=True)
 def global_average_pool(node: NodeView, gy: Value) -> Gradients:
@@ -42,6 +44,7 @@ def _spread(share: Value, windows: Windows, x: Value) -> Value:
     """The share of every window, `[K, N, C, *windows]`, added to each of its positions in x."""
     # All channels are pooled alike, so they can stand in the batch of a convolution with a kernel of ones.
     single = share.reshape([-1, 1, *shapes.dim_parts(share, 3)], (None, 1, *share.shape[3:]))
+    shapes.table_size(*windows.kernel)
     ones = x.emitter.constant(np.ones((1, 1, *windows.kernel), share.dtype))
     plane = x.with_shape((None, 1, *x.shape[2:]))
     return scatter_windows(single, ones, windows, 1, plane).reshape_like(x, share)
@@ -86,6 +89,8 @@ def max_pool(node: NodeView, gy: Value) -> Gradients:
         return _scattered(target, indices, gy, add=windows.overlap).reshape_like(x)
     # Windows that lie `reach` apart do not overlap: one plain scatter for each of these phases.
     reach = [-(-e // s) for e, s in zip(windows.extent, windows.strides, strict=True)]
+    if prod(reach) > _MOST_PHASES:
+        raise node.unsupported("its windows overlap too much for this opset; raise the model to opset 16")
     axes = list(range(2, x.rank))
     total: Value | None = None
     for phase in product(*(range(r) for r in reach)):

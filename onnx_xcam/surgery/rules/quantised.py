@@ -11,15 +11,12 @@ gradient is by one step, and by `scale` when it comes to the floats.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from onnx_xcam.integers import integer_range
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.signs import is_non_negative, lowest_is_zero
 from onnx_xcam.surgery.stored import along_axis
-
-_RANGES = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
 
 
 @vjp("QuantizeLinear", inputs=1, constant_axes=True)
@@ -30,25 +27,17 @@ def quantize_linear(node: NodeView, gy: Value) -> Gradients:
     Softmax, nothing is clipped there: gx = gy / scale where y < high.
     The score's own quantiser passes all of it: a score that is at the end of its range is still explained.
     """
-    low, high = integer_range(node)
-    gx = gy.unscaled(along_axis(node.graph, node.emitter, node.node, 1))
+    bounds = integer_range(node.y.dtype)
+    if bounds is None:
+        raise node.unsupported(f"it quantises to {node.y.dtype.name}; integers are supported")
+    gx = gy.unscaled(along_axis(node.graph, node.emitter, node.node, 1, gy.dtype))
     if node.is_unclipped:
         return gx
     y = node.y.cast(np.float32)
+    low, high = bounds
     if lowest_is_zero(node.graph, node.node, node.y.dtype) and is_non_negative(node.graph, node.node.inputs[0].name):
         return (y < high).where(gx, 0)
     return (y > low).logical_and(y < high).where(gx, 0)
-
-
-def integer_range(node: NodeView) -> tuple[int, int]:
-    """The smallest and the largest integer that a QuantizeLinear makes."""
-    dtype: np.dtype[Any] = node.y.dtype
-    if dtype.name in _RANGES:
-        return _RANGES[dtype.name]
-    if dtype.kind not in "iu":
-        raise node.unsupported(f"it quantises to {dtype.name}; integers are supported")
-    info = np.iinfo(dtype)
-    return int(info.min), int(info.max)
 
 
 @vjp("DequantizeLinear", inputs=1, constant_axes=True)
@@ -56,7 +45,7 @@ def dequantize_linear(node: NodeView, gy: Value) -> Gradients:
     """y = (x - zero) scale;  gx = gy scale."""
     if node.attr("block_size", 0):
         raise node.unsupported("its values are scaled in blocks, which is supported for weights only")
-    return gy.scaled(along_axis(node.graph, node.emitter, node.node, 1))
+    return gy.scaled(along_axis(node.graph, node.emitter, node.node, 1, gy.dtype))
 
 
 @vjp("DynamicQuantizeLinear", inputs=1, constant_axes=True, detached=(1, 2))

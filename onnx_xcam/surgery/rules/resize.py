@@ -97,6 +97,7 @@ def _matrix_at_scale(node: NodeView, axis: int, scale: float) -> Value:
     """
     size, length = node.x.shape[axis], node.y.shape[axis]
     assert isinstance(size, int) and isinstance(length, int)
+    shapes.table_size(size + int(1 / scale) + 4)
     longer = np.minimum(np.arange(size + int(1 / scale) + 4), size - 1)
     parts = node.constant([1, 1, scale, 1], np.float32)
     result = _resized_rows(node, node.constant(longer, np.int64), axis, scales=parts)

@@ -42,12 +42,14 @@ def _add_slices(g: Value, at: int, places: Value, x: Value, axis: int) -> Value:
 
 def _add_at_known(g: Value, at: int, places: np.ndarray, size: int, shape: shapes.Shape) -> Value:
     count = len(places)
+    shapes.table_size(size)
     if count and abs(places - np.arange(places[0], places[0] + count)).max(initial=0) == 0:
         return g.pad([int(places[0])], [size - int(places[0]) - count], [at]).with_shape(shape)
     if len(np.unique(places)) == count:
         inverse = np.full(size, count, np.int64)
         inverse[places] = np.arange(count)
         return _pick_inverse(g, at, g.emitter.constant(inverse), shape)
+    shapes.table_size(count, size)
     one_hot = (places[:, None] == np.arange(size)).astype(g.dtype)
     return contract(g, at, g.emitter.constant(one_hot), shape)
 

@@ -190,6 +190,8 @@ def _axis_counts(node: NodeView, windows: Windows, axis: int, include_padding: b
     """For each window along an axis, how many of its positions count; float, `[windows]`."""
     x, y = node.x, node.y
     begin, size = windows.begin[axis], shapes.dim_part(x, axis + 2)
+    count = y.shape[axis + 2]
+    shapes.table_size(windows.kernel[axis], count if isinstance(count, int) else 1)
     offsets = np.arange(windows.kernel[axis], dtype=np.int64) * windows.dilations[axis]
     starts = y.range_of(axis + 2)
     if starts.const is not None and isinstance(begin, int) and isinstance(size, int):

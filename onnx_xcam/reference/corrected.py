@@ -1,4 +1,4 @@
-"""The ONNX reference evaluator, with its own implementations replaced where they are wrong or too slow to wait for.
+"""Operators for the ONNX reference evaluator, where its own are wrong or too slow to wait for.
 
 Wrong, by the specification (onnx 1.23):
 - Erf computes in float32 whatever its type; Gelu is a function over it.
@@ -23,14 +23,12 @@ Slow: Conv, ConvTranspose and MaxPool loop over output positions.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 
@@ -389,26 +387,11 @@ class ConvTranspose(OpRun):
         return (result if b is None else result + b.reshape(-1, *[1] * rank),)
 
 
-def evaluate(
-    model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
-) -> list[np.ndarray]:
-    """The model's outputs (all, or those named), computed in the types that it states.
-
-    Args:
-        model: any model of standard operators.
-        feeds: its inputs by name; others are left aside.
-        outputs: names, in the order of the result.
-    """
-    opset = next(o.version for o in model.opset_import if o.domain == "")
-    corrected: list[type[OpRun]] = [Conv, ConvTranspose, MaxPool, Erf, Gelu, GlobalMaxPool, LRN, Pad]
-    corrected += [GatherElements, GlobalLpPool, GroupNormalization, LpNormalization, MeanVarianceNormalization]
-    corrected += [AffineGrid, GridSample, ScatterElements]
-    corrected += [Softmax, LogSoftmax] if opset < 13 else []
-    corrected += [BatchNormalization] if opset < 14 else []
-    wanted = {i.name for i in model.graph.input}
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        results = ReferenceEvaluator(model, new_ops=corrected).run(
-            outputs, {n: a for n, a in feeds.items() if n in wanted}
-        )
-    return [np.asarray(r) for r in results]
+def corrected(opset: int) -> list[type[OpRun]]:
+    """What to use in place of the evaluator's own operators at an opset."""
+    found: list[type[OpRun]] = [Conv, ConvTranspose, MaxPool, Erf, Gelu, GlobalMaxPool, LRN, Pad]
+    found += [GatherElements, GlobalLpPool, GroupNormalization, LpNormalization, MeanVarianceNormalization]
+    found += [AffineGrid, GridSample, ScatterElements]
+    found += [Softmax, LogSoftmax] if opset < 13 else []
+    found += [BatchNormalization] if opset < 14 else []
+    return found

@@ -1,0 +1,58 @@
+"""Small files that describe something, in JSON or YAML: read within bounds, and nothing in them is executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from onnx_xcam.text import check_depth, load_json
+
+LARGEST_FILE = 64 << 20
+"""In bytes; labels of 20,000 classes take 1 MB."""
+_LARGEST_YAML = 4 << 20
+"""PyYAML takes some 10 seconds for that."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases: a file of a few lines could stand for billions of elements, or contain itself."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not supported")
+        return super().compose_node(parent, index)
+
+
+def read_text(path: Path) -> str:
+    """A file's text, in UTF-8, without a byte order mark.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no text in UTF-8, or too large.
+    """
+    with path.open("rb") as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise ValueError(f"larger than {LARGEST_FILE >> 20} MiB")
+    return data.decode("utf-8-sig")
+
+
+def load_description(text: str, suffix: str) -> Any:
+    """The data of JSON (suffix ".json") or YAML (any other).
+
+    Raises:
+        ValueError: it is neither, or nested too deeply, or too large.
+    """
+    if suffix.lower() == ".json":
+        return load_json(text)
+    if len(text) > _LARGEST_YAML:
+        raise ValueError(f"larger than {_LARGEST_YAML >> 20} MiB; write it as JSON")
+    try:
+        data = yaml.load(text, _Loader)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except (yaml.YAMLError, LookupError, AttributeError, TypeError) as error:  # PyYAML: `!!int ''`, `!!timestamp x`
+        raise ValueError(" ".join(str(error).split()) or "a value that is not of the stated type") from error
+    check_depth(data)
+    return data

@@ -1,0 +1,192 @@
+"""Which input the picture goes to, and what the others are fed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.errors import InputError
+from onnx_xcam.feeds.values import InputValue, fitted_value, listed, read_values
+from onnx_xcam.runtime import TensorInfo
+
+_LARGEST = 1 << 28
+"""Random inputs have at most so many elements."""
+
+
+@dataclass(frozen=True)
+class OtherInputs:
+    """The values of the inputs beside the picture.
+
+    Attributes:
+        values: by name, as the model takes them.
+        per_image: the names of those whose first axis is that of the images: its size is 1 (for all images), their
+            number, or the batch size that the model was exported with.
+        perhaps: the names of those of which the file does not tell: the same, but any other size is taken as it is.
+    """
+
+    values: Mapping[str, NDArray[Any]]
+    per_image: frozenset[str]
+    perhaps: frozenset[str]
+
+    def rows(self, start: int, length: int, images: int) -> dict[str, NDArray[Any]]:
+        """What belongs to a run of `length` images from `start` on, of `images` in all; the last row is repeated."""
+        found = dict(self.values)
+        for name in self.per_image | self.perhaps:
+            if len(found[name]) in (1, images):
+                rows = found[name] if len(found[name]) == 1 else found[name][start : start + length]
+                found[name] = np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
+        return found
+
+    def check_count(self, images: int, batch: int | None) -> None:
+        """Raise an InputError unless each value is there once, for each image, or for each place of the batch."""
+        for name in sorted(self.per_image):
+            if len(self.values[name]) not in (1, images, batch):
+                count = f"{images} image{'' if images == 1 else 's'}"
+                raise InputError(
+                    f"The input '{name}' is given {len(self.values[name])} rows for {count}; give one row, which is "
+                    "used for all, or one for each image of a call."
+                )
+
+    def notes(self) -> list[str]:
+        """What is fed, as sentences."""
+        return [f"Input: '{name}' is fed {_told(value)}." for name, value in self.values.items()]
+
+
+def image_and_others(
+    inputs: Iterable[TensorInfo], optional: Iterable[TensorInfo], given: Mapping[str, InputValue] | None
+) -> tuple[TensorInfo, OtherInputs]:
+    """The input that pictures are fed to, and the values of the others.
+
+    The picture goes to the one input of rank 4 with 1, 3 or 4 channels first or last for which no value is given.
+
+    Args:
+        inputs: the model's inputs.
+        optional: those that have a default value; they may be given a value too.
+        given: by name, see `InputValue`.
+
+    Raises:
+        InputError: no input is left for the picture, or several are; a value is missing, or does not fit.
+    """
+    wanted = [info for info in inputs if info.name != contract.CLASS_INPUT]
+    infos = [*wanted, *optional]
+    values = read_values(infos, given)
+    image = _image([info for info in wanted if info.name not in values], bool(values))
+    return image, _others(infos, image, values)
+
+
+def _image(free: Sequence[TensorInfo], some_given: bool) -> TensorInfo:
+    images = [info for info in free if takes_pictures(info)]
+    if not images:
+        others = ", ".join(map(listed, free)) or "none"
+        raise InputError(
+            "The model has no input that a picture can be fed to (rank 4, with 1, 3 or 4 channels first or last)"
+            + (f" beside those that are given; left: {others}." if some_given else f". Its inputs: {others}.")
+        )
+    if len(images) > 1:
+        raise InputError(
+            f"A picture could be fed to {' and to '.join(map(listed, images))}; say the value of all but one of these: "
+            f"{_how('NAME')}."
+        )
+    missing = [info for info in free if info is not images[0]]
+    if missing:
+        *first, last = map(listed, missing)
+        name = "NAME" if first else missing[0].name
+        raise InputError(
+            f"The model needs {', '.join(first)}{' and ' if first else ''}{last} beside the picture, which goes to "
+            f"'{images[0].name}': {_how(name)}."
+        )
+    return images[0]
+
+
+def _how(name: str) -> str:
+    given = "give each" if name == "NAME" else "give it"
+    return f'{given} with --input {name}=FILE.npy or --input {name}=NUMBERS (inputs={{"{name}": array}})'
+
+
+def _others(infos: Sequence[TensorInfo], image: TensorInfo | None, values: Mapping[str, NDArray[Any]]) -> OtherInputs:
+    by_name = {info.name: info for info in infos}
+    sure = {name: image is not None and _is_per_image(by_name[name], image) for name in values}
+    return OtherInputs(
+        {name: fitted_value(by_name[name], value, sure[name] is not False) for name, value in values.items()},
+        frozenset(name for name, answer in sure.items() if answer),
+        frozenset(name for name, answer in sure.items() if answer is None),
+    )
+
+
+def takes_pictures(info: TensorInfo) -> bool:
+    """Whether pictures can be fed to an input."""
+    return info.dtype is not None and info.dtype.kind != "b" and contract.image_axes(info.shape) is not None
+
+
+def _is_per_image(info: TensorInfo, image: TensorInfo) -> bool | None:
+    """Whether the first axis of an input is that of the images: it has their symbol, or their fixed number.
+
+    None where it is open and the file has no symbol that tells.
+    """
+    if not info.shape:
+        return False
+    first, images = info.shape[0], image.shape[0]
+    if isinstance(first, int) or isinstance(images, int) or (_is_told(first) and _is_told(images)):
+        return first == images
+    return None if len(info.shape) > 1 else False
+
+
+def _is_told(symbol: str | None) -> bool:
+    """Whether a symbol means something; tf2onnx numbers unknown axes through."""
+    return symbol is not None and not symbol.startswith("unk__")
+
+
+def example_feeds(
+    inputs: Sequence[TensorInfo],
+    optional: Sequence[TensorInfo],
+    given: Mapping[str, InputValue] | None,
+    random: np.random.Generator,
+    image: NDArray[Any] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """A feed for one run: the image and what is given, and random numbers for what is not.
+
+    Random is one image (or as many as the model was exported with), 224 x 224 where the size is open. With an image
+    everything else must be given.
+
+    Raises:
+        InputError: an input takes no numbers, or as `image_and_others`.
+    """
+    if image is not None:
+        picture, others = image_and_others(inputs, optional, given)
+        assert picture.dtype is not None
+        others.check_count(len(image), len(image))
+        return {picture.name: image.astype(picture.dtype), **others.rows(0, len(image), len(image))}
+    values = read_values([*inputs, *optional], given)
+    free = [info for info in inputs if info.name not in values]
+    target = next((info for info in free if takes_pictures(info)), None)
+    others = _others([*inputs, *optional], target, values)
+    count = target.shape[0] if target is not None and isinstance(target.shape[0], int) else 1
+    others.check_count(count, count)
+    return {**others.rows(0, count, count), **{info.name: _random_numbers(info, random) for info in free}}
+
+
+def _random_numbers(info: TensorInfo, random: np.random.Generator) -> NDArray[Any]:
+    if info.dtype is None:
+        raise InputError(f"No value can be fed to {listed(info)}: only numbers can.")
+    axes = contract.image_axes(info.shape)
+    shape = [
+        dim if isinstance(dim, int) else 224 if axes and axis in axes else 1 if axis == 0 else 3
+        for axis, dim in enumerate(info.shape)
+    ]
+    if math.prod(shape) > _LARGEST:
+        raise InputError(f"No random numbers are fed to {listed(info)}: it takes more than 2**28.")
+    if info.dtype.kind == "f":
+        return random.standard_normal(shape).astype(info.dtype)
+    return random.integers(0, 255, shape).astype(info.dtype)
+
+
+def _told(value: NDArray[Any]) -> str:
+    if value.size and (value == value.reshape(-1)[0]).all():
+        return f"{value.reshape(-1)[0]} ({value.dtype} {contract.shape_text(value.shape)})"
+    return f"the given {value.dtype} {contract.shape_text(value.shape)}"

@@ -1,0 +1,139 @@
+"""Values that a user gives for inputs: numbers or .npy files, brought into an input's dtype and shape."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.errors import InputError
+from onnx_xcam.runtime import TensorInfo
+
+InputValue: TypeAlias = "ArrayLike | Path"
+"""Numbers in any form that numpy takes, or the path of a .npy file (str or Path)."""
+
+
+def read_values(infos: Sequence[TensorInfo], given: Mapping[str, InputValue] | None) -> dict[str, NDArray[Any]]:
+    """The given values as arrays, files read.
+
+    Raises:
+        InputError: there is no such input, a file cannot be read, or a value is not made of numbers.
+    """
+    names = [info.name for info in infos if info.name != contract.CLASS_INPUT]
+    found = {}
+    for name, value in (given or {}).items():
+        if name == contract.CLASS_INPUT:
+            raise InputError(f"The classes are not given as the input '{name}' but with --class or --top (classes=).")
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise InputError(f"The model has no input {name!r}{hint}; its inputs are {', '.join(map(repr, names))}.")
+        found[name] = _read_array(name, value) if isinstance(value, str | Path) else _as_array(name, value)
+    return found
+
+
+def _as_array(name: str, value: ArrayLike) -> NDArray[Any]:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"The value of the input '{name}' is no array: {error}.") from error
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"The value of the input '{name}' holds {array.dtype}, not numbers.")
+    return array
+
+
+def _read_array(name: str, path: str | Path) -> NDArray[Any]:
+    """The array in a .npy file. Mapped first: a file shorter than it says is found before memory is asked for."""
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"The value of the input '{name}' is neither numbers (0.5 or 1,224,224 or [[1,2],[3,4]]) nor a file that "
+            f"is there: '{path}'."
+        ) from error
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
+        pickled = "pickle" in str(error) or "Python objects" in str(error)
+        why = "it is something else, or holds Python objects" if pickled else " ".join(str(error).split()).rstrip(".")
+        raise InputError(
+            f"'{path}', given for the input '{name}', cannot be read as a .npy file ({why}); write it with numpy.save."
+        ) from error
+    if not isinstance(mapped, np.ndarray):
+        mapped.close()
+        raise InputError(
+            f"'{path}', given for the input '{name}', holds several arrays; write the right one with numpy.save."
+        )
+    return _as_array(name, np.array(mapped))
+
+
+def parse_value(text: str) -> InputValue:
+    """`0.5`, `true`, `1,224,224` or `[[1,2],[3,4]]` as an array, anything else as a path."""
+    try:
+        numbers = json.loads(f"[{text}]")
+    except (ValueError, RecursionError):
+        return Path(text)
+    if isinstance(numbers, list) and len(numbers) == 1:
+        numbers = numbers[0]
+    try:
+        array = np.asarray(numbers)
+    except (ValueError, OverflowError):
+        return Path(text)
+    return array if array.dtype.kind in "fiub" and array.size else Path(text)
+
+
+def fitted_value(info: TensorInfo, value: NDArray[Any], per_image: bool) -> NDArray[Any]:
+    """A value in the dtype and shape of an input.
+
+    A single number fills the input; an array without the axis of the images gets one.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    array = _converted(info, value)
+    shape: list[int | str | None] = [1 if per_image and axis == 0 else dim for axis, dim in enumerate(info.shape)]
+    if array.ndim == 0 and shape:
+        sizes = [dim for dim in shape if isinstance(dim, int)]
+        if len(sizes) < len(shape):
+            raise InputError(f"One number cannot fill {listed(info)}, whose size is open; give an array.")
+        return np.full(sizes, array, array.dtype)
+    if per_image and array.ndim == len(shape) - 1:
+        array = array[None]
+    fits = array.ndim == len(shape) and all(
+        not isinstance(dim, int) or dim == length or (per_image and axis == 0)
+        for axis, (dim, length) in enumerate(zip(shape, array.shape, strict=True))
+    )
+    if shape and (not fits or array.size == 0):
+        raise InputError(
+            f"The value given for {listed(info)} has the shape {contract.shape_text(value.shape)}, which does not fit."
+        )
+    return array
+
+
+def _converted(info: TensorInfo, value: NDArray[Any]) -> NDArray[Any]:
+    """The value in the input's dtype, if that changes no number (but for the rounding of floats)."""
+    if info.dtype is None:
+        raise InputError(f"No value can be fed to {listed(info)}: only numbers can.")
+    kinds = value.dtype.kind, info.dtype.kind
+    with np.errstate(all="ignore"):
+        array = value.astype(info.dtype)
+        whole = kinds[0] == "f" and kinds[1] in "iub"
+        fits = not whole and (kinds[0] != "b" or kinds[1] == "b")
+        if kinds == ("f", "f"):
+            fits = bool((np.isfinite(array) == np.isfinite(value)).all())
+        elif fits:
+            fits = bool((array.astype(value.dtype) == value).all())
+    if not fits:
+        raise InputError(
+            f"The value given for {listed(info)} holds {value.dtype}, which is not {info.dtype} or does not fit in."
+        )
+    return array
+
+
+def listed(info: TensorInfo) -> str:
+    """An input with its dtype and shape, for messages."""
+    return f"the input '{info.name}' ({info.dtype or 'no numbers'} {contract.shape_text(info.shape)})"

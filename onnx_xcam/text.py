@@ -1,0 +1,173 @@
+"""Text that others chose: labels, names of tensors, metadata, file names. Shown, written and read without harm.
+
+A name can hold what commands a terminal (escape sequences, line ends), turns its reading direction, or fills the
+screen; JSON and Python literals in metadata can be nested without end.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line and paragraph separators, marks of reading direction, halves of surrogate pairs."""
+_LONG_WORD = re.compile(r"\S{1001,}")
+_LONGEST = 20_000
+_DEEPEST = 50
+_LARGEST_LITERAL = 1 << 24
+
+_TOKEN = re.compile(
+    r"""\s*(?: (?P<text> '(?:[^'\\\n]|\\.)*' | "(?:[^"\\\n]|\\.)*" )
+        | (?P<number> [+-]?\d{1,18}(?![\w.]) )
+        | (?P<sign> [][{}():,] ) )""",
+    re.VERBOSE,
+)
+
+
+_ESCAPE = re.compile(r"\\(?:(?P<code>x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|.)")
+_ESCAPES = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "r": "\r", "t": "\t"}
+
+
+def printable(text: object) -> str:
+    """The text on one line, safe to show: unsafe characters are spelled out as `\\x1b`, what is very long is cut."""
+    shown = _UNSAFE.sub(lambda match: _spelled(match[0]), str(text))
+    shown = _LONG_WORD.sub(lambda match: f"{match[0][:600]}…{match[0][-200:]}", shown)
+    if len(shown) > _LONGEST:
+        shown = f"{shown[: _LONGEST // 2]} … {shown[-_LONGEST // 4 :]}"
+    return shown
+
+
+def _spelled(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def json_text(data: Any, *, indent: int | None = None) -> str:
+    """The data as JSON that any console may show and UTF-8 can hold: unsafe characters are written as `\\u001b`.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=indent)
+    return _UNSAFE.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)
+
+
+def load_json(text: str) -> Any:
+    """The data that JSON text holds.
+
+    Raises:
+        ValueError: it is no JSON, or nested deeper than anything that is meant.
+    """
+    try:
+        data = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    check_depth(data)
+    return data
+
+
+def check_depth(data: Any) -> None:
+    """Make sure that plain data can be walked and shown.
+
+    Raises:
+        ValueError: nested deeper than anything that is meant.
+    """
+    level = [data]
+    for _ in range(_DEEPEST):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list | tuple)
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, dict | list | tuple)
+        ]
+        if not level:
+            return
+    raise ValueError(f"nested more than {_DEEPEST} levels deep")
+
+
+def load_literal(text: str) -> Any:
+    """The data of a Python literal of texts, whole numbers, lists, tuples and dicts, one or two levels of them.
+
+    Ultralytics keeps its labels as such, torch the scopes of a node. Nothing is evaluated.
+
+    Raises:
+        ValueError: it is another kind of literal, or none.
+    """
+    if len(text) > _LARGEST_LITERAL:
+        raise ValueError("too long")
+    tokens = _tokens(text)
+    value = _literal(tokens, next(tokens), 0)
+    if next(tokens) != "":
+        raise ValueError("more than one literal")
+    return value
+
+
+def _tokens(text: str) -> Iterator[Any]:
+    """Texts as 1-tuples, numbers as int, signs as they are; "" at the end."""
+    at, end = 0, len(text.rstrip())
+    while at < end:
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise ValueError(f"unexpected at position {at}")
+        at = match.end()
+        if match["text"] is not None:
+            yield (_ESCAPE.sub(_unescaped, match["text"][1:-1]),)
+        elif match["number"] is not None:
+            yield int(match["number"])
+        else:
+            yield match["sign"]
+    yield ""
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    code = match["code"]
+    if code is None:
+        return _ESCAPES.get(match[0][1], match[0])
+    if int(code[1:], 16) > sys.maxunicode:
+        raise ValueError(f"there is no character {match[0]}")
+    return chr(int(code[1:], 16))
+
+
+def _literal(tokens: Iterator[Any], token: Any, level: int) -> Any:
+    if isinstance(token, tuple):
+        return token[0]
+    if isinstance(token, int):
+        return token
+    if level > 2 or token not in ("{", "[", "("):
+        raise ValueError("neither a text, a number nor a flat list")
+    return _dict(tokens, level) if token == "{" else _list(tokens, {"[": "]", "(": ")"}[token], level)
+
+
+def _list(tokens: Iterator[Any], close: str, level: int) -> list[Any]:
+    found = []
+    token = next(tokens)
+    while token != close:
+        found.append(_literal(tokens, token, level + 1))
+        token = next(tokens)
+        if token == ",":
+            token = next(tokens)
+        elif token != close:
+            raise ValueError("a comma is missing")
+    return found
+
+
+def _dict(tokens: Iterator[Any], level: int) -> Mapping[Any, Any]:
+    found = {}
+    token = next(tokens)
+    while token != "}":
+        if not isinstance(token, tuple | int):
+            raise ValueError("a key is neither a text nor a number")
+        key = token[0] if isinstance(token, tuple) else token
+        if next(tokens) != ":":
+            raise ValueError("a colon is missing")
+        found[key] = _literal(tokens, next(tokens), level + 1)
+        token = next(tokens)
+        if token == ",":
+            token = next(tokens)
+        elif token != "}":
+            raise ValueError("a comma is missing")
+    return found

@@ -1,0 +1,338 @@
+"""Seeds and mutators for pictures, preprocessing descriptions and labels files."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from random import Random
+from typing import Any
+
+import numpy as np
+from _fuzz_models import damaged
+from PIL import Image
+
+Case = tuple[str, bytes]
+"""A file's suffix, and what is in it."""
+
+
+@cache
+def pictures() -> tuple[Case, ...]:
+    """Small good pictures of all formats and kinds."""
+    rng = np.random.default_rng(0)
+    rgb = Image.fromarray(rng.integers(0, 255, (17, 23, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    found: list[Case] = []
+
+    def add(suffix: str, image: Image.Image, **options: Any) -> None:
+        stream = io.BytesIO()
+        image.save(stream, **options)
+        found.append((suffix, stream.getvalue()))
+
+    for mode in ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"):
+        image = Image.fromarray(rng.integers(0, 65535, (17, 23), np.uint16)) if mode == "I;16" else rgb.convert(mode)
+        add(".png", image, format="PNG")
+        add(".tif", image, format="TIFF")
+    for mode in ("RGB", "L", "CMYK"):
+        add(".jpg", rgb.convert(mode), format="JPEG", exif=exif)
+    add(".jpg", rgb, format="JPEG", progressive=True)
+    add(".png", rgb, format="PNG", exif=exif)
+    add(".tif", rgb, format="TIFF", compression="tiff_lzw", exif=exif)
+    add(".tif", rgb, format="TIFF", compression="tiff_adobe_deflate")
+    add(".tif", rgb.convert("CMYK"), format="TIFF")
+    add(".bmp", rgb, format="BMP")
+    add(".bmp", rgb.convert("P"), format="BMP")
+    add(".gif", rgb.convert("P"), format="GIF")
+    add(".gif", rgb.convert("P"), format="GIF", save_all=True, append_images=[rgb.convert("P")] * 2)
+    add(".webp", rgb, format="WEBP", exif=exif)
+    add(".webp", rgb.convert("RGBA"), format="WEBP", lossless=True)
+    add(".ppm", rgb, format="PPM")
+    add(".pgm", rgb.convert("L"), format="PPM")
+    add(".jp2", rgb, format="JPEG2000")
+    found.append((".pfm", b"PF\n4 3\n-1.0\n" + np.linspace(0, 2, 36, dtype=np.float32).tobytes()))
+    found.append((".pam", b"P7\nWIDTH 4\nHEIGHT 3\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n" + bytes(36)))
+    found.append((".ras", struct.pack(">8I", 0x59A66A95, 4, 3, 24, 36, 1, 0, 0) + bytes(36)))
+    found.append((".hdr", b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 3 +X 4\n" + bytes(48)))
+    return tuple(found)
+
+
+def picture(random: Random) -> Case:
+    """A damaged picture, or one that states another size."""
+    suffix, data = random.choice(pictures())
+    if random.random() < 0.25:
+        data = _restated(random, suffix, data)
+        if random.random() < 0.6:
+            return suffix, data
+    if suffix == ".png" and random.random() < 0.5:
+        return suffix, _png_chunks(random, data)
+    return (random.choice((suffix, ".png", "", ".jpg")) if random.random() < 0.1 else suffix), damaged(random, data)
+
+
+def _restated(random: Random, suffix: str, data: bytes) -> bytes:
+    """Another width and height in the header, up to gigantic."""
+    width, height = (random.choice((0, 1, 5000, 16384, 40000, 65500, 2**24, 2**31 - 1)) for _ in "wh")
+    restate = _RESTATE.get(suffix)
+    return damaged(random, data) if restate is None else restate(data, width, height)
+
+
+def _png(data: bytes, width: int, height: int) -> bytes:
+    header = struct.pack(">II", width, height) + data[24:29]
+    return data[:16] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + data[33:]
+
+
+def _jpeg(data: bytes, width: int, height: int) -> bytes:
+    at = max(data.find(marker) for marker in (b"\xff\xc0", b"\xff\xc2"))
+    return data[: at + 5] + struct.pack(">HH", height % 65536, width % 65536) + data[at + 9 :]
+
+
+def _tiff(data: bytes, width: int, height: int) -> bytes:
+    for tag, value in ((256, width), (257, height)):
+        at = data.find(struct.pack("<HHI", tag, 3, 1))
+        if at > 0:
+            data = data[:at] + struct.pack("<HHII", tag, 4, 1, value) + data[at + 12 :]
+    return data
+
+
+def _text_header(data: bytes, width: int, height: int) -> bytes:
+    data = data.replace(b"23 17", b"%d %d" % (width, height)).replace(b"WIDTH 4", b"WIDTH %d" % width)
+    return data.replace(b"4 3\n", b"%d %d\n" % (width, height)).replace(b"-Y 3 +X 4", b"-Y %d +X %d" % (height, width))
+
+
+_RESTATE: Mapping[str, Callable[[bytes, int, int], bytes]] = {
+    ".png": _png,
+    ".jpg": _jpeg,
+    ".tif": _tiff,
+    ".bmp": lambda data, width, height: data[:18] + struct.pack("<ii", width, height) + data[26:],
+    ".gif": lambda data, width, height: data[:6] + struct.pack("<HH", width % 65536, height % 65536) + data[10:],
+    ".ras": lambda data, width, height: data[:4] + struct.pack(">II", width, height) + data[12:],
+    **dict.fromkeys((".ppm", ".pgm", ".pam", ".pfm", ".hdr"), _text_header),
+}
+
+
+def _png_chunks(random: Random, data: bytes) -> bytes:
+    """Chunks of a PNG damaged, doubled or invented, with right checksums."""
+    chunks, at = [], 8
+    while at + 8 <= len(data):
+        (size,) = struct.unpack(">I", data[at : at + 4])
+        chunks.append((data[at + 4 : at + 8], data[at + 8 : at + 8 + size]))
+        at += 12 + size
+    for _ in range(random.choice((1, 1, 2, 3))):
+        where = random.randrange(len(chunks))
+        how = random.randrange(4)
+        kind, body = chunks[where]
+        if how == 0:
+            chunks[where] = (kind, damaged(random, body) if body else b"")
+        elif how == 1:
+            chunks.insert(where, chunks[random.randrange(len(chunks))])
+        elif how == 2 and len(chunks) > 1:
+            del chunks[where]
+        else:
+            invented = random.choice(
+                (b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"gAMA", b"IHDR")
+            )
+            text = random.choice(
+                (
+                    b"",
+                    b"Raw profile type exif\x00\n",
+                    b"x\x00\x00" + zlib.compress(bytes(10**6)),
+                    b"II*\x00\x08\x00\x00\x00",
+                    random.randbytes(20),
+                )
+            )
+            chunks.insert(where, (invented, text))
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    ]
+    return data[:8] + b"".join(parts)
+
+
+# --- descriptions -----------------------------------------------------------------------------------------------------
+
+_PREPROCESS: tuple[dict[str, Any], ...] = (
+    {
+        "size": [224, 224],
+        "resize": "crop",
+        "crop_fraction": 0.875,
+        "scale": "1/255",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [1, 1, 1],
+    },
+    {"preset": "imagenet", "size": 64, "interpolation": "cubic", "channels": "BGR", "layout": "NHWC", "pad_value": 3},
+    {
+        "do_resize": True,
+        "do_center_crop": True,
+        "do_normalize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "size": {"shortest_edge": 256},
+        "crop_size": {"height": 224, "width": 224},
+        "resample": 3,
+        "rescale_factor": 0.0039,
+    },
+    {
+        "do_resize": True,
+        "size": 224,
+        "resample": 2,
+        "image_mean": [0.5],
+        "crop_pct": 0.9,
+        "include_top": True,
+        "rescale_offset": True,
+    },
+    {
+        "architecture": "x",
+        "pretrained_cfg": {
+            "input_size": [3, 224, 224],
+            "crop_pct": 0.9,
+            "crop_mode": "center",
+            "mean": [0, 0, 0],
+            "std": [1, 1, 1],
+        },
+    },
+)
+_LABELS: tuple[Any, ...] = (
+    ["a", "b", "c"],
+    {"0": "a", "1": "b"},
+    {"id2label": {"0": "a", "1": "b"}},
+    {"names": ["a", "b"]},
+    {"0": ["n01440764", "tench"]},
+    {"label2id": {"a": 0, "b": 1}},
+    {"a": 0, "b": 1},
+    {"names": {0: "a", 1: "b"}},
+)
+_ODD: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    1,
+    10**30,
+    1e308,
+    -1e-320,
+    float("nan"),
+    float("inf"),
+    "",
+    "1/0",
+    "1/1e-320",
+    "9" * 5000,
+    "x" * 5000,
+    "\ud800",
+    "\x1b[2J",
+    [],
+    {},
+    [[]],
+    [None],
+    {"": {}},
+    [1, 2],
+    ["a", 1],
+    {"height": 5},
+    {"shortest_edge": [1]},
+    "²",
+    "٣",
+    [0, 0, 0],
+    2**31,
+    "../..",
+    "CON",
+)
+_TEXTS = (
+    b"0: a\n1: b\n",
+    b"a\nb\nc\n",
+    b"n01440764 tench\nn01443537 goldfish\n",
+    b"0 a\n1 b\n",
+    "é\nß\n".encode(),
+    "\ufeffa\nb".encode(),
+    "a\nb".encode("utf-16"),
+    b"\x00\x00",
+    b"999999999999999999999: a\n",
+    "٣: a\n².b".encode(),
+    b"5\t5\n",
+    b"\r\r\r",
+    b"0:\n0:\n",
+    b"1: a\n",
+)
+_YAML = (
+    "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nnames: [*c]",
+    "names: &a [*a]",
+    "&a {names: *a}",
+    "&a [*a]",
+    "!!python/object/apply:os.system ['true']",
+    "!!int ''",
+    "!!float ''",
+    "!!bool x",
+    "!!timestamp x",
+    "!!binary x",
+    "!!set {a, b}",
+    "!!omap [a]",
+    "? [a]\n: b",
+    "{0: a, 0: b}",
+    "- - - - a",
+    "names: !!null x",
+    "2001-99-99",
+    "0: 2001-01-01",
+    "1_0: a",
+    "0x1: a",
+    "190:20:30: a",
+    "<<: [a]",
+    "<<: {a: b}",
+    "%YAML 9.9\n---\na",
+    "---\na\n---\nb",
+    "a: b: c",
+    "size: .inf\nmean: .nan",
+    "scale: 1e400",
+    "size: !!python/tuple [1, 2]",
+    "\t- a",
+    "key: [unclosed",
+    "*x",
+    "&x",
+    "!<tag:yaml.org,2002:int> ''",
+    "[" * 2000,
+    "{" * 2000,
+    "- " * 2000 + "a",
+    "? " * 1500,
+)
+
+
+def preprocessing(random: Random) -> Case:
+    """A damaged preprocessing file, JSON or YAML."""
+    return _description(random, random.choice(_PREPROCESS))
+
+
+def labels(random: Random) -> Case:
+    """A damaged labels file: text, JSON or YAML."""
+    if random.random() < 0.35:
+        return ".txt", damaged(random, random.choice(_TEXTS)) if random.random() < 0.7 else random.choice(_TEXTS)
+    return _description(random, random.choice(_LABELS))
+
+
+def _description(random: Random, seed: Any) -> Case:
+    suffix = random.choice((".json", ".yaml", ".yml"))
+    if random.random() < 0.2:
+        text = random.choice(_YAML)
+        return suffix, damaged(random, text.encode()) if random.random() < 0.3 else text.encode()
+    data = json.loads(json.dumps(seed))
+    for _ in range(random.choice((1, 1, 2, 3))):
+        data = _spoilt(random, data)
+    written = json.dumps(data, ensure_ascii=random.random() < 0.8).encode("utf-8", "surrogatepass")
+    return suffix, damaged(random, written) if random.random() < 0.3 else written
+
+
+def _spoilt(random: Random, data: Any) -> Any:
+    """The data with one value, key or element replaced, somewhere."""
+    if isinstance(data, dict) and data and random.random() < 0.9:
+        key = random.choice(list(data))
+        if random.random() < 0.15:
+            data[random.choice(("", "names", "-1", "99999999999", "\ud800", "do_pad", "mean", "id2label"))] = data.pop(
+                key
+            )
+        else:
+            data[key] = _spoilt(random, data[key])
+        return data
+    if isinstance(data, list) and data and random.random() < 0.6:
+        at = random.randrange(len(data))
+        data[at] = _spoilt(random, data[at])
+        return data
+    return copy.deepcopy(random.choice(_ODD))
