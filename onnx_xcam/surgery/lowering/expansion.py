@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ MICROSOFT = "com.microsoft"
 STANDARD = ("", "ai.onnx")
 PER_AXIS_OPSET = 13
 """From here on DequantizeLinear takes a scale for each channel."""
+_QUANTISERS = ("QuantizeLinear", "DynamicQuantizeLinear")
 _SCALES = 1 << 12
 """Scales and zero points have at most this many elements: one for each channel."""
 
@@ -26,11 +27,13 @@ class Lowered:
         model: the model; the given one itself if there was nothing to lower.
         inner: tensors that only it has.
         stand_ins: inner tensors that stand for a quantised tensor of the given model: its name, by theirs.
+        same: tensors that hold what another one does and that nothing reads any more: the other's name, by theirs.
     """
 
     model: onnx.ModelProto
     inner: frozenset[str]
     stand_ins: dict[str, str]
+    same: dict[str, str]
 
 
 class Context:
@@ -42,7 +45,7 @@ class Context:
         self.taken = {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
         self.taken.update(name for node in graph.node for name in (*node.input, *node.output))
         self.ranks = _ranks(model)
-        self.constants = {t.name: t for t in graph.initializer}
+        self.constants = _stored(model)
         self.inner: set[str] = set()
         self.stand_ins: dict[str, str] = {}
         self.dequantised: dict[tuple[str, ...], str] = {}
@@ -57,10 +60,19 @@ class Context:
         return name
 
 
+def _stored(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The tensors that the file holds: initializers, and what Constant nodes give as a tensor."""
+    found = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            found[node.output[0]] = node.attribute[0].t
+    return found
+
+
 def _ranks(model: onnx.ModelProto) -> dict[str, int]:
     """Ranks of the tensors of which the file tells them."""
     graph = model.graph
-    known = {t.name: len(t.dims) for t in graph.initializer}
+    known = {name: len(tensor.dims) for name, tensor in _stored(model).items()}
     for value in (*graph.input, *graph.value_info, *graph.output):
         if value.type.tensor_type.HasField("shape"):
             known[value.name] = len(value.type.tensor_type.shape.dim)
@@ -201,13 +213,13 @@ def lowered(model: onnx.ModelProto) -> Lowered:
     nodes = model.graph.node
     whole = {output: how for find in PATTERNS for output, how in find(nodes).items()}
     found = [_whole(node, whole) or LOWERINGS.get((_domain(node), node.op_type)) for node in nodes]
-    repeated = _repeated_floats(model)
-    if not any(found) and not repeated:
-        return Lowered(model, frozenset(), {})
+    instead = _one_tensor_each(model)
+    if not any(found) and not instead:
+        return Lowered(model, frozenset(), {}, {})
     context = Context(model, _opset(model))
     result: list[onnx.NodeProto] = []
     for node, function in zip(nodes, found, strict=True):
-        expansion = Expansion(_reading(node, repeated), context)
+        expansion = Expansion(_reading(node, instead), context)
         if function is not None:
             function(expansion)
         result.extend(expansion.nodes or [expansion.node])
@@ -215,7 +227,7 @@ def lowered(model: onnx.ModelProto) -> Lowered:
     copy.CopyFrom(model)
     del copy.graph.node[:]
     copy.graph.node.extend(result)
-    return Lowered(copy, frozenset(context.inner), context.stand_ins)
+    return Lowered(copy, frozenset(context.inner), context.stand_ins, instead)
 
 
 def _whole(node: onnx.NodeProto, whole: dict[str, Lowering]) -> Lowering | None:
@@ -230,23 +242,40 @@ def _opset(model: onnx.ModelProto) -> int:
     return next((int(entry.version) for entry in model.opset_import if entry.domain in STANDARD), 1)
 
 
-def _repeated_floats(model: onnx.ModelProto) -> dict[str, str]:
-    """Where one quantised tensor is dequantised several times, once for each reader: the first float, by the others.
+def _one_tensor_each(model: onnx.ModelProto) -> dict[str, str]:
+    """What to read in place of tensors that hold what another one does, so that both are one in the analysis.
 
-    What is one tensor before quantisation is then one tensor in the analysis too, and can be a layer.
+    - Quantised integers that are cast to the type that they have (PyTorch): the integers.
+    - The floats of one quantised tensor that is dequantised several times, once for each reader: the first of them.
+      What is one tensor before quantisation is then one tensor in the analysis too, and can be a layer.
     """
-    numbers = {t.name: _content(t) for t in model.graph.initializer if np.prod(t.dims) <= _SCALES}
+    stored = _stored(model)
+    numbers = {name: _content(tensor) for name, tensor in stored.items() if np.prod(tensor.dims) <= _SCALES}
+    kinds: dict[str, int] = {}
     first: dict[tuple[object, ...], str] = {}
-    repeated = {}
+    instead: dict[str, str] = {}
     for node in model.graph.node:
-        if node.op_type != "DequantizeLinear":
-            continue
-        values = [numbers.get(name, name) for name in node.input[1:]]
-        key = (node.input[0], *values, *(attribute.SerializeToString() for attribute in node.attribute))
-        name = first.setdefault(key, node.output[0])
-        if name != node.output[0]:
-            repeated[node.output[0]] = name
-    return repeated
+        source = instead.get(node.input[0], node.input[0]) if node.input else ""
+        if node.op_type in _QUANTISERS:
+            kinds[node.output[0]] = _kind(node, stored)
+        elif node.op_type == "Cast" and source in kinds:
+            if any(entry.i == kinds[source] for entry in node.attribute if entry.name == "to"):
+                instead[node.output[0]] = source
+        elif node.op_type == "DequantizeLinear":
+            values = [numbers.get(name, name) for name in node.input[1:]]
+            key = (source, *values, *(entry.SerializeToString() for entry in node.attribute))
+            name = first.setdefault(key, node.output[0])
+            if name != node.output[0]:
+                instead[node.output[0]] = name
+    return instead
+
+
+def _kind(node: onnx.NodeProto, stored: Mapping[str, onnx.TensorProto]) -> int:
+    """The type that a node quantises to, 0 if the file does not tell it."""
+    if len(node.input) > 2 and node.input[2]:
+        return int(stored[node.input[2]].data_type) if node.input[2] in stored else 0
+    stated = next((int(entry.i) for entry in node.attribute if entry.name == "output_dtype"), 0)
+    return stated or int(onnx.TensorProto.UINT8)
 
 
 def _content(tensor: onnx.TensorProto) -> bytes:
