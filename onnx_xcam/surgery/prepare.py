@@ -34,7 +34,7 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     scopes = {i: path for i, node in enumerate(model.graph.node) if (path := module_path(node))}
     graph = _imported(model, name)
     constants = _initializers(model, name)
-    result = Graph(graph, constants, scopes, standard.inner, standard.stand_ins)
+    result = Graph(graph, constants, scopes, inner=standard.inner, stand_ins=standard.stand_ins, same=standard.same)
     _check_order(result, name)
     refine(result)
     refuse_types(result, name)
