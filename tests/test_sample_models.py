@@ -1,6 +1,7 @@
-"""The shipped model, labels and photos: what they state is true, and the photos get the right names.
+"""The shipped models, labels and photos: what they state is true, and the photos get the right names.
 
-Nothing of onnx_xcam runs here but the contract's names: plain onnx, ONNX Runtime and OpenCV.
+Nothing of onnx_xcam runs here but the contract's names, plain onnx, ONNX Runtime and OpenCV, until the int8 model's
+maps are compared with the float one's.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from onnx_xcam import contract
+from onnx_xcam import Explainer, contract
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "sample_models"
 MODEL = SAMPLES / "efficientnet_lite0.onnx"
+INT8 = SAMPLES / "efficientnet_lite0_int8.onnx"
+PHOTOS = ("cat.png", "coffee.png", "rocket.jpg")
 CATS = {"tabby", "tiger cat", "Egyptian cat"}
 
 
@@ -128,6 +131,65 @@ def test_batch_is_really_dynamic(session: ort.InferenceSession) -> None:
     (together,) = session.run(["logits"], {"image": np.concatenate(photos)})
     alone = np.concatenate([session.run(["logits"], {"image": photo})[0] for photo in photos])
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
+
+
+# --- the int8 twin ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def twin() -> onnx.ModelProto:
+    return onnx.load(INT8)
+
+
+def test_the_twin_is_quantised_and_small(twin: onnx.ModelProto) -> None:
+    onnx.checker.check_model(twin, full_check=True)
+    assert {entry.domain: entry.version for entry in twin.opset_import} == {"": 17}
+    ops = {node.op_type for node in twin.graph.node}
+    floats = {"Conv", "Add", "GlobalAveragePool", "Reshape", "Gemm"}
+    assert ops == {"QuantizeLinear", "DequantizeLinear", *floats}, "Clip is what its quantiser does"
+    assert INT8.stat().st_size <= 6e6
+
+
+def test_every_product_of_the_twin_takes_integers(twin: onnx.ModelProto) -> None:
+    """Each operand is the float of integers: uint8, of weights int8, of a bias int32."""
+    makers = {output: node for node in twin.graph.node for output in node.output}
+    kinds = {tensor.name: tensor.data_type for tensor in twin.graph.initializer}
+    products = [node for node in twin.graph.node if node.op_type in ("Conv", "Gemm")]
+    assert len(products) == 50
+    for node in products:
+        made = [makers[name] for name in node.input]
+        assert [maker.op_type for maker in made] == ["DequantizeLinear"] * 3
+        zeros = [kinds[maker.input[2]] for maker in made]
+        assert zeros == [onnx.TensorProto.UINT8, onnx.TensorProto.INT8, onnx.TensorProto.INT32]
+
+
+def test_the_twin_states_what_the_model_states(model: onnx.ModelProto, twin: onnx.ModelProto) -> None:
+    assert {p.key: p.value for p in twin.metadata_props} == {p.key: p.value for p in model.metadata_props}
+    ports = [(value.name, dims(value)) for value in (*twin.graph.input, *twin.graph.output)]
+    assert ports == [(value.name, dims(value)) for value in (*model.graph.input, *model.graph.output)]
+
+
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_the_twin_agrees(session: ort.InferenceSession, photo: str) -> None:
+    image = {"image": read_photo(photo)}
+    (logits,) = session.run(["logits"], image)
+    (quantised,) = ort.InferenceSession(INT8, providers=["CPUExecutionProvider"]).run(["logits"], image)
+    assert quantised[0].argmax() == logits[0].argmax()
+    assert quantised.tobytes() != logits.tobytes(), "it is another model"
+    assert np.corrcoef(quantised[0], logits[0])[0, 1] > 0.98
+
+
+@pytest.fixture(scope="module")
+def explainers() -> tuple[Explainer, Explainer]:
+    return Explainer(MODEL, threads=1), Explainer(INT8, threads=1)
+
+
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_the_maps_of_the_twin_are_those_of_the_model(explainers: tuple[Explainer, Explainer], photo: str) -> None:
+    ours, theirs = (explainer.explain(SAMPLES / "photos" / photo) for explainer in explainers)
+    assert theirs.classes[0, 0] == ours.classes[0, 0]
+    a, b = (explanation.maps[0, 0].ravel() for explanation in (ours, theirs))
+    assert a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) > 0.99
 
 
 def test_every_photo_has_its_licence() -> None:

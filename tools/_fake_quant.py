@@ -19,7 +19,8 @@ from torch.nn import functional as F  # noqa: N812  its usual name
 Tensor = torch.Tensor
 Mask = Literal["torch", "inside"]
 """Where a quantiser lets the gradient pass: "torch", where torch.fake_quantize_per_tensor_affine does, that is where
-nothing was clipped; "inside", where the integer is neither end of its range."""
+nothing was clipped; "inside", where the integer is neither end of its range, or the lower end of a range that starts at
+zero, of a tensor without negative values."""
 
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 _INTEGERS = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.int32: (-(2**31), 2**31 - 1)}
@@ -83,17 +84,25 @@ class Interpreter:
         """The model's outputs for its image input."""
         constants = {t.name for t in self.graph.initializer}
         (image,) = (value.name for value in self.graph.input if value.name not in constants)
-        values = {t.name: _constant(t) for t in self.graph.initializer}
+        outputs = [value.name for value in self.graph.output]
+        nodes = _behind(self.graph, self.given)
+        last = {name: i for i, proto in enumerate(nodes) for name in proto.input}
+        values = {t.name: _constant(t) for t in self.graph.initializer if t.name in last}
         values[image] = torch.from_numpy(images).double()
-        for proto in self.graph.node:
+        values.update(self.given)
+        for i, proto in enumerate(nodes):
             self.name = proto.output[0]
             node = Node(proto, [values[name] if name else None for name in proto.input], self)
             if proto.op_type not in OPERATORS:
                 raise NotImplementedError(f"{proto.domain}:{proto.op_type} is not among the interpreter's operators")
             made = OPERATORS[proto.op_type](node)
             for name, value in zip(proto.output, made if isinstance(made, (tuple, list)) else [made], strict=False):
-                values[name] = self.given[name] if name in self.given else self._as_known(name, value)
-        return [values[value.name] for value in self.graph.output]
+                if name not in self.given:
+                    values[name] = self._as_known(name, value)
+            for name in set(proto.input):
+                if last[name] == i and name not in outputs:
+                    values.pop(name, None)
+        return [values[name] for name in outputs]
 
     def _as_known(self, name: str, value: Tensor) -> Tensor:
         """A value, or the known one with its gradient."""
@@ -121,11 +130,24 @@ class Interpreter:
         with torch.no_grad():
             steps = torch.round(x / at[0]) + at[1]
             q = steps.clamp(low, high) if known is None else torch.from_numpy(known).double()
-            passes = (q > low) & (q < high) if self.mask == "inside" else (steps >= low) & (steps <= high)
+            from_zero = bool((zero == low).all()) and bool((x >= 0).all())
+            inside = ((q > low) | from_zero) & (q < high)
+            passes = inside if self.mask == "inside" else (steps >= low) & (steps <= high)
             if self.mask == "inside" and self.name in self.unclipped:
                 passes = torch.ones_like(passes)
         straight = torch.where(passes, x / at[0], 0)
         return q + straight - straight.detach()
+
+
+def _behind(graph: onnx.GraphProto, given: Mapping[str, Any]) -> list[onnx.NodeProto]:
+    """The nodes that the outputs need if some tensors are given, in order."""
+    needed = {value.name for value in graph.output} - given.keys()
+    nodes = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(set(node.input) - given.keys())
+    return nodes[::-1]
 
 
 def score_quantisers(graph: onnx.GraphProto) -> frozenset[str]:
@@ -322,7 +344,9 @@ def _(n: Node) -> Tensor:
 @operator("MaxPool")
 def _(n: Node) -> Tensor:
     x = _padded(n, n[0], -math.inf)
-    return F.max_pool2d(x, n.attr("kernel_shape"), n.attr("strides"), 0, n.attr("dilations", 1), bool(n.attr("ceil_mode", 0)))
+    return F.max_pool2d(
+        x, n.attr("kernel_shape"), n.attr("strides"), 0, n.attr("dilations", 1), bool(n.attr("ceil_mode", 0))
+    )
 
 
 @operator("GlobalAveragePool")
@@ -348,6 +372,9 @@ _ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
     "Where": torch.where,
     "Identity": lambda x: x,
     "Reciprocal": torch.reciprocal,
+    "Not": torch.logical_not,
+    "Mod": torch.remainder,
+    "Range": lambda start, stop, step: torch.arange(start.item(), stop.item(), step.item(), dtype=start.dtype),
 }
 for _op, _function in _ELEMENTWISE.items():
     OPERATORS[_op] = lambda n, function=_function: function(*n.inputs)
@@ -445,6 +472,23 @@ def _(n: Node) -> Tensor:
     for axis in sorted(a % (x.ndim + len(axes)) for a in axes):
         x = x.unsqueeze(axis)
     return x
+
+
+@operator("Pad")
+def _(n: Node) -> Tensor:
+    assert n.attr("mode", b"constant") == b"constant"
+    x, pads = n[0], n[1].tolist()
+    axes = [*range(x.ndim)] if n.get(3) is None else [a % x.ndim for a in n[3].tolist()]
+    both = {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
+    value = n.get(2)
+    flat = [size for axis in reversed(range(x.ndim)) for size in both.get(axis, (0, 0))]
+    return F.pad(x, flat, value=0.0 if value is None else float(value))
+
+
+@operator("ScatterND")
+def _(n: Node) -> Tensor:
+    assert n.attr("reduction", b"none") == b"none"
+    return n[0].index_put(tuple(n[1].unbind(-1)), n[2])
 
 
 @operator("Expand")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +69,7 @@ class FormatCase(_compare_case.Comparison):
             size = _torch_models.image_size(name)
             _torch_models.export(self.model, size, float_file, options.exporter, "dynamic")
         self.references: dict[str, tuple[Explained, Match]] = {}
+        self.plain: dict[Path, dict[str, dict[str, np.ndarray]] | str] = {}
         self.found: dict[tuple[str, str], Explained] = {}
 
     def build(self) -> tuple[nn.Module, np.ndarray]:
@@ -81,10 +85,9 @@ class FormatCase(_compare_case.Comparison):
             path = file_of(self.folder, name, self.calibration)
         except Exception as error:  # noqa: BLE001  whatever the tool raises; it is printed and recorded
             return {"not_made": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-        try:
-            plain = self._at_levels(path)
-        except Exception as error:  # noqa: BLE001  ONNX Runtime's errors have no common class
-            return {"not_run": " ".join(str(error).split())[:300]}
+        plain = self._plain(path)
+        if isinstance(plain, str):
+            return {"not_run": plain}
         try:
             about, mine = self._explained_layer(path, name, layer)
         except onnx_xcam.XcamError as error:
@@ -93,6 +96,15 @@ class FormatCase(_compare_case.Comparison):
         return {**about, **outputs, **self._compare_gradient(path, name, layer, mine)}
 
     # --- outputs --------------------------------------------------------------------------------------------------
+
+    def _plain(self, path: Path) -> dict[str, dict[str, np.ndarray]] | str:
+        """The file's own outputs by level, or why there are none."""
+        if path not in self.plain:
+            try:
+                self.plain[path] = loading_kills(path) or self._at_levels(path)
+            except Exception as error:  # noqa: BLE001  ONNX Runtime's errors have no common class
+                self.plain[path] = " ".join(str(error).split())[:300]
+        return self.plain[path]
 
     def _at_levels(self, path: Path) -> dict[str, dict[str, np.ndarray]]:
         """The file's own outputs at every level of ONNX Runtime's optimisation; that of "all" must work."""
@@ -178,7 +190,10 @@ class FormatCase(_compare_case.Comparison):
         best, value = "", -1.0
         for name, layer in layers.items():
             values = in_positions(outputs[name], layer.layout, layer.grid)
-            if values.shape == wanted.positions.shape and (found := correlation(values, wanted.positions)) > value + 1e-6:
+            if (
+                values.shape == wanted.positions.shape
+                and (found := correlation(values, wanted.positions)) > value + 1e-6
+            ):
                 best, value = name, found
         return best, value
 
@@ -190,7 +205,9 @@ class FormatCase(_compare_case.Comparison):
         if kind == "float":
             result = self._compare(mine.outputs)
             return {**result, "failures": failures + result.get("failures", [])}
-        compared = self._compare_half(path, layer, mine) if kind == "float16" else self._compare_quantised(path, name, mine)
+        compared = (
+            self._compare_half(path, layer, mine) if kind == "float16" else self._compare_quantised(path, name, mine)
+        )
         if name == "qoperator":
             compared["like_qdq"] = self._like_qdq(layer, mine)
         return {"failures": failures, **compared}
@@ -204,7 +221,8 @@ class FormatCase(_compare_case.Comparison):
         found = Found(at, classes, ours, mine.outputs["xcam_activations"])
         own = ours - np.stack([self._difference(found, n, []) for n in range(len(exact))])
         alike = self._autograd(onnx.load(path), mine, "inside", self._read(path, mine))
-        return {"cosine": cosine(ours, exact), "own_cosine": cosine(ours, own), "alike_cosine": cosine(ours, alike)}
+        rests = per_image(ours - alike, alike).tolist()
+        return {"cosine": cosine(ours, exact), "own_cosine": cosine(ours, own), "rests": rests}
 
     def _compare_quantised(self, path: Path, name: str, mine: Explained) -> dict[str, Any]:
         """The gradient against autograd through the same quantised parameters, with straight-through estimators."""
@@ -261,6 +279,16 @@ class FormatCase(_compare_case.Comparison):
         other = self.found["qdq", layer].outputs["xcam_gradients"]
         ours = mine.outputs["xcam_gradients"]
         return cosine(ours, other) if ours.shape == other.shape else None
+
+
+def loading_kills(path: Path) -> str | None:
+    """What becomes of a process that only loads the file, if it does not survive that."""
+    code = "import sys, onnxruntime; onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+    command = [sys.executable, "-c", code, str(path)]
+    status = subprocess.run(command, check=False, capture_output=True).returncode
+    return (
+        f"ONNX Runtime's process ends by {signal.Signals(-status).name} while it loads the file" if status < 0 else None
+    )
 
 
 def in_positions(values: np.ndarray, layout: str, grid: Sequence[int | None] | None) -> np.ndarray:

