@@ -141,14 +141,6 @@ def test_cycle():
     refused(model, "which nothing before it makes")
 
 
-def test_unsorted_nodes():
-    model = cnn()
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes[::-1])
-    refused(model, "which nothing before it makes; the file is damaged or not sorted")
-
-
 def test_a_tensor_that_nothing_makes():
     model = cnn()
     model.graph.node[1].input[0] = "nowhere"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, images, run, session
+import pytest
+from models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn, images, run, session
+from onnx.parser import parse_model
 
 from onnx_xcam import check, inspect, instrument
+from onnx_xcam.surgery.order import in_order
 
 INT8 = {"z": np.array(0, np.int8), "s": np.array(0.02, np.float32), "sw": np.array(0.01, np.float32)}
 
@@ -72,3 +75,29 @@ def test_what_each_reader_dequantises_for_itself_behind_a_cast_is_one_layer():
     np.testing.assert_array_equal(made["xcam_map"], other["xcam_map"])
     assert (made["xcam_map"] > 0).any()
     np.testing.assert_array_equal(made["logits"], session(model).run(["logits"], {"image": images(2, seed=3)})[0])
+
+
+# --- ONNX Runtime's float16 converter, Quark ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [cnn(), with_casts(), dynamic_range()], ids=["float", "casts", "dynamic"])
+def test_nodes_in_any_order(model):
+    """ONNX Runtime sorts for itself, and its float16 converter puts a model's first node last."""
+    shuffled = onnx.ModelProto()
+    shuffled.CopyFrom(model)
+    del shuffled.graph.node[:]
+    shuffled.graph.node.extend(model.graph.node[::-1])
+    assert [layer.shape for layer in inspect(shuffled).layers] == [layer.shape for layer in inspect(model).layers]
+    x = images(2, seed=4)
+    mine, theirs = run(instrument(shuffled), x), run(instrument(model), x)
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(mine[name], value)
+    proved(shuffled)
+
+
+def test_an_order_takes_what_branches_read_into_account():
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[N,4] x, bool c) => (float[N,4] y) {
+      y = If (c) <then_branch = t () => (float[N,4] u) { u = Neg(h) },
+                  else_branch = e () => (float[N,4] v) { v = Abs(h) }>
+      h = Relu(x) }"""
+    assert [node.op_type for node in in_order(parse_model(text)).graph.node] == ["Relu", "If"]

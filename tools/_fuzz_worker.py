@@ -28,10 +28,14 @@ ADDRESS_SPACE = 8 << 30
 
 def make_case(kind: str, seed: int, number: int) -> tuple[str, bytes]:
     """The suffix and the content of a case; the same for the same arguments."""
+    return make(kind, Random(f"{kind} {seed} {number}"))  # a text: hashed by random itself, the same in every process
+
+
+def make(kind: str, random: Random) -> tuple[str, bytes]:
+    """A case of a kind: suffix and content, chosen by `random`."""
     import _fuzz_files
     import _fuzz_models
 
-    random = Random(f"{kind} {seed} {number}")  # a text: hashed by random itself, the same in every process
     if kind == "models":
         return ".onnx", _fuzz_models.make(random)
     makers = {"images": _fuzz_files.picture, "preprocess": _fuzz_files.preprocessing, "labels": _fuzz_files.labels}

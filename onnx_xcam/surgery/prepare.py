@@ -178,7 +178,7 @@ def _check_order(graph: Graph, name: str) -> None:
             if tensor.name and tensor.name not in made:
                 raise ModelError(
                     f"In {name}, node '{node.name}' ({node.op}) reads '{tensor.name}', which nothing "
-                    "before it makes; the file is damaged or not sorted."
+                    "before it makes, in whatever order; the file is damaged."
                 )
         again = [tensor.name for tensor in node.outputs if tensor.name and tensor.name in made]
         if again:

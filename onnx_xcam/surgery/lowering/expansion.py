@@ -12,6 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from onnx_xcam.surgery.lowering.types import Types
+from onnx_xcam.surgery.order import in_order
 from onnx_xcam.surgery.shapes import Shape
 
 MICROSOFT = "com.microsoft"
@@ -28,7 +29,7 @@ class Lowered:
     """A model of standard operators that does what another model does.
 
     Attributes:
-        model: the model; the given one itself if there was nothing to lower.
+        model: the model, its nodes in order; the given one itself if there was nothing to do.
         inner: tensors that only it has.
         stand_ins: inner tensors that stand for a quantised tensor of the given model: its name, by theirs.
         same: tensors that hold what another one does and that nothing reads any more: the other's name, by theirs.
@@ -262,7 +263,8 @@ def pattern(function: Pattern) -> Pattern:
 
 
 def lowered(model: onnx.ModelProto) -> Lowered:
-    """A model with its nodes lowered, as far as there are lowerings; the model given is not changed."""
+    """A model with its nodes in order and lowered, as far as there are lowerings; the model given is not changed."""
+    model = in_order(model)
     nodes = model.graph.node
     whole = {output: how for find in PATTERNS for output, how in find(nodes).items()}
     found = [_whole(node, whole) or LOWERINGS.get((_domain(node), node.op_type)) for node in nodes]
