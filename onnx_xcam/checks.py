@@ -17,18 +17,18 @@ from onnx_xcam.comparison import output_difference, tolerance
 from onnx_xcam.errors import ModelError
 from onnx_xcam.feeds import InputValue, example_feeds
 from onnx_xcam.runtime import Optimisation, Session, open_session
-from onnx_xcam.surgery.backward import way
-from onnx_xcam.surgery.composites import Step, steps
-from onnx_xcam.surgery.external import Folders
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.finding.score import find_score
+from onnx_xcam.surgery.gradients.backward import way
+from onnx_xcam.surgery.gradients.composites import Step, steps
+from onnx_xcam.surgery.gradients.vjp_model import COTANGENT, vjp_model
+from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.graphs.soundness import Following
+from onnx_xcam.surgery.graphs.stored import float_for
 from onnx_xcam.surgery.head import as_analysed, head_inputs, head_model, node_model, with_outputs
 from onnx_xcam.surgery.instrument import instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
-from onnx_xcam.surgery.prepare import prepare
-from onnx_xcam.surgery.score import find_score
-from onnx_xcam.surgery.soundness import Following
-from onnx_xcam.surgery.source import ModelLike, Source
-from onnx_xcam.surgery.stored import float_for
-from onnx_xcam.surgery.vjp_model import COTANGENT, vjp_model
 from onnx_xcam.text import printable
 
 PRODUCT_TOLERANCE = 1e-5

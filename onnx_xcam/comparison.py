@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.feeds import InputValue, example_feeds
 from onnx_xcam.runtime import Session, open_session
+from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.modernise import OLDEST_OPSET, modernised, needs_raising
-from onnx_xcam.surgery.source import Source
 
 OUTPUT_TOLERANCE = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-6}
 """How far an original output may move, relative to its largest value."""

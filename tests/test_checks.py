@@ -14,8 +14,8 @@ import onnx_xcam
 from onnx_xcam import check, checks
 from onnx_xcam.errors import InputError, LayerError, ModelError
 from onnx_xcam.surgery import cam
+from onnx_xcam.surgery.emission.values import Value
 from onnx_xcam.surgery.rules import RULES
-from onnx_xcam.surgery.values import Value
 
 UINT8 = build(
     "f = Cast<to=1>(image)  k = Constant<value_float=0.01>()  x = Mul(f, k)  c = Conv<strides=[2,2]>(x, w) "

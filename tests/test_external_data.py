@@ -14,8 +14,9 @@ from onnx import TensorProto, numpy_helper
 
 from onnx_xcam import Explainer, check, inspect, instrument, instrument_file
 from onnx_xcam.errors import ModelError, OutputError, XcamError
-from onnx_xcam.surgery import instrument_bytes, result, wire
-from onnx_xcam.surgery.source import Source
+from onnx_xcam.surgery import instrument_bytes
+from onnx_xcam.surgery.files import result, wire
+from onnx_xcam.surgery.files.source import Source
 
 
 def same(found, model, batch):

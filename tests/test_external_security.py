@@ -16,9 +16,10 @@ from onnx import TensorProto
 from onnx_xcam import Explainer, check, inspect, instrument, instrument_file
 from onnx_xcam.cli import app
 from onnx_xcam.errors import ModelError, OutputError
-from onnx_xcam.surgery import instrument_bytes, wire
-from onnx_xcam.surgery.external import folders
-from onnx_xcam.surgery.source import Source
+from onnx_xcam.surgery import instrument_bytes
+from onnx_xcam.surgery.files import wire
+from onnx_xcam.surgery.files.external import folders
+from onnx_xcam.surgery.files.source import Source
 
 
 def to_file(path, **options):

@@ -14,8 +14,8 @@ from models import build, cnn, images, run
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_xcam import XcamError, check, inspect, instrument
+from onnx_xcam.surgery.graphs.prepare import prepare
 from onnx_xcam.surgery.lowering import lowered
-from onnx_xcam.surgery.prepare import prepare
 
 CAM = ("map", "activations", "gradients", "heatmap", "status")
 

@@ -18,7 +18,7 @@ from hostile import HUGE_MODELS, MODELS
 import onnx_xcam
 from onnx_xcam import inspect
 from onnx_xcam.errors import ModelError
-from onnx_xcam.surgery.wire import MOST_RECORDS, _header
+from onnx_xcam.surgery.files.wire import MOST_RECORDS, _header
 
 pytest.importorskip("resource", reason="limits on memory are POSIX's")
 

@@ -71,6 +71,18 @@ OURS = {
 """Which parts of the package a part may import: imports run downward only."""
 
 
+SURGERY = {
+    "emission": set(),
+    "files": set(),
+    "lowering": {"emission"},
+    "graphs": {"emission", "lowering"},
+    "rules": {"emission", "graphs"},
+    "gradients": {"emission", "graphs", "rules"},
+    "finding": {"emission", "graphs", "rules", "gradients"},
+}
+"""The same for the folders of the surgery; the modules above them may import all."""
+
+
 def part_of(module: str) -> str:
     return module.split(".")[1]
 
@@ -109,6 +121,15 @@ def test_imports_run_downward(module):
             assert part_of(name) in OURS[part] | {part}, f"{module} imports {name}"
         elif (top := name.split(".")[0]) != "onnx_xcam" and top not in sys.stdlib_module_names:
             assert top in THIRD[part], f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("onnx_xcam.surgery.")])
+def test_imports_run_downward_within_the_surgery(module):
+    folder = module.split(".")[2]
+    for name in imports(MODULES[module], typing=True):
+        other = name.removeprefix("onnx_xcam.surgery.").split(".")[0]
+        if folder in SURGERY and name.startswith("onnx_xcam.surgery."):
+            assert other in SURGERY[folder] | {folder}, f"{module} imports {name}"
 
 
 def test_nothing_imports_torch():

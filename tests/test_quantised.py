@@ -17,8 +17,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 import onnx_xcam
 from onnx_xcam import check, checks, contract, inspect, instrument
 from onnx_xcam.errors import LayerError, UnsupportedOpError
+from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.rules import RULES
-from onnx_xcam.surgery.source import Source
 
 HEAD = (
     "c3 = Conv<strides=[2,2], pads=[1,1,1,1]>(a, w3, b3)  a3 = Relu(c3)  s = Add(a3, a3)  "

@@ -9,7 +9,7 @@ from models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn, images
 from onnx.parser import parse_model
 
 from onnx_xcam import check, inspect, instrument
-from onnx_xcam.surgery.order import in_order
+from onnx_xcam.surgery.lowering.order import in_order
 
 INT8 = {"z": np.array(0, np.int8), "s": np.array(0.02, np.float32), "sw": np.array(0.01, np.float32)}
 

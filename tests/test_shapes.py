@@ -8,9 +8,9 @@ import pytest
 from models import GAP, GAP_WEIGHTS, C, build, cnn, images, run, tensors
 
 from onnx_xcam import check, instrument
-from onnx_xcam.surgery import shapes
-from onnx_xcam.surgery.prepare import prepare
-from onnx_xcam.surgery.refine import reshaped
+from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.graphs.refine import reshaped
 
 
 def shape_of(body, name, *, inputs="float[N,C,H,W] x", weights=None, opset=17):

@@ -11,8 +11,9 @@ from models import GAP_WEIGHTS, C, build, cnn, images, props, run, weight
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_xcam import instrument, instrument_file
-from onnx_xcam.surgery import instrument_bytes, wire
-from onnx_xcam.surgery.source import Source
+from onnx_xcam.surgery import instrument_bytes
+from onnx_xcam.surgery.files import wire
+from onnx_xcam.surgery.files.source import Source
 
 LIMIT = wire.PAYLOAD_LIMIT
 

@@ -77,7 +77,7 @@ def damaged(random: Random, data: bytes) -> bytes:
 
 def shuffled_records(random: Random, data: bytes) -> bytes:
     """Records of the model or its graph doubled, removed or in another order; protobuf itself takes that."""
-    from onnx_xcam.surgery.wire import _header, _records
+    from onnx_xcam.surgery.files.wire import _header, _records
 
     view = memoryview(data)
     parts = [(field, bytes(view[start:end]), bytes(view[body:end])) for field, start, body, end in _records(view)]

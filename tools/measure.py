@@ -115,7 +115,7 @@ def measure_surgery(options: argparse.Namespace, folder: Path) -> tuple[Row, lis
 
 def size_outside(path: Path) -> int:
     """Bytes of the model's external data."""
-    from onnx_xcam.surgery.source import Source
+    from onnx_xcam.surgery.files.source import Source
 
     files = {reference.part.path for reference in Source(path).references()}
     return sum(file.stat().st_size for file in files)
@@ -279,11 +279,11 @@ def _head(path: Path, layer: str, feeds: dict[str, Any]) -> tuple[Any, dict[str,
     """A session of the part behind a layer, and its inputs as they are in a run of the whole model."""
     from _sessions import session
 
+    from onnx_xcam.surgery.files.source import Source
+    from onnx_xcam.surgery.finding.score import find_score
+    from onnx_xcam.surgery.graphs.prepare import prepare
     from onnx_xcam.surgery.head import head_inputs, head_model, with_outputs
     from onnx_xcam.surgery.modernise import modernised
-    from onnx_xcam.surgery.prepare import prepare
-    from onnx_xcam.surgery.score import find_score
-    from onnx_xcam.surgery.source import Source
 
     source, skeleton, _ = modernised(Source(path))
     graph = prepare(skeleton)

@@ -107,7 +107,7 @@ def _compared(model: Path, folders: Sequence[Path]) -> list[str]:
     """How the outputs of a model whose opset has to be raised change, as a sentence; before anything is written."""
     from onnx_xcam.comparison import compare_raised
     from onnx_xcam.errors import DependencyError
-    from onnx_xcam.surgery.source import Source
+    from onnx_xcam.surgery.files.source import Source
 
     try:
         said = compare_raised(Source(model, allow_folders=folders))
@@ -129,7 +129,7 @@ def _emits(text: str) -> tuple[contract.Emit, ...]:
 def _class_ids(model: Path, names: Sequence[str], labels_file: Path | None, allow: Sequence[Path]) -> list[int]:
     """The ids that --class means, by the labels of --labels or of the model. The surgery checks the range."""
     from onnx_xcam.labels import labels_from_metadata, load_labels, resolve_class
-    from onnx_xcam.surgery.source import Source
+    from onnx_xcam.surgery.files.source import Source
 
     if labels_file:
         labels: list[str] | None = load_labels(labels_file)

@@ -18,8 +18,8 @@ from onnx_xcam.explainer.inputs import model_inputs
 from onnx_xcam.explainer.loading import LoadedModel, load_model
 from onnx_xcam.feeds import InputValue
 from onnx_xcam.runtime import short_name
-from onnx_xcam.surgery.external import Folders
-from onnx_xcam.surgery.source import ModelLike
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.source import ModelLike
 
 Image: TypeAlias = str | Path | NDArray[Any] | Picture
 """A path, an uint8 [H,W,3] RGB array, or a picture that `Explainer.prepare` made."""

@@ -16,8 +16,8 @@ from onnx_xcam.errors import LayerError, ModelError
 from onnx_xcam.explainer.probabilities import ProbabilitySource, find_probabilities, stated_probabilities
 from onnx_xcam.feeds import InputValue, OtherInputs, image_and_others
 from onnx_xcam.runtime import Session, TensorInfo, open_session
-from onnx_xcam.surgery.external import Folders
-from onnx_xcam.surgery.source import ModelLike, Source
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.source import ModelLike, Source
 
 
 @dataclass(frozen=True)

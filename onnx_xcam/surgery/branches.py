@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
 
-from onnx_xcam.surgery.graph import Graph
+from onnx_xcam.surgery.graphs.graph import Graph
 
 
 def decided(graph: Graph) -> dict[str, bool]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from onnx_xcam.cams.xgrad import xgrad_cam
 from onnx_xcam.contract import GOOD, GRADIENT_ZERO, MAP_ZERO, NOT_FINITE, Grid, Layout
-from onnx_xcam.surgery import shapes
-from onnx_xcam.surgery.values import INT_MAX, Value
+from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.emission.values import INT_MAX, Value
 
 
 class EmittedArrays:

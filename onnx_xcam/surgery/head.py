@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.surgery.graph import QUANTISERS, Graph, exported
+from onnx_xcam.surgery.emission.shapes import Dim
+from onnx_xcam.surgery.graphs.graph import QUANTISERS, Graph, exported
 from onnx_xcam.surgery.lowering import MICROSOFT, lowered
-from onnx_xcam.surgery.shapes import Dim
 
 _IR_VERSION = 8
 _ROUNDING = ("QuantizeLinear", "DequantizeLinear")

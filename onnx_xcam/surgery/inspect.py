@@ -10,16 +10,16 @@ import onnx
 
 from onnx_xcam import contract
 from onnx_xcam.errors import LayerError, ModelError
-from onnx_xcam.surgery.ends import pictures
-from onnx_xcam.surgery.external import Folders
-from onnx_xcam.surgery.graph import Graph
-from onnx_xcam.surgery.layers import Layer, Layers
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.finding.layers import Layer, Layers
+from onnx_xcam.surgery.finding.score import find_score
+from onnx_xcam.surgery.graphs.ends import pictures
+from onnx_xcam.surgery.graphs.graph import Graph
+from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.graphs.sample import sample_of
+from onnx_xcam.surgery.graphs.soundness import Following
 from onnx_xcam.surgery.modernise import modernised
-from onnx_xcam.surgery.prepare import prepare
-from onnx_xcam.surgery.sample import sample_of
-from onnx_xcam.surgery.score import find_score
-from onnx_xcam.surgery.soundness import Following
-from onnx_xcam.surgery.source import ModelLike, Source
 from onnx_xcam.text import printable
 
 

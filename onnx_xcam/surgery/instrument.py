@@ -13,25 +13,25 @@ import onnx
 from onnx_xcam import contract
 from onnx_xcam.contract import ClassInput, Emit, ExternalDataChoice, Layout, Metadata
 from onnx_xcam.errors import LayerError, ModelError, ShapeError, UnsupportedOpError, XcamError
-from onnx_xcam.surgery import shapes
-from onnx_xcam.surgery.backward import gradients, way
-from onnx_xcam.surgery.broadcasting import expanded
 from onnx_xcam.surgery.cam import METHODS, Cam, emit_cam, emit_heatmap, emit_status
-from onnx_xcam.surgery.emitter import Emitter
-from onnx_xcam.surgery.external import Folders
-from onnx_xcam.surgery.graph import QUANTISERS, Graph
-from onnx_xcam.surgery.layers import Layer, Layers, resolve
+from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.emission.broadcasting import expanded
+from onnx_xcam.surgery.emission.emitter import Emitter
+from onnx_xcam.surgery.emission.values import Value
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.result import write_result
+from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.finding.layers import Layer, Layers, resolve
+from onnx_xcam.surgery.finding.score import Score, Selection, find_score, select_classes
+from onnx_xcam.surgery.gradients.backward import gradients, way
+from onnx_xcam.surgery.gradients.vjp_model import new_emitter, tensor_info
+from onnx_xcam.surgery.graphs.graph import QUANTISERS, Graph
+from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.graphs.sample import sample_of
+from onnx_xcam.surgery.graphs.signs import is_non_negative
+from onnx_xcam.surgery.graphs.soundness import Following
+from onnx_xcam.surgery.graphs.stored import forward_value
 from onnx_xcam.surgery.modernise import modernised
-from onnx_xcam.surgery.prepare import prepare
-from onnx_xcam.surgery.result import write_result
-from onnx_xcam.surgery.sample import sample_of
-from onnx_xcam.surgery.score import Score, Selection, find_score, select_classes
-from onnx_xcam.surgery.signs import is_non_negative
-from onnx_xcam.surgery.soundness import Following
-from onnx_xcam.surgery.source import ModelLike, Source
-from onnx_xcam.surgery.stored import forward_value
-from onnx_xcam.surgery.values import Value
-from onnx_xcam.surgery.vjp_model import new_emitter, tensor_info
 
 
 def instrument(

@@ -15,13 +15,13 @@ from google.protobuf.message import EncodeError
 from onnx import inliner, numpy_helper, version_converter
 
 from onnx_xcam.errors import ModelError
-from onnx_xcam.surgery.backward import image_tensors, way
 from onnx_xcam.surgery.branches import decided, inline_branches
-from onnx_xcam.surgery.graph import Graph
-from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.files.source import Source
+from onnx_xcam.surgery.gradients.backward import image_tensors, way
+from onnx_xcam.surgery.graphs.graph import Graph
+from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.graphs.soundness import Following, check_nodes, inlined_size
 from onnx_xcam.surgery.sequences import TAKERS, Rewrites, rewrite, unboxed
-from onnx_xcam.surgery.soundness import Following, check_nodes, inlined_size
-from onnx_xcam.surgery.source import Source
 
 OLDEST_OPSET = 11
 """Range, GatherElements and ScatterElements exist from here on."""

@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.surgery.graph import Graph
-from onnx_xcam.surgery.soundness import Following
+from onnx_xcam.surgery.graphs.graph import Graph
+from onnx_xcam.surgery.graphs.soundness import Following
 
 TAKERS = frozenset({"SequenceAt", "ConcatFromSequence", "OptionalGetElement"})
 

@@ -18,7 +18,7 @@ import onnxruntime as ort
 from onnx import TensorProto
 
 from onnx_xcam.reference import evaluate
-from onnx_xcam.surgery.vjp_model import COTANGENT, GRADIENT, vjp_model
+from onnx_xcam.surgery.gradients.vjp_model import COTANGENT, GRADIENT, vjp_model
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 ALWAYS_FLOAT32 = {"Resize": {2}, "Upsample": {1}}

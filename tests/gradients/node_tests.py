@@ -13,11 +13,11 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from gradients.checker import FLOATS, Problem, float_outputs, run, with_float_type
 from onnx_xcam.errors import UnsupportedOpError
-from onnx_xcam.surgery.backward import way
-from onnx_xcam.surgery.bodies import has_body
-from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.gradients.backward import way
+from onnx_xcam.surgery.gradients.bodies import has_body
+from onnx_xcam.surgery.gradients.vjp_model import vjp_model
+from onnx_xcam.surgery.graphs.prepare import prepare
 from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE
-from onnx_xcam.surgery.vjp_model import vjp_model
 
 ONNX_RUNTIME_REFUSES = (
     runtime_errors.NotImplemented,

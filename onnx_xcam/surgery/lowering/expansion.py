@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from onnx_xcam.surgery.emission.shapes import Shape
+from onnx_xcam.surgery.lowering.order import in_order
 from onnx_xcam.surgery.lowering.types import Types
-from onnx_xcam.surgery.order import in_order
-from onnx_xcam.surgery.shapes import Shape
 
 MICROSOFT = "com.microsoft"
 STANDARD = ("", "ai.onnx")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.emission import shapes
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.scatter import add_at, add_elements, class_first, class_last, per_class, wrapped
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_xcam.surgery import shapes
-from onnx_xcam.surgery.broadcasting import expanded_where_unsure, unbroadcast
+from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.emission.broadcasting import expanded_where_unsure, unbroadcast
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.emission import shapes
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.scatter import add_at, wrapped
 

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.emission import shapes
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.windows import Windows, scatter_windows, window_counts, windows_of
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from onnx_xcam.integers import integer_range
+from onnx_xcam.surgery.graphs.signs import is_non_negative, lowest_is_zero
+from onnx_xcam.surgery.graphs.stored import along_axis
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
-from onnx_xcam.surgery.signs import is_non_negative, lowest_is_zero
-from onnx_xcam.surgery.stored import along_axis
 
 
 @vjp("QuantizeLinear", inputs=1, constant_axes=True)

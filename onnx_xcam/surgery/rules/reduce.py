@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.emission import shapes
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 
 

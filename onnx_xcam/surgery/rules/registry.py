@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from onnx_xcam.surgery.node import NodeView
-from onnx_xcam.surgery.values import Value
+from onnx_xcam.surgery.emission.values import Value
+from onnx_xcam.surgery.rules.node import NodeView
 
 Gradients: TypeAlias = Value | Sequence[Value | None] | None
 Rule: TypeAlias = Callable[..., Gradients]

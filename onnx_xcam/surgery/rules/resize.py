@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.emission import shapes
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.scatter import contract
 

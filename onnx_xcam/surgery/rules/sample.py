@@ -16,9 +16,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from onnx_xcam.surgery import shapes
+from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.emission.shapes import Part
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
-from onnx_xcam.surgery.shapes import Part
 
 CUBIC = -0.75
 """The parameter of the cubic weights, as in PyTorch."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_xcam.surgery import shapes
-from onnx_xcam.surgery.values import Value
+from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.emission.values import Value
 
 
 def add_at(g: Value, at: int, places: Value, x: Value, axis: int, *, distinct: bool = False) -> Value:

@@ -11,10 +11,10 @@ from math import prod
 
 import numpy as np
 
-from onnx_xcam.surgery import shapes
-from onnx_xcam.surgery.node import NodeView
-from onnx_xcam.surgery.shapes import Part
-from onnx_xcam.surgery.values import Value
+from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.emission.shapes import Part
+from onnx_xcam.surgery.emission.values import Value
+from onnx_xcam.surgery.rules.node import NodeView
 
 
 def fold(g: Value) -> Value:

@@ -1,0 +1,458 @@
+"""Value: a tensor with operators, so that a gradient rule reads as its formula.
+
+Only this file knows how an operator is spelled at an opset (axes as attribute or input, and the like). Every value
+knows its static shape as far as it can be told (see shapes.py). float16 never occurs here: gradients and the map are
+computed in float32, or in float64 where the model is float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.errors import ShapeError
+from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.emission.shapes import Dim, Part, Shape
+
+if TYPE_CHECKING:
+    from onnx_xcam.surgery.emission.emitter import Emitter
+
+Operand: TypeAlias = "Value | float | int"
+INT_MIN, INT_MAX = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+
+
+class Value:
+    """A tensor of the graph, of the model or added, with numpy-like operators that add nodes.
+
+    Attributes:
+        name: the tensor's name.
+        dtype: numpy dtype.
+        shape: static shape; dimensions are numbers, symbols or None.
+        const: the array, where the value is a known constant.
+        shape_source: a value with the same shape whose dimensions may be read at run time.
+        product: where the value is another one times a scale, that one and the scale: see `scaled`.
+        one_hot: where each last axis holds a single 1, its position, int64 without that axis: a product with a
+            one-hot row is a row picked.
+    """
+
+    __slots__ = ("const", "dtype", "emitter", "one_hot", "product", "shape", "shape_source", "tensor")
+
+    def __init__(
+        self,
+        emitter: Emitter,
+        tensor: gs.Tensor,
+        dtype: np.dtype[Any],
+        shape: Shape,
+        const: np.ndarray | None = None,
+    ) -> None:
+        self.emitter = emitter
+        self.tensor = tensor
+        self.dtype = dtype
+        self.shape = shape
+        self.const = const
+        self.shape_source: Value = self
+        self.product: tuple[Value, Value] | None = None
+        self.one_hot: Value | None = None
+
+    @property
+    def name(self) -> str:
+        """The tensor's name."""
+        return str(self.tensor.name)
+
+    @property
+    def rank(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
+
+    def __repr__(self) -> str:
+        return f"Value({self.name!r}, {self.dtype}, {self.shape})"
+
+    def with_shape(self, shape: Shape) -> Value:
+        """The same tensor, with a static shape that is known better."""
+        result = Value(self.emitter, self.tensor, self.dtype, shape, self.const)
+        result.shape_source = self.shape_source
+        return result
+
+    # --- elementwise ------------------------------------------------------------------------------------------------
+
+    def _lift(self, other: Operand) -> Value:
+        return other if isinstance(other, Value) else self.emitter.constant(np.array(other, self.dtype))
+
+    def _binary(self, op: str, other: Operand, dtype: Any = None, *, swap: bool = False) -> Value:
+        right = self._lift(other)
+        left, right = (right, self) if swap else (self, right)
+        return self.emitter.one(op, [left, right], dtype or left.dtype, shapes.broadcast(left.shape, right.shape))
+
+    def _unary(self, op: str, dtype: Any = None, **attributes: Any) -> Value:
+        return self.emitter.one(op, [self], dtype or self.dtype, self.shape, **attributes)
+
+    def __add__(self, other: Operand) -> Value:
+        if isinstance(other, Value) and self.product and other.product and self.product[1] is other.product[1]:
+            return (self.product[0] + other.product[0]).scaled(self.product[1])
+        return self if _is_number(other, 0) else self._binary("Add", other)
+
+    def __radd__(self, other: Operand) -> Value:
+        return self + other
+
+    def __sub__(self, other: Operand) -> Value:
+        return self if _is_number(other, 0) else self._binary("Sub", other)
+
+    def __rsub__(self, other: Operand) -> Value:
+        return self._binary("Sub", other, swap=True)
+
+    def __mul__(self, other: Operand) -> Value:
+        return self if _is_number(other, 1) or _is_constant_one(other) else self._binary("Mul", other)
+
+    def __rmul__(self, other: Operand) -> Value:
+        return self * other
+
+    def __truediv__(self, other: Operand) -> Value:
+        return self if _is_number(other, 1) or _is_constant_one(other) else self._binary("Div", other)
+
+    def __rtruediv__(self, other: Operand) -> Value:
+        return self._binary("Div", other, swap=True)
+
+    def __pow__(self, other: Operand) -> Value:
+        return self._binary("Pow", other)
+
+    def scaled(self, scale: Value) -> Value:
+        """The value times a scale; it remembers them, so that dividing by the scale gives the value back."""
+        result = self * scale
+        result.product = (self, scale)
+        return result
+
+    def unscaled(self, scale: Value) -> Value:
+        """The value divided by a scale."""
+        return self.product[0] if self.product is not None and self.product[1] is scale else self / scale
+
+    def __neg__(self) -> Value:
+        return self._unary("Neg")
+
+    def __gt__(self, other: Operand) -> Value:
+        return self._binary("Greater", other, np.bool_)
+
+    def __lt__(self, other: Operand) -> Value:
+        return self._binary("Less", other, np.bool_)
+
+    def equal(self, other: Operand) -> Value:
+        """Elementwise equality, bool."""
+        return self._binary("Equal", other, np.bool_)
+
+    def logical_and(self, other: Value) -> Value:
+        """Elementwise and of two bool values."""
+        return self._binary("And", other, np.bool_)
+
+    def logical_not(self) -> Value:
+        """Elementwise not of a bool value."""
+        return self._unary("Not")
+
+    def where(self, then: Operand, otherwise: Operand, dtype: Any = None) -> Value:
+        """`then` where this bool value is true, else `otherwise`; `dtype` if both are numbers."""
+        branches = [then, otherwise]
+        dtype = next((b.dtype for b in branches if isinstance(b, Value)), dtype)
+        a, b = (v if isinstance(v, Value) else self.emitter.constant(np.array(v, dtype)) for v in branches)
+        return self.emitter.one("Where", [self, a, b], dtype, shapes.broadcast(self.shape, a.shape, b.shape))
+
+    def exp(self) -> Value:
+        """e to the power of the value."""
+        return self._unary("Exp")
+
+    def log(self) -> Value:
+        """Natural logarithm."""
+        return self._unary("Log")
+
+    def sqrt(self) -> Value:
+        """Square root."""
+        return self._unary("Sqrt")
+
+    def abs(self) -> Value:
+        """Absolute value."""
+        return self._unary("Abs")
+
+    def floor(self) -> Value:
+        """The largest whole number that is not larger."""
+        return self._unary("Floor")
+
+    def round(self) -> Value:
+        """The nearest whole number, halves to the even one."""
+        return self._unary("Round")
+
+    def sign(self) -> Value:
+        """-1, 0 or 1."""
+        return self._unary("Sign")
+
+    def sin(self) -> Value:
+        """Sine."""
+        return self._unary("Sin")
+
+    def cos(self) -> Value:
+        """Cosine."""
+        return self._unary("Cos")
+
+    def sinh(self) -> Value:
+        """Hyperbolic sine."""
+        return self._unary("Sinh")
+
+    def cosh(self) -> Value:
+        """Hyperbolic cosine."""
+        return self._unary("Cosh")
+
+    def tanh(self) -> Value:
+        """Hyperbolic tangent."""
+        return self._unary("Tanh")
+
+    def erf(self) -> Value:
+        """The error function."""
+        return self._unary("Erf")
+
+    def sigmoid(self) -> Value:
+        """1 / (1 + exp(-x))."""
+        return self._unary("Sigmoid")
+
+    def relu(self) -> Value:
+        """max(x, 0)."""
+        return self._unary("Relu")
+
+    def cast(self, dtype: Any) -> Value:
+        """The value as another dtype."""
+        dtype = np.dtype(dtype)
+        if dtype == self.dtype:
+            return self
+        result = self._unary("Cast", dtype, to=int(onnx.helper.np_dtype_to_tensor_dtype(dtype)))
+        result.shape_source = self.shape_source
+        return result
+
+    def minimum(self, other: Operand) -> Value:
+        """Elementwise smaller value (float; before opset 12 Min knows no integers)."""
+        return self._binary("Min", other)
+
+    def maximum(self, other: Operand) -> Value:
+        """Elementwise larger value (float; before opset 12 Max knows no integers)."""
+        return self._binary("Max", other)
+
+    # --- products and reductions ------------------------------------------------------------------------------------
+
+    def __matmul__(self, other: Value) -> Value:
+        """Matrix product over the last two axes; leading axes broadcast. One-hot rows pick rows of a matrix."""
+        if self.one_hot is not None and other.rank == 2:
+            return other.gather(self.one_hot, 0)
+        lead = shapes.broadcast(self.shape[:-2], other.shape[:-2])
+        return self.emitter.one("MatMul", [self, other], self.dtype, (*lead, self.shape[-2], other.shape[-1]))
+
+    def _reduce(self, op: str, axes: Sequence[int], keepdims: bool, axes_input_since: int) -> Value:
+        axes = shapes.normal_axes(axes, self.rank, op)
+        if not axes:
+            return self
+        kept: list[Dim] = [1 if axis in axes else dim for axis, dim in enumerate(self.shape)]
+        shape = tuple(dim for axis, dim in enumerate(kept) if keepdims or axis not in axes)
+        if self.emitter.opset >= axes_input_since:
+            listed = self.emitter.constant(np.array(axes, np.int64))
+            return self.emitter.one(op, [self, listed], self.dtype, shape, keepdims=int(keepdims))
+        return self.emitter.one(op, [self], self.dtype, shape, axes=list(axes), keepdims=int(keepdims))
+
+    def sum(self, axes: Sequence[int], *, keepdims: bool = True) -> Value:
+        """Sum over axes."""
+        return self._reduce("ReduceSum", axes, keepdims, 13)
+
+    def mean(self, axes: Sequence[int], *, keepdims: bool = True) -> Value:
+        """Mean over axes."""
+        return self._reduce("ReduceMean", axes, keepdims, 18)
+
+    def prod(self, axes: Sequence[int], *, keepdims: bool = True) -> Value:
+        """Product over axes."""
+        return self._reduce("ReduceProd", axes, keepdims, 18)
+
+    def max(self, axes: Sequence[int], *, keepdims: bool = True) -> Value:
+        """Maximum over axes."""
+        return self._reduce("ReduceMax", axes, keepdims, 18)
+
+    def min(self, axes: Sequence[int], *, keepdims: bool = True) -> Value:
+        """Minimum over axes."""
+        return self._reduce("ReduceMin", axes, keepdims, 18)
+
+    def cumsum(self, axis: int, *, exclusive: bool = False, reverse: bool = False) -> Value:
+        """Running sum along an axis."""
+        where = self.emitter.constant(np.array(axis % self.rank, np.int64))
+        return self.emitter.one(
+            "CumSum", [self, where], self.dtype, self.shape, exclusive=int(exclusive), reverse=int(reverse)
+        )
+
+    def argmax(self, axis: int) -> Value:
+        """Index of the first maximum along an axis, int64, the axis kept."""
+        shape = tuple(1 if a == axis % self.rank else d for a, d in enumerate(self.shape))
+        return self.emitter.one("ArgMax", [self], np.int64, shape, axis=axis % self.rank, keepdims=1)
+
+    # --- movement ---------------------------------------------------------------------------------------------------
+
+    def reshape(self, parts: Sequence[Part], shape: Shape | None = None) -> Value:
+        """The value with the shape given as parts (numbers, one -1, int64 [1] values); `shape` if known better."""
+        if shape is None:
+            shape = tuple(p if isinstance(p, int) and p >= 0 else None for p in parts)
+        if all(isinstance(d, int) for d in shape) and shape == self.shape:
+            return self
+        target = shapes.shape_value(self, parts)
+        return self.emitter.one("Reshape", [self, target], self.dtype, shape)
+
+    def reshape_like(self, x: Value, classes: Value | None = None) -> Value:
+        """A gradient as `[K, *x.shape]`; K is its own first axis, or that of `classes` where it has another one."""
+        classes = classes or self
+        shape = (classes.shape[0], *x.shape)
+        if self.shape == shape and None not in shape:
+            return self
+        return self.reshape(shapes.like_parts(classes, x), shape)
+
+    def transpose(self, perm: Sequence[int]) -> Value:
+        """The value with its axes permuted."""
+        if list(perm) == list(range(self.rank)):
+            return self
+        return self.emitter.one(
+            "Transpose", [self], self.dtype, tuple(self.shape[p] for p in perm), perm=[int(p) for p in perm]
+        )
+
+    def swap_last(self) -> Value:
+        """The value with its last two axes exchanged."""
+        return self.transpose([*range(self.rank - 2), self.rank - 1, self.rank - 2])
+
+    def expand(self, parts: Sequence[Part], shape: Shape | None = None) -> Value:
+        """The value broadcast against the shape given as parts (1 keeps a dimension)."""
+        if shape is None:
+            shape = tuple(p if isinstance(p, int) else None for p in parts)
+            shape = shapes.broadcast(self.shape, shape)
+        if all(isinstance(p, int) for p in parts) and shape == self.shape:
+            return self
+        return self.emitter.one("Expand", [self, shapes.shape_value(self, parts)], self.dtype, shape)
+
+    def unsqueeze(self, axes: Sequence[int]) -> Value:
+        """New axes of size 1 at these positions of the result."""
+        rank = self.rank + len(axes)
+        axes = shapes.normal_axes(axes, rank, "Unsqueeze")
+        dims = iter(self.shape)
+        shape = tuple(1 if axis in axes else next(dims) for axis in range(rank))
+        if not axes:
+            return self
+        return self._with_axes("Unsqueeze", axes, shape)
+
+    def squeeze(self, axes: Sequence[int]) -> Value:
+        """The value without these axes of size 1."""
+        axes = shapes.normal_axes(axes, self.rank, "Squeeze")
+        if not axes:
+            return self
+        return self._with_axes("Squeeze", axes, tuple(d for a, d in enumerate(self.shape) if a not in axes))
+
+    def _with_axes(self, op: str, axes: Sequence[int], shape: Shape) -> Value:
+        if self.emitter.opset >= 13:
+            return self.emitter.one(op, [self, self.emitter.constant(np.array(axes, np.int64))], self.dtype, shape)
+        return self.emitter.one(op, [self], self.dtype, shape, axes=list(axes))
+
+    def slice(
+        self, starts: Sequence[Part], stops: Sequence[Part], axes: Sequence[int], steps: Sequence[int] | None = None
+    ) -> Value:
+        """Like `x[start:stop:step]` on each of `axes`; parts are numbers or int64 [1] values."""
+        steps = steps or [1] * len(axes)
+        shape = list(self.shape)
+        for start, stop, axis, step in zip(starts, stops, axes, steps, strict=True):
+            dim = shape[axis]
+            numbers = isinstance(dim, int) and isinstance(start, int) and isinstance(stop, int)
+            shape[axis] = len(range(dim)[_bound(start) : _bound(stop) : step]) if numbers else None  # type: ignore
+        emitter = self.emitter
+        indices = [shapes.shape_value(self, starts), shapes.shape_value(self, stops)]
+        indices += [emitter.constant(np.array(axes, np.int64)), emitter.constant(np.array(steps, np.int64))]
+        return emitter.one("Slice", [self, *indices], self.dtype, tuple(shape))
+
+    def flip(self, axes: Sequence[int]) -> Value:
+        """The value reversed along axes."""
+        count = len(axes)
+        if all(self.shape[axis] == 1 for axis in axes):
+            return self
+        return self.slice([-1] * count, [INT_MIN] * count, axes, [-1] * count)
+
+    def pad(self, before: Sequence[Part], after: Sequence[Part], axes: Sequence[int]) -> Value:
+        """Zeros added (or, for negative numbers, elements removed) before and after, on each of `axes`."""
+        if all(isinstance(p, int) and p == 0 for p in (*before, *after)):
+            return self
+        first: list[Part] = [0] * self.rank
+        last: list[Part] = [0] * self.rank
+        shape: list[Dim] = list(self.shape)
+        for low, high, axis in zip(before, after, axes, strict=True):
+            first[axis], last[axis] = low, high
+            dim = shape[axis]
+            numbers = isinstance(low, int) and isinstance(high, int) and isinstance(dim, int)
+            shape[axis] = dim + low + high if numbers else None  # type: ignore[operator,assignment]
+        pads = shapes.shape_value(self, [*first, *last])
+        return self.emitter.one("Pad", [self, pads], self.dtype, tuple(shape), mode="constant")
+
+    def gather(self, indices: Value, axis: int) -> Value:
+        """Slices along `axis` at the indices (any rank); negative indices count from the end."""
+        shape = (*self.shape[:axis], *indices.shape, *self.shape[axis + 1 :])
+        return self.emitter.one("Gather", [self, indices], self.dtype, shape, axis=axis)
+
+    def gather_elements(self, indices: Value, axis: int) -> Value:
+        """`result[..., i, ...] = self[..., indices[..., i, ...], ...]` along `axis`."""
+        return self.emitter.one("GatherElements", [self, indices], self.dtype, indices.shape, axis=axis)
+
+    def scatter_elements(self, indices: Value, updates: Value, axis: int, *, add: bool = False) -> Value:
+        """The value with updates written, or added, at the indices along `axis`; adding needs opset 16."""
+        if add and self.emitter.opset < 16:
+            raise ShapeError("ScatterElements with addition needs opset 16.")
+        reduction = "add" if add else None
+        inputs = [self, indices, updates]
+        return self.emitter.one("ScatterElements", inputs, self.dtype, self.shape, axis=axis, reduction=reduction)
+
+    def resize_linear(self, parts: Sequence[Part], shape: Shape) -> Value:
+        """The value resized linearly (half-pixel centres) to the shape given as parts."""
+        sizes = shapes.shape_value(self, parts)
+        unused = self.emitter.constant(np.zeros(0, np.float32)) if self.emitter.opset < 13 else None
+        inputs = [self, unused, unused, sizes]
+        mode = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+        return self.emitter.one("Resize", inputs, self.dtype, shape, **mode)
+
+    def zeros(self, parts: Sequence[Part]) -> Value:
+        """Zeros of this value's dtype with the shape given as parts."""
+        return self.filled(parts, 0)
+
+    def filled(self, parts: Sequence[Part], number: float) -> Value:
+        """A tensor of this value's dtype filled with a number, with the shape given as parts."""
+        shape = tuple(p if isinstance(p, int) else None for p in parts)
+        fill = np.array([number], self.dtype)
+        return self.emitter.one(
+            "ConstantOfShape", [shapes.shape_value(self, parts)], self.dtype, shape, value=_TensorAttribute(fill)
+        )
+
+    def range_of(self, axis: int) -> Value:
+        """0, 1, ... up to the size of this axis, int64."""
+        dim = self.shape[axis]
+        emitter = self.emitter
+        if isinstance(dim, int):
+            shapes.table_size(dim)
+            return emitter.constant(np.arange(dim, dtype=np.int64))
+        part = shapes.dim_part(self, axis)
+        assert isinstance(part, Value)
+        zero, one = (emitter.constant(np.array(n, np.int64)) for n in (0, 1))
+        return emitter.one("Range", [zero, part.squeeze([0]), one], np.int64, (dim,))
+
+
+class _TensorAttribute(gs.Constant):  # type: ignore[misc]
+    """A tensor as an attribute; its text tells its content, so that equal nodes are found equal."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        super().__init__("", array)
+
+    def __repr__(self) -> str:
+        return f"tensor({self.values.dtype}, {self.values.tolist()})"
+
+
+def _bound(number: int) -> int | None:
+    """A Slice bound as Python's: the smallest integers mean 'before the first element'."""
+    return None if number <= -(2**31) + 1 else number
+
+
+def _is_number(operand: Operand, number: float) -> bool:
+    return not isinstance(operand, Value) and operand == number
+
+
+def _is_constant_one(operand: Operand) -> bool:
+    return isinstance(operand, Value) and operand.const is not None and operand.rank == 0 and operand.const == 1

@@ -1,0 +1,1 @@
+"""Model files: reading without the weights, weights in other files, and writing the result."""

@@ -1,0 +1,245 @@
+"""Weights in files beside the model: which files may be read, and where in them a tensor's bytes lie.
+
+A model is untrusted input, and its external data names files. Only regular files in the model's own folder, or in
+folders that the user allows by name, are read; links are followed first and judged by where they lead.
+
+Format: https://onnx.ai/onnx/repo-docs/ExternalData.html
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NoReturn, TypeAlias
+
+import onnx
+from onnx import TensorProto
+
+from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.files.wire import FilePart, is_stripped
+from onnx_xcam.surgery.files.writing import open_file
+
+Folders: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""One folder or several."""
+
+_LARGEST = (1 << 63) - 1
+_BITS = {
+    **dict.fromkeys(("UINT8", "INT8", "BOOL", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ"), 8),
+    **dict.fromkeys(("UINT16", "INT16", "FLOAT16", "BFLOAT16"), 16),
+    **dict.fromkeys(("FLOAT", "INT32", "UINT32"), 32),
+    **dict.fromkeys(("DOUBLE", "INT64", "UINT64", "COMPLEX64"), 64),
+    **{"COMPLEX128": 128, "FLOAT8E8M0": 8, "UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2},
+}
+"""Bits of an element by the name of its type; strings cannot be kept outside."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where the bytes of a tensor lie.
+
+    Attributes:
+        location: as the model has it.
+        part: the file, all links followed, and the bytes in it.
+        inside: the location is a plain relative path, and the file lies in the model's folder. That is what ONNX
+            Runtime accepts.
+    """
+
+    location: str
+    part: FilePart
+    inside: bool
+
+
+class ExternalData:
+    """The files that a model keeps its weights in.
+
+    Args:
+        folder: of the model file, as the caller named it.
+        allowed: further folders in which the weights may lie, as the user named them.
+        model: what to call the model in messages.
+
+    Raises:
+        ModelError: an allowed folder is none.
+    """
+
+    def __init__(self, folder: Path, allowed: Sequence[Path], model: str) -> None:
+        self.folder = folder
+        self._home = folder.resolve()
+        self._allowed = [_real_folder(path) for path in allowed]
+        self._model = model
+        self._files: dict[str, tuple[Path, int]] = {}
+
+    def reference(self, tensor: TensorProto) -> Reference:
+        """Where a tensor's bytes lie.
+
+        Args:
+            tensor: one whose data lie outside of the model file.
+
+        Raises:
+            ModelError: the entry is malformed, or the file is missing, not allowed, no file, or too short.
+        """
+        fields = self._fields(tensor)
+        location = fields.get("location", "")
+        if not location:
+            self._refuse(tensor, "are said to lie in another file, but not in which")
+        file, size = self._file(location)
+        needed = self._size(tensor)
+        offset = self._number(tensor, "offset", fields)
+        length = self._number(tensor, "length", fields) or needed
+        if length != needed:
+            self._refuse(tensor, f"take {needed} bytes, but {length} are set aside for them in '{location}'")
+        if offset + needed > size:
+            self._refuse(tensor, f"reach to byte {offset + needed} of '{location}', which has only {size}")
+        inside = is_plain(location) and file.is_relative_to(self._home)
+        return Reference(location, FilePart(file, offset, needed), inside)
+
+    def read(self, tensor: TensorProto) -> bytes:
+        """A tensor's bytes.
+
+        Raises:
+            ModelError: as `reference`, or the file cannot be read.
+        """
+        reference = self.reference(tensor)
+        try:
+            with open_file(reference.part.path) as file:
+                file.seek(reference.part.offset)
+                content = file.read(reference.part.length)
+        except OSError as error:
+            self._unreadable(reference.location, error)
+        if len(content) != reference.part.length:
+            self._refuse(tensor, f"are cut off: '{reference.location}' became shorter while it was read")
+        return content
+
+    def _fields(self, tensor: TensorProto) -> dict[str, str]:
+        fields: dict[str, str] = {}
+        for entry in tensor.external_data:
+            if isinstance(entry.key, bytes) or isinstance(
+                entry.value, bytes
+            ):  # what protobuf makes of what isn't UTF-8
+                self._refuse(tensor, "are said to lie in another file by a name that is not text")
+            if entry.key in fields:
+                self._refuse(tensor, f"have two entries '{entry.key}' for where they lie")
+            fields[entry.key] = entry.value
+        return fields
+
+    def _number(self, tensor: TensorProto, key: str, fields: dict[str, str]) -> int:
+        text = fields.get(key, "0")
+        if not re.fullmatch("[0-9]{1,19}", text) or int(text) > _LARGEST:
+            self._refuse(tensor, f"have the {key} {text[:40]!r} in '{fields['location']}', which is no number of bytes")
+        return int(text)
+
+    def _size(self, tensor: TensorProto) -> int:
+        kind = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in _KNOWN_TYPES else ""
+        if kind not in _BITS:
+            self._refuse(tensor, "have a type that cannot be kept in another file")
+        if any(dim < 0 for dim in tensor.dims):
+            self._refuse(tensor, f"have the impossible shape {list(tensor.dims)}")
+        return -(-math.prod(int(dim) for dim in tensor.dims) * _BITS[kind] // 8)
+
+    def _file(self, location: str) -> tuple[Path, int]:
+        """The file with all links followed, and its size."""
+        if location not in self._files:
+            try:
+                real = (self.folder / location).resolve(strict=True)
+                self._require_allowed(location, real)
+                with open_file(real) as file:
+                    self._files[location] = real, os.fstat(file.fileno()).st_size
+            except (OSError, ValueError, RuntimeError) as error:  # ValueError: a null character; RuntimeError: a loop
+                self._require_allowed(location, Path(os.path.normpath(self._home / location.replace("\0", ""))))
+                self._unreadable(location, error)
+        return self._files[location]
+
+    def _require_allowed(self, location: str, real: Path) -> None:
+        own = [self._home] if is_plain(location) else []
+        if not any(real.is_relative_to(folder) for folder in (*own, *self._allowed)):
+            raise ModelError(
+                f"The external data '{location}' of {self._model} lies outside the model's folder, in "
+                f"'{real.parent}'; if you trust the model, allow that folder: --allow-folder (allow_folders in Python)."
+            )
+
+    def _unreadable(self, location: str, error: Exception) -> NoReturn:
+        where = f"The external data '{location}' of {self._model}"
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise ModelError(f"{where} is missing; put it back beside the model.") from error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ModelError(f"{where} cannot be read: {why}.") from error
+
+    def _refuse(self, tensor: TensorProto, what: str) -> NoReturn:
+        name = f"The weights '{tensor.name}'" if tensor.name else "The values of a constant"
+        raise ModelError(f"{name} of {self._model} {what}; the file is damaged: export or download it again.")
+
+
+_KNOWN_TYPES = frozenset(TensorProto.DataType.values())
+
+
+def is_plain(location: str) -> bool:
+    """Whether a location is a relative path without `..`, on any system."""
+    kinds = (PurePosixPath(location), PureWindowsPath(location))
+    return not any(path.anchor or ".." in path.parts for path in kinds)
+
+
+def relocate(tensor: TensorProto, location: str) -> None:
+    """Give a tensor's external data another location."""
+    for entry in tensor.external_data:
+        if entry.key == "location":
+            entry.value = location
+
+
+def kept_outside(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    """The tensors of a model, or of its skeleton, whose data lie in other files, wherever the model has them."""
+    for tensor in _tensors(model):
+        if tensor.data_location == TensorProto.EXTERNAL and not is_stripped(tensor):
+            yield tensor
+
+
+def folders(given: Folders) -> tuple[Path, ...]:
+    """`allow_folders` as a tuple: a single folder counts as one, not as its letters.
+
+    Raises:
+        ModelError: it holds something that is no path.
+    """
+    several = (given,) if isinstance(given, (str, os.PathLike)) else given
+    try:
+        return tuple(Path(folder) for folder in several)
+    except TypeError as error:
+        raise ModelError(f"allow_folders takes the path of a folder, or a list of them, not {given!r}.") from error
+
+
+def _real_folder(path: Path) -> Path:
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"The folder '{path}' that is to be allowed cannot be found; correct its name.") from error
+    if not real.is_dir():
+        raise ModelError(f"'{path}', which is to be allowed, is no folder; name the folder that the file lies in.")
+    return real
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    yield from _graph_tensors(model.graph)
+    for function in model.functions:
+        yield from _node_tensors(function.node)
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _node_tensors(graph.node)
+
+
+def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+            for pair in (*sparse, *attribute.sparse_tensors):
+                yield from (pair.values, pair.indices)
+            graph = [attribute.g] if attribute.HasField("g") else []
+            for body in (*graph, *attribute.graphs):
+                yield from _graph_tensors(body)

@@ -1,0 +1,293 @@
+"""Where a model comes from, and how the result is put together: the original bytes plus a tail.
+
+Protobuf merges concatenated messages, so `original bytes + tail bytes` is the original model with the tail's nodes,
+initializers, inputs, outputs and metadata added. The original part stays byte for byte what it was, and neither the
+surgery nor the writing of the result reads the weights into memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import mmap
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import onnx
+from google.protobuf.message import EncodeError
+
+from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.files import wire
+from onnx_xcam.surgery.files.external import ExternalData, Folders, Reference, folders, kept_outside, relocate
+from onnx_xcam.surgery.files.writing import open_file
+
+ModelLike: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto
+
+
+class Source:
+    """A model as the caller gave it: a path, bytes or a ModelProto. It is never changed.
+
+    Args:
+        model: the model.
+        path: where a model that is no path comes from.
+        allow_folders: folders besides the model's own in which its external data may lie.
+        dropped_metadata: the key of metadata entries that are left out.
+    """
+
+    def __init__(
+        self,
+        model: ModelLike,
+        path: Path | None = None,
+        *,
+        allow_folders: Folders = (),
+        dropped_metadata: str | None = None,
+    ) -> None:
+        if not isinstance(model, (str, os.PathLike, bytes, onnx.ModelProto)):
+            raise ModelError(
+                f"A model is a path, bytes or an onnx.ModelProto, not {type(model).__name__}; give one of these."
+            )
+        self.model = model
+        self.path = Path(model) if isinstance(model, (str, os.PathLike)) else path
+        self._allowed = folders(allow_folders)
+        self._dropped = dropped_metadata
+        self._references: list[Reference] | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call the model in messages."""
+        return f"'{self.path}'" if self.path else "the model"
+
+    @functools.cached_property
+    def external(self) -> ExternalData | None:
+        """The files that the model keeps weights in; None for a model that has no place."""
+        return None if self.path is None else ExternalData(self.path.parent, self._allowed, self.name)
+
+    def skeleton(self) -> onnx.ModelProto:
+        """The model without its large weights, small ones in other files included; a copy that may be changed.
+
+        Raises:
+            ModelError: not an ONNX model, truncated, empty, or not readable, or external data that must not be read.
+        """
+        model = self._bare()
+        outside = list(kept_outside(model))
+        if self.external is None:
+            self._references = None if outside else []
+            return model
+        self._references = [self.external.reference(tensor) for tensor in outside]
+        for tensor, reference in zip(outside, self._references, strict=True):
+            if len(reference.part) <= wire.PAYLOAD_LIMIT:
+                self._fetch(self.external, tensor)
+        return model
+
+    def load(self, external: Callable[[onnx.TensorProto], bool] = lambda _: True) -> onnx.ModelProto:
+        """The whole model as a new object.
+
+        Args:
+            external: which of the tensors that lie in other files are wanted; the others are left there.
+
+        Raises:
+            ModelError: as `skeleton`, or external data that cannot be read.
+        """
+        if isinstance(self.model, onnx.ModelProto):
+            model = onnx.ModelProto()
+            model.CopyFrom(self.model)
+        else:
+            with self._buffer() as data:
+                model = self._parse(wire.load, data)
+        if self.external is not None:
+            for tensor in filter(external, kept_outside(model)):
+                self._fetch(self.external, tensor)
+        for entry in [entry for entry in model.metadata_props if entry.key == self._dropped]:
+            model.metadata_props.remove(entry)
+        return model
+
+    def references(self) -> list[Reference]:
+        """Where the model's external data lie, tensor by tensor.
+
+        Raises:
+            ModelError: as `skeleton`, or there are external data and nothing says beside what.
+        """
+        if self._references is None:
+            self.skeleton()
+        if self._references is None:
+            raise ModelError("The model keeps weights in external files but has no path; give the path of its file.")
+        return self._references
+
+    def runnable(self, content: bytes) -> tuple[bytes, Path | None]:
+        """The model, or one made of it, in the form that ONNX Runtime accepts, and the folder of its external data.
+
+        It refuses locations outside of the folder it is told, wherever they lie; so where the user has allowed some,
+        that folder becomes one above them all.
+
+        Args:
+            content: this model's bytes, and whatever was appended to them.
+
+        Raises:
+            ModelError: as `references`, or the files lie on different drives.
+        """
+        references = self.references()
+        if all(reference.inside for reference in references):
+            return content, self.path.parent if self.path else None
+        assert self.external is not None
+        files = {reference.part.path for reference in references}
+        try:
+            above = Path(os.path.commonpath([file.parent for file in files]))
+        except ValueError as error:
+            raise ModelError(f"The external data of {self.name} lie on different drives; put them on one.") from error
+        model = onnx.ModelProto.FromString(content)
+        for tensor in kept_outside(model):
+            file = self.external.reference(tensor).part.path
+            relocate(tensor, file.relative_to(above).as_posix())
+        return model.SerializeToString(), above
+
+    def changed(self, model: onnx.ModelProto) -> Source:
+        """Another model in place of this one."""
+        return Source(model, self.path, allow_folders=self._allowed, dropped_metadata=self._dropped)
+
+    def without_metadata(self, key: str) -> Source:
+        """The same model without its metadata entry of this key, since a key must not occur twice."""
+        return Source(self.model, self.path, allow_folders=self._allowed, dropped_metadata=key)
+
+    def with_tail(self, tail: bytes) -> bytes:
+        """The original bytes, followed by the tail."""
+        with self._buffer() as data:
+            return b"".join((*self._kept(data), tail))
+
+    @contextlib.contextmanager
+    def pieces(self, change: wire.Change | None = None) -> Iterator[list[wire.Piece]]:
+        """The original, cut up: a file is mapped, not read.
+
+        Args:
+            change: what to put in place of tensors that lie in other files.
+        """
+        with self._buffer() as data:
+            if change is None:
+                yield list(self._kept(data))
+            else:
+                yield [piece for part in self._kept(data) for piece in wire.rewritten(part, change)]
+
+    def _bare(self) -> onnx.ModelProto:
+        if isinstance(self.model, onnx.ModelProto):
+            return _require_graph(_proto_skeleton(self.model), self.name)
+        with self._buffer() as data:
+            return _require_graph(self._parse(wire.skeleton, data), self.name)
+
+    @staticmethod
+    def _fetch(external: ExternalData, tensor: onnx.TensorProto) -> None:
+        tensor.raw_data = external.read(tensor)
+        del tensor.external_data[:]
+        tensor.ClearField("data_location")
+
+    @property
+    def _is_file(self) -> bool:
+        return isinstance(self.model, (str, os.PathLike))
+
+    def _kept(self, data: memoryview) -> list[memoryview]:
+        return [data] if self._dropped is None else wire.without_metadata(data, self._dropped)
+
+    @contextlib.contextmanager
+    def _buffer(self) -> Iterator[memoryview]:
+        """The serialised model; a file is mapped, not read."""
+        if not self._is_file:
+            yield memoryview(self.model if isinstance(self.model, bytes) else self._serialised())
+            return
+        with self._opened() as data:
+            yield memoryview(data)
+
+    def _serialised(self) -> bytes:
+        assert isinstance(self.model, onnx.ModelProto)
+        try:
+            content: bytes = self.model.SerializeToString()
+        except (EncodeError, ValueError) as error:
+            raise ModelError(
+                f"{self.name} is larger than the 2 GB that an ONNX file can hold; save it with external data, and give "
+                "the path of that file."
+            ) from error
+        return content
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[mmap.mmap]:
+        assert self.path is not None
+        try:
+            with open_file(self.path) as file:
+                if os.fstat(file.fileno()).st_size == 0:
+                    raise ModelError(f"{self.name} is empty; export the model again.")
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                try:
+                    yield data
+                finally:
+                    with contextlib.suppress(BufferError):  # parts of it are still held, by a traceback for instance,
+                        data.close()  # and it is closed when they go
+        except FileNotFoundError as error:
+            raise ModelError(f"{self.name} does not exist; give the path of an ONNX model.") from error
+        except OSError as error:
+            raise ModelError(f"{self.name} cannot be read: {error.strerror or error}.") from error
+
+    def _parse(self, how: Callable[[memoryview], onnx.ModelProto], data: memoryview) -> onnx.ModelProto:
+        try:
+            return how(data)
+        except wire.WireError as error:
+            raise ModelError(
+                f"{self.name} is not an ONNX model or is damaged ({error}); export or download it again."
+            ) from error
+
+
+def _require_graph(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    if not model.graph.node or not model.graph.output:
+        raise ModelError(f"{name} is not an ONNX model, or has no nodes; give the path of an exported model.")
+    graph = model.graph
+    names = [thing.name for thing in (graph, *graph.input, *graph.output, *graph.initializer, *graph.value_info)]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+    if any(isinstance(text, bytes) for text in names):  # how protobuf hands out what is not UTF-8
+        raise ModelError(f"{name} is damaged: it holds names that are not text; export or download it again.")
+    for kind, values in (("weights", graph.initializer), ("inputs", graph.input)):
+        counts = Counter(value.name for value in values)
+        if twice := [text for text, count in counts.items() if count > 1 and text]:
+            raise ModelError(
+                f"{name} holds several {kind} of one name, '{twice[0]}', and does not say which one counts; "
+                "export it again."
+            )
+    return model
+
+
+def _proto_skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a ModelProto without the values of its large initializers."""
+    result = onnx.ModelProto()
+    for field, value in model.ListFields():
+        if field.name == "graph":
+            continue
+        _copy_field(result, field.name, value)
+    result.graph.name = model.graph.name
+    for field, value in model.graph.ListFields():
+        if field.name != "initializer":
+            _copy_field(result.graph, field.name, value)
+    for tensor in model.graph.initializer:
+        _copy_tensor(tensor, result.graph.initializer.add())
+    return result
+
+
+def _copy_field(target: object, name: str, value: object) -> None:
+    if hasattr(value, "extend"):
+        getattr(target, name).extend(value)
+    elif hasattr(value, "CopyFrom"):
+        getattr(target, name).CopyFrom(value)
+    else:
+        setattr(target, name, value)
+
+
+def _copy_tensor(tensor: onnx.TensorProto, copy: onnx.TensorProto) -> None:
+    if _byte_size(tensor) <= wire.PAYLOAD_LIMIT:
+        copy.CopyFrom(tensor)
+    else:
+        wire.strip(copy, tensor)
+
+
+def _byte_size(tensor: onnx.TensorProto) -> int:
+    try:
+        return int(tensor.ByteSize())
+    except EncodeError:
+        return 1 << 31  # or more: protobuf cannot write it

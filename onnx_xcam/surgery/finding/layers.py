@@ -1,0 +1,354 @@
+"""Target layers: which tensors can be one, which is the default, and which one a name means.
+
+A candidate is a feature map whose axes are known to be images, channels and space: `[N,C,H,W]`, `[N,H,W,C]`, or tokens
+`[N,T,C]`, `[N,C,T]` or `[T,N,C]` of a known grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.contract import Grid, Layout, shape_text
+from onnx_xcam.errors import LayerError
+from onnx_xcam.surgery.emission.shapes import Dim, Shape
+from onnx_xcam.surgery.finding.axes import Place, roles_of
+from onnx_xcam.surgery.finding.layouts import axis_roles, grid_places, layout_of, may_be_nchw, token_grid
+from onnx_xcam.surgery.finding.suggest import suggestion
+from onnx_xcam.surgery.finding.usage import used_positions
+from onnx_xcam.surgery.gradients.backward import Way, image_tensors, way
+from onnx_xcam.surgery.graphs.graph import Graph
+from onnx_xcam.surgery.graphs.stored import float_for
+
+_SAME_VALUES = frozenset({"Identity", "Dropout"})
+_PRIME = 2**2203 - 1
+_POOLS = frozenset({"AveragePool", "MaxPool"})
+_MOVES = _SAME_VALUES | {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A tensor that can be a target layer.
+
+    Attributes:
+        name: the tensor.
+        shown: what it is called outside; for a float that only the analysis has, the quantised tensor of the model.
+        node: name of the node that makes it, "" if it has none; of a quantised one, of the node before quantisation.
+        op: that node's operator.
+        path: the module path that the exporter recorded, or "".
+        shape: static shape.
+        layout: what its axes mean.
+        bottleneck: whether everything the score gets from the image passes through it.
+        grid: where the picture's tokens stand, if it is a layer of tokens.
+        places: where the grid's height and width are read off at run time, if they depend on the picture.
+    """
+
+    name: str
+    shown: str
+    node: str
+    op: str
+    path: str
+    shape: Shape
+    layout: Layout
+    bottleneck: bool
+    grid: Grid | None = None
+    places: tuple[Place, ...] = ()
+
+    @property
+    def spatial(self) -> tuple[Dim, Dim]:
+        """Height and width."""
+        if self.grid is not None:
+            return self.grid.height, self.grid.width
+        at = self.layout.find("H")
+        return self.shape[at], self.shape[at + 1]
+
+
+class Layers:
+    """The candidate layers of a model for one score, in topological order.
+
+    Args:
+        graph: the model.
+        score: the score tensor.
+        sample: the same graph with numbers for a symbolic height and width, if they are symbolic: what is counted or
+            compared (tokens, windows, positions that are used) is looked at there.
+    """
+
+    def __init__(self, graph: Graph, score: str, sample: Graph | None = None) -> None:
+        self.graph = graph
+        self.score = score
+        self.sample = sample or graph
+        self.roles = axis_roles(self.sample)
+        self.way = way(graph, image_tensors(graph), [score])
+        self.used = used_positions(self.sample, way(self.sample, image_tensors(self.sample), [score]))
+        self.through, self.paths = _paths(graph, self.way, score)
+        self.candidates = [
+            layer for node in graph.nodes for out in node.outputs if (layer := self._candidate(out.name))
+        ]
+
+    def _candidate(self, name: str) -> Layer | None:
+        shape, layout = self.graph.shape(name), layout_of(self.roles.get(name))
+        if name not in self.way.tensors or shape is None or layout is None or name == self.score:
+            return None
+        if not self.graph.is_float(name) or not self._is_outside(name):
+            return None
+        layer = self._layer(name, shape, layout, self.through[name] == self.paths)
+        if layer.grid is not None and layer.grid.size is None and not layer.places:
+            return None
+        return None if 1 in layer.spatial or 1 in self._sampled_space(layer) else layer
+
+    def _is_outside(self, name: str) -> bool:
+        """Whether a tensor stands for one of the model, and not for the same one as a later tensor does."""
+        return (name not in self.graph.inner or name in self.graph.stand_ins) and float_for(self.graph, name) == name
+
+    def _maker(self, name: str) -> gs.Node:
+        """The node that makes a tensor; of a dequantised one, the node whose result was quantised."""
+        producer = self.graph.producer
+        node = producer[name]
+        for op in ("DequantizeLinear", "QuantizeLinear"):
+            before = producer.get(node.inputs[0].name) if node.op == op else None
+            node = before or node
+        return node
+
+    def _layer(self, name: str, shape: Shape, layout: Layout, bottleneck: bool) -> Layer:
+        node, shown = self._maker(name), self.graph.shown(name)
+        path = self.graph.scopes.get(self.graph.order[node.outputs[0].name], "")
+        grid, places = token_grid(self.roles.get(name)) if "T" in layout else None, tuple[Place, ...]()
+        if grid is not None and not isinstance(shape[layout.find("T")], int):
+            grid, places = grid._replace(height=None, width=None), grid_places(self.roles.get(name))
+        return Layer(name, shown, str(node.name or ""), str(node.op), path, shape, layout, bottleneck, grid, places)
+
+    def _sampled_space(self, layer: Layer) -> Shape:
+        """Height and width as the sample has them, empty where they are not known and for tokens."""
+        at = layer.layout.find("H")
+        return (self.sample.shape(layer.name) or ())[at : at + 2] if at >= 0 else ()
+
+    # --- the default ------------------------------------------------------------------------------------------------
+
+    def default(self) -> Layer:
+        """The last spatial feature map that all evidence passes through and of which the score uses every position.
+
+        That is before space is pooled or flattened away, and where only a class token is read in the end, before the
+        last attention: behind it no other token has a gradient.
+
+        Raises:
+            LayerError: there is no spatial layer at all.
+        """
+        if not self.candidates:
+            raise LayerError(self._nothing_spatial())
+        informative = [layer for layer in self.candidates if self.is_wholly_used(layer)]
+        suited = [layer for layer in informative if layer.bottleneck and not self._is_pooled(layer)]
+        return self._origin(suited[-1] if suited else self._carrying(informative or self.candidates))
+
+    def _carrying(self, layers: Sequence[Layer]) -> Layer:
+        """The last of the layers that carry most, where none carries all: half as many paths as the busiest, or more.
+
+        So it is the end of one of two trunks, and not a value within its last attention.
+        """
+        most = max(self.through[layer.name] for layer in layers)
+        return [layer for layer in layers if 2 * self.through[layer.name] >= most][-1]
+
+    def reason(self, layer: Layer) -> str:
+        """Why the default layer is the default, and what it lacks, in words."""
+        order = self.graph.order
+        passed_over = [c for c in self.candidates if order[c.name] > order[layer.name] and not self.is_wholly_used(c)]
+        why = "the last spatial feature map"
+        if not layer.bottleneck:
+            why += "; no layer carries all that the score gets from the image, this one a part"
+        if not self.is_wholly_used(layer):
+            return why + "; the score uses only some of its positions, and there is no layer of which it uses all"
+        return why + (" of which the score uses every position" if passed_over and layer.bottleneck else "")
+
+    def is_wholly_used(self, layer: Layer) -> bool:
+        """Whether the score uses every position of the layer, as far as the graph tells."""
+        used = self.used.get(layer.name)
+        if used is None:
+            return True
+        if layer.grid is not None:
+            tokens = used[layer.layout.find("T")]
+            return tokens is None or bool(tokens[layer.grid.tokens].all())
+        at = layer.layout.find("H")
+        return used[at] is None and used[at + 1] is None
+
+    def _is_pooled(self, layer: Layer) -> bool:
+        """Whether this is an average of unknown size, which may have pooled space away."""
+        return layer.op == "AveragePool" and not all(isinstance(dim, int) for dim in self._sampled_space(layer))
+
+    def _origin(self, layer: Layer) -> Layer:
+        """The first tensor with the same values; for tokens, the feature map that was lined up."""
+        by_name = {candidate.name: candidate for candidate in self.candidates}
+        while self._keeps_values(layer) or (layer.layout == "NCT" and layer.op == "Transpose"):
+            source = by_name.get(self.graph.producer[layer.name].inputs[0].name)
+            if source is None:
+                break
+            layer = source
+        name = layer.name
+        while layer.grid is not None and name in self.graph.producer and self.graph.producer[name].op in _MOVES:
+            name = self.graph.producer[name].inputs[0].name
+            if name in by_name and by_name[name].grid is None:
+                return by_name[name]
+        return layer
+
+    def _keeps_values(self, layer: Layer) -> bool:
+        """Whether the layer is its node's input unchanged: an Identity, or a pool of one pixel."""
+        if layer.op in _SAME_VALUES:
+            return True
+        attributes = self.graph.producer[layer.name].attrs
+        numbers = [*attributes.get("kernel_shape", [2]), *attributes.get("strides", [1])]
+        return layer.op in _POOLS and all(n == 1 for n in numbers) and not any(attributes.get("pads", []))
+
+    def _nothing_spatial(self) -> str:
+        graph = self.graph
+        inputs = [
+            f"'{name}' {graph.dtype(name) or '?'} {shape_text(graph.shape(name) or ())}"
+            for name in graph.input_names
+            if not graph.is_constant(name)
+        ]
+        return (
+            "No spatial layer was found: looked for four-dimensional feature maps (convolution, pooling) and for "
+            f"tokens of a known grid between the input and the score '{self.score}', found none; the model takes "
+            f"{', '.join(inputs) or 'nothing'}. Is this an image classifier?"
+        )
+
+    # --- by name ----------------------------------------------------------------------------------------------------
+
+    def find(self, wanted: str) -> Layer:
+        """The layer that a tensor name, node name, module path or unique part of one means.
+
+        Raises:
+            LayerError: unknown, ambiguous, not spatial, or the score does not depend on it.
+        """
+        name = self._exact(wanted)
+        if name is None:
+            name = self._by_part(wanted)
+        return self._checked(float_for(self.graph, self.graph.same.get(name, name)), wanted)
+
+    def _exact(self, wanted: str) -> str | None:
+        graph = self.graph
+        if wanted in graph.producer or wanted in graph.input_names:
+            return wanted
+        for node in graph.nodes:
+            if node.name == wanted and node.outputs:
+                return str(node.outputs[0].name)
+        inside = [
+            node
+            for i, node in enumerate(graph.nodes)
+            if (path := graph.scopes.get(i, "")) == wanted or path.startswith(wanted + ".")
+        ]
+        on_the_way = [node for node in inside if node.outputs[0].name in self.way.tensors]
+        last = (on_the_way or inside)[-1:]
+        return str(last[0].outputs[0].name) if last else None
+
+    def _by_part(self, wanted: str) -> str:
+        matches = [layer for layer in self.candidates if wanted and any(wanted in name for name in _names(layer))]
+        if len(matches) == 1:
+            return matches[0].name
+        if matches:
+            listed = ", ".join(f"'{_best_name(layer)}'" for layer in matches[-5:])
+            raise LayerError(f"'{wanted}' fits {len(matches)} layers, among them {listed}; name one of them.")
+        known = [name for layer in self.candidates for name in _names(layer)]
+        raise LayerError(
+            f"There is no layer '{wanted}'{suggestion(wanted, known)}; 'onnx-xcam inspect' lists the layers."
+        )
+
+    def _checked(self, name: str, wanted: str) -> Layer:
+        shape = self.graph.shape(name)
+        axes = self.roles.get(name)
+        layout = layout_of(axes)
+        said = f"'{wanted}'" if self.graph.shown(name) == wanted else f"'{wanted}' (tensor '{name}')"
+        if shape is None or (layout is None and (len(shape) != 4 or not may_be_nchw(axes))):
+            listed = "unknown" if shape is None else f"{list(shape)}{self._why_not(name, shape)}"
+            raise LayerError(f"{said} is not a spatial layer: its shape is {listed}{self._instead()}.")
+        if not self.graph.is_float(name):
+            raise LayerError(f"{said} holds {self.graph.dtype(name)} values, which have no gradient{self._instead()}.")
+        if name not in self.graph.producer:
+            raise LayerError(f"{said} is an input of the model, not a layer{self._instead()}.")
+        if name not in self.way.tensors:
+            raise LayerError(f"The score '{self.score}' does not depend on {said} by a gradient{self._instead()}.")
+        layer = self._layer(name, shape, layout or "NCHW", False)
+        if all(dim == 1 for dim in layer.spatial):
+            raise LayerError(f"{said} is not a spatial layer any more: its shape is {list(shape)}{self._instead()}.")
+        return layer
+
+    def _why_not(self, name: str, shape: Shape) -> str:
+        """What is known of axes that make no spatial layer."""
+        roles = roles_of(self.roles.get(name, ()))
+        if len(shape) == 3 and "T" in roles:
+            return f"; its axis {roles.find('T')} is a grid of tokens whose height and width are no fixed numbers"
+        if len(shape) == 3:
+            return ", and no height and width could be followed from the image to its axes"
+        return f", and its axes are {', '.join(roles)} where N,C,H,W or N,H,W,C is needed" if len(shape) == 4 else ""
+
+    def _instead(self) -> str:
+        return f"; the default would be '{_best_name(self.default())}'" if self.candidates else ""
+
+    def works(self, layer: Layer) -> bool:
+        """Whether every operator from the layer to the score has a rule."""
+        return not self.unsupported(layer)
+
+    def unsupported(self, layer: Layer) -> list[gs.Node]:
+        """The nodes between a layer and the score that have no rule."""
+        if not layer.bottleneck:
+            return way(self.graph, [layer.name], [self.score]).unsupported()
+        order = self.graph.order  # behind a bottleneck lies all that comes later
+        return [n for n in self._missing if order[n.outputs[0].name] > order[layer.name]]
+
+    @cached_property
+    def _missing(self) -> list[gs.Node]:
+        return self.way.unsupported()
+
+    def nearest_that_works(self, layer: Layer) -> Layer | None:
+        """The first candidate behind a layer from which the gradient can be computed."""
+        order = self.graph.order
+        later = [c for c in self.candidates if order[c.name] > order[layer.name] and c.bottleneck]
+        return next((c for c in later if self.works(c)), None)
+
+
+def _names(layer: Layer) -> list[str]:
+    return [name for name in (layer.shown, layer.node, layer.path) if name]
+
+
+def _best_name(layer: Layer) -> str:
+    return layer.path or layer.shown
+
+
+def _paths(graph: Graph, found: Way, score: str) -> tuple[dict[str, int], int]:
+    """How many paths from the image to the score pass through each tensor, and how many there are.
+
+    Their number may double with each node. Beyond 2**2203 it is counted modulo a prime: numbers that are equal still
+    are, and others are not except by an accident that does not happen.
+    """
+    inside = found.tensors
+    ahead: dict[str, int] = {}
+    for node in found.nodes:
+        known = sum(ahead.setdefault(t.name, 1) for t in node.inputs if t.name in inside) % _PRIME
+        ahead.update({out.name: known for out in node.outputs if out.name in inside})
+    behind: dict[str, int] = {score: 1}
+    for node in reversed(found.nodes):
+        onward = sum(behind.get(out.name, 0) for out in node.outputs if out.name in inside) % _PRIME
+        for tensor in node.inputs:
+            if tensor.name in inside:
+                behind[tensor.name] = behind.get(tensor.name, 0) + onward
+    return {name: ahead.get(name, 0) * behind.get(name, 0) % _PRIME for name in inside}, ahead.get(score, 0)
+
+
+def resolve(layers: Layers, wanted: str | Sequence[str]) -> list[Layer]:
+    """The layers asked for: "auto" for the default, a name, or several names.
+
+    Raises:
+        LayerError: as `Layers.find`; or none or the same one was named twice.
+    """
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise LayerError(f"layers is a layer's name or a list of names, not {wanted!r}.")
+    if not all(names) or not names:
+        raise LayerError('No layer was named; use "auto" for the default.')
+    found = [layers.default() if name == "auto" else layers.find(name) for name in names]
+    seen = set()
+    for layer in found:
+        if layer.name in seen:
+            raise LayerError(f"The layer '{layer.shown}' was named twice.")
+        seen.add(layer.name)
+    return found

@@ -1,0 +1,130 @@
+"""NodeView: a forward node as a gradient rule sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.errors import UnsupportedOpError
+from onnx_xcam.surgery.emission.broadcasting import expanded
+from onnx_xcam.surgery.emission.emitter import Emitter
+from onnx_xcam.surgery.emission.values import Value
+from onnx_xcam.surgery.graphs.graph import Graph
+from onnx_xcam.surgery.graphs.stored import forward_value, rounded_value
+
+
+class NodeView:
+    """A forward node: its inputs and outputs as values, its attributes, and which gradients are wanted.
+
+    float16 tensors are seen as float32, so that rules compute in float32.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        node: gs.Node,
+        emitter: Emitter,
+        wanted: frozenset[str],
+        unclipped: Collection[str] = (),
+    ) -> None:
+        self.graph = graph
+        self.node = node
+        self.emitter = emitter
+        self._wanted = wanted
+        self._unclipped = unclipped
+
+    @property
+    def is_unclipped(self) -> bool:
+        """Whether this is a QuantizeLinear whose clipping is passed over."""
+        return self.node.outputs[0].name in self._unclipped
+
+    @property
+    def op(self) -> str:
+        """The operator's name."""
+        return str(self.node.op)
+
+    @property
+    def opset(self) -> int:
+        """The version of the default operator set."""
+        return self.graph.opset
+
+    @property
+    def x(self) -> Value:
+        """The first input."""
+        return self.input(0)
+
+    @property
+    def y(self) -> Value:
+        """The first output."""
+        return self.output(0)
+
+    @property
+    def rounded_y(self) -> Value:
+        """The first output, or what quantisation leaves of it: enough to tell on which side of a bound it lies."""
+        return rounded_value(self.graph, self.emitter, self.node.outputs[0].name, self.describe())
+
+    @property
+    def inputs(self) -> list[Value]:
+        """All inputs; only for operators without optional ones."""
+        return [self.input(i) for i in range(len(self.node.inputs))]
+
+    def input(self, index: int) -> Value:
+        """Input `index` as a value.
+
+        Raises:
+            ShapeError: its rank is unknown.
+        """
+        return forward_value(self.graph, self.emitter, self.node.inputs[index].name, self.describe())
+
+    def output(self, index: int) -> Value:
+        """Output `index` as a value."""
+        return forward_value(self.graph, self.emitter, self.node.outputs[index].name, self.describe())
+
+    def has_input(self, index: int) -> bool:
+        """Whether the optional input is given."""
+        return index < len(self.node.inputs) and bool(self.node.inputs[index].name)
+
+    def needs(self, index: int) -> bool:
+        """Whether the gradient of this input is wanted."""
+        return self.has_input(index) and self.node.inputs[index].name in self._wanted
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        """An attribute, or the default."""
+        return self.node.attrs.get(name, default)
+
+    def const(self, index: int) -> np.ndarray | None:
+        """The known constant at an input, None if it is not given or not known."""
+        return self.graph.constants.get(self.node.inputs[index].name) if self.has_input(index) else None
+
+    def ints(self, index: int, attribute: str, default: Sequence[int] | None = None) -> list[int] | None:
+        """Integers that are an attribute at old opsets and an input at newer ones.
+
+        Raises:
+            UnsupportedOpError: the input is computed at run time.
+        """
+        if self.has_input(index):
+            array = self.const(index)
+            if array is None:
+                raise self.unsupported(f"its {attribute} are computed at run time")
+            return [int(n) for n in array.reshape(-1)]
+        value = self.attr(attribute, default)
+        return None if value is None else [int(n) for n in value]
+
+    def constant(self, array: Any, dtype: Any = None) -> Value:
+        """A constant; numbers take the dtype of the gradients."""
+        return self.emitter.constant(np.asarray(array, dtype))
+
+    def full(self, gy: Value, axes: Sequence[int] | None = None, output: int = 0) -> Value:
+        """The gradient expanded to the output's true size, on all of its axes or on these (of the output)."""
+        return expanded(gy, self.output(output), axes)
+
+    def unsupported(self, why: str) -> UnsupportedOpError:
+        """An error that names this node."""
+        return UnsupportedOpError(f"{self.describe()} cannot be differentiated: {why}; choose a later layer.")
+
+    def describe(self) -> str:
+        """The node in words."""
+        return f"Node '{self.node.name or self.node.outputs[0].name}' ({self.op})"
