@@ -207,7 +207,7 @@ def test_weights_that_are_stored_in_bfloat16_are_taken():
     np.testing.assert_array_equal(explained["logits"], run(model, images())["logits"])
 
 
-def test_float8_quantisation_is_taken():
+def test_float8_quantisation_before_the_layer_is_taken():
     """Behind a Softplus: ONNX Runtime 1.32 drops a Relu before a QuantizeLinear to float8."""
     import ml_dtypes
 

@@ -256,7 +256,7 @@ def test_weights_that_are_quantised_in_the_graph():
         ("e = Softmax(logits)  out = QuantizeLinear(e, s2, z1)", f"uint8[N,{C}] out", "logits"),
         ("e = Softmax(logits)  o = QuantizeLinear(e, s2, z1)  out = DequantizeLinear(o, s2, z1)", f"float[N,{C}] out",
          "logits"),
-        ("out = com.microsoft.QLinearSoftmax<axis=-1, opset=13>(q4, s4, z4, s2, z4)", f"int8[N,{C}] out", "q4"),
+        ("out = com.microsoft.QLinearSoftmax<axis=-1, opset=13>(q4, s4, z4, s2, z4)", f"int8[N,{C}] out", "logits"),
         ("s = Unsqueeze(q4, two)  t = Squeeze(s, two)  out = DequantizeLinear(t, s4, z4)", f"float[N,{C}] out", "out"),
     ],
 )  # fmt: skip

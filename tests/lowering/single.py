@@ -71,7 +71,7 @@ class Case:
         return {f"i{index}": array for index, array in arrays if array is not None and index not in self.weights}
 
 
-def _ints(*values: int) -> np.ndarray:
+def ints(*values: int) -> np.ndarray:
     return np.array(values, np.int32)
 
 
@@ -169,7 +169,7 @@ NORMS = [
 ]
 
 TOKENS, QKV, QKV_BIAS = (2, 5, 8), (8, 24), (24,)
-MASK2, MASK3 = (np.arange(10).reshape(2, 5) % 3 > 0).astype(np.int32), _ints(*(1, 1, 0, 1, 1) * 10).reshape(2, 5, 5)
+MASK2, MASK3 = (np.arange(10).reshape(2, 5) % 3 > 0).astype(np.int32), ints(*(1, 1, 0, 1, 1) * 10).reshape(2, 5, 5)
 ATTENTION = [
     Case("Attention", [TOKENS, QKV, QKV_BIAS], {"num_heads": 2}),
     Case("Attention", [TOKENS, QKV, QKV_BIAS], {"num_heads": 4, "scale": 0.3}),
@@ -200,7 +200,7 @@ ALIASES = [
         weights=(1,),
     ),
     Case("Pad", [(2, 3, 4), np.array([0, 1, 0, 0, 0, 2], np.int64)], {"mode": "reflect"}, weights=(1,)),
-    Case("ExpandDims", [(2, 3), _ints(1)], weights=(1,)),
+    Case("ExpandDims", [(2, 3), ints(1)], weights=(1,)),
     Case("GatherND", [(2, 3, 4), np.array([[0, 1], [1, 2]], np.int64)]),
     Case("Trilu", [(2, 4, 4)], {"upper": 0}, opsets=(14, 18)),
     Case("GridSample", [(1, 2, 4, 4), (1, 3, 3, 2)], {"mode": "bilinear"}, opsets=(16,)),

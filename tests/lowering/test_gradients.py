@@ -10,7 +10,7 @@ from models import C, images, session
 from onnx import TensorProto, helper, numpy_helper
 
 from lowering.single import CASES, MICROSOFT, Case
-from onnx_xcam import instrument
+from onnx_xcam import check, instrument
 from onnx_xcam.surgery.lowering import lowered
 
 CAM = ("map", "activations", "gradients")
@@ -90,6 +90,13 @@ def test_the_gradient_is_that_of_the_standard_nodes(case: Case, opset: int):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=1e-5 * scale)
     plain = session(model).run(None, {"image": image})[0]
     np.testing.assert_allclose(ours["logits"], plain, rtol=0, atol=1e-6 * np.abs(plain).max())
+
+
+@pytest.mark.parametrize("op", sorted({form.values[0].op for form in FORMS}))
+def test_check_proves_it(op: str):
+    case = next(form.values[0] for form in reversed(FORMS) if form.values[0].op == op)
+    report = check(net(case, case.opsets[-1]), layers="a")
+    assert report.passed, report.text()
 
 
 def _run(model: onnx.ModelProto, image: np.ndarray) -> dict[str, np.ndarray]:

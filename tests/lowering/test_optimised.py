@@ -12,7 +12,7 @@ import pytest
 from models import build, cnn, images, run, session
 from token_models import CLASSES, MODELS, token_model
 
-from onnx_xcam import inspect, instrument
+from onnx_xcam import check, inspect, instrument
 from onnx_xcam.surgery.lowering import lowered
 
 CAM = ("map", "activations", "gradients")
@@ -88,6 +88,8 @@ def test_explained_as_the_original(name: str, tmp_path: Path):
     assert expected <= set(own(optimised)), own(optimised)
     assert not own(lowered(optimised).model)
     _compare(model, optimised, images())
+    report = check(optimised)
+    assert report.passed, report.text()
 
 
 @pytest.mark.parametrize("level", [BASIC, EXTENDED], ids=["basic", "extended"])

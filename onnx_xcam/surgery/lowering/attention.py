@@ -17,6 +17,8 @@ from onnx import numpy_helper
 
 from onnx_xcam.surgery.lowering.expansion import Expansion, lowering
 
+_FAR = -10000.0
+"""The score of a key that is masked: none of it is left behind the softmax."""
 _PACKED = 5
 """The rank of keys and values in one tensor, `[N,T,heads,2,size]`, or of queries too, `[N,T,heads,3,size]`."""
 
@@ -132,7 +134,7 @@ def _attend(e: Expansion, heads: Sequence[str], size: int, mask: str, bias: str)
     if bias:
         scores = e.op("Add", [scores, bias])
     if e.attr("unidirectional", 0):
-        scores = e.op("Add", [scores, _causal_mask(e, scores)])
+        scores = e.op("Where", [_later(e, scores), e.number(_FAR, scores), scores])
     y = e.op("MatMul", [e.op("Softmax", [scores], axis=-1 if e.opset >= 13 else 3), value])
     y = e.op("Transpose", [y], perm=[0, 2, 1, 3])
     e.op("Reshape", [y, e.constant([0, 0, -1], np.int64)], e.output(0))
@@ -147,7 +149,7 @@ def _has_plain_mask(e: Expansion, index: int) -> bool:
 def _raw_mask(e: Expansion, mask: str, scores: str) -> str:
     """What a mask of zeros and ones, `[N,T]` or `[N,S,T]`, adds to the scores: a large negative number for a zero."""
     lead = [0, 1, 1, -1] if e.rank(mask) == 2 else None
-    far = float(e.attr("mask_filter_value", -10000.0))
+    far = float(e.attr("mask_filter_value", _FAR))
     kept = e.op("Cast", [mask], to=onnx.TensorProto.BOOL)
     added = e.op("Where", [kept, e.number(0, scores), e.number(far, scores)])
     if lead is not None:
@@ -158,12 +160,8 @@ def _raw_mask(e: Expansion, mask: str, scores: str) -> str:
     return e.op("Unsqueeze", [added], axes=axes)
 
 
-def _causal_mask(e: Expansion, scores: str) -> str:
-    """A large negative number where a key comes after the query, `[N,heads,T,T]`."""
-    far = e.op("ConstantOfShape", [e.op("Shape", [scores])], value=_far(e.element(scores)))
-    return e.op("Trilu", [far, e.constant(1, np.int64)], upper=1)
-
-
-def _far(element: int) -> onnx.TensorProto:
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(element)
-    return numpy_helper.from_array(np.array([np.finfo(dtype).min / 2], dtype))
+def _later(e: Expansion, scores: str) -> str:
+    """Whether a key comes after the query, bool `[N,heads,T,T]`."""
+    one = numpy_helper.from_array(np.ones(1, np.int64))
+    ones = e.op("ConstantOfShape", [e.op("Shape", [scores])], value=one)
+    return e.op("Cast", [e.op("Trilu", [ones, e.constant(1, np.int64)], upper=1)], to=onnx.TensorProto.BOOL)

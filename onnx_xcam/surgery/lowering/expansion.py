@@ -47,6 +47,11 @@ class Context:
         self.taken = {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
         self.taken.update(name for node in graph.node for name in (*node.input, *node.output))
         self.constants = {t.name: t for t in graph.initializer}
+        self.numbers = {t.name: _content(t) for t in graph.initializer if np.prod(t.dims) <= _SCALES}
+        self._dequantisers = {
+            self._key(*node.input): node for node in reversed(graph.node) if _is_plain_dequantiser(node)
+        }
+        self.made: set[str] = set()
         self.inner: set[str] = set()
         self.stand_ins: dict[str, str] = {}
         self.dequantised: dict[tuple[str, ...], str] = {}
@@ -59,6 +64,28 @@ class Context:
         self.taken.add(name)
         self.inner.add(name)
         return name
+
+    def _key(self, q: str, scale: str, zero_point: str = "") -> tuple[object, ...]:
+        return q, self.numbers.get(scale, scale), self.numbers.get(zero_point, zero_point)
+
+    def dequantiser(self, q: str, scale: str, zero_point: str) -> str | None:
+        """The float that a node of the model makes of a quantised tensor; the node is moved here if it comes later."""
+        node = self._dequantisers.get(self._key(q, scale, zero_point))
+        if node is None:
+            return None
+        if node.output[0] not in self.made:
+            self.made.add(node.output[0])
+            self.nodes.append(node)
+        return str(node.output[0])
+
+
+def _is_plain_dequantiser(node: onnx.NodeProto) -> bool:
+    return _domain(node) == "" and node.op_type == "DequantizeLinear" and not _blocks(node)
+
+
+def _blocks(node: onnx.NodeProto) -> bool:
+    """Whether a scale is for a block of an axis."""
+    return any(attribute.name == "block_size" and attribute.i for attribute in node.attribute)
 
 
 class Expansion:
@@ -161,7 +188,10 @@ class Expansion:
         return self.dequantized(self.input(index), self.input(index + 1), self.input(index + 2))
 
     def dequantized(self, q: str, scale: str, zero_point: str, axis: int | None = None) -> str:
-        """The float that a quantised tensor stands for, made once for each tensor."""
+        """The float that a quantised tensor stands for, made once for each tensor: by the model, if it makes it."""
+        own = self.context.dequantiser(q, scale, zero_point) if axis is None else None
+        if own is not None:
+            return own
         key = (q, scale, zero_point, str(axis))
         known = self.context.dequantised
         if key not in known:
@@ -227,15 +257,15 @@ def lowered(model: onnx.ModelProto) -> Lowered:
     if not any(found) and not repeated:
         return Lowered(model, frozenset(), {})
     context = Context(model, _opset(model))
-    read = {name for node in nodes for name in node.input}
     for node, function in zip(nodes, found, strict=True):
+        if node.output and node.output[0] in context.made:
+            continue
         expansion = Expansion(_reading(node, repeated), context)
         if function is not None:
             function(expansion)
         if not expansion.nodes:
             context.nodes.append(expansion.node)
-        if node.op_type == "DequantizeLinear" and node.output[0] in read:
-            _share_float(expansion, repeated)
+            context.made.update(node.output[:1] if _is_plain_dequantiser(node) else ())
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.node[:]
@@ -272,20 +302,6 @@ def _repeated_floats(model: onnx.ModelProto) -> dict[str, str]:
         if name != node.output[0]:
             repeated[node.output[0]] = name
     return repeated
-
-
-def _share_float(e: Expansion, repeated: dict[str, str]) -> None:
-    """Let a DequantizeLinear of the model be the float of its integers to every operator on them, or, where there is
-    one already, let what reads it read that one.
-    """
-    if e.attr("block_size", 0):
-        return
-    known = e.value(e.input(1))
-    single = e.rank(e.input(1)) == 0 or (known is not None and known.size == 1)
-    key = (e.input(0), e.input(1), e.input(2), str(None if single else e.attr("axis", 1)))
-    name = e.context.dequantised.setdefault(key, e.node.output[0])
-    if name != e.node.output[0]:
-        repeated[e.node.output[0]] = name
 
 
 def _content(tensor: onnx.TensorProto) -> bytes:

@@ -13,7 +13,18 @@ from onnx import TensorProto, TypeProto
 
 from onnx_xcam.surgery.shapes import Shape
 
-_OWN_TYPE = frozenset({"Constant", "ConstantOfShape", "Cast", "Shape", "QuantizeLinear", "DequantizeLinear", "Where"})
+_OWN_TYPE = frozenset(
+    {
+        "Constant",
+        "ConstantOfShape",
+        "Cast",
+        "Shape",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "Where",
+    }
+)
 """Operators whose result is not of the type of their first input, as far as lowerings use them."""
 
 
