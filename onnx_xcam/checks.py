@@ -308,11 +308,13 @@ def _dot_product_error(proof: _Proof, step: Step, attempt: Attempt) -> float:
     direction = {name: rng.standard_normal(point[name].shape) for name in free}
     size = attempt.step * min(float(np.abs(x).max()) or 1.0 for x in point.values())
     ends = [{n: point[n] + sign * size * direction[n] for n in free} for sign in (1, -1)]
-    ahead, behind = (evaluate(forward, end, outputs, rounding=False) for end in ends)
+    first = point[free[0]]  # by its extremes a dynamic quantiser scales: taken for constants, as its rule takes them
+    extremes = (float(first.min()), float(first.max()))
+    ahead, behind = (evaluate(forward, end, outputs, rounding=False, extremes=extremes) for end in ends)
     moved = [(a - b) / (2 * size) for a, b in zip(ahead, behind, strict=True)]
     cotangents = [rng.standard_normal((2, *m.shape)) for m in moved]
     feeds = {**point, **{f"{COTANGENT}_{i}": g for i, g in enumerate(cotangents)}}
-    found = evaluate(vjp_model(forward, free, outputs), feeds, rounding=False)
+    found = evaluate(vjp_model(forward, free, outputs), feeds, rounding=False, extremes=extremes)
     left = sum((g * m).reshape(2, -1).sum(1) for g, m in zip(cotangents, moved, strict=True))
     right = sum((g * direction[n]).reshape(2, -1).sum(1) for g, n in zip(found, free, strict=True))
     scale = sum(np.sqrt((g**2).reshape(2, -1).sum(1) * (m**2).sum()) for g, m in zip(cotangents, moved, strict=True))

@@ -10,7 +10,7 @@ from models import GAP, GAP_WEIGHTS, TRUNK, C, build, cnn, images, props, run, t
 from onnx_xcam import inspect, instrument
 from onnx_xcam.errors import LayerError, UnsupportedOpError
 from onnx_xcam.surgery.layers import Layers, resolve
-from onnx_xcam.surgery.prepare import prepare
+from onnx_xcam.surgery.prepare import module_path, prepare
 from onnx_xcam.surgery.score import find_score
 
 
@@ -398,3 +398,20 @@ def test_an_unsupported_operator_off_the_way_does_not_matter(batch):
     )
     before = run(other, batch)["logits"]
     np.testing.assert_array_equal(run(instrument(other), batch)["logits"], before)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("/layer4/layer4.2/relu/Relu", "layer4.2.relu"),
+        ("fused /classifier/classifier.3/Gemm", "classifier.3"),
+        ("/blocks.0/activation/Mul/QuickGeluFusion/", "blocks.0.activation"),
+        ("/attn/MatMul/MatMulScaleFusion//MatmulTransposeFusion/", "attn"),
+        ("/norm/Mul/LayerNormFusion/:3", "norm"),
+        ("/head/Gemm/MatMulAddFusion", "head"),
+        ("/fusion/Conv", "fusion"),
+        ("BiasGelu_token_119", ""),
+    ],
+)
+def test_module_paths_of_fused_nodes(name, path):
+    assert module_path(onnx.helper.make_node("Relu", ["x"], ["y"], name=name)) == path

@@ -19,6 +19,7 @@ def evaluate(
     outputs: Sequence[str] | None = None,
     *,
     rounding: bool = True,
+    extremes: tuple[float, float] | None = None,
 ) -> list[np.ndarray]:
     """The model's outputs (all, or those named), computed in the types that it states.
 
@@ -27,9 +28,10 @@ def evaluate(
         feeds: its inputs by name; others are left aside.
         outputs: names, in the order of the result.
         rounding: whether quantisation rounds, as it does, or only clips; see quantised.py.
+        extremes: smallest and largest value by which DynamicQuantizeLinear scales, those of its input by default.
     """
     opset = next(o.version for o in model.opset_import if o.domain == "")
-    new_ops = [*corrected(opset), *quantisation(rounding=rounding)]
+    new_ops = [*corrected(opset), *quantisation(rounding=rounding, extremes=extremes)]
     wanted = {i.name for i in model.graph.input}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")

@@ -59,13 +59,17 @@ class _Dequantize(OpRun):
 
 
 class _DynamicQuantize(OpRun):
-    """DynamicQuantizeLinear: to the range 0 to 255 by the tensor's own extremes; the zero point is always whole."""
+    """DynamicQuantizeLinear: to the range 0 to 255 by the tensor's own extremes, or by given ones; the zero point is
+    always whole.
+    """
 
     op_domain = ""
     rounding = True
+    extremes: tuple[float, float] | None = None
 
     def _run(self, x: Any) -> tuple[Any, ...]:
-        low, high = min(float(np.min(x)), 0.0), max(float(np.max(x)), 0.0)
+        low, high = self.extremes or (float(np.min(x)), float(np.max(x)))
+        low, high = min(low, 0.0), max(high, 0.0)
         scale = (high - low) / 255 or 1.0
         zero_point = np.rint(np.clip(-low / scale, 0, 255))
         steps = np.asarray(x, np.float64) / scale
@@ -78,7 +82,7 @@ class _DynamicQuantize(OpRun):
         return steps + zero_point, np.asarray(scale, x.dtype), np.asarray(zero_point)
 
 
-def quantisation(*, rounding: bool) -> list[type[OpRun]]:
-    """The operators for onnx's reference evaluator, which has them for the newest opsets only."""
+def quantisation(*, rounding: bool, extremes: tuple[float, float] | None = None) -> list[type[OpRun]]:
+    """The operators for onnx's reference evaluator, which has them for the newest opsets only; see `evaluate`."""
     named = {"QuantizeLinear": _Quantize, "DequantizeLinear": _Dequantize, "DynamicQuantizeLinear": _DynamicQuantize}
-    return [type(name, (base,), {"rounding": rounding}) for name, base in named.items()]
+    return [type(name, (base,), {"rounding": rounding, "extremes": extremes}) for name, base in named.items()]

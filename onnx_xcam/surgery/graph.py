@@ -33,6 +33,7 @@ class Graph:
         inner: the tensors that the model itself has not: those inside a function body, or between the nodes that an
             operator was lowered to.
         stand_ins: inner tensors that stand for a quantised tensor of the model: its name, by theirs.
+        same: tensors of the model that hold what another one does, which is read in their place: its name, by theirs.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class Graph:
         graph: gs.Graph,
         constants: dict[str, np.ndarray],
         scopes: dict[int, str],
+        *,
         inner: frozenset[str] = frozenset(),
         stand_ins: Mapping[str, str] = MappingProxyType({}),
+        same: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.gs = graph
         self.opset = int(graph.opset)
@@ -53,6 +56,7 @@ class Graph:
         self.outer: Graph | None = None
         self.inner = inner
         self.stand_ins = stand_ins
+        self.same = same
         self.tensors: dict[str, gs.Tensor] = dict(graph.tensors())
         self.input_names = [tensor.name for tensor in graph.inputs]
         self.output_names = [tensor.name for tensor in graph.outputs]

@@ -223,7 +223,7 @@ class Layers:
         name = self._exact(wanted)
         if name is None:
             name = self._by_part(wanted)
-        return self._checked(float_for(self.graph, name), wanted)
+        return self._checked(float_for(self.graph, self.graph.same.get(name, name)), wanted)
 
     def _exact(self, wanted: str) -> str | None:
         graph = self.graph

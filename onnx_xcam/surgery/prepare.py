@@ -34,7 +34,7 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     scopes = {i: path for i, node in enumerate(model.graph.node) if (path := module_path(node))}
     graph = _imported(model, name)
     constants = _initializers(model, name)
-    result = Graph(graph, constants, scopes, standard.inner, standard.stand_ins)
+    result = Graph(graph, constants, scopes, inner=standard.inner, stand_ins=standard.stand_ins, same=standard.same)
     _check_order(result, name)
     refine(result)
     refuse_types(result, name)
@@ -53,7 +53,8 @@ def module_path(node: onnx.NodeProto) -> str:
     """The PyTorch module path that the exporter recorded for a node, such as `layer4.2.relu`, or "".
 
     The dynamo exporter keeps a list of scopes in the node's metadata; the TorchScript exporter writes
-    `/layer4/layer4.2/relu/Relu`, where a child of a container repeats its parent's path, into the node's name.
+    `/layer4/layer4.2/relu/Relu`, where a child of a container repeats its parent's path, into the node's name. ONNX
+    Runtime's optimiser leaves some of these names and adds to them: `fused /fc/Gemm`, `/norm/Mul/LayerNormFusion/`.
     """
     for entry in node.metadata_props:
         if entry.key == _SCOPES_KEY:
@@ -62,10 +63,13 @@ def module_path(node: onnx.NodeProto) -> str:
             except ValueError:
                 return ""
             return str(scopes[-2]) if isinstance(scopes, list) and len(scopes) >= 2 else ""
-    if not node.name.startswith("/"):
+    first, *scopes = node.name.removeprefix("fused ").split("/")
+    if first:
         return ""
+    while scopes and (not (last := scopes[-1].partition(":")[0]) or last.endswith("Fusion")):
+        scopes.pop()
     path: list[str] = []
-    for scope in node.name.split("/")[1:-1]:
+    for scope in scopes[:-1]:
         if path and scope.startswith(path[-1] + "."):
             path[-1] = scope
         else:
@@ -118,7 +122,7 @@ def _inferred(model: onnx.ModelProto, *, strict: bool) -> onnx.ModelProto:
 def _is_told(kind: onnx.TypeProto.Tensor) -> bool:
     """Whether a shape is known, to the symbol of each dimension."""
     return kind.HasField("shape") and all(
-        dim.HasField("dim_value") or (dim.dim_param and not dim.dim_param.startswith(INVENTED))
+        dim.HasField("dim_value") or (dim.dim_param and not str(dim.dim_param).startswith(INVENTED))
         for dim in kind.shape.dim
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ MICROSOFT = "com.microsoft"
 STANDARD = ("", "ai.onnx")
 PER_AXIS_OPSET = 13
 """From here on DequantizeLinear takes a scale for each channel."""
+_QUANTISERS = ("QuantizeLinear", "DynamicQuantizeLinear")
 _SCALES = 1 << 12
 """Scales and zero points have at most this many elements: one for each channel."""
 
@@ -29,11 +31,13 @@ class Lowered:
         model: the model; the given one itself if there was nothing to lower.
         inner: tensors that only it has.
         stand_ins: inner tensors that stand for a quantised tensor of the given model: its name, by theirs.
+        same: tensors that hold what another one does and that nothing reads any more: the other's name, by theirs.
     """
 
     model: onnx.ModelProto
     inner: frozenset[str]
     stand_ins: dict[str, str]
+    same: dict[str, str]
 
 
 class Context:
@@ -46,8 +50,8 @@ class Context:
         self.types = Types(model, self.nodes)
         self.taken = {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
         self.taken.update(name for node in graph.node for name in (*node.input, *node.output))
-        self.constants = {t.name: t for t in graph.initializer}
-        self.numbers = {t.name: _content(t) for t in graph.initializer if np.prod(t.dims) <= _SCALES}
+        self.constants = _stored(model)
+        self.numbers = _numbers(self.constants)
         self._dequantisers = {
             self._key(*node.input): node for node in reversed(graph.node) if _is_plain_dequantiser(node)
         }
@@ -86,6 +90,15 @@ def _is_plain_dequantiser(node: onnx.NodeProto) -> bool:
 def _blocks(node: onnx.NodeProto) -> bool:
     """Whether a scale is for a block of an axis."""
     return any(attribute.name == "block_size" and attribute.i for attribute in node.attribute)
+
+
+def _stored(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The tensors that the file holds: initializers, and what Constant nodes give as a tensor."""
+    found = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            found[node.output[0]] = node.attribute[0].t
+    return found
 
 
 class Expansion:
@@ -253,14 +266,14 @@ def lowered(model: onnx.ModelProto) -> Lowered:
     nodes = model.graph.node
     whole = {output: how for find in PATTERNS for output, how in find(nodes).items()}
     found = [_whole(node, whole) or LOWERINGS.get((_domain(node), node.op_type)) for node in nodes]
-    repeated = _repeated_floats(model)
-    if not any(found) and not repeated:
-        return Lowered(model, frozenset(), {})
+    instead = _one_tensor_each(model)
+    if not any(found) and not instead:
+        return Lowered(model, frozenset(), {}, {})
     context = Context(model, _opset(model))
     for node, function in zip(nodes, found, strict=True):
         if node.output and node.output[0] in context.made:
             continue
-        expansion = Expansion(_reading(node, repeated), context)
+        expansion = Expansion(_reading(node, instead), context)
         if function is not None:
             function(expansion)
         if not expansion.nodes:
@@ -270,7 +283,7 @@ def lowered(model: onnx.ModelProto) -> Lowered:
     copy.CopyFrom(model)
     del copy.graph.node[:]
     copy.graph.node.extend(context.nodes)
-    return Lowered(copy, frozenset(context.inner), context.stand_ins)
+    return Lowered(copy, frozenset(context.inner), context.stand_ins, instead)
 
 
 def _whole(node: onnx.NodeProto, whole: dict[str, Lowering]) -> Lowering | None:
@@ -285,23 +298,45 @@ def _opset(model: onnx.ModelProto) -> int:
     return next((int(entry.version) for entry in model.opset_import if entry.domain in STANDARD), 1)
 
 
-def _repeated_floats(model: onnx.ModelProto) -> dict[str, str]:
-    """Where one quantised tensor is dequantised several times, once for each reader: the first float, by the others.
+def _one_tensor_each(model: onnx.ModelProto) -> dict[str, str]:
+    """What to read in place of tensors that hold what another one does, so that both are one in the analysis.
 
-    What is one tensor before quantisation is then one tensor in the analysis too, and can be a layer.
+    - Quantised integers that are cast to the type that they have (PyTorch): the integers.
+    - The floats of one quantised tensor that is dequantised several times, once for each reader: the first of them.
+      What is one tensor before quantisation is then one tensor in the analysis too, and can be a layer.
     """
-    numbers = {t.name: _content(t) for t in model.graph.initializer if np.prod(t.dims) <= _SCALES}
+    stored = _stored(model)
+    numbers = _numbers(stored)
+    kinds: dict[str, int] = {}
     first: dict[tuple[object, ...], str] = {}
-    repeated = {}
+    instead: dict[str, str] = {}
     for node in model.graph.node:
-        if node.op_type != "DequantizeLinear":
-            continue
-        values = [numbers.get(name, name) for name in node.input[1:]]
-        key = (node.input[0], *values, *(attribute.SerializeToString() for attribute in node.attribute))
-        name = first.setdefault(key, node.output[0])
-        if name != node.output[0]:
-            repeated[node.output[0]] = name
-    return repeated
+        source = instead.get(node.input[0], node.input[0]) if node.input else ""
+        if node.op_type in _QUANTISERS:
+            kinds[node.output[0]] = _kind(node, stored)
+        elif node.op_type == "Cast" and source in kinds:
+            if any(entry.i == kinds[source] for entry in node.attribute if entry.name == "to"):
+                instead[node.output[0]] = source
+        elif node.op_type == "DequantizeLinear":
+            values = [numbers.get(name, name) for name in node.input[1:]]
+            key = (source, *values, *(entry.SerializeToString() for entry in node.attribute))
+            name = first.setdefault(key, node.output[0])
+            if name != node.output[0]:
+                instead[node.output[0]] = name
+    return instead
+
+
+def _kind(node: onnx.NodeProto, stored: Mapping[str, onnx.TensorProto]) -> int:
+    """The type that a node quantises to, 0 if the file does not tell it."""
+    if len(node.input) > 2 and node.input[2]:
+        return int(stored[node.input[2]].data_type) if node.input[2] in stored else 0
+    stated = next((int(entry.i) for entry in node.attribute if entry.name == "output_dtype"), 0)
+    return stated or int(onnx.TensorProto.UINT8)
+
+
+def _numbers(stored: Mapping[str, onnx.TensorProto]) -> dict[str, bytes]:
+    """Scales and zero points: what they hold, by their names."""
+    return {name: _content(tensor) for name, tensor in stored.items() if math.prod(tensor.dims) <= _SCALES}
 
 
 def _content(tensor: onnx.TensorProto) -> bytes:
