@@ -123,3 +123,18 @@ def test_integers_that_are_read_as_such_and_dequantised_are_one_layer(first):
     weights_of = weights["fc"][found["xcam_classes"][0, 0]].reshape(1, 2, 1, 1) / 16
     sigmoid = 1 / (1 + np.exp(-a))
     np.testing.assert_allclose(found["xcam_gradients"][:, 0], weights_of * (2 * a + sigmoid * (1 - sigmoid)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["a", "b", "q"])
+def test_a_layer_is_found_by_every_float_of_its_integers(name):
+    """ONNX Runtime's optimiser writes a DequantizeLinear for each reader."""
+    weights = {"step": np.array(STEP, np.float32), "z": np.array(0, np.uint8), "w": np.ones((1, 1, 1, 1), np.float32)}
+    body = """
+      c = Conv(image, w)  q = QuantizeLinear(c, step, z)
+      a = DequantizeLinear(q, step, z)  b = DequantizeLinear(q, step, z)
+      m = Mul(a, b)  mq = QuantizeLinear(m, step, z)  md = DequantizeLinear(mq, step, z)
+      p = GlobalAveragePool(md)  f = Flatten(p)  two = Constant<value_floats=[1.0, 2.0]>()  logits = Mul(f, two)
+    """
+    image = np.random.default_rng(0).uniform(0.5, 2, (1, 1, 4, 4)).astype(np.float32)
+    found = run(instrument(built(body, weights, 1), layers=name), {"image": image})
+    np.testing.assert_allclose(found["xcam_gradients"][:, 0], 2 * 2 * found["xcam_activations"] / 16, rtol=1e-5)
