@@ -238,7 +238,8 @@ class _Proof:
         self.layers = [float_for(self.graph, name) for name in self.metadata["layers"]]
         self.way = way(self.graph, self.layers, [self.score.name])
         self.steps = steps(self.graph, self.way.nodes, {*self.layers, self.score.name})
-        self.noise = self._own_noise(content, feeds) if self.graph.quantised else {}
+        scaled = any(node.op in ("QuantizeLinear", "DequantizeLinear") for node in self.graph.nodes)
+        self.noise = self._own_noise(content, feeds) if scaled or self.graph.quantised else {}
         inner = sorted(self._inner_names() - set(self.before) - set(self.graph.input_names))
         inside = self._session(with_outputs(as_analysed(content), inner)).run(feeds, inner)
         self.weights = self._weights()
@@ -261,7 +262,8 @@ class _Proof:
     def _own_noise(self, content: bytes, feeds: Mapping[str, np.ndarray]) -> dict[str, float]:
         """How far a quantised model's outputs move by themselves, over ONNX Runtime's levels of optimisation.
 
-        A value that lies between two integers is rounded to either, depending on the order of some additions.
+        A value that lies between two integers is rounded to either, depending on the order of some additions, and
+        products with weights of few bits round what they are given or not.
         """
         levels: tuple[Optimisation, ...] = ("disable", "basic", "extended")
         runs = [self._session(content, level).run(feeds, list(self.before)) for level in levels]

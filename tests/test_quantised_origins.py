@@ -101,3 +101,58 @@ def test_an_order_takes_what_branches_read_into_account():
                   else_branch = e () => (float[N,4] v) { v = Abs(h) }>
       h = Relu(x) }"""
     assert [node.op_type for node in in_order(parse_model(text)).graph.node] == ["Relu", "If"]
+
+
+# --- ONNX Runtime's own operators where the standard's lack a type --------------------------------------------------
+
+
+def test_weights_of_four_bits_before_the_standard_knows_them():
+    """UseQDQContribOps: com.microsoft's DequantizeLinear at opset 17, whose standard operators take no int4."""
+    scales = np.random.default_rng(0).uniform(0.01, 0.03, C).astype(np.float32)
+    few = integers(144, C) // 12
+    weight = "w = com.microsoft.DequantizeLinear<axis = 1>(w4, ws)"
+    body = f"""{TRUNK} a = Relu(c2)  flat = Flatten(a)  {weight}  t = MatMul(flat, w)
+      u = Softplus(t)  logits = MatMul(u, w5)"""
+    weights = {**TRUNK_WEIGHTS, "w5": (C, C)}
+    model = build(body, {**weights, "ws": scales}, imports=', "com.microsoft" : 1')
+    model.graph.initializer.append(onnx.helper.make_tensor("w4", onnx.TensorProto.INT4, few.shape, few))
+    plain = build(body.replace(weight, ""), {**weights, "w": few * scales})
+    x, classes = images(2, seed=5), [list(range(C))]
+    mine, theirs = run(instrument(model), x, classes), run(instrument(plain), x, classes)
+    assert (theirs["xcam_map"] > 0).any()
+    np.testing.assert_allclose(mine["xcam_map"], theirs["xcam_map"], rtol=1e-4, atol=1e-6)
+    proved(model)
+
+
+# --- float16 with some operators left in float32 --------------------------------------------------------------------
+
+
+def test_a_cast_to_float16_and_back_is_proved():
+    body = f"""{TRUNK} a = Relu(c2)  p = GlobalAveragePool(a)  half = Cast<to = 10>(p)  f = Flatten(half)
+      y = Gemm<transB=1>(f, fc)  logits = Cast<to = 1>(y)"""
+    fc = np.random.default_rng(1).standard_normal((C, 4)).astype(np.float16)
+    proved(build(body, {**TRUNK_WEIGHTS, "fc": fc}))
+
+
+@pytest.mark.parametrize("block", [0, 16, 40], ids=["channels", "blocks", "a last block of fewer"])
+@pytest.mark.parametrize("zero", [False, True])
+def test_weights_of_four_bits_stay_fused_with_their_product(block, zero, tmp_path):
+    """MatMulNBits, that ONNX Runtime makes of both, rounds the activations too: the outputs would change."""
+    random, rows = np.random.default_rng(0), -(-144 // block) if block else 1
+    scales = random.uniform(0.01, 0.03, (rows, C) if block else C).astype(np.float32)
+    few, shift = integers(144, C) // 12, random.integers(-3, 3, scales.shape).astype(np.int8) * zero
+    axis = f"axis = 0, block_size = {block}" if block else "axis = 1"
+    weight = f"w = DequantizeLinear<{axis}>(w4, ws{', wz' if zero else ''})"
+    body = f"""{TRUNK} a = Relu(c2)  flat = Flatten(a)  {weight}  t = MatMul(flat, w)
+      u = Softplus(t)  logits = MatMul(u, w5)"""
+    weights = {**TRUNK_WEIGHTS, "w5": (C, C)}
+    model = build(body, {**weights, "ws": scales}, opset=21, ir=10)
+    for name, values in {"w4": few, **({"wz": shift} if zero else {})}.items():
+        model.graph.initializer.append(onnx.helper.make_tensor(name, onnx.TensorProto.INT4, values.shape, values))
+    spread = [array.repeat(block, 0)[:144] if block else array for array in (scales, shift)]
+    plain = build(body.replace(weight, ""), {**weights, "w": (few - spread[1]) * spread[0]}, opset=21, ir=10)
+    x, classes = images(2, seed=5), [list(range(C))]
+    mine, theirs = run(instrument(model), x, classes), run(instrument(plain), x, classes)
+    np.testing.assert_allclose(mine["xcam_map"], theirs["xcam_map"], rtol=1e-2, atol=1e-3)
+    np.testing.assert_array_equal(mine["logits"], session(model).run(["logits"], {"image": x})[0])
+    proved(model)

@@ -13,6 +13,7 @@ from onnx_xcam.surgery.graphs.graph import QUANTISERS, Graph, exported
 from onnx_xcam.surgery.lowering import MICROSOFT, lowered
 
 _IR_VERSION = 8
+_FLOAT_KINDS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 _ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -110,7 +111,7 @@ def node_model(
         values: the values of what the nodes read from outside; float ones are taken as float64.
         free: the inputs that stay inputs; the others become initializers.
     """
-    nodes = [exported(node) for node in forward]
+    nodes = [_in_double(exported(node)) for node in forward]
     made = {name for node in nodes for name in node.output}
     inputs, initializers = [], []
     for name in dict.fromkeys(name for node in nodes for name in node.input if name and name not in made):
@@ -132,6 +133,14 @@ def node_model(
     return onnx.helper.make_model(
         body, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=_IR_VERSION
     )
+
+
+def _in_double(node: onnx.NodeProto) -> onnx.NodeProto:
+    """The node, changed: a Cast from one float type to another rounds to float64 only."""
+    for attribute in node.attribute:
+        if node.op_type == "Cast" and attribute.name == "to" and attribute.i in _FLOAT_KINDS:
+            attribute.i = onnx.TensorProto.DOUBLE
+    return node
 
 
 def _double_kind(graph: Graph, node: gs.Node, name: str) -> int:

@@ -61,15 +61,21 @@ class Emitter:
         op: str,
         inputs: Sequence[Value | None],
         outputs: Sequence[tuple[np.dtype[Any] | type, Shape]],
+        *,
+        domain: str | None = None,
         **attributes: Any,
     ) -> tuple[Value, ...]:
-        """Add a node, or find the equal one that was added before; its outputs with the given dtypes and shapes."""
+        """Add a node, or find the equal one that was added before; its outputs with the given dtypes and shapes.
+
+        It is one of the standard's operators; `domain` is for another that the model has itself.
+        """
         attributes = {key: value for key, value in attributes.items() if not _is_nothing(value)}
         key = (op, tuple(v.name if v is not None else "" for v in inputs), repr(sorted(attributes.items())))
         if key not in self._known:
             tensors = [gs.Variable(self._name(op)) for _ in outputs]
             tensor_inputs = [v.tensor if v is not None else gs.Variable.empty() for v in inputs]
-            self.nodes.append(gs.Node(op, f"{PREFIX}/{op}_{self._serial}", attributes, tensor_inputs, tensors))
+            name = f"{PREFIX}/{op}_{self._serial}"
+            self.nodes.append(gs.Node(op, name, attributes, tensor_inputs, tensors, domain))
             self._known[key] = tuple(
                 Value(self, tensor, np.dtype(dtype), shape)
                 for tensor, (dtype, shape) in zip(tensors, outputs, strict=True)

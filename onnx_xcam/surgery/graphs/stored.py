@@ -19,7 +19,10 @@ from onnx_xcam.errors import ShapeError
 from onnx_xcam.surgery.emission.emitter import Emitter
 from onnx_xcam.surgery.emission.values import Value
 from onnx_xcam.surgery.graphs.graph import Graph
+from onnx_xcam.surgery.lowering import MICROSOFT
 
+FEW_BITS_OPSET = 21
+"""From here on the standard's operators take integers of 4 bits; older models have ONNX Runtime's for them."""
 _DEAR = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "LSTM", "GRU", "RNN", "If", "Loop", "Scan"})
 """Operators that are not run once more for an exact value."""
 _DEPTH = 8
@@ -59,12 +62,12 @@ def _stored(graph: Graph, emitter: Emitter, name: str, *, exact: bool = True) ->
     """A tensor in its own dtype."""
     if graph.outer is not None and name not in graph.inner:
         return _stored(graph.outer, emitter, name, exact=exact)
-    constant = graph.constants.get(name)
-    if constant is not None:
-        return emitter.constant(constant) if name in graph.inner else _plain(graph, emitter, name)
     node = graph.producer.get(name)
     if node is not None and node.op == "DequantizeLinear":
         return dequantised(graph, emitter, node, node.inputs[0].name)
+    constant = graph.constants.get(name)
+    if constant is not None:
+        return emitter.constant(constant) if name in graph.inner else _plain(graph, emitter, name)
     quantiser = quantiser_behind(graph, name)
     if quantiser is not None and not (exact and _is_cheap(graph, name, _DEPTH)):
         return dequantised(graph, emitter, quantiser, quantiser.outputs[0].name)
@@ -126,12 +129,10 @@ def dequantised(graph: Graph, emitter: Emitter, node: gs.Node, name: str) -> Val
     """
     q = _stored(graph, emitter, name)
     dtype = np.float64 if graph.dtype(node.inputs[1].name) == np.float64 else np.float32
-    block = int(node.attrs.get("block_size", 0))
-    if block or q.dtype.kind not in "iu":
+    if q.dtype.kind not in "iu" and graph.opset < FEW_BITS_OPSET:  # not even a Cast takes them
         inputs = [q, *(_stored(graph, emitter, t.name) if t.name else None for t in node.inputs[1:])]
-        return emitter.one(
-            "DequantizeLinear", inputs, dtype, q.shape, axis=node.attrs.get("axis"), block_size=block or None
-        )
+        axis = int(node.attrs.get("axis", 1))
+        return emitter.one("DequantizeLinear", inputs, dtype, q.shape, domain=MICROSOFT, axis=axis)
     result = q.cast(dtype)
     shift = graph.constants.get(node.inputs[2].name) if len(node.inputs) > 2 else np.zeros(())
     if shift is None or np.any(shift):
@@ -144,12 +145,25 @@ def dequantised(graph: Graph, emitter: Emitter, node: gs.Node, name: str) -> Val
 def along_axis(graph: Graph, emitter: Emitter, node: gs.Node, index: int, dtype: Any = np.float32) -> Value:
     """Scale (1) or zero point (2) of a node as floats, of a shape that meets the tensor it belongs to."""
     value = _stored(graph, emitter, node.inputs[index].name)
+    if node.attrs.get("block_size", 0):
+        return _spread(graph, node, value.cast(dtype))
     rank = len(graph.shape(node.inputs[0].name) or ())
     behind = [] if value.rank != 1 or rank < 2 or value.shape == (1,) else _axes_behind(node, rank)
     if value.const is not None:
         array = value.const.astype(dtype)
         return emitter.constant(array.reshape([] if array.size == 1 else [*array.shape, *[1] * len(behind)]))
     return value.cast(dtype).unsqueeze(behind)
+
+
+def _spread(graph: Graph, node: gs.Node, value: Value) -> Value:
+    """What a node has one of for each block, once for each position."""
+    shape = graph.shape(node.inputs[0].name) or ()
+    axis = int(node.attrs.get("axis", 1)) % len(shape)
+    length = shape[axis]
+    if not isinstance(length, int):
+        raise ShapeError(f"'{node.inputs[0].name}' is scaled in blocks, but its length is unknown.")
+    blocks = np.arange(length, dtype=np.int64) // int(node.attrs["block_size"])
+    return value.gather(value.emitter.constant(blocks), axis)
 
 
 def _axes_behind(node: gs.Node, rank: int) -> list[int]:
