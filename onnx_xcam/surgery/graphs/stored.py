@@ -16,6 +16,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import ShapeError
+from onnx_xcam.integers import FEW_BITS
 from onnx_xcam.surgery.emission.emitter import Emitter
 from onnx_xcam.surgery.emission.values import Value
 from onnx_xcam.surgery.graphs.graph import Graph
@@ -129,7 +130,7 @@ def dequantised(graph: Graph, emitter: Emitter, node: gs.Node, name: str) -> Val
     """
     q = _stored(graph, emitter, name)
     dtype = np.float64 if graph.dtype(node.inputs[1].name) == np.float64 else np.float32
-    if q.dtype.kind not in "iu" and graph.opset < FEW_BITS_OPSET:  # not even a Cast takes them
+    if q.dtype.name in FEW_BITS and graph.opset < FEW_BITS_OPSET:  # not even a Cast takes them
         inputs = [q, *(_stored(graph, emitter, t.name) if t.name else None for t in node.inputs[1:])]
         axis = int(node.attrs.get("axis", 1))
         return emitter.one("DequantizeLinear", inputs, dtype, q.shape, domain=MICROSOFT, axis=axis)
