@@ -447,7 +447,7 @@ def _(n: Node) -> Tensor:
 @operator("Reshape")
 def _(n: Node) -> Tensor:
     sizes = [n[0].shape[i] if size == 0 else size for i, size in enumerate(n[1].tolist())]
-    return n[0].reshape(sizes)
+    return torch.reshape(n[0], tuple(sizes))
 
 
 @operator("Flatten")
