@@ -524,4 +524,4 @@ def _(n: Node) -> Tensor:
     axis = n.attr("axis", 0) % n[0].ndim
     index = n[1].long() % n[0].shape[axis]
     chosen = n[0].index_select(axis, index.reshape(-1))
-    return chosen.reshape(*n[0].shape[:axis], *index.shape, *n[0].shape[axis + 1 :])
+    return chosen.reshape((*n[0].shape[:axis], *index.shape, *n[0].shape[axis + 1 :]))
