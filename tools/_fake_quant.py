@@ -447,7 +447,7 @@ def _(n: Node) -> Tensor:
 @operator("Reshape")
 def _(n: Node) -> Tensor:
     sizes = [n[0].shape[i] if size == 0 else size for i, size in enumerate(n[1].tolist())]
-    return n[0].reshape(sizes)
+    return torch.reshape(n[0], tuple(sizes))
 
 
 @operator("Flatten")
@@ -524,4 +524,4 @@ def _(n: Node) -> Tensor:
     axis = n.attr("axis", 0) % n[0].ndim
     index = n[1].long() % n[0].shape[axis]
     chosen = n[0].index_select(axis, index.reshape(-1))
-    return chosen.reshape(*n[0].shape[:axis], *index.shape, *n[0].shape[axis + 1 :])
+    return chosen.reshape((*n[0].shape[:axis], *index.shape, *n[0].shape[axis + 1 :]))
