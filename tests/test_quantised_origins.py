@@ -6,9 +6,10 @@ import numpy as np
 import onnx
 import pytest
 from models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn, images, run, session
+from onnx import numpy_helper
 from onnx.parser import parse_model
 
-from onnx_xcam import check, inspect, instrument
+from onnx_xcam import check, contract, inspect, instrument
 from onnx_xcam.surgery.lowering.order import in_order
 
 INT8 = {"z": np.array(0, np.int8), "s": np.array(0.02, np.float32), "sw": np.array(0.01, np.float32)}
@@ -156,3 +157,67 @@ def test_weights_of_four_bits_stay_fused_with_their_product(block, zero, tmp_pat
     np.testing.assert_allclose(mine["xcam_map"], theirs["xcam_map"], rtol=1e-2, atol=1e-3)
     np.testing.assert_array_equal(mine["logits"], session(model).run(["logits"], {"image": x})[0])
     proved(model)
+
+
+# --- integers of fewer bits than their type: a Clip behind the quantiser (PyTorch's fake_quantize, Brevitas) ----------
+
+NARROW = {
+    "s": np.array(0.02, np.float32),
+    "z": np.array(0, np.uint8),
+    "zs": np.array(64, np.uint8),
+    "low": np.array(0, np.uint8),
+    "high": np.array(127, np.uint8),
+}
+
+
+def narrow(score_step: float, end: str = "logits = DequantizeLinear(ky, ss, zs)", output: str = "") -> onnx.ModelProto:
+    """7 bits: the layer, its average and the score are quantised and clipped."""
+    body = f"""{TRUNK} b = Relu(c2)
+      q = QuantizeLinear(b, s, z)  k = Clip(q, , high)  a = DequantizeLinear(k, s, z)  pooled = GlobalAveragePool(a)
+      qp = QuantizeLinear(pooled, s, z)  kp = Clip(qp, low, high)  p = DequantizeLinear(kp, s, z)  flat = Flatten(p)
+      y = Gemm<transB=1>(flat, fc)  qy = QuantizeLinear(y, ss, zs)  ky = Clip(qy, low, high)  {end}"""
+    weights = {**TRUNK_WEIGHTS, **NARROW, "fc": (C, 4), "ss": np.array(score_step, np.float32)}
+    return build(body, weights, outputs=output or f"float[N,{C}] logits")
+
+
+def test_a_score_at_the_end_of_a_narrow_range_is_explained():
+    coarse, fine = narrow(0.02), narrow(0.0005)
+    x, classes = images(2, seed=3), [list(range(C))]
+    found, other = run(instrument(fine), x, classes), run(instrument(coarse), x, classes)
+    assert np.isclose(found["logits"].max(1), 63 * 0.0005).all(), "the top class is clipped"
+    np.testing.assert_allclose(found["xcam_gradients"], other["xcam_gradients"], rtol=1e-5)
+    assert (found["xcam_gradients"] != 0).any(axis=(2, 3, 4)).all()
+
+
+def test_a_clip_of_integers_is_proved():
+    proved(narrow(0.02))
+
+
+def test_no_gradient_is_lost_where_the_lower_end_of_a_clip_stands_for_zero():
+    """An average of what is never negative, rounded to zero, was not clipped."""
+    model = narrow(0.02)
+    zero = next(tensor for tensor in model.graph.initializer if tensor.name == "s")
+    zero.CopyFrom(numpy_helper.from_array(np.array(1.5, np.float32), "s"))
+    x = images(2, seed=3)
+    found = run(instrument(model, emit=["gradients"]), x, [list(range(C))])
+    averages = run_inner(model, "kp", x)
+    assert (averages == 0).any()
+    fc = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "fc")
+    wanted = np.broadcast_to(fc[None, :, :, None, None] / 36, found["xcam_gradients"].shape)
+    np.testing.assert_allclose(found["xcam_gradients"], wanted, rtol=1e-5)
+
+
+def test_probabilities_are_read_off_clipped_integers():
+    model = narrow(0.02, end="logits = Identity(ky)", output=f"uint8[N,{C}] logits")
+    metadata = contract.parse_metadata(
+        {p.key: p.value for p in instrument(model).metadata_props}[contract.METADATA_KEY]
+    )
+    assert metadata["probabilities"] == ["logits", "softmax", pytest.approx(0.02), 64.0]
+
+
+def run_inner(model: onnx.ModelProto, name: str, x: np.ndarray) -> np.ndarray:
+    """The values of an inner tensor."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.output.add().name = name
+    return session(copy).run([name], {"image": x})[0]

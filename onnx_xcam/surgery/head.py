@@ -113,11 +113,13 @@ def node_model(
     """
     nodes = [_in_double(exported(node)) for node in forward]
     made = {name for node in nodes for name in node.output}
+    counts = {values[name].dtype for name in free if values[name].dtype.kind != "f"}
     inputs, initializers = [], []
     for name in dict.fromkeys(name for node in nodes for name in node.input if name and name not in made):
         array = as_double(values[name])
+        if array.dtype in counts:  # quantised integers are seen as the numbers they are, and so are bounds of them
+            array = array.astype(np.float64)
         if name in free:
-            array = array.astype(np.float64)  # quantised integers too: they are seen as the numbers they are
             kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
             inputs.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
         else:

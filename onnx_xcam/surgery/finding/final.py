@@ -85,7 +85,7 @@ def is_copy(graph: Graph, output: str, name: str) -> bool:
     """Whether an output holds what another tensor holds, at most in another shape or type."""
     while output != name and (node := graph.producer.get(output)) is not None:
         carries = graph.is_float(output) or output in graph.quantised
-        if node.op not in _RESHAPED | _ROUNDED or not carries or node.domain not in ("", "ai.onnx", None):
+        if not _only_rounds(graph, node) or not carries or node.domain not in ("", "ai.onnx", None):
             return False
         output = str(node.inputs[0].name)
     return output == name
@@ -99,13 +99,21 @@ def before_rounding(graph: Graph, name: str) -> str:
 
 
 def roundings(graph: Graph, name: str) -> list[gs.Node]:
-    """The nodes that quantise a score last, with nothing but moving behind them; the last one first."""
+    """The nodes that quantise a score last, with nothing but moving behind them; the last one first.
+
+    Where fewer bits are used than the type has, a Clip of the integers belongs to it.
+    """
     found = []
-    while (node := graph.producer.get(name)) is not None and node.op in _RESHAPED | _ROUNDED:
-        if node.op == "QuantizeLinear":
+    while (node := graph.producer.get(name)) is not None and _only_rounds(graph, node):
+        if node.op in ("QuantizeLinear", "Clip"):
             found.append(node)
         name = node.inputs[0].name
     return found
+
+
+def _only_rounds(graph: Graph, node: gs.Node) -> bool:
+    """Whether a node only moves or rounds values, or clips them as integers."""
+    return node.op in _RESHAPED | _ROUNDED or (node.op == "Clip" and node.outputs[0].name in graph.quantised)
 
 
 class _Reading:

@@ -107,8 +107,9 @@ class Layers:
         """The node that makes a tensor; of a dequantised one, the node whose result was quantised."""
         producer = self.graph.producer
         node = producer[name]
-        for op in ("DequantizeLinear", "QuantizeLinear"):
-            before = producer.get(node.inputs[0].name) if node.op == op else None
+        for op in ("DequantizeLinear", "Clip", "QuantizeLinear"):
+            integers = op != "Clip" or node.outputs[0].name in self.graph.quantised
+            before = producer.get(node.inputs[0].name) if node.op == op and integers else None
             node = before or node
         return node
 

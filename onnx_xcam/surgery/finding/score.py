@@ -146,7 +146,7 @@ def _stepwise(graph: Graph, output: str, how: str) -> Probabilities | None:
     """As told; of an output that holds integers, with the step and the zero point by which these are read."""
     if output not in graph.quantised:
         return Probabilities(output, how)
-    quantiser = roundings(graph, output)[0]
+    quantiser = next(node for node in roundings(graph, output) if node.op == "QuantizeLinear")
     scale, zero = (graph.constants.get(tensor.name) for tensor in [*quantiser.inputs, quantiser.outputs[0]][1:3])
     if scale is None or scale.size != 1 or (zero is not None and zero.size != 1):
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from onnx_xcam.surgery.graphs.signs import clips_nothing_below
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, elementwise, vjp
 
 SELU_ALPHA = 1.67326319217681884765625
@@ -69,13 +70,19 @@ def celu(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("Clip", inputs=1, constant_axes=True)
 def clip(node: NodeView, gy: Value) -> Gradients:
-    """y = min(max(x, low), high);  gx = gy where low < y < high."""
+    """y = min(max(x, low), high);  gx = gy where low < y < high.
+
+    Of quantised integers, as a quantiser of fewer bits: where the lower bound stands for zero and nothing is below it,
+    nothing is clipped there; and a score's own clipping passes all of it.
+    """
+    if node.is_unclipped:
+        return gy
     inside = None
     for index, name in ((1, "min"), (2, "max")):
         bound: Value | float | None = node.attr(name)
         if node.has_input(index):
             bound = node.input(index)
-        if bound is not None:
+        if bound is not None and not (name == "min" and clips_nothing_below(node.graph, node.node)):
             mask = node.rounded_y > bound if name == "min" else node.rounded_y < bound
             inside = mask if inside is None else inside.logical_and(mask)
     return gy if inside is None else inside.where(gy, 0)

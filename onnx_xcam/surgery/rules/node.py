@@ -38,7 +38,7 @@ class NodeView:
 
     @property
     def is_unclipped(self) -> bool:
-        """Whether this is a QuantizeLinear whose clipping is passed over."""
+        """Whether this is a quantiser, or a Clip of integers, whose clipping is passed over."""
         return self.node.outputs[0].name in self._unclipped
 
     @property
