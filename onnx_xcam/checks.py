@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from onnx_xcam import contract
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.xgrad import xgrad_cam
-from onnx_xcam.comparison import output_difference, tolerance
+from onnx_xcam.comparison import OUTPUT_TOLERANCE, output_difference, tolerance
 from onnx_xcam.errors import ModelError
 from onnx_xcam.feeds import InputValue, example_feeds
 from onnx_xcam.runtime import Optimisation, Session, open_session
@@ -238,8 +238,7 @@ class _Proof:
         self.layers = [float_for(self.graph, name) for name in self.metadata["layers"]]
         self.way = way(self.graph, self.layers, [self.score.name])
         self.steps = steps(self.graph, self.way.nodes, {*self.layers, self.score.name})
-        scaled = any(node.op in ("QuantizeLinear", "DequantizeLinear") for node in self.graph.nodes)
-        self.noise = self._own_noise(content, feeds) if scaled or self.graph.quantised else {}
+        self.noise = self._noise(content, feeds)
         inner = sorted(self._inner_names() - set(self.before) - set(self.graph.input_names))
         inside = self._session(with_outputs(as_analysed(content), inner)).run(feeds, inner)
         self.weights = self._weights()
@@ -258,6 +257,17 @@ class _Proof:
     def _session(self, model: bytes, optimisation: Optimisation = "all") -> Session:
         content, folder = self.source.runnable(model)
         return open_session(content, providers="cpu", folder=folder, optimisation=optimisation)
+
+    def _noise(self, content: bytes, feeds: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """How far an output may move besides what its type allows: of a quantised model, or one with float16 inside."""
+        found = dict.fromkeys(self.before, 0.0)
+        scaled = any(node.op in ("QuantizeLinear", "DequantizeLinear") for node in self.graph.nodes)
+        if scaled or self.graph.quantised:
+            found = self._own_noise(content, feeds)
+        if any(self.graph.dtype(name) == np.float16 for name in self.graph.producer):
+            rounded = [name for name, output in self.before.items() if tolerance(output)]
+            found.update({name: max(found[name], OUTPUT_TOLERANCE["float16"]) for name in rounded})
+        return found
 
     def _own_noise(self, content: bytes, feeds: Mapping[str, np.ndarray]) -> dict[str, float]:
         """How far a quantised model's outputs move by themselves, over ONNX Runtime's levels of optimisation.

@@ -10,6 +10,7 @@ from onnx import numpy_helper
 from onnx.parser import parse_model
 
 from onnx_xcam import check, contract, inspect, instrument
+from onnx_xcam.errors import ScoreError
 from onnx_xcam.surgery.lowering.order import in_order
 
 INT8 = {"z": np.array(0, np.int8), "s": np.array(0.02, np.float32), "sw": np.array(0.01, np.float32)}
@@ -46,15 +47,15 @@ def test_a_scale_that_depends_on_the_values_is_checked_as_a_constant():
 
 def with_casts() -> onnx.ModelProto:
     """torch.ao through TorchScript: a Cast to its own type behind each quantiser, and for each reader a Cast, a
-    DequantizeLinear, and Constant nodes for scale and zero point."""
+    DequantizeLinear, and Constant nodes, or an Identity of another's, for scale and zero point."""
     body = f"""{TRUNK} b = Relu(c2)  sa = Constant<value = float {{0.02}}>()  za = Constant<value = uint8 {{0}}>()
       q = QuantizeLinear(b, sa, za)
       q1 = Cast<to = 2>(q)  s1 = Constant<value = float {{0.02}}>()  z1 = Constant<value = uint8 {{0}}>()
       d1 = DequantizeLinear(q1, s1, z1)
       q2 = Cast<to = 2>(q)  s2 = Constant<value = float {{0.02}}>()  z2 = Constant<value = uint8 {{0}}>()
-      d2 = DequantizeLinear(q2, s2, z2)
+      s2b = Identity(s2)  z2b = Identity(z2)  d2 = DequantizeLinear(q2, s2b, z2b)
       w = DequantizeLinear(w3, sw, z)  c3 = Conv<pads=[1,1,1,1]>(d1, w)  sum = Add(c3, d2)  a = Relu(sum)
-      q3 = QuantizeLinear(a, sa, za)  q4 = Cast<to = 2>(q3)  d4 = DequantizeLinear(q4, sa, za)
+      zb = Identity(za)  q3 = QuantizeLinear(a, sa, zb)  q4 = Cast<to = 2>(q3)  d4 = DequantizeLinear(q4, sa, za)
       {GAP.replace("(a)", "(d4)").replace("logits =", "y =")}
       sy = Constant<value = float {{0.05}}>()  zy = Constant<value = uint8 {{128}}>()
       qy = QuantizeLinear(y, sy, zy)  cy = Cast<to = 2>(qy)  logits = DequantizeLinear(cy, sy, zy)"""
@@ -221,3 +222,23 @@ def run_inner(model: onnx.ModelProto, name: str, x: np.ndarray) -> np.ndarray:
     copy.CopyFrom(model)
     copy.graph.output.add().name = name
     return session(copy).run([name], {"image": x})[0]
+
+
+def test_the_float32_outputs_of_a_float16_model_are_judged_as_float16():
+    """With float32 inputs and outputs: what is read between them may change where ONNX Runtime rounds to float16."""
+    body = f"""half = Cast<to = 10>(image)  {TRUNK.replace("(image,", "(half,")}  a = Relu(c2)  flat = Flatten(a)
+      h = Gemm<transB=1>(flat, d1)  g = Relu(h)  y = Gemm<transB=1>(g, fc)  logits = Cast<to = 1>(y)"""
+    model = build(body, {**TRUNK_WEIGHTS, "d1": (64, 144), "fc": (C, 64)}, dtype=np.float16, opset=18)
+    report = check(model)
+    assert report.outputs[0].difference > 1e-6, "reading between the two products moved the output"
+    assert report.passed, report.text()
+
+
+def test_bfloat16_is_refused_by_name():
+    body = f"{TRUNK.replace('(image,', '(half,')}  a = Relu(c2)  {GAP}"
+    model = build(f"half = Cast<to = 16>(image)  {body}", {}, outputs=f"bfloat16[N,{C}] logits", opset=22, ir=10)
+    for name, shape in {**TRUNK_WEIGHTS, **GAP_WEIGHTS}.items():
+        values = np.ones(shape, np.float32).flatten()
+        model.graph.initializer.append(onnx.helper.make_tensor(name, onnx.TensorProto.BFLOAT16, shape, values))
+    with pytest.raises(ScoreError, match="bfloat16 values; float16, float32 and float64 are supported: export"):
+        instrument(model)

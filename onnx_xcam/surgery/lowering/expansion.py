@@ -94,11 +94,13 @@ def _blocks(node: onnx.NodeProto) -> bool:
 
 
 def _stored(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """The tensors that the file holds: initializers, and what Constant nodes give as a tensor."""
+    """The tensors that the file holds, by name: initializers, what Constant nodes give as a tensor, copies of these."""
     found = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             found[node.output[0]] = node.attribute[0].t
+        elif node.op_type == "Identity" and node.input[0] in found:
+            found[node.output[0]] = found[node.input[0]]
     return found
 
 
