@@ -10,7 +10,6 @@ from onnx import numpy_helper
 from onnx.parser import parse_model
 
 from onnx_xcam import check, contract, inspect, instrument
-from onnx_xcam.errors import ScoreError
 from onnx_xcam.surgery.lowering.order import in_order
 
 INT8 = {"z": np.array(0, np.int8), "s": np.array(0.02, np.float32), "sw": np.array(0.01, np.float32)}
@@ -232,13 +231,3 @@ def test_the_float32_outputs_of_a_float16_model_are_judged_as_float16():
     report = check(model)
     assert report.outputs[0].difference > 1e-6, "reading between the two products moved the output"
     assert report.passed, report.text()
-
-
-def test_bfloat16_is_refused_by_name():
-    body = f"{TRUNK.replace('(image,', '(half,')}  a = Relu(c2)  {GAP}"
-    model = build(f"half = Cast<to = 16>(image)  {body}", {}, outputs=f"bfloat16[N,{C}] logits", opset=22, ir=10)
-    for name, shape in {**TRUNK_WEIGHTS, **GAP_WEIGHTS}.items():
-        values = np.ones(shape, np.float32).flatten()
-        model.graph.initializer.append(onnx.helper.make_tensor(name, onnx.TensorProto.BFLOAT16, shape, values))
-    with pytest.raises(ScoreError, match="bfloat16 values; float16, float32 and float64 are supported: export"):
-        instrument(model)

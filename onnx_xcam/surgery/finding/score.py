@@ -159,11 +159,6 @@ def _score(graph: Graph, name: str, notes: tuple[str, ...], activation: str | No
     shape = graph.shape(name)
     if shape is None:
         raise ScoreError(f"The shape of '{name}' is unknown.")
-    if str(graph.dtype(name)) == "bfloat16":
-        raise ScoreError(
-            f"'{name}' holds bfloat16 values; float16, float32 and float64 are supported: export the model in one of "
-            "these."
-        )
     if not graph.is_float(name):
         raise ScoreError(f"'{name}' holds {graph.dtype(name)} values, which have no gradient.")
     if any(node.op == _BOXES for node in makers(graph, name)):
