@@ -276,9 +276,12 @@ class FormatCase(_compare_case.Comparison):
             result = self.measure_format("qdq", layer)
             if ("qdq", layer) not in self.found:
                 raise RuntimeError(f"the QDQ file gave no gradient: {result}")
-        other = self.found["qdq", layer].outputs["xcam_gradients"]
-        ours = mine.outputs["xcam_gradients"]
-        return cosine(ours, other) if ours.shape == other.shape else None
+        other, ours = self.found["qdq", layer].outputs, mine.outputs
+        if ours["xcam_gradients"].shape != other["xcam_gradients"].shape:
+            return None
+        same = ours["xcam_classes"] == other["xcam_classes"]  # their top classes may be two
+        pairs = [outputs["xcam_gradients"][same][:, None] for outputs in (ours, other)]
+        return cosine(*pairs)
 
 
 def loading_kills(path: Path) -> str | None:
