@@ -30,16 +30,17 @@ def built(body: str, weights: dict[str, np.ndarray], channels: int) -> onnx.Mode
     return model
 
 
-def pooled(pool: str, dtype: str, zero: int) -> onnx.ModelProto:
-    """Four channels, quantised, pooled, quantised, and two classes made of them."""
+def pooled(pool: str, dtype: str, zero: int, steps: float = 0.5) -> onnx.ModelProto:
+    """Four channels, quantised, pooled, quantised by a step that many times as large, and two classes made of them."""
     weights = {
+        "small": np.array(STEP * steps, np.float32),
         "step": np.array(STEP, np.float32),
         "z": np.array(zero, dtype),
         "fc": np.array([[1, 2, 3, 4], [-4, 3, -2, 1]], np.float32),
     }
     body = f"""
       q = QuantizeLinear(image, step, z)  a = DequantizeLinear(q, step, z)
-      p = {pool}(a)  pq = QuantizeLinear(p, step, z)  pd = DequantizeLinear(pq, step, z)
+      p = {pool}(a)  pq = QuantizeLinear(p, small, z)  pd = DequantizeLinear(pq, small, z)
       f = Flatten(pd)  logits = Gemm<transB=1>(f, fc)
     """
     return built(body, weights, 4)
@@ -63,6 +64,50 @@ def test_an_average_of_nothing_negative_is_not_clipped_at_zero(pool, dtype):
     each = found["xcam_gradients"][0, 0].reshape(4, 16)
     weights = np.array([[1, 2, 3, 4], [-4, 3, -2, 1]], np.float32)[found["xcam_classes"][0, 0]] / 16
     np.testing.assert_allclose(each, (weights * [1, 1, 1, 0])[:, None].repeat(16, 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", RANGES)
+def test_an_average_quantised_as_what_it_averages_is_not_clipped(dtype):
+    low, high = RANGES[dtype]
+    zero = (low + high + 1) // 2
+    model = pooled("GlobalAveragePool", dtype, zero, steps=1)
+    found = run(instrument(model, layers="a"), {"image": pooled_image(STEP * (low - zero), STEP * (high - zero))})
+    each = found["xcam_gradients"][0, 0].reshape(4, 16)
+    weights = np.array([[1, 2, 3, 4], [-4, 3, -2, 1]], np.float32)[found["xcam_classes"][0, 0]] / 16
+    np.testing.assert_allclose(each, weights[:, None].repeat(16, 1), rtol=1e-6)
+
+
+GELU = """
+  c = Conv(image, w)  q = QuantizeLinear(c, step, z)  d = DequantizeLinear(q, step, z)
+  k = Div(d, root)  e = Erf(k)  eq = QuantizeLinear(e, es, z)  ed = DequantizeLinear(eq, es, z)
+  o = Add(ed, one)  oq = QuantizeLinear(o, es, zo)  od = DequantizeLinear(oq, es, zo)
+  m = Mul(d, od)  g = Mul(m, half)  p = GlobalAveragePool(g)  f = Flatten(p)  logits = Gemm<transB=1>(f, fc)
+"""
+
+
+def test_gelu_spelled_out_and_quantised_is_not_clipped_where_erf_ends():
+    """1 + erf(x) lies within its range: where its integer is 0 nothing was clipped, and x erf'(x) is not zero."""
+    weights = {
+        "step": np.array(0.05, np.float32),
+        "z": np.array(128, np.uint8),
+        "es": np.array(2 / 255, np.float32),
+        "zo": np.array(0, np.uint8),
+        "root": np.array(np.sqrt(2), np.float32),
+        "one": np.array(1, np.float32),
+        "half": np.array(0.5, np.float32),
+        "w": np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1),
+        "fc": np.array([[1, 2], [3, -4]], np.float32),
+    }
+    image = np.linspace(-3.5, 3, 32).astype(np.float32).reshape(1, 2, 4, 4)
+    model = built(GELU, weights, 2)
+    found = run(instrument(model, layers="d"), {"image": image})
+    model.graph.output.add().name = "oq"
+    integers = run(model, {"image": image})["oq"].astype(np.float64)
+    assert (integers == 0).sum() >= 3
+    d = found["xcam_activations"].astype(np.float64)
+    slope = integers / 255 + d * np.exp(-d * d / 2) / np.sqrt(2 * np.pi)
+    expected = weights["fc"][found["xcam_classes"][0, 0]].reshape(1, 2, 1, 1) * slope / 16
+    np.testing.assert_allclose(found["xcam_gradients"][:, 0], expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", RANGES)

@@ -31,20 +31,6 @@ def lowest_is_zero(graph: Graph, node: gs.Node, dtype: np.dtype[Any] | None) -> 
     return zero is not None and bool((zero.astype(np.int64) == bounds[0]).all())
 
 
-def clips_nothing_below(graph: Graph, node: gs.Node) -> bool:
-    """Whether a Clip of what a QuantizeLinear has made lets everything pass at its lower end: it stands for zero, or
-    for less, and the float is not negative.
-    """
-    quantiser = graph.producer.get(node.inputs[0].name)
-    if quantiser is None or quantiser.op != "QuantizeLinear":
-        return False
-    low = graph.constants.get(node.inputs[1].name) if len(node.inputs) > 1 else None
-    zero = graph.constants.get(quantiser.inputs[2].name) if len(quantiser.inputs) > 2 else np.zeros(())
-    if low is None or zero is None or (low.astype(np.int64) > zero.astype(np.int64)).any():
-        return False
-    return is_non_negative(graph, quantiser.inputs[0].name)
-
-
 def is_non_negative(graph: Graph, name: str) -> bool:
     """Whether a tensor is known to hold no negative value, by the operators that make it."""
     waiting, asked = [name], {name}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from onnx_xcam.surgery.graphs.signs import clips_nothing_below
+from onnx_xcam.surgery.graphs.bounds import End, clips_nothing
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, elementwise, vjp
 
 SELU_ALPHA = 1.67326319217681884765625
@@ -72,20 +72,31 @@ def celu(node: NodeView, gy: Value) -> Gradients:
 def clip(node: NodeView, gy: Value) -> Gradients:
     """y = min(max(x, low), high);  gx = gy where low < y < high.
 
-    Of quantised integers, as a quantiser of fewer bits: where the lower bound stands for zero and nothing is below it,
-    nothing is clipped there; and a score's own clipping passes all of it.
+    Of quantised integers, as a quantiser of fewer bits: where nothing that comes in lies beyond a bound, nothing is
+    clipped there; and a score's own clipping passes all of it.
     """
     if node.is_unclipped:
         return gy
     inside = None
-    for index, name in ((1, "min"), (2, "max")):
+    ends: tuple[tuple[int, End], ...] = ((1, "min"), (2, "max"))
+    for index, name in ends:
         bound: Value | float | None = node.attr(name)
         if node.has_input(index):
             bound = node.input(index)
-        if bound is not None and not (name == "min" and clips_nothing_below(node.graph, node.node)):
-            mask = node.rounded_y > bound if name == "min" else node.rounded_y < bound
-            inside = mask if inside is None else inside.logical_and(mask)
+        if bound is None or _clips_nothing(node, name):
+            continue
+        mask = node.rounded_y > bound if name == "min" else node.rounded_y < bound
+        inside = mask if inside is None else inside.logical_and(mask)
     return gy if inside is None else inside.where(gy, 0)
+
+
+def _clips_nothing(node: NodeView, end: End) -> bool:
+    """Whether a Clip of what a QuantizeLinear has made lets everything pass at one end."""
+    quantiser = node.graph.producer.get(node.node.inputs[0].name)
+    integer = node.const(1 if end == "min" else 2)
+    if quantiser is None or quantiser.op != "QuantizeLinear" or integer is None:
+        return False
+    return clips_nothing(node.graph, quantiser, end, integer)
 
 
 @elementwise("Sigmoid")

@@ -11,10 +11,12 @@ gradient is by one step, and by `scale` when it comes to the floats.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from onnx_xcam.integers import integer_range
-from onnx_xcam.surgery.graphs.signs import is_non_negative, lowest_is_zero
+from onnx_xcam.surgery.graphs.bounds import clips_nothing
 from onnx_xcam.surgery.graphs.stored import along_axis
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 
@@ -23,8 +25,8 @@ from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 def quantize_linear(node: NodeView, gy: Value) -> Gradients:
     """y = min(max(round(x / scale) + zero, low), high);  gx = gy / scale where low < y < high.
 
-    Where the lowest integer is zero and x is known to be no less, as behind an average of non-negative values or a
-    Softmax, nothing is clipped there: gx = gy / scale where y < high.
+    Where x is known to lie above what the lowest integer stands for (or below the highest), as behind an average, a
+    Softmax, or 1 + erf, nothing is clipped at that end, and the gradient passes.
     The score's own quantiser passes all of it: a score that is at the end of its range is still explained.
     """
     bounds = integer_range(node.y.dtype)
@@ -34,10 +36,12 @@ def quantize_linear(node: NodeView, gy: Value) -> Gradients:
     if node.is_unclipped:
         return gx
     y = node.y.cast(np.float32)
-    low, high = bounds
-    if lowest_is_zero(node.graph, node.node, node.y.dtype) and is_non_negative(node.graph, node.node.inputs[0].name):
-        return (y < high).where(gx, 0)
-    return (y > low).logical_and(y < high).where(gx, 0)
+    masks = []
+    if not clips_nothing(node.graph, node.node, "min"):
+        masks.append(y > bounds[0])
+    if not clips_nothing(node.graph, node.node, "max"):
+        masks.append(y < bounds[1])
+    return reduce(Value.logical_and, masks).where(gx, 0) if masks else gx
 
 
 @vjp("DequantizeLinear", inputs=1, constant_axes=True)
