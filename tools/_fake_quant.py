@@ -7,7 +7,7 @@ usual. Written after the operators' documentation, without onnx_xcam, which it i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -19,8 +19,7 @@ from torch.nn import functional as F  # noqa: N812  its usual name
 Tensor = torch.Tensor
 Mask = Literal["torch", "inside"]
 """Where a quantiser lets the gradient pass: "torch", where torch.fake_quantize_per_tensor_affine does, that is where
-nothing was clipped; "inside", where the integer is neither end of its range, or the lower end of a range that starts at
-zero, of a tensor without negative values."""
+nothing was clipped; "inside", where the integer is neither end of its range, or is an end that is said to be open."""
 
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 _INTEGERS = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.int32: (-(2**31), 2**31 - 1)}
@@ -64,6 +63,8 @@ class Interpreter:
         model: the model; operators that are not in OPERATORS are an error.
         mask: where quantisers let the gradient pass.
         given: tensors that get these values instead of what their nodes give; quantised ones as integers.
+        open_ends: the ends ("min", "max") of quantised tensors' ranges of which somebody says that nothing is clipped
+            there; it is looked whether that is true.
         known: values of tensors as they were elsewhere, quantised ones as integers: they are taken, with the gradient
             of what is computed here. So all kinks and clippings are decided as they were there.
     """
@@ -74,8 +75,10 @@ class Interpreter:
         mask: Mask,
         given: Mapping[str, Tensor] | None = None,
         known: Mapping[str, np.ndarray] | None = None,
+        open_ends: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self.graph, self.mask, self.given, self.known = model.graph, mask, given or {}, known or {}
+        self.open_ends = open_ends or {}
         self.opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
         self.unclipped = score_quantisers(model.graph)
         self.name = ""
@@ -130,13 +133,22 @@ class Interpreter:
         with torch.no_grad():
             steps = torch.round(x / at[0]) + at[1]
             q = steps.clamp(low, high) if known is None else torch.from_numpy(known).double()
-            from_zero = bool((zero == low).all()) and bool((x >= 0).all())
-            inside = ((q > low) | from_zero) & (q < high)
+            inside = ((q > low) | self._is_open("min", (low - steps).max())) & (q < high) | (
+                (q == high) & self._is_open("max", (steps - high).max())
+            )
             passes = inside if self.mask == "inside" else (steps >= low) & (steps <= high)
             if self.mask == "inside" and self.name in self.unclipped:
                 passes = torch.ones_like(passes)
         straight = torch.where(passes, x / at[0], 0)
         return q + straight - straight.detach()
+
+    def _is_open(self, end: str, beyond: Tensor) -> bool:
+        """Whether an end of the range is said to be open; it must be, for all but one step's rounding."""
+        if end not in self.open_ends.get(self.name, ()):
+            return False
+        if float(beyond) > 1:
+            raise AssertionError(f"'{self.name}' is clipped at its {end}, by {float(beyond)} steps")
+        return True
 
 
 def _behind(graph: onnx.GraphProto, given: Mapping[str, Any]) -> list[onnx.NodeProto]:

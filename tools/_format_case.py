@@ -27,6 +27,8 @@ from torch import nn
 import onnx_xcam
 from onnx_xcam import contract
 from onnx_xcam.surgery import instrument_bytes
+from onnx_xcam.surgery.graphs.bounds import clips_nothing
+from onnx_xcam.surgery.graphs.prepare import prepare
 
 EMIT = ("map", "activations", "gradients")
 CALIBRATION = 8
@@ -56,6 +58,14 @@ class Explained:
     grid: Sequence[int] | None
     outputs: dict[str, np.ndarray]
     positions: np.ndarray
+
+
+def open_ends(model: onnx.ModelProto) -> dict[str, list[str]]:
+    """The ends of quantised tensors' ranges at which the package takes nothing for clipped."""
+    graph = prepare(model)
+    quantisers = [node for node in graph.nodes if node.op == "QuantizeLinear"]
+    ends = {node.outputs[0].name: [e for e in ("min", "max") if clips_nothing(graph, node, e)] for node in quantisers}
+    return {name: found for name, found in ends.items() if found}
 
 
 class FormatCase(_compare_case.Comparison):
@@ -262,7 +272,7 @@ class FormatCase(_compare_case.Comparison):
         if step is not None:
             name, scale, zero = step
             given = {name: layer / scale + zero}
-        (logits,) = Interpreter(model, mask, given, known).run(self.images)
+        (logits,) = Interpreter(model, mask, given, known, open_ends(model)).run(self.images)
         chosen = logits.reshape(len(self.images), -1).gather(1, torch.from_numpy(mine.outputs["xcam_classes"]))
         columns = []
         for k in range(chosen.shape[1]):
