@@ -21,6 +21,25 @@ POOLS = [
 ]
 
 
+AVERAGES = [
+    *((attributes + more, shape) for attributes, shape in POOLS for more in ("", ", count_include_pad = 1")),
+    ("kernel_shape = [64, 70], strides = [64, 70], ceil_mode = 1", (1, 2, 7, 6)),
+]
+
+
+@pytest.mark.parametrize(("attributes", "shape"), AVERAGES)
+def test_average_pool(attributes: str, shape: tuple[int, ...]) -> None:
+    sizes, unknown = ", ".join(map(str, shape)), ", ".join("ABCDE"[: len(shape)])
+    model = onnx.parser.parse_model(
+        f'<ir_version: 9, opset_import: ["" : 19]> g (float[{sizes}] x) => (float[{unknown}] y)'
+        f"{{ y = AveragePool<{attributes}>(x) }}"
+    )
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (ours,), (theirs,) = evaluate(model, {"x": x}), session.run(None, {"x": x})
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(("attributes", "shape"), POOLS)
 def test_max_pool_and_its_indices(attributes: str, shape: tuple[int, ...]) -> None:
     sizes, unknown = ", ".join(map(str, shape)), ", ".join("ABCDE"[: len(shape)])

@@ -3,6 +3,7 @@
 Wrong, by the specification (onnx 1.23):
 - Erf computes in float32 whatever its type; Gelu is a function over it.
 - AffineGrid computes in float32 whatever its type.
+- AveragePool gives NaN where a window is larger than the input, and lays all windows out: gigabytes where they are large.
 - BatchNormalization before opset 14 mixes the batch's own statistics into the running ones.
 - ConvTranspose takes the wrong weights for groups, unless these are depthwise.
 - GatherElements and ScatterElements know no indices that are fewer than the elements along the other axes.
@@ -293,6 +294,11 @@ class _Windows:
             parts = zip(offset, self.dilations, self.count, self.strides, strict=True)
             yield offset, tuple(slice(o * d, o * d + (c - 1) * s + 1, s) for o, d, c, s in parts)
 
+    def positions(self, axis: int, window: int) -> np.ndarray:
+        """The positions of the input that a window meets along an axis; those in the padding lie outside."""
+        start = window * self.strides[axis] - self.pads[axis]
+        return start + self.dilations[axis] * np.arange(self.kernel[axis])
+
 
 class Conv(OpRun):
     """Conv."""
@@ -337,6 +343,29 @@ class MaxPool(OpRun):
             better = value > best
             best, found = np.where(better, value, best), np.where(better, spread[(..., *where)], found)
         return best.astype(x.dtype), found
+
+
+class AveragePool(OpRun):
+    """AveragePool."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Any, kernel_shape: Any = None, ceil_mode: Any = None, count_include_pad: Any = None, **op: Any
+    ) -> tuple[Any, ...]:
+        op = {"auto_pad": None, "dilations": None, "pads": None, "strides": None, **op}
+        windows, size = _Windows(op, x.shape[2:], kernel_shape), x.shape[2:]
+        if ceil_mode:
+            windows.take_partial(size)
+        result = np.empty((*x.shape[:2], *windows.count), x.dtype)
+        for window in product(*map(range, windows.count)):
+            met = [windows.positions(axis, index) for axis, index in enumerate(window)]
+            inside = [p[(p >= 0) & (p < n)] for p, n in zip(met, size, strict=True)]
+            ends = zip(met, size, windows.pads[len(size) :], strict=True)
+            counted = [p[p < n + end] for p, n, end in ends] if count_include_pad else inside
+            total = x[(..., *np.ix_(*inside))].sum(axis=tuple(range(2, x.ndim)))
+            result[(..., *window)] = total / math.prod(map(len, counted))
+        return (result,)
 
 
 class ConvTranspose(OpRun):
@@ -389,7 +418,7 @@ class ConvTranspose(OpRun):
 
 def corrected(opset: int) -> list[type[OpRun]]:
     """What to use in place of the evaluator's own operators at an opset."""
-    found: list[type[OpRun]] = [Conv, ConvTranspose, MaxPool, Erf, Gelu, GlobalMaxPool, LRN, Pad]
+    found: list[type[OpRun]] = [AveragePool, Conv, ConvTranspose, MaxPool, Erf, Gelu, GlobalMaxPool, LRN, Pad]
     found += [GatherElements, GlobalLpPool, GroupNormalization, LpNormalization, MeanVarianceNormalization]
     found += [AffineGrid, GridSample, ScatterElements]
     found += [Softmax, LogSoftmax] if opset < 13 else []

@@ -33,11 +33,22 @@ AVERAGE = [
     (TWO, 'kernel_shape = [3, 2], strides = [2, 2], auto_pad = "SAME_UPPER", count_include_pad = 1'),
     (TWO, 'kernel_shape = [3, 2], strides = [2, 2], auto_pad = "SAME_LOWER", count_include_pad = 1'),
 ]
+# Windows larger than the input, as an average of unknown size is taken by some (kernel 1280, ceil_mode).
+WIDE = [
+    (TWO, "kernel_shape = [5000, 5000], strides = [5000, 5000], ceil_mode = 1"),
+    (TWO, "kernel_shape = [70, 64], pads = [40, 30, 40, 30]"),
+    (TWO, "kernel_shape = [70, 64], strides = [3, 1], pads = [40, 30, 44, 31], count_include_pad = 1"),
+    (TWO, 'kernel_shape = [70, 64], strides = [4, 1], auto_pad = "SAME_UPPER"'),
+    ("float[N,2,W] x", "kernel_shape = [5000], strides = [5000], ceil_mode = 1"),
+    ("float[N,1,D,H,W] x", "kernel_shape = [2, 64, 64], pads = [0, 30, 31, 0, 30, 33]"),
+]
 SIZES = {"D": 3, "H": 7, "W": 6}
 
 ROWS: list[Row] = [
     *(row("MaxPool", x, f"y = MaxPool<{attributes}>(x)", opsets=(OLD, 12, 17, NEWEST), **SIZES) for x, attributes in MAX),
     *(row("AveragePool", x, f"y = AveragePool<{attributes}>(x)", opsets=(OLD, 19, NEWEST), **SIZES) for x, attributes in AVERAGE),
+    *(row("AveragePool", x, f"y = AveragePool<{attributes}>(x)", opsets=(OLD, 19), **SIZES) for x, attributes in WIDE),
+    row("AveragePool", TWO, "y = AveragePool<kernel_shape = [70, 64], dilations = [2, 2], pads = [69, 61, 69, 62]>(x)", opsets=(19,), **SIZES),
     row("AveragePool", TWO, "y = AveragePool<kernel_shape = [2, 3], dilations = [2, 2], pads = [1, 1, 1, 0]>(x)", opsets=(19, 22), **SIZES),
     row("AveragePool", TWO, "y = AveragePool<kernel_shape = [2, 3], dilations = [2, 1], strides = [2, 2], ceil_mode = 1>(x)", opsets=(19,), **SIZES),
     *(row(op, x, f"y = {op}(x)", opsets=(OLD, 22), **SIZES) for op in ("GlobalAveragePool", "GlobalMaxPool")

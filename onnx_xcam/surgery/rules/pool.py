@@ -12,6 +12,8 @@ from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.windows import Windows, scatter_windows, window_counts, windows_of
 
 _MOST_PHASES = 4096
+_WIDE = 4096
+"""Windows of more elements are never laid out: they may be far larger than the input, with ceil_mode."""
 
 
 @vjp("GlobalAveragePool", constant_axes=True)
@@ -42,12 +44,37 @@ def average_pool(node: NodeView, gy: Value) -> Gradients:
 
 def _spread(share: Value, windows: Windows, x: Value) -> Value:
     """The share of every window, `[K, N, C, *windows]`, added to each of its positions in x."""
+    if prod(windows.kernel) > _WIDE:
+        return _spread_by_axes(share, windows, x)
     # All channels are pooled alike, so they can stand in the batch of a convolution with a kernel of ones.
     single = share.reshape([-1, 1, *shapes.dim_parts(share, 3)], (None, 1, *share.shape[3:]))
-    shapes.table_size(*windows.kernel)
     ones = x.emitter.constant(np.ones((1, 1, *windows.kernel), share.dtype))
     plane = x.with_shape((None, 1, *x.shape[2:]))
     return scatter_windows(single, ones, windows, 1, plane).reshape_like(x, share)
+
+
+def _spread_by_axes(share: Value, windows: Windows, x: Value) -> Value:
+    """The same, one axis after the other: a product with a table of ones where a window covers a position.
+
+    Neither time nor memory depends on the size of the windows.
+    """
+    rank, last = len(windows.kernel), share.rank - 1
+    turned = [*range(last + 1 - rank), last, *range(last + 1 - rank, last)]
+    for axis in reversed(range(rank)):
+        covered = _covered(share.range_of(last), x.range_of(axis + 2), windows, axis).cast(share.dtype)
+        share = (share @ covered).transpose(turned)
+    return share
+
+
+def _covered(window: Value, position: Value, windows: Windows, axis: int) -> Value:
+    """Whether each window along an axis covers each position of the input, bool `[windows, positions]`."""
+    if isinstance(window.shape[0], int) and isinstance(position.shape[0], int):
+        shapes.table_size(window.shape[0], position.shape[0])
+    start = window * windows.strides[axis] - windows.begin[axis]
+    offset = position.unsqueeze([0]) - start.unsqueeze([1])
+    inside = (offset < 0).logical_not().logical_and(offset < windows.extent[axis])
+    dilation = windows.dilations[axis]
+    return inside if dilation == 1 else inside.logical_and((offset / dilation * dilation).equal(offset))
 
 
 def _covers_all(windows: Windows, x: Value, y: Value) -> bool:
