@@ -3,7 +3,7 @@
 Wrong, by the specification (onnx 1.23):
 - Erf computes in float32 whatever its type; Gelu is a function over it.
 - AffineGrid computes in float32 whatever its type.
-- AveragePool gives NaN where a window is larger than the input, and lays all windows out: gigabytes where they are large.
+- AveragePool gives NaN where a window is larger than the input, and lays all windows out, gigabytes of large ones.
 - BatchNormalization before opset 14 mixes the batch's own statistics into the running ones.
 - ConvTranspose takes the wrong weights for groups, unless these are depthwise.
 - GatherElements and ScatterElements know no indices that are fewer than the elements along the other axes.
