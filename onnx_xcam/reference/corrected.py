@@ -294,7 +294,7 @@ class _Windows:
             parts = zip(offset, self.dilations, self.count, self.strides, strict=True)
             yield offset, tuple(slice(o * d, o * d + (c - 1) * s + 1, s) for o, d, c, s in parts)
 
-    def positions(self, axis: int, window: int) -> np.ndarray:
+    def positions(self, axis: int, window: int) -> Any:
         """The positions of the input that a window meets along an axis; those in the padding lie outside."""
         start = window * self.strides[axis] - self.pads[axis]
         return start + self.dilations[axis] * np.arange(self.kernel[axis])
@@ -357,7 +357,7 @@ class AveragePool(OpRun):
         windows, size = _Windows(op, x.shape[2:], kernel_shape), x.shape[2:]
         if ceil_mode:
             windows.take_partial(size)
-        result = np.empty((*x.shape[:2], *windows.count), x.dtype)
+        result: Any = np.empty((*x.shape[:2], *windows.count), x.dtype)
         for window in product(*map(range, windows.count)):
             met = [windows.positions(axis, index) for axis, index in enumerate(window)]
             inside = [p[(p >= 0) & (p < n)] for p, n in zip(met, size, strict=True)]
