@@ -242,3 +242,14 @@ def test_sequences_among_the_outputs(batch):
     report = check(model)
     assert report.passed, report.text()
     assert [out.name for out in report.outputs] == ["states", "logits"]
+
+
+def test_a_size_of_minus_one_is_an_unknown_one():
+    """As some exporters write a symbolic batch."""
+    model = cnn("gap", n="N")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = -1
+    x = images(2)
+    np.testing.assert_array_equal(
+        run(instrument(model), x)["xcam_map"], run(instrument(cnn("gap", n="N")), x)["xcam_map"]
+    )

@@ -20,7 +20,7 @@ from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.gradients.backward import image_tensors, way
 from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.prepare import prepare
-from onnx_xcam.surgery.graphs.soundness import Following, check_nodes, inlined_size
+from onnx_xcam.surgery.graphs.soundness import Following, check_nodes, inlined_size, without_negative_sizes
 from onnx_xcam.surgery.sequences import TAKERS, Rewrites, rewrite, unboxed
 
 OLDEST_OPSET = 11
@@ -79,7 +79,7 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
         del model.graph.input[:]
         model.graph.input.extend(plain)
     if opset < OLDEST_OPSET:
-        model, assumed = _raised(model, source.name)
+        model, assumed = _raised(without_negative_sizes(model), source.name)
         notes += [f"Model: raised from opset {opset} to {OLDEST_OPSET}.", *assumed]
     changed = source.changed(model)
     skeleton = changed.skeleton()

@@ -13,6 +13,7 @@ from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.refine import INVENTED, refine
 from onnx_xcam.surgery.graphs.refusals import refuse_one_machine, refuse_types
+from onnx_xcam.surgery.graphs.soundness import without_negative_sizes
 from onnx_xcam.surgery.lowering import lowered
 from onnx_xcam.text import load_literal
 
@@ -28,7 +29,7 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
             that is refused (see refusals.py).
     """
     refuse_one_machine(skeleton, name)
-    standard = lowered(skeleton)
+    standard = lowered(without_negative_sizes(skeleton))
     model = _with_shapes(standard.model, name)
     _drop_repeated_notes(model.graph)
     scopes = {i: path for i, node in enumerate(model.graph.node) if (path := module_path(node))}

@@ -85,6 +85,35 @@ def check_nodes(model: onnx.ModelProto, name: str) -> None:
             )
 
 
+def without_negative_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model itself, or a copy in which sizes below zero, as some exporters state -1, are unknown ones.
+
+    onnx's shape inference goes on with them, and may abort the process where it meets one.
+    """
+    if not any(_is_negative(dim) for dim in _stated_sizes(model.graph)):
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for dim in _stated_sizes(copy.graph):
+        if _is_negative(dim):
+            dim.ClearField("dim_value")
+    return copy
+
+
+def _is_negative(dim: onnx.TensorShapeProto.Dimension) -> bool:
+    return dim.HasField("dim_value") and dim.dim_value < 0
+
+
+def _stated_sizes(graph: onnx.GraphProto) -> Iterator[onnx.TensorShapeProto.Dimension]:
+    """Every size that a graph and the graphs in its nodes state."""
+    graphs = [graph]
+    while graphs:
+        inner = graphs.pop()
+        for value in (*inner.input, *inner.output, *inner.value_info):
+            yield from value.type.tensor_type.shape.dim
+        graphs += [found for node in inner.node for found in subgraphs(node)]
+
+
 def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     stack: list[onnx.NodeProto] = [*model.graph.node, *(node for f in model.functions for node in f.node)]
     while stack:
