@@ -23,7 +23,7 @@ def test_the_corpus_is_small():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
-def test_corpus(path, monkeypatch):
+def test_corpus(path, monkeypatch, capsys):
     """A result or an XcamError, by every entry point: anything else is raised."""
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     import _fuzz_worker
@@ -31,6 +31,7 @@ def test_corpus(path, monkeypatch):
     kind = path.name.partition("-")[0]
     for number in range(3):  # of which the ways to call depend
         assert _fuzz_worker.run_case(kind, path, path.read_bytes(), 1 + 2 * number, lambda stage: None)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.slow

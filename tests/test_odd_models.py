@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from models import C, cnn, outputs, run, session, tensors
+from models import C, cnn, images, outputs, run, session, tensors
 from onnx import helper, numpy_helper
 from typer.testing import CliRunner
 
@@ -250,6 +250,5 @@ def test_a_size_of_minus_one_is_an_unknown_one():
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = -1
     x = images(2)
-    np.testing.assert_array_equal(
-        run(instrument(model), x)["xcam_map"], run(instrument(cnn("gap", n="N")), x)["xcam_map"]
-    )
+    found, expected = (run(instrument(given), x)["xcam_map"] for given in (model, cnn("gap", n="N")))
+    np.testing.assert_array_equal(found, expected)

@@ -37,7 +37,8 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     constants = _initializers(model, name)
     result = Graph(graph, constants, scopes, inner=standard.inner, stand_ins=standard.stand_ins, same=standard.same)
     _check_order(result, name)
-    refine(result)
+    with G_LOGGER.suppress(G_LOGGER.CRITICAL + 1):  # as above: of constants in types that numpy has not
+        refine(result)
     refuse_types(result, name)
     return result
 
