@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from models import C, build
 from token_models import CLASSES, HEIGHT, MODELS, WIDTH, token_model
 
 import onnx_xcam
@@ -252,3 +253,21 @@ def test_classes_differ():
     found = explained("class token")
     assert found["logits"].shape == (2, CLASSES)
     assert np.abs(found["xcam_map"][:, 0] - found["xcam_map"][:, 1]).max() > 0.01
+
+
+@pytest.mark.parametrize("size", [32, 64, 518])
+def test_a_transformer_of_one_size_that_is_exported_with_symbols(size):
+    """As Optimum exports them: height and width are symbols, but the positions fix them."""
+    patch = size // 4 if size < 100 else 37 * 2
+    grid = size // patch
+    model = build(
+        f"patches = Conv<strides=[{patch},{patch}]>(image, w)  s = Shape<start=0, end=2>(patches)  "
+        "m = Constant<value_ints=[-1]>()  target = Concat<axis=0>(s, m)  lined = Reshape(patches, target)  "
+        "tokens = Transpose<perm=[0,2,1]>(lined)  x = Add(tokens, positions)  y = Tanh(x)  "
+        "mean = ReduceMean<axes=[1], keepdims=0>(y)  logits = MatMul(mean, fc)",
+        {"w": (4, 3, patch, patch), "positions": (1, grid * grid, 4), "fc": (4, C)},
+        inputs="float[N,C,H,W] image",
+    )
+    (default,) = [layer for layer in onnx_xcam.inspect(model).layers if layer.default]
+    assert default.name == "y"
+    assert default.grid == [grid, grid, 0, 0]

@@ -16,7 +16,10 @@ from onnx_xcam.surgery.emission.shapes import differ
 from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.prepare import prepare
 
-SIZES = ((224, 448), *((n, n) for n in (224, 256, 384, 299, 336, 448, 512, 240, 288, 192, 160, 128)))
+SIZES = (
+    (224, 448),
+    *((n, n) for n in (224, 256, 384, 299, 336, 448, 512, 518, 378, 392, 240, 288, 192, 160, 128, 96, 64, 32)),
+)
 """Heights and widths that are tried: first different ones, divisible by most patches and windows, then those of models
 that take squares of one size, which are often exported with symbols all the same."""
 
