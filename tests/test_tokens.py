@@ -165,9 +165,10 @@ def test_symbolic_height_and_width(name):
     assert onnx_xcam.check(model, larger).passed
 
 
-def test_symbols_for_a_size_that_is_fixed():
+@pytest.mark.parametrize("side", [224, 64])
+def test_symbols_for_a_size_that_is_fixed(side):
     """A table of positions fits pictures of one size only, whatever the exporter was told."""
-    side, patch = 224, 4
+    patch = 4
     model = token_model("class token", height="H", width="W")
     (first,) = (node for node in model.graph.node if node.output[0] == "x1_norm")
     add = onnx.helper.make_node("Add", ["x0", "positions"], ["placed"])
@@ -182,6 +183,9 @@ def test_symbols_for_a_size_that_is_fixed():
     assert [(one.name, one.grid) for one in found] == [("x1", [side // patch, side // patch, 1, 0])]
     image = np.zeros((1, 3, side, side), np.float32)
     assert run(onnx_xcam.instrument(model), {"image": image})["xcam_map"].shape == (1, 1, side // patch, side // patch)
+    if side == 64:  # check's own numbers are of that size, too
+        report = onnx_xcam.check(model)
+        assert report.passed, report.text()
 
 
 def test_a_grid_that_no_tensor_tells():
