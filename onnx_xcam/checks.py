@@ -24,6 +24,7 @@ from onnx_xcam.surgery.gradients.backward import way
 from onnx_xcam.surgery.gradients.composites import Step, steps
 from onnx_xcam.surgery.gradients.vjp_model import COTANGENT, vjp_model
 from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.graphs.sample import picture_size
 from onnx_xcam.surgery.graphs.soundness import Following
 from onnx_xcam.surgery.graphs.stored import float_for
 from onnx_xcam.surgery.head import as_analysed, head_inputs, head_model, node_model, with_outputs
@@ -226,14 +227,15 @@ class _Proof:
         made = instrument_bytes(given.model, **request)
         # One session after the other, since each holds all the weights.
         plain = self._session(given.with_tail(b""))
-        feeds = example_feeds(plain.inputs, plain.optional_inputs, inputs, self.rng, image)
+        self.graph = prepare(skeleton, self.source.name)
+        size = picture_size(skeleton, self.graph) or (224, 224)
+        feeds = example_feeds(plain.inputs, plain.optional_inputs, inputs, self.rng, image, size=size)
         self.before = plain.run(feeds, [out.name for out in plain.outputs])
         del plain
         explained = self._session(made)
         self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
         self.after = explained.run(feeds, [out.name for out in explained.outputs])
         del explained
-        self.graph = prepare(skeleton, self.source.name)
         self.score = find_score(self.graph, self.metadata["score"])
         self.layers = [float_for(self.graph, name) for name in self.metadata["layers"]]
         self.way = way(self.graph, self.layers, [self.score.name])

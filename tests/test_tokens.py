@@ -14,7 +14,7 @@ from token_models import CLASSES, HEIGHT, MODELS, WIDTH, token_model
 import onnx_xcam
 from onnx_xcam import contract
 from onnx_xcam.errors import LayerError
-from onnx_xcam.surgery.finding.axes import fresh, grid_of, regrouped, roles_of, tokens
+from onnx_xcam.surgery.finding.axes import fresh, grid_of, places_of, regrouped, roles_of, tokens
 
 DEFAULTS = {
     "class token": ("x1", "NTC", [HEIGHT, WIDTH, 1, 0]),
@@ -166,9 +166,10 @@ def test_symbolic_height_and_width(name):
     assert onnx_xcam.check(model, larger).passed
 
 
-def test_symbols_for_a_size_that_is_fixed():
+@pytest.mark.parametrize("side", [224, 64])
+def test_symbols_for_a_size_that_is_fixed(side):
     """A table of positions fits pictures of one size only, whatever the exporter was told."""
-    side, patch = 224, 4
+    patch = 4
     model = token_model("class token", height="H", width="W")
     (first,) = (node for node in model.graph.node if node.output[0] == "x1_norm")
     add = onnx.helper.make_node("Add", ["x0", "positions"], ["placed"])
@@ -183,6 +184,9 @@ def test_symbols_for_a_size_that_is_fixed():
     assert [(one.name, one.grid) for one in found] == [("x1", [side // patch, side // patch, 1, 0])]
     image = np.zeros((1, 3, side, side), np.float32)
     assert run(onnx_xcam.instrument(model), {"image": image})["xcam_map"].shape == (1, 1, side // patch, side // patch)
+    if side == 64:  # check's own numbers are of that size, too
+        report = onnx_xcam.check(model)
+        assert report.passed, report.text()
 
 
 def test_a_grid_that_no_tensor_tells():
@@ -271,3 +275,12 @@ def test_a_transformer_of_one_size_that_is_exported_with_symbols(size):
     (default,) = [layer for layer in onnx_xcam.inspect(model).layers if layer.default]
     assert default.name == "y"
     assert default.grid == [grid, grid, 0, 0]
+
+
+def test_a_coarser_grid_is_not_read_off_where_the_whole_one_stands():
+    """Hiera pools its tokens in windows; the patches' own height and width are then those of another grid."""
+    height, width = fresh("H", 56, ("patches", 2)), fresh("W", 56, ("patches", 3))
+    assert places_of((*height, *width)) == (("patches", 2), ("patches", 3))
+    coarse = [axis[0].split(8)[0] for axis in (height, width)]
+    assert grid_of(tuple(coarse))[:2] == (7, 7)
+    assert places_of(tuple(coarse)) == ()

@@ -148,11 +148,13 @@ def example_feeds(
     given: Mapping[str, InputValue] | None,
     random: np.random.Generator,
     image: NDArray[Any] | None = None,
+    *,
+    size: tuple[int, int] = (224, 224),
 ) -> dict[str, NDArray[Any]]:
     """A feed for one run: the image and what is given, and random numbers for what is not.
 
-    Random is one image (or as many as the model was exported with), 224 x 224 where the size is open. With an image
-    everything else must be given.
+    Random is one image (or as many as the model was exported with), of the height and width `size` where they are
+    open. With an image everything else must be given.
 
     Raises:
         InputError: an input takes no numbers, or as `image_and_others`.
@@ -168,16 +170,15 @@ def example_feeds(
     others = _others([*inputs, *optional], target, values)
     count = target.shape[0] if target is not None and isinstance(target.shape[0], int) else 1
     others.check_count(count, count)
-    return {**others.rows(0, count, count), **{info.name: _random_numbers(info, random) for info in free}}
+    return {**others.rows(0, count, count), **{info.name: _random_numbers(info, random, size) for info in free}}
 
 
-def _random_numbers(info: TensorInfo, random: np.random.Generator) -> NDArray[Any]:
+def _random_numbers(info: TensorInfo, random: np.random.Generator, size: tuple[int, int]) -> NDArray[Any]:
     if info.dtype is None:
         raise InputError(f"No value can be fed to {listed(info)}: only numbers can.")
-    axes = contract.image_axes(info.shape)
+    sides = dict(zip(contract.image_axes(info.shape) or (), size, strict=False))
     shape = [
-        dim if isinstance(dim, int) else 224 if axes and axis in axes else 1 if axis == 0 else 3
-        for axis, dim in enumerate(info.shape)
+        dim if isinstance(dim, int) else sides.get(axis, 1 if axis == 0 else 3) for axis, dim in enumerate(info.shape)
     ]
     if math.prod(shape) > _LARGEST:
         raise InputError(f"No random numbers are fed to {listed(info)}: it takes more than 2**28.")

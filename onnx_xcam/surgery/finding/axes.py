@@ -115,8 +115,11 @@ def grid_of(axis: Axis) -> Grid | None:
 
 
 def places_of(axis: Axis) -> tuple[Place, ...]:
-    """Where height and width of a grid of tokens can be read off at run time; empty if nowhere."""
-    found = tuple(place for atom in axis if atom.size != 1 for place in atom.places)
+    """Where height and width of a grid of tokens can be read off at run time; empty if nowhere.
+
+    A grid that was made coarser since (its rows pooled in windows) has another size than stands there.
+    """
+    found = tuple(place for atom in axis if atom.size != 1 and atom.whole for place in atom.places)
     return found if len(found) == 2 else ()
 
 

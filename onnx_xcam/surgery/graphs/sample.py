@@ -32,20 +32,32 @@ def sample_of(skeleton: onnx.ModelProto, graph: Graph) -> Graph | None:
     """
     if not _open_sides(skeleton, graph):
         return None
-    for size in SIZES:
-        model = onnx.ModelProto()
-        model.CopyFrom(skeleton)
-        numbers: dict[str, int] = {}
-        for dim, symbol, side in _open_sides(model, graph):
-            dim.dim_value = numbers.setdefault(symbol, size[side])
-        del model.graph.value_info[:]  # what it says of sizes would stand against the sample's
-        try:
-            sample = prepare(model)
-        except ModelError:
-            continue
-        if not any(_contradicts(sample, node) for node in sample.nodes):
-            return sample
-    return None
+    return next((sample for size in SIZES if (sample := _sample(skeleton, graph, size)) is not None), None)
+
+
+def picture_size(skeleton: onnx.ModelProto, graph: Graph) -> tuple[int, int] | None:
+    """Height and width of squares that a model takes, where they are symbols: the first of the sizes that fits.
+
+    None where they are no symbols, or no size was found to fit.
+    """
+    if not _open_sides(skeleton, graph):
+        return None
+    return next((size for size in SIZES[1:] if _sample(skeleton, graph, size) is not None), None)
+
+
+def _sample(skeleton: onnx.ModelProto, graph: Graph, size: tuple[int, int]) -> Graph | None:
+    """The graph for pictures of one height and width, None if it does not take them."""
+    model = onnx.ModelProto()
+    model.CopyFrom(skeleton)
+    numbers: dict[str, int] = {}
+    for dim, symbol, side in _open_sides(model, graph):
+        dim.dim_value = numbers.setdefault(symbol, size[side])
+    del model.graph.value_info[:]  # what it says of sizes would stand against the sample's
+    try:
+        sample = prepare(model)
+    except ModelError:
+        return None
+    return None if any(_contradicts(sample, node) for node in sample.nodes) else sample
 
 
 _Side: TypeAlias = "tuple[onnx.TensorShapeProto.Dimension, str, int]"
