@@ -250,9 +250,9 @@ class _Proof:
     def _weights(self) -> dict[str, onnx.TensorProto]:
         """The initializers that are read behind the first layer; of those in other files no more is loaded."""
         layers = set(self.layers)
-        made = [any(out.name in layers for out in node.outputs) for node in self.graph.nodes]
-        start = made.index(True) if True in made else 0
-        read = {tensor.name for node in self.graph.nodes[start:] for tensor in node.inputs}
+        nodes = self.graph.nodes
+        start = next((i for i, node in enumerate(nodes) if any(out.name in layers for out in node.outputs)), 0)
+        read = {tensor.name for node in nodes[start:] for tensor in node.inputs}
         model = self.source.load(external=lambda tensor: tensor.name in read)
         return {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in read}
 

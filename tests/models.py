@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -109,6 +110,16 @@ def session(model: onnx.ModelProto | bytes | str) -> ort.InferenceSession:
     options.log_severity_level = 4
     content = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def saved(model: onnx.ModelProto, level: ort.GraphOptimizationLevel, folder: Path) -> onnx.ModelProto:
+    """The model as ONNX Runtime optimises and saves it."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = level
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 4
+    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnx.load(options.optimized_model_filepath)
 
 
 def run(model: onnx.ModelProto | bytes | str, image: np.ndarray, classes: object = None) -> dict[str, np.ndarray]:

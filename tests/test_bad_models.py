@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from models import GAP, GAP_WEIGHTS, C, build, cnn
+from models import GAP, GAP_WEIGHTS, C, build, cnn, saved
 
 import onnx_xcam
 from onnx_xcam import check, inspect, instrument, instrument_file
@@ -308,16 +308,6 @@ def test_instrument_file_says_the_same(tmp_path):
 # --- files of one machine ---------------------------------------------------------------------------------------------
 
 
-def optimised(model: onnx.ModelProto, level: ort.GraphOptimizationLevel, folder: Path) -> onnx.ModelProto:
-    """The model as ONNX Runtime saves it."""
-    options = ort.SessionOptions()
-    options.graph_optimization_level = level
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
-    options.log_severity_level = 4
-    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return onnx.load(options.optimized_model_filepath)
-
-
 @pytest.mark.parametrize("how", [inspect, instrument, check], ids=["inspect", "instrument", "check"])
 def test_what_is_optimised_for_one_machine_is_refused(how):
     model = cnn(GAP, weights=GAP_WEIGHTS)
@@ -330,17 +320,17 @@ def test_what_is_optimised_for_one_machine_is_refused(how):
 
 def test_what_is_saved_at_the_last_level_is_refused_or_as_good_as_the_original(tmp_path: Path):
     """Which of the two depends on the processor that the test runs on."""
-    saved = optimised(cnn(GAP, weights=GAP_WEIGHTS), ort.GraphOptimizationLevel.ORT_ENABLE_ALL, tmp_path)
-    if any(node.domain == "com.microsoft.nchwc" for node in saved.graph.node):
+    model = saved(cnn(GAP, weights=GAP_WEIGHTS), ort.GraphOptimizationLevel.ORT_ENABLE_ALL, tmp_path)
+    if any(node.domain == "com.microsoft.nchwc" for node in model.graph.node):
         with pytest.raises(ModelError, match="use the file from before that optimisation"):
-            instrument(saved)
+            instrument(model)
     else:
-        assert instrument(saved)
+        assert instrument(model)
 
 
 def test_an_instrumented_model_may_be_optimised_for_one_machine(tmp_path: Path):
-    saved = optimised(instrument(cnn(GAP, weights=GAP_WEIGHTS)), ort.GraphOptimizationLevel.ORT_ENABLE_ALL, tmp_path)
-    assert inspect(saved).instrumented
+    model = saved(instrument(cnn(GAP, weights=GAP_WEIGHTS)), ort.GraphOptimizationLevel.ORT_ENABLE_ALL, tmp_path)
+    assert inspect(model).instrumented
 
 
 @pytest.mark.parametrize("how", [inspect, instrument], ids=["inspect", "instrument"])

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from models import GAP, C, build, cnn, images, outputs, run, session
+from models import GAP, C, build, cnn, images, outputs, run, saved, session
 from onnx import numpy_helper
 from onnxruntime import quantization
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
@@ -75,13 +75,9 @@ def middle(model: onnx.ModelProto) -> str:
     return "c2_quantized" if any(node.op_type == "QLinearConv" for node in model.graph.node) else "a"
 
 
-def ops(model: onnx.ModelProto | bytes, tmp_path) -> collections.Counter:
+def ops(model: onnx.ModelProto, tmp_path) -> collections.Counter:
     """The operators of the forward pass after ONNX Runtime's optimisation."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
+    nodes = saved(model, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, tmp_path).graph.node
     return collections.Counter(node.op_type for node in nodes if not node.name.startswith("xcam"))
 
 

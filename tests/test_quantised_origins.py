@@ -104,6 +104,14 @@ def test_an_order_takes_what_branches_read_into_account():
     assert [node.op_type for node in in_order(parse_model(text)).graph.node] == ["Relu", "If"]
 
 
+def test_a_branch_that_hands_out_a_tensor_from_outside_comes_behind_what_makes_it():
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[N,4] x, bool c) => (float[N,4] y) {
+      y = If (c) <then_branch = t () => (float[N,4] h) { },
+                  else_branch = e () => (float[N,4] v) { v = Abs(x) }>
+      h = Relu(x) }"""
+    assert [node.op_type for node in in_order(parse_model(text)).graph.node] == ["Relu", "If"]
+
+
 # --- ONNX Runtime's own operators where the standard's lack a type --------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
 
+from onnx_xcam.surgery.emission.protos import is_standard, subgraphs
 from onnx_xcam.surgery.graphs.graph import Graph
 
 
@@ -17,7 +18,7 @@ def decided(graph: Graph) -> dict[str, bool]:
     """For each If node with a known condition, by its first output, the condition."""
     found = {}
     for node in graph.nodes:
-        if node.op == "If" and node.domain in ("", "ai.onnx", None) and len(node.inputs) == 1:
+        if node.op == "If" and is_standard(node.domain) and len(node.inputs) == 1:
             condition = graph.constants.get(node.inputs[0].name)
             if condition is not None and condition.size == 1:
                 found[str(node.outputs[0].name)] = bool(condition.reshape(-1)[0])
@@ -62,7 +63,7 @@ def _inlined(
     for inner in branch.node:
         inner_copy = onnx.NodeProto()
         inner_copy.CopyFrom(inner)
-        _rename(inner_copy, names)
+        rename(inner_copy, names)
         inner_copy.name = _fresh(inner.name, prefix, taken) if inner.name else ""
         nodes.append(inner_copy)
     nodes += [onnx.helper.make_node("Identity", [names.get(a, a)], [b], name=f"{prefix}/{b}") for a, b in copies]
@@ -103,13 +104,6 @@ def _fresh(name: str, prefix: str, taken: set[str]) -> str:
     return found
 
 
-def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
 def _defined(graph: onnx.GraphProto, skip: Iterable[int] = ()) -> Iterator[str]:
     """All names of tensors and nodes in a graph and below, but not below the nodes at the positions `skip`."""
     yield from (info.name for info in graph.input)
@@ -118,20 +112,20 @@ def _defined(graph: onnx.GraphProto, skip: Iterable[int] = ()) -> Iterator[str]:
         yield from node.output
         yield node.name
         if index not in skip:
-            for inner in _subgraphs(node):
+            for inner in subgraphs(node):
                 yield from _defined(inner)
 
 
-def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+def rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
     """Rename what a node reads and makes; a name that a subgraph defines anew is another tensor there."""
     for tensors in (node.input, node.output):
         for index, name in enumerate(tensors):
             tensors[index] = names.get(name, name)
-    for graph in _subgraphs(node):
+    for graph in subgraphs(node):
         local = {info.name for info in graph.input} | {tensor.name for tensor in _stored(graph)}
         local.update(name for inner in graph.node for name in inner.output)
         outer = {name: new for name, new in names.items() if name not in local}
         for inner in graph.node:
-            _rename(inner, outer)
+            rename(inner, outer)
         for info in graph.output:
             info.name = outer.get(info.name, info.name)

@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.surgery.emission.protos import MICROSOFT, QUANTISERS
 from onnx_xcam.surgery.emission.shapes import Dim
-from onnx_xcam.surgery.graphs.graph import QUANTISERS, Graph, exported
-from onnx_xcam.surgery.lowering import MICROSOFT, lowered
+from onnx_xcam.surgery.graphs.graph import Graph, exported
+from onnx_xcam.surgery.lowering import lowered
 
 _IR_VERSION = 8
 _FLOAT_KINDS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)

@@ -17,6 +17,7 @@ from onnx_xcam.surgery.cam import METHODS, Cam, emit_cam, emit_heatmap, emit_sta
 from onnx_xcam.surgery.emission import shapes
 from onnx_xcam.surgery.emission.broadcasting import expanded
 from onnx_xcam.surgery.emission.emitter import Emitter
+from onnx_xcam.surgery.emission.protos import QUANTISERS
 from onnx_xcam.surgery.emission.values import Value
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.result import write_result
@@ -25,7 +26,7 @@ from onnx_xcam.surgery.finding.layers import Layer, Layers, resolve
 from onnx_xcam.surgery.finding.score import Score, Selection, find_score, select_classes
 from onnx_xcam.surgery.gradients.backward import gradients, way
 from onnx_xcam.surgery.gradients.vjp_model import new_emitter, tensor_info
-from onnx_xcam.surgery.graphs.graph import QUANTISERS, Graph
+from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.prepare import prepare
 from onnx_xcam.surgery.graphs.sample import sample_of
 from onnx_xcam.surgery.graphs.signs import is_non_negative

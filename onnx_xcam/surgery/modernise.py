@@ -15,18 +15,18 @@ from google.protobuf.message import EncodeError
 from onnx import inliner, numpy_helper, version_converter
 
 from onnx_xcam.errors import ModelError
-from onnx_xcam.surgery.branches import decided, inline_branches
+from onnx_xcam.surgery.branches import decided, inline_branches, rename
+from onnx_xcam.surgery.emission.protos import STANDARD, is_standard
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.gradients.backward import image_tensors, way
 from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.prepare import prepare
 from onnx_xcam.surgery.graphs.soundness import Following, check_nodes, inlined_size, without_negative_sizes
+from onnx_xcam.surgery.lowering.constants import stored_tensors
 from onnx_xcam.surgery.sequences import TAKERS, Rewrites, rewrite, unboxed
 
 OLDEST_OPSET = 11
 """Range, GatherElements and ScatterElements exist from here on."""
-STANDARD = ("", "ai.onnx")
-"""Names of the domain of the standard operators."""
 OLDEST_IR = 4
 """Before, every initializer had to be listed as an input, and none could have a default."""
 
@@ -89,11 +89,11 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
 
 def needs_raising(model: onnx.ModelProto) -> bool:
     """Whether a model (or its skeleton) is of an opset below the oldest one that can be explained as it is."""
-    return any(entry.version < OLDEST_OPSET for entry in model.opset_import if entry.domain in STANDARD)
+    return any(entry.version < OLDEST_OPSET for entry in model.opset_import if is_standard(entry.domain))
 
 
 def _opset(model: onnx.ModelProto, name: str) -> int:
-    versions = sorted({int(entry.version) for entry in model.opset_import if entry.domain in STANDARD})
+    versions = sorted({int(entry.version) for entry in model.opset_import if is_standard(entry.domain)})
     if not versions:
         raise ModelError(f"{name} does not import the standard ONNX operators; it cannot be explained.")
     if len(versions) > 1:
@@ -119,7 +119,7 @@ def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     only local functions, which need no version, some exporters write another into each of them.
     """
     versions = {entry.domain: entry.version for entry in model.opset_import}
-    own = {function.domain for function in model.functions} - {"", "ai.onnx"}
+    own = {function.domain for function in model.functions} - set(STANDARD)
     for function in model.functions:
         for entry in function.opset_import:
             if entry.domain in own and entry.domain in versions:
@@ -166,12 +166,7 @@ def _raised(model: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, list[st
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     for node in graph.node:
-        for listed in (node.input, node.output):
-            for index, name in enumerate(listed):
-                listed[index] = names.get(name, name)
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                _rename(inner, names)
+        rename(node, names)
     for value in (*graph.value_info, *graph.output):
         value.name = names.get(value.name, value.name)
 
@@ -182,10 +177,7 @@ def _resize_as_before(graph: onnx.GraphProto, node: onnx.NodeProto, name: str) -
     Their nearest neighbour is, as ONNX Runtime has it, the one before where the picture grows and the one behind where
     it shrinks. What had to be assumed is returned as a sentence.
     """
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    for other in graph.node:
-        if other.op_type == "Constant" and other.attribute[0].name == "value":
-            stored[other.output[0]] = other.attribute[0].t
+    stored = stored_tensors(graph)
     nearest = not any(attribute.name == "mode" and attribute.s != b"nearest" for attribute in node.attribute)
     scales = numpy_helper.to_array(stored[node.input[2]]) if node.input[2] in stored else None
     shrinks = scales is not None and bool((scales < 1).any())

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.surgery.emission.protos import is_standard, tensors_read
 from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.soundness import Following
 
@@ -65,18 +66,9 @@ def rewrite(graph: onnx.GraphProto, rewrites: Rewrites) -> None:
         if rewrites.boxes.issuperset(node.output) and not needed.intersection(node.output):
             continue
         kept.append(onnx.NodeProto.FromString(node.SerializeToString()))
-        needed.update(_read(node))
+        needed.update(tensors_read(node))
     del graph.node[:]
     graph.node.extend(kept[::-1])
-
-
-def _read(node: onnx.NodeProto) -> set[str]:
-    names = set(node.input)
-    for attribute in node.attribute:
-        for graph in [attribute.g, *attribute.graphs]:
-            names.update(name for inner in graph.node for name in _read(inner))
-            names.update(info.name for info in graph.output)
-    return names
 
 
 @dataclass(frozen=True)
@@ -100,7 +92,7 @@ class _Resolution:
 
     def run(self) -> Rewrites:
         for node in self.graph.nodes:
-            step = _STEPS.get(node.op) if node.domain in ("", "ai.onnx", None) else None
+            step = _STEPS.get(node.op) if is_standard(node.domain) else None
             if step is not None:
                 with Following(node):
                     step(self, node)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from models import build, cnn, images, run, session
+from models import build, cnn, images, run, saved, session
 from token_models import CLASSES, MODELS, token_model
 
 from onnx_xcam import check, inspect, instrument
@@ -61,16 +61,6 @@ NETS = {
 }
 for _bound, _value in (("low", 0.0), ("high", 0.6)):
     NETS["clip"][0].graph.initializer.append(onnx.numpy_helper.from_array(np.array(_value, np.float32), _bound))
-
-
-def saved(model: onnx.ModelProto, level: ort.GraphOptimizationLevel, folder: Path) -> onnx.ModelProto:
-    """The model as ONNX Runtime optimises and saves it."""
-    options = ort.SessionOptions()
-    options.graph_optimization_level = level
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
-    options.log_severity_level = 4
-    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return onnx.load(options.optimized_model_filepath)
 
 
 def own(model: onnx.ModelProto) -> Counter[str]:

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.surgery.emission.protos import is_standard
 from onnx_xcam.surgery.graphs.graph import Graph
 
 Told: TypeAlias = Literal["none", "exp"]
@@ -27,7 +28,7 @@ ACTIVATIONS: Mapping[str, Told | None] = {
 
 def activation(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
     """The activation that a node computes, alone or as the last of several, and the tensor it is computed from."""
-    if node.domain not in ("", "ai.onnx", None):
+    if not is_standard(node.domain):
         return None
     if node.op in ACTIVATIONS:
         return str(node.op), str(node.inputs[0].name)
@@ -146,7 +147,7 @@ def _keeps_images(graph: Graph, node: gs.Node) -> bool:
 
 def _made_by(graph: Graph, name: str, op: str) -> gs.Node | None:
     node = graph.producer.get(_source(graph, name))
-    return node if node is not None and node.op == op and node.domain in ("", "ai.onnx", None) else None
+    return node if node is not None and node.op == op and is_standard(node.domain) else None
 
 
 def _same(graph: Graph, first: str, second: str) -> bool:

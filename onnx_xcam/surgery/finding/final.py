@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.surgery.emission.protos import is_standard
 from onnx_xcam.surgery.finding.activations import ACTIVATIONS, Told, activation, number
 from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.stored import float_for
@@ -64,7 +65,7 @@ def step_back(graph: Graph, output: str) -> Origin:
         if (found := activation(graph, node)) is not None:
             last, scores = found
             return Origin(scores, last, taken.choice, told.through(ACTIVATIONS[last]))
-        domain = "" if node.domain in (None, "ai.onnx") else str(node.domain)
+        domain = "" if is_standard(node.domain) else str(node.domain)
         index = _CHOICES.get((domain, str(node.op)))
         if index is not None and _is_choice(graph, node):
             name = node.inputs[index].name
@@ -85,7 +86,7 @@ def is_copy(graph: Graph, output: str, name: str) -> bool:
     """Whether an output holds what another tensor holds, at most in another shape or type."""
     while output != name and (node := graph.producer.get(output)) is not None:
         carries = graph.is_float(output) or output in graph.quantised
-        if not _only_rounds(graph, node) or not carries or node.domain not in ("", "ai.onnx", None):
+        if not _only_rounds(graph, node) or not carries or not is_standard(node.domain):
             return False
         output = str(node.inputs[0].name)
     return output == name

@@ -11,6 +11,7 @@ from onnx_xcam.errors import LayerError, ModelError, UnsupportedOpError
 from onnx_xcam.surgery.emission import shapes
 from onnx_xcam.surgery.emission.broadcasting import expanded, expanded_where_unsure, unbroadcast
 from onnx_xcam.surgery.emission.emitter import Emitter
+from onnx_xcam.surgery.emission.protos import is_standard
 from onnx_xcam.surgery.emission.values import Value
 from onnx_xcam.surgery.gradients.bodies import body_of
 from onnx_xcam.surgery.gradients.composites import steps
@@ -110,7 +111,7 @@ def image_tensors(graph: Graph) -> list[str]:
 
 def is_zero_derivative(node: gs.Node) -> bool:
     """Whether nothing can flow back through the node."""
-    return node.domain in (None, "", "ai.onnx") and node.op in ZERO_DERIVATIVE
+    return is_standard(node.domain) and node.op in ZERO_DERIVATIVE
 
 
 def gradients(
@@ -225,14 +226,14 @@ class _Sweep:
 
 
 def _rule(node: gs.Node) -> Vjp | None:
-    return RULES.get(node.op) if node.domain in (None, "", "ai.onnx") else None
+    return RULES.get(node.op) if is_standard(node.domain) else None
 
 
 def describe_missing(missing: Sequence[gs.Node]) -> str:
     """Every operator without a rule and its nodes, in words."""
     by_op: dict[str, list[str]] = {}
     for node in missing:
-        op = node.op if node.domain in (None, "", "ai.onnx") else f"{node.domain}.{node.op}"
+        op = node.op if is_standard(node.domain) else f"{node.domain}.{node.op}"
         by_op.setdefault(op, []).append(f"'{node.name or node.outputs[0].name}'")
     listed = "; ".join(f"{op}: {', '.join(names)}" for op, names in by_op.items())
     return f"No gradient rule for operators between the layer and the score: {listed}"

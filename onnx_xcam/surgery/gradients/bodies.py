@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from onnx import inliner
 
 from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.emission.protos import is_standard
 from onnx_xcam.surgery.graphs.graph import Graph, exported
 from onnx_xcam.surgery.graphs.prepare import prepare
 
@@ -53,7 +54,7 @@ def _body(graph: Graph, node: gs.Node, key: str) -> Graph | None:
 
 def _schema(graph: Graph, node: gs.Node) -> onnx.defs.OpSchema | None:
     """The operator's schema if it has a function body at the graph's opset."""
-    if node.domain not in ("", "ai.onnx", None) or not has_body(node.op, graph.opset):
+    if not is_standard(node.domain) or not has_body(node.op, graph.opset):
         return None
     return onnx.defs.get_schema(node.op, graph.opset)
 

@@ -16,8 +16,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.integers import integer_range
+from onnx_xcam.surgery.emission.protos import is_standard
 from onnx_xcam.surgery.graphs.graph import Graph
-from onnx_xcam.surgery.graphs.signs import is_non_negative
+from onnx_xcam.surgery.graphs.signs import MOVES, PICKS, is_non_negative
 
 End: TypeAlias = Literal["min", "max"]
 """Which end of a range is asked for."""
@@ -26,11 +27,6 @@ _RANGES = {
     **dict.fromkeys(("Erf", "Tanh", "Softsign", "Sin", "Cos"), (-1.0, 1.0)),
     **dict.fromkeys(("Sigmoid", "HardSigmoid", "Softmax"), (0.0, 1.0)),
 }
-_MOVES = frozenset(
-    {"Identity", "Dropout", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather"}
-)
-_PICKS = frozenset({"GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceMean", "ReduceMax", "ReduceMin"})
-"""What they give lies between the least and the largest of what they are given."""
 _CHAIN = 32
 """How many operators are followed back."""
 _SLACK = 1e-3
@@ -44,7 +40,7 @@ def bound(graph: Graph, name: str, end: End) -> float:
         if end == "min" and is_non_negative(graph, name):
             return shift
         node = graph.producer.get(name)
-        if node is None or node.domain not in ("", "ai.onnx", None):
+        if node is None or not is_standard(node.domain):
             break
         own = _own_bound(graph, node, end)
         if own is not None:
@@ -72,7 +68,7 @@ def _own_bound(graph: Graph, node: gs.Node, end: End) -> float | None:
 def _affine(graph: Graph, node: gs.Node, end: End) -> tuple[str, float, float] | None:
     """x, a, b where a node gives a x + b with a > 0, or no less (no more)."""
     names = [tensor.name for tensor in node.inputs]
-    if node.op in _MOVES | _PICKS or (node.op == "AveragePool" and not node.attrs.get("count_include_pad", 0)):
+    if node.op in MOVES | PICKS or (node.op == "AveragePool" and not node.attrs.get("count_include_pad", 0)):
         return names[0], 1.0, 0.0
     if len(names) != 2 or node.op not in ("Add", "Sub", "Mul", "Div"):
         return None

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.surgery.emission.protos import is_standard
 from onnx_xcam.surgery.emission.shapes import known_size
 from onnx_xcam.surgery.graphs.graph import Graph, exported
 
@@ -51,7 +52,7 @@ def fold(graph: Graph, node: gs.Node) -> bool:
 
 
 def _shape_of(graph: Graph, node: gs.Node) -> dict[str, np.ndarray] | None:
-    if node.op not in ("Shape", "Size") or node.domain not in ("", "ai.onnx", None):
+    if node.op not in ("Shape", "Size") or not is_standard(node.domain):
         return None
     shape = graph.shape(node.inputs[0].name)
     if shape is None:
@@ -70,7 +71,7 @@ def _evaluated(graph: Graph, node: gs.Node) -> dict[str, np.ndarray] | None:
         value = _constant_attribute(node)
         return None if value is None or value.size > FOLD_LIMIT else {node.outputs[0].name: value}
     names = [tensor.name for tensor in node.inputs]
-    if node.domain not in ("", "ai.onnx", None) or node.op in _NEVER_FOLDED | _TAKES_LONG or not names:
+    if not is_standard(node.domain) or node.op in _NEVER_FOLDED | _TAKES_LONG or not names:
         return None
     if graph.folded_bytes > _BYTES_LIMIT:
         return None

@@ -12,12 +12,10 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.emission.protos import QUANTISERS
 from onnx_xcam.surgery.emission.shapes import Shape
 
 FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16)})
-
-QUANTISERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
-"""Operators that hand a float's value on as integers."""
 
 
 class Graph:

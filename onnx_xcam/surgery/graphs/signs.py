@@ -8,16 +8,19 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.integers import integer_range
+from onnx_xcam.surgery.emission.protos import is_standard
 from onnx_xcam.surgery.graphs.graph import Graph
 
 NON_NEGATIVE = frozenset(
     {"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt", "ReduceL1", "ReduceL2"}
 )
-_KEEPS_SIGN = frozenset(
-    {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Concat", "Identity", "Dropout", "Add", "Sum"}
-    | {"Mul", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Max", "Slice", "Split", "Gather", "Cast"}
-    | {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "Expand", "Tile"}
+MOVES = frozenset(
+    {"Identity", "Dropout", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather"}
 )
+PICKS = frozenset({"GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceMean", "ReduceMax", "ReduceMin"})
+"""What they give lies between the least and the largest of what they are given."""
+_OF_ALL_INPUTS = frozenset({"Concat", "Add", "Sum", "Mul", "Max"})
+_KEEPS_SIGN = MOVES | PICKS | _OF_ALL_INPUTS | {"AveragePool", "Cast", "ReduceSum", "Expand", "Tile"}
 
 
 def lowest_is_zero(graph: Graph, node: gs.Node, dtype: np.dtype[Any] | None) -> bool:
@@ -56,7 +59,7 @@ def _needed(graph: Graph, tensor: str) -> list[str] | None:
     if tensor in graph.constants:
         return [] if (np.asarray(graph.constants[tensor]) >= 0).all() else None
     node = graph.producer.get(tensor)
-    if node is None or node.domain not in ("", "ai.onnx", None):
+    if node is None or not is_standard(node.domain):
         return None
     if node.op in NON_NEGATIVE:
         return []
@@ -64,4 +67,4 @@ def _needed(graph: Graph, tensor: str) -> list[str] | None:
         return [] if _is_bounded(graph, node) else None
     if node.op not in _KEEPS_SIGN:
         return None
-    return [t.name for t in (node.inputs if node.op in ("Concat", "Add", "Sum", "Mul", "Max") else node.inputs[:1])]
+    return [t.name for t in (node.inputs if node.op in _OF_ALL_INPUTS else node.inputs[:1])]

@@ -16,11 +16,11 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.emission.protos import is_standard, subgraphs
 
 MOST_NODES = 500_000
 """More than that no model has; it would take minutes, and gigabytes, to look at it."""
 
-_DEFAULT = frozenset({"", "ai.onnx"})
 _CONTRADICTIONS = (
     ArithmeticError,
     AssertionError,
@@ -73,7 +73,7 @@ def check_nodes(model: onnx.ModelProto, name: str) -> None:
     Raises:
         ModelError: a node does not, or there are more nodes than any model has.
     """
-    opset = next((entry.version for entry in model.opset_import if entry.domain in _DEFAULT), 0)
+    opset = next((entry.version for entry in model.opset_import if is_standard(entry.domain)), 0)
     for count, node in enumerate(_all_nodes(model), 1):
         if count > MOST_NODES:
             raise ModelError(f"{name} has more than {MOST_NODES} nodes, too many to be explained.")
@@ -123,14 +123,6 @@ def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
             stack.extend(graph.node)
 
 
-def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs among a node's attributes."""
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
 def _problem(node: onnx.NodeProto, opset: int) -> str | None:
     """What is wrong with a node, None if nothing."""
     names = [*node.input, *node.output, node.op_type, node.domain, node.name, *(a.name for a in node.attribute)]
@@ -141,7 +133,7 @@ def _problem(node: onnx.NodeProto, opset: int) -> str | None:
     made = [name for name in node.output if name]
     if len(set(made)) < len(made):
         return "two of its outputs have one name"
-    form = _form(node.op_type, opset) if node.domain in _DEFAULT else None
+    form = _form(node.op_type, opset) if is_standard(node.domain) else None
     return None if form is None else _against(node, form)
 
 

@@ -18,9 +18,9 @@ import onnx_graphsurgeon as gs
 from onnx_xcam.errors import ShapeError
 from onnx_xcam.integers import FEW_BITS
 from onnx_xcam.surgery.emission.emitter import Emitter
+from onnx_xcam.surgery.emission.protos import MICROSOFT
 from onnx_xcam.surgery.emission.values import Value
 from onnx_xcam.surgery.graphs.graph import Graph
-from onnx_xcam.surgery.lowering import MICROSOFT
 
 FEW_BITS_OPSET = 21
 """From here on the standard's operators take integers of 4 bits; older models have ONNX Runtime's for them."""

@@ -8,9 +8,9 @@ pass needs it, it is computed once more in the tail. The model itself is not tou
 """
 
 from onnx_xcam.surgery.lowering import activations, aliases, attention, fused, norms, quantised
-from onnx_xcam.surgery.lowering.expansion import LOWERINGS, MICROSOFT, Lowered, lowered
+from onnx_xcam.surgery.lowering.expansion import LOWERINGS, Lowered, lowered
 
 FAMILIES = (activations, aliases, attention, fused, norms, quantised)
 """The modules that register lowerings when they are imported."""
 
-__all__ = ["FAMILIES", "LOWERINGS", "MICROSOFT", "Lowered", "lowered"]
+__all__ = ["FAMILIES", "LOWERINGS", "Lowered", "lowered"]

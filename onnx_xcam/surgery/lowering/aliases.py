@@ -5,8 +5,6 @@ Definitions: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOper
 
 from __future__ import annotations
 
-import numpy as np
-
 from onnx_xcam.surgery.lowering.expansion import Expansion, lowering
 
 _SINCE = {"GatherND": 11, "Trilu": 14, "GridSample": 16, "Pad": 11, "Range": 11}
@@ -24,10 +22,5 @@ def standard(e: Expansion) -> None:
 def expand_dims(e: Expansion) -> None:
     """A dimension of 1 put in at an axis, which is known."""
     axis = e.value(e.input(1))
-    if axis is None:
-        return
-    number = int(axis.reshape(-1)[0])
-    if e.opset >= 13:
-        e.op("Unsqueeze", [e.input(0), e.constant([number], np.int64)], e.output(0))
-    else:
-        e.op("Unsqueeze", [e.input(0)], e.output(0), axes=[number])
+    if axis is not None:
+        e.unsqueeze(e.input(0), [int(axis.reshape(-1)[0])], e.output(0))

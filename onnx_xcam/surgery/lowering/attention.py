@@ -16,6 +16,7 @@ import onnx
 from onnx import numpy_helper
 
 from onnx_xcam.surgery.lowering.expansion import Expansion, lowering
+from onnx_xcam.surgery.lowering.quantised import dequantised_weight
 
 _FAR = -10000.0
 """The score of a key that is masked: none of it is left behind the softmax."""
@@ -38,10 +39,8 @@ def quantised_attention(e: Expansion) -> None:
     sizes = _sizes(e, e.input(1))
     if sizes is None or e.attr("do_rotary", 0) or e.has_input(8) or e.has_output(1) or not _has_plain_mask(e, 5):
         return
-    scale = e.shape(e.input(4))
-    axis = None if scale in ((), (1,)) else 1
     x = e.dequantized(e.input(0), e.input(3), e.input(6))
-    weights = e.dequantized(e.input(1), e.input(4), e.input(7), axis)
+    weights = dequantised_weight(e, (e.input(1), e.input(4), e.input(7)), 1)
     _projected(e, e.op("MatMul", [x, weights]), sizes, mask=e.input(5), bias="")
 
 
@@ -148,16 +147,12 @@ def _has_plain_mask(e: Expansion, index: int) -> bool:
 
 def _raw_mask(e: Expansion, mask: str, scores: str) -> str:
     """What a mask of zeros and ones, `[N,T]` or `[N,S,T]`, adds to the scores: a large negative number for a zero."""
-    lead = [0, 1, 1, -1] if e.rank(mask) == 2 else None
     far = float(e.attr("mask_filter_value", _FAR))
     kept = e.op("Cast", [mask], to=onnx.TensorProto.BOOL)
     added = e.op("Where", [kept, e.number(0, scores), e.number(far, scores)])
-    if lead is not None:
-        return e.op("Reshape", [added, e.constant(lead, np.int64)])
-    axes = [1]
-    if e.opset >= 13:
-        return e.op("Unsqueeze", [added, e.constant(axes, np.int64)])
-    return e.op("Unsqueeze", [added], axes=axes)
+    if e.rank(mask) == 2:
+        return e.op("Reshape", [added, e.constant([0, 1, 1, -1], np.int64)])
+    return e.unsqueeze(added, [1])
 
 
 def _later(e: Expansion, scores: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,17 +10,17 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from onnx_xcam.surgery.emission.protos import MICROSOFT, is_standard
 from onnx_xcam.surgery.emission.shapes import Shape
+from onnx_xcam.surgery.lowering.constants import Constants
 from onnx_xcam.surgery.lowering.order import in_order
+from onnx_xcam.surgery.lowering.same import one_tensor_each
 from onnx_xcam.surgery.lowering.types import Types
 
-MICROSOFT = "com.microsoft"
-STANDARD = ("", "ai.onnx")
 PER_AXIS_OPSET = 13
 """From here on DequantizeLinear takes a scale for each channel."""
-_QUANTISERS = ("QuantizeLinear", "DynamicQuantizeLinear")
-_SCALES = 1 << 12
-"""Scales and zero points have at most this many elements: one for each channel."""
+_AXES_OPSET = 13
+"""From here on the axes of Unsqueeze are an input."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +43,14 @@ class Lowered:
 class Context:
     """What the lowerings of one model share: names that are taken, and dequantised tensors."""
 
-    def __init__(self, model: onnx.ModelProto, opset: int) -> None:
+    def __init__(self, model: onnx.ModelProto, constants: Constants) -> None:
         graph = model.graph
-        self.opset = opset
+        self.opset = _opset(model)
         self.nodes: list[onnx.NodeProto] = []
         self.types = Types(model, self.nodes)
         self.taken = {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
         self.taken.update(name for node in graph.node for name in (*node.input, *node.output))
-        self.constants = _stored(model)
-        self.numbers = _numbers(self.constants)
+        self.constants = constants
         self._dequantisers = {
             self._key(*node.input): node for node in reversed(graph.node) if _is_plain_dequantiser(node)
         }
@@ -71,7 +69,7 @@ class Context:
         return name
 
     def _key(self, q: str, scale: str, zero_point: str = "") -> tuple[object, ...]:
-        return q, self.numbers.get(scale, scale), self.numbers.get(zero_point, zero_point)
+        return q, self.constants.content(scale), self.constants.content(zero_point)
 
     def dequantiser(self, q: str, scale: str, zero_point: str) -> str | None:
         """The float that a node of the model makes of a quantised tensor; the node is moved here if it comes later."""
@@ -85,23 +83,12 @@ class Context:
 
 
 def _is_plain_dequantiser(node: onnx.NodeProto) -> bool:
-    return _domain(node) == "" and node.op_type == "DequantizeLinear" and not _blocks(node)
+    return is_standard(node.domain) and node.op_type == "DequantizeLinear" and not _blocks(node)
 
 
 def _blocks(node: onnx.NodeProto) -> bool:
     """Whether a scale is for a block of an axis."""
     return any(attribute.name == "block_size" and attribute.i for attribute in node.attribute)
-
-
-def _stored(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """The tensors that the file holds, by name: initializers, what Constant nodes give as a tensor, copies of these."""
-    found = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            found[node.output[0]] = node.attribute[0].t
-        elif node.op_type == "Identity" and node.input[0] in found:
-            found[node.output[0]] = found[node.input[0]]
-    return found
 
 
 class Expansion:
@@ -155,11 +142,8 @@ class Expansion:
         return self.context.types.element(name)
 
     def value(self, name: str) -> np.ndarray | None:
-        """The value of a small initializer."""
-        tensor = self.context.constants.get(name)
-        if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
-            return None
-        return numpy_helper.to_array(tensor)
+        """The value of a small constant."""
+        return self.context.constants.value(name)
 
     def op(self, op: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
         """Add a node with one output; its name, a new one unless given."""
@@ -199,6 +183,12 @@ class Expansion:
         """`op(x, value)`, the value being a number of x's element type."""
         return self.op(op, [x, self.number(value, x)], output)
 
+    def unsqueeze(self, x: str, axes: Sequence[int], output: str | None = None) -> str:
+        """`x` with dimensions of 1 put in, which are named as they count in the result."""
+        if self.opset >= _AXES_OPSET:
+            return self.op("Unsqueeze", [x, self.constant(axes, np.int64)], output)
+        return self.op("Unsqueeze", [x], output, axes=list(axes))
+
     def dequantize(self, index: int) -> str:
         """The float that a quantised input stands for; its scale and zero point are the two inputs behind it."""
         return self.dequantized(self.input(index), self.input(index + 1), self.input(index + 2))
@@ -225,8 +215,8 @@ class Expansion:
         value = self.op("Cast", [q], to=onnx.TensorProto.FLOAT)
         if zero_point:
             shift = self.op("Cast", [zero_point], to=onnx.TensorProto.FLOAT)
-            value = self.op("Sub", [value, self.op("Unsqueeze", [shift], axes=spread)])
-        return self.op("Mul", [value, self.op("Unsqueeze", [scale], axes=spread)], name)
+            value = self.op("Sub", [value, self.unsqueeze(shift, spread)])
+        return self.op("Mul", [value, self.unsqueeze(scale, spread)], name)
 
     def quantize(self, x: str, index: int) -> str:
         """Quantise to the node's first output; scale and zero point are the inputs at `index` and behind it."""
@@ -270,10 +260,11 @@ def lowered(model: onnx.ModelProto) -> Lowered:
     nodes = model.graph.node
     whole = {output: how for find in PATTERNS for output, how in find(nodes).items()}
     found = [_whole(node, whole) or LOWERINGS.get((_domain(node), node.op_type)) for node in nodes]
-    instead = _one_tensor_each(model)
+    constants = Constants(model.graph)
+    instead = one_tensor_each(nodes, constants)
     if not any(found) and not instead:
         return Lowered(model, frozenset(), {}, {})
-    context = Context(model, _opset(model))
+    context = Context(model, constants)
     for node, function in zip(nodes, found, strict=True):
         if node.output and node.output[0] in context.made:
             continue
@@ -295,61 +286,11 @@ def _whole(node: onnx.NodeProto, whole: dict[str, Lowering]) -> Lowering | None:
 
 
 def _domain(node: onnx.NodeProto) -> str:
-    return "" if node.domain in STANDARD else str(node.domain)
+    return "" if is_standard(node.domain) else str(node.domain)
 
 
 def _opset(model: onnx.ModelProto) -> int:
-    return next((int(entry.version) for entry in model.opset_import if entry.domain in STANDARD), 1)
-
-
-def _one_tensor_each(model: onnx.ModelProto) -> dict[str, str]:
-    """What to read in place of tensors that hold what another one does, so that both are one in the analysis.
-
-    - Quantised integers that are cast to the type that they have (PyTorch): the integers.
-    - The floats of one quantised tensor that is dequantised several times, once for each reader: the first of them.
-      What is one tensor before quantisation is then one tensor in the analysis too, and can be a layer.
-    """
-    stored = _stored(model)
-    numbers = _numbers(stored)
-    kinds: dict[str, int] = {}
-    first: dict[tuple[object, ...], str] = {}
-    instead: dict[str, str] = {}
-    for node in model.graph.node:
-        source = instead.get(node.input[0], node.input[0]) if node.input else ""
-        if node.op_type in _QUANTISERS:
-            kinds[node.output[0]] = _kind(node, stored)
-        elif node.op_type == "Cast" and source in kinds:
-            if any(entry.i == kinds[source] for entry in node.attribute if entry.name == "to"):
-                instead[node.output[0]] = source
-        elif node.op_type == "DequantizeLinear":
-            values = [numbers.get(name, name) for name in node.input[1:]]
-            key = (source, *values, *(entry.SerializeToString() for entry in node.attribute))
-            name = first.setdefault(key, node.output[0])
-            if name != node.output[0]:
-                instead[node.output[0]] = name
-    return instead
-
-
-def _kind(node: onnx.NodeProto, stored: Mapping[str, onnx.TensorProto]) -> int:
-    """The type that a node quantises to, 0 if the file does not tell it."""
-    if len(node.input) > 2 and node.input[2]:
-        return int(stored[node.input[2]].data_type) if node.input[2] in stored else 0
-    stated = next((int(entry.i) for entry in node.attribute if entry.name == "output_dtype"), 0)
-    return stated or int(onnx.TensorProto.UINT8)
-
-
-def _numbers(stored: Mapping[str, onnx.TensorProto]) -> dict[str, bytes]:
-    """Scales and zero points: what they hold, by their names."""
-    return {name: _content(tensor) for name, tensor in stored.items() if math.prod(tensor.dims) <= _SCALES}
-
-
-def _content(tensor: onnx.TensorProto) -> bytes:
-    """Type, shape and values of a tensor, whatever its name."""
-    copy = onnx.TensorProto()
-    copy.CopyFrom(tensor)
-    copy.ClearField("name")
-    content: bytes = copy.SerializeToString()
-    return content
+    return next((int(entry.version) for entry in model.opset_import if is_standard(entry.domain)), 1)
 
 
 def _reading(node: onnx.NodeProto, instead: dict[str, str]) -> onnx.NodeProto:

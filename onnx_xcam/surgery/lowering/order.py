@@ -6,10 +6,11 @@ order, such as its own float16 converter writes; the analysis goes by the order 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
 import onnx
+
+from onnx_xcam.surgery.emission.protos import tensors_read
 
 
 def in_order(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -19,7 +20,7 @@ def in_order(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     nodes = list(model.graph.node)
     maker = {name: index for index, node in enumerate(nodes) for name in node.output if name}
-    needed = [{maker[name] for name in _read(node) if name in maker} for node in nodes]
+    needed = [{maker[name] for name in tensors_read(node) if name in maker} for node in nodes]
     if all(max(before, default=-1) < index for index, before in enumerate(needed)):
         return model
     sequence = _sorted(needed)
@@ -49,12 +50,3 @@ def _sorted(needed: list[set[int]]) -> list[int]:
                 heappush(ready, reader)
     placed = set(found)
     return found + [index for index in range(len(needed)) if index not in placed]
-
-
-def _read(node: onnx.NodeProto) -> Iterator[str]:
-    """The tensors that a node reads, those of its subgraphs included."""
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                yield from _read(inner)

@@ -37,11 +37,15 @@ def standard(e: Expansion) -> None:
 # --- convolution and products -----------------------------------------------------------------------------------------
 
 
-def _weight(e: Expansion, weight: tuple[str, str, str], axis: int) -> str:
+def dequantised_weight(e: Expansion, weight: tuple[str, str, str], axis: int) -> str:
     """A weight, its scales (one, or one for each channel along an axis) and zero points, as float."""
-    scale = e.value(weight[1])
-    single = e.rank(weight[1]) == 0 or (scale is not None and scale.size == 1)
-    return e.dequantized(*weight, None if single else axis)
+    return e.dequantized(*weight, None if _is_single(e, weight[1]) else axis)
+
+
+def _is_single(e: Expansion, name: str) -> bool:
+    """Whether a scale or a zero point is known to be one number, and not one for each channel."""
+    shape = e.shape(name)
+    return shape is not None and all(dim == 1 for dim in shape)
 
 
 def _three(e: Expansion, index: int) -> tuple[str, str, str]:
@@ -61,7 +65,7 @@ def _bias(e: Expansion, bias: str, x_scale: str, w_scale: str, alpha: float = 1.
 @lowering("QLinearConv")
 def qlinear_conv(e: Expansion) -> None:
     """x, its scale and zero point, w, its scale and zero point, y's scale and zero point, bias."""
-    x, w = e.dequantize(0), _weight(e, _three(e, 3), 0)
+    x, w = e.dequantize(0), dequantised_weight(e, _three(e, 3), 0)
     rank = e.rank(e.input(3)) or 4
     last = bool(e.attr("channels_last", 0))
     operands = [channels_first(e, x, rank) if last else x, w]
@@ -74,14 +78,14 @@ def qlinear_conv(e: Expansion) -> None:
 @lowering("QLinearMatMul", domain="")
 def qlinear_matmul(e: Expansion) -> None:
     """a, b and y, each with its scale and zero point; scales may be one for each row of a, each column of b."""
-    e.quantize(e.op("MatMul", [_weight(e, _three(e, 0), -2), _weight(e, _three(e, 3), -1)]), 6)
+    e.quantize(e.op("MatMul", [dequantised_weight(e, _three(e, 0), -2), dequantised_weight(e, _three(e, 3), -1)]), 6)
 
 
 @lowering("QGemm")
 def qgemm(e: Expansion) -> None:
     """a and b with scale and zero point, an int32 c, y's scale and zero point; without these y is float."""
     alpha = float(e.attr("alpha", 1.0))
-    operands = [e.dequantize(0), _weight(e, _three(e, 3), 0 if e.attr("transB", 0) else 1)]
+    operands = [e.dequantize(0), dequantised_weight(e, _three(e, 3), 0 if e.attr("transB", 0) else 1)]
     if e.has_input(6):
         operands.append(_bias(e, e.input(6), e.input(1), e.input(4), alpha))
     if e.has_input(7):
@@ -96,8 +100,7 @@ def _shifted(e: Expansion, q: str, zero_point: str, axis: int | None = None) -> 
     if not zero_point:
         return value
     shift = e.op("Cast", [zero_point], to=_FLOAT)
-    known = e.value(zero_point)
-    if axis is not None and (known.size != 1 if known is not None else e.rank(zero_point) == 1):
+    if axis is not None and not _is_single(e, zero_point):
         rank = e.rank(q) or 2
         sizes = [-1 if a == axis % rank else 1 for a in range(rank)]
         shift = e.op("Reshape", [shift, e.constant(sizes, np.int64)])
@@ -124,14 +127,14 @@ def matmul_integer(e: Expansion) -> None:
 def matmul_integer_to_float(e: Expansion) -> None:
     """a, b, their scales, their zero points, bias."""
     a = e.dequantized(e.input(0), e.input(2), e.input(4))
-    b = _weight(e, (e.input(1), e.input(3), e.input(5)), -1)
+    b = dequantised_weight(e, (e.input(1), e.input(3), e.input(5)), -1)
     _product(e, "MatMul", a, b, e.input(6))
 
 
 @lowering("DynamicQuantizeMatMul")
 def dynamic_quantize_matmul(e: Expansion) -> None:
     """a (float), b, its scale and zero point, bias."""
-    b = _weight(e, (e.input(1), e.input(2), e.input(3)), -1)
+    b = dequantised_weight(e, (e.input(1), e.input(2), e.input(3)), -1)
     _product(e, "MatMul", e.input(0), b, e.input(4))
 
 
@@ -172,7 +175,7 @@ def _dynamic_product(product: onnx.NodeProto, x: str, scale: str) -> Lowering:
         zero_point = product.input[3] if len(product.input) > 3 else ""
         weight = (product.input[1], scale, zero_point)
         if product.op_type == "MatMulInteger":
-            _product(e, "MatMul", x, _weight(e, weight, -1), "")
+            _product(e, "MatMul", x, dequantised_weight(e, weight, -1), "")
             return
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in product.attribute}
         _product(e, "Conv", x, e.dequantized(*weight), "", **attributes)
@@ -256,10 +259,9 @@ def matmul_n_bits(e: Expansion) -> None:
         return
     blocks = -(-k // block)
     values = _unpacked(e, e.input(1), bits, [n, blocks, block])
-    known = e.context.constants.get(e.input(3))
     if not e.has_input(3):
         shift = e.constant(float(1 << (bits - 1)))
-    elif known is not None and known.data_type == onnx.TensorProto.UINT8:
+    elif e.context.constants.element(e.input(3)) == onnx.TensorProto.UINT8:
         shift = _unpacked(e, e.input(3), bits, [n, -1])
         shift = e.op("Reshape", [_sliced(e, shift, blocks), e.constant([n, blocks, 1], np.int64)])
     else:
@@ -267,11 +269,7 @@ def matmul_n_bits(e: Expansion) -> None:
     scales = e.op("Reshape", [e.input(2), e.constant([n, blocks, 1], np.int64)])
     rows = e.op("Mul", [e.op("Sub", [values, shift]), scales])
     rows = _sliced(e, e.op("Reshape", [rows, e.constant([n, -1], np.int64)]), k)
-    operands = [e.input(0), e.op("Transpose", [rows], perm=[1, 0])]
-    if e.has_input(5):
-        e.op("Add", [e.op("MatMul", operands), e.input(5)], e.node.output[0])
-    else:
-        e.op("MatMul", operands, e.node.output[0])
+    _product(e, "MatMul", e.input(0), e.op("Transpose", [rows], perm=[1, 0]), e.input(5))
 
 
 def _unpacked(e: Expansion, packed: str, bits: int, shape: list[int]) -> str:
@@ -281,15 +279,9 @@ def _unpacked(e: Expansion, packed: str, bits: int, shape: list[int]) -> str:
         sixteen, axis = e.constant(16.0), e.rank(packed) or len(shape)
         high = e.op("Floor", [e.op("Div", [whole, sixteen])])
         low = e.op("Sub", [whole, e.op("Mul", [high, sixteen])])
-        halves = [_unsqueezed(e, half, axis) for half in (low, high)]
+        halves = [e.unsqueeze(half, [axis]) for half in (low, high)]
         whole = e.op("Concat", halves, axis=axis)
     return e.op("Reshape", [whole, e.constant(shape, np.int64)])
-
-
-def _unsqueezed(e: Expansion, x: str, axis: int) -> str:
-    if e.opset >= 13:
-        return e.op("Unsqueeze", [x, e.constant([axis], np.int64)])
-    return e.op("Unsqueeze", [x], axes=[axis])
 
 
 def _sliced(e: Expansion, x: str, stop: int) -> str:

@@ -1,0 +1,36 @@
+"""What every part of the surgery asks of ONNX's own messages: an operator's domain, and the graphs inside a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+
+STANDARD = ("", "ai.onnx")
+"""Names of the domain of the standard operators."""
+MICROSOFT = "com.microsoft"
+"""The domain of ONNX Runtime's own operators."""
+QUANTISERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
+"""Operators that hand a float's value on as integers."""
+
+
+def is_standard(domain: str | None) -> bool:
+    """Whether a domain is that of the standard operators; onnx_graphsurgeon may have None for it."""
+    return domain is None or domain in STANDARD
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs among a node's attributes."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def tensors_read(node: onnx.NodeProto) -> Iterator[str]:
+    """Names of the tensors that a node reads; of its subgraphs, all that is read or handed out in them."""
+    yield from node.input
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            yield from tensors_read(inner)
+        yield from (info.name for info in graph.output)

@@ -1,0 +1,44 @@
+"""Tensors of a quantised model that hold the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx
+
+from onnx_xcam.surgery.emission.protos import QUANTISERS
+from onnx_xcam.surgery.lowering.constants import Constants
+
+
+def one_tensor_each(nodes: Iterable[onnx.NodeProto], constants: Constants) -> dict[str, str]:
+    """What to read in place of tensors that hold what another one does, so that both are one in the analysis.
+
+    - Quantised integers that are cast to the type that they have (PyTorch): the integers.
+    - The floats of one quantised tensor that is dequantised several times, once for each reader: the first of them.
+      What is one tensor before quantisation is then one tensor in the analysis too, and can be a layer.
+    """
+    kinds: dict[str, int] = {}
+    first: dict[tuple[object, ...], str] = {}
+    instead: dict[str, str] = {}
+    for node in nodes:
+        source = instead.get(node.input[0], node.input[0]) if node.input else ""
+        if node.op_type in QUANTISERS:
+            kinds[node.output[0]] = _kind(node, constants)
+        elif node.op_type == "Cast" and source in kinds:
+            if any(entry.i == kinds[source] for entry in node.attribute if entry.name == "to"):
+                instead[node.output[0]] = source
+        elif node.op_type == "DequantizeLinear":
+            values = [constants.content(name) for name in node.input[1:]]
+            key = (source, *values, *(entry.SerializeToString() for entry in node.attribute))
+            name = first.setdefault(key, node.output[0])
+            if name != node.output[0]:
+                instead[node.output[0]] = name
+    return instead
+
+
+def _kind(node: onnx.NodeProto, constants: Constants) -> int:
+    """The type that a node quantises to, 0 if the file does not tell it."""
+    if len(node.input) > 2 and node.input[2]:
+        return constants.element(node.input[2])
+    stated = next((int(entry.i) for entry in node.attribute if entry.name == "output_dtype"), 0)
+    return stated or int(onnx.TensorProto.UINT8)
