@@ -217,10 +217,9 @@ def select_classes(
     """
     table = score_table(graph, emitter, score)
     asked = _asked(emitter, score, class_input, classes)
-    images = shapes.dim_part(table, 0)
-    ranked = _ranked(table, asked, images) if asked.const is None or (asked.const < 0).any() else None
-    chosen = asked if ranked is None else (asked < 0).where(ranked, asked)
-    chosen = chosen.expand([images, 1], (table.shape[0], asked.shape[1]))
+    chosen = asked.expand([shapes.dim_part(table, 0), 1], (table.shape[0], asked.shape[1]))
+    if asked.const is None or (asked.const < 0).any():
+        chosen = (chosen < 0).where(_ranked(table, chosen), chosen)
     scores = table.gather_elements(chosen, 1)
     seed = _seed(score, chosen, table)
     return Selection(chosen, scores.cast(np.float32), seed)
@@ -255,7 +254,7 @@ def _asked(emitter: Emitter, score: Score, class_input: ClassInput, classes: Seq
     return emitter.constant(np.array([numbers], np.int64))
 
 
-def _ranked(table: Value, asked: Value, images: shapes.Part) -> Value:
+def _ranked(table: Value, asked: Value) -> Value:
     """For each asked class -r the r-th best class of each image, int64 `[N, K]`; of no meaning where r is not there."""
     emitter = table.emitter
     rank = (asked < 0).where(-1 - asked, 0)
@@ -263,7 +262,7 @@ def _ranked(table: Value, asked: Value, images: shapes.Part) -> Value:
     best = emitter.node(
         "TopK", [table, depth], [(table.dtype, (table.shape[0], None)), (np.int64, (table.shape[0], None))], axis=1
     )[1]
-    return best.gather_elements(rank.expand([images, 1], (table.shape[0], asked.shape[1])), 1)
+    return best.gather_elements(rank, 1)
 
 
 def _seed(score: Score, chosen: Value, table: Value) -> Value:

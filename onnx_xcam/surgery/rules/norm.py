@@ -120,7 +120,7 @@ def lp_normalization(node: NodeView, gy: Value) -> Gradients:
     absolute = node.attr("p", 2) == 1
     n = x.abs().sum([axis]) if absolute else (x * x).sum([axis]).sqrt()
     gx = gy - (x.sign() if absolute else y) * (gy * y).sum([axis + 1])
-    return (n > 0).where(gx / n, 0)
+    return (gx / n).masked(n > 0)
 
 
 @vjp("LRN")
