@@ -55,6 +55,7 @@ class Value:
         product: where the value is another one times a scale, that one and the scale: see `scaled`.
         one_hot: where each last axis holds a single 1, its position, int64 without that axis: a product with a
             one-hot row is a row picked.
+        folded: the value that this one is a reshaped form of, where a rule left it: its first two axes as one.
         is_fixed: whether it is made of weights and constants alone.
         has_poles: whether it may be infinite where what it is made of is not, by a division, a logarithm or a power.
         factor: a number that the tensor is still to be multiplied by.
@@ -62,7 +63,7 @@ class Value:
     """
 
     __slots__ = (
-        *("_tensor", "bare", "const", "dtype", "emitter", "factor", "has_poles", "is_fixed", "one_hot"),
+        *("_tensor", "bare", "const", "dtype", "emitter", "factor", "folded", "has_poles", "is_fixed", "one_hot"),
         *("product", "shape", "shape_source"),
     )
 
@@ -82,6 +83,7 @@ class Value:
         self.shape_source: Value = self
         self.product: tuple[Value, Value] | None = None
         self.one_hot: Value | None = None
+        self.folded: Value | None = None
         self.is_fixed = const is not None
         self.has_poles = False
         self.factor = 1.0
@@ -135,7 +137,14 @@ class Value:
     # --- elementwise ------------------------------------------------------------------------------------------------
 
     def _lift(self, other: Operand) -> Value:
-        return other if isinstance(other, Value) else self.emitter.constant(np.array(other, self.dtype))
+        """The operand as a value; a number that meets axes of size 1 at the end has those, and one more.
+
+        With a scalar, ONNX Runtime would take element by element there.
+        """
+        if isinstance(other, Value):
+            return other
+        ones = next((n for n, dim in enumerate(self.shape[::-1]) if dim != 1), -1) + 1
+        return self.emitter.constant(np.full([1] * (ones if ones > 1 else 0), other, self.dtype))
 
     def _binary(self, op: str, other: Operand, dtype: Any = None, *, swap: bool = False) -> Value:
         right = self._lift(other)

@@ -73,7 +73,7 @@ def _joined_in_turn(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[
             if whole is not None:
                 inputs = [_alike(tensor) for tensor in (whole, *node.inputs[count:])]
                 other = gs.Node("Concat", node.name, dict(node.attrs), inputs, [_alike(node.outputs[0])])
-                found[id(node)] = Step(other, (node,))
+                found[id(node)] = Step(other, (other,))
                 break
         if node.outputs[0].name not in visible:
             earlier[axis, tuple(names)] = node.outputs[0]

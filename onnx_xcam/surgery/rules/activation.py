@@ -125,13 +125,14 @@ def hard_swish(node: NodeView, gy: Value) -> Gradients:
 
 @elementwise("Swish")
 def swish(node: NodeView, gy: Value) -> Gradients:
-    """y = x s with s = sigmoid(alpha x);  gx = gy (s + alpha y q) with q = 1 - s = sigmoid(-alpha x).
+    """y = x s with s = sigmoid(alpha x);  gx = gy (s + alpha y (1 - s)).
 
-    s itself would be shared with a forward pass that spells Swish out, and so keep ONNX Runtime from fusing that.
+    x gets an axis first: s would else be shared with a forward pass that spells Swish out, and so keep ONNX Runtime
+    from fusing that.
     """
     alpha: float = node.attr("alpha", 1.0)
-    q = (node.x * -alpha).sigmoid()
-    return gy * (1 + q * (node.y * alpha - 1))
+    y, s = node.y * alpha, (node.x.unsqueeze([0]) * alpha).sigmoid()
+    return gy * (s * (1 - y) + y)
 
 
 @elementwise("Mish")

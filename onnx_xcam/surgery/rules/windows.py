@@ -19,13 +19,17 @@ from onnx_xcam.surgery.rules.node import NodeView
 
 def fold(g: Value) -> Value:
     """A gradient `[K, N, C, ...]` with the classes folded into the batch, `[K N, C, ...]`."""
+    if g.folded is not None:
+        return g.folded
     return g.reshape([-1, *shapes.dim_parts(g, 2)], (None, *g.shape[2:]))
 
 
 def unfold(folded: Value, g: Value) -> Value:
     """A folded result `[K N, C, ...]` as `[K, N, C, ...]`, K and N as in the gradient `g`."""
     lead: list[Part] = [-1, g.shape[1]] if isinstance(g.shape[1], int) else [shapes.dim_part(g, 0), -1]
-    return folded.reshape([*lead, *shapes.dim_parts(folded, 1)], (*g.shape[:2], *folded.shape[1:]))
+    result = folded.reshape([*lead, *shapes.dim_parts(folded, 1)], (*g.shape[:2], *folded.shape[1:]))
+    result.folded = folded
+    return result
 
 
 @dataclass(frozen=True)
