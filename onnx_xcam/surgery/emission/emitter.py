@@ -96,7 +96,7 @@ class Emitter:
     def _trace(op: str, inputs: Sequence[Value], outputs: Sequence[Value]) -> None:
         """Note of new values what their inputs say of them."""
         fixed = all(v.is_fixed for v in inputs)
-        pole = op in _POLES and not inputs[-1].is_fixed
+        pole = op in _POLES and not (inputs[-1].is_fixed or inputs[-1].is_safe_divisor)
         for value in outputs:
             value.is_fixed, value.has_poles = fixed, pole or any(v.has_poles for v in inputs)
 

@@ -57,6 +57,7 @@ class Value:
             one-hot row is a row picked.
         folded: the value that this one is a reshaped form of, where a rule left it: its first two axes as one.
         is_fixed: whether it is made of weights and constants alone.
+        is_safe_divisor: whether it is known never to be zero.
         has_poles: whether it may be infinite where what it is made of is not, by a division, a logarithm or a power.
         factor: a number that the tensor is still to be multiplied by.
         bare: the value without that factor.
@@ -64,7 +65,7 @@ class Value:
 
     __slots__ = (
         *("_tensor", "bare", "const", "dtype", "emitter", "factor", "folded", "has_poles", "is_fixed", "one_hot"),
-        *("product", "shape", "shape_source"),
+        *("is_safe_divisor", "product", "shape", "shape_source"),
     )
 
     def __init__(
@@ -85,6 +86,7 @@ class Value:
         self.one_hot: Value | None = None
         self.folded: Value | None = None
         self.is_fixed = const is not None
+        self.is_safe_divisor = False
         self.has_poles = False
         self.factor = 1.0
         self.bare: Value = self
@@ -152,11 +154,10 @@ class Value:
         return self.emitter.one(op, [left, right], dtype or left.dtype, shapes.broadcast(left.shape, right.shape))
 
     def _sum(self, op: str, other: Value) -> Value:
-        """The sum or difference of values with pending factors: the larger one's stays pending."""
-        spread = sum(
-            self.shape[-axis] == 1 for axis in range(1, min(self.rank, other.rank) + 1) if other.shape[-axis] != 1
-        )
-        factor = other.factor if spread else self.factor
+        """The sum or difference of values that have pending factors: the larger one's stays pending."""
+        factors, small = (self.factor, other.factor), (_is_stretched(self, other), _is_stretched(other, self))
+        alike = 1.0 if 1 in factors else self.factor
+        factor = alike if small[0] == small[1] else factors[small[0]]
         left, right = (value.bare.times(value.factor / factor) for value in (self, other))
         return left._binary(op, right).times(factor)
 
@@ -574,6 +575,12 @@ class _TensorAttribute(gs.Constant):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"tensor({self.values.dtype}, {self.values.tolist()})"
+
+
+def _is_stretched(value: Value, other: Value) -> bool:
+    """Whether a value has size 1 along an axis where the other has not."""
+    pairs = zip(value.shape[::-1], other.shape[::-1], strict=False)
+    return value.rank < other.rank or any(a == 1 != b for a, b in pairs)
 
 
 def _bound(number: int) -> int | None:
