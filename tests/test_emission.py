@@ -27,6 +27,7 @@ FORMULAS = {
     "twice the same": (lambda a, b: (a * 2) * (a * 2) + b * 0, 4),
     "minus": (lambda a, b: -(a * 2) * b, 2),
     "factors that cancel": (lambda a, b: (a * 2) / 2 + b, 1),
+    "factors that cancel but for a rounding": (lambda a, b: (a * 0.1) / 3 * 30 + b, 1),
     "a square": (lambda a, b: (a * 3) ** 2 + b * 0, 4),
 }
 

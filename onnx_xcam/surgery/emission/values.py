@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from math import isfinite
+from math import isclose, isfinite
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias
 
 import numpy as np
@@ -103,10 +103,13 @@ class Value:
 
     def times(self, factor: float) -> Value:
         """The value times a number, which stays pending; not 0, by which a value may still turn out to be NaN."""
+        product = self.factor * factor
+        if isclose(product, 1, rel_tol=1e-12):
+            return self.bare
         result = Value(self.emitter, self._tensor, self.dtype, self.shape)
         result.is_fixed, result.has_poles, result.shape_source = self.is_fixed, self.has_poles, self.shape_source
-        result.bare, result.factor = self.bare, self.factor * factor
-        return result.bare if result.factor == 1 else result
+        result.bare, result.factor = self.bare, product
+        return result
 
     def _number(self, operand: Operand) -> float | None:
         """The operand as a number that may stay pending, None if it is none."""
