@@ -37,6 +37,7 @@ class Emitter:
         self._serial = 0
         self._known: dict[Any, tuple[Value, ...]] = {}
         self._forward: dict[str, Value] = {}
+        self._made: set[str] = set()
 
     # --- values -----------------------------------------------------------------------------------------------------
 
@@ -82,6 +83,7 @@ class Emitter:
         key = (op, tuple(v.name if v is not None else "" for v in inputs), repr(sorted(attributes.items())))
         if key not in self._known:
             tensors = [gs.Variable(self._name(op)) for _ in outputs]
+            self._made.update(tensor.name for tensor in tensors)
             tensor_inputs = [v.tensor if v is not None else gs.Variable.empty() for v in inputs]
             name = f"{PREFIX}/{op}_{self._serial}"
             self.nodes.append(gs.Node(op, name, attributes, tensor_inputs, tensors, domain))
@@ -122,7 +124,8 @@ class Emitter:
 
     def named(self, value: Value, name: str) -> Value:
         """The value under a name of the contract: its own from now on, or by an Identity what the model itself made."""
-        if value.name.startswith(f"{PREFIX}/") and isinstance(value.tensor, gs.Variable):
+        if value.name in self._made:
+            self._made.remove(value.name)
             value.tensor.name = name
             return value
         tensor = gs.Variable(name)
