@@ -79,6 +79,13 @@ def test_it_ends_when_the_time_is_over_and_not_before_the_least():
     assert len(clock.turns({"a": clock.call("a", 1.0)}, 2, least=9).rounds) == 9
 
 
+def test_the_least_is_given_up_when_it_takes_too_long():
+    clock = Clock()
+    found = clock.turns({"a": clock.call("a", 1.0), "slow": clock.call("slow", 100.0)}, 10, least=9, longest=250)
+    assert len(found.seconds("slow")) == 3
+    assert len(clock.turns({"slow": clock.call("slow", 100.0)}, 10, least=9, longest=20).rounds) == 1
+
+
 def test_what_is_slow_sits_rounds_out_but_runs_the_least():
     clock = Clock()
     calls = {"base": clock.call("base", 1.0), "slow": clock.call("slow", 100.0)}

@@ -67,6 +67,7 @@ def in_turns(
     seconds: float,
     *,
     least: int = 7,
+    longest: float | None = None,
     share: float | None = None,
     pause: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
@@ -77,7 +78,8 @@ def in_turns(
     Args:
         calls: by name; the first is the one that the others are compared with.
         seconds: after which no further round begins.
-        least: so often each runs, however long it takes.
+        least: so often each runs, if that takes longer.
+        longest: seconds after which even that does not count any more, once each has run; None: no such bound.
         share: one that has taken more than so many times as long as the first, all runs together, sits rounds out
             until the first has caught up: what is a hundred times as slow need not be run as often. None: all take
             part in every round.
@@ -90,8 +92,14 @@ def in_turns(
     spent, counts = dict.fromkeys(calls, 0.0), dict.fromkeys(calls, 0)
     rounds: list[dict[str, float]] = []
     shuffled, order = random.Random(0), list(calls)
-    end = clock() + seconds
-    while clock() < end or min(counts.values()) < least:
+    begun = clock()
+
+    def is_over() -> bool:
+        took = clock() - begun
+        enough = 1 if longest is not None and took >= longest else least
+        return took >= seconds and min(counts.values()) >= enough
+
+    while not is_over():
         if len(rounds) % 2:
             order.reverse()
         else:
