@@ -22,7 +22,7 @@ from _sessions import session
 
 from onnx_xcam import contract
 from onnx_xcam.benchmark.machine import machine, versions
-from onnx_xcam.benchmark.memory import Job, measured
+from onnx_xcam.benchmark.memory import Job, is_measurable, measured
 from onnx_xcam.benchmark.timing import in_turns
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.xgrad import xgrad_cam
@@ -284,7 +284,7 @@ class Measurement:
 
     def memory(self) -> dict[str, Any] | None:
         """Peak memory of a run with one class, and of the plain model's, at the default layer."""
-        if self.cell.layer != "auto":
+        if self.cell.layer != "auto" or not is_measurable():
             return None
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
