@@ -92,10 +92,29 @@ def find_target(
 ) -> Target:
     """The outermost module whose output holds the layer's activations.
 
-    Outputs are looked at after the whole pass, as the peers keep them: a ReLU in place changes them later on.
+    Where there is none, activations in place are switched off in the model, as whoever wants to hook what lies before
+    one has to.
 
     Raises:
         UnusableError: no module gives this tensor, so that there is nothing to hook.
+    """
+    for in_place in (True, False):
+        if not in_place:
+            for module in model.modules():
+                if hasattr(module, "inplace"):
+                    module.inplace = False
+        once = _outputs(model, images)
+        found = matches([output.numpy() for _, output in once], activations)
+        if found:
+            best = found[-1]
+            return Target(model, once[best.index][0], best, layout, None if grid is None else contract.Grid(*grid))
+    raise UnusableError("no module gives this tensor, so there is nothing to hook")
+
+
+def _outputs(model: nn.Module, images: np.ndarray) -> list[tuple[str, torch.Tensor]]:
+    """The outputs of the modules that are called once, by name, the inner modules first.
+
+    They are looked at after the whole pass, as the peers keep them: a ReLU in place changes them later on.
     """
     outputs: list[tuple[str, torch.Tensor]] = []
 
@@ -109,12 +128,7 @@ def find_target(
     for hook in hooks:
         hook.remove()
     calls = [name for name, _ in outputs]
-    once = [(name, output) for name, output in outputs if name and calls.count(name) == 1]
-    found = matches([output.numpy() for _, output in once], activations)
-    if not found:
-        raise UnusableError("no module gives this tensor, so there is nothing to hook")
-    best = found[-1]
-    return Target(model, once[best.index][0], best, layout, None if grid is None else contract.Grid(*grid))
+    return [(name, output) for name, output in outputs if name and calls.count(name) == 1]
 
 
 # --- what is expected of the maps -------------------------------------------------------------------------------------
