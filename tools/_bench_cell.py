@@ -10,14 +10,15 @@ import datetime
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _layers import middle_layer
+from _bench_formulas import cosine, lined
+from _layers import by_nearness_to_the_middle
 from _sessions import session
 
 from onnx_xcam import contract
@@ -27,11 +28,14 @@ from onnx_xcam.benchmark.timing import in_turns
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.xgrad import xgrad_cam
 from onnx_xcam.runtime import classes_per_run, open_session
-from onnx_xcam.surgery import instrument_bytes
+from onnx_xcam.surgery import inspect, instrument_bytes
+from onnx_xcam.surgery.head import with_outputs
 
 PLAIN, OURS, EAGER, ONNX_AD = "onnxruntime forward", "onnx_xcam", "torch forward", "onnx-ad"
 SAME = 0.999
 """A cosine between maps from which on they are the same; below, a tool is not timed."""
+CANDIDATES = 8
+"""So many layers around the middle are tried until one is the output of a module."""
 PEERS_CLASSES = (1, 10)
 """What is measured of the peers; 1000 are extrapolated from the time that each further class takes."""
 ONE_CLASS = ("pytorch-grad-cam GradCAM",)
@@ -108,22 +112,17 @@ class Measurement:
         self.cell = cell
         self.skipped: dict[str, str] = {}
         self.cosines: dict[str, float] = {}
-        self.layer = cell.layer
-        if cell.layer == "middle":
-            middle = middle_layer(cell.path)
-            if middle is None:
-                raise SystemExit(f"{cell.model} has no layer before the default one")
-            self.layer = middle
         self.plain = open_session(cell.path, providers="cpu", threads=cell.threads, spin=False)
         self.outputs = [output.name for output in self.plain.outputs]
         (self.image,) = self.plain.inputs
         self.images = self._images(cell.batch)
+        self.model = self._module() if cell.peers and not cell.model.endswith(".onnx") else None
+        self.layer, self.hooked = self._chosen()
         self.made_bytes = instrument_bytes(cell.path, layers=self.layer, emit=("map",))
         self.made = open_session(self.made_bytes, providers="cpu", threads=cell.threads, spin=False)
         self.metadata = contract.parse_metadata(self.made.metadata[contract.METADATA_KEY])
         self.most = int(self.metadata["class_count"])
-        # The torch contenders first, since they load torch: what comes then sees its threads as well.
-        self.peers, self.eager = self._peers() if cell.peers else ({}, None)
+        self.peers: dict[str, Any] = dict(self._peers()) if self.model is not None else {}
 
     def _images(self, batch: int) -> np.ndarray:
         if not self.cell.model.endswith(".onnx"):
@@ -135,10 +134,8 @@ class Measurement:
         pixels = pixels_nhwc(batch, 224).transpose(0, 3, 1, 2)
         return np.ascontiguousarray((pixels - 127) / 128, np.float32)
 
-    def _peers(self) -> tuple[dict[str, Any], Callable[[], Any] | None]:
-        if self.cell.model.endswith(".onnx"):
-            return {}, None
-        import _bench_peers
+    def _module(self) -> Any:
+        """The module that the ONNX file was exported from."""
         import _torch_models
         import cv2
         import torch
@@ -147,38 +144,56 @@ class Measurement:
         cv2.setNumThreads(self.cell.threads)
         model = _torch_models.build(self.cell.model)
         model.load_state_dict(torch.load(self.cell.path.with_suffix(".pt")))
-        found: dict[str, Any] = {}
-        layout, grid = self.metadata["layouts"][0], self.metadata["grids"][0]
-        makers: dict[str, Callable[[], Any]] = {}
-        target = None
+        return model
+
+    def _chosen(self) -> tuple[str, Any]:
+        """The layer, and how it is to be hooked; in the middle the nearest one that can be."""
+        path = self.cell.path
+        if self.cell.layer == "auto":
+            names = [layer.name for layer in inspect(path).layers if layer.default]
+        else:
+            names = by_nearness_to_the_middle(path)[:CANDIDATES]
+        if not names:
+            raise SystemExit(f"{self.cell.model} has no such layer")
+        if self.model is None:
+            return names[0], None
+        import _bench_peers
+
+        values = session(with_outputs(path.read_bytes(), names), 1).run(names, {self.image.name: self.images[:1]})
         try:
-            a, _, _ = self.reference
-            target = _bench_peers.find_target(model, self.images[: len(a)], a, layout, grid)
-            makers = {n: partial(make, target, self.images) for n, make in _bench_peers.TORCH_PEERS.items()}
+            found = _bench_peers.find_module(self.model, self.images[:1], dict(zip(names, values, strict=True)))
         except _bench_peers.UnusableError as error:
             self.skipped |= dict.fromkeys(_bench_peers.TORCH_PEERS, str(error))
-        layer = self.metadata["layers"][0]
+            return names[0], None
+        return found[0], found[1:]
+
+    def _peers(self) -> Iterator[tuple[str, Any]]:
+        """Those that can explain this layer; the others are noted."""
+        import _bench_peers
+
+        layout, grid = self.metadata["layouts"][0], self.metadata["grids"][0]
+        makers: dict[str, Callable[[], Any]] = {}
+        if self.hooked:
+            target = _bench_peers.Target(self.model, *self.hooked, layout, contract.Grid(*grid) if grid else None)
+            makers |= {n: partial(make, target, self.images) for n, make in _bench_peers.TORCH_PEERS.items()}
         makers[ONNX_AD] = partial(
             _bench_peers.onnx_ad_xgrad,
             str(self.cell.path),
-            layer,
-            layout,
+            self.metadata,
             threads=self.cell.threads,
             images=self.images,
         )
-        self.target = target.module if target else None
         for name, make in makers.items():
             try:
-                found[name] = make()
+                yield name, make()
             except (_bench_peers.UnusableError, ImportError) as error:
                 self.skipped[name] = str(error)
-        batch = torch.from_numpy(self.images)
 
-        def eager() -> None:
-            with torch.inference_mode():
-                model(batch).numpy()
+    def _eager(self) -> None:
+        import torch
 
-        return found, eager
+        with torch.inference_mode():
+            self.model(torch.from_numpy(self.images)).numpy()
 
     @property
     def reference(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -198,12 +213,7 @@ class Measurement:
         """Compare every contender's maps with its own formula on A and G; those that differ are not timed."""
         a, g, classes = self.reference
         layout, grid = contract.images_first(self.metadata["layouts"][0]), self.metadata["grids"][0]
-        perm = [layout.find(axis) for axis in ("NCT" if grid else "NCHW")]
-        a = a.astype(np.float64).transpose(perm)
-        g = g.astype(np.float64).transpose([0, 1, *(axis + 1 for axis in perm[1:])])
-        part = (..., contract.Grid(*grid).tokens) if grid else (...,)
-        size = tuple(grid[:2]) if grid else a.shape[2:]
-        a, g = a[part].reshape(*a.shape[:2], -1), g[part].reshape(*g.shape[:3], -1)
+        a, g, size = lined(a.astype(np.float64), g.astype(np.float64), layout, grid)
         ours = self.made.run(
             {self.image.name: self.images[:2], contract.CLASS_INPUT: classes}, [contract.output_name("map")]
         )
@@ -243,8 +253,8 @@ class Measurement:
             chunks = [-np.arange(at + 1, min(at + step, count) + 1)[None] for at in range(0, count, step)]
             feeds = [plain] if count == 1 else [{**plain, contract.CLASS_INPUT: chunk} for chunk in chunks]
             found[f"{OURS}, {count}"] = lambda feeds=feeds: [self.made.run(feed, outputs) for feed in feeds]
-        if self.eager:
-            found[f"{EAGER}, 0"] = self.eager
+        if self.model is not None:
+            found[f"{EAGER}, 0"] = self._eager
         for name, peer in self.peers.items():
             for count in self.cell.classes:
                 if count == 1 or (count in PEERS_CLASSES and self.cell.batch == 1 and name not in ONE_CLASS):
@@ -255,7 +265,7 @@ class Measurement:
         """All figures of the cell."""
         self.check()
         calls = self.calls()
-        pause = PAUSE if self.eager and self.cell.threads > 1 else 0.0
+        pause = PAUSE if self.model is not None and self.cell.threads > 1 else 0.0
         seconds = self.cell.seconds
         timings = in_turns(calls, seconds, least=LEAST, longest=PATIENCE * seconds, share=SHARE, pause=pause)
         base = next(iter(calls))
@@ -273,7 +283,7 @@ class Measurement:
         return {
             "key": self.cell.key,
             "layer": self.metadata["layers"][0],
-            "module": getattr(self, "target", None),
+            "module": self.hooked[0] if self.hooked else None,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "machine": machine(),
             "versions": versions(*packages, "onnx-ad", "onnx", "numpy"),
@@ -296,12 +306,6 @@ class Measurement:
                 job = Job(str(path), None, ["cpu"], self.cell.threads)
                 found[who] = measured(job.fed({self.image.name: self.images}, [[]], folder / "feeds.npz")).to_dict()
         return found
-
-
-def cosine(first: np.ndarray, second: np.ndarray) -> float:
-    """Between arrays, as vectors."""
-    a, b = first.ravel().astype(np.float64), second.ravel().astype(np.float64)
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
+from _bench_formulas import grad_cam, lined, plain_xgrad, relu_of, scaled
 from _matching import Match, matches
 from _sessions import session
 from torch import nn
@@ -87,27 +88,26 @@ class Target:
         return model, model.get_submodule(self.module)
 
 
-def find_target(
-    model: nn.Module, images: np.ndarray, activations: np.ndarray, layout: str, grid: Sequence[Any] | None
-) -> Target:
-    """The outermost module whose output holds the layer's activations.
+def find_module(model: nn.Module, images: np.ndarray, layers: Mapping[str, np.ndarray]) -> tuple[str, str, Match]:
+    """The first of the layers that is the output of a module: its name, that of the outermost such module, the match.
 
-    Where there is none, activations in place are switched off in the model, as whoever wants to hook what lies before
-    one has to.
+    Where there is no such module, activations in place are switched off in the model, as whoever wants to hook what
+    lies before one has to.
+
+    Args:
+        layers: what the layers hold for the images, by name.
 
     Raises:
-        UnusableError: no module gives this tensor, so that there is nothing to hook.
+        UnusableError: no module gives any of these tensors, so that there is nothing to hook.
     """
-    for in_place in (True, False):
-        if not in_place:
-            for module in model.modules():
-                if hasattr(module, "inplace"):
-                    module.inplace = False
-        once = _outputs(model, images)
-        found = matches([output.numpy() for _, output in once], activations)
-        if found:
-            best = found[-1]
-            return Target(model, once[best.index][0], best, layout, None if grid is None else contract.Grid(*grid))
+    in_place = [module for module in model.modules() if getattr(module, "inplace", False)]
+    for layer, activations in layers.items():
+        for on in (True, False):
+            for module in in_place:
+                module.inplace = on  # type: ignore[assignment]
+            once = _outputs(model, images)
+            if found := matches([output.numpy() for _, output in once], activations):
+                return layer, once[found[-1].index][0], found[-1]
     raise UnusableError("no module gives this tensor, so there is nothing to hook")
 
 
@@ -131,34 +131,6 @@ def _outputs(model: nn.Module, images: np.ndarray) -> list[tuple[str, torch.Tens
     return [(name, output) for name, output in outputs if name and calls.count(name) == 1]
 
 
-# --- what is expected of the maps -------------------------------------------------------------------------------------
-
-
-_EPSILON = 1e-8
-"""As the peers have it: a channel that is zero everywhere gets the weight 0."""
-
-
-def plain_xgrad(a: np.ndarray, g: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """XGrad-CAM as the paper has it, which is how the peers compute it on maps of any sign; [N,K,h,w] before a ReLU."""
-    weights = (g * a[:, None]).sum(-1) / (a.sum(-1) + _EPSILON)[:, None]
-    return (weights @ a).reshape(*g.shape[:2], *grid)
-
-
-def grad_cam(a: np.ndarray, g: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Grad-CAM, [N,K,h,w] before the ReLU."""
-    return (g.mean(-1) @ a).reshape(*g.shape[:2], *grid)
-
-
-def _relu_of(formula: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    return lambda *arguments: np.maximum(formula(*arguments), 0)
-
-
-def _scaled(cams: np.ndarray) -> np.ndarray:
-    """From 0 to 1, each map on its own."""
-    low = cams.min((-2, -1), keepdims=True)
-    return (cams - low) / ((cams - low).max((-2, -1), keepdims=True) + 1e-8)
-
-
 # --- the peers --------------------------------------------------------------------------------------------------------
 
 
@@ -178,7 +150,7 @@ def captum_grad_cam(target: Target, images: np.ndarray) -> Peer:
         found = [explainer.attribute(batch, column.tolist(), relu_attributions=True) for column in classes.T]
         return torch.cat(found, 1).detach().numpy()
 
-    return Peer(maps, _relu_of(grad_cam))
+    return Peer(maps, relu_of(grad_cam))
 
 
 def torchcam_xgrad(target: Target, images: np.ndarray) -> Peer:
@@ -196,7 +168,7 @@ def torchcam_xgrad(target: Target, images: np.ndarray) -> Peer:
         found = [extractor(c.tolist(), scores, retain_graph=k < last)[0] for k, c in enumerate(classes.T)]
         return torch.stack(found, 1).numpy()
 
-    return Peer(maps, lambda *arguments: _scaled(np.maximum(plain_xgrad(*arguments), 0)))
+    return Peer(maps, lambda *arguments: scaled(np.maximum(plain_xgrad(*arguments), 0)))
 
 
 def pytorch_grad_cam(method: str, target: Target, images: np.ndarray) -> Peer:
@@ -224,7 +196,7 @@ def pytorch_grad_cam(method: str, target: Target, images: np.ndarray) -> Peer:
     return Peer(maps, expected)
 
 
-def onnx_ad_xgrad(model: str, layer: str, layout: str, *, threads: int, images: np.ndarray) -> Peer:
+def onnx_ad_xgrad(model: str, metadata: Mapping[str, Any], *, threads: int, images: np.ndarray) -> Peer:
     """onnx-ad: the model with the layer as an output, then the head's adjoint for all classes at once, then numpy.
 
     It takes gradients by graph inputs, so the head is cut off at the layer (by our own means: that, too, is up to its
@@ -232,8 +204,9 @@ def onnx_ad_xgrad(model: str, layer: str, layout: str, *, threads: int, images: 
     """
     from onnx_ad import UnsupportedOperator, reverse
 
-    if layout != "NCHW":
-        raise UnusableError("tried on feature maps [N,C,H,W] only")
+    layer, layout, grid = (metadata[key][0] for key in ("layers", "layouts", "grids"))
+    if layout == "TNC":
+        raise UnusableError("not tried on tokens that come before the images")
     source, skeleton, _ = modernised(Source(model))
     graph = prepare(skeleton)
     score = find_score(graph).name
@@ -248,7 +221,9 @@ def onnx_ad_xgrad(model: str, layer: str, layout: str, *, threads: int, images: 
     classes = whole.run([score], {name: images})[0].shape
     _fix_shape(head.graph.output[0], classes)
     try:
-        adjoint = reverse(onnx.shape_inference.infer_shapes(head), inputs=[layer], outputs=[score], layout="onnx")
+        adjoint = reverse(
+            onnx.shape_inference.infer_shapes(head, data_prop=True), inputs=[layer], outputs=[score], layout="onnx"
+        )
         made = session(adjoint.SerializeToString(), threads)
     except (UnsupportedOperator, ValueError, KeyError, ort.capi.onnxruntime_pybind11_state.Fail) as error:
         raise UnusableError(f"onnx-ad: {type(error).__name__}: {str(error)[:200]}") from error
@@ -260,12 +235,9 @@ def onnx_ad_xgrad(model: str, layer: str, layout: str, *, threads: int, images: 
         seed = np.zeros((*classes, chosen.shape[1]), np.float32)
         np.put_along_axis(seed, chosen[:, None, :], 1.0, axis=1)
         g = made.run([gradient], {**found, seeds[0]: seed})[0]
-        a = found[layer]
-        flat = a.reshape(*a.shape[:2], -1)
-        slopes = np.moveaxis(g, -1, 1).reshape(len(a), chosen.shape[1], a.shape[1], -1)
-        return np.maximum(plain_xgrad(flat, slopes, a.shape[2:]), 0)
+        return np.maximum(plain_xgrad(*lined(found[layer], np.moveaxis(g, -1, 1), layout, grid)), 0)
 
-    return Peer(maps, _relu_of(plain_xgrad))
+    return Peer(maps, relu_of(plain_xgrad))
 
 
 def _fix_shape(value: onnx.ValueInfoProto, shape: Sequence[int]) -> None:
