@@ -135,10 +135,11 @@ def test_openvino_square_weights(tmp_path: Path) -> None:
 
     head = """
       flat = Flatten(a)  hidden = Gemm<transB=1>(flat, d1, e1)  active = Relu(hidden)
-      square = Gemm<transB=1>(active, d2, e2)  again = Tanh(square)  turned = MatMul(again, d3)  last = Tanh(turned)
-      logits = Gemm<transB=1>(last, d4, e4)
+      square = Gemm<transB=1>(active, d2, e2)  again = Softmax(square)
+      turned = MatMul(again, d3)  last = Softmax(turned)  logits = Gemm<transB=1>(last, d4, e4)
     """
-    weights = {"d1": (7, 4 * 6 * 6), "e1": (7,), "d2": (7, 7), "e2": (7,), "d3": (7, 7), "d4": (C, 7), "e4": (C,)}
+    size = {"d2": (16, 16), "e2": (16,), "d3": (16, 16)}
+    weights = {"d1": (16, 4 * 6 * 6), "e1": (16,), **size, "d4": (C, 16), "e4": (C,)}
     model = onnx_xcam.instrument(cnn(head, weights=weights), emit=("map",), class_input="required")
     feeds = {"image": images(2), "xcam_class": np.array([[0, 3], [4, 1]])}
     (want,) = session(model).run(["xcam_map"], feeds)

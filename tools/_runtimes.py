@@ -129,8 +129,18 @@ def mnn(path: Path, feeds: Mapping[str, np.ndarray]) -> Arrays:
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "model.mnn"
         program = Path(sys.executable).with_name("mnnconvert")
-        command = [str(program), "-f", "ONNX", "--modelFile", str(path), "--MNNModel", str(converted), "--bizCode", "x"]
-        subprocess.run(command, check=True, stdout=sys.stderr)
+        command = [
+            str(program),
+            "-f",
+            "ONNX",
+            "--modelFile",
+            str(path.resolve()),
+            "--MNNModel",
+            str(converted),
+            "--bizCode",
+            "x",
+        ]
+        subprocess.run(command, check=True, stdout=sys.stderr, cwd=folder)  # it leaves files where it runs
         from MNN import expr, nn
 
         names = output_names(path)

@@ -20,7 +20,8 @@ def run(model: str, image: np.ndarray, classes: np.ndarray) -> common.Outputs:
     with tempfile.TemporaryDirectory() as folder:
         converted = str(Path(folder) / "model.mnn")
         convert = [str(Path(sys.executable).with_name("mnnconvert")), "-f", "ONNX", "--bizCode", "example"]
-        subprocess.run([*convert, "--modelFile", model, "--MNNModel", converted], check=True, capture_output=True)
+        convert += ["--modelFile", str(Path(model).resolve()), "--MNNModel", converted]
+        subprocess.run(convert, check=True, capture_output=True, cwd=folder)  # it leaves files where it runs
         module = nn.load_module_from_file(converted, ["image", "xcam_class"], NAMES)
         inputs = [
             expr.const(image.ravel().tolist(), [*image.shape], expr.NCHW, expr.float),
