@@ -257,8 +257,13 @@ def _asked(emitter: Emitter, score: Score, class_input: ClassInput, classes: Seq
 def _ranked(table: Value, asked: Value) -> Value:
     """For each asked class -r the r-th best class of each image, int64 `[N, K]`; of no meaning where r is not there."""
     emitter = table.emitter
-    rank = (asked < 0).where(-1 - asked, 0)
-    depth = rank.max([0, 1]).squeeze([0]) + 1
+    if asked.const is None:
+        rank = (asked < 0).where(-1 - asked, 0)
+        # In float32, which holds every rank: OpenCV 5 crashes at the largest of int64 numbers.
+        depth = rank.cast(np.float32).max([0, 1]).cast(np.int64).squeeze([0]) + 1
+    else:  # numbers, not nodes: TVM takes TopK with a constant k alone
+        ranks = np.where(asked.const < 0, -1 - asked.const, 0)
+        rank, depth = emitter.constant(ranks), emitter.constant(ranks.max().reshape(1) + 1)
     best = emitter.node(
         "TopK", [table, depth], [(table.dtype, (table.shape[0], None)), (np.int64, (table.shape[0], None))], axis=1
     )[1]

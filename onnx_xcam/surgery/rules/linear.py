@@ -12,7 +12,7 @@ from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 @vjp("MatMul", constant_axes=True)
 def matmul(node: NodeView, gy: Value) -> Gradients:
     """Y = A B;  gA = gY Bᵀ, gB = Aᵀ gY, leading axes broadcast. Vectors are matrices with one row or column."""
-    a, b = node.inputs
+    a, b = (node.weight(i, (-2, -1)) for i in range(2))
     row, column = a.rank == 1, b.rank == 1
     a = a.unsqueeze([0]) if row else a
     b = b.unsqueeze([1]) if column else b
@@ -43,7 +43,7 @@ def _placed(axes: list[int], rank: int) -> list[int]:
 @vjp("Gemm", constant_axes=True)
 def gemm(node: NodeView, gy: Value) -> Gradients:
     """Y = alpha A' B' + beta C;  gA' = alpha gY B'ᵀ, gB' = alpha A'ᵀ gY, gC = beta gY (summed where broadcast)."""
-    a, b = node.input(0), node.input(1)
+    a, b = (node.weight(i, (0, 1)) for i in range(2))
     gy = node.full(gy)
     scaled = gy * node.attr("alpha", 1.0)
     trans_a, trans_b = bool(node.attr("transA", 0)), bool(node.attr("transB", 0))
