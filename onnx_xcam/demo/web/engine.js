@@ -71,16 +71,18 @@ async function explained(wanted) {
   const [height, width] = found[map].dims.slice(2);
   const values = numbers(found[map]);
   const states = status ? numbers(found[status]) : null;
-  return {
-    placement: prepared.placement,
-    classes: classes.map((id, k) => ({
-      id,
-      score: scores[k],
-      probability: all ? all[id] : null,
-      status: states ? states[k] : 0,
-      map: { data: Float32Array.from(values.slice(k * height * width, (k + 1) * height * width)), height, width },
-    })),
+  const described = (id, k) => {
+    const data = Float32Array.from(values.slice(k * height * width, (k + 1) * height * width));
+    const state = states ? states[k] : statusOf(data);
+    return { id, score: scores[k], probability: all?.[id] ?? null, status: state, map: { data, height, width } };
   };
+  return { placement: prepared.placement, classes: classes.map(described) };
+}
+
+/** 1 for a map that is zero everywhere, 3 for one that is not finite: for models that do not tell themselves. */
+function statusOf(map) {
+  if (!map.every(Number.isFinite)) return 3;
+  return map.some((value) => value !== 0) ? 0 : 1;
 }
 
 /** The first image's probabilities; an output of length 1 per image is one logit, which stands for two classes. */

@@ -55,21 +55,25 @@ export class Search {
   }
 }
 
-/** Ids of the classes that a text means, the best first: the number, the label, its start, a word's start, a part. */
+/**
+ * Ids of the classes that a text means, the best first: the number, the label, one of its words, its start, a word's
+ * start, a part.
+ */
 function matches(text, { labels, class_count: count }) {
   const number = /^\d{1,9}$/.test(text) ? Number(text) : -1;
   const known = number >= 0 && (count === null || number < count) ? [number] : [];
   const ranked = (labels ?? [])
     .map((label, id) => [rank(label.toLowerCase(), text), id])
-    .filter(([place, id]) => place < 4 && id !== known[0])
+    .filter(([place, id]) => place < 5 && id !== known[0])
     .sort(([a, first], [b, second]) => a - b || first - second);
   return [...known, ...ranked.map(([, id]) => id)];
 }
 
 function rank(label, text) {
   if (label === text) return 0;
-  const at = label.indexOf(text);
-  if (at < 0) return 4;
-  if (at === 0) return 1;
-  return label[at - 1] === " " ? 2 : 3;
+  const words = label.split(/[^\p{L}\p{N}]+/u);
+  if (words.includes(text)) return 1;
+  if (label.startsWith(text)) return 2;
+  if (words.some((word) => word.startsWith(text))) return 3;
+  return label.includes(text) ? 4 : 5;
 }
