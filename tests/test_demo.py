@@ -12,7 +12,7 @@ import onnx
 import pytest
 import tiny_models
 import web
-from external_models import outside
+from external_models import save_external
 
 from onnx_xcam import XcamError, contract, instrument_file
 from onnx_xcam.cli import app
@@ -117,7 +117,7 @@ def test_nothing_is_written_where_it_fails(model, runtime, tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(page.shutil, "copyfile", full)
-    with pytest.raises(OutputError, match="cannot be written to .*: No space left on device"):
+    with pytest.raises(OutputError, match=r"cannot be written to .*: No space left on device"):
         write_page(model, tmp_path / "out/page", runtime=runtime)
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -146,7 +146,7 @@ def test_another_layer_of_an_instrumented_model(model, runtime, tmp_path):
 
 
 def test_weights_in_other_files_come_inside(runtime, tmp_path):
-    path = outside(tiny_models.tiny(metadata=KNOWN), tmp_path / "outside.onnx")
+    path, _ = save_external(tmp_path, model=tiny_models.tiny(metadata=KNOWN))
     made = write_page(path, tmp_path / "page", runtime=runtime)
     assert not any(
         t.external_data for t in onnx.load(made.folder / "model.onnx", load_external_data=False).graph.initializer
