@@ -72,7 +72,7 @@ async function start() {
 /** One at a time; a photo that comes while another is at work is taken after it, the last one only. */
 let next = null;
 async function take(file) {
-  if (document.body.dataset.state === "loading") return;
+  if (!settings) return; // not loaded yet, or not at all
   const busy = next !== null;
   next = file;
   if (busy) return;
@@ -105,7 +105,8 @@ async function explainPhoto(file) {
 /** The map of a class: of those at hand, else by another run. */
 async function choose(id) {
   if (!shown || document.body.dataset.state === "busy") return;
-  let found = shown.classes.find((one) => one.id === id);
+  const photo = shown;
+  let found = photo.classes.find((one) => one.id === id);
   if (!found) {
     say("busy", "Looking …");
     try {
@@ -114,7 +115,8 @@ async function choose(id) {
       say("error", error.message);
       return;
     }
-    shown.classes = [...shown.classes.slice(0, settings.top), found];
+    if (shown !== photo || next) return; // another photo has come meanwhile
+    photo.classes = [...photo.classes.slice(0, settings.top), found];
   }
   show(found);
 }

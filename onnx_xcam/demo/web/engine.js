@@ -19,13 +19,19 @@ let prepared; // the last photo: {feeds, dims, placement}
 
 const handlers = { start, photo, classes };
 
-self.onmessage = async ({ data: { id, kind, ...rest } }) => {
+// One after the other: a session runs only once at a time.
+let last = Promise.resolve();
+self.onmessage = ({ data }) => {
+  last = last.then(() => answer(data));
+};
+
+async function answer({ id, kind, ...rest }) {
   try {
     self.postMessage({ id, result: await handlers[kind](rest) });
   } catch (error) {
     self.postMessage({ id, error: sentence(error) });
   }
-};
+}
 
 async function start() {
   settings = await fetched("model.json", (response) => response.json());
