@@ -76,14 +76,15 @@ function imageInput(session) {
   if (inputs.length > 1) throw new Error(`the model needs more than a photo: ${inputs.map(({ name }) => name)}`);
   const [{ name, type, shape }] = inputs;
   const layout = [1, 3].includes(shape[1]) ? "NCHW" : "NHWC";
-  const [height, width] = (layout === "NCHW" ? shape.slice(2) : shape.slice(1, 3)).map((side) => Number(side) || 224);
+  const sides = layout === "NCHW" ? shape.slice(2) : shape.slice(1, 3);
+  const [height, width] = sides.map((side) => Number(side) || 224);
   return { name, dtype: type, layout, height, width };
 }
 
 /** A photo's pixels: upright, RGB, transparent parts over white, colour profiles not applied, as in onnx_xcam. */
 async function readPhoto(file) {
-  const upright = sharp(file, { ignoreIcc: true }).rotate().flatten({ background: "white" }).toColourspace("srgb").removeAlpha();
-  const { data, info } = await upright.raw().toBuffer({ resolveWithObject: true });
+  const upright = sharp(file, { ignoreIcc: true }).rotate().flatten({ background: "white" });
+  const { data, info } = await upright.toColourspace("srgb").removeAlpha().raw().toBuffer({ resolveWithObject: true });
   return { data, height: info.height, width: info.width };
 }
 
@@ -102,7 +103,9 @@ async function writeOverlay(file, pixels, heat, { height, width }) {
 
 function classId(name, labels) {
   const id = /^-?\d+$/.test(name) ? Number(name) : labels.indexOf(name);
-  if (id === -1 && name !== "-1") throw new Error(`there is no class called "${name}"; give its number, or --labels FILE`);
+  if (id === -1 && name !== "-1") {
+    throw new Error(`there is no class called "${name}"; give its number, or --labels FILE`);
+  }
   return id;
 }
 

@@ -116,7 +116,8 @@ function numbers({ type, data }) {
 function float16(bits) {
   const exponent = (bits >> 10) & 31;
   const part = bits & 1023;
-  const size = exponent === 31 ? (part ? NaN : Infinity) : (exponent ? 1024 + part : part) * 2 ** ((exponent || 1) - 25);
+  let size = (exponent ? 1024 + part : part) * 2 ** ((exponent || 1) - 25);
+  if (exponent === 31) size = part ? NaN : Infinity;
   return bits & 0x8000 ? -size : size;
 }
 

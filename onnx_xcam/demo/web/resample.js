@@ -166,7 +166,7 @@ function shrinkRows(image, taps) {
   return { data: made, height: taps.start.length, width: image.width };
 }
 
-// --- OpenCV: always the same few neighbours, rounded only at the end ---------------------------------------------------
+// --- OpenCV: always the same few neighbours, rounded only at the end -------------------------------------------------
 
 const OPENCV_BITS = 11; // of the weights of "linear" and "lanczos"; those of "cubic" are not rounded
 
