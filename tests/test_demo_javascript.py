@@ -179,6 +179,7 @@ def test_heat_maps(tmp_path):
     ]
     maps = [RANDOM.random((7, 7)), RANDOM.random((1, 3)), np.zeros((2, 2)), np.full((2, 2), 3.0), RANDOM.random((4, 4))]
     maps[-1][1, 2] = np.nan
+    maps.append(np.full((2, 3), np.nan))
     cases = [(map_.astype(np.float32), place) for map_ in maps for place in laid]
     jobs = [
         {

@@ -252,6 +252,20 @@ def test_what_is_no_photo(name, content, says, sample_tab, tmp_path):
     assert sample_tab.message == ""
 
 
+@pytest.mark.parametrize("wrong", [{"interpolation": "linear"}, {"mean": [127, 127, 129]}, {"crop_fraction": 0.87}])
+def test_a_slightly_wrong_page_is_noticed(wrong, folder, browser, explainer, tmp_path):
+    """The comparison above can fail: a planted fault in the preprocessing moves the map by more than it allows."""
+    shutil.copytree(folder, tmp_path / "page")
+    stated = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    stated["preprocess"] |= wrong
+    (tmp_path / "page/model.json").write_text(json.dumps(stated), encoding="utf-8")
+    with web.served(tmp_path / "page") as address, web.Tab(browser, address) as tab:
+        tab.ready()
+        shown = tab.explain(CAT)
+    wanted = explainer.explain(CAT, classes=[shown["classId"]]).maps[0, 0]
+    assert web.furthest(shown["map"], wanted) > CLOSE
+
+
 def test_nothing_is_asked_for_elsewhere(sample_tab):
     settled = {"", "model.json", "model.onnx", *PAGE_FILES[1:], *(f"runtime/{name}" for name in FILES.values())}
     asked = [url for url in sample_tab.asked if not url.startswith(("blob:", "data:"))]
@@ -306,6 +320,15 @@ STYLES: dict[str, tuple[onnx.ModelProto, dict[str, Any]]] = {
         {"interpolation": "linear"},
     ),
     "float16": (changed_input("float16[N,3,12,12] half", "image = Cast<to=1>(half)"), SMALL),
+    "float16 all through": (
+        models.build(
+            f"image = Cast<to=1>(half) {models.TRUNK} a = Relu(c2) {models.GAP} scores = Cast<to=10>(logits)",
+            {**models.TRUNK_WEIGHTS, **models.GAP_WEIGHTS},
+            inputs="float16[N,3,12,12] half",
+            outputs="float16[N,5] scores",
+        ),
+        SMALL,
+    ),
     "float64": (changed_input("double[N,3,12,12] double", "image = Cast<to=1>(double)"), SMALL),
     "int64": (
         changed_input(

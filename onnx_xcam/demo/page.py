@@ -86,7 +86,13 @@ def write_page(
     browser = find_runtime(runtime)
     with _staging(folder) as made:
         said = _write_model(
-            model, made / MODEL_FILE, layers=layers, score=score, method=method, allow_folders=allow_folders
+            Source(model, allow_folders=allow_folders),
+            made / MODEL_FILE,
+            layers=layers,
+            score=score,
+            method=method,
+            inputs=inputs,
+            allow_folders=allow_folders,
         )
         content = (made / MODEL_FILE).read_bytes()
         loaded = load_model(
@@ -108,24 +114,25 @@ def write_page(
 
 
 def _write_model(
-    model: Path,
+    source: Source,
     out: Path,
     *,
     layers: str | Sequence[str],
     score: str,
     method: str,
+    inputs: Mapping[str, InputValue] | None,
     allow_folders: Folders,
 ) -> list[str]:
     """The model as the page needs it, in one file; sentences on what was done."""
-    source = Source(model, allow_folders=allow_folders)
+    assert source.path is not None
     proto = source.skeleton()
     if contract.is_instrumented(output.name for output in proto.graph.output):
         _require_usable(proto, source, asked=(layers, score, method) != ("auto", "auto", "xgrad-cam"))
-        shutil.copyfile(model, out)
+        shutil.copyfile(source.path, out)
         return ["Model: instrumented already, used as it is."]
-    compared = compare_raised(source)
+    compared = compare_raised(source, inputs)
     metadata = instrument_file(
-        model,
+        source.path,
         out,
         layers=layers,
         score=score,

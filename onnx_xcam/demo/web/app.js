@@ -220,6 +220,7 @@ element("file").addEventListener("change", ({ target }) => {
   target.value = ""; // so that the same file can be chosen again
 });
 document.addEventListener("paste", (event) => {
+  if (event.target === element("search") && event.clipboardData?.types.includes("text/plain")) return; // a class's name
   if (taken(event.clipboardData)) event.preventDefault();
 });
 for (const kind of ["dragover", "dragleave", "drop"]) {

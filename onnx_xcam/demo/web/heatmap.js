@@ -48,8 +48,9 @@ export function heatmap(map, placement, size) {
       const lower = mix(map.data, below * map.width + before, below * map.width + after, along);
       const value = upper + down * (lower - upper);
       heat[y * size[1] + x] = value;
-      if (value < least) least = value;
-      if (value > most && value < Infinity) most = value;
+      if (!Number.isFinite(value)) continue;
+      least = Math.min(least, value);
+      most = Math.max(most, value);
     }
   }
   for (let y = top; y < bottom; y++) {
