@@ -36,6 +36,7 @@ THIRD = {
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
     "reference": {"numpy", "onnx"},
     "benchmark": {"numpy"},
+    "demo": {"numpy"},
     "cli": {"typer", "click", "numpy"},
 }
 """What else than the standard library a part may import."""
@@ -68,7 +69,8 @@ OURS = {
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds"},
-    "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison", "benchmark"},
+    "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
+    "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison", "benchmark", "demo"},
 }
 """Which parts of the package a part may import: imports run downward only."""
 

@@ -1,0 +1,216 @@
+"""Writing the page: the model with its map, its settings, the page's own files and ONNX Runtime for browsers."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from onnx_xcam import contract
+from onnx_xcam.comparison import compare_raised
+from onnx_xcam.demo.browser_runtime import FILES, LICENCE, BrowserRuntime, find_runtime
+from onnx_xcam.demo.settings import MODEL_FILE, PAGE_MARK, page_settings, shown_name
+from onnx_xcam.errors import ModelError, OutputError
+from onnx_xcam.explainer.inputs import PreprocessLike, model_inputs
+from onnx_xcam.explainer.loading import load_model
+from onnx_xcam.feeds import InputValue
+from onnx_xcam.surgery import instrument_file
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.source import Source
+from onnx_xcam.text import json_text, load_json
+
+WEB = Path(__file__).parent / "web"
+PAGE_FILES = (
+    "index.html",
+    "style.css",
+    "app.js",
+    "engine.js",
+    "preprocess.js",
+    "resample.js",
+    "heatmap.js",
+    "photo.js",
+    "search.js",
+)
+SETTINGS_FILE, RUNTIME_FOLDER = "model.json", "runtime"
+
+_LARGE = 1 << 30
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that was written.
+
+    Attributes:
+        folder: it is all in there.
+        notes: what was assumed: layer, score, preprocessing, labels.
+        warnings: those that deserve a look.
+    """
+
+    folder: Path
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def write_page(
+    model: str | Path,
+    folder: str | Path,
+    *,
+    layers: str | Sequence[str] = "auto",
+    score: str = "auto",
+    method: str = "xgrad-cam",
+    preprocess: PreprocessLike | None = None,
+    labels: str | Path | Sequence[str] | None = None,
+    inputs: Mapping[str, InputValue] | None = None,
+    runtime: Path | None = None,
+    allow_folders: Folders = (),
+) -> Page:
+    """Write a web page that explains photos with a model.
+
+    Args:
+        model: path of a plain model, or of one that was instrumented with class_input="required".
+        folder: a new or empty folder, or one that holds such a page, which is replaced.
+        layers, score, method, preprocess, labels, inputs, allow_folders: as `onnx_xcam.Explainer`.
+        runtime: where ONNX Runtime for browsers is; see `find_runtime`.
+
+    Raises:
+        OutputError: the folder holds something else, or cannot be written.
+        DependencyError: ONNX Runtime for browsers is not there.
+        and what `onnx_xcam.instrument_file` and `onnx_xcam.Explainer` raise.
+    """
+    model, folder = Path(model), Path(folder)
+    _refuse_foreign(folder)
+    browser = find_runtime(runtime)
+    with _staging(folder) as made:
+        said = _write_model(
+            Source(model, allow_folders=allow_folders),
+            made / MODEL_FILE,
+            layers=layers,
+            score=score,
+            method=method,
+            inputs=inputs,
+            allow_folders=allow_folders,
+        )
+        content = (made / MODEL_FILE).read_bytes()
+        loaded = load_model(
+            content, layers="auto", score="auto", method=method, providers="cpu", threads=None, inputs=inputs
+        )
+        # What lies beside the original states its preprocessing and labels.
+        loaded = replace(loaded, path=model, name=f"'{model}'")
+        known = model_inputs(loaded, preprocess, labels)
+        settings = page_settings(loaded, known, shown_name(model), len(content))
+        (made / SETTINGS_FILE).write_text(json_text(settings), encoding="utf-8")
+        for name in PAGE_FILES:
+            shutil.copyfile(WEB / name, made / name)
+        _copy_runtime(browser, made / RUNTIME_FOLDER)
+    warnings = [*known.warnings, *([browser.warning] if browser.warning else [])]
+    if len(content) > _LARGE:
+        warnings.append(f"Size: the model has {len(content) >> 20} MiB, which not every browser can load.")
+    notes = [*said, *(note for note in known.notes if note not in known.warnings), *loaded.others.notes()]
+    return Page(folder, tuple(notes), tuple(warnings))
+
+
+def _write_model(
+    source: Source,
+    out: Path,
+    *,
+    layers: str | Sequence[str],
+    score: str,
+    method: str,
+    inputs: Mapping[str, InputValue] | None,
+    allow_folders: Folders,
+) -> list[str]:
+    """The model as the page needs it, in one file; sentences on what was done."""
+    assert source.path is not None
+    proto = source.skeleton()
+    if contract.is_instrumented(output.name for output in proto.graph.output):
+        _require_usable(proto, source, asked=(layers, score, method) != ("auto", "auto", "xgrad-cam"))
+        shutil.copyfile(source.path, out)
+        return ["Model: instrumented already, used as it is."]
+    compared = compare_raised(source, inputs)
+    metadata = instrument_file(
+        source.path,
+        out,
+        layers=layers,
+        score=score,
+        method=method,
+        emit=("map", "status"),
+        class_input="required",
+        external_data="inline",
+        allow_folders=allow_folders,
+    )
+    return [*metadata.notes, *([compared] if compared else [])]
+
+
+def _require_usable(proto: Any, source: Source, *, asked: bool) -> None:
+    """Refuse an instrumented model that a page cannot use.
+
+    Raises:
+        ModelError: it has no plain class input, keeps weights in other files, or something else is asked of it.
+    """
+    original = "give the original model instead"
+    if asked:
+        raise ModelError(f"{source.name} is instrumented already, for its own layer and score; {original}.")
+    with_default = {tensor.name for tensor in proto.graph.initializer}
+    plain = {value.name for value in proto.graph.input} - with_default
+    if contract.CLASS_INPUT not in plain:
+        raise ModelError(
+            f"{source.name} is instrumented already, but its classes cannot be chosen in a browser, which takes no "
+            f"other value for an input with a default; {original}, or one instrumented with --class-input required."
+        )
+    if source.references():
+        raise ModelError(f"{source.name} is instrumented already and keeps weights in other files; {original}.")
+
+
+def _copy_runtime(browser: BrowserRuntime, folder: Path) -> None:
+    folder.mkdir()
+    for theirs, ours in FILES.items():
+        shutil.copyfile(browser.folder / theirs, folder / ours)
+    shutil.copyfile(WEB / LICENCE, folder / LICENCE)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise an OutputError unless the folder is new, empty, or a page of ours."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"'{folder}' is a file; give the name of a folder for the page.")
+    if next(folder.iterdir(), None) is None:
+        return
+    try:
+        settings = load_json((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        settings = None
+    if not isinstance(settings, dict) or settings.get("page") != PAGE_MARK:
+        raise OutputError(f"'{folder}' holds other files; give a new or empty folder for the page.")
+
+
+def _move_into(made: Path, folder: Path) -> None:
+    """File by file: what else a user has put beside an earlier page stays."""
+    folder.mkdir(exist_ok=True)
+    for entry in made.iterdir():
+        if entry.is_dir():
+            _move_into(entry, folder / entry.name)
+        else:
+            entry.replace(folder / entry.name)
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A folder whose files move to `folder` when all went well, and else are gone.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
+            made = Path(name) / "page"
+            made.mkdir()
+            yield made
+            _move_into(made, folder)
+    except OSError as error:
+        raise OutputError(f"The page cannot be written to '{folder}': {error.strerror or error}.") from error

@@ -1,0 +1,107 @@
+"""What the page has to know of a model, as the JSON that it reads: `model.json`."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.errors import InputError, ModelError
+from onnx_xcam.explainer.inputs import ModelInputs
+from onnx_xcam.explainer.loading import LoadedModel
+from onnx_xcam.images.draw import colour
+from onnx_xcam.images.preprocess import preprocess_image
+
+PAGE_MARK = "onnx-xcam demo"
+MODEL_FILE = "model.onnx"
+TOP = 5
+"""How many of the model's best classes the page shows."""
+
+_LARGEST_FEED = 1 << 29
+_LEVELS = 256
+
+
+def page_settings(model: LoadedModel, inputs: ModelInputs, name: str, size: int) -> dict[str, Any]:
+    """The settings, after one run of the model with a blank photo, prepared as they say.
+
+    Args:
+        model: the instrumented model as the page gets it.
+        inputs: its preprocessing and labels.
+        name: what the page calls the model.
+        size: of the model's file in bytes.
+
+    Raises:
+        PreprocessError: the preprocessing contradicts the model's input.
+        InputError: the model takes more than a page should hold, or rows for several images.
+        ModelError: it cannot be run.
+    """
+    spec = inputs.spec
+    height, width = inputs.preprocess.input_size(spec)
+    others = _tried(model, inputs)
+    source = model.probabilities
+    return {
+        "page": PAGE_MARK,
+        "name": name,
+        "file": MODEL_FILE,
+        "bytes": size,
+        "input": {
+            "name": spec.name,
+            "dtype": str(spec.dtype),
+            "layout": spec.layout,
+            "height": height,
+            "width": width,
+            "batch": model.batch or 1,
+        },
+        "preprocess": inputs.preprocess.to_dict(),
+        "others": [_constant(key, value) for key, value in others.items()],
+        "layer": model.layers[0],
+        "map": contract.output_name("map"),
+        "status": contract.output_name("status") if model.outputs("status") else None,
+        "status_text": {str(key): text for key, text in contract.STATUS_TEXT.items()},
+        "probabilities": None if source is None else [source.output, source.squash, source.scale, source.zero_point],
+        "class_count": model.class_count,
+        "top": min(TOP, model.class_count or 1),
+        "labels": None if inputs.labels is None else list(inputs.labels),
+        "colours": _base64(colour(np.arange(_LEVELS) / (_LEVELS - 1))),
+        "notes": [*map(str, model.metadata.get("notes", ())), *inputs.notes, *model.others.notes()],
+    }
+
+
+def _tried(model: LoadedModel, inputs: ModelInputs) -> dict[str, NDArray[Any]]:
+    """Run the model once as the page will; what it is fed beside the picture."""
+    blank = np.full((8, 8, 3), 128, np.uint8)
+    item, _ = preprocess_image(blank, inputs.preprocess, inputs.spec)
+    count = model.batch or 1
+    if (size := count * item.nbytes) > _LARGEST_FEED:
+        raise InputError(
+            f"{model.name} takes {size >> 20} MiB at once, which is too much for a web page; export it with a smaller "
+            "batch or picture."
+        )
+    model.others.check_count(1, model.batch)
+    others = model.others.rows(0, count, 1)
+    feeds = {**others, inputs.spec.name: np.stack([item] * count), contract.CLASS_INPUT: np.array([[-1]], np.int64)}
+    found = model.session.run(feeds, [contract.output_name("map")])[contract.output_name("map")]
+    if found.ndim != 4 or found.shape[:2] != (count, 1):
+        raise ModelError(
+            f"{model.name} gives a map of the shape {contract.shape_text(found.shape)}; instrument the original again."
+        )
+    return others
+
+
+def _constant(name: str, value: NDArray[Any]) -> dict[str, Any]:
+    """An array in JSON: its bytes, little-endian, in base64."""
+    return {"name": name, "dtype": str(value.dtype), "dims": list(value.shape), "data": _base64(value)}
+
+
+def _base64(array: NDArray[Any]) -> str:
+    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"))
+    return base64.b64encode(little.tobytes()).decode("ascii")
+
+
+def shown_name(model: Path) -> str:
+    """What the page calls a model: its file's name, without the ending."""
+    return model.stem or str(model)
