@@ -36,10 +36,9 @@ SAME = 0.999
 """A cosine between maps from which on they are the same; below, a tool is not timed."""
 CANDIDATES = 8
 """So many layers around the middle are tried until one is the output of a module."""
-PEERS_CLASSES = (1, 10)
-"""What is measured of the peers; 1000 are extrapolated from the time that each further class takes."""
-ONE_CLASS = ("pytorch-grad-cam GradCAM",)
-"""Takes as long as its XGradCAM, so that it is timed for one class only."""
+PEERS_CLASSES = {"torchcam XGradCAM": (1, 10, 1000), "pytorch-grad-cam GradCAM": (1,)}
+"""What is measured of whom, else 1 and 10; 1000 are then extrapolated from the time that each further class takes. Of
+torchcam a class costs so little that this would be noise; pytorch-grad-cam's GradCAM takes as long as its XGradCAM."""
 SHARE, LEAST, PATIENCE = 6.0, 4, 4.0
 """What takes long does not run in every round; see `in_turns`."""
 PAUSE = 0.02
@@ -257,7 +256,7 @@ class Measurement:
             found[f"{EAGER}, 0"] = self._eager
         for name, peer in self.peers.items():
             for count in self.cell.classes:
-                if count == 1 or (count in PEERS_CLASSES and self.cell.batch == 1 and name not in ONE_CLASS):
+                if count == 1 or (self.cell.batch == 1 and count in PEERS_CLASSES.get(name, (1, 10))):
                     found[f"{name}, {count}"] = partial(peer.maps, self.classes(count))
         return found
 

@@ -210,16 +210,20 @@ def onnx_ad_xgrad(model: str, metadata: Mapping[str, Any], *, threads: int, imag
     source, skeleton, _ = modernised(Source(model))
     graph = prepare(skeleton)
     score = find_score(graph).name
-    inputs = [layer, *head_inputs(graph, layer, score)]
-    whole = session(with_outputs(source.with_tail(b""), dict.fromkeys([*inputs, score])), threads)
+    others = head_inputs(graph, layer, score)
+    whole = session(with_outputs(source.with_tail(b""), dict.fromkeys([layer, *others, score])), threads)
     name = whole.get_inputs()[0].name
-    values = dict(zip(inputs, whole.run(inputs, {name: images}), strict=True))
+    values = dict(zip([layer, *others, score], whole.run([layer, *others, score], {name: images}), strict=True))
     weights = {tensor.name: tensor for tensor in source.load().graph.initializer}
     head = head_model(graph, weights, layer, score)
-    for value in head.graph.input:
+    # All that comes from the picture passes through the layer, so the others are constants for this batch size.
+    head.graph.initializer.extend(onnx.numpy_helper.from_array(values[other], other) for other in others)
+    kept = [value for value in head.graph.input if value.name == layer]
+    del head.graph.input[:]
+    head.graph.input.extend(kept)
+    for value in (*head.graph.input, *head.graph.output):
         _fix_shape(value, values[value.name].shape)
-    classes = whole.run([score], {name: images})[0].shape
-    _fix_shape(head.graph.output[0], classes)
+    classes = values[score].shape
     try:
         adjoint = reverse(
             onnx.shape_inference.infer_shapes(head, data_prop=True), inputs=[layer], outputs=[score], layout="onnx"
@@ -227,15 +231,16 @@ def onnx_ad_xgrad(model: str, metadata: Mapping[str, Any], *, threads: int, imag
         made = session(adjoint.SerializeToString(), threads)
     except (UnsupportedOperator, ValueError, KeyError, ort.capi.onnxruntime_pybind11_state.Fail) as error:
         raise UnusableError(f"onnx-ad: {type(error).__name__}: {str(error)[:200]}") from error
-    seeds = [value.name for value in made.get_inputs() if value.name not in inputs]
-    gradient = [value.name for value in made.get_outputs()][-1]
+    (seeds,) = (value.name for value in made.get_inputs() if value.name != layer)
+    gradient = made.get_outputs()[-1].name
+    plain = session(with_outputs(source.with_tail(b""), [layer]), threads)
 
     def maps(chosen: np.ndarray) -> np.ndarray:
-        found = dict(zip(inputs, whole.run(inputs, {name: images}), strict=True))
+        (found,) = plain.run([layer], {name: images})
         seed = np.zeros((*classes, chosen.shape[1]), np.float32)
         np.put_along_axis(seed, chosen[:, None, :], 1.0, axis=1)
-        g = made.run([gradient], {**found, seeds[0]: seed})[0]
-        return np.maximum(plain_xgrad(*lined(found[layer], np.moveaxis(g, -1, 1), layout, grid)), 0)
+        (g,) = made.run([gradient], {layer: found, seeds: seed})
+        return np.maximum(plain_xgrad(*lined(found, np.moveaxis(g, -1, 1), layout, grid)), 0)
 
     return Peer(maps, relu_of(plain_xgrad))
 
