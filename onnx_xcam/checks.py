@@ -34,6 +34,8 @@ from onnx_xcam.text import printable
 
 PRODUCT_TOLERANCE = 1e-5
 """How far <gy, J v> and <Jᵀ gy, v> may differ, relative to what they are sums of; float64."""
+COTANGENTS = 3
+"""How many random gy an attempt takes: of fewer, all would now and then be blind to a wrong rule's fault."""
 SUM_TOLERANCE = 1e-4
 """How far the map and its formula, and their sums, may differ in float32, relative to the sum of magnitudes."""
 
@@ -311,7 +313,7 @@ def _node_check(proof: _Proof, step: Step) -> NodeCheck:
 
 
 def _dot_product_error(proof: _Proof, step: Step, attempt: Attempt) -> float:
-    """|<gy, J v> - <Jᵀ gy, v>| relative to the norms, for two random gy at once."""
+    """|<gy, J v> - <Jᵀ gy, v>| relative to the norms, for a few random gy at once."""
     from onnx_xcam.reference import evaluate  # noqa: PLC0415  slow to import
 
     rng, tensors = proof.rng, proof.way.tensors
@@ -326,13 +328,20 @@ def _dot_product_error(proof: _Proof, step: Step, attempt: Attempt) -> float:
     extremes = (float(first.min()), float(first.max()))
     ahead, behind = (evaluate(forward, end, outputs, rounding=False, extremes=extremes) for end in ends)
     moved = [(a - b) / (2 * size) for a, b in zip(ahead, behind, strict=True)]
-    cotangents = [rng.standard_normal((2, *m.shape)) for m in moved]
+    cotangents = [rng.standard_normal((COTANGENTS, *m.shape)) for m in moved]
     feeds = {**point, **{f"{COTANGENT}_{i}": g for i, g in enumerate(cotangents)}}
     found = evaluate(vjp_model(forward, free, outputs), feeds, rounding=False, extremes=extremes)
-    left = sum((g * m).reshape(2, -1).sum(1) for g, m in zip(cotangents, moved, strict=True))
-    right = sum((g * direction[n]).reshape(2, -1).sum(1) for g, n in zip(found, free, strict=True))
-    scale = sum(np.sqrt((g**2).reshape(2, -1).sum(1) * (m**2).sum()) for g, m in zip(cotangents, moved, strict=True))
+    left = sum((g * m).reshape(COTANGENTS, -1).sum(1) for g, m in zip(cotangents, moved, strict=True))
+    right = sum((g * direction[n]).reshape(COTANGENTS, -1).sum(1) for g, n in zip(found, free, strict=True))
+    scale = sum(
+        np.sqrt((g**2).reshape(COTANGENTS, -1).sum(1) * (m**2).sum()) for g, m in zip(cotangents, moved, strict=True)
+    )
     return float(np.max(np.abs(left - right) / np.maximum(scale, np.finfo(np.float64).tiny)))
+
+
+def _sums(products: np.ndarray) -> np.ndarray:
+    """For each gy the sum over all elements."""
+    return np.asarray(products.reshape(len(products), -1).sum(1))
 
 
 def _off_kinks(x: np.ndarray, rng: np.random.Generator, attempt: Attempt) -> np.ndarray:

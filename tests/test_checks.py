@@ -99,7 +99,7 @@ def test_a_named_image_and_path(tmp_path):
 @pytest.mark.parametrize("op", ["Conv", "Relu", "MaxPool", "Flatten", "Gemm", "Sigmoid", "Mul"])
 def test_a_wrong_rule_is_found(op, monkeypatch):
     """A rule that is off by a thousandth: check fails and names the nodes of that operator, and only those."""
-    model = cnn("dense", act="s = Sigmoid(c2)  m = Mul(c2, s)  a = Relu(m)")
+    model = cnn("dense", act="s = Sigmoid(c2)  n = Neg(s)  m = Mul(c2, n)  a = Relu(m)")
     assert check(model, layers="r1").passed
     rule = RULES[op]
 

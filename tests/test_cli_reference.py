@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("inspect", "instrument", "explain", "check")
+COMMANDS = ("inspect", "instrument", "explain", "check", "bench")
 
 
 @pytest.fixture(scope="module")

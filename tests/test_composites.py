@@ -54,6 +54,75 @@ def test_spelled_out_gelu_is_one_step(form):
     assert "Gelu" not in {node.op for node in graph.producer["c2"].outputs[0].outputs}, "the model is untouched"
 
 
+SWISHES = {
+    "x first": ("s = Sigmoid(c2)  a = Mul(c2, s)", 1.0),
+    "sigmoid first": ("s = Sigmoid(c2)  a = Mul(s, c2)", 1.0),
+    "scaled": ("z = Mul(c2, one_and_more)  s = Sigmoid(z)  a = Mul(c2, s)", 1.702),
+    "of what is scaled": ("z = Mul(c2, one_and_more)  s = Sigmoid(z)  a = Mul(z, s)", 1.0),
+}
+NO_SWISHES = {
+    "another x": "s = Sigmoid(c2)  n = Neg(c2)  a = Mul(n, s)",
+    "sigmoid used twice": "s = Sigmoid(c2)  m = Mul(c2, s)  a = Add(m, s)",
+    "a sum": "s = Sigmoid(c2)  a = Add(c2, s)",
+    "scaled and used twice": "z = Mul(c2, one_and_more)  s = Sigmoid(z)  m = Mul(c2, s)  a = Add(m, z)",
+    "scaled by a tensor": "n = Neg(c2)  z = Mul(c2, n)  s = Sigmoid(z)  a = Mul(c2, s)",
+}
+SCALE = "one_and_more = Constant<value_float=1.702>()  "
+
+
+@pytest.mark.parametrize("form", SWISHES)
+def test_spelled_out_swish_is_one_step(form):
+    text, alpha = SWISHES[form]
+    graph = graph_of(SCALE + text)
+    found = {step.node.op: step for step in steps(graph, graph.nodes, {"c2"})}
+    assert "Sigmoid" not in found
+    swish = found["Swish"].node
+    assert (swish.outputs[0].name, swish.attrs) == ("a", {"alpha": pytest.approx(alpha)})
+    assert check(model(SCALE + text), layers="r1").passed
+
+
+@pytest.mark.parametrize("form", NO_SWISHES)
+def test_what_only_looks_like_a_swish_is_taken_node_by_node(form):
+    graph = graph_of(SCALE + NO_SWISHES[form])
+    assert "Swish" not in {step.node.op for step in steps(graph, graph.nodes, {"c2"})}
+
+
+@pytest.mark.parametrize("form", SWISHES)
+def test_onnxruntime_still_fuses_swish(form, tmp_path):
+    plain = model(SCALE + SWISHES[form][0])
+    before, after = (fused(one, tmp_path) for one in (plain, instrument(plain, layers="r1")))
+    assert before["QuickGelu"] == after["QuickGelu"] == 1
+
+
+def dense_block() -> onnx.ModelProto:
+    """Each layer reads all features before it; the second Concat is also read by itself."""
+    body = (
+        "r = Relu(c2)  f1 = Relu(r)  j1 = Concat<axis=1>(r, f1)  k1 = Conv(j1, w)  f2 = Tanh(k1)  "
+        "j2 = Concat<axis=1>(r, f1, f2)  k2 = Conv(j2, v)  f3 = Sigmoid(k2)  a = Concat<axis=1>(r, f1, f2, f3)"
+    )
+    weights = {"w": (2, 8, 1, 1), "v": (3, 10, 1, 1), "fc": (5, 13), "fb": (5,)}
+    return cnn(GAP, act=body, weights=weights, output="float[N,5] logits")
+
+
+def joined_from(layer: str) -> dict[str, list[str]]:
+    """What each Concat is taken to join, on the way back to a layer."""
+    graph = prepare(dense_block())
+    found = [step.node for step in steps(graph, graph.nodes, {layer}) if step.node.op == "Concat"]
+    return {node.outputs[0].name: [tensor.name for tensor in node.inputs] for node in found}
+
+
+def test_the_features_of_a_dense_block_get_their_gradients_in_one_piece():
+    inputs = joined_from("r1")
+    assert inputs == {"j1": ["r", "f1"], "j2": ["j1", "f2"], "a": ["j2", "f3"]}
+    assert check(dense_block(), layers="r1").passed
+
+
+def test_a_layer_inside_a_dense_block_gets_only_what_goes_through_it():
+    """j2 is the layer: what the last Concat takes from its parts directly is not its gradient."""
+    assert joined_from("j2")["a"] == ["j1", "f2", "f3"]
+    assert check(dense_block(), layers="j2").passed
+
+
 @pytest.mark.parametrize("form", OTHERS)
 def test_what_only_looks_like_it_is_taken_node_by_node(form):
     graph = graph_of(OTHERS[form])

@@ -35,6 +35,7 @@ THIRD = {
     "explainer": {"numpy", "onnx"},
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
     "reference": {"numpy", "onnx"},
+    "benchmark": {"numpy"},
     "cli": {"typer", "click", "numpy"},
 }
 """What else than the standard library a part may import."""
@@ -66,7 +67,8 @@ OURS = {
         "comparison",
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
-    "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison"},
+    "benchmark": {*BASE, "surgery", "runtime", "feeds"},
+    "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison", "benchmark"},
 }
 """Which parts of the package a part may import: imports run downward only."""
 

@@ -22,6 +22,7 @@ from _layers import middle_layer
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from onnx_xcam.benchmark.timing import in_turns
 from onnx_xcam.surgery import instrument
 
 
@@ -125,16 +126,9 @@ def _optimised(path: Path, folder: Path) -> onnx.ModelProto:
 
 
 def _ratio(first: Any, second: Any, seconds: float) -> float:
-    """The ratio of the medians of runs in turns."""
+    """The median ratio of runs in turns."""
     feed = first.get_inputs()[0]
     shape = [1 if not isinstance(dim, int) else dim for dim in feed.shape]
     image = np.random.default_rng(0).standard_normal(shape).astype(np.float16 if "16" in feed.type else np.float32)
-    times: list[list[float]] = [[], []]
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[0]) < 10:
-        for session, own in zip((first, second), times, strict=True):
-            begin = time.perf_counter()
-            session.run(None, {feed.name: image})
-            own.append(time.perf_counter() - begin)
-    medians = [statistics.median(own[2:]) for own in times]
-    return medians[0] / medians[1]
+    runs = {name: lambda one=one: one.run(None, {feed.name: image}) for name, one in (("a", first), ("b", second))}
+    return in_turns(runs, seconds, least=10).ratio("a", "b").median

@@ -73,7 +73,7 @@ def _option_row(param: Any) -> str:
 
 def _default(param: Any) -> str:
     default = param.default.value if isinstance(param.default, Enum) else param.default
-    return "" if default in (None, False, []) or callable(default) else f"`{Path(default).as_posix()}`"
+    return "" if default in (None, False, []) or callable(default) else f"`{Path(str(default)).as_posix()}`"
 
 
 def _cell(text: str | None) -> str:

@@ -16,20 +16,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from _layers import middle_layer
 from _prepared import measure_prepared
 from _process import measure_memory, memory
+
+from onnx_xcam.benchmark.machine import machine, versions
+from onnx_xcam.benchmark.timing import Spread, Timings, in_turns
 
 Row = Sequence[str]
 
@@ -63,17 +64,10 @@ def in_markdown(head: Row, rows: Sequence[Row]) -> str:
     return "".join("| " + " | ".join(row) + " |\n" for row in (head, ["---"] * len(head), *rows))
 
 
-def machine() -> str:
+def taken_on() -> str:
     """What the figures were taken on, and with."""
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("onnx", "onnxruntime", "numpy"))
-    return f"{platform.machine()}, {_cpu()}, Python {platform.python_version()}, {versions}"
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(models)} x {models[0]}" if models else platform.processor()
+    with_ = ", ".join(f"{name} {version}" for name, version in versions("onnx", "onnxruntime", "numpy").items())
+    return f"{machine()}; {with_}"
 
 
 # --- surgery ----------------------------------------------------------------------------------------------------------
@@ -182,12 +176,15 @@ def measure_run(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Ro
             sessions = session(model.path, threads), session(instrumented, threads)
             for batch in options.batch:
                 feeds = random_feeds(sessions[0], batch)
-                runs = [_runner(one, feeds) for one in sessions]
-                pairs = interleaved(*runs, options.seconds)
-                rows.append([model.name, str(batch), str(threads), *_compared(pairs)])
+                runs = {name: _runner(one, feeds) for name, one in zip(RUNS, sessions, strict=True)}
+                timings = in_turns(runs, options.seconds, least=10)
+                rows.append([model.name, str(batch), str(threads), *_compared(timings)])
                 print(*rows[-1], flush=True)
-    head = ["model", "batch", "threads", "plain", "instrumented", "ratio of medians", "pairs' ratio, quartiles", "runs"]
+    head = ["model", "batch", "threads", "plain", "instrumented", "ratio of the pairs", "quartiles", "rounds"]
     return head, rows
+
+
+RUNS = ("plain", "instrumented")
 
 
 def _runner(session: Any, feeds: dict[str, Any]) -> Callable[[], Any]:
@@ -205,38 +202,11 @@ def random_feeds(session: Any, batch: int) -> dict[str, Any]:
     }
 
 
-PAUSE = 0.01
-"""Seconds before each run: until then the other session's threads have stopped waiting busily for work."""
-
-
-def interleaved(plain: Callable[[], Any], instrumented: Callable[[], Any], seconds: float) -> list[tuple[float, float]]:
-    """Seconds of each, in turns (A B, B A, A B, ...) after a warm-up, for about so many seconds in all."""
-    for _ in range(3):
-        plain()
-        instrumented()
-    pairs: list[tuple[float, float]] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(pairs) < 10:
-        if len(pairs) % 2:
-            second, first = _timed(instrumented), _timed(plain)
-        else:
-            first, second = _timed(plain), _timed(instrumented)
-        pairs.append((first, second))
-    return pairs
-
-
-def _timed(call: Callable[[], Any]) -> float:
-    time.sleep(PAUSE)
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def _compared(pairs: Sequence[tuple[float, float]]) -> Row:
-    plain, instrumented = (statistics.median(values) for values in zip(*pairs, strict=True))
-    low, _, high = statistics.quantiles([b / a for a, b in pairs], n=4)
+def _compared(timings: Timings) -> Row:
+    plain, instrumented = (timings.spread(name).median for name in RUNS)
+    ratio = timings.ratio(*reversed(RUNS))
     milliseconds = [f"{value * 1000:.2f} ms" for value in (plain, instrumented)]
-    return [*milliseconds, f"{instrumented / plain:.3f}", f"{low:.3f} to {high:.3f}", str(len(pairs))]
+    return [*milliseconds, f"{ratio.median:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}", str(len(timings.rounds))]
 
 
 # --- head -------------------------------------------------------------------------------------------------------------
@@ -258,24 +228,27 @@ def measure_head(options: argparse.Namespace, folder: Path) -> tuple[Row, list[R
         if layer is None:
             print(f"{model.name}: no layer before the default one", flush=True)
             continue
-        plain = session(model.path, 1)
+        plain = session(model.path, options.threads)
         feeds = random_feeds(plain, options.batch)
-        runs = [
-            _runner(plain, feeds),
-            _runner(session(instrument_bytes(model.path, layers=layer, emit=("map",)), 1), feeds),
-        ]
-        runs.append(_runner(*_head(model.path, layer, feeds)))
-        medians = in_turns(runs, options.seconds)
-        backward = medians[1] - medians[0]
-        milliseconds = [f"{value * 1000:.2f} ms" for value in (medians[0], medians[2], backward)]
-        rows.append([model.name, str(options.batch), layer, *milliseconds, f"{backward / medians[2]:.2f}"])
+        runs = {
+            "plain": _runner(plain, feeds),
+            "made": _runner(session(instrument_bytes(model.path, layers=layer, emit=("map",)), options.threads), feeds),
+            "head": _runner(*_head(model.path, layer, feeds, options.threads)),
+        }
+        timings = in_turns(runs, options.seconds)
+        whole, made, head = (timings.spread(name).median for name in runs)
+        ratio = Spread.of([(found["made"] - found["plain"]) / found["head"] for found in timings.rounds])
+        milliseconds = [f"{value * 1000:.2f} ms" for value in (whole, head, made - whole)]
+        ratios = [f"{value:.2f}" for value in (ratio.median, ratio.low, ratio.high)]
+        rows.append([model.name, str(options.batch), str(options.threads), layer, *milliseconds, *ratios])
         print(*rows[-1], flush=True)
     if rows:
-        print(f"median of the ratios: {statistics.median(float(row[-1]) for row in rows):.2f}")
-    return ["model", "batch", "layer", "plain model", "head forward", "head backward", "backward / forward"], rows
+        print(f"median of the ratios: {statistics.median(float(row[-3]) for row in rows):.2f}")
+    head = ["model", "batch", "threads", "layer", "plain model", "head forward", "head backward", "backward / forward"]
+    return [*head, "lower quartile", "upper quartile"], rows
 
 
-def _head(path: Path, layer: str, feeds: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _head(path: Path, layer: str, feeds: dict[str, Any], threads: int) -> tuple[Any, dict[str, Any]]:
     """A session of the part behind a layer, and its inputs as they are in a run of the whole model."""
     from _sessions import session
 
@@ -292,19 +265,7 @@ def _head(path: Path, layer: str, feeds: dict[str, Any]) -> tuple[Any, dict[str,
     whole = session(with_outputs(source.with_tail(b""), inputs), 1)
     values = dict(zip(inputs, whole.run(inputs, feeds), strict=True))
     weights = {tensor.name: tensor for tensor in source.load().graph.initializer}
-    return session(head_model(graph, weights, layer, score).SerializeToString(), 1), values
-
-
-def in_turns(runs: Sequence[Callable[[], Any]], seconds: float) -> list[float]:
-    """The median seconds of each, run in turns."""
-    for run in runs:
-        run()
-    found: list[list[float]] = [[] for _ in runs]
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(found[0]) < 7:
-        for run, times in zip(runs, found, strict=True):
-            times.append(_timed(run))
-    return [statistics.median(times) for times in found]
+    return session(head_model(graph, weights, layer, score).SerializeToString(), threads), values
 
 
 # --- command line of the product --------------------------------------------------------------------------------------
@@ -312,16 +273,18 @@ def in_turns(runs: Sequence[Callable[[], Any]], seconds: float) -> list[float]:
 
 def measure_cli(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Row]]:
     """Time of `onnx-xcam --help` from a fresh process."""
-    command = [sys.executable, "-m", "onnx_xcam.cli", "--help"]
-    empty = [sys.executable, "-c", ""]
+    commands = {
+        "`onnx-xcam --help`": [sys.executable, "-m", "onnx_xcam.cli", "--help"],
+        "Python alone": [sys.executable, "-c", ""],
+    }
+    runs = {
+        name: lambda command=command: subprocess.run(command, check=True, capture_output=True)
+        for name, command in commands.items()
+    }
+    timings = in_turns(runs, 0, least=options.repeats)
     rows = []
-    for name, arguments in (("`onnx-xcam --help`", command), ("Python alone", empty)):
-        subprocess.run(arguments, check=True, capture_output=True)  # the first start reads from disk
-        seconds = [
-            _timed(lambda arguments=arguments: subprocess.run(arguments, check=True, capture_output=True))
-            for _ in range(options.repeats)
-        ]
-        rows.append([name, f"{statistics.median(seconds):.3f} s", _span(seconds)])
+    for name in runs:
+        rows.append([name, f"{timings.spread(name).median:.3f} s", _span(timings.seconds(name))])
         print(*rows[-1], flush=True)
     return ["command", "time (median)", "time (range)"], rows
 
@@ -364,6 +327,7 @@ def parse() -> argparse.Namespace:
     run.add_argument("--seconds", type=float, default=10, help="for each figure, at least ten pairs (default: 10)")
     head = commands.add_parser("head", parents=[common, of_models], help="the head's backward pass against its forward")
     head.add_argument("--batch", type=int, default=1)
+    head.add_argument("--threads", type=int, default=1)
     head.add_argument("--seconds", type=float, default=5, help="for each model, at least seven rounds (default: 5)")
     cli = commands.add_parser("cli", parents=[common], help="start of the command line")
     cli.add_argument("--repeats", type=int, default=11)
@@ -384,7 +348,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         head, rows = MEASURES[options.command](options, Path(folder))
-    text = f"{machine()}.\n\n{in_markdown(head, rows)}"
+    text = f"{taken_on()}.\n\n{in_markdown(head, rows)}"
     print("\n" + text)
     if options.table:
         options.table.write_text(text, encoding="utf-8", newline="\n")

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import onnx_xcam
+from onnx_xcam.cli.bench import bench
 from onnx_xcam.cli.check import check
 from onnx_xcam.cli.explain import explain
 from onnx_xcam.cli.inspect import inspect
@@ -74,6 +75,7 @@ app.command(short_help="Show what can be explained in a model.")(inspect)
 app.command(short_help="Write a model that explains itself.")(instrument)
 app.command(short_help="Explain photos.")(explain)
 app.command(short_help="Prove the explanations on a model.")(check)
+app.command(short_help="Measure what explanations cost.")(bench)
 
 
 def main() -> None:

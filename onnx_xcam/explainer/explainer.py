@@ -17,7 +17,7 @@ from onnx_xcam.explainer.explanation import Explanation, Picture
 from onnx_xcam.explainer.inputs import model_inputs
 from onnx_xcam.explainer.loading import LoadedModel, load_model
 from onnx_xcam.feeds import InputValue
-from onnx_xcam.runtime import short_name
+from onnx_xcam.runtime import BYTES_PER_RUN, classes_per_run, short_name
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike
 
@@ -26,10 +26,7 @@ Image: TypeAlias = str | Path | NDArray[Any] | Picture
 
 _IMAGES_PER_RUN = 32
 """A model of any batch size is fed at most this many images at once."""
-_BYTES_PER_RUN = 2 << 30
-"""Many classes are cut so that their gradients stay about within this."""
 _WARNINGS_SHOWN = 3
-_CHANNELS_GUESSED, _LIVE_TENSORS_GUESSED = 1024, 4
 
 
 class Explainer:
@@ -202,7 +199,7 @@ class Explainer:
     ) -> dict[str, NDArray[Any]]:
         """One run, or one per chunk of classes where all at once would take too much memory."""
         count = len(batch)
-        if self.batch and (size := self.batch * batch[0].nbytes) > _BYTES_PER_RUN:
+        if self.batch and (size := self.batch * batch[0].nbytes) > BYTES_PER_RUN:
             raise InputError(
                 f"{self._model.name} takes {self.batch} images at once, {size >> 20} MiB, which is more than is fed "
                 "here; export it with a smaller batch."
@@ -230,7 +227,7 @@ class Explainer:
         if classes is None:
             yield {}
             return
-        step = max(1, _BYTES_PER_RUN // (len(batch) * _bytes_per_class(self._model, batch)))
+        step = classes_per_run(self._model.session, self._model.outputs("map"), batch)
         for start in range(0, classes.shape[1], step):
             yield {contract.CLASS_INPUT: classes[:, start : start + step]}
 
@@ -270,17 +267,6 @@ def _check_outputs(found: dict[str, NDArray[Any]], names: Sequence[str], count: 
 def _padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
     """The rows, the last one repeated up to the length."""
     return np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
-
-
-def _bytes_per_class(model: LoadedModel, batch: NDArray[Any]) -> int:
-    """A rough guess at what one class of one image costs while the head's backward pass runs."""
-    guess = max(1, batch[0].size // 3 // 256)  # a sixteenth of the height and width
-    pixels = 0
-    for output in model.session.outputs:
-        if output.name in model.outputs("map"):
-            h, w = output.shape[2:]
-            pixels += h * w if isinstance(h, int) and isinstance(w, int) else guess
-    return max(1, pixels) * _CHANNELS_GUESSED * _LIVE_TENSORS_GUESSED * 4
 
 
 def _status(maps: NDArray[np.float32]) -> NDArray[np.int64]:

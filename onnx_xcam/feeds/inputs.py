@@ -150,11 +150,12 @@ def example_feeds(
     image: NDArray[Any] | None = None,
     *,
     size: tuple[int, int] = (224, 224),
+    images: int = 1,
 ) -> dict[str, NDArray[Any]]:
     """A feed for one run: the image and what is given, and random numbers for what is not.
 
-    Random is one image (or as many as the model was exported with), of the height and width `size` where they are
-    open. With an image everything else must be given.
+    Random are `images` images (or as many as the model was exported with), of the height and width `size` where they
+    are open. With an image everything else must be given.
 
     Raises:
         InputError: an input takes no numbers, or as `image_and_others`.
@@ -168,17 +169,22 @@ def example_feeds(
     free = [info for info in inputs if info.name not in values]
     target = next((info for info in free if takes_pictures(info)), None)
     others = _others([*inputs, *optional], target, values)
-    count = target.shape[0] if target is not None and isinstance(target.shape[0], int) else 1
+    count = target.shape[0] if target is not None and isinstance(target.shape[0], int) else images
     others.check_count(count, count)
-    return {**others.rows(0, count, count), **{info.name: _random_numbers(info, random, size) for info in free}}
+    found = others.rows(0, count, count)
+    for info in free:
+        per_image = target is not None and _is_per_image(info, target)
+        found[info.name] = _random_numbers(info, random, size, count if per_image else 1)
+    return found
 
 
-def _random_numbers(info: TensorInfo, random: np.random.Generator, size: tuple[int, int]) -> NDArray[Any]:
+def _random_numbers(info: TensorInfo, random: np.random.Generator, size: tuple[int, int], count: int) -> NDArray[Any]:
     if info.dtype is None:
         raise InputError(f"No value can be fed to {listed(info)}: only numbers can.")
     sides = dict(zip(contract.image_axes(info.shape) or (), size, strict=False))
     shape = [
-        dim if isinstance(dim, int) else sides.get(axis, 1 if axis == 0 else 3) for axis, dim in enumerate(info.shape)
+        dim if isinstance(dim, int) else sides.get(axis, count if axis == 0 else 3)
+        for axis, dim in enumerate(info.shape)
     ]
     if math.prod(shape) > _LARGEST:
         raise InputError(f"No random numbers are fed to {listed(info)}: it takes more than 2**28.")

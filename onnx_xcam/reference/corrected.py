@@ -18,7 +18,7 @@ Wrong, by the specification (onnx 1.23):
 - Pad knows no negative amounts.
 - Softmax and LogSoftmax before opset 13 flatten the axes from `axis` on; it applies the later definition.
 
-Slow: Conv, ConvTranspose and MaxPool loop over output positions.
+Slow: Conv, ConvTranspose and MaxPool loop over output positions; so does Resize, also where it only repeats elements.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_resize import Resize as _AnyResize
 
 
 class Erf(OpRun):
@@ -260,6 +261,24 @@ class Pad(OpRun):
         return (x,)
 
 
+class Resize(_AnyResize):
+    """Resize."""
+
+    op_domain = ""
+
+    def _run(  # type: ignore[override]
+        self, x: Any, roi: Any, scales: Any = None, sizes: Any = None, **how: Any
+    ) -> tuple[Any, ...]:
+        ways = tuple(how.get(name) for name in ("mode", "coordinate_transformation_mode", "nearest_mode"))
+        whole = scales is not None and np.size(scales) == x.ndim and bool(np.all(scales == np.round(scales)))
+        if not whole or ways != ("nearest", "asymmetric", "floor") or how.get("axes") is not None:
+            result: tuple[Any, ...] = super()._run(x, roi, scales, sizes, **how)
+            return result
+        for axis, scale in enumerate(scales):
+            x = np.repeat(x, int(scale), axis)
+        return (x,)
+
+
 class _Windows:
     """Where the windows of a convolution lie; `size` are the spatial sizes of its input."""
 
@@ -420,7 +439,7 @@ def corrected(opset: int) -> list[type[OpRun]]:
     """What to use in place of the evaluator's own operators at an opset."""
     found: list[type[OpRun]] = [AveragePool, Conv, ConvTranspose, MaxPool, Erf, Gelu, GlobalMaxPool, LRN, Pad]
     found += [GatherElements, GlobalLpPool, GroupNormalization, LpNormalization, MeanVarianceNormalization]
-    found += [AffineGrid, GridSample, ScatterElements]
+    found += [AffineGrid, GridSample, Resize, ScatterElements]
     found += [Softmax, LogSoftmax] if opset < 13 else []
     found += [BatchNormalization] if opset < 14 else []
     return found

@@ -114,6 +114,7 @@ def open_session(
     threads: int | None = None,
     folder: Path | None = None,
     optimisation: Optimisation = "all",
+    spin: bool = True,
 ) -> Session:
     """Load a model.
 
@@ -123,6 +124,8 @@ def open_session(
         threads: of one operator (intra_op); None leaves it to ONNX Runtime. Operators run one after the other.
         folder: where the weights outside of the file lie, for a model given as bytes.
         optimisation: how far the model is rewritten.
+        spin: whether threads without work wait busily for a while, as ONNX Runtime has it; that of a session that has
+            just run takes a core away from the one that runs next.
 
     Raises:
         DependencyError: ONNX Runtime is missing.
@@ -137,6 +140,8 @@ def open_session(
     chosen, named = resolve_providers(providers)
     source = model if isinstance(model, bytes) else str(model)
     options = _options(ort, threads, folder, optimisation)
+    if not spin:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return _session(ort, source, chosen, options)
     except ProviderError as error:

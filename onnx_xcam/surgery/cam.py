@@ -85,9 +85,10 @@ def emit_cam(
     perm = [layout.find(axis) for axis in ("NCT" if grid is not None else "NCHW")]
     g = _lined_up_gradients(g, a, perm)
     raw = METHODS[method](EmittedArrays(), _lined_up(a, perm), g, non_negative=non_negative)
+    raw = raw.settled  # right behind the product, into which ONNX Runtime takes it
     kept = [shapes.dim_part(raw, 0) if isinstance(raw.shape[0], int) else 0, 0]
     raw = raw.reshape([*kept, *space], (activations.shape[0], gradients.shape[0], *static))
-    finite = (raw * 0).sum([2, 3]).equal(0)  # 0 times NaN or infinity is NaN
+    finite = (raw.sum([2, 3]) * 0).equal(0)  # 0 times NaN or infinity is NaN
     return Cam(finite.where(raw.relu(), 0), g, finite)
 
 

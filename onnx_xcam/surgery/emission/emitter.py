@@ -14,6 +14,8 @@ from onnx_xcam.surgery.emission.shapes import Dim, Shape
 from onnx_xcam.surgery.emission.values import Value
 
 PREFIX = "xcam"
+_POLES = frozenset({"Div", "Log", "Pow", "Reciprocal"})
+"""Operators that make infinite values of finite ones."""
 
 
 class Emitter:
@@ -35,6 +37,7 @@ class Emitter:
         self._serial = 0
         self._known: dict[Any, tuple[Value, ...]] = {}
         self._forward: dict[str, Value] = {}
+        self._made: set[str] = set()
 
     # --- values -----------------------------------------------------------------------------------------------------
 
@@ -48,12 +51,19 @@ class Emitter:
         return self._known[key][0]
 
     def forward(
-        self, name: str, dtype: np.dtype[Any] | None, shape: Shape, constant: np.ndarray | None = None
+        self,
+        name: str,
+        dtype: np.dtype[Any] | None,
+        shape: Shape,
+        constant: np.ndarray | None = None,
+        *,
+        is_weight: bool = False,
     ) -> Value:
         """A tensor of the original graph, by its name. The tail refers to it and never changes it."""
         if name not in self._forward:
             tensor = gs.Variable(name, dtype)
-            self._forward[name] = Value(self, tensor, np.dtype(dtype or np.float32), shape, constant)
+            value = self._forward[name] = Value(self, tensor, np.dtype(dtype or np.float32), shape, constant)
+            value.is_fixed = value.is_fixed or is_weight
         return self._forward[name]
 
     def node(
@@ -73,6 +83,7 @@ class Emitter:
         key = (op, tuple(v.name if v is not None else "" for v in inputs), repr(sorted(attributes.items())))
         if key not in self._known:
             tensors = [gs.Variable(self._name(op)) for _ in outputs]
+            self._made.update(tensor.name for tensor in tensors)
             tensor_inputs = [v.tensor if v is not None else gs.Variable.empty() for v in inputs]
             name = f"{PREFIX}/{op}_{self._serial}"
             self.nodes.append(gs.Node(op, name, attributes, tensor_inputs, tensors, domain))
@@ -80,7 +91,16 @@ class Emitter:
                 Value(self, tensor, np.dtype(dtype), shape)
                 for tensor, (dtype, shape) in zip(tensors, outputs, strict=True)
             )
+            self._trace(op, [v for v in inputs if v is not None], self._known[key])
         return self._known[key]
+
+    @staticmethod
+    def _trace(op: str, inputs: Sequence[Value], outputs: Sequence[Value]) -> None:
+        """Note of new values what their inputs say of them."""
+        fixed = all(v.is_fixed for v in inputs)
+        pole = op in _POLES and not (inputs[-1].is_fixed or inputs[-1].is_safe_divisor)
+        for value in outputs:
+            value.is_fixed, value.has_poles = fixed, pole or any(v.has_poles for v in inputs)
 
     def knows(self, name: str) -> bool:
         """Whether `forward` has handed out this tensor."""
@@ -103,7 +123,11 @@ class Emitter:
         return self.node(op, inputs, [(dtype, shape)], **attributes)[0]
 
     def named(self, value: Value, name: str) -> Value:
-        """The value under a name of the contract, by an Identity."""
+        """The value under a name of the contract: its own from now on, or by an Identity what the model itself made."""
+        if value.name in self._made:
+            self._made.remove(value.name)
+            value.tensor.name = name
+            return value
         tensor = gs.Variable(name)
         self.nodes.append(gs.Node("Identity", f"{PREFIX}/{name}", {}, [value.tensor], [tensor]))
         return Value(self, tensor, value.dtype, value.shape)

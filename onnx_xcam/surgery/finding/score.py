@@ -217,10 +217,9 @@ def select_classes(
     """
     table = score_table(graph, emitter, score)
     asked = _asked(emitter, score, class_input, classes)
-    images = shapes.dim_part(table, 0)
-    ranked = _ranked(table, asked, images) if asked.const is None or (asked.const < 0).any() else None
-    chosen = asked if ranked is None else (asked < 0).where(ranked, asked)
-    chosen = chosen.expand([images, 1], (table.shape[0], asked.shape[1]))
+    chosen = asked.expand([shapes.dim_part(table, 0), 1], (table.shape[0], asked.shape[1]))
+    if asked.const is None or (asked.const < 0).any():
+        chosen = (chosen < 0).where(_ranked(table, chosen, asked.const), chosen)
     scores = table.gather_elements(chosen, 1)
     seed = _seed(score, chosen, table)
     return Selection(chosen, scores.cast(np.float32), seed)
@@ -255,20 +254,25 @@ def _asked(emitter: Emitter, score: Score, class_input: ClassInput, classes: Seq
     return emitter.constant(np.array([numbers], np.int64))
 
 
-def _ranked(table: Value, asked: Value, images: shapes.Part) -> Value:
-    """For each asked class -r the r-th best class of each image, int64 `[N, K]`; of no meaning where r is not there."""
+def _ranked(table: Value, asked: Value, known: np.ndarray | None) -> Value:
+    """For each asked class -r the r-th best class of each image, int64 `[N, K]`; of no meaning where r is not there.
+
+    Args:
+        table: the scores, `[N, C]`.
+        asked: the classes, int64 `[N, K]`.
+        known: the classes where they are fixed, int64 `[1, K]`.
+    """
     emitter = table.emitter
-    if asked.const is None:
-        rank = (asked < 0).where(-1 - asked, 0)
+    rank = (asked < 0).where(-1 - asked, 0)
+    if known is None:
         # In float32, which holds every rank: OpenCV 5 crashes at the largest of int64 numbers.
         depth = rank.cast(np.float32).max([0, 1]).cast(np.int64).squeeze([0]) + 1
-    else:  # numbers, not nodes: TVM takes TopK with a constant k alone
-        ranks = np.where(asked.const < 0, -1 - asked.const, 0)
-        rank, depth = emitter.constant(ranks), emitter.constant(ranks.max().reshape(1) + 1)
+    else:  # a number, no node: TVM takes TopK with a constant k alone
+        depth = emitter.constant(np.array([-known.min()], np.int64))
     best = emitter.node(
         "TopK", [table, depth], [(table.dtype, (table.shape[0], None)), (np.int64, (table.shape[0], None))], axis=1
     )[1]
-    return best.gather_elements(rank.expand([images, 1], (table.shape[0], asked.shape[1])), 1)
+    return best.gather_elements(rank, 1)
 
 
 def _seed(score: Score, chosen: Value, table: Value) -> Value:

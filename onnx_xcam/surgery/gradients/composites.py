@@ -1,10 +1,16 @@
-"""Functions that exporters spell out in several nodes, differentiated as the one function that they are.
+"""Nodes that are differentiated otherwise than they stand in the model, which is left as it is.
+
+Functions that exporters spell out in several nodes are taken as the one function that they are:
 
     gelu(x) = x (1 + erf(x / sqrt 2)) / 2
+    swish(x) = x sigmoid(alpha x)
 
-At opsets that lack Gelu it is written as five nodes, which ONNX Runtime fuses into one. A gradient taken node by node
-would keep values from between them and so undo the fusion: slower, and the model's own outputs change in their last
-digits. Taken as a whole it needs x alone.
+At opsets that lack them they are written as two to five nodes, which ONNX Runtime fuses into one. A gradient taken node
+by node would keep values from between them and so undo the fusion: slower, and the model's own outputs change in their
+last digits. Taken as a whole it needs x and y alone.
+
+A dense block joins its features anew for each layer: concat(a, b), concat(a, b, c), ... The longer one is taken for
+concat(concat(a, b), c), so that its gradient goes to the shorter one in one piece and not to every feature by itself.
 """
 
 from __future__ import annotations
@@ -42,24 +48,72 @@ def steps(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[str]) -> l
         nodes: the nodes to differentiate, in topological order.
         visible: tensors whose gradients are asked for or given: no function is taken across them.
     """
-    given, gelu = {id(node) for node in nodes}, _Gelu(graph, visible)
-    found: dict[int, Step] = {}
+    given, functions = {id(node) for node in nodes}, _Functions(graph, visible)
+    found: dict[int, Step] = _joined_in_turn(graph, nodes, visible)
     inside: set[int] = set()
     for node in nodes:
-        whole = gelu.around(node) if node.op == "Erf" else None
+        whole = functions.around(node)
         if whole is not None and given.issuperset(id(part) for part in whole.parts):
             inside.update(id(part) for part in whole.parts)
             found[id(whole.parts[-1])] = whole
     return [found.get(id(node)) or Step(node, (node,)) for node in nodes if id(node) not in inside or id(node) in found]
 
 
-class _Gelu:
+def _joined_in_turn(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[str]) -> dict[int, Step]:
+    """Each Concat whose first inputs are joined by an earlier one, as a Concat of that one's output and the others."""
+    found: dict[int, Step] = {}
+    earlier: dict[tuple[int, tuple[str, ...]], gs.Tensor] = {}
+    for node in nodes:
+        rank = len(graph.shape(node.outputs[0].name) or ()) if node.op == "Concat" else 0
+        if not rank:
+            continue
+        axis, names = int(node.attrs.get("axis", 1)) % rank, _names(node)
+        for count in range(len(names) - 1, 1, -1):
+            whole = earlier.get((axis, tuple(names[:count])))
+            if whole is not None:
+                inputs = [_alike(tensor) for tensor in (whole, *node.inputs[count:])]
+                other = gs.Node("Concat", node.name, dict(node.attrs), inputs, [_alike(node.outputs[0])])
+                found[id(node)] = Step(other, (other,))
+                break
+        if node.outputs[0].name not in visible:
+            earlier[axis, tuple(names)] = node.outputs[0]
+    return found
+
+
+def _alike(tensor: gs.Tensor) -> gs.Tensor:
+    """A tensor of its own with the same name: else a new node would be entered among the model's."""
+    return gs.Variable(tensor.name, tensor.dtype, tensor.shape)
+
+
+class _Functions:
     def __init__(self, graph: Graph, visible: Collection[str]) -> None:
         self.graph = graph
         self.hidden = {*graph.output_names, *visible}
 
-    def around(self, erf: gs.Node) -> Step | None:
-        """The Gelu that an Erf belongs to."""
+    def around(self, node: gs.Node) -> Step | None:
+        """The function that an Erf or a Sigmoid belongs to."""
+        return self._gelu(node) if node.op == "Erf" else self._swish(node) if node.op == "Sigmoid" else None
+
+    def _swish(self, sigmoid: gs.Node) -> Step | None:
+        """x sigmoid(alpha x)."""
+        product, scale = self._next(sigmoid), self.graph.producer.get(sigmoid.inputs[0].name)
+        if product is None or product.op != "Mul":
+            return None
+        forms: list[tuple[gs.Tensor, float, list[gs.Node]]] = [(sigmoid.inputs[0], 1.0, [])]
+        if scale is not None and scale.op == "Mul" and self._next(scale) is sigmoid:
+            forms += [(x, factor, [scale]) for x, factor in self._factors(scale)]
+        for x, alpha, before in forms:
+            if sorted(_names(product)) == sorted([x.name, sigmoid.outputs[0].name]):
+                return self._step("Swish", x, [*before, sigmoid, product], alpha=alpha)
+        return None
+
+    def _step(self, op: str, x: gs.Tensor, parts: list[gs.Node], **attributes: float) -> Step:
+        last = parts[-1]
+        node = gs.Node(op, last.name, attributes, [_alike(x)], [_alike(last.outputs[0])])
+        return Step(node, tuple(parts))
+
+    def _gelu(self, erf: gs.Node) -> Step | None:
+        """x (1 + erf(x / sqrt 2)) / 2."""
         scale = self.graph.producer.get(erf.inputs[0].name)
         x = None if scale is None or self._next(scale) is not erf else self._scaled(scale)
         plus = self._next(erf)
@@ -69,10 +123,7 @@ class _Gelu:
         if end is None:
             return None
         parts = sorted([scale, erf, plus, *end], key=lambda node: self.graph.order[node.outputs[0].name])
-        last = parts[-1]
-        # Tensors of its own, of the same names: else the new node would be entered among the model's.
-        ends = [gs.Variable(tensor.name, tensor.dtype, tensor.shape) for tensor in (x, last.outputs[0])]
-        return Step(gs.Node("Gelu", name=last.name, attrs={}, inputs=ends[:1], outputs=ends[1:]), tuple(parts))
+        return self._step("Gelu", x, parts)
 
     def _scaled(self, node: gs.Node) -> gs.Tensor | None:
         """x of x / sqrt 2."""

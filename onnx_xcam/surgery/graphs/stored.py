@@ -80,7 +80,8 @@ def _stored(graph: Graph, emitter: Emitter, name: str, *, exact: bool = True) ->
 
 
 def _plain(graph: Graph, emitter: Emitter, name: str) -> Value:
-    return emitter.forward(name, graph.dtype(name), graph.shape(name) or (), graph.constants.get(name))
+    constant, is_weight = graph.constants.get(name), graph.is_constant(name)
+    return emitter.forward(name, graph.dtype(name), graph.shape(name) or (), constant, is_weight=is_weight)
 
 
 def quantiser_behind(graph: Graph, name: str) -> gs.Node | None:

@@ -18,54 +18,56 @@ SELU_GAMMA = 1.05070102214813232421875
 @elementwise("Relu")
 def relu(node: NodeView, gy: Value) -> Gradients:
     """y = max(x, 0);  gx = gy where y > 0."""
-    return (node.rounded_y > 0).where(gy, 0)
+    return gy.masked(node.rounded_y > 0)
 
 
 @elementwise("LeakyRelu")
 def leaky_relu(node: NodeView, gy: Value) -> Gradients:
     """y = x where x >= 0, else alpha x;  gx = gy, or alpha gy. For a positive alpha, y has the sign of x."""
     alpha = node.attr("alpha", 0.01)
-    return ((node.y if alpha > 0 else node.x) < 0).where(gy * alpha, gy)
+    below = (node.y if alpha > 0 else node.x) < 0
+    return gy * below.choose(alpha, 1, gy)
 
 
 @elementwise("PRelu")
 def prelu(node: NodeView, gy: Value) -> Gradients:
     """y = x where x >= 0, else slope x;  gslope = gy x where x < 0."""
     x, slope = node.inputs
-    return (x < 0).where(gy * slope, gy), (x < 0).where(gy * x, 0) if node.needs(1) else None
+    below = x < 0
+    return gy * below.choose(slope, 1, gy), (gy * x).masked(below) if node.needs(1) else None
 
 
 @elementwise("ThresholdedRelu")
 def thresholded_relu(node: NodeView, gy: Value) -> Gradients:
     """y = x where x > alpha, else 0;  gx = gy where x > alpha."""
     alpha: float = node.attr("alpha", 1.0)
-    return (node.x > alpha).where(gy, 0)
+    return gy.masked(node.x > alpha)
 
 
 @elementwise("Shrink")
 def shrink(node: NodeView, gy: Value) -> Gradients:
     """y = x + bias where x < -lambda, x - bias where x > lambda, else 0;  gx = gy where |x| > lambda."""
     limit: float = node.attr("lambd", 0.5)
-    return (node.x.abs() > limit).where(gy, 0)
+    return gy.masked(node.x.abs() > limit)
 
 
 @elementwise("Elu")
 def elu(node: NodeView, gy: Value) -> Gradients:
     """y = x where x > 0, else alpha (exp(x) - 1);  gx = gy, or gy (y + alpha)."""
-    return (node.x > 0).where(gy, gy * (node.y + node.attr("alpha", 1.0)))
+    return gy * (node.x > 0).choose(1, node.y + node.attr("alpha", 1.0), gy)
 
 
 @elementwise("Selu")
 def selu(node: NodeView, gy: Value) -> Gradients:
     """y = gamma x where x > 0, else gamma alpha (exp(x) - 1);  gx = gamma gy, or gy (y + gamma alpha)."""
     alpha, gamma = node.attr("alpha", SELU_ALPHA), node.attr("gamma", SELU_GAMMA)
-    return (node.x > 0).where(gy * gamma, gy * (node.y + gamma * alpha))
+    return gy * (node.x > 0).choose(gamma, node.y + gamma * alpha, gy)
 
 
 @elementwise("Celu")
 def celu(node: NodeView, gy: Value) -> Gradients:
     """y = x where x > 0, else alpha (exp(x / alpha) - 1);  gx = gy, or gy (y / alpha + 1)."""
-    return (node.x > 0).where(gy, gy * (node.y / node.attr("alpha", 1.0) + 1))
+    return gy * (node.x > 0).choose(1, node.y / node.attr("alpha", 1.0) + 1, gy)
 
 
 @vjp("Clip", inputs=1, constant_axes=True)
@@ -87,7 +89,7 @@ def clip(node: NodeView, gy: Value) -> Gradients:
             continue
         mask = node.rounded_y > bound if name == "min" else node.rounded_y < bound
         inside = mask if inside is None else inside.logical_and(mask)
-    return gy if inside is None else inside.where(gy, 0)
+    return gy if inside is None else gy.masked(inside)
 
 
 def _clips_nothing(node: NodeView, end: End) -> bool:
@@ -110,23 +112,27 @@ def sigmoid(node: NodeView, gy: Value) -> Gradients:
 def hard_sigmoid(node: NodeView, gy: Value) -> Gradients:
     """y = min(max(alpha x + beta, 0), 1);  gx = alpha gy where 0 < y < 1."""
     inside = (node.y > 0).logical_and(node.y < 1)
-    return inside.where(gy * node.attr("alpha", 0.2), 0)
+    alpha: float = node.attr("alpha", 0.2)
+    return gy.masked(inside) * alpha
 
 
 @elementwise("HardSwish")
 def hard_swish(node: NodeView, gy: Value) -> Gradients:
     """y = x min(max(x/6 + 1/2, 0), 1);  gx = 0 where x <= -3, gy where x >= 3, gy (x/3 + 1/2) between."""
     x = node.x
-    middle = gy * (x / 3 + 0.5)
-    return (x < 3).where((x > -3).where(middle, 0), gy)
+    return gy * ((x < 3).choose(x / 3 + 0.5, 1, gy)).masked(x > -3)
 
 
 @elementwise("Swish")
 def swish(node: NodeView, gy: Value) -> Gradients:
-    """y = x s with s = sigmoid(alpha x);  gx = gy (s + alpha y (1 - s))."""
+    """y = x s with s = sigmoid(alpha x);  gx = gy (s + alpha y (1 - s)).
+
+    x gets an axis first: s would else be shared with a forward pass that spells Swish out, and so keep ONNX Runtime
+    from fusing that.
+    """
     alpha: float = node.attr("alpha", 1.0)
-    s = (node.x * alpha).sigmoid()
-    return gy * (s + node.y * (1 - s) * alpha)
+    y, s = node.y * alpha, (node.x.unsqueeze([0]) * alpha).sigmoid()
+    return gy * (s * (1 - y) + y)
 
 
 @elementwise("Mish")

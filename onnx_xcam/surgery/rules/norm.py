@@ -45,9 +45,16 @@ def normalized_gradient(x: Value, g: Value, axes: Sequence[int], epsilon: float)
     """
     shifted = [axis + 1 for axis in axes]
     centred = x - x.mean(axes)
-    deviation = ((centred * centred).mean(axes) + epsilon).sqrt()
+    deviation = _root_mean_square(centred, axes, epsilon)
     xhat = centred / deviation
     return (g - g.mean(shifted) - xhat * (g * xhat).mean(shifted)) / deviation, xhat
+
+
+def _root_mean_square(x: Value, axes: Sequence[int], epsilon: float) -> Value:
+    """sqrt(mean(x²) + eps), which is never zero."""
+    result = ((x * x).mean(axes) + epsilon).sqrt()
+    result.is_safe_divisor = epsilon > 0
+    return result
 
 
 @vjp("InstanceNormalization")
@@ -104,7 +111,7 @@ def rms_normalization(node: NodeView, gy: Value) -> Gradients:
     """
     x, scale = node.inputs
     axes = list(range(node.attr("axis", -1) % x.rank, x.rank))
-    r = ((x * x).mean(axes) + node.attr("epsilon", 1e-5)).sqrt()
+    r = _root_mean_square(x, axes, node.attr("epsilon", 1e-5))
     g, xhat = gy * scale, x / r
     gx = (g - xhat * (g * xhat).mean([axis + 1 for axis in axes])) / r
     return gx, unbroadcast(gy * xhat, scale, node.y)
@@ -120,7 +127,7 @@ def lp_normalization(node: NodeView, gy: Value) -> Gradients:
     absolute = node.attr("p", 2) == 1
     n = x.abs().sum([axis]) if absolute else (x * x).sum([axis]).sqrt()
     gx = gy - (x.sign() if absolute else y) * (gy * y).sum([axis + 1])
-    return (n > 0).where(gx / n, 0)
+    return (gx / n).masked(n > 0)
 
 
 @vjp("LRN")

@@ -29,7 +29,7 @@ def global_max_pool(node: NodeView, gy: Value) -> Gradients:
     flat = x.reshape([*shapes.dim_parts(x, 0, 2), -1], (*x.shape[:2], shapes.known_size(x.shape[2:])))
     chosen = flat.range_of(2).equal(flat.argmax(2))
     column = gy.reshape([0, 0, 0, 1], (*gy.shape[:3], 1))
-    return chosen.where(column, 0).reshape_like(x)
+    return column.masked(chosen).reshape_like(x)
 
 
 @vjp("AveragePool")

@@ -41,7 +41,7 @@ def quantize_linear(node: NodeView, gy: Value) -> Gradients:
         masks.append(y > bounds[0])
     if not clips_nothing(node.graph, node.node, "max"):
         masks.append(y < bounds[1])
-    return reduce(Value.logical_and, masks).where(gx, 0) if masks else gx
+    return gx.masked(reduce(Value.logical_and, masks)) if masks else gx
 
 
 @vjp("DequantizeLinear", inputs=1, constant_axes=True)

@@ -13,19 +13,23 @@ import numpy as np
 
 from onnx_xcam.surgery.emission import shapes
 from onnx_xcam.surgery.emission.shapes import Part
-from onnx_xcam.surgery.emission.values import Value
+from onnx_xcam.surgery.emission.values import Value, linear
 from onnx_xcam.surgery.rules.node import NodeView
 
 
 def fold(g: Value) -> Value:
     """A gradient `[K, N, C, ...]` with the classes folded into the batch, `[K N, C, ...]`."""
+    if g.folded is not None:
+        return g.folded
     return g.reshape([-1, *shapes.dim_parts(g, 2)], (None, *g.shape[2:]))
 
 
 def unfold(folded: Value, g: Value) -> Value:
     """A folded result `[K N, C, ...]` as `[K, N, C, ...]`, K and N as in the gradient `g`."""
     lead: list[Part] = [-1, g.shape[1]] if isinstance(g.shape[1], int) else [shapes.dim_part(g, 0), -1]
-    return folded.reshape([*lead, *shapes.dim_parts(folded, 1)], (*g.shape[:2], *folded.shape[1:]))
+    result = folded.reshape([*lead, *shapes.dim_parts(folded, 1)], (*g.shape[:2], *folded.shape[1:]))
+    result.folded = folded
+    return result
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ def _same_begin(node: NodeView, axis: int, reach: int, stride: int, auto: str) -
     return needed - needed / 2 if lower else needed / 2
 
 
+@linear
 def scatter_windows(g: Value, kernel: Value, windows: Windows, group: int, x: Value) -> Value:
     """The transpose of a convolution: what the windows' gradients give to the input positions.
 
@@ -103,18 +108,71 @@ def scatter_windows(g: Value, kernel: Value, windows: Windows, group: int, x: Va
     Returns:
         `[B, C, *spatial]`.
     """
-    spatial = x.shape[2:]
     channels = kernel.shape[1] * group if isinstance(kernel.shape[1], int) else None
-    shape = (g.shape[0], channels, *spatial)
+    shape = (g.shape[0], channels, *x.shape[2:])
     if all(stride == 1 for stride in windows.strides) and channels is not None:
         pads = _turned_pads(windows)
         if pads is not None:
-            turned = _turned(kernel, group, channels)
-            return g.emitter.one(
-                "Conv", [g, turned], g.dtype, shape, pads=pads, dilations=list(windows.dilations), group=group,
-                strides=[1] * len(spatial), kernel_shape=list(windows.kernel),
-            )  # fmt: skip
-    return _conv_transpose(g, kernel, windows, x, group=group, shape=shape)
+            return _turned_conv(g, kernel, windows, group=group, shape=shape, pads=pads)
+    return _spread_conv(g, kernel, windows, group, shape) or _conv_transpose(
+        g, kernel, windows, x, group=group, shape=shape
+    )
+
+
+def _turned_conv(
+    g: Value, kernel: Value, windows: Windows, *, group: int, shape: shapes.Shape, pads: Sequence[int]
+) -> Value:
+    """The convolution of windows that lie one position apart by the turned kernel."""
+    channels = shape[1]
+    assert isinstance(channels, int)
+    return g.emitter.one(
+        "Conv", [g, _turned(kernel, group, channels)], g.dtype, shape, pads=list(pads), group=group,
+        dilations=list(windows.dilations), strides=[1] * len(windows.kernel), kernel_shape=list(windows.kernel),
+    )  # fmt: skip
+
+
+def _spread_conv(g: Value, kernel: Value, windows: Windows, group: int, shape: shapes.Shape) -> Value | None:
+    """The same for windows further apart: as if they lay one apart, those that are not there with a gradient of zero.
+
+    For a kernel that sees a single channel or position; on a CPU this takes a half to a third of the time of ONNX
+    Runtime's ConvTranspose, which is the faster one for the others. None where sizes are dynamic.
+    """
+    inside, outside = [n for n in g.shape[2:] if isinstance(n, int)], [n for n in shape[2:] if isinstance(n, int)]
+    begin = [b for b in windows.begin if isinstance(b, int)]
+    if not len(inside) == len(outside) == len(begin) == len(windows.kernel) or shape[1] is None or g.has_poles:
+        return None
+    if all(k == 1 for k in windows.kernel) and not any(begin):
+        narrow = _turned_conv(g, kernel, windows, group=group, shape=(*shape[:2], *inside), pads=[0] * 2 * len(begin))
+        return _cropped(_spread(narrow, windows.strides), shape)
+    if not kernel.shape[0] == group == shape[1]:
+        return None
+    before = [extent - 1 - b for extent, b in zip(windows.extent, begin, strict=True)]
+    grown = [n * stride + b - extent + 1 for n, stride, b, extent in
+             zip(inside, windows.strides, before, windows.extent, strict=True)]  # fmt: skip
+    behind = [max(size - n, 0) for size, n in zip(outside, grown, strict=True)]
+    if min(before) < 0:
+        return None
+    full = (*shape[:2], *(n + b for n, b in zip(grown, behind, strict=True)))
+    spread = _spread(g, windows.strides)
+    wide = _turned_conv(spread, kernel, windows, group=group, shape=full, pads=[*before, *behind])
+    return _cropped(wide, shape)
+
+
+def _spread(g: Value, strides: Sequence[int]) -> Value:
+    """The elements of the last axes so far apart, zeros between and behind them."""
+    repeated = g.repeat_each(strides)
+    mask = np.ones(1)
+    for dim, stride in zip(repeated.shape[-len(strides) :], strides, strict=True):
+        assert isinstance(dim, int)
+        shapes.table_size(mask.size, dim)
+        mask = np.multiply.outer(mask, np.arange(dim) % stride == 0)
+    return repeated * g.emitter.constant(mask[0].astype(g.dtype))
+
+
+def _cropped(value: Value, shape: shapes.Shape) -> Value:
+    """The value without what lies behind these sizes in space."""
+    stops = [dim for dim in shape[2:] if isinstance(dim, int)]
+    return value if value.shape == shape else value.slice([0] * len(stops), stops, list(range(2, value.rank)))
 
 
 def _turned_pads(windows: Windows) -> list[int] | None:

@@ -1,0 +1,1 @@
+"""What an explanation costs: timing in turns, peak memory, and both put together for one model."""

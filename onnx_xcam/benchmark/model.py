@@ -1,0 +1,221 @@
+"""What `bench` finds: a run of the instrumented model against one of the original, in time and memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.benchmark.machine import machine, versions
+from onnx_xcam.benchmark.memory import Job, Memory, is_measurable, measured, run_once
+from onnx_xcam.benchmark.report import BenchReport, Row
+from onnx_xcam.benchmark.timing import Timings, in_turns
+from onnx_xcam.errors import InputError, ModelError
+from onnx_xcam.feeds import InputValue, example_feeds, takes_pictures
+from onnx_xcam.runtime import Session, classes_per_run, short_name
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.source import Source
+from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.graphs.sample import picture_size
+from onnx_xcam.surgery.graphs.soundness import Following
+from onnx_xcam.surgery.instrument import instrument_bytes
+from onnx_xcam.surgery.modernise import modernised
+
+EMIT: tuple[contract.Emit, ...] = ("map",)
+PLAIN = "plain"
+_RANDOM_SIZE = (224, 224)
+_SHARE = 8.0
+"""What takes longer than so many plain runs, all classes of a middle layer, is not run in every round."""
+
+
+def bench(
+    model: Path,
+    *,
+    layers: str | Sequence[str] = "auto",
+    score: str = "auto",
+    method: str = "xgrad-cam",
+    batches: Sequence[int] = (1, 8),
+    classes: Sequence[int] = (1, 10, 1000),
+    threads: Sequence[int | None] = (None,),
+    providers: Sequence[str] | None = None,
+    seconds: float = 5.0,
+    inputs: Mapping[str, InputValue] | None = None,
+    allow_folders: Folders = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> BenchReport:
+    """Compare runs of the instrumented model, which emits the map alone, with runs of the original, on random numbers.
+
+    Args:
+        model: a plain model's file.
+        layers, score, method, allow_folders: as `instrument`.
+        batches: numbers of images; of a model that was exported with a fixed one, that one is taken.
+        classes: numbers of classes: the top one, the 10 best, ...; more than the model has are all of them.
+        threads: of one operator; None leaves it to ONNX Runtime.
+        providers: as `open_session`.
+        seconds: for each batch size, number of classes and number of threads, about.
+        inputs: the values of inputs beside the picture, as `Explainer` takes them; random where not given.
+        progress: is told what begins.
+
+    Raises:
+        XcamError: what `instrument` and `open_session` raise; InputError for numbers below 1; ModelError for a model
+            that is instrumented already, or that cannot be run.
+    """
+    for what, numbers in (("--batch", batches), ("--classes", classes), ("--threads", threads)):
+        if not numbers or any(number is not None and number < 1 for number in numbers):
+            raise InputError(f"{what} takes numbers from 1 on, not {', '.join(map(str, numbers)) or 'none'}.")
+    source = Source(model, allow_folders=allow_folders)
+    if contract.is_instrumented(output.name for output in source.skeleton().graph.output):
+        raise ModelError(
+            f"{source.name} is instrumented already; what that costs is measured against the original: give that model."
+        )
+    wanted = _Wanted(batches, classes, seconds, inputs, progress)
+    with Following(source.name), tempfile.TemporaryDirectory() as folder:
+        made = instrument_bytes(
+            model, layers=layers, score=score, method=method, emit=EMIT, allow_folders=allow_folders
+        )
+        pair = _Pair(source, made, providers, Path(folder))
+        rows = [row for count in threads for row in pair.rows(count, wanted)]
+    return BenchReport(
+        model=str(model),
+        layers=[str(name) for name in pair.metadata["layers"]],
+        score=str(pair.metadata["score"]),
+        method=str(pair.metadata["method"]),
+        provider=pair.provider,
+        machine=machine(),
+        versions=versions("onnx-xcam", "onnxruntime", "onnxruntime-gpu", "onnx", "numpy"),
+        notes=list(dict.fromkeys([*pair.metadata["notes"], *pair.notes])),
+        rows=rows,
+    )
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is asked for; see `bench`."""
+
+    batches: Sequence[int]
+    classes: Sequence[int]
+    seconds: float
+    inputs: Mapping[str, InputValue] | None
+    progress: Callable[[str], None]
+
+
+class _Pair:
+    """The original and the instrumented model, each as a file to open, and what is known of them."""
+
+    def __init__(self, source: Source, made: bytes, providers: Sequence[str] | None, folder: Path) -> None:
+        self.source, self.folder = source, folder
+        self.jobs = [
+            self._job(source.with_tail(b""), "plain.onnx", providers),
+            self._job(made, "instrumented.onnx", providers),
+        ]
+        self.metadata: dict[str, Any] = {}
+        self.provider = ""
+        self.notes: list[str] = []
+        self.random_size: tuple[int, int] | None = None
+
+    def _job(self, content: bytes, name: str, providers: Sequence[str] | None) -> Job:
+        runnable, folder = self.source.runnable(content)
+        path = self.folder / name
+        path.write_bytes(runnable)
+        return Job(str(path), str(folder) if folder and self.source.references() else None, providers, None)
+
+    def rows(self, threads: int | None, wanted: _Wanted) -> list[Row]:
+        """The figures for one number of threads."""
+        jobs = [replace(job, threads=threads) for job in self.jobs]
+        plain, made = sessions = [job.open() for job in jobs]
+        self.metadata = contract.parse_metadata(made.metadata[contract.METADATA_KEY])
+        self.provider = short_name(made.providers[0])
+        if made.provider_warning:
+            self.notes.append(made.provider_warning)
+        counts = self._counts(wanted.classes)
+        found = []
+        for batch in self._batches(plain, wanted.batches):
+            feeds = self._feeds(plain, wanted.inputs, batch)
+            chunks = {count: self._chunks(made, feeds, count) for count in counts}
+            said = f"batch {batch}, {'all' if threads is None else threads} threads"
+            wanted.progress(f"timing: {said}")
+            timings = _timed(sessions, feeds, chunks, wanted.seconds * len(chunks))
+            wanted.progress(f"memory: {said}")
+            memory = self._memory(jobs, feeds, chunks)
+            for count in counts:
+                row = Row(
+                    batch=batch,
+                    classes=count,
+                    threads=threads,
+                    runs=len(chunks[count]),
+                    rounds=len(timings.seconds(str(count))),
+                    plain=timings.spread(PLAIN),
+                    instrumented=timings.spread(str(count)),
+                    ratio=timings.ratio(str(count), PLAIN),
+                    memory=memory.get(count),
+                )
+                found.append(row)
+        return found
+
+    def _counts(self, wanted: Sequence[int]) -> list[int]:
+        """The numbers of classes, none more than there are."""
+        there = self.metadata.get("class_count")
+        if there is None and max(wanted) > 1:
+            self.notes.append("Classes: the file does not tell how many there are.")
+        elif there is not None and max(wanted) > there:
+            self.notes.append(f"Classes: the model has {there}; more than that are all of them.")
+        return list(dict.fromkeys(count if there is None else min(count, there) for count in wanted))
+
+    def _batches(self, plain: Session, wanted: Sequence[int]) -> list[int]:
+        fixed = next((info.shape[0] for info in plain.inputs if takes_pictures(info)), None)
+        if not isinstance(fixed, int):
+            return list(dict.fromkeys(wanted))
+        if list(wanted) != [fixed]:
+            self.notes.append(f"Batch: the model was exported for {fixed} at once, so only that is measured.")
+        return [fixed]
+
+    def _feeds(self, plain: Session, inputs: Mapping[str, InputValue] | None, batch: int) -> dict[str, NDArray[Any]]:
+        if self.random_size is None:
+            skeleton = modernised(self.source)[1]
+            self.random_size = picture_size(skeleton, prepare(skeleton, self.source.name)) or _RANDOM_SIZE
+        random = np.random.default_rng(0)
+        return example_feeds(plain.inputs, plain.optional_inputs, inputs, random, size=self.random_size, images=batch)
+
+    def _chunks(self, made: Session, feeds: Mapping[str, NDArray[Any]], count: int) -> list[list[int]]:
+        """The classes of each run that the `count` best ones take; for one, the model's own default is left alone."""
+        if count == 1:
+            return [[]]
+        images = next((feeds[info.name] for info in made.inputs if takes_pictures(info)), next(iter(feeds.values())))
+        maps = [contract.output_name("map", index) for index in range(len(self.metadata["layers"]))]
+        step = classes_per_run(made, maps, images)
+        best = [-rank for rank in range(1, count + 1)]
+        return [best[start : start + step] for start in range(0, count, step)]
+
+    def _memory(
+        self, jobs: Sequence[Job], feeds: Mapping[str, NDArray[Any]], chunks: Mapping[int, list[list[int]]]
+    ) -> dict[int, tuple[Memory, Memory]]:
+        """Of either model, by number of classes."""
+        if not is_measurable():
+            self.notes.append("Memory: not measured; that is done on Linux only.")
+            return {}
+        if self.provider != "cpu":
+            self.notes.append(f"Memory: of the process, not of the device of {self.provider}.")
+        stored = self.folder / "feeds.npz"
+        try:
+            plain = measured(jobs[0].fed(feeds, [[]], stored))
+            return {count: (plain, measured(jobs[1].fed(feeds, cut, stored))) for count, cut in chunks.items()}
+        except ModelError as error:
+            self.notes.append(f"Memory: not measured: {error}")
+            return {}
+
+
+def _timed(
+    sessions: Sequence[Session], feeds: Mapping[str, Any], chunks: Mapping[int, list[list[int]]], seconds: float
+) -> Timings:
+    """The plain model, and the instrumented one for each number of classes, in turns."""
+    plain, made = ({name: session.hold(value) for name, value in feeds.items()} for session in sessions)
+    calls: dict[str, Callable[[], None]] = {PLAIN: lambda: run_once(sessions[0], plain, [[]])}
+    for count, cut in chunks.items():
+        calls[str(count)] = lambda cut=cut: run_once(sessions[1], made, cut)  # type: ignore[misc]
+    return in_turns(calls, seconds, share=_SHARE)
