@@ -152,7 +152,7 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
     """The last thing that a program said, in one line."""
     if done.returncode < 0:
         return f"crashes (signal {-done.returncode})" + _last(done.stderr, "; ")
-    return _last(done.stderr) or f"exit status {done.returncode}"
+    return _last(done.stderr) or (f"exit status {done.returncode}" if done.returncode else "writes no outputs.json")
 
 
 def _last(text: str, before: str = "") -> str:
