@@ -91,6 +91,7 @@ def test_python(name: str, folder: Path, want: dict[str, np.ndarray]) -> None:
         assert cv2.imread(str(folder / line["picture"])).shape == (224, 224, 3)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="takes the libraries in the wheels by their names on Linux")
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_cpp(name: str, folder: Path, want: dict[str, np.ndarray]) -> None:
     compiler, package = need_program("g++"), need_module(name)
