@@ -18,7 +18,8 @@ import onnx_xcam
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTO = ROOT / "sample_models/photos/cat.png"
-CLASSES = [282, 285, -1]
+CLASSES = [282, 7, -1]
+"""The map of 7, which the photo does not show, sums to less than 0 before the ReLU."""
 TOLERANCE = 1e-4
 """Of the largest value of a map; 1e-3 is promised, 5e-6 was measured."""
 
@@ -79,7 +80,7 @@ def test_python(name: str, folder: Path, want: dict[str, np.ndarray]) -> None:
     program = str(ROOT / f"examples/python/with_{name}.py")
     command = [sys.executable, program, "explained.onnx", str(PHOTO), *asked, "-o", name, "--arrays", f"{name}.npz"]
     lines = [json.loads(line) for line in run(command, folder) if line.startswith("{")]
-    assert [line["class"] for line in lines] == [282, 285, 282]
+    assert [line["class"] for line in lines] == [282, 7, 282]
     with np.load(folder / f"{name}.npz") as found:
         assert set(found) == set(want)
         np.testing.assert_array_equal(found["xcam_classes"], want["xcam_classes"])
@@ -90,6 +91,7 @@ def test_python(name: str, folder: Path, want: dict[str, np.ndarray]) -> None:
         assert cv2.imread(str(folder / line["picture"])).shape == (224, 224, 3)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="takes the libraries in the wheels by their names on Linux")
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_cpp(name: str, folder: Path, want: dict[str, np.ndarray]) -> None:
     compiler, package = need_program("g++"), need_module(name)
@@ -107,10 +109,10 @@ def test_cpp(name: str, folder: Path, want: dict[str, np.ndarray]) -> None:
     run([*command, str(linked), f"-Wl,-rpath,{linked.parent}"], folder)
     (folder / "photo.ppm").write_bytes(b"P6\n224 224\n255\n" + image()[0].tobytes())
     lines = run([str(program), "explained.onnx", "photo.ppm", *map(str, CLASSES)], folder)
-    assert [line.split()[1] for line in lines] == ["282", "285", "282"]
+    assert [line.split()[1] for line in lines] == ["282", "7", "282"]
     scores = [float(line.split()[3]) for line in lines]
     np.testing.assert_allclose(scores, want["xcam_scores"][0], rtol=1e-4)
-    for k, number in ((0, 282), (1, 285)):
+    for k, number in ((0, 282), (1, 7)):
         picture = cv2.imread(str(folder / f"explained.{number}.pgm"), cv2.IMREAD_GRAYSCALE)
         np.testing.assert_allclose(picture, want["xcam_heatmap"][0, k] * 255, rtol=0, atol=0.51)
         (folder / f"explained.{number}.pgm").unlink()
@@ -123,7 +125,7 @@ def test_reference_alone_takes_one_class(folder: Path, want: dict[str, np.ndarra
     from onnx.reference import ReferenceEvaluator
 
     evaluator = ReferenceEvaluator(onnx.load(folder / "explained.onnx"))
-    (found,) = evaluator.run(["xcam_map"], {"image": image()[1], "xcam_class": np.array([[285]])})
+    (found,) = evaluator.run(["xcam_map"], {"image": image()[1], "xcam_class": np.array([[7]])})
     np.testing.assert_allclose(found[0, 0], want["xcam_map"][0, 1], rtol=0, atol=TOLERANCE)
 
 

@@ -152,7 +152,7 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
     """The last thing that a program said, in one line."""
     if done.returncode < 0:
         return f"crashes (signal {-done.returncode})" + _last(done.stderr, "; ")
-    return _last(done.stderr) or f"exit status {done.returncode}"
+    return _last(done.stderr) or (f"exit status {done.returncode}" if done.returncode else "writes no outputs.json")
 
 
 def _last(text: str, before: str = "") -> str:
@@ -264,6 +264,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--command", nargs="+", default=[], metavar="TITLE=PROGRAM", help="a runtime of another kind")
     parser.add_argument("--seconds", type=float, default=300, help="for each run (default: 300)")
     parser.add_argument("--record", type=Path, metavar="FILE.json", help="results to go on with, and to write")
+    parser.add_argument("--only-table", action="store_true", help="of what the record has; nothing is run")
     parser.add_argument("--table", type=Path, metavar="FILE.md")
     return parser.parse_args()
 
@@ -276,7 +277,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models = [Model(name, ROOT / f"sample_models/{name}.onnx") for name in SAMPLES]
         models += [find_model(wanted, Path(folder), "torchscript") for wanted in options.models]
-        for model in models:
+        for model in [] if options.only_table else models:
             for form in dict.fromkeys(program.form for program in programs):
                 jobs = family_jobs(model, form)
                 if model.name == SAMPLES[0]:

@@ -88,7 +88,7 @@ def emit_cam(
     raw = raw.settled  # right behind the product, into which ONNX Runtime takes it
     kept = [shapes.dim_part(raw, 0) if isinstance(raw.shape[0], int) else 0, 0]
     raw = raw.reshape([*kept, *space], (activations.shape[0], gradients.shape[0], *static))
-    finite = (raw.sum([2, 3]) * 0).equal(0)  # 0 times NaN or infinity is NaN
+    finite = raw.sum([2, 3]).abs() < np.inf  # false of NaN; to MNN -0, as 0 times a sum below 0 would be, is not 0
     return Cam(finite.where(raw.relu(), 0), g, finite)
 
 

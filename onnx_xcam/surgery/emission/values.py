@@ -486,10 +486,15 @@ class Value:
 
     def flip(self, axes: Sequence[int]) -> Value:
         """The value reversed along axes."""
-        count = len(axes)
-        if all(self.shape[axis] == 1 for axis in axes):
-            return self
-        return self.slice([-1] * count, [INT_MIN] * count, axes, [-1] * count)
+        result = self
+        for axis in axes:
+            size = self.shape[axis]
+            if not isinstance(size, int):
+                result = result.slice([-1], [INT_MIN], [axis], [-1])
+            elif size != 1:  # MNN's converter (3.6) crashes at a Slice that steps backwards
+                turned = self.emitter.constant(np.arange(size, dtype=np.int64)[::-1])
+                result = result.gather(turned, axis).with_shape(self.shape)
+        return result
 
     @linear
     def pad(self, before: Sequence[Part], after: Sequence[Part], axes: Sequence[int]) -> Value:
