@@ -155,6 +155,7 @@ def test_what_viewers_show_is_still_there(name: str, pairs: Pairs) -> None:
 
 def test_the_preprocessing_of_quantisation_takes_it(pairs: Pairs, tmp_path: Path) -> None:
     """ONNX Runtime's symbolic shape inference and optimisation, as its quantiser asks for them."""
+    need_module("sympy")
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     _, explained = pairs("fixed batch")
