@@ -56,6 +56,7 @@ class Value:
         one_hot: where each last axis holds a single 1, its position, int64 without that axis: a product with a
             one-hot row is a row picked.
         folded: the value that this one is a reshaped form of, where a rule left it: its first two axes as one.
+        rows: makes some of its rows, where that is cheaper than to pick them: of weights that are stored as integers.
         is_fixed: whether it is made of weights and constants alone.
         is_safe_divisor: whether it is known never to be zero.
         has_poles: whether it may be infinite where what it is made of is not, by a division, a logarithm or a power.
@@ -65,7 +66,7 @@ class Value:
 
     __slots__ = (
         *("_tensor", "bare", "const", "dtype", "emitter", "factor", "folded", "has_poles", "is_fixed", "one_hot"),
-        *("is_safe_divisor", "product", "shape", "shape_source"),
+        *("is_safe_divisor", "product", "rows", "shape", "shape_source"),
     )
 
     def __init__(
@@ -85,6 +86,7 @@ class Value:
         self.product: tuple[Value, Value] | None = None
         self.one_hot: Value | None = None
         self.folded: Value | None = None
+        self.rows: Callable[[Value], Value] | None = None
         self.is_fixed = const is not None
         self.is_safe_divisor = False
         self.has_poles = False
@@ -515,6 +517,8 @@ class Value:
     @linear
     def gather(self, indices: Value, axis: int) -> Value:
         """Slices along `axis` at the indices (any rank); negative indices count from the end."""
+        if axis == 0 and self.rows is not None:
+            return self.rows(indices)
         shape = (*self.shape[:axis], *indices.shape, *self.shape[axis + 1 :])
         return self.emitter.one("Gather", [self, indices], self.dtype, shape, axis=axis)
 

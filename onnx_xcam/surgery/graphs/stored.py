@@ -10,6 +10,7 @@ A tensor of the model is read as it is, with three exceptions:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -135,13 +136,29 @@ def dequantised(graph: Graph, emitter: Emitter, node: gs.Node, name: str) -> Val
         inputs = [q, *(_stored(graph, emitter, t.name) if t.name else None for t in node.inputs[1:])]
         axis = int(node.attrs.get("axis", 1))
         return emitter.one("DequantizeLinear", inputs, dtype, q.shape, domain=MICROSOFT, axis=axis)
-    result = q.cast(dtype)
     shift = graph.constants.get(node.inputs[2].name) if len(node.inputs) > 2 else np.zeros(())
+    steps = [along_axis(graph, emitter, node, 1, dtype)]
     if shift is None or np.any(shift):
-        result = result - along_axis(graph, emitter, node, 2, dtype)
-    result = result * along_axis(graph, emitter, node, 1, dtype)
+        steps.append(along_axis(graph, emitter, node, 2, dtype))
+    result = _steps_taken(q, steps)
     result.shape_source = q.shape_source
+    if graph.is_constant(name):
+        result.rows = lambda rows: _steps_taken(q.gather(rows, 0), [_rows_of(step, q, rows) for step in steps])
     return result
+
+
+def _steps_taken(q: Value, steps: Sequence[Value]) -> Value:
+    """(q - zero point) scale, given the scale and, unless it is 0, the zero point."""
+    scale, *zero_point = steps
+    numbers = q.cast(scale.dtype)
+    return (numbers - zero_point[0] if zero_point else numbers) * scale
+
+
+def _rows_of(step: Value, q: Value, rows: Value) -> Value:
+    """Scale or zero point for these rows of q, `[*rows, ...]`."""
+    if step.rank < q.rank or step.shape[0] == 1:
+        return step
+    return step.gather(rows, 0)
 
 
 def along_axis(graph: Graph, emitter: Emitter, node: gs.Node, index: int, dtype: Any = np.float32) -> Value:
