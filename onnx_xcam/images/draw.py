@@ -95,7 +95,8 @@ def _levels(heat01: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     levels = np.fmax(heat01, 0.0)  # of a number and NaN, the number
     np.minimum(levels, 1.0, out=levels)
     levels *= 255
-    return np.rint(levels, out=levels).astype(np.uint8)
+    rounded: npt.NDArray[np.uint8] = np.rint(levels, out=levels).astype(np.uint8)
+    return rounded
 
 
 def _opacity(heat: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,0 +1,117 @@
+"""Batches and classes, cut into runs of the model: as few as its batch size and the memory allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.errors import InputError, ModelError
+from onnx_xcam.explainer.loading import LoadedModel
+
+Results = dict[str, NDArray[Any]]
+
+_IMAGES_PER_RUN = 32
+"""A model of any batch size is fed at most this many images at once."""
+_BYTES_PER_RUN = 2 << 30
+"""Many classes are cut so that their gradients stay about within this."""
+_CHANNELS_GUESSED, _LIVE_TENSORS_GUESSED = 1024, 4
+
+
+def run_all(model: LoadedModel, batch: NDArray[Any], classes: NDArray[np.int64] | None) -> Results:
+    """The outputs for any number of images, by name: [N,K,...], and [N,C] for the probabilities.
+
+    Args:
+        model: the instrumented model.
+        batch: [N,...], as the image input takes it, but of any N.
+        classes: int64 [1,K] or [N,K]; None where the model itself has settled them.
+
+    Raises:
+        InputError: the model's own batch is beyond what is fed, or as `Session.run`.
+        ModelError: it does not give what an instrumented model gives, or as `Session.run`.
+    """
+    size = model.batch or _IMAGES_PER_RUN
+    parts = []
+    for start in range(0, len(batch), size):
+        rows = classes if classes is None or len(classes) == 1 else classes[start : start + size]
+        part = batch[start : start + size]
+        others = model.others.rows(start, model.batch or len(part), len(batch))
+        parts.append(_run_images(model, part, rows, others))
+    return parts[0] if len(parts) == 1 else _joined(parts, axis=0)
+
+
+def _run_images(
+    model: LoadedModel, batch: NDArray[Any], classes: NDArray[np.int64] | None, others: Mapping[str, NDArray[Any]]
+) -> Results:
+    """One run, or one per chunk of classes where all at once would take too much memory."""
+    count = len(batch)
+    if model.batch and (size := model.batch * batch[0].nbytes) > _BYTES_PER_RUN:
+        raise InputError(
+            f"{model.name} takes {model.batch} images at once, {size >> 20} MiB, which is more than is fed "
+            "here; export it with a smaller batch."
+        )
+    if model.batch and count < model.batch:
+        batch = _padded(batch, model.batch)
+        classes = _padded(classes, model.batch) if classes is not None and len(classes) > 1 else classes
+    session, source = model.session, model.probabilities
+    per_class = [*model.outputs("map"), *model.outputs("status"), contract.CLASSES, contract.SCORES]
+    held = {name: session.hold(array) for name, array in others.items()}
+    held[model.image_input.name] = session.hold(batch)
+    parts: list[Results] = []
+    for feed in _class_feeds(model, classes, batch):
+        whole = [source.output] if source and not parts else []
+        parts.append(session.run({**held, **feed}, [*per_class, *whole]))
+        _check_outputs(parts[-1], per_class, len(batch), model.name)
+    probabilities = {source.output: parts[0].pop(source.output).reshape(len(batch), -1)} if source else {}
+    results = {**(parts[0] if len(parts) == 1 else _joined(parts, axis=1)), **probabilities}
+    return results if count == len(batch) else {name: value[:count] for name, value in results.items()}
+
+
+def _joined(parts: Sequence[Results], axis: int) -> Results:
+    return {name: np.concatenate([part[name] for part in parts], axis=axis) for name in parts[0]}
+
+
+def _class_feeds(
+    model: LoadedModel, classes: NDArray[np.int64] | None, batch: NDArray[Any]
+) -> Iterator[dict[str, NDArray[np.int64]]]:
+    if classes is None:
+        yield {}
+        return
+    step = max(1, _BYTES_PER_RUN // (len(batch) * _bytes_per_class(model, batch)))
+    for start in range(0, classes.shape[1], step):
+        yield {contract.CLASS_INPUT: classes[:, start : start + step]}
+
+
+def _check_outputs(found: dict[str, NDArray[Any]], names: Sequence[str], count: int, name: str) -> None:
+    """Make sure that a model that says it is instrumented gives what that means: [N,K] and [N,K,h,w].
+
+    Raises:
+        ModelError: it does not.
+    """
+    k = found[contract.CLASSES].shape[1:2]
+    for output in names:
+        shape, rank = found[output].shape, 4 if output.startswith(contract.output_name("map")) else 2
+        if len(shape) != rank or shape[:2] != (count, *k) or found[output].dtype.kind not in "fi":
+            raise ModelError(
+                f"The output '{output}' of {name} is {found[output].dtype} {contract.shape_text(shape)}, which is not "
+                "what an instrumented model gives; instrument the original model again."
+            )
+
+
+def _padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
+    """The rows, the last one repeated up to the length."""
+    return np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
+
+
+def _bytes_per_class(model: LoadedModel, batch: NDArray[Any]) -> int:
+    """A rough guess at what one class of one image costs while the head's backward pass runs."""
+    guess = max(1, batch[0].size // 3 // 256)  # a sixteenth of the height and width
+    pixels = 0
+    for output in model.session.outputs:
+        if output.name in model.outputs("map"):
+            h, w = output.shape[2:]
+            pixels += h * w if isinstance(h, int) and isinstance(w, int) else guess
+    return max(1, pixels) * _CHANNELS_GUESSED * _LIVE_TENSORS_GUESSED * 4
