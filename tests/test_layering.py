@@ -35,7 +35,7 @@ THIRD = {
     "explainer": {"numpy", "onnx"},
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
     "reference": {"numpy", "onnx"},
-    "cli": {"typer", "click", "numpy"},
+    "cli": {"typer", "click", "rich", "numpy"},
 }
 """What else than the standard library a part may import."""
 

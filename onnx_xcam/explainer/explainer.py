@@ -36,7 +36,12 @@ class Explainer:
     Attributes:
         notes: sentences on all that was assumed: layer, score, layout, preprocessing, labels, provider.
         warnings: those that deserve a look: they were also given as `XcamWarning` when the Explainer was made.
+        path: the model's file, or None.
         layers: names of the target layers' tensors.
+        score: name of the score's tensor.
+        method: the CAM method.
+        preprocess: what is done to a photo, a `Preprocess`.
+        inputs: what the inputs beside the picture are fed, by name.
         labels: the C class labels, or None.
         providers: ONNX Runtime's full names, the one in use first.
         batch: the batch size that the model was exported with, or None for any. Images are cut into runs of that
@@ -89,12 +94,16 @@ class Explainer:
             allow_folders=allow_folders,
         )
         self.name = str(self._model.path or "the model")
+        self.path = self._model.path
         self.layers = tuple(self._model.layers)
+        self.score = str(self._model.metadata["score"])
         self.method = str(self._model.metadata.get("method", method))
         self.providers = self._model.session.providers
         self.batch = self._model.batch
         self._inputs = model_inputs(self._model, preprocess, labels)
         self.labels = self._inputs.labels
+        self.preprocess = self._inputs.preprocess
+        self.inputs = dict(self._model.others.values)
         fed = self._model.others.notes()
         self.notes = (
             *_surgery_notes(self._model),
@@ -185,7 +194,10 @@ class Explainer:
         def explained(pictures: Sequence[Sequence[Picture]]) -> list[Explanation]:
             return self._explained(pictures, wanted)
 
-        return stream(images, self._pictures, explained, each or (lambda result: result), group)
+        def prepared(image: Image) -> list[Picture]:
+            return [self.prepare(image)] if isinstance(image, str | Path) else self._pictures(image)
+
+        return stream(images, prepared, explained, each or (lambda result: result), group)
 
     def prepare(self, image: str | Path | NDArray[Any]) -> Picture:
         """Read one image and bring it into the form that the model takes; `explain` accepts the result as an image.

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from onnx_xcam.errors import XcamError
 from onnx_xcam.images.backend import opencv
 from onnx_xcam.images.fields import suggest
+from onnx_xcam.images.pixels import ImageRGB
 from onnx_xcam.images.place import bands
-from onnx_xcam.images.read import ImageRGB
 
 COLOUR_MAPS = ("inferno", "magma", "plasma", "viridis", "cividis", "turbo", "jet")
 """Known colour maps; all but turbo and jet are perceptually even."""

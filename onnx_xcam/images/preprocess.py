@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from onnx_xcam.errors import InputError, PreprocessError
 from onnx_xcam.images.fields import check_fields
+from onnx_xcam.images.pixels import ImageRGB
 from onnx_xcam.images.place import Placement
-from onnx_xcam.images.read import ImageRGB
 from onnx_xcam.images.resize import Interpolation, resize_window
 
 Resize = Literal["stretch", "crop", "letterbox"]
