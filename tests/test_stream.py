@@ -214,7 +214,7 @@ def test_several_streams_at_once(explainer):
 def test_nothing_to_explain(explainer):
     assert list(explainer.stream([])) == []
     with pytest.raises(InputError):
-        list(explainer.stream([[]]))[0].unwrap()
+        next(explainer.stream([[]])).unwrap()
 
 
 GROWTH = """
