@@ -123,12 +123,12 @@ def test_killed_in_the_middle_and_resumed_is_as_if_never_killed(folder):
         for record in finished:
             for file in record["files"]:
                 assert read_image(folder / file).size if file.endswith(".png") else np.load(folder / file)
-    again = {"cwd": folder, "env": ENVIRONMENT, "capture_output": True, "text": True, "check": False}
-    resumed = subprocess.run([*PROGRAM, "--resume"], **again)
+    again = {"cwd": folder, "env": ENVIRONMENT, "capture_output": True, "text": True}
+    resumed = subprocess.run([*PROGRAM, "--resume"], check=False, **again)
     assert resumed.returncode == 1, "one picture is bad"
     assert f"note: {len(finished)} of 151 photos are done already." in resumed.stderr
     assert len(resumed.stdout.splitlines()) == 2 * (150 - len(finished))
-    subprocess.run([*PROGRAM, "-q", "-o", "at once"], **again)
+    subprocess.run([*PROGRAM, "-q", "-o", "at once"], check=False, **again)
     assert content(folder / "explanations") == content(folder / "at once")
 
 
