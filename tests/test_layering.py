@@ -32,7 +32,7 @@ THIRD = {
     "runtime": {"numpy", "onnxruntime"},
     "feeds": {"numpy"},
     "comparison": {"numpy"},
-    "explainer": {"numpy", "onnx"},
+    "explainer": {"numpy", "onnx", "google"},
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
     "reference": {"numpy", "onnx"},
     "cli": {"typer", "click", "rich", "numpy"},

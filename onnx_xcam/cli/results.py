@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from onnx_xcam.errors import OutputError
 from onnx_xcam.explainer import Explainer
-from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.text import json_text, load_json
 
 _UNFINISHED = ".onnx-xcam."
@@ -145,14 +144,12 @@ def _digest(data: str | bytes) -> str:
 
 def _digest_of_model(explainer: Explainer) -> str:
     """Of the file's content; of weights in other files, which may be huge, by their sizes and times."""
-    path = explainer.path
-    if path is None:
-        return "in memory"
+    path, *outside = explainer.files
     with path.open("rb") as file:
         whole = hashlib.file_digest(file, "sha256")
-    for outside in sorted({reference.part.path for reference in Source(path).references()}):
-        state = outside.stat()
-        whole.update(f"{outside.name} {state.st_size} {state.st_mtime_ns}".encode())
+    for weights in outside:
+        state = weights.stat()
+        whole.update(f"{weights.name} {state.st_size} {state.st_mtime_ns}".encode())
     return whole.hexdigest()[:12]
 
 

@@ -36,7 +36,7 @@ class Explainer:
     Attributes:
         notes: sentences on all that was assumed: layer, score, layout, preprocessing, labels, provider.
         warnings: those that deserve a look: they were also given as `XcamWarning` when the Explainer was made.
-        path: the model's file, or None.
+        files: the model's file and those that it keeps weights in; none for a model in memory.
         layers: names of the target layers' tensors.
         score: name of the score's tensor.
         method: the CAM method.
@@ -94,7 +94,7 @@ class Explainer:
             allow_folders=allow_folders,
         )
         self.name = str(self._model.path or "the model")
-        self.path = self._model.path
+        self.files = self._model.files
         self.layers = tuple(self._model.layers)
         self.score = str(self._model.metadata["score"])
         self.method = str(self._model.metadata.get("method", method))
