@@ -112,17 +112,36 @@ def measure_throughput(options: argparse.Namespace) -> None:
         ),
         "bare loop, ONNX Runtime's defaults": bare_loop(options.model, photos, explainer.preprocess, spec, sessions[1]),
         "explain --raw --no-pictures": job(pictures=False, raw=True),
+        "explain, PNGs not encoded": _without_png(job(pictures=True, raw=False)),
         "explain": job(pictures=True, raw=False),
     }
-    found: dict[str, list[float]] = {name: [] for name in loops}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
     for name in itertools.chain(loops, *([*loops, *reversed(loops)] for _ in range(options.rounds // 2))):
-        found[name].append(_seconds(loops[name]))
-    first = statistics.median(next(iter(found.values()))[1:])
-    print(f"{options.model.stem}, {len(photos)} photos")
-    for name, (_, *seconds) in found.items():
-        spread = f"{first / max(seconds):.2f} to {first / min(seconds):.2f}"
-        median = statistics.median(seconds)
-        print(f"| {name} | {len(photos) / median:.1f} | {first / median:.2f} ({spread}) |", flush=True)
+        cpu = time.process_time()
+        found[name].append((_seconds(loops[name]), time.process_time() - cpu))
+    print(
+        f"{options.model.stem}, {len(photos)} photos: photos a second, ratio to the first (range), processor time each"
+    )
+    first = statistics.median(seconds for seconds, _ in next(iter(found.values()))[1:])
+    for name, (_, *pairs) in found.items():
+        wall, cpu = ([pair[n] for pair in pairs] for n in (0, 1))
+        median, spread = statistics.median(wall), f"{first / max(wall):.2f} to {first / min(wall):.2f}"
+        milliseconds = f"{statistics.median(cpu) / len(photos) * 1000:.1f} ms"
+        print(f"| {name} | {len(photos) / median:.1f} | {first / median:.2f} ({spread}) | {milliseconds} |", flush=True)
+
+
+def _without_png(job: Callable[[], None]) -> Callable[[], None]:
+    from onnx_xcam.cli import explain_job
+
+    def run() -> None:
+        encode = explain_job.encode_image
+        explain_job.encode_image = lambda picture, suffix: b""
+        try:
+            job()
+        finally:
+            explain_job.encode_image = encode
+
+    return run
 
 
 def _seconds(call: Callable[[], Any]) -> float:
