@@ -58,10 +58,11 @@ class Placement:
         if map_hw.ndim != 2 or 0 in map_hw.shape:
             raise ValueError(f"a map must be [h,w], not {list(map_hw.shape)}")
         rows, columns = self._axis(0, size), self._axis(1, size)
-        tall = _lerp_rows(map_hw.astype(np.float32, copy=False), rows)
         top, left, bottom, right = self.seen_box(size)
         result = np.zeros((len(rows), len(columns)), np.float32)
-        _lerp_columns(tall[top:bottom], columns[left:right], result[top:bottom, left:right])
+        with np.errstate(invalid="ignore"):  # between infinities; the model's `xcam_status` tells of them
+            tall = _lerp_rows(map_hw.astype(np.float32, copy=False), rows)
+            _lerp_columns(tall[top:bottom], columns[left:right], result[top:bottom, left:right])
         return result
 
     def heatmap(self, map_hw: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
