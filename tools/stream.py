@@ -66,13 +66,14 @@ def bare_loop(model: Path, photos: Sequence[Path], preprocess: Any, spec: Any, s
     table = _value_table(preprocess, spec)
     size = preprocess.input_size(spec)
     names = [output.name for output in session.get_outputs()]
+    resample = {"linear": Image.Resampling.BILINEAR, "cubic": Image.Resampling.BICUBIC}[preprocess.interpolation]
 
     def run() -> None:
         for path in photos:
             photo = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
             box = preprocess.placement(photo.shape[:2], size).box
             inside = np.clip((box[1], box[0], box[3], box[2]), 0, (*photo.shape[1::-1],) * 2)
-            small = np.asarray(Image.fromarray(photo).resize(size[::-1], Image.Resampling.BILINEAR, tuple(inside)))
+            small = np.asarray(Image.fromarray(photo).resize(size[::-1], resample, tuple(inside)))
             item = np.stack([column[small[..., channel]] for channel, column in enumerate(table)])
             session.run(names, {spec.name: item[None]})
 
@@ -97,7 +98,9 @@ def measure_throughput(options: argparse.Namespace) -> None:
 
     def job(*, pictures: bool, raw: bool) -> Callable[[], None]:
         def run() -> None:
-            with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
+            said = io.StringIO()
+            quiet = contextlib.redirect_stdout(said), contextlib.redirect_stderr(said)
+            with tempfile.TemporaryDirectory() as out, quiet[0], quiet[1]:
                 found = find_pictures(photos, recursive=False, leave_out=Path(out))
                 writing = Writing(pictures=pictures, raw=raw, beside=False)
                 work = ExplainJob(found, Path(out), writing=writing, resume=False, quiet=True)
