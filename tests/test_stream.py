@@ -125,7 +125,11 @@ def test_a_run_that_fails_for_a_group_is_tried_image_by_image(explainer, monkeyp
         return explained(pictures, classes)
 
     monkeypatch.setattr(explainer, "_explained", weak)
-    found = list(module.stream(PHOTOS[:5], explainer._pictures, lambda p: weak(p, None), lambda r: r, 4))
+    found = list(
+        module.stream(
+            PHOTOS[:5], explainer._pictures, lambda p: weak(p, None), lambda r: r, group=4, cancel=lambda: None
+        )
+    )
     assert [one.error is None for one in found] == [True, True, False, True, True]
 
 
@@ -141,7 +145,16 @@ def test_images_of_a_group_share_a_run_where_they_are_of_one_shape(monkeypatch):
         lambda feeds, outputs: runs.append(feeds["image"].shape[0]) or run(feeds, outputs),
     )
     tensors = [RANDOM.normal(size=(1, 3, size, 16)).astype(np.float32) for size in (16, 20, 16, 16, 20, 20, 24)]
-    found = list(module.stream(tensors, explainer._pictures, lambda p: explainer._explained(p, None), lambda r: r, 4))
+    found = list(
+        module.stream(
+            tensors,
+            explainer._pictures,
+            lambda p: explainer._explained(p, None),
+            lambda r: r,
+            group=4,
+            cancel=lambda: None,
+        )
+    )
     assert sorted(runs) == [1, 1, 2, 3]
     for one, tensor in zip(found, tensors, strict=True):
         expected = explainer.explain(tensor)
@@ -203,6 +216,26 @@ def test_a_loop_that_is_left_early_or_interrupted_leaves_no_threads(explainer):
     with pytest.raises(KeyboardInterrupt):
         stream.throw(KeyboardInterrupt)
     assert not threads()
+
+
+def test_a_stream_that_ends_cancels_its_runs_and_no_others(explainer):
+    """A run of a thousand classes can take a minute: whoever stops a stream does not wait for it."""
+    used = []
+    explained = explainer._explained
+    spied = Explainer.__new__(Explainer)
+    spied.__dict__.update(explainer.__dict__)
+    spied._explained = lambda pictures, classes, cancellation: (
+        used.append(cancellation) or explained(pictures, classes, cancellation)
+    )
+    stream, other = spied.stream(PHOTOS), spied.stream(PHOTOS)
+    next(stream), next(other)
+    assert len(set(used)) == 2
+    stream.close()
+    feeds = {"image": RANDOM.normal(size=(1, 3, 16, 16)).astype(np.float32)}
+    with pytest.raises(ModelError, match="terminate"):
+        explainer._model.session.run(feeds, ["xcam_map"], used[0])
+    assert len(list(other)) == len(PHOTOS) - 1
+    assert explainer.explain(PHOTOS[0]).maps.any()
 
 
 def test_several_streams_at_once(explainer):

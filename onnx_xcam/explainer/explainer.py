@@ -19,7 +19,7 @@ from onnx_xcam.explainer.loading import LoadedModel, load_model
 from onnx_xcam.explainer.running import run_all
 from onnx_xcam.explainer.stream import IMAGES_PER_GROUP, Streamed, stream
 from onnx_xcam.feeds import InputValue
-from onnx_xcam.runtime import short_name
+from onnx_xcam.runtime import Cancellation, short_name
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike
 
@@ -191,13 +191,16 @@ class Explainer:
         wanted = self.choose(classes, top)
         group = self.batch or (1 if self.providers[0] == "CPUExecutionProvider" else IMAGES_PER_GROUP)
 
+        cancellation = Cancellation()
+
         def explained(pictures: Sequence[Sequence[Picture]]) -> list[Explanation]:
-            return self._explained(pictures, wanted)
+            return self._explained(pictures, wanted, cancellation)
 
         def prepared(image: Image) -> list[Picture]:
             return [self.prepare(image)] if isinstance(image, str | Path) else self._pictures(image)
 
-        return stream(images, prepared, explained, each or (lambda result: result), group)
+        handed_out = each or (lambda result: result)
+        return stream(images, prepared, explained, handed_out, group=group, cancel=cancellation.cancel)
 
     def prepare(self, image: str | Path | NDArray[Any]) -> Picture:
         """Read one image and bring it into the form that the model takes; `explain` accepts the result as an image.
@@ -244,12 +247,17 @@ class Explainer:
             )
         return pictures
 
-    def _explained(self, several: Sequence[Sequence[Picture]], classes: NDArray[np.int64] | None) -> list[Explanation]:
+    def _explained(
+        self,
+        several: Sequence[Sequence[Picture]],
+        classes: NDArray[np.int64] | None,
+        cancellation: Cancellation | None = None,
+    ) -> list[Explanation]:
         """One explanation for each list of pictures, from the same runs."""
         pictures = [picture for one in several for picture in one]
         self._model.others.check_count(len(pictures), self.batch)
         batch = np.stack([picture.item for picture in pictures]) if len(pictures) > 1 else pictures[0].item[None]
-        results = run_all(self._model, batch, classes)
+        results = run_all(self._model, batch, classes, cancellation)
         if len(several) == 1:
             return [self._explanation(pictures, results)]
         ends = np.cumsum([len(one) for one in several]).tolist()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx_xcam import contract
 from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.explainer.loading import LoadedModel
 from onnx_xcam.explainer.memory import bytes_per_class
+from onnx_xcam.runtime import Cancellation, Feed
 
 Results = dict[str, NDArray[Any]]
 
@@ -27,7 +29,12 @@ _ARENA = 2
 _CHANNELS_GUESSED, _LIVE_TENSORS_GUESSED = 1024, 4
 
 
-def run_all(model: LoadedModel, batch: NDArray[Any], classes: NDArray[np.int64] | None) -> Results:
+def run_all(
+    model: LoadedModel,
+    batch: NDArray[Any],
+    classes: NDArray[np.int64] | None,
+    cancellation: Cancellation | None = None,
+) -> Results:
     """The outputs for any number of images, by name: [N,K,...], and [N,C] for the probabilities.
 
     All classes take one run, unless what their gradients take together is beyond about 2 GiB: at the default layer of
@@ -38,23 +45,29 @@ def run_all(model: LoadedModel, batch: NDArray[Any], classes: NDArray[np.int64] 
         model: the instrumented model.
         batch: [N,...], as the image input takes it, but of any N.
         classes: int64 [1,K] or [N,K]; None where the model itself has settled them.
+        cancellation: what may end the runs from another thread.
 
     Raises:
         InputError: the model's own batch is beyond what is fed, or as `Session.run`.
         ModelError: it does not give what an instrumented model gives, or as `Session.run`.
     """
     size = model.batch or _IMAGES_PER_RUN
+    run = functools.partial(model.session.run, cancellation=cancellation) if cancellation else model.session.run
     parts = []
     for start in range(0, len(batch), size):
         rows = classes if classes is None or len(classes) == 1 else classes[start : start + size]
         part = batch[start : start + size]
         others = model.others.rows(start, model.batch or len(part), len(batch))
-        parts.append(_run_images(model, part, rows, others))
+        parts.append(_run_images(model, run, part, rows, others))
     return parts[0] if len(parts) == 1 else _joined(parts, axis=0)
 
 
 def _run_images(
-    model: LoadedModel, batch: NDArray[Any], classes: NDArray[np.int64] | None, others: Mapping[str, NDArray[Any]]
+    model: LoadedModel,
+    run: Callable[[Mapping[str, Feed], Sequence[str]], Results],
+    batch: NDArray[Any],
+    classes: NDArray[np.int64] | None,
+    others: Mapping[str, NDArray[Any]],
 ) -> Results:
     """One run, or one per chunk of classes where all at once would take too much memory."""
     count = len(batch)
@@ -73,7 +86,7 @@ def _run_images(
     parts: list[Results] = []
     for feed in _class_feeds(model, classes, batch):
         whole = [source.output] if source and not parts else []
-        parts.append(session.run({**held, **feed}, [*per_class, *whole]))
+        parts.append(run({**held, **feed}, [*per_class, *whole]))
         _check_outputs(parts[-1], per_class, len(batch), model.name)
     probabilities = {source.output: parts[0].pop(source.output).reshape(len(batch), -1)} if source else {}
     results = {**(parts[0] if len(parts) == 1 else _joined(parts, axis=1)), **probabilities}

@@ -66,7 +66,9 @@ def stream(
     prepare: Callable[[Any], list[Picture]],
     explain: Callable[[Sequence[Sequence[Picture]]], list[Explanation]],
     each: Callable[[Streamed], T],
+    *,
     group: int,
+    cancel: Callable[[], None],
 ) -> Iterator[T]:
     """What `each` makes of the result of every image, in order.
 
@@ -76,6 +78,7 @@ def stream(
         explain: one explanation for each list of pictures, in one run; they are of one shape.
         each: called in a worker.
         group: how many images share a run.
+        cancel: ends the runs that are under way, where nobody waits for their results any more.
     """
     workers = min(_MOST_WORKERS, max(2, os.cpu_count() or 1))
     work = _Work(prepare, explain, each)
@@ -98,6 +101,7 @@ def stream(
                 yield from waiting.popleft().result()
     finally:
         work.stopped.set()
+        cancel()
         pool.shutdown(cancel_futures=True)
 
 
