@@ -236,7 +236,14 @@ def test_threads_and_provider_may_change(run, folder):
     assert len(results()) == 4
 
 
-@pytest.mark.parametrize("line", [b"{]", b'{"image": 1}', b"\xff", b"[" * 3000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"{]", b"", b"[]", b'{"image": 1}', b"\xff", b"[" * 3000),
+        *(b'{"image": "a", "files": "b", "error": null}', b'{"image": "a", "files": [1], "error": null}'),
+        b'{"image": "a\\u0000", "files": [], "error": null}',
+    ],
+)
 def test_a_damaged_line_is_one_sentence_that_names_it(run, folder, line):
     run("model.onnx", "photos", "-q")
     path = folder / "explanations" / "results.jsonl"

@@ -52,6 +52,7 @@ def read_results(path: Path, wanted: Mapping[str, Any]) -> Earlier:
     """
     try:
         data = path.read_bytes() if path.exists() else b""
+        there = {file.name for file in path.parent.iterdir()}
     except OSError as error:
         raise OutputError(f"'{path}' cannot be read: {error.strerror or error}.") from error
     *lines, torn = data.split(b"\n")
@@ -59,10 +60,10 @@ def read_results(path: Path, wanted: Mapping[str, Any]) -> Earlier:
     kept = {}
     for number, line in enumerate(lines, 1):
         record = _record(line, path, number)
-        files = tuple(Path(str(file)).name for file in record["files"])
-        if record["error"] is None and all((path.parent / file).is_file() for file in files):
+        files = tuple(Path(file).name for file in record["files"])
+        if record["error"] is None and there.issuperset(files):
             _refuse_other_run(record, wanted, path)
-            photo = Path(str(record["image"])).resolve()
+            photo = Path(record["image"]).resolve()
             finished[photo] = files
             kept[photo] = line
     return Earlier(finished, list(kept.values()), len(lines) - len(kept) + bool(torn))
@@ -71,8 +72,11 @@ def read_results(path: Path, wanted: Mapping[str, Any]) -> Earlier:
 def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         record = load_json(line.decode("utf-8"))
-        if isinstance(record, dict) and {"image", "files", "error"} <= record.keys():
-            return record
+        if isinstance(record, dict) and "error" in record:
+            files = record.get("files")
+            texts = [record.get("image"), *(files if isinstance(files, list) else [None])]
+            if all(isinstance(text, str) and "\0" not in text for text in texts):
+                return record
     except ValueError:
         pass
     raise OutputError(
