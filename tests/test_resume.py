@@ -263,9 +263,12 @@ def test_results_that_do_not_tell_how_they_were_made_are_not_continued(run, fold
     assert "does not tell how it was made" in run("model.onnx", "photos", "--resume", "-q")[2]
 
 
-def test_no_photo_is_taken_from_what_was_written_beside_the_photos(run, folder):
+def test_what_was_written_beside_the_photos_is_not_taken_for_photos(run, folder):
     assert run("model.onnx", "photos", "-o", "photos", "-q")[0] == 0
-    status, out, _ = run("model.onnx", "photos", "-o", "photos", "--resume")
+    status, out, err = run("model.onnx", "photos", "-o", "photos", "--resume")
+    assert (status, out) == (1, "")
+    assert "'photos' holds the photos and what was written" in err
+    status, out, _ = run("model.onnx", *sorted((folder / "photos").glob("*.png")), "-o", "photos", "--resume")
     assert (status, out) == (0, "")
     assert len(results("photos")) == 4
 

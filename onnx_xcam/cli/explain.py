@@ -78,9 +78,11 @@ def explain(
     others = input_values(input_)
     import warnings
 
-    from onnx_xcam.cli.explain_job import ExplainJob, Writing, find_pictures
+    from onnx_xcam.cli.explain_job import ExplainJob, Writing, find_pictures, refuse_mixed
     from onnx_xcam.explainer import Explainer, XcamWarning
 
+    if resume:
+        refuse_mixed(images, out)
     found = find_pictures(images, recursive=recursive, leave_out=out)
     writing = Writing(pictures=not no_pictures, raw=raw, beside=beside)
     job = ExplainJob(found, out, writing=writing, resume=resume, quiet=quiet)

@@ -230,6 +230,21 @@ def find_pictures(paths: Iterable[Path], *, recursive: bool, leave_out: Path) ->
     return {picture: resolved for resolved, picture in found.items()}
 
 
+def refuse_mixed(paths: Iterable[Path], folder: Path) -> None:
+    """Refuse to continue where a folder of photos is the output folder.
+
+    A picture that was written there just before the end has no line yet, and looks like one more photo.
+
+    Raises:
+        OutputError: it is.
+    """
+    if any(path.is_dir() and path.resolve() == folder.resolve() for path in paths):
+        raise OutputError(
+            f"'{folder}' holds the photos and what was written, which --resume cannot tell apart; name another folder "
+            "for the results with -o."
+        )
+
+
 def _report(reporter: Reporter, done: _Done) -> None:
     for line in done.results:
         reporter.result(line)

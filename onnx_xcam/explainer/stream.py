@@ -2,8 +2,9 @@
 
 A worker takes an image all the way: read, prepare, run, and what the caller wants done with the result. With two
 workers on two cores one of them decodes while the other runs, which was as fast as threads of their own for each step
-(EfficientNet-Lite0 and ResNet-50, photos of 0.3 to 12 megapixels), needs no queues between the steps, and holds no
-more photos than there are workers.
+(EfficientNet-Lite0 and ResNet-50, photos of 0.3 to 3 megapixels), needs no queues between the steps, and holds no
+more photos than there are workers. OpenCV keeps its own threads: with a single one nothing was faster, and the
+setting is the process's.
 """
 
 from __future__ import annotations
