@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from onnx_xcam.errors import XcamError as XcamError
     from onnx_xcam.explainer import Explainer as Explainer
     from onnx_xcam.explainer import Explanation as Explanation
+    from onnx_xcam.explainer import Streamed as Streamed
     from onnx_xcam.surgery.inspect import inspect as inspect
     from onnx_xcam.surgery.instrument import instrument as instrument
     from onnx_xcam.surgery.instrument import instrument_file as instrument_file
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Explainer": "explainer",
     "Explanation": "explainer",
+    "Streamed": "explainer",
     "XcamError": "errors",
     "check": "checks",
     "inspect": "surgery",
@@ -26,7 +28,17 @@ _HOME = {
     "instrument_file": "surgery",
 }
 
-__all__ = ["Explainer", "Explanation", "XcamError", "__version__", "check", "inspect", "instrument", "instrument_file"]
+__all__ = [
+    "Explainer",
+    "Explanation",
+    "Streamed",
+    "XcamError",
+    "__version__",
+    "check",
+    "inspect",
+    "instrument",
+    "instrument_file",
+]
 
 
 def __getattr__(name: str) -> Any:

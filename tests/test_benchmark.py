@@ -19,6 +19,8 @@ from onnx_xcam.benchmark.model import bench
 from onnx_xcam.benchmark.timing import Spread, Timings, in_turns
 from onnx_xcam.cli import app
 from onnx_xcam.errors import ModelError
+from onnx_xcam.explainer import memory as explainer_memory
+from onnx_xcam.surgery.files.source import Source
 
 # --- timing ----------------------------------------------------------------------------------------------------------
 
@@ -266,7 +268,7 @@ def test_both_run_on_the_same_and_only_the_model_differs(tiny, monkeypatch):
     monkeypatch.setattr(model, "run_once", running)
     monkeypatch.setattr(memory, "is_measurable", lambda: False)
     bench(tiny, batches=[2], classes=[1, 4], threads=[2], providers=["cpu"], seconds=0)
-    assert opened[0] == opened[1] == {"providers": ["cpu"], "threads": 2, "folder": None, "spin": False}
+    assert opened[0] == opened[1] == {"providers": ["cpu"], "threads": 2, "folder": None}
     assert len(opened) == 2
     assert len({id(session) for session, _, _ in fed}) == 2
     assert all(feeds.keys() == {"image"} and feeds["image"].shape == (2, 3, 16, 16) for _, feeds, _ in fed)
@@ -275,7 +277,9 @@ def test_both_run_on_the_same_and_only_the_model_differs(tiny, monkeypatch):
 
 
 def test_many_classes_are_cut_as_the_explainer_does(tiny, monkeypatch):
-    monkeypatch.setattr("onnx_xcam.runtime.chunks.BYTES_PER_RUN", 8 * 8 * 1024 * 4 * 4 * 2)
+    made = Source(onnx_xcam.surgery.instrument_bytes(tiny, emit=("map",))).skeleton().SerializeToString()
+    each = explainer_memory.bytes_of_a_class(made, {"image": (1, 3, 16, 16)}, "image", [])
+    monkeypatch.setattr(explainer_memory, "BYTES_PER_RUN", 2 * each)
     report = bench(tiny, batches=[1], classes=[1, 5], seconds=0)
     assert [row.runs for row in report.rows] == [1, 3]
     assert "5 in 3 runs" in report.text()

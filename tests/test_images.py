@@ -382,6 +382,13 @@ def test_find_images(tmp_path):
         saved(folder / name, b"x")
     odd = saved(tmp_path / "odd.bin", b"x")
     assert find_images([odd, str(folder)]) == [odd, folder / "a.png", folder / "b.JPG"]
+    (folder / "deeper" / "again").symlink_to(folder, target_is_directory=True)
+    (folder / ".thumbnails").mkdir()
+    saved(folder / ".thumbnails" / "d.png", b"x")
+    assert find_images([folder], recursive=True) == [folder / name for name in ("a.png", "b.JPG", "deeper/c.png")]
+    assert len(find_images([folder], recursive=True, leave_out=folder / "deeper")) == 2
+    with pytest.raises(ImageError, match="no picture in this folder or those in it"):
+        find_images([folder / "folder.png"], recursive=True)
 
 
 def test_find_images_errors(tmp_path):
@@ -446,6 +453,18 @@ def test_overlay_leaves_cold_pixels_and_the_photo_alone():
     np.testing.assert_allclose(got[hot].astype(float), expected, atol=0.51)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_overlay_is_the_formula_to_the_last_bit(dtype):
+    image, heat = photo(90, 70), np.random.default_rng(0).random((90, 70)).astype(dtype) * 1.2 - 0.1
+    heat[3, 4:8] = np.nan, np.inf, -np.inf, -0.0
+    levels = np.rint(np.clip(np.nan_to_num(heat, nan=0.0), 0, 1) * 255).astype(int)
+    x = np.clip(levels / 255 / 0.6, 0, 1)
+    opacity = 0.75 * (x * x * (3 - 2 * x))[..., None]
+    tint = (colour(levels / 255) * opacity).astype(np.float32)
+    expected = np.rint(image * (1 - opacity).astype(np.float32) + tint)
+    np.testing.assert_array_equal(overlay(image, heat, alpha=0.75), expected)
+
+
 def test_opacity_rises_with_heat():
     heat = np.linspace(0, 1, 200)[None].astype(np.float32)
     white = overlay(np.full((1, 200, 3), 255, np.uint8), heat).astype(int)
@@ -457,7 +476,7 @@ def test_opacity_rises_with_heat():
 
 
 def test_overlay_over_many_bands_is_the_same_as_row_by_row():
-    image, heat = photo(600, 8), np.random.default_rng(0).random((600, 8))
+    image, heat = photo(600, 200), np.random.default_rng(0).random((600, 200))
     rows = [overlay(image[i : i + 1], heat[i : i + 1]) for i in range(600)]
     np.testing.assert_array_equal(overlay(image, heat), np.concatenate(rows))
 

@@ -32,12 +32,12 @@ THIRD = {
     "runtime": {"numpy", "onnxruntime"},
     "feeds": {"numpy"},
     "comparison": {"numpy"},
-    "explainer": {"numpy", "onnx"},
+    "explainer": {"numpy", "onnx", "google"},
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
     "reference": {"numpy", "onnx"},
     "benchmark": {"numpy"},
     "demo": {"numpy"},
-    "cli": {"typer", "click", "numpy"},
+    "cli": {"typer", "click", "rich", "numpy"},
 }
 """What else than the standard library a part may import."""
 
@@ -68,7 +68,7 @@ OURS = {
         "comparison",
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
-    "benchmark": {*BASE, "surgery", "runtime", "feeds"},
+    "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
     "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
     "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison", "benchmark", "demo"},
 }

@@ -122,6 +122,35 @@ def test_place_refuses_other_shapes(shape):
         Placement((4, 4), (4, 4), (4, 4)).place(np.zeros(shape, np.float32))
 
 
+@pytest.mark.parametrize("photo", [(50, 70), (300, 451), (1, 1), (3, 900)])
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+@pytest.mark.parametrize("odd", [1.0, np.nan, np.inf, -np.inf, 0.0])
+def test_a_heatmap_is_the_map_resized_and_scaled_to_the_last_bit(photo, resize, odd):
+    """As written first: both axes at once, in one piece, then scaled by the mask, in float64."""
+    placement = Preprocess(resize=resize, crop_fraction=0.8).placement(photo, (32, 32))
+    map_hw = RNG.random((7, 5)).astype(np.float32) * (odd != 0)
+    map_hw[2, 3] = odd
+
+    def lerp(rows, place):
+        at = np.clip(place * len(rows) - 0.5, 0, len(rows) - 1)
+        low = np.floor(at).astype(int)
+        part = (at - low).astype(np.float32)[:, None]
+        return rows[low] + part * (rows[np.minimum(low + 1, len(rows) - 1)] - rows[low])
+
+    with np.errstate(invalid="ignore"):
+        placed = lerp(lerp(map_hw, placement._axis(0, None)).T, placement._axis(1, None)).T
+    seen = placement.seen()
+    placed = np.where(seen, placed, 0).astype(np.float32)
+    np.testing.assert_array_equal(placement.place(map_hw), placed)
+    usable = seen & np.isfinite(placed)
+    expected = np.zeros(photo, np.float32)
+    if usable.any():
+        low, high = (float(value) for value in (placed[usable].min(), placed[usable].max()))
+        wide = placed[usable].astype(np.float64)
+        expected[usable] = (wide / 2 - low / 2) / (high / 2 - low / 2) if high > low else float(high > 0)
+    np.testing.assert_array_equal(placement.heatmap(map_hw), expected)
+
+
 def test_scale_heatmap_is_the_papers():
     x = RNG.random((6, 8)) * 7 + 3
     got = scale_heatmap(x)

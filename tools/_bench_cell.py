@@ -27,8 +27,10 @@ from onnx_xcam.benchmark.memory import Job, is_measurable, measured
 from onnx_xcam.benchmark.timing import in_turns
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.xgrad import xgrad_cam
-from onnx_xcam.runtime import classes_per_run, open_session
+from onnx_xcam.explainer.memory import bytes_of_a_class, classes_per_run
+from onnx_xcam.runtime import open_session
 from onnx_xcam.surgery import inspect, instrument_bytes
+from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.head import with_outputs
 
 PLAIN, OURS, EAGER, ONNX_AD = "onnxruntime forward", "onnx_xcam", "torch forward", "onnx-ad"
@@ -111,14 +113,14 @@ class Measurement:
         self.cell = cell
         self.skipped: dict[str, str] = {}
         self.cosines: dict[str, float] = {}
-        self.plain = open_session(cell.path, providers="cpu", threads=cell.threads, spin=False)
+        self.plain = open_session(cell.path, providers="cpu", threads=cell.threads)
         self.outputs = [output.name for output in self.plain.outputs]
         (self.image,) = self.plain.inputs
         self.images = self._images(cell.batch)
         self.model = self._module() if cell.peers and not cell.model.endswith(".onnx") else None
         self.layer, self.hooked = self._chosen()
         self.made_bytes = instrument_bytes(cell.path, layers=self.layer, emit=("map",))
-        self.made = open_session(self.made_bytes, providers="cpu", threads=cell.threads, spin=False)
+        self.made = open_session(self.made_bytes, providers="cpu", threads=cell.threads)
         self.metadata = contract.parse_metadata(self.made.metadata[contract.METADATA_KEY])
         self.most = int(self.metadata["class_count"])
         self.peers: dict[str, Any] = dict(self._peers()) if self.model is not None else {}
@@ -246,9 +248,11 @@ class Measurement:
         plain = {self.image.name: self.images}
         found: dict[str, Callable[[], Any]] = {f"{PLAIN}, 0": lambda: self.plain.run(plain, self.outputs)}
         outputs = [output.name for output in self.made.outputs]
-        maps = [contract.output_name("map")]
+        skeleton = Source(self.made_bytes).skeleton().SerializeToString()
+        maps = [output for output in self.made.outputs if output.name == contract.output_name("map")]
+        each = bytes_of_a_class(skeleton, {self.image.name: self.images.shape}, self.image.name, maps)
         for count in self.cell.classes:
-            step = count if count == 1 else classes_per_run(self.made, maps, self.images)
+            step = count if count == 1 else classes_per_run(each)
             chunks = [-np.arange(at + 1, min(at + step, count) + 1)[None] for at in range(0, count, step)]
             feeds = [plain] if count == 1 else [{**plain, contract.CLASS_INPUT: chunk} for chunk in chunks]
             found[f"{OURS}, {count}"] = lambda feeds=feeds: [self.made.run(feed, outputs) for feed in feeds]

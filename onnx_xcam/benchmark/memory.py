@@ -92,7 +92,7 @@ class Job:
         """A session of the model, whose threads do not wait busily: they would take a core from whom runs next."""
         path, folder = Path(self.model), Path(self.folder) if self.folder else None
         content = path.read_bytes() if folder else path
-        return open_session(content, providers=self.providers, threads=self.threads, folder=folder, spin=False)
+        return open_session(content, providers=self.providers, threads=self.threads, folder=folder)
 
     def fed(self, feeds: Mapping[str, NDArray[Any]], classes: Sequence[Sequence[int]], path: Path) -> Job:
         """The job with these feeds, which are written to `path`, and these classes."""

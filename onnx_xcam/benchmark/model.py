@@ -17,8 +17,9 @@ from onnx_xcam.benchmark.memory import Job, Memory, is_measurable, measured, run
 from onnx_xcam.benchmark.report import BenchReport, Row
 from onnx_xcam.benchmark.timing import Timings, in_turns
 from onnx_xcam.errors import InputError, ModelError
+from onnx_xcam.explainer.memory import bytes_of_a_class, classes_per_run
 from onnx_xcam.feeds import InputValue, example_feeds, takes_pictures
-from onnx_xcam.runtime import Session, classes_per_run, short_name
+from onnx_xcam.runtime import Session, short_name
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.graphs.prepare import prepare
@@ -114,6 +115,7 @@ class _Pair:
             self._job(source.with_tail(b""), "plain.onnx", providers),
             self._job(made, "instrumented.onnx", providers),
         ]
+        self.skeleton = Source(made, source.path).skeleton().SerializeToString()
         self.metadata: dict[str, Any] = {}
         self.provider = ""
         self.notes: list[str] = []
@@ -186,9 +188,11 @@ class _Pair:
         """The classes of each run that the `count` best ones take; for one, the model's own default is left alone."""
         if count == 1:
             return [[]]
-        images = next((feeds[info.name] for info in made.inputs if takes_pictures(info)), next(iter(feeds.values())))
-        maps = [contract.output_name("map", index) for index in range(len(self.metadata["layers"]))]
-        step = classes_per_run(made, maps, images)
+        image = next((info.name for info in made.inputs if takes_pictures(info)), next(iter(feeds)))
+        maps = {contract.output_name("map", index) for index in range(len(self.metadata["layers"]))}
+        shapes = {name: value.shape for name, value in feeds.items()}
+        each = bytes_of_a_class(self.skeleton, shapes, image, [out for out in made.outputs if out.name in maps])
+        step = classes_per_run(each)
         best = [-rank for rank in range(1, count + 1)]
         return [best[start : start + step] for start in range(0, count, step)]
 

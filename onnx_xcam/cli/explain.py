@@ -51,20 +51,41 @@ def explain(
     allow_folder: AllowFolderOption = None,
     beside: Annotated[bool, typer.Option("--beside", help="Put the photo beside the explanation.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Also write the unscaled maps, as `<stem>.npz`.")] = False,
+    no_pictures: Annotated[
+        bool, typer.Option("--no-pictures", help="Write no pictures: results.jsonl and what --raw asks for.")
+    ] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Also take photos of folders in folders.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an earlier run with the same options: photos of which results.jsonl has a line without an "
+            "error are done.",
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
 ) -> None:
     """Explain photos: write `<stem>.<class id>.png` for each photo and class, and a line per photo to
-    results.jsonl."""
+    results.jsonl.
+
+    A run that was interrupted or killed has lost nothing that results.jsonl tells of: --resume does the rest."""
     if class_ and top is not None:
         raise typer.BadParameter("give either --class or --top, not both")
+    if beside and no_pictures:
+        raise typer.BadParameter("give either --beside or --no-pictures, not both")
     others = input_values(input_)
     import warnings
 
-    from onnx_xcam.cli.explain_job import ExplainJob, find_pictures
+    from onnx_xcam.cli.explain_job import ExplainJob, Writing, find_pictures, refuse_mixed
     from onnx_xcam.explainer import Explainer, XcamWarning
 
-    found = find_pictures(images)
-    job = ExplainJob(found, out, raw=raw, beside=beside, quiet=quiet)
+    if resume:
+        refuse_mixed(images, out)
+    found = find_pictures(images, recursive=recursive, leave_out=out)
+    writing = Writing(pictures=not no_pictures, raw=raw, beside=beside)
+    job = ExplainJob(found, out, writing=writing, resume=resume, quiet=quiet)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XcamWarning)  # said below, without a line of source code
         explainer = Explainer(

@@ -1,169 +1,256 @@
-"""The work of `explain`: photos in batches through the Explainer, pictures and results.jsonl out."""
+"""The work of `explain`: a stream of photos through the Explainer, pictures and results.jsonl out."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
-from onnx_xcam.cli.naming import layer_parts, picture_name, stems
-from onnx_xcam.cli.options import say, say_all
-from onnx_xcam.errors import ImageError, InputError, ModelError, OutputError
-from onnx_xcam.explainer import Explainer
-from onnx_xcam.explainer.explanation import Explanation, Picture
-from onnx_xcam.images.read import find_images
-from onnx_xcam.text import json_text, printable
+from onnx_xcam.cli.naming import beginnings, layer_parts, picture_name, stems
+from onnx_xcam.cli.options import say
+from onnx_xcam.cli.progress import Reporter
+from onnx_xcam.cli.results import Earlier, put_in_place, read_results, remove_unfinished, run_settings
+from onnx_xcam.errors import OutputError
+from onnx_xcam.explainer import Explainer, Explanation, Streamed
+from onnx_xcam.images.read import encode_image, find_images
+from onnx_xcam.text import json_text
 
-_OF_ONE_PICTURE = (ImageError, InputError, ModelError)
-"""Errors that one picture may cause while the others are fine."""
 
-_BATCH_ON_CPU, _BATCH_ELSEWHERE = 1, 16
-"""A CPU gains nothing from larger batches, and one picture at a time shows results at once."""
+@dataclass(frozen=True)
+class Writing:
+    """What `explain` writes for each photo."""
+
+    pictures: bool
+    raw: bool
+    beside: bool
+
+    def told(self) -> list[str]:
+        """The same in words."""
+        beside = self.pictures and self.beside
+        kinds = {"pictures": self.pictures and not beside, "pictures beside photos": beside, "raw": self.raw}
+        return [name for name, wanted in kinds.items() if wanted] or ["results only"]
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What became of a photo: its line for results.jsonl, and what to print."""
+
+    record: dict[str, Any]
+    results: Sequence[str]
+    messages: Sequence[str]
 
 
 class ExplainJob:
     """One run of `explain`: knows the photos, the output folder and the names in it."""
 
-    def __init__(self, images: Sequence[Path], folder: Path, *, raw: bool, beside: bool, quiet: bool) -> None:
+    def __init__(self, images: Mapping[Path, Path], folder: Path, *, writing: Writing, resume: bool, quiet: bool):
         """Prepare the output folder.
+
+        Args:
+            images: the photos as they are called, and where they lie (resolved).
+            folder: for all that is written.
+            writing: what is.
+            resume: continue what is there.
+            quiet: say only what went wrong.
 
         Raises:
             OutputError: the folder cannot be made or written to.
         """
-        self._stems = dict(zip(images, stems(images), strict=True))
-        self._inputs = {path.resolve() for path in images}
-        self._folder, self._raw, self._beside, self._quiet = folder, raw, beside, quiet
+        self._images, self._resolved = dict(images), frozenset(images.values())
+        self._folder, self._writing, self._resume, self._quiet = folder, writing, resume, quiet
+        self._results = folder / "results.jsonl"
+        self._stems: dict[Path, str] = {}
+        self._settings: dict[str, Any] = {}
         _prepare_folder(folder)
 
     def run(self, explainer: Explainer, classes: NDArray[np.int64] | None) -> int:
         """Explain all photos for these classes (see `Explainer.choose`); the number of photos that failed is returned.
 
         Raises:
-            OutputError: a result cannot be written.
+            OutputError: a result cannot be written, or the earlier results are those of another run.
             ClassError: the model has no such class.
+            KeyboardInterrupt: after it was said how to go on.
         """
-        failed = 0
-        path = self._folder / "results.jsonl"
-        with _written(path), path.open("w", encoding="utf-8") as lines:
-            for record in self._records(explainer, classes):
-                failed += record["error"] is not None
-                lines.write(json_text(record) + "\n")
-                lines.flush()
+        self._settings = run_settings(explainer, classes, self._writing.told(), _one_or_all(list(explainer.layers)))
+        earlier = self._continued() if self._resume else self._begun_anew()
+        total = len(self._images)
+        todo = [image for image, resolved in self._images.items() if resolved not in earlier.finished]
+        done, failed = total - len(todo), 0
+        try:
+            with (
+                Reporter(done, total, bar=not self._quiet and len(todo) > 1) as reporter,
+                _written(self._results),
+                self._results.open("ab") as lines,
+            ):
+                for one in self._explained(explainer, classes, todo):
+                    failed += one.record["error"] is not None
+                    lines.write(json_text(one.record).encode("utf-8") + b"\n")
+                    lines.flush()
+                    done += 1
+                    _report(reporter, one)
+        except KeyboardInterrupt:
+            if not self._quiet:
+                say(f"interrupted: {done} of {total} photos are done; the same command with --resume does the others.")
+            raise
         return failed
 
-    def _records(self, explainer: Explainer, classes: NDArray[np.int64] | None) -> Iterator[dict[str, Any]]:
-        on_cpu = explainer.providers[0] == "CPUExecutionProvider"
-        size = explainer.batch or (_BATCH_ON_CPU if on_cpu else _BATCH_ELSEWHERE)
-        images = list(self._stems)
-        for start in range(0, len(images), size):
-            yield from self._batch(explainer, classes, images[start : start + size])
+    def _continued(self) -> Earlier:
+        """What an earlier run has done, its file without the lines that are done again, and names for the rest."""
+        earlier = read_results(self._results, self._settings)
+        folder = self._folder.resolve()
+        written = {folder / file for files in earlier.finished.values() for file in files}
+        self._images = {image: path for image, path in self._images.items() if path not in written}
+        names = dict(zip(self._images, stems(list(self._images)), strict=True))
+        fitting = {self._images[image]: f"{stem}." for image, stem in names.items()}
+        taken = {
+            beginning
+            for photo, files in earlier.finished.items()
+            if photo not in fitting or not all(file.startswith(fitting[photo]) for file in files)
+            for file in files
+            for beginning in beginnings(file)
+        }
+        self._stems = dict(zip(self._images, stems(list(self._images), taken), strict=True)) if taken else names
+        if earlier.dropped:
+            with _written(self._results), put_in_place(self._results) as draft:
+                draft.write_bytes(b"".join(line + b"\n" for line in earlier.kept))
+        if not self._quiet:
+            here = sum(path in earlier.finished for path in self._images.values())
+            say(f"note: {here} of {len(self._images)} photos are done already.")
+        return earlier
 
-    def _batch(
+    def _begun_anew(self) -> Earlier:
+        self._stems = dict(zip(self._images, stems(list(self._images)), strict=True))
+        with _written(self._results):
+            if not self._quiet and self._results.is_file() and self._results.stat().st_size:
+                say(f"note: the earlier '{self._results}' is replaced; --resume would have continued it.")
+            self._results.write_bytes(b"")
+        return Earlier({}, (), 0)
+
+    def _explained(
         self, explainer: Explainer, classes: NDArray[np.int64] | None, images: Sequence[Path]
-    ) -> Iterator[dict[str, Any]]:
-        """The records of a few photos that share a run."""
-        group: list[tuple[Path, Picture]] = []
-        for image in images:
-            try:
-                group.append((image, explainer.prepare(image)))
-            except _OF_ONE_PICTURE as error:
-                yield self._failure(explainer, image, error)
-        if group:
-            yield from self._group(explainer, classes, group)
+    ) -> Iterator[_Done]:
+        def finish(streamed: Streamed) -> _Done:
+            if streamed.explanation is None:
+                return self._failure(explainer, streamed)
+            return self._success(explainer, streamed.image, streamed.explanation, streamed.seconds)
 
-    def _group(
-        self, explainer: Explainer, classes: NDArray[np.int64] | None, group: Sequence[tuple[Path, Picture]]
-    ) -> Iterator[dict[str, Any]]:
-        """The records of photos that share a run; if that fails, each gets a run of its own."""
-        started = time.perf_counter()
-        try:
-            explanation = explainer.explain([picture for _, picture in group], classes)
-        except _OF_ONE_PICTURE as error:
-            if len(group) == 1:
-                yield self._failure(explainer, group[0][0], error)
-                return
-            for alone in group:
-                yield from self._group(explainer, classes, [alone])
-            return
-        seconds = (time.perf_counter() - started) / len(group)
-        say_all("warning", explanation.warnings())
-        for n, (image, _) in enumerate(group):
-            yield self._success(explainer, explanation, n, image, seconds)
+        return explainer.stream(images, classes, each=finish)
 
-    def _failure(self, explainer: Explainer, image: Path, error: Exception) -> dict[str, Any]:
-        say(f"error: {error}" if str(image) in str(error) else f"error: {image}: {error}")
-        nothing: dict[str, Any] = {"classes": [], "labels": None, "scores": [], "probabilities": None, "status": []}
-        return {**_head(explainer, image), **nothing, "files": [], "seconds": None, "error": str(error)}
-
-    def _success(
-        self, explainer: Explainer, explanation: Explanation, n: int, image: Path, seconds: float
-    ) -> dict[str, Any]:
-        files = self._write_pictures(explanation, n, image)
-        if self._raw:
-            files.append(self._write_raw(explanation, n, image))
-        status = [explanation.status_of(layer)[n].tolist() for layer in range(len(explanation.layers))]
-        probabilities = explanation.probabilities
+    def _head(self, explainer: Explainer, image: Path) -> dict[str, Any]:
         return {
-            **_head(explainer, image),
-            "classes": explanation.classes[n].tolist(),
-            "labels": None if explanation.labels is None else explanation.labels[n],
-            "scores": _numbers(explanation.scores[n]),
-            "probabilities": None if probabilities is None else _numbers(probabilities[n]),
-            "status": _one_or_all(status),
-            "files": [file.as_posix() for file in files],
-            "seconds": round(seconds, 6),
-            "error": None,
+            "image": str(image),
+            "model": explainer.name,
+            "layer": _one_or_all(list(explainer.layers)),
+            "method": explainer.method,
         }
 
-    def _write_pictures(self, explanation: Explanation, n: int, image: Path) -> list[Path]:
-        files = []
-        parts = layer_parts(explanation.layers)
-        for layer, part in enumerate(parts):
-            for k, class_id in enumerate(explanation.classes[n].tolist()):
-                path = self._free(self._folder / picture_name(self._stems[image], part, class_id))
-                explanation.save(path, n, k, layer=layer, beside=self._beside)
-                where = f"  layer {explanation.layers[layer]}" if part else ""
-                typer.echo(printable(f"{image.name}  {explanation.caption(n, k)}{where}  -> {path}"))
-                files.append(path)
-        return files
+    def _tail(self, files: Sequence[Path], seconds: float | None, error: str | None) -> dict[str, Any]:
+        settings = {key: value for key, value in self._settings.items() if key not in ("layer", "method")}
+        return {"files": [file.as_posix() for file in files], "seconds": seconds, "error": error, "settings": settings}
 
-    def _write_raw(self, explanation: Explanation, n: int, image: Path) -> Path:
-        path = self._free(self._folder / f"{self._stems[image]}.npz")
+    def _failure(self, explainer: Explainer, streamed: Streamed) -> _Done:
+        image, error = streamed.image, str(streamed.error)
+        nothing: dict[str, Any] = {"classes": [], "labels": None, "scores": [], "probabilities": None, "status": []}
+        record = {**self._head(explainer, image), **nothing, **self._tail([], None, error)}
+        return _Done(record, (), [f"error: {error}" if str(image) in error else f"error: {image}: {error}"])
+
+    def _success(self, explainer: Explainer, image: Path, explanation: Explanation, seconds: float) -> _Done:
+        """Write the files of a photo, and tell of them."""
+        files: list[Path] = []
+        lines = []
+        for layer, part in enumerate(layer_parts(explanation.layers)):
+            where = f"  layer {explanation.layers[layer]}" if part else ""
+            for k, class_id in enumerate(explanation.classes[0].tolist()):
+                line = f"{image.name}  {explanation.caption(0, k)}{where}"
+                if self._writing.pictures:
+                    files.append(self._free(picture_name(self._stems[image], part, class_id)))
+                    with _written(files[-1]), put_in_place(files[-1]) as draft:
+                        picture = explanation.overlay(0, k, layer=layer, beside=self._writing.beside)
+                        draft.write_bytes(encode_image(picture, ".png"))
+                    line += f"  -> {files[-1]}"
+                lines.append(line)
+        if self._writing.raw:
+            files.append(self._write_raw(explanation, image))
+        status = [explanation.status_of(layer)[0].tolist() for layer in range(len(explanation.layers))]
+        probabilities = explanation.probabilities
+        record = {
+            **self._head(explainer, image),
+            "classes": explanation.classes[0].tolist(),
+            "labels": None if explanation.labels is None else explanation.labels[0],
+            "scores": _numbers(explanation.scores[0]),
+            "probabilities": None if probabilities is None else _numbers(probabilities[0]),
+            "status": _one_or_all(status),
+            **self._tail(files, round(seconds, 6), None),
+        }
+        return _Done(record, lines, [f"warning: {warning}" for warning in explanation.warnings()])
+
+    def _write_raw(self, explanation: Explanation, image: Path) -> Path:
+        path = self._free(f"{self._stems[image]}.npz")
         maps = {
-            "map" + (f"_{layer}" if layer else ""): explanation.maps_of(layer)[n]
+            "map" + (f"_{layer}" if layer else ""): explanation.maps_of(layer)[0]
             for layer in range(len(explanation.layers))
         }
-        with _written(path):
-            np.savez_compressed(path, classes=explanation.classes[n], scores=explanation.scores[n], **maps)
+        with _written(path), put_in_place(path) as draft:
+            # Not compressed: maps are small, and it would take twenty times as long for a tenth of the size.
+            np.savez(draft, classes=explanation.classes[0], scores=explanation.scores[0], **maps)
         return path
 
-    def _free(self, path: Path) -> Path:
-        """The path, unless one of the photos lies there."""
-        if path.resolve() in self._inputs:
+    def _free(self, name: str) -> Path:
+        """The path of a file of the output folder, unless one of the photos lies there."""
+        path = self._folder / name
+        if path.resolve() in self._resolved:
             raise OutputError(f"'{path}' is one of the photos; name another folder with -o.")
         return path
 
 
-def find_pictures(paths: Iterable[Path]) -> list[Path]:
-    """The files as they are, folders as their pictures, each once.
+def find_pictures(paths: Iterable[Path], *, recursive: bool, leave_out: Path) -> dict[Path, Path]:
+    """The files as they are, folders as their pictures, each once; with where they lie (resolved).
 
     A file that is not there stays in the list: it is one bad picture, and no reason to leave out the others.
+
+    Args:
+        paths: files and folders.
+        recursive: also the pictures of folders in the folders,
+        leave_out: but of this one.
 
     Raises:
         ImageError: a folder without pictures.
     """
     found: dict[Path, Path] = {}
     for path in paths:
-        for picture in find_images([path]) if path.is_dir() else [path]:
+        several = find_images([path], recursive=recursive, leave_out=leave_out) if path.is_dir() else [path]
+        for picture in several:
             found.setdefault(picture.resolve(), picture)
-    return list(found.values())
+    return {picture: resolved for resolved, picture in found.items()}
+
+
+def refuse_mixed(paths: Iterable[Path], folder: Path) -> None:
+    """Refuse to continue where a folder of photos is the output folder.
+
+    A picture that was written there just before the end has no line yet, and looks like one more photo.
+
+    Raises:
+        OutputError: it is.
+    """
+    if any(path.is_dir() and path.resolve() == folder.resolve() for path in paths):
+        raise OutputError(
+            f"'{folder}' holds the photos and what was written, which --resume cannot tell apart; name another folder "
+            "for the results with -o."
+        )
+
+
+def _report(reporter: Reporter, done: _Done) -> None:
+    for line in done.results:
+        reporter.result(line)
+    for line in done.messages:
+        reporter.message(line)
+    reporter.advance()
 
 
 def _prepare_folder(folder: Path) -> None:
@@ -173,6 +260,7 @@ def _prepare_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
+        remove_unfinished(folder)
     except OSError as error:
         raise OutputError(
             f"The folder '{folder}' cannot be written to: {error.strerror or error}. Name another with -o."
@@ -188,15 +276,6 @@ def _written(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
-
-
-def _head(explainer: Explainer, image: Path) -> dict[str, Any]:
-    return {
-        "image": str(image),
-        "model": explainer.name,
-        "layer": _one_or_all(list(explainer.layers)),
-        "method": explainer.method,
-    }
 
 
 def _one_or_all(values: list[Any]) -> Any:

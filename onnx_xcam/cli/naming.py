@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 
-def stems(images: Sequence[Path]) -> list[str]:
+def stems(images: Sequence[Path], taken: Collection[str] = ()) -> list[str]:
     """A name per image, told apart by what is needed: the stem, then the extension, the folder, a number.
 
-    Upper and lower case count as the same, as they do on some file systems.
+    The same images in the same order have the same names, whenever they are asked for. Upper and lower case count as
+    the same, as they do on some file systems. `taken` are names that stand for something else.
     """
     longer: tuple[Callable[[Path], str], ...] = (
         lambda path: path.name,
@@ -22,7 +23,13 @@ def stems(images: Sequence[Path]) -> list[str]:
     for way in longer:
         count = Counter(name.casefold() for name in names)
         names = [way(path) if count[name.casefold()] > 1 else name for path, name in zip(images, names, strict=True)]
-    return _numbered([_short(name, 150) for name in names])
+    return _numbered([_short(name, 150) for name in names], taken)
+
+
+def beginnings(file: str) -> list[str]:
+    """What a file's name may have been made of: `a.b.285.png` of `a`, `a.b` or `a.b.285`."""
+    parts = file.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def layer_parts(layers: Sequence[str]) -> list[str]:
@@ -42,14 +49,16 @@ def _short(name: str, size: int) -> str:
     return os.fsencode(name)[:size].decode("utf-8", "ignore") if len(os.fsencode(name)) > size else name
 
 
-def _numbered(names: Sequence[str]) -> list[str]:
-    """The names, the second and later ones of a kind with a number behind."""
-    taken: set[str] = set()
+def _numbered(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
+    """The names, the second and later ones of a kind, and those that are taken, with a number behind."""
+    used = {name.casefold() for name in taken}
+    numbers: dict[str, int] = {}  # the next one to try: else thousands of photos of one name would take for ever
     result = []
     for name in names:
-        candidate, number = name, 2
-        while candidate.casefold() in taken:
+        candidate, number = name, numbers.get(name.casefold(), 2)
+        while candidate.casefold() in used:
             candidate, number = f"{name}-{number}", number + 1
-        taken.add(candidate.casefold())
+        numbers[name.casefold()] = number
+        used.add(candidate.casefold())
         result.append(candidate)
     return result

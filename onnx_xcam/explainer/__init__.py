@@ -3,5 +3,6 @@
 from onnx_xcam.errors import XcamWarning
 from onnx_xcam.explainer.explainer import Explainer
 from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.explainer.stream import Streamed
 
-__all__ = ["Explainer", "Explanation", "Picture", "XcamWarning"]
+__all__ = ["Explainer", "Explanation", "Picture", "Streamed", "XcamWarning"]

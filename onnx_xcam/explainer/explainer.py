@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.errors import ClassError, InputError, ModelError, XcamWarning
+from onnx_xcam.errors import ClassError, InputError, XcamWarning
 from onnx_xcam.explainer.classes import Classes, choose_classes
 from onnx_xcam.explainer.explanation import Explanation, Picture
 from onnx_xcam.explainer.inputs import model_inputs
 from onnx_xcam.explainer.loading import LoadedModel, load_model
+from onnx_xcam.explainer.running import run_all
+from onnx_xcam.explainer.stream import IMAGES_PER_GROUP, Streamed, stream
 from onnx_xcam.feeds import InputValue
-from onnx_xcam.runtime import BYTES_PER_RUN, classes_per_run, short_name
+from onnx_xcam.runtime import Cancellation, short_name
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike
 
+T = TypeVar("T")
 Image: TypeAlias = str | Path | NDArray[Any] | Picture
 """A path, an uint8 [H,W,3] RGB array, or a picture that `Explainer.prepare` made."""
 
-_IMAGES_PER_RUN = 32
-"""A model of any batch size is fed at most this many images at once."""
 _WARNINGS_SHOWN = 3
 
 
@@ -35,7 +36,12 @@ class Explainer:
     Attributes:
         notes: sentences on all that was assumed: layer, score, layout, preprocessing, labels, provider.
         warnings: those that deserve a look: they were also given as `XcamWarning` when the Explainer was made.
+        files: the model's file and those that it keeps weights in; none for a model in memory.
         layers: names of the target layers' tensors.
+        score: name of the score's tensor.
+        method: the CAM method.
+        preprocess: what is done to a photo, a `Preprocess`.
+        inputs: what the inputs beside the picture are fed, by name.
         labels: the C class labels, or None.
         providers: ONNX Runtime's full names, the one in use first.
         batch: the batch size that the model was exported with, or None for any. Images are cut into runs of that
@@ -88,12 +94,16 @@ class Explainer:
             allow_folders=allow_folders,
         )
         self.name = str(self._model.path or "the model")
+        self.files = self._model.files
         self.layers = tuple(self._model.layers)
+        self.score = str(self._model.metadata["score"])
         self.method = str(self._model.metadata.get("method", method))
         self.providers = self._model.session.providers
         self.batch = self._model.batch
         self._inputs = model_inputs(self._model, preprocess, labels)
         self.labels = self._inputs.labels
+        self.preprocess = self._inputs.preprocess
+        self.inputs = dict(self._model.others.values)
         fed = self._model.others.notes()
         self.notes = (
             *_surgery_notes(self._model),
@@ -129,14 +139,68 @@ class Explainer:
             ModelError: ONNX Runtime failed while it ran the model.
         """
         pictures = self._pictures(images)
-        wanted = self.choose(classes, top, len(pictures))
-        self._model.others.check_count(len(pictures), self.batch)
-        results = self._run(np.stack([picture.item for picture in pictures]), wanted)
-        explanation = self._explanation(pictures, results)
+        (explanation,) = self._explained([pictures], self.choose(classes, top, len(pictures)))
         if found := explanation.warnings():
             more = f" And {len(found) - _WARNINGS_SHOWN} more; see status." if len(found) > _WARNINGS_SHOWN else ""
             warnings.warn(" ".join(found[:_WARNINGS_SHOWN]) + more, XcamWarning, stacklevel=2)
         return explanation
+
+    @overload
+    def stream(
+        self, images: Iterable[Image], classes: Classes | None = None, top: int | None = None
+    ) -> Iterator[Streamed]: ...
+
+    @overload
+    def stream(
+        self,
+        images: Iterable[Image],
+        classes: Classes | None = None,
+        top: int | None = None,
+        *,
+        each: Callable[[Streamed], T],
+    ) -> Iterator[T]: ...
+
+    def stream(
+        self,
+        images: Iterable[Image],
+        classes: Classes | None = None,
+        top: int | None = None,
+        *,
+        each: Callable[[Streamed], Any] | None = None,
+    ) -> Iterator[Any]:
+        """Explain many images one after the other, in order, while the next ones are read already.
+
+        Images are taken from the iterable only a few ahead of what has been handed out, so a stream without end is
+        fine, and memory stays flat. An image that cannot be explained does not end the stream; what is wrong with it
+        comes in its place. A loop that is left early, or interrupted, leaves nothing behind.
+
+        Args:
+            images: paths, uint8 [H,W,3] arrays, prepared pictures or ready [N,...] tensors; also a generator.
+            classes: as for `explain`, the same for all images.
+            top: as for `explain`.
+            each: called with each result where it was made, in a thread of its own; what it returns is handed out
+                instead. For work that takes time itself, such as saving pictures. What it raises ends the stream.
+
+        Returns:
+            a `Streamed` for each image: the image as it came, and its explanation or the error. Maps that are blank
+            are no warning here; `Explanation.warnings` tells.
+
+        Raises:
+            ClassError: a class is out of range, unknown, or cannot be chosen in this model; at once.
+        """
+        wanted = self.choose(classes, top)
+        group = self.batch or (1 if self.providers[0] == "CPUExecutionProvider" else IMAGES_PER_GROUP)
+
+        cancellation = Cancellation()
+
+        def explained(pictures: Sequence[Sequence[Picture]]) -> list[Explanation]:
+            return self._explained(pictures, wanted, cancellation)
+
+        def prepared(image: Image) -> list[Picture]:
+            return [self.prepare(image)] if isinstance(image, str | Path) else self._pictures(image)
+
+        handed_out = each or (lambda result: result)
+        return stream(images, prepared, explained, handed_out, group=group, cancel=cancellation.cancel)
 
     def prepare(self, image: str | Path | NDArray[Any]) -> Picture:
         """Read one image and bring it into the form that the model takes; `explain` accepts the result as an image.
@@ -183,53 +247,24 @@ class Explainer:
             )
         return pictures
 
-    def _run(self, batch: NDArray[Any], classes: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
-        """The outputs for any number of images, by name: [N,K,...], and [N,C] for the probabilities."""
-        size = self.batch or _IMAGES_PER_RUN
-        parts = []
-        for start in range(0, len(batch), size):
-            rows = classes if classes is None or len(classes) == 1 else classes[start : start + size]
-            part = batch[start : start + size]
-            others = self._model.others.rows(start, self.batch or len(part), len(batch))
-            parts.append(self._run_images(part, rows, others))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    def _run_images(
-        self, batch: NDArray[Any], classes: NDArray[np.int64] | None, others: Mapping[str, NDArray[Any]]
-    ) -> dict[str, NDArray[Any]]:
-        """One run, or one per chunk of classes where all at once would take too much memory."""
-        count = len(batch)
-        if self.batch and (size := self.batch * batch[0].nbytes) > BYTES_PER_RUN:
-            raise InputError(
-                f"{self._model.name} takes {self.batch} images at once, {size >> 20} MiB, which is more than is fed "
-                "here; export it with a smaller batch."
-            )
-        if self.batch and count < self.batch:
-            batch = _padded(batch, self.batch)
-            classes = _padded(classes, self.batch) if classes is not None and len(classes) > 1 else classes
-        session, source = self._model.session, self._model.probabilities
-        per_class = [*self._model.outputs("map"), *self._model.outputs("status"), contract.CLASSES, contract.SCORES]
-        held = {name: session.hold(array) for name, array in others.items()}
-        held[self._model.image_input.name] = session.hold(batch)
-        parts: list[dict[str, NDArray[Any]]] = []
-        for feed in self._class_feeds(classes, batch):
-            whole = [source.output] if source and not parts else []
-            parts.append(session.run({**held, **feed}, [*per_class, *whole]))
-            _check_outputs(parts[-1], per_class, len(batch), self._model.name)
-        results = {name: np.concatenate([part[name] for part in parts], axis=1)[:count] for name in per_class}
-        if source:
-            results[source.output] = parts[0][source.output].reshape(len(batch), -1)[:count]
-        return results
-
-    def _class_feeds(
-        self, classes: NDArray[np.int64] | None, batch: NDArray[Any]
-    ) -> Iterator[dict[str, NDArray[np.int64]]]:
-        if classes is None:
-            yield {}
-            return
-        step = classes_per_run(self._model.session, self._model.outputs("map"), batch)
-        for start in range(0, classes.shape[1], step):
-            yield {contract.CLASS_INPUT: classes[:, start : start + step]}
+    def _explained(
+        self,
+        several: Sequence[Sequence[Picture]],
+        classes: NDArray[np.int64] | None,
+        cancellation: Cancellation | None = None,
+    ) -> list[Explanation]:
+        """One explanation for each list of pictures, from the same runs."""
+        pictures = [picture for one in several for picture in one]
+        self._model.others.check_count(len(pictures), self.batch)
+        batch = np.stack([picture.item for picture in pictures]) if len(pictures) > 1 else pictures[0].item[None]
+        results = run_all(self._model, batch, classes, cancellation)
+        if len(several) == 1:
+            return [self._explanation(pictures, results)]
+        ends = np.cumsum([len(one) for one in several]).tolist()
+        return [
+            self._explanation(one, {name: value[end - len(one) : end] for name, value in results.items()})
+            for one, end in zip(several, ends, strict=True)
+        ]
 
     def _explanation(self, pictures: Sequence[Picture], results: dict[str, NDArray[Any]]) -> Explanation:
         classes, source = results[contract.CLASSES], self._model.probabilities
@@ -246,27 +281,6 @@ class Explainer:
             pictures=pictures,
             notes=self.notes,
         )
-
-
-def _check_outputs(found: dict[str, NDArray[Any]], names: Sequence[str], count: int, name: str) -> None:
-    """Make sure that a model that says it is instrumented gives what that means: [N,K] and [N,K,h,w].
-
-    Raises:
-        ModelError: it does not.
-    """
-    k = found[contract.CLASSES].shape[1:2]
-    for output in names:
-        shape, rank = found[output].shape, 4 if output.startswith(contract.output_name("map")) else 2
-        if len(shape) != rank or shape[:2] != (count, *k) or found[output].dtype.kind not in "fi":
-            raise ModelError(
-                f"The output '{output}' of {name} is {found[output].dtype} {contract.shape_text(shape)}, which is not "
-                "what an instrumented model gives; instrument the original model again."
-            )
-
-
-def _padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
-    """The rows, the last one repeated up to the length."""
-    return np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
 
 
 def _status(maps: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.errors import InputError, LayerError
-from onnx_xcam.images.backend import opencv
 from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, overlay
-from onnx_xcam.images.place import Placement, scale_heatmap
-from onnx_xcam.images.read import write_image
+from onnx_xcam.images.place import Placement
+from onnx_xcam.images.read import encode_image, write_image
 from onnx_xcam.labels import label_of
 from onnx_xcam.text import printable
 
@@ -115,8 +114,7 @@ class Explanation:
         Raises:
             LayerError: this explanation has no such layer.
         """
-        placement = self.pictures[n].placement
-        return scale_heatmap(placement.place(self.maps_of(layer)[n, k]), placement.seen())
+        return self.pictures[n].placement.heatmap(self.maps_of(layer)[n, k])
 
     def overlay(
         self,
@@ -148,7 +146,7 @@ class Explanation:
                 "There is no photo to draw on: explain() was given a ready tensor. Pass photos, or use heatmap()."
             )
         heat = self.heatmap(n, k, layer=layer)
-        seen = picture.placement.seen()
+        seen = None if picture.placement.sees_all else picture.placement.seen()
         return overlay(picture.image_rgb, heat, alpha=alpha, colour_map=colour_map, beside=beside, seen=seen)
 
     def save(
@@ -225,5 +223,4 @@ class Explanation:
 
 def _png(image_rgb: NDArray[np.uint8]) -> bytes:
     """The picture, uint8 [H,W,3] RGB, as a PNG file."""
-    _, data = opencv().imencode(".png", np.ascontiguousarray(image_rgb[..., ::-1]))
-    return bytes(data)
+    return encode_image(image_rgb, ".png")

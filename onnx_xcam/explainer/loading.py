@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class LoadedModel:
     Attributes:
         name: the file's path in quotes, or "the model": for messages.
         path: None for a model that was given as bytes or as a ModelProto.
+        files: its file and those that it keeps weights in; none for a model without a path.
         metadata: the JSON of `metadata_props["onnx_xcam"]`.
         image_input: the input that the pictures go to.
         others: what the other inputs are fed.
@@ -35,11 +36,14 @@ class LoadedModel:
         batch: the batch size that the model was exported with, or None for any.
         was_instrumented: the file was instrumented already.
         compared: for a model whose opset had to be raised, how its outputs before and after differ, as a sentence.
+        skeleton: the instrumented graph without its weights, if it was made here: another's is not followed.
+        class_memory: what was found out by it, for each shape of a batch.
     """
 
     session: Session
     name: str
     path: Path | None
+    files: tuple[Path, ...]
     metadata: dict[str, Any]
     image_input: TensorInfo
     others: OtherInputs
@@ -49,6 +53,8 @@ class LoadedModel:
     batch: int | None
     was_instrumented: bool
     compared: str | None = None
+    skeleton: bytes | None = None
+    class_memory: dict[tuple[int, ...], int] = field(default_factory=dict)
 
     @property
     def layers(self) -> list[str]:
@@ -87,7 +93,7 @@ def load_model(
     if instrumented:
         _refuse_other_targets(proto, given.name, layers, score, method)
         session = _session_of(given, providers, threads)
-        compared = None
+        compared = skeleton = None
     else:
         from onnx_xcam.surgery import instrument_bytes  # noqa: PLC0415  - not needed for every model
 
@@ -95,6 +101,7 @@ def load_model(
             model, layers=layers, score=score, method=method, emit=("map", "status"), allow_folders=allow_folders
         )
         compared = compare_raised(given, inputs, made)
+        skeleton = Source(made, given.path, allow_folders=allow_folders).skeleton().SerializeToString()
         content, folder = given.runnable(made)
         session = open_session(content, providers=providers, threads=threads, folder=folder)
     metadata = _metadata(session, given.name)
@@ -103,6 +110,7 @@ def load_model(
         session=session,
         name=given.name,
         path=given.path,
+        files=_files(given),
         metadata=metadata,
         image_input=image_input,
         others=others,
@@ -116,7 +124,14 @@ def load_model(
         batch=image_input.shape[0] if isinstance(image_input.shape[0], int) else None,
         was_instrumented=instrumented,
         compared=compared,
+        skeleton=skeleton,
     )
+
+
+def _files(source: Source) -> tuple[Path, ...]:
+    if source.path is None:
+        return ()
+    return (source.path, *sorted({reference.part.path for reference in source.references()}))
 
 
 def _session_of(source: Source, providers: str | Sequence[str] | None, threads: int | None) -> Session:

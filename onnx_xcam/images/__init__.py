@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from onnx_xcam.images.backend import MAX_PIXELS
 from onnx_xcam.images.draw import COLOUR_MAPS, colour, overlay
+from onnx_xcam.images.pixels import ImageRGB
 from onnx_xcam.images.place import Placement, scale_heatmap
 from onnx_xcam.images.preprocess import DEFAULT_SIZE, InputSpec, Preprocess, preprocess_image
 from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
-from onnx_xcam.images.read import ImageRGB, as_image, find_images, read_image, write_image
+from onnx_xcam.images.read import as_image, find_images, read_image, write_image
 
 __all__ = [
     "COLOUR_MAPS",

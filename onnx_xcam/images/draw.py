@@ -11,14 +11,14 @@ import numpy.typing as npt
 from onnx_xcam.errors import XcamError
 from onnx_xcam.images.backend import opencv
 from onnx_xcam.images.fields import suggest
-from onnx_xcam.images.read import ImageRGB
+from onnx_xcam.images.pixels import ImageRGB
+from onnx_xcam.images.place import bands
 
 COLOUR_MAPS = ("inferno", "magma", "plasma", "viridis", "cividis", "turbo", "jet")
 """Known colour maps; all but turbo and jet are perceptually even."""
 
 DEFAULT_COLOUR_MAP = "inferno"
 _UNSEEN_LIGHT = 0.65
-_BAND_ROWS = 256
 
 
 def colour(heat01: npt.NDArray[np.floating], name: str = DEFAULT_COLOUR_MAP) -> ImageRGB:
@@ -28,8 +28,7 @@ def colour(heat01: npt.NDArray[np.floating], name: str = DEFAULT_COLOUR_MAP) -> 
         XcamError: an unknown colour map.
     """
     table = _table(name)
-    levels = np.rint(np.clip(np.nan_to_num(heat01, nan=0.0), 0.0, 1.0) * 255).astype(np.uint8)
-    colours: ImageRGB = table[levels]
+    colours: ImageRGB = table[_levels(heat01)]
     return colours
 
 
@@ -77,16 +76,27 @@ def overlay(
 
 
 def _blend(image_rgb: ImageRGB, heat01: npt.NDArray[np.floating], alpha: float, table: ImageRGB) -> ImageRGB:
-    """photo * (1 - a) + colour * a with a = alpha * opacity(heat), by bands of rows to keep memory low."""
+    """photo * (1 - a) + colour * a with a = alpha * opacity(heat), by bands of rows."""
     opacity = alpha * _opacity(np.arange(256) / 255.0)
     tint = (table * opacity[:, None]).astype(np.float32)
-    keep = (1.0 - opacity).astype(np.float32)[:, None]
+    keep = np.repeat((1.0 - opacity).astype(np.float32)[:, None], 3, axis=1)
     result = np.empty_like(image_rgb)
-    for top in range(0, len(result), _BAND_ROWS):
-        band = slice(top, top + _BAND_ROWS)
-        levels = np.rint(np.clip(np.nan_to_num(heat01[band], nan=0.0), 0.0, 1.0) * 255).astype(np.uint8)
-        result[band] = np.rint(image_rgb[band] * keep[levels] + tint[levels])
+    for band in bands(*heat01.shape):
+        levels = _levels(heat01[band])
+        mixed = np.take(keep, levels, axis=0)
+        mixed *= image_rgb[band]
+        mixed += np.take(tint, levels, axis=0)
+        result[band] = np.rint(mixed, out=mixed)
     return result
+
+
+def _levels(heat01: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """The rows of a colour table for heat in 0..1; what lies beyond counts as the end, NaN as 0."""
+    levels = np.fmax(heat01, 0.0)  # of a number and NaN, the number
+    np.minimum(levels, 1.0, out=levels)
+    levels *= 255
+    rounded: npt.NDArray[np.uint8] = np.rint(levels, out=levels).astype(np.uint8)
+    return rounded
 
 
 def _opacity(heat: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -96,12 +106,17 @@ def _opacity(heat: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _set_off(image: ImageRGB, seen: npt.NDArray[np.bool_]) -> None:
-    """Dim, in place, what the model did not see, and frame what it saw."""
-    image[~seen] = np.rint(image[~seen] * _UNSEEN_LIGHT).astype(np.uint8)
+    """Dim, in place, what the model did not see, and frame what it saw: the mask's rectangle."""
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    top, bottom = (rows[0], rows[-1] + 1) if rows.size else (0, 0)
+    left, right = (columns[0], columns[-1] + 1) if columns.size else (0, 0)
+    dimmed = np.rint(np.arange(256) * _UNSEEN_LIGHT).astype(np.uint8)
+    outside = image[:top], image[bottom:], image[top:bottom, :left], image[top:bottom, right:]
+    for strip in outside:
+        if strip.size:
+            strip[...] = opencv().LUT(np.ascontiguousarray(strip), dimmed)
     if not rows.size:
         return
-    (top, bottom), (left, right) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
     thick = max(1, round(min(seen.shape) / 300))
     height, width = seen.shape
     # Only along sides that lie inside the photo: at its edge there is nothing to set off.

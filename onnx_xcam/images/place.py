@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+_BAND_PIXELS = 2**15
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -56,9 +58,24 @@ class Placement:
         if map_hw.ndim != 2 or 0 in map_hw.shape:
             raise ValueError(f"a map must be [h,w], not {list(map_hw.shape)}")
         rows, columns = self._axis(0, size), self._axis(1, size)
-        result = _lerp(_lerp(map_hw.astype(np.float32, copy=False), rows).T, columns).T
-        result = np.ascontiguousarray(result)
-        result[~self.seen(size)] = 0.0
+        top, left, bottom, right = self.seen_box(size)
+        result = np.zeros((len(rows), len(columns)), np.float32)
+        with np.errstate(invalid="ignore"):  # between infinities; the model's `xcam_status` tells of them
+            tall = _lerp_rows(map_hw.astype(np.float32, copy=False), rows)
+            _lerp_columns(tall[top:bottom], columns[left:right], result[top:bottom, left:right])
+        return result
+
+    def heatmap(self, map_hw: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """A raw map laid onto the photo and scaled by what the model saw: float32 [H,W] in 0..1, 0 elsewhere.
+
+        The same as `scale_heatmap(self.place(map_hw), self.seen())`, without the mask.
+
+        Raises:
+            ValueError: the map is not two-dimensional or is empty.
+        """
+        result = self.place(map_hw)
+        top, left, bottom, right = self.seen_box()
+        result[top:bottom, left:right] = scale_heatmap(result[top:bottom, left:right])
         return result
 
     def seen(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.bool_]:
@@ -91,14 +108,40 @@ class Placement:
         return (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
 
 
-def _lerp(rows: npt.NDArray[np.float32], place: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+def _lerp_rows(rows: npt.NDArray[np.float32], place: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """Linear interpolation along axis 0 at `place` (0..1 from edge to edge); beyond the outer centres they hold."""
-    last = len(rows) - 1
-    at = np.clip(place * len(rows) - 0.5, 0.0, last)
+    low, part = _between(len(rows), place)
+    below, above = rows[low], rows[np.minimum(low + 1, len(rows) - 1)]
+    return below + part[:, None] * (above - below)
+
+
+def _lerp_columns(
+    rows: npt.NDArray[np.float32], place: npt.NDArray[np.float64], result: npt.NDArray[np.float32]
+) -> None:
+    """The same along axis 1, into `result`, and by bands of rows: what is computed on the way stays in the cache."""
+    low, part = _between(rows.shape[1], place)
+    step = np.diff(rows, axis=1, append=rows[:, -1:])
+    for band in bands(*result.shape):
+        grown = np.take(step[band], low, axis=1)
+        grown *= part
+        grown += np.take(rows[band], low, axis=1)
+        result[band] = grown
+
+
+def _between(length: int, place: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    """For each place the sample before it, of so many, and how far it is on the way to the next one, 0..1."""
+    at = np.clip(place * length - 0.5, 0.0, length - 1)
     low = np.floor(at).astype(np.intp)
-    part = (at - low).astype(np.float32)[:, None]
-    below, above = rows[low], rows[np.minimum(low + 1, last)]
-    return below + part * (above - below)
+    return low, (at - low).astype(np.float32)
+
+
+def bands(height: int, width: int) -> list[slice]:
+    """The rows of a picture in bands of about 2**15 pixels.
+
+    What is computed of a band then stays in the processor's cache: on 12 megapixels several times as fast as at once.
+    """
+    rows = max(1, _BAND_PIXELS // max(1, width))
+    return [slice(top, top + rows) for top in range(0, height, rows)]
 
 
 def scale_heatmap(
@@ -114,6 +157,8 @@ def scale_heatmap(
         placed: float [H,W], as `Placement.place` returns it; never changed.
         seen: bool [H,W]; everything if left out.
     """
+    if seen is None and placed.size and np.isfinite((placed.min(), placed.max())).all():
+        return _stretched(placed)
     values = np.asarray(placed, np.float64)
     usable = np.isfinite(values) if seen is None else np.isfinite(values) & seen
     result = np.zeros(values.shape, np.float32)
@@ -125,4 +170,19 @@ def scale_heatmap(
         result[usable] = (values[usable] / 2 - low / 2) / (high / 2 - low / 2)
     elif high > 0.0:
         result[usable] = 1.0
+    return result
+
+
+def _stretched(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """`scale_heatmap` where all values are finite and seen."""
+    low, high = float(values.min()), float(values.max())
+    if high <= low:
+        return np.full(values.shape, 1.0 if high > 0.0 else 0.0, np.float32)
+    result = np.empty(values.shape, np.float32)
+    for band in bands(*values.shape):
+        part = values[band].astype(np.float64)
+        part /= 2
+        part -= low / 2
+        part /= high / 2 - low / 2
+        result[band] = part
     return result

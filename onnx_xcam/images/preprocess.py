@@ -9,6 +9,7 @@ the input is cut out of its middle, padded where the scaled photo is smaller.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -20,8 +21,8 @@ import numpy.typing as npt
 
 from onnx_xcam.errors import InputError, PreprocessError
 from onnx_xcam.images.fields import check_fields
+from onnx_xcam.images.pixels import ImageRGB
 from onnx_xcam.images.place import Placement
-from onnx_xcam.images.read import ImageRGB
 from onnx_xcam.images.resize import Interpolation, resize_window
 
 Resize = Literal["stretch", "crop", "letterbox"]
@@ -246,8 +247,9 @@ def _in_channels(image_rgb: ImageRGB, channels: Channels) -> ImageRGB:
     return grey
 
 
+@functools.lru_cache(maxsize=16)
 def _value_table(preprocess: Preprocess, spec: InputSpec) -> npt.NDArray[Any]:
-    """What each pixel value 0..255 becomes, in the input's dtype: [channels, 256].
+    """What each pixel value 0..255 becomes, in the input's dtype: [channels, 256], read-only.
 
     Computed in float64 and rounded once, so that the result is the formula's to the last bit of the dtype.
     """
@@ -268,7 +270,9 @@ def _value_table(preprocess: Preprocess, spec: InputSpec) -> npt.NDArray[Any]:
             f"the model's input {spec.name!r} holds {spec.dtype}, which cannot carry the values {exact.min():.4g} to "
             f"{exact.max():.4g} that the preprocessing makes; for raw pixels use the preset raw"
         )
-    return (np.rint(exact) if spec.dtype.kind in "iu" else exact).astype(spec.dtype)
+    table = (np.rint(exact) if spec.dtype.kind in "iu" else exact).astype(spec.dtype)
+    table.flags.writeable = False  # it is handed out again
+    return table
 
 
 def _fits(exact: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> bool:

@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from onnx_xcam.errors import ImageError, OutputError
 from onnx_xcam.images.backend import MAX_PIXELS, opencv, pillow
-
-ImageRGB = npt.NDArray[np.uint8]
-"""A picture: [H,W,3], uint8, RGB, upright."""
+from onnx_xcam.images.pixels import ImageRGB, to_8_bit, to_rgb, upright
 
 SUFFIXES = frozenset(
     f".{name}"
@@ -59,7 +56,6 @@ _REFUSALS = (
 )
 """What Pillow raises at headers that are damaged, or of a kind that it does not know; OpenCV then judges the file."""
 
-_BAND_ROWS = 256
 _BOMB_PIXELS, _BOMB_RATIO = 2**25, 1000
 """Above so many pixels there must be a byte of the file for every so many of them: a photo has one for every ten."""
 _ORIENTATION_TAG = 0x0112
@@ -93,10 +89,11 @@ def read_image(path: str | Path) -> ImageRGB:
         raise _too_large(path, pixels.shape[1], pixels.shape[0])
     if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4):
         raise ImageError(f"{path}: has {pixels.shape[2]} channels; save it as an RGB or grey picture")
-    pixels = _to_8_bit(pixels)
+    pixels = to_8_bit(pixels)
     if pixels.ndim == 3 and pixels.shape[2] >= 3:
-        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]  # OpenCV's BGR(A) to RGB(A)
-    return np.ascontiguousarray(_upright(_to_rgb(pixels), orientation))
+        # By OpenCV: a tenth of the time that NumPy takes to pick the channels.
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    return np.ascontiguousarray(upright(to_rgb(pixels), orientation))
 
 
 def as_image(array: Any) -> ImageRGB:
@@ -123,17 +120,25 @@ def as_image(array: Any) -> ImageRGB:
         raise ImageError(f"a picture array without pixels: {list(array.shape)}")
     if array.shape[0] * array.shape[1] > MAX_PIXELS:
         raise _too_large("a picture array", array.shape[1], array.shape[0])
-    return np.ascontiguousarray(_to_rgb(array))
+    return np.ascontiguousarray(to_rgb(array))
 
 
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
+def find_images(
+    paths: Iterable[str | Path], *, recursive: bool = False, leave_out: str | Path | None = None
+) -> list[Path]:
     """The picture files that these paths name: a file as it is, a folder as its pictures, sorted by name.
 
-    Folders are not searched further down; their pictures are known by `SUFFIXES`, hidden files are left out.
+    Pictures in folders are known by `SUFFIXES`; hidden files and folders are left out.
+
+    Args:
+        paths: files and folders.
+        recursive: also search the folders in the folders (not through links), those of each folder after its pictures,
+        leave_out: but not this one.
 
     Raises:
-        ImageError: a path does not exist, or a folder has no picture.
+        ImageError: a path does not exist, a folder cannot be listed or has no picture.
     """
+    skipped = None if leave_out is None else Path(leave_out).resolve()
     found: list[Path] = []
     for path in map(Path, paths):
         if not path.is_dir():
@@ -141,15 +146,25 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
                 raise ImageError(f"{path}: no such file or folder")
             found.append(path)
             continue
-        try:
-            entries = sorted(path.iterdir())
-        except OSError as error:
-            raise ImageError(f"{path}: the folder cannot be listed: {error.strerror}") from error
-        pictures = [p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
+        pictures = _pictures_in(path, recursive, skipped)
         if not pictures:
-            raise ImageError(f"{path}: no picture in this folder (subfolders are not searched)")
+            where = "folder or those in it" if recursive else "folder (subfolders are not searched)"
+            raise ImageError(f"{path}: no picture in this {where}")
         found += pictures
     return found
+
+
+def _pictures_in(folder: Path, recursive: bool, skipped: Path | None) -> list[Path]:
+    try:
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise ImageError(f"{folder}: the folder cannot be listed: {error.strerror}") from error
+    pictures = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if recursive:
+        for path in entries:
+            if path.is_dir() and not path.is_symlink() and path.resolve() != skipped:
+                pictures += _pictures_in(path, recursive, skipped)
+    return pictures
 
 
 def write_image(path: str | Path, image_rgb: ImageRGB) -> None:
@@ -159,20 +174,44 @@ def write_image(path: str | Path, image_rgb: ImageRGB) -> None:
         OutputError: an unknown suffix, or the file cannot be written.
     """
     path = Path(path)
-    cv2 = opencv()
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix.lower() in (".jpg", ".jpeg") else []
     try:
-        done, data = cv2.imencode(path.suffix.lower() or ".", np.ascontiguousarray(image_rgb[..., ::-1]), options)
-    except cv2.error as error:
-        raise OutputError(
-            f"{path}: OpenCV cannot write this kind of picture; use .png or .jpg ({_first_line(error)})"
-        ) from error
-    if not done:
-        raise OutputError(f"{path}: OpenCV cannot write this picture; use .png or .jpg")
+        data = encode_image(image_rgb, path.suffix)
+    except OutputError as error:
+        raise OutputError(f"{path}: {error}") from error
     try:
-        path.write_bytes(data.tobytes())
+        path.write_bytes(data)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def encode_image(image_rgb: ImageRGB, suffix: str) -> bytes:
+    """[H,W,3] uint8 RGB as the bytes of a picture file: PNG, JPEG (quality 95) or what else the suffix says.
+
+    Raises:
+        OutputError: OpenCV does not know the suffix, or cannot encode this picture so.
+    """
+    cv2 = opencv()
+    suffix = suffix.lower()
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if suffix in (".jpg", ".jpeg") else _png_options(cv2, suffix)
+    try:
+        done, data = cv2.imencode(suffix or ".", cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR), options)
+    except cv2.error as error:
+        raise OutputError(
+            f"OpenCV cannot write this kind of picture; use .png or .jpg ({_first_line(error)})"
+        ) from error
+    if not done:
+        raise OutputError("OpenCV cannot write this picture; use .png or .jpg")
+    return bytes(data)
+
+
+def _png_options(cv2: Any, suffix: str) -> list[int]:
+    """PNG's filter "up", where OpenCV offers the choice (4.12 and later).
+
+    On photos with an overlay two thirds of the time of OpenCV's own choice, and a tenth smaller.
+    """
+    if suffix != ".png" or not hasattr(cv2, "IMWRITE_PNG_FILTER"):
+        return []
+    return [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -237,64 +276,6 @@ def _open_header(stream: io.BytesIO, path: Path) -> Any:
             except (*_REFUSALS, ImportError):  # ImportError: AVIF before Pillow 11.3
                 return None
     return None
-
-
-def _to_8_bit(pixels: npt.NDArray[Any]) -> ImageRGB:
-    """Scale any depth to 0..255, alike in all channels. `read_image` states the rules."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    bands = _bands(len(pixels))
-    if pixels.dtype.kind == "f":
-        white = max(1.0, *(float(_positive(pixels[band]).max(initial=0.0)) for band in bands))
-    else:
-        white = float(np.iinfo(pixels.dtype).max)
-    scaled = np.empty(pixels.shape, np.uint8)
-    for band in bands:
-        scaled[band] = np.rint(_positive(pixels[band]) * (255.0 / white)).astype(np.uint8)
-    return scaled
-
-
-def _positive(pixels: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
-    """Negative and non-finite values as 0; integers as float64."""
-    if pixels.dtype.kind == "f":
-        pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
-    else:
-        pixels = pixels.astype(np.float64)
-    positive: npt.NDArray[np.floating] = np.clip(pixels, 0.0, None)
-    return positive
-
-
-def _bands(rows: int) -> list[slice]:
-    """Rows in bands, since what is computed of them takes several times their memory."""
-    return [slice(top, top + _BAND_ROWS) for top in range(0, rows, _BAND_ROWS)]
-
-
-def _to_rgb(pixels: ImageRGB) -> ImageRGB:
-    """Grey [H,W] or [H,W,1], grey with alpha [H,W,2], RGB or RGBA to RGB; alpha is laid over white."""
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if len(pixels) > _BAND_ROWS:
-        result = np.empty((*pixels.shape[:2], 3), np.uint8)
-        for band in _bands(len(pixels)):
-            result[band] = _to_rgb(pixels[band])
-        return result
-    colours = pixels[..., : 1 if pixels.shape[2] < 3 else 3]
-    if pixels.shape[2] in (2, 4):
-        alpha = pixels[..., -1:].astype(np.uint16)
-        colours = ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)  # at most 65152: fits
-    rgb: ImageRGB = colours if colours.shape[2] == 3 else np.repeat(colours, 3, axis=2)
-    return rgb
-
-
-def _upright(image: ImageRGB, orientation: int) -> ImageRGB:
-    """Undo an EXIF orientation (1..8)."""
-    if orientation >= 5:
-        image = image.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return image
 
 
 def _first_line(error: BaseException) -> str:

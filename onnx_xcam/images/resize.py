@@ -8,7 +8,7 @@ import numpy as np
 
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.backend import MAX_PIXELS, opencv, pillow
-from onnx_xcam.images.read import ImageRGB
+from onnx_xcam.images.pixels import ImageRGB
 
 Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
 

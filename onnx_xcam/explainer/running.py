@@ -1,0 +1,135 @@
+"""Batches and classes, cut into runs of the model: as few as its batch size and the memory allow."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.errors import InputError, ModelError
+from onnx_xcam.explainer.loading import LoadedModel
+from onnx_xcam.explainer.memory import BYTES_PER_RUN, bytes_of_a_class, classes_per_run
+from onnx_xcam.runtime import Cancellation, Feed
+
+Results = dict[str, NDArray[Any]]
+
+_IMAGES_PER_RUN = 32
+"""A model of any batch size is fed at most this many images at once."""
+_ALWAYS_AT_ONCE = 16
+"""So few classes, of all images together, are not worth the time that following their memory takes."""
+
+
+def run_all(
+    model: LoadedModel,
+    batch: NDArray[Any],
+    classes: NDArray[np.int64] | None,
+    cancellation: Cancellation | None = None,
+) -> Results:
+    """The outputs for any number of images, by name: [N,K,...], and [N,C] for the probabilities.
+
+    All classes take one run, unless what their gradients take together is beyond about 2 GiB: at the default layer of
+    a CNN a thousand classes take next to nothing, at a layer in the middle 1 to 10 MB each. Where they are cut, the
+    model up to the score runs again for each part, which is little against the gradients of so many classes.
+
+    Args:
+        model: the instrumented model.
+        batch: [N,...], as the image input takes it, but of any N.
+        classes: int64 [1,K] or [N,K]; None where the model itself has settled them.
+        cancellation: what may end the runs from another thread.
+
+    Raises:
+        InputError: the model's own batch is beyond what is fed, or as `Session.run`.
+        ModelError: it does not give what an instrumented model gives, or as `Session.run`.
+    """
+    size = model.batch or _IMAGES_PER_RUN
+    run = functools.partial(model.session.run, cancellation=cancellation) if cancellation else model.session.run
+    parts = []
+    for start in range(0, len(batch), size):
+        rows = classes if classes is None or len(classes) == 1 else classes[start : start + size]
+        part = batch[start : start + size]
+        others = model.others.rows(start, model.batch or len(part), len(batch))
+        parts.append(_run_images(model, run, part, rows, others))
+    return parts[0] if len(parts) == 1 else _joined(parts, axis=0)
+
+
+def _run_images(
+    model: LoadedModel,
+    run: Callable[[Mapping[str, Feed], Sequence[str]], Results],
+    batch: NDArray[Any],
+    classes: NDArray[np.int64] | None,
+    others: Mapping[str, NDArray[Any]],
+) -> Results:
+    """One run, or one per chunk of classes where all at once would take too much memory."""
+    count = len(batch)
+    if model.batch and (size := model.batch * batch[0].nbytes) > BYTES_PER_RUN:
+        raise InputError(
+            f"{model.name} takes {model.batch} images at once, {size >> 20} MiB, which is more than is fed "
+            "here; export it with a smaller batch."
+        )
+    if model.batch and count < model.batch:
+        batch = _padded(batch, model.batch)
+        classes = _padded(classes, model.batch) if classes is not None and len(classes) > 1 else classes
+    session, source = model.session, model.probabilities
+    per_class = [*model.outputs("map"), *model.outputs("status"), contract.CLASSES, contract.SCORES]
+    held = {name: session.hold(array) for name, array in others.items()}
+    held[model.image_input.name] = session.hold(batch)
+    parts: list[Results] = []
+    for feed in _class_feeds(model, classes, batch):
+        whole = [source.output] if source and not parts else []
+        parts.append(run({**held, **feed}, [*per_class, *whole]))
+        _check_outputs(parts[-1], per_class, len(batch), model.name)
+    probabilities = {source.output: parts[0].pop(source.output).reshape(len(batch), -1)} if source else {}
+    results = {**(parts[0] if len(parts) == 1 else _joined(parts, axis=1)), **probabilities}
+    return results if count == len(batch) else {name: value[:count] for name, value in results.items()}
+
+
+def _joined(parts: Sequence[Results], axis: int) -> Results:
+    return {name: np.concatenate([part[name] for part in parts], axis=axis) for name in parts[0]}
+
+
+def _class_feeds(
+    model: LoadedModel, classes: NDArray[np.int64] | None, batch: NDArray[Any]
+) -> Iterator[dict[str, NDArray[np.int64]]]:
+    if classes is None:
+        yield {}
+        return
+    step = count = classes.shape[1]
+    if len(batch) * count > _ALWAYS_AT_ONCE:
+        step = classes_per_run(_bytes_per_class(model, batch))
+    for start in range(0, count, step):
+        yield {contract.CLASS_INPUT: classes[:, start : start + step]}
+
+
+def _check_outputs(found: dict[str, NDArray[Any]], names: Sequence[str], count: int, name: str) -> None:
+    """Make sure that a model that says it is instrumented gives what that means: [N,K] and [N,K,h,w].
+
+    Raises:
+        ModelError: it does not.
+    """
+    k = found[contract.CLASSES].shape[1:2]
+    for output in names:
+        shape, rank = found[output].shape, 4 if output.startswith(contract.output_name("map")) else 2
+        if len(shape) != rank or shape[:2] != (count, *k) or found[output].dtype.kind not in "fi":
+            raise ModelError(
+                f"The output '{output}' of {name} is {found[output].dtype} {contract.shape_text(shape)}, which is not "
+                "what an instrumented model gives; instrument the original model again."
+            )
+
+
+def _padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
+    """The rows, the last one repeated up to the length."""
+    return np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
+
+
+def _bytes_per_class(model: LoadedModel, batch: NDArray[Any]) -> int:
+    """What one class of all images of a batch takes while the head's backward pass runs."""
+    if batch.shape not in model.class_memory:
+        image, maps = model.image_input.name, model.outputs("map")
+        shapes = {image: batch.shape, **{name: array.shape for name, array in model.others.values.items()}}
+        infos = [output for output in model.session.outputs if output.name in maps]
+        model.class_memory[batch.shape] = bytes_of_a_class(model.skeleton, shapes, image, infos)
+    return model.class_memory[batch.shape]
