@@ -149,3 +149,24 @@ def test_openvino_square_weights(tmp_path: Path) -> None:
     onnx.save(model, path)
     compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     np.testing.assert_allclose(compiled(feeds)["xcam_map"], want, rtol=0, atol=1e-5 * want.max())
+
+
+def test_openvino_weights_that_are_square_in_each_group(tmp_path: Path) -> None:
+    """The same of a grouped convolution with a stride, whose gradient is a ConvTranspose by the same weight."""
+    need_module("openvino")
+    import openvino
+    from models import C, cnn, images
+
+    head = """
+      grouped = Conv<group=2, strides=[2,2], pads=[1,1,1,1]>(a, g)  s = Softmax<axis=1>(grouped)
+      flat = Flatten(s)  logits = Gemm<transB=1>(flat, fc)
+    """
+    model = cnn(
+        head, act="e = Conv(c2, ew)  a = Relu(e)", weights={"ew": (32, 4, 1, 1), "g": (32, 16, 3, 3), "fc": (C, 32 * 9)}
+    )
+    made = onnx_xcam.instrument(model, layers="a", emit=("map",), class_input="required")
+    feeds = {"image": images(2), "xcam_class": np.array([[0, 3], [4, 1]])}
+    (want,) = session(made).run(["xcam_map"], feeds)
+    onnx.save(made, tmp_path / "model.onnx")
+    compiled = openvino.Core().compile_model(tmp_path / "model.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    np.testing.assert_allclose(compiled(feeds)["xcam_map"], want, rtol=0, atol=1e-5 * want.max())

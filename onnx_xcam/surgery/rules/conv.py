@@ -23,7 +23,7 @@ def kernel_shape(node: NodeView, weight: Value) -> list[int]:
 @vjp("Conv", constant_axes=True)
 def conv(node: NodeView, gy: Value) -> Gradients:
     """y = x * W + b;  gx = gy *ᵀ W, gW[m,c,j] = sum gy[n,m,o] x[n,c,o s + j d - p], gb = sum(gy)."""
-    weight = node.weight(1, (0, 1))
+    weight = node.weight(1, (0, 1), node.attr("group", 1))
     windows = windows_of(node, kernel_shape(node, weight))
     spatial = list(range(2, node.x.rank))
     pointwise = _is_pointwise(windows)

@@ -79,8 +79,8 @@ class NodeView:
         """
         return forward_value(self.graph, self.emitter, self.node.inputs[index].name, self.describe())
 
-    def weight(self, index: int, axes: tuple[int, int]) -> Value:
-        """An input that the gradient is multiplied by, its rows and columns on these axes.
+    def weight(self, index: int, axes: tuple[int, int], groups: int = 1) -> Value:
+        """An input that the gradient is multiplied by, its rows (of all groups) and columns on these axes.
 
         A square constant in float32 becomes a constant of its own, by two Neg, which runtimes fold when they load the
         model. OpenVINO (2026.4) takes two products by one square weight, once as it is and once transposed, for the
@@ -91,7 +91,7 @@ class NodeView:
         maker = self.graph.producer.get(tensor.name)
         source = maker.inputs[0].name if maker is not None and maker.op == "Transpose" else tensor.name
         own = self.graph.dtype(tensor.name) != np.float32 or not self.graph.is_constant(source)
-        if own or rows is None or rows != columns or rows == 1:
+        if own or not isinstance(columns, int) or columns == 1 or rows != columns * groups:
             return value
         negative = -value
         return -negative
