@@ -91,7 +91,7 @@ def _cell(record: Record, name: str, classes: int) -> str:
         digits = 3 if ratio["median"] < 2 else 1 if ratio["median"] < 100 else 0
         return f"{ratio['median']:.{digits}f} ({ratio['low']:.{digits}f} to {ratio['high']:.{digits}f})"
     one, ten = _figure(record, name, 1), _figure(record, name, 10)
-    if classes == MANY and one and ten:
+    if classes == MANY and one and ten and name != OURS:  # ours is measured, or not stated
         each = (ten["ratio"]["median"] - one["ratio"]["median"]) / 9
         return f"about {one['ratio']['median'] + (MANY - 1) * each:.0f} *"
     return "-"
