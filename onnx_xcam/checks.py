@@ -331,11 +331,9 @@ def _dot_product_error(proof: _Proof, step: Step, attempt: Attempt) -> float:
     cotangents = [rng.standard_normal((COTANGENTS, *m.shape)) for m in moved]
     feeds = {**point, **{f"{COTANGENT}_{i}": g for i, g in enumerate(cotangents)}}
     found = evaluate(vjp_model(forward, free, outputs), feeds, rounding=False, extremes=extremes)
-    left = sum((g * m).reshape(COTANGENTS, -1).sum(1) for g, m in zip(cotangents, moved, strict=True))
-    right = sum((g * direction[n]).reshape(COTANGENTS, -1).sum(1) for g, n in zip(found, free, strict=True))
-    scale = sum(
-        np.sqrt((g**2).reshape(COTANGENTS, -1).sum(1) * (m**2).sum()) for g, m in zip(cotangents, moved, strict=True)
-    )
+    left = sum(_sums(g * m) for g, m in zip(cotangents, moved, strict=True))
+    right = sum(_sums(g * direction[n]) for g, n in zip(found, free, strict=True))
+    scale = sum(np.sqrt(_sums(g**2) * (m**2).sum()) for g, m in zip(cotangents, moved, strict=True))
     return float(np.max(np.abs(left - right) / np.maximum(scale, np.finfo(np.float64).tiny)))
 
 

@@ -108,9 +108,14 @@ class Value:
         product = self.factor * factor
         if isclose(product, 1, rel_tol=1e-12):
             return self.bare
-        result = Value(self.emitter, self._tensor, self.dtype, self.shape)
-        result.is_fixed, result.has_poles, result.shape_source = self.is_fixed, self.has_poles, self.shape_source
+        result = self._again(self.shape)
         result.bare, result.factor = self.bare, product
+        return result
+
+    def _again(self, shape: Shape, const: np.ndarray | None = None) -> Value:
+        """The same tensor as another value, of which the same is known."""
+        result = Value(self.emitter, self._tensor, self.dtype, shape, const)
+        result.is_fixed, result.has_poles, result.shape_source = self.is_fixed, self.has_poles, self.shape_source
         return result
 
     def _number(self, operand: Operand) -> float | None:
@@ -135,8 +140,7 @@ class Value:
 
     def with_shape(self, shape: Shape) -> Value:
         """The same tensor, with a static shape that is known better."""
-        result = Value(self.emitter, self._tensor, self.dtype, shape, self.const)
-        result.is_fixed, result.has_poles, result.shape_source = self.is_fixed, self.has_poles, self.shape_source
+        result = self._again(shape, self.const)
         if self.factor != 1:
             result.bare, result.factor = self.bare.with_shape(shape), self.factor
         return result
@@ -260,11 +264,9 @@ class Value:
     def choose(self, then: Operand, otherwise: Operand, like: Value) -> Value:
         """`then` where this bool value is true, else `otherwise`, in the dtype of `like`; both finite: see `masked`."""
         one = self.cast(like.dtype)
-        return (
-            one * then + (1 - one) * otherwise
-            if isinstance(then, Value) or isinstance(otherwise, Value)
-            else (one * (then - otherwise) + otherwise)
-        )
+        if isinstance(then, Value) or isinstance(otherwise, Value):
+            return one * then + (1 - one) * otherwise
+        return one * (then - otherwise) + otherwise
 
     def exp(self) -> Value:
         """e to the power of the value."""

@@ -76,7 +76,7 @@ def extremum(node: NodeView, gy: Value) -> Gradients:
 def where(node: NodeView, gy: Value) -> Gradients:
     """y = a where c, else b;  ga = gy where c, gb = gy where not c."""
     condition = node.input(0)
-    return None, gy.masked(condition), gy.masked(condition.logical_not()) if node.needs(2) else None
+    return None, gy.masked(condition), gy.masked(condition.logical_not())
 
 
 @vjp("Identity", "Dropout", inputs=1, constant_axes=True)
