@@ -17,7 +17,6 @@ from onnx_xcam.benchmark.machine import machine, versions
 from onnx_xcam.benchmark.memory import Job, measured
 from onnx_xcam.benchmark.model import bench
 from onnx_xcam.benchmark.timing import Spread, Timings, in_turns
-from onnx_xcam.cli import app
 from onnx_xcam.errors import ModelError
 from onnx_xcam.explainer import memory as explainer_memory
 from onnx_xcam.surgery.files.source import Source
@@ -177,20 +176,6 @@ def test_a_process_that_ends_is_an_error(tiny, tmp_path):
 
 
 # --- the report ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run(capfd):
-    """Run the app; gives exit status, stdout and stderr."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            app([str(argument) for argument in arguments], prog_name="onnx-xcam")
-        out, err = capfd.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 def test_json(run, tiny):

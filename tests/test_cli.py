@@ -16,7 +16,7 @@ import tiny_models
 from tiny_models import LABELS
 
 import onnx_xcam
-from onnx_xcam.cli import app, main
+from onnx_xcam.cli import main
 from onnx_xcam.cli.naming import layer_parts, picture_name, stems
 from onnx_xcam.explainer import Explainer
 from onnx_xcam.images.read import read_image, write_image
@@ -36,20 +36,6 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
     for name, photo in PHOTOS.items():
         write_image(tmp_path / "photos" / name, photo)
     return tmp_path
-
-
-@pytest.fixture
-def run(capfd):
-    """Run the app; gives exit status, stdout and stderr."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            app([str(argument) for argument in arguments], prog_name="onnx-xcam")
-        out, err = capfd.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 def results(folder: Path) -> list[dict]:

@@ -167,18 +167,9 @@ def test_a_required_class_input_is_fed():
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
-def count_runs(explainer: Explainer, monkeypatch) -> list[dict]:
-    runs: list[dict] = []
-    run = explainer._model.session.run
-    monkeypatch.setattr(
-        explainer._model.session, "run", lambda feeds, outputs: runs.append(feeds) or run(feeds, outputs)
-    )
-    return runs
-
-
 @pytest.mark.parametrize("wanted", [{}, {"classes": [0, 3]}, {"top": 5}, {"classes": [[0], [1], [2], [3]]}])
 def test_a_batch_is_one_run_whatever_the_classes(explainer, wanted, monkeypatch):
-    runs = count_runs(explainer, monkeypatch)
+    runs = tiny_models.count_runs(explainer, monkeypatch)
     explainer.explain(tensor(4), **wanted)
     assert len(runs) == 1
 
@@ -188,7 +179,7 @@ def test_a_batch_is_one_run_whatever_the_classes(explainer, wanted, monkeypatch)
 def test_a_static_batch_is_honoured_the_last_run_padded_and_trimmed(n, make, monkeypatch):
     static = explainer_of(make(n=2, metadata=KNOWN))
     assert static.batch == 2
-    runs = count_runs(static, monkeypatch)
+    runs = tiny_models.count_runs(static, monkeypatch)
     batch = tensor(n)
     assert_is(static.explain(batch, [1, 4]), batch, np.array([[1, 4]] * n))
     assert [len(feeds["image"]) for feeds in runs] == [2] * ((n + 1) // 2)
@@ -200,7 +191,7 @@ def test_many_images_and_many_classes_are_cut_to_fit_the_memory(explainer, monke
     monkeypatch.setattr("onnx_xcam.explainer.running._IMAGES_PER_RUN", 2)
     monkeypatch.setattr("onnx_xcam.explainer.memory.BYTES_PER_RUN", 1)
     monkeypatch.setattr("onnx_xcam.explainer.running._ALWAYS_AT_ONCE", 1)
-    runs = count_runs(explainer, monkeypatch)
+    runs = tiny_models.count_runs(explainer, monkeypatch)
     batch = tensor(3)
     rows = np.array([[0, 1, 2], [4, 3, -1], [2, 2, 0]])
     explanation = explainer.explain(batch, rows)

@@ -19,7 +19,6 @@ from hostile import ESCAPED_NAME, ESCAPES
 
 import onnx_xcam
 from onnx_xcam import contract
-from onnx_xcam.cli import app
 from onnx_xcam.cli.naming import layer_parts, picture_name, stems
 from onnx_xcam.descriptions import load_description
 from onnx_xcam.errors import ClassError, LabelsError, ModelError, PreprocessError, XcamError, XcamWarning
@@ -49,16 +48,14 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def run(capfd):
+def run(run):
     """Run the app; gives exit status and everything it printed."""
 
-    def run(*arguments: str | Path) -> tuple[int, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            app([str(argument) for argument in arguments], prog_name="onnx-xcam")
-        return int(ended.value.code or 0), "".join(capfd.readouterr())
+    def run_and_join(*arguments: str | Path) -> tuple[int, str]:
+        status, *printed = run(*arguments)
+        return status, "".join(printed)
 
-    return run
+    return run_and_join
 
 
 # --- text ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -17,7 +18,6 @@ import tiny_models
 from tiny_models import LABELS
 
 import onnx_xcam
-from onnx_xcam.cli import app
 from onnx_xcam.cli.naming import beginnings, stems
 from onnx_xcam.explainer import Explainer
 from onnx_xcam.images.read import read_image, write_image
@@ -60,17 +60,9 @@ def add_photos(folder: Path, count: int, size: int = 20) -> None:
 
 
 @pytest.fixture
-def run(capfd):
+def run(run):
     """Run `explain`; gives exit status, stdout and stderr."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            app(["explain", *map(str, arguments)], prog_name="onnx-xcam")
-        out, err = capfd.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+    return functools.partial(run, "explain")
 
 
 def results(folder: Path | str = "explanations") -> dict[str, dict]:

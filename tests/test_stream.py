@@ -137,13 +137,7 @@ def test_images_of_a_group_share_a_run_where_they_are_of_one_shape(monkeypatch):
     """As on a GPU: groups of four, of which each shape is a run."""
     with pytest.warns(onnx_xcam.explainer.XcamWarning, match="any size"):
         explainer = explainer_of(size="any")
-    runs = []
-    run = explainer._model.session.run
-    monkeypatch.setattr(
-        explainer._model.session,
-        "run",
-        lambda feeds, outputs: runs.append(feeds["image"].shape[0]) or run(feeds, outputs),
-    )
+    runs = tiny_models.count_runs(explainer, monkeypatch)
     tensors = [RANDOM.normal(size=(1, 3, size, 16)).astype(np.float32) for size in (16, 20, 16, 16, 20, 20, 24)]
     found = list(
         module.stream(
@@ -155,7 +149,7 @@ def test_images_of_a_group_share_a_run_where_they_are_of_one_shape(monkeypatch):
             cancel=lambda: None,
         )
     )
-    assert sorted(runs) == [1, 1, 2, 3]
+    assert sorted(feeds["image"].shape[0] for feeds in runs) == [1, 1, 2, 3]
     for one, tensor in zip(found, tensors, strict=True):
         expected = explainer.explain(tensor)
         assert one.image is tensor

@@ -6,8 +6,11 @@ import json
 
 import numpy as np
 import onnx
+import pytest
 from onnx import numpy_helper
 from onnx.parser import parse_model
+
+from onnx_xcam import Explainer
 
 CLASSES = 5
 MEAN_255 = [123.675, 116.28, 103.53]
@@ -132,3 +135,13 @@ def _model(signature: str, body: str, arrays: dict[str, np.ndarray], metadata: d
 def weight(model: onnx.ModelProto, name: str) -> np.ndarray:
     """The value of an initializer."""
     return next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == name)
+
+
+def count_runs(explainer: Explainer, monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """What an Explainer feeds to the runs from now on, a dict for each."""
+    runs: list[dict] = []
+    run = explainer._model.session.run
+    monkeypatch.setattr(
+        explainer._model.session, "run", lambda feeds, outputs: runs.append(feeds) or run(feeds, outputs)
+    )
+    return runs
