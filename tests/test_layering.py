@@ -61,6 +61,7 @@ OURS = {
     "explainer": {
         *BASE,
         "surgery",
+        "heads",
         "images",
         "runtime",
         "labels",
