@@ -11,7 +11,7 @@ product of two tensors that both depend on the layer) is what remains of S.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,33 +105,53 @@ def emit_balance(
         score: the score.
         seed: gradient of each class's score with respect to the score tensor, `[K, *score.shape]`.
     """
-    path = way(graph, [layer.name], [score.name])
-    whole = [step for step in steps(graph, path.nodes, {layer.name, score.name}) if len(step.parts) > 1]
+    sums = Sums(seed)
+    gradient, curved = emit_parts(graph, emitter, {score.name: seed}, layer.name, sums=sums, unclipped=score.unclipped)
+    a = forward_value(graph, emitter, layer.name, "The layer")
+    g = expanded(gradient, a)
+    axis = layer.layout.find("T")
+    for part_name, start, stop in _token_ranges(layer):
+        cut = [v if axis < 0 else v.slice([start], [stop], [at]) for v, at in ((g, axis + 1), (a, axis))]
+        sums.add(part_name, *cut)
+    return sums.found, curved
+
+
+def emit_parts(
+    graph: Graph,
+    emitter: Emitter,
+    seeds: Mapping[str, Value],
+    target: str,
+    *,
+    sums: Sums,
+    unclipped: Collection[str] = (),
+) -> tuple[Value, tuple[str, ...]]:
+    """Add the constant parts of all nodes behind a tensor to sums; its gradient, and the names of the curved nodes.
+
+    Args:
+        graph, emitter, seeds, unclipped: as `gradients`.
+        target: the tensor.
+        sums: what the parts are added to, as "bias" and "side".
+    """
+    path = way(graph, [target], seeds)
+    whole = [step for step in steps(graph, path.nodes, {target, *seeds}) if len(step.parts) > 1]
     inside = {id(part) for step in whole for part in step.parts}
     single = [node for node in path.nodes if id(node) not in inside]
     curved = [step.node for step in whole] + [node for node in single if not is_affine(node, path.tensors)]
     parts: list[tuple[str, Operand]] = []
     for node in single:
         if is_standard(node.domain) and node.op in CONSTANT_PARTS:
-            view = NodeView(graph, node, emitter, path.tensors, score.unclipped)
+            view = NodeView(graph, node, emitter, path.tensors, unclipped)
             parts += [(str(node.outputs[0].name), part) for part in CONSTANT_PARTS[node.op](view)]
-    targets = list(dict.fromkeys([layer.name, *(name for name, _ in parts)]))
-    found = gradients(graph, emitter, {score.name: seed}, targets, score.unclipped)
-    sums = _Sums(seed)
+    targets = list(dict.fromkeys([target, *(name for name, _ in parts)]))
+    found = gradients(graph, emitter, seeds, targets, unclipped)
     pictured = _pictured(graph)
     for name, part in parts:
         y = forward_value(graph, emitter, name, "The constant part")
         sums.add("side" if part.source in pictured else "bias", expanded(found[name], y), part.value)
-    a = forward_value(graph, emitter, layer.name, "The layer")
-    g = expanded(found[layer.name], a)
-    for part_name, start, stop in _token_ranges(layer):
-        axis = layer.layout.find("T")
-        cut = [v if axis < 0 else v.slice([start], [stop], [at]) for v, at in ((g, axis + 1), (a, axis))]
-        sums.add(part_name, *cut)
-    return sums.found, tuple(str(node.name or node.outputs[0].name) for node in curved)
+    return found[target], tuple(str(node.name or node.outputs[0].name) for node in curved)
 
 
-class _Sums:
+class Sums:
     """The parts, as far as they were added up: float64 `[K]`."""
 
     def __init__(self, seed: Value) -> None:

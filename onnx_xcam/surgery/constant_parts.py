@@ -178,12 +178,13 @@ def normalization(node: NodeView) -> Parts:
 
 def is_affine(node: gs.Node, tensors: Collection[str]) -> bool:
     """Whether a node is piecewise affine in its inputs among `tensors`, and its constant part is known."""
-    if not is_standard(node.domain):
+    if not is_standard(node.domain) or node.attrs.get("training_mode", 0):
         return False
     active = [i for i, tensor in enumerate(node.inputs) if tensor.name in tensors]
     if node.op in PRODUCTS:
         factors = [i for i in active if i < 2 or node.op == "Einsum"]
-        return len(factors) <= 1 and not (node.op == "Div" and 1 in factors)
+        return len(factors) == 1 and not (node.op == "Div" and 1 in factors)
     if node.op in HOMOGENEOUS:
-        return active == [0]
-    return node.op in CONSTANT_PARTS and node.op not in CURVED and not (node.op == "Clip" and active != [0])
+        return active == [0] and not node.attrs.get("extrapolation_value", 0)
+    one = node.op in ("Clip", "BatchNormalization", "HardSigmoid", "Shrink")
+    return node.op in CONSTANT_PARTS and node.op not in CURVED and (active == [0] or not one)
