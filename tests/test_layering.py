@@ -37,6 +37,7 @@ THIRD = {
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
     "reference": {"numpy", "onnx"},
     "benchmark": {"numpy"},
+    "evaluation": {"numpy"},
     "demo": {"numpy"},
     "cli": {"typer", "click", "rich", "numpy"},
 }
@@ -72,6 +73,7 @@ OURS = {
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
+    "evaluation": BASE,
     "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
     "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison", "benchmark", "demo"},
 }
