@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.cli.options import (
     AllowFolderOption,
     ClassOption,
+    FuseOption,
     InputOption,
     LabelsOption,
     LayerOption,
@@ -18,6 +20,7 @@ from onnx_xcam.cli.options import (
     PreprocessOption,
     ProviderOption,
     ScoreOption,
+    SignedOption,
     ThreadsOption,
     input_values,
     layers_or_auto,
@@ -42,7 +45,9 @@ def explain(
     ] = None,
     layer: LayerOption = None,
     score: ScoreOption = "auto",
-    method: MethodOption = "xgrad-cam",
+    method: MethodOption = DEFAULT_METHOD,
+    signed: SignedOption = False,
+    fuse: FuseOption = None,
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
     input_: InputOption = None,
@@ -99,6 +104,8 @@ def explain(
             threads=threads,
             inputs=others,
             allow_folders=allow_folder or (),
+            relu=not signed,
+            fuse=fuse,
         )
         if not quiet:
             say_all("note", explainer.notes)

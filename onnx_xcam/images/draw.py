@@ -21,6 +21,7 @@ DEFAULT_COLOUR_MAP = "inferno"
 SIGNED_COLOURS = ((33, 102, 172), (247, 247, 247), (178, 24, 43))
 """Against, neither, for: blue, white, red (RGB), the ends and the middle of ColorBrewer's RdBu."""
 _UNSEEN_LIGHT = 0.65
+_BEHIND = 0.4
 
 
 def colour(heat01: npt.NDArray[np.floating], name: str = DEFAULT_COLOUR_MAP) -> ImageRGB:
@@ -79,10 +80,21 @@ def overlay(
     result = _blend(image_rgb, heat01, alpha * opacity, table)
     if seen is not None and not seen.all():
         _set_off(result, seen)
-    if not beside:
-        return result
-    gutter = np.full((shape[0], max(4, round(min(shape) / 50)), 3), 255, np.uint8)
-    return np.concatenate([image_rgb, gutter, result], axis=1)
+    return side_by_side(image_rgb, result) if beside else result
+
+
+def side_by_side(left_rgb: ImageRGB, right_rgb: ImageRGB) -> ImageRGB:
+    """Two pictures of the same height with a narrow white gutter between them."""
+    height, width = left_rgb.shape[:2]
+    gutter = np.full((height, max(4, round(min(height, width) / 50)), 3), 255, np.uint8)
+    return np.concatenate([left_rgb, gutter, right_rgb], axis=1)
+
+
+def dimmed(image_rgb: ImageRGB) -> ImageRGB:
+    """The photo in dark grey, [H,W,3] uint8 RGB: what fine, scattered heat is seen on."""
+    cv2 = opencv()
+    grey = cv2.LUT(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), np.rint(np.arange(256) * _BEHIND).astype(np.uint8))
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _blend(
@@ -146,7 +158,9 @@ def _signed_table() -> ImageRGB:
     """The 256 colours from against to for: [256,3] uint8 RGB."""
     against, neither, speaks_for = np.array(SIGNED_COLOURS, np.float64)
     t = np.linspace(-1, 1, 256)[:, None]
-    colours: ImageRGB = np.rint(neither + np.abs(t) * (np.where(t < 0, against, speaks_for) - neither)).astype(np.uint8)
+    # The root makes weak values coloured rather than white: how weak they are shows in their opacity.
+    mixed = neither + np.sqrt(np.abs(t)) * (np.where(t < 0, against, speaks_for) - neither)
+    colours: ImageRGB = np.rint(mixed).astype(np.uint8)
     return colours
 
 
