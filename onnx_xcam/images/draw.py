@@ -18,7 +18,15 @@ COLOUR_MAPS = ("inferno", "magma", "plasma", "viridis", "cividis", "turbo", "jet
 """Known colour maps; all but turbo and jet are perceptually even."""
 
 DEFAULT_COLOUR_MAP = "inferno"
+DIVERGING = {
+    "blue-red": ((0, 72, 255), (242, 242, 242), (224, 16, 32)),
+    "purple-green": ((128, 32, 208), (242, 242, 242), (0, 140, 70)),
+}
+"""Colour maps of signed maps: the colours of -1, 0 and 1. What is between is mixed."""
+
+DEFAULT_DIVERGING = "blue-red"
 _UNSEEN_LIGHT = 0.65
+_LEVELS = np.arange(256) / 255.0
 
 
 def colour(heat01: npt.NDArray[np.floating], name: str = DEFAULT_COLOUR_MAP) -> ImageRGB:
@@ -27,8 +35,7 @@ def colour(heat01: npt.NDArray[np.floating], name: str = DEFAULT_COLOUR_MAP) -> 
     Raises:
         XcamError: an unknown colour map.
     """
-    table = _table(name)
-    colours: ImageRGB = table[_levels(heat01)]
+    colours: ImageRGB = colour_table(name)[_levels(heat01)]
     return colours
 
 
@@ -40,19 +47,22 @@ def overlay(
     colour_map: str = DEFAULT_COLOUR_MAP,
     beside: bool = False,
     seen: npt.NDArray[np.bool_] | None = None,
+    signed: bool = False,
 ) -> ImageRGB:
     """The heat map over the photo, at the photo's own size.
 
-    The opacity rises with the heat, from 0 where it is cold, so that the photo stays readable.
+    The opacity rises with the heat, from 0 where it is cold, so that the photo stays readable. Of a signed map it
+    rises with the size of the value.
 
     Args:
         image_rgb: the photo, [H,W,3] uint8 RGB, never changed.
-        heat01: [H,W] in 0..1; NaN counts as 0.
+        heat01: [H,W] in 0..1, in -1..1 if signed; NaN counts as 0.
         alpha: opacity of the hottest pixels, 0..1.
-        colour_map: one of `COLOUR_MAPS`.
+        colour_map: one of `COLOUR_MAPS`, or of `DIVERGING` if signed.
         beside: put the photo to the left, the overlay to the right, and a narrow white gutter between.
         seen: bool [H,W], the rectangle that the model saw (`Placement.seen`); the rest is dimmed and set off by a thin
             frame.
+        signed: values go from -1 (speaks against) to 1 (speaks for).
 
     Returns:
         [H,W,3] uint8 RGB; wider with `beside`.
@@ -66,7 +76,10 @@ def overlay(
         raise ValueError(f"the heat map {list(heat01.shape)} and the mask must have the photo's size {list(shape)}")
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f"alpha is {alpha}; it must be in 0..1")
-    result = _blend(image_rgb, heat01, alpha, _table(colour_map))
+    strength = _opacity(np.abs(_LEVELS * 2 - 1) if signed else _LEVELS)
+    if signed:
+        heat01 = (np.nan_to_num(heat01, nan=0.0) + 1) / 2
+    result = _blend(image_rgb, heat01, alpha * strength, colour_table(colour_map))
     if seen is not None and not seen.all():
         _set_off(result, seen)
     if not beside:
@@ -75,9 +88,10 @@ def overlay(
     return np.concatenate([image_rgb, gutter, result], axis=1)
 
 
-def _blend(image_rgb: ImageRGB, heat01: npt.NDArray[np.floating], alpha: float, table: ImageRGB) -> ImageRGB:
-    """photo * (1 - a) + colour * a with a = alpha * opacity(heat), by bands of rows."""
-    opacity = alpha * _opacity(np.arange(256) / 255.0)
+def _blend(
+    image_rgb: ImageRGB, heat01: npt.NDArray[np.floating], opacity: npt.NDArray[np.float64], table: ImageRGB
+) -> ImageRGB:
+    """photo * (1 - a) + colour * a, by bands of rows; colour and a [256] by the heat's level."""
     tint = (table * opacity[:, None]).astype(np.float32)
     keep = np.repeat((1.0 - opacity).astype(np.float32)[:, None], 3, axis=1)
     result = np.empty_like(image_rgb)
@@ -131,10 +145,17 @@ def _set_off(image: ImageRGB, seen: npt.NDArray[np.bool_]) -> None:
 
 
 @functools.cache
-def _table(name: str) -> ImageRGB:
-    """The 256 colours of a map: [256,3] uint8 RGB."""
+def colour_table(name: str) -> ImageRGB:
+    """The 256 colours of a map: [256,3] uint8 RGB.
+
+    Raises:
+        XcamError: an unknown colour map.
+    """
+    if name in DIVERGING:
+        mixed = [np.interp(_LEVELS * 2 - 1, (-1, 0, 1), channel) for channel in zip(*DIVERGING[name], strict=True)]
+        return np.rint(np.stack(mixed, axis=1)).astype(np.uint8)
     if name not in COLOUR_MAPS:
-        raise XcamError(f"unknown colour map {name!r}{suggest(name, COLOUR_MAPS)}")
+        raise XcamError(f"unknown colour map {name!r}{suggest(name, (*COLOUR_MAPS, *DIVERGING))}")
     cv2 = opencv()
     levels = np.arange(256, dtype=np.uint8)[:, None]
     table: Any = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{name.upper()}"))[:, 0, ::-1]
