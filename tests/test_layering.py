@@ -38,6 +38,7 @@ THIRD = {
     "reference": {"numpy", "onnx"},
     "benchmark": {"numpy"},
     "demo": {"numpy"},
+    "report": {"numpy"},
     "cli": {"typer", "click", "rich", "numpy"},
 }
 """What else than the standard library a part may import."""
@@ -73,7 +74,21 @@ OURS = {
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
     "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
-    "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison", "benchmark", "demo"},
+    "report": {*BASE, "images", "explainer"},
+    "cli": {
+        *BASE,
+        "cams",
+        "surgery",
+        "images",
+        "labels",
+        "explainer",
+        "checks",
+        "feeds",
+        "comparison",
+        "benchmark",
+        "demo",
+        "report",
+    },
 }
 """Which parts of the package a part may import: imports run downward only."""
 

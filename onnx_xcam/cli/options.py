@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -123,6 +124,26 @@ def input_values(assignments: Sequence[str] | None) -> dict[str, Any]:
             raise typer.BadParameter(f"{name!r} is given twice", param_hint="--input")
         found[name] = parse_value(value)
     return found
+
+
+def command_line(context: typer.Context) -> str:
+    """The command that runs, as a line for a shell: the options that were given, and the arguments."""
+    options: list[str] = []
+    words: list[str] = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[parameter.name or ""]
+        values = value if isinstance(value, list | tuple) else [value]
+        if parameter.param_type_name == "argument":
+            words += map(str, values)
+        elif value is True:
+            options.append(parameter.opts[0])
+        else:
+            options += [word for one in values for word in (parameter.opts[0], str(one))]
+    marked = ["--", *words] if any(word.startswith("-") for word in words) else words
+    return shlex.join(["onnx-xcam", str(context.info_name), *options, *marked])
 
 
 def say(message: str) -> None:

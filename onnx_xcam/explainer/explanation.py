@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx_xcam import contract
 from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
 from onnx_xcam.errors import InputError, LayerError
-from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, dimmed, overlay, side_by_side
+from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, dimmed, overlay, side_by_side
 from onnx_xcam.images.place import Placement, without_peaks
 from onnx_xcam.images.read import encode_image, write_image
 from onnx_xcam.labels import label_of
@@ -150,7 +150,7 @@ class Explanation:
         k: int = 0,
         *,
         alpha: float = DEFAULT_ALPHA,
-        colour_map: str = DEFAULT_COLOUR_MAP,
+        colour_map: str | None = None,
         beside: bool = False,
         layer: int | str | None = None,
     ) -> NDArray[np.uint8]:
@@ -162,7 +162,8 @@ class Explanation:
             n: image.
             k: index into this image's classes.
             alpha: opacity of the hottest pixels, 0..1.
-            colour_map: one of `onnx_xcam.images.draw.COLOUR_MAPS`; signed maps are blue, white and red.
+            colour_map: one of `onnx_xcam.images.draw.COLOUR_MAPS`, of `DIVERGING` for signed maps; None is inferno, or
+                blue (speaks against the class) and red.
             beside: put the untouched photo to the left.
             layer: as for `heatmap`.
 
@@ -181,7 +182,7 @@ class Explanation:
             dimmed(picture.image_rgb) if self.is_guided else picture.image_rgb,
             heat,
             alpha=alpha,
-            colour_map=colour_map,
+            colour_map=colour_map or (DEFAULT_DIVERGING if self.signed else DEFAULT_COLOUR_MAP),
             seen=seen,
             signed=self.signed,
         )
@@ -194,7 +195,7 @@ class Explanation:
         k: int = 0,
         *,
         alpha: float = DEFAULT_ALPHA,
-        colour_map: str = DEFAULT_COLOUR_MAP,
+        colour_map: str | None = None,
         beside: bool = False,
         layer: int | str | None = None,
     ) -> Path:
