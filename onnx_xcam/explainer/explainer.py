@@ -192,7 +192,7 @@ class Explainer(OpenedModel):
             return [self.prepare(image)] if isinstance(image, str | Path) else self._pictures(image)
 
         handed_out = each or (lambda result: result)
-        return stream(images, prepared, explained, handed_out, group=group, cancel=cancellation.cancel)
+        return stream(images, prepared, explained, Streamed, handed_out, group=group, cancel=cancellation.cancel)
 
     def _explained(
         self,
