@@ -74,7 +74,7 @@ OURS = {
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
-    "evaluation": BASE,
+    "evaluation": {*BASE, "explainer"},
     "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
     "report": {*BASE, "images", "explainer"},
     "cli": {

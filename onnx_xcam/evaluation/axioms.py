@@ -18,6 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam.errors import UnsupportedOpError
+from onnx_xcam.explainer.recording import LayerRecord
+
 Floats = NDArray[np.float64]
 
 
@@ -75,6 +78,30 @@ def axiom_errors(
         sensitivity_error(drops, scaled),
         conservation_error(s, scaled),
     )
+
+
+def errors_of(record: LayerRecord, method: str) -> AxiomErrors:
+    """The errors of a method at a recorded layer, which must have been recorded for ablations.
+
+    Raises:
+        XcamError: the recording has not what is needed, or a head cannot be run.
+    """
+    return axiom_errors(record.scores, record.shares(method), record.ablated, beside(record))
+
+
+def beside(record: LayerRecord) -> Floats | None:
+    """What biases behind a layer and ways round it add to the scores, [K].
+
+    None where it cannot be told: each rounding of a quantised model adds its own.
+
+    Raises:
+        XcamError: as `LayerRecord.balance`.
+    """
+    try:
+        balance = record.balance
+    except UnsupportedOpError:
+        return None
+    return balance.bias + balance.side
 
 
 def conservation_error(scores: Floats, shares: Floats) -> Floats:
