@@ -32,6 +32,7 @@ def test_the_errors_by_hand():
         np.array([3.0, 0.0]),
     )
     np.testing.assert_allclose(found.conservation, [(10 - 6) / 8, 0])
+    np.testing.assert_allclose(found.gap, [(10 - 6) / 10, 0])
     np.testing.assert_allclose(found.unexplained, [(10 - 3 - 6) / 8, 0])
     np.testing.assert_allclose(found.sensitivity, [(1 + 0 + 1) / (5 + 3 + 2), 0])
 
@@ -145,7 +146,7 @@ def test_the_tool_measures_errors_and_time(tmp_path, capsys, monkeypatch):
     axioms.main()
     out = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| `")]
-    errors, times = [row for row in rows if len(row) == 8], [row for row in rows if len(row) == 5]
+    errors, times = [row for row in rows if len(row) == 9], [row for row in rows if len(row) == 5]
     layers = axioms.default_and_earlier(tmp_path / "model.onnx")
     assert layers[0] == "a"
     assert len(set(layers)) == 4
@@ -154,4 +155,4 @@ def test_the_tool_measures_errors_and_time(tmp_path, capsys, monkeypatch):
         (name, method) for name in layers for method in ("xgrad-cam", axioms.REFERENCE)
     ]
     assert all(float(row[4]) < 1e-4 for row in errors if row[2] == "xgrad-cam"), "nothing is left beside the biases"
-    assert all(float(row[5]) == 0 for row in errors if row[2] == axioms.REFERENCE)
+    assert all(float(row[6]) == 0 for row in errors if row[2] == axioms.REFERENCE)

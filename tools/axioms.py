@@ -89,6 +89,7 @@ def errors_table(recorder: Recorder, photos: Sequence[Path], methods: Sequence[s
 FIELDS = {
     "conservation": "conservation",
     "unexplained": "without biases",
+    "gap": "gap",
     "sensitivity": "sensitivity",
     "scaled_sensitivity": "sensitivity, scaled",
     "scaled_conservation": "conservation, scaled",
