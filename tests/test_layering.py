@@ -73,7 +73,7 @@ OURS = {
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
-    "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
+    "demo": {*BASE, "cams", "surgery", "images", "explainer", "feeds", "comparison"},
     "report": {*BASE, "images", "explainer"},
     "cli": {
         *BASE,
