@@ -120,6 +120,11 @@ class Recorder(OpenedModel):
         return self._model
 
     @property
+    def ablates(self) -> bool:
+        """Whether recordings tell the scores without each channel."""
+        return bool(self._heads)
+
+    @property
     def confidence_kind(self) -> str:
         """What `confidences` gives."""
         return "probability" if self._model.probabilities else "score"
