@@ -36,6 +36,7 @@ THIRD = {
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
     "reference": {"numpy", "onnx"},
     "benchmark": {"numpy"},
+    "evaluation": {"numpy"},
     "demo": {"numpy"},
     "cli": {"typer", "click", "rich", "numpy"},
 }
@@ -69,6 +70,7 @@ OURS = {
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
+    "evaluation": {*BASE, "images", "descriptions"},
     "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
     "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison", "benchmark", "demo"},
 }
