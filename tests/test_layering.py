@@ -31,6 +31,7 @@ THIRD = {
     "labels": {"numpy"},
     "runtime": {"numpy", "onnxruntime"},
     "feeds": {"numpy"},
+    "heads": {"numpy", "onnx", "google"},
     "comparison": {"numpy"},
     "explainer": {"numpy", "onnx", "google"},
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
@@ -56,6 +57,7 @@ OURS = {
     "runtime": BASE,
     "reference": {*BASE, "integers"},
     "feeds": {*BASE, "runtime"},
+    "heads": {*BASE, "surgery", "runtime"},
     "comparison": {*BASE, "surgery", "runtime", "feeds"},
     "explainer": {
         *BASE,
