@@ -72,7 +72,7 @@ OURS = {
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
-    "evaluation": {*BASE, "images", "descriptions"},
+    "evaluation": {*BASE, "surgery", "images", "explainer", "feeds", "descriptions"},
     "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
     "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison", "benchmark", "demo"},
 }
