@@ -62,6 +62,7 @@ OURS = {
     "explainer": {
         *BASE,
         "surgery",
+        "heads",
         "images",
         "runtime",
         "labels",

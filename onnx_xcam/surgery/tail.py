@@ -101,6 +101,11 @@ class Tail:
         self.outputs.append(self.emitter.named(value, name))
 
     def _explain(self, selection: Selection) -> None:
+        if not self.request.fuse and set(self.request.emit) == {"activations"}:
+            for index, layer in enumerate(self.layers):  # no gradient, so no rule is needed on the way
+                a = self._images_first(layer)
+                self._add(a.cast(np.float32), contract.output_name("activations", index))
+            return
         names = [layer.name for layer in self.layers]
         seeds = {self.score.name: selection.seed}
         found = gradients(self.graph, self.emitter, seeds, names, self.score.unclipped)
@@ -115,10 +120,9 @@ class Tail:
             self._add(emit_fused(cams, self.request.fuse), contract.FUSED)
 
     def _layer(self, index: int, layer: Layer, gradient: Value, guided: Value | None, selection: Selection) -> Cam:
-        a = forward_value(self.graph, self.emitter, layer.name, "The layer")
         layout = contract.images_first(layer.layout)
-        order = [layer.layout.find(axis) for axis in layout]
-        a, gradient = a.transpose(order), gradient.transpose([0, *(axis + 1 for axis in order)])
+        a = self._images_first(layer)
+        gradient = gradient.transpose([0, *(layer.layout.find(axis) + 1 for axis in layout)])
         assert self.method.formula is not None  # `emitted_method` has seen to it
         cam = emit_cam(
             self.method.formula,
@@ -136,6 +140,11 @@ class Tail:
         for kind in dict.fromkeys(self.request.emit):
             self._add(self._output(kind, a, gradient, cam, selection), contract.output_name(kind, index))
         return cam
+
+    def _images_first(self, layer: Layer) -> Value:
+        """A with its images first."""
+        a = forward_value(self.graph, self.emitter, layer.name, "The layer")
+        return a.transpose([layer.layout.find(axis) for axis in contract.images_first(layer.layout)])
 
     def _space(self, layer: Layer, a: Value, layout: Layout) -> list[shapes.Part]:
         """Height and width of the layer as parts of a shape."""
