@@ -73,7 +73,7 @@ OURS = {
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
-    "evaluation": {*BASE, "surgery", "images", "explainer", "feeds", "descriptions"},
+    "evaluation": {*BASE, "cams", "surgery", "images", "explainer", "feeds", "descriptions"},
     "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
     "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison", "benchmark", "demo"},
 }

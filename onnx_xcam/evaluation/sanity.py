@@ -8,6 +8,7 @@ the original one. A map that stays what it was is a picture of the photo's edges
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam import contract
+from onnx_xcam.cams.methods import find_method
 from onnx_xcam.errors import XcamError, XcamWarning
 from onnx_xcam.evaluation.similarity import rank_correlation, ssim
-from onnx_xcam.explainer import Explainer, Explanation
 from onnx_xcam.explainer.classes import ClassName
 from onnx_xcam.explainer.explanation import Picture
+from onnx_xcam.explainer.inputs import PreprocessLike
+from onnx_xcam.explainer.recorder import Recorder
+from onnx_xcam.explainer.recording import Recording
 from onnx_xcam.feeds import InputValue
 from onnx_xcam.images import scale_heatmap
 from onnx_xcam.surgery.files.external import Folders
@@ -31,85 +34,85 @@ from onnx_xcam.surgery.randomise import Order, Randomised, randomised
 
 DEFAULT_STEPS = 8
 UNCHANGED = 0.5
-"""A map whose rank correlation with the original stays above this, with all weights random, does not follow the model.
-Ours: the paper shows curves and draws no line."""
+"""Maps whose rank correlation with the original ones stays at this or above, with all weights random, do not follow
+the model. Ours: the paper shows curves and draws no line."""
 
 _LONGEST_SIDE = 256
 """Of the heat maps that SSIM compares, in pixels."""
 
-MapOf = Callable[[Explanation], NDArray[np.floating]]
-"""The map [h,w] of an explanation of one photo and one class."""
+MapOf = Callable[[Recording], NDArray[np.floating]]
+"""A map [h,w] of a recording of one photo, one layer and one class, before any ReLU."""
 
 
 @dataclass(frozen=True)
 class SanityRecord:
-    """One photo, one more layer at random.
+    """One photo, one method, one more layer at random.
 
     Attributes:
         photo: its name.
+        method: the CAM method.
         class_id: the class that is explained: the one that the original model sees, unless one was asked for.
         layer, op: the layer randomised last, by the tensor that it makes, and its operator.
         depth, of: how many layers that is, counted from the score, of how many.
-        rank_correlation: Spearman's, of the map with the original one; None where a map is blank or not finite.
-        ssim: of the two heat maps; None where one is not finite.
-        status: of the map, as `contract.STATUS_TEXT` says.
+        rank_correlation: Spearman's, of the map before the ReLU with the original one; None where one of them has the
+            same value everywhere or is not finite.
+        absolute: the same of the maps' absolute values. A map turned into its negative has not changed much.
+        ssim: of the two heat maps, after the ReLU; None where one is not finite.
     """
 
     photo: str
+    method: str
     class_id: int
     layer: str
     op: str
     depth: int
     of: int
     rank_correlation: float | None
+    absolute: float | None
     ssim: float | None
-    status: int
 
 
 @dataclass(frozen=True)
 class SanityStep:
-    """The records of all photos at one depth.
+    """The records of all photos for one method at one depth.
 
     Attributes:
-        layer, op, depth, of: as in the records.
-        rank_correlation, ssim: their means; None where no photo has one.
+        method, layer, op, depth, of: as in the records.
+        rank_correlation, absolute, ssim: their means; None where no photo has one.
         compared: of how many photos the rank correlation is.
         photos: how many there are.
     """
 
+    method: str
     layer: str
     op: str
     depth: int
     of: int
     rank_correlation: float | None
+    absolute: float | None
     ssim: float | None
     compared: int
     photos: int
-
-
-def raw_map(explanation: Explanation) -> NDArray[np.floating]:
-    """The raw map of the first image and class."""
-    return explanation.maps[0, 0]
 
 
 def sanity(
     model: ModelLike,
     photos: Sequence[str | Path | NDArray[Any]],
     *,
-    method: str = "xgrad-cam",
+    methods: Sequence[str] = ("xgrad-cam",),
     layer: str = "auto",
     score: str = "auto",
     class_name: ClassName = -1,
     seed: int = 0,
     steps: int | None = DEFAULT_STEPS,
     order: Order = "cascading",
-    preprocess: Any = None,
+    preprocess: PreprocessLike | None = None,
     labels: str | Path | Sequence[str] | None = None,
     providers: str | Sequence[str] | None = None,
     threads: int | None = None,
     inputs: Mapping[str, InputValue] | None = None,
     allow_folders: Folders = (),
-    map_of: MapOf = raw_map,
+    others: Mapping[str, MapOf] | None = None,
 ) -> Iterator[SanityRecord]:
     """Randomise a model's weights step by step, and compare the maps of some photos with the original ones.
 
@@ -119,138 +122,147 @@ def sanity(
     Args:
         model: path, bytes or ModelProto of a plain model; never changed.
         photos: paths or uint8 [H,W,3] RGB arrays.
-        method: the CAM method.
+        methods: the CAM methods.
         layer: "auto" (the last spatial feature map), or a layer's name.
         score: "auto" (the logits), or a tensor's name.
         class_name: an id or a label, or -1 for the class that the original model sees in each photo.
         seed: of the randomisation.
         steps: how many models on the way to one with all weights at random; None: one for each layer.
         order: "cascading", or "independent": one layer at random at a time.
-        preprocess: as for the `Explainer`, and so are the options that follow but one.
+        preprocess: as for the `Recorder`, and so are the options that follow but one.
         labels: the class labels.
         providers: where to run it.
         threads: of one operator.
         inputs: the values of the inputs beside the picture.
         allow_folders: where external data may lie.
-        map_of: what is compared. By default the raw map; another function of an explanation is tried in its place.
+        others: maps of your own that are tried too, by name.
 
     Returns:
-        A record for each step and photo, the steps from the score towards the input.
+        A record for each step, photo and method; the steps from the score towards the input.
 
     Raises:
-        XcamError: what `randomised` and the `Explainer` raise.
+        XcamError: what `randomised` and the `Recorder` raise, or there are no photos.
     """
     if not photos:
         raise XcamError("There are no photos to compare the maps of.")
-    options: dict[str, Any] = {"method": method, "providers": providers, "threads": threads, "inputs": inputs}
-    original = Explainer(
-        model, layers=layer, score=score, preprocess=preprocess, labels=labels, allow_folders=allow_folders, **options
+    names = tuple(dict.fromkeys(find_method(name).name for name in methods))
+    options: dict[str, Any] = {"methods": names, "providers": providers, "threads": threads, "inputs": inputs}
+    original = Recorder(
+        model, layer, score, preprocess=preprocess, labels=labels, allow_folders=allow_folders, **options
     )
     steps_of = randomised(model, seed=seed, order=order, steps=steps, score=score, allow_folders=allow_folders)
     options |= {"layers": original.layers[0], "score": original.score, "preprocess": original.preprocess}
-    return _records(original, photos, class_name, steps_of, options, map_of)
+    maps: dict[str, MapOf] = {name: _method_map(name) for name in names}
+    return _records(original, _pictures(original, photos, class_name), steps_of, options, {**maps, **(others or {})})
+
+
+def _method_map(name: str) -> MapOf:
+    return lambda recording: recording.map(name)[0]
 
 
 @dataclass(frozen=True)
-class _Before:
-    """A photo, prepared, and its map from the original model."""
+class _Wanted:
+    """A photo, prepared, and the class to explain, int64 [1,1]."""
 
     picture: Picture
-    class_id: int
-    map: NDArray[np.floating]
+    classes: NDArray[np.int64] | None
+
+
+def _pictures(original: Recorder, photos: Sequence[str | Path | NDArray[Any]], class_name: ClassName) -> list[_Wanted]:
+    chosen = original.choose([class_name])
+    found = []
+    for number, photo in enumerate(photos):
+        picture = original.prepare(photo)
+        if not isinstance(photo, str | Path):
+            picture = dataclasses.replace(picture, name=f"image {number}")
+        found.append(_Wanted(picture, chosen))
+    return found
 
 
 def _records(
-    original: Explainer,
-    photos: Sequence[str | Path | NDArray[Any]],
-    class_name: ClassName,
+    original: Recorder,
+    photos: Sequence[_Wanted],
     steps: Iterable[Randomised],
     options: Mapping[str, Any],
-    map_of: MapOf,
+    maps: Mapping[str, MapOf],
 ) -> Iterator[SanityRecord]:
-    before = []
-    for number, photo in enumerate(photos):
-        picture = original.prepare(photo) if isinstance(photo, str | Path) else _named(original, photo, number)
-        explanation = original.explain(picture, classes=[class_name])
-        before.append(_Before(picture, int(explanation.classes[0, 0]), map_of(explanation)))
+    before = [original.record(photo.picture, photo.classes) for photo in photos]
+    expected = [{name: map_of(recording) for name, map_of in maps.items()} for recording in before]
     for step in steps:
-        # What is to be said of the model was said of the original; random weights often leave a map blank.
-        with warnings.catch_warnings():
+        with warnings.catch_warnings():  # what is to be said of the model was said of the original
             warnings.simplefilter("ignore", XcamWarning)
-            explainer = Explainer(step.model, **options)
-            for one in before:
-                yield _record(one, explainer.explain(one.picture, classes=[one.class_id]), step, map_of)
+            recorder = Recorder(step.model, **options)
+        for first, old in zip(before, expected, strict=True):
+            now = recorder.record(first.picture, first.classes[None])
+            for name, map_of in maps.items():
+                yield _record(first, step, name, old[name], map_of(now))
 
 
-def _named(explainer: Explainer, photo: NDArray[Any], number: int) -> Picture:
-    picture = explainer.prepare(photo)
-    return Picture(f"image {number}", picture.image_rgb, picture.item, picture.placement)
-
-
-def _record(before: _Before, explanation: Explanation, step: Randomised, map_of: MapOf) -> SanityRecord:
-    now = map_of(explanation)
-    first, second = (_small_heatmap(before.picture, values) for values in (before.map, now))
+def _record(
+    first: Recording, step: Randomised, method: str, old: NDArray[np.floating], new: NDArray[np.floating]
+) -> SanityRecord:
     return SanityRecord(
-        photo=before.picture.name,
-        class_id=before.class_id,
+        photo=first.picture.name,
+        method=method,
+        class_id=int(first.classes[0]),
         layer=step.layer.name,
         op=step.layer.op,
         depth=step.depth,
         of=step.of,
-        rank_correlation=rank_correlation(before.map, now),
-        ssim=ssim(first, second),
-        status=int(explanation.status[0, 0]),
+        rank_correlation=rank_correlation(old, new),
+        absolute=rank_correlation(np.abs(old), np.abs(new)),
+        ssim=ssim(_small_heatmap(first.picture, old), _small_heatmap(first.picture, new)),
     )
 
 
-def _small_heatmap(picture: Picture, values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The map laid over the photo and scaled to 0..1, at no more than 256 pixels."""
+def _small_heatmap(picture: Picture, raw: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The map after the ReLU, laid over the photo and scaled to 0..1, at no more than 256 pixels."""
     height, width = picture.placement.photo
     shrink = min(1.0, _LONGEST_SIDE / max(height, width))
     size = max(round(height * shrink), 7), max(round(width * shrink), 7)
-    return scale_heatmap(picture.placement.place(values, size))
+    return scale_heatmap(picture.placement.place(np.maximum(raw, 0), size))
 
 
 def summarised(records: Iterable[SanityRecord]) -> list[SanityStep]:
-    """The means over the photos, from the score towards the input."""
-    depths: dict[int, list[SanityRecord]] = {}
+    """The means over the photos, by method, from the score towards the input."""
+    groups: dict[tuple[str, int], list[SanityRecord]] = {}
     for record in records:
-        depths.setdefault(record.depth, []).append(record)
-    return [_step(found) for _, found in sorted(depths.items())]
+        groups.setdefault((record.method, record.depth), []).append(record)
+    order = list(dict.fromkeys(method for method, _ in groups))
+    return [_step(groups[key]) for key in sorted(groups, key=lambda key: (order.index(key[0]), key[1]))]
 
 
 def _step(records: Sequence[SanityRecord]) -> SanityStep:
     first = records[0]
-    ranks = [record.rank_correlation for record in records if record.rank_correlation is not None]
-    alike = [record.ssim for record in records if record.ssim is not None]
     return SanityStep(
+        method=first.method,
         layer=first.layer,
         op=first.op,
         depth=first.depth,
         of=first.of,
-        rank_correlation=float(np.mean(ranks)) if ranks else None,
-        ssim=float(np.mean(alike)) if alike else None,
-        compared=len(ranks),
+        rank_correlation=_mean(record.rank_correlation for record in records),
+        absolute=_mean(record.absolute for record in records),
+        ssim=_mean(record.ssim for record in records),
+        compared=sum(record.rank_correlation is not None for record in records),
         photos=len(records),
     )
 
 
-def follows_the_model(records: Iterable[SanityRecord]) -> bool | None:
-    """Whether the maps change with the weights: at the last step the mean rank correlation is below `UNCHANGED`.
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
-    Returns:
-        None where nothing could be compared: all maps of a model at random were blank, or the original ones were.
+
+def follows_the_model(records: Iterable[SanityRecord]) -> dict[str, bool | None]:
+    """For each method, whether its maps change with the weights.
+
+    They do where at the last step of order "cascading" both mean rank correlations, of the maps and of their absolute
+    values, are below `UNCHANGED`. None where nothing could be compared, since the maps were blank.
     """
-    steps = summarised(records)
-    last = steps[-1].rank_correlation if steps else None
-    return None if last is None else last < UNCHANGED
+    last = {step.method: step for step in summarised(records)}
+    return {method: _has_changed(step) for method, step in last.items()}
 
 
-def status_counts(records: Iterable[SanityRecord]) -> Mapping[str, int]:
-    """How many maps of models at random were not good, by what `contract.STATUS_TEXT` says of them."""
-    found: dict[str, int] = {}
-    for record in records:
-        if record.status != contract.GOOD:
-            text = contract.STATUS_TEXT[record.status]
-            found[text] = found.get(text, 0) + 1
-    return found
+def _has_changed(step: SanityStep) -> bool | None:
+    known = [value for value in (step.rank_correlation, step.absolute) if value is not None]
+    return all(value < UNCHANGED for value in known) if known else None

@@ -30,8 +30,9 @@ def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64] | None:
     if len(counts) < 2:
         return None
     last = np.cumsum(counts)
-    ranks: NDArray[np.float64] = (last - (counts - 1) / 2)[places.reshape(-1)]
-    return ranks - ranks.mean()
+    ranks = np.asarray((last - (counts - 1) / 2)[places.reshape(-1)], np.float64)
+    centred: NDArray[np.float64] = ranks - ranks.mean()
+    return centred
 
 
 def ssim(a: NDArray[np.floating], b: NDArray[np.floating]) -> float | None:

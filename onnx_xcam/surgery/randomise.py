@@ -68,7 +68,7 @@ class WeightLayer:
     Attributes:
         name: the tensor that its first node makes.
         op: the operator of that node.
-        tensors: the names of its weight tensors; a weight that several layers share belongs to the first from the score.
+        tensors: the names of its weight tensors; what several layers share belongs to the first from the score.
         count: how many numbers they hold.
     """
 
