@@ -39,6 +39,7 @@ THIRD = {
     "benchmark": {"numpy"},
     "evaluation": {"numpy"},
     "demo": {"numpy"},
+    "report": {"numpy"},
     "cli": {"typer", "click", "rich", "numpy"},
 }
 """What else than the standard library a part may import."""
@@ -75,7 +76,21 @@ OURS = {
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
     "evaluation": {*BASE, "cams", "surgery", "images", "explainer", "feeds", "descriptions"},
     "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
-    "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison", "benchmark", "demo"},
+    "report": {*BASE, "images", "explainer"},
+    "cli": {
+        *BASE,
+        "cams",
+        "surgery",
+        "images",
+        "labels",
+        "explainer",
+        "checks",
+        "feeds",
+        "comparison",
+        "benchmark",
+        "demo",
+        "report",
+    },
 }
 """Which parts of the package a part may import: imports run downward only."""
 
