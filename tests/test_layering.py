@@ -37,6 +37,7 @@ THIRD = {
     "reference": {"numpy", "onnx"},
     "benchmark": {"numpy"},
     "demo": {"numpy"},
+    "evaluation": {"numpy"},
     "cli": {"typer", "click", "rich", "numpy"},
 }
 """What else than the standard library a part may import."""
@@ -70,6 +71,7 @@ OURS = {
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
     "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
+    "evaluation": {*BASE, "surgery", "images", "runtime", "labels", "cams", "feeds", "explainer"},
     "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison", "benchmark", "demo"},
 }
 """Which parts of the package a part may import: imports run downward only."""

@@ -12,8 +12,9 @@ A record, one line of results.jsonl:
      "files": [], "seconds": 1.9, "error": null, "settings": {...}}
 
 "layer" and "method" are always lists, in the order of the command line. A photo that failed has "error": "<sentence>",
-empty lists, null for labels and probabilities. "metrics" holds the same names in every result of a run, in the order of
-`METRICS`. Curves go with `CURVES`: the first value of each is at the first fraction, the last at the last, in even steps.
+empty lists, null for labels and probabilities. "metrics" holds the same names in every result of a run, in the order
+of `METRICS`. Curves go with `CURVES`: the first value of each is at the first fraction, the last at the last, in even
+steps.
 
 The summary, summary.json, made of all records:
 
