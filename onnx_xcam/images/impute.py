@@ -26,7 +26,7 @@ from onnx_xcam.images.backend import opencv
 Picture = NDArray[np.float32]
 """[H,W,C]."""
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 """Where the solver stops: size of the residual, as a part of what it is at the start, the picture's mean colour."""
 _MOST_STEPS = 60
 _SMALLEST = 4
