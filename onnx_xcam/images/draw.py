@@ -18,6 +18,8 @@ COLOUR_MAPS = ("inferno", "magma", "plasma", "viridis", "cividis", "turbo", "jet
 """Known colour maps; all but turbo and jet are perceptually even."""
 
 DEFAULT_COLOUR_MAP = "inferno"
+SIGNED_COLOURS = ((33, 102, 172), (247, 247, 247), (178, 24, 43))
+"""Against, neither, for: blue, white, red (RGB), the ends and the middle of ColorBrewer's RdBu."""
 _UNSEEN_LIGHT = 0.65
 
 
@@ -40,6 +42,7 @@ def overlay(
     colour_map: str = DEFAULT_COLOUR_MAP,
     beside: bool = False,
     seen: npt.NDArray[np.bool_] | None = None,
+    signed: bool = False,
 ) -> ImageRGB:
     """The heat map over the photo, at the photo's own size.
 
@@ -53,6 +56,7 @@ def overlay(
         beside: put the photo to the left, the overlay to the right, and a narrow white gutter between.
         seen: bool [H,W], the rectangle that the model saw (`Placement.seen`); the rest is dimmed and set off by a thin
             frame.
+        signed: the heat map is in -1..1 and is drawn in `SIGNED_COLOURS`: red speaks for the class, blue against it.
 
     Returns:
         [H,W,3] uint8 RGB; wider with `beside`.
@@ -66,7 +70,13 @@ def overlay(
         raise ValueError(f"the heat map {list(heat01.shape)} and the mask must have the photo's size {list(shape)}")
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f"alpha is {alpha}; it must be in 0..1")
-    result = _blend(image_rgb, heat01, alpha, _table(colour_map))
+    levels = np.arange(256) / 255.0
+    if signed:
+        table, opacity = _signed_table(), _opacity(np.abs(2 * levels - 1))
+        heat01 = (heat01 + 1) / 2
+    else:
+        table, opacity = _table(colour_map), _opacity(levels)
+    result = _blend(image_rgb, heat01, alpha * opacity, table)
     if seen is not None and not seen.all():
         _set_off(result, seen)
     if not beside:
@@ -75,9 +85,10 @@ def overlay(
     return np.concatenate([image_rgb, gutter, result], axis=1)
 
 
-def _blend(image_rgb: ImageRGB, heat01: npt.NDArray[np.floating], alpha: float, table: ImageRGB) -> ImageRGB:
-    """photo * (1 - a) + colour * a with a = alpha * opacity(heat), by bands of rows."""
-    opacity = alpha * _opacity(np.arange(256) / 255.0)
+def _blend(
+    image_rgb: ImageRGB, heat01: npt.NDArray[np.floating], opacity: npt.NDArray[np.float64], table: ImageRGB
+) -> ImageRGB:
+    """photo * (1 - a) + colour * a, with 256 levels of a and of the colour, by bands of rows."""
     tint = (table * opacity[:, None]).astype(np.float32)
     keep = np.repeat((1.0 - opacity).astype(np.float32)[:, None], 3, axis=1)
     result = np.empty_like(image_rgb)
@@ -128,6 +139,15 @@ def _set_off(image: ImageRGB, seen: npt.NDArray[np.bool_]) -> None:
         image[top:bottom, left : left + thick] = 255
     if right < width:
         image[top:bottom, right - thick : right] = 255
+
+
+@functools.cache
+def _signed_table() -> ImageRGB:
+    """The 256 colours from against to for: [256,3] uint8 RGB."""
+    against, neither, speaks_for = np.array(SIGNED_COLOURS, np.float64)
+    t = np.linspace(-1, 1, 256)[:, None]
+    colours: ImageRGB = np.rint(neither + np.abs(t) * (np.where(t < 0, against, speaks_for) - neither)).astype(np.uint8)
+    return colours
 
 
 @functools.cache

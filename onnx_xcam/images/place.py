@@ -78,6 +78,19 @@ class Placement:
         result[top:bottom, left:right] = scale_heatmap(result[top:bottom, left:right])
         return result
 
+    def signed_heatmap(self, map_hw: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """A signed map laid onto the photo and divided by its largest magnitude: float32 [H,W] in -1..1.
+
+        0 stays 0, and is where the model saw nothing. Values that are not finite count as 0.
+
+        Raises:
+            ValueError: the map is not two-dimensional or is empty.
+        """
+        placed = self.place(map_hw)
+        placed[~np.isfinite(placed)] = 0
+        most = float(np.abs(placed).max()) if placed.size else 0.0
+        return placed / np.float32(most) if most > 0 else placed
+
     def seen(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.bool_]:
         """Which pixels of the photo the model saw: bool [H,W]."""
         top, left, bottom, right = self.seen_box(size)
