@@ -53,8 +53,8 @@ def test_it_solves_the_published_system(name, channels):
     image, missing = picture(channels=channels), MASKS[name]
     kept = image.copy()
     expected = solved_directly(image, missing)
-    assert_allclose(impute(image, missing, tolerance=1e-6), expected, atol=2e-4)
-    assert_allclose(impute(image, missing), expected, atol=3e-3)
+    assert_allclose(impute(image, missing, tolerance=1e-6), expected, atol=2e-5)
+    assert_allclose(impute(image, missing), expected, atol=2e-3)
     assert (image == kept).all()
 
 
