@@ -39,6 +39,7 @@ THIRD = {
     "benchmark": {"numpy"},
     "demo": {"numpy"},
     "evaluation": {"numpy"},
+    "report": {"numpy"},
     "cli": {"typer", "click", "rich", "numpy"},
 }
 """What else than the standard library a part may import."""
@@ -75,7 +76,22 @@ OURS = {
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
     "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
     "evaluation": {*BASE, "surgery", "images", "runtime", "labels", "cams", "feeds", "explainer"},
-    "cli": {*BASE, "surgery", "images", "labels", "explainer", "checks", "feeds", "comparison", "benchmark", "demo"},
+    "report": {*BASE, "images", "explainer"},
+    "cli": {
+        *BASE,
+        "cams",
+        "surgery",
+        "images",
+        "labels",
+        "explainer",
+        "checks",
+        "feeds",
+        "comparison",
+        "benchmark",
+        "demo",
+        "report",
+        "evaluation",
+    },
 }
 """Which parts of the package a part may import: imports run downward only."""
 

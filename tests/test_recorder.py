@@ -163,6 +163,23 @@ def test_confidences():
     assert recorder.confidence_kind == "probability"
 
 
+def test_a_stream_of_recordings():
+    """In order, with what cannot be read in its place."""
+    recorder = recorder_of(cnn("dense"), layers="a", methods=["grad-cam"])
+    photos = [np.random.default_rng(i).integers(0, 256, (12, 12, 3), np.uint8) for i in range(5)]
+    sources = [*photos[:3], "no such file.png", *photos[3:]]
+
+    def each(outcome):
+        return outcome.image, outcome.error, outcome.recording and outcome.recording.map("grad-cam")
+
+    found = list(recorder.stream(sources, CLASSES, each=each))
+    assert [one[0] is source for one, source in zip(found, sources, strict=True)] == [True] * 6
+    assert [one[1] is None for one in found] == [True, True, True, False, True, True]
+    for photo, (_, _, raw) in zip(photos, [*found[:3], *found[4:]], strict=True):
+        expected = recorder.record(recorder.prepare(photo), CLASSES).map("grad-cam")
+        np.testing.assert_array_equal(raw, expected)
+
+
 def test_what_was_not_recorded_is_said():
     recording = recorded(cnn("dense"), images(1), methods=["eigen-cam"])
     with pytest.raises(XcamError, match="holds no gradients"):

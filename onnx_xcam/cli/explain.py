@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.cli.options import (
     AllowFolderOption,
     ClassOption,
+    FuseOption,
     InputOption,
     LabelsOption,
     LayerOption,
@@ -18,7 +20,9 @@ from onnx_xcam.cli.options import (
     PreprocessOption,
     ProviderOption,
     ScoreOption,
+    SignedOption,
     ThreadsOption,
+    command_line,
     input_values,
     layers_or_auto,
     say,
@@ -27,6 +31,7 @@ from onnx_xcam.cli.options import (
 
 
 def explain(
+    context: typer.Context,
     model: ModelArgument,
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE|DIR...", help="Photos, or folders of photos.", show_default=False)
@@ -42,7 +47,9 @@ def explain(
     ] = None,
     layer: LayerOption = None,
     score: ScoreOption = "auto",
-    method: MethodOption = "xgrad-cam",
+    method: MethodOption = DEFAULT_METHOD,
+    signed: SignedOption = False,
+    fuse: FuseOption = None,
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
     input_: InputOption = None,
@@ -54,6 +61,15 @@ def explain(
     no_pictures: Annotated[
         bool, typer.Option("--no-pictures", help="Write no pictures: results.jsonl and what --raw asks for.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Also write a page with all photos, maps and values: one HTML file, to be opened in any browser.",
+            show_default=False,
+        ),
+    ] = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Also take photos of folders in folders.")
     ] = False,
@@ -75,35 +91,46 @@ def explain(
         raise typer.BadParameter("give either --class or --top, not both")
     if beside and no_pictures:
         raise typer.BadParameter("give either --beside or --no-pictures, not both")
+    if html and resume and not raw:
+        raise typer.BadParameter(
+            "with --resume, the page takes the maps of photos that are done from what --raw has written; give --raw in "
+            "both runs, or leave out --resume",
+            param_hint="--html",
+        )
     others = input_values(input_)
     import warnings
 
-    from onnx_xcam.cli.explain_job import ExplainJob, Writing, find_pictures, refuse_mixed
+    from onnx_xcam.cli.explain_job import ExplainJob, Page, Writing, find_pictures, refuse_mixed
     from onnx_xcam.explainer import Explainer, XcamWarning
+    from onnx_xcam.report import python_call
 
     if resume:
         refuse_mixed(images, out)
     found = find_pictures(images, recursive=recursive, leave_out=out)
     writing = Writing(pictures=not no_pictures, raw=raw, beside=beside)
     job = ExplainJob(found, out, writing=writing, resume=resume, quiet=quiet)
+    options: dict[str, Any] = {
+        "layers": layers_or_auto(layer),
+        "score": score,
+        "method": method,
+        "preprocess": preprocess,
+        "labels": labels,
+        "providers": provider,
+        "threads": threads,
+        "inputs": others,
+        "allow_folders": allow_folder or (),
+        "fuse": fuse,
+        **({"relu": False} if signed else {}),
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XcamWarning)  # said below, without a line of source code
-        explainer = Explainer(
-            model,
-            layers=layers_or_auto(layer),
-            score=score,
-            method=method,
-            preprocess=preprocess,
-            labels=labels,
-            providers=provider,
-            threads=threads,
-            inputs=others,
-            allow_folders=allow_folder or (),
-        )
+        explainer = Explainer(model, **options)
         if not quiet:
             say_all("note", explainer.notes)
         say_all("warning", explainer.warnings)
-        failed = job.run(explainer, explainer.choose(class_ or None, top))
+        python = python_call(model, next(iter(found)), options, {"classes": class_, "top": top})
+        page = Page(html, command_line(context), python) if html else None
+        failed = job.run(explainer, explainer.choose(class_ or None, top), page)
     if failed:
         say(f"error: {failed} of {len(found)} pictures could not be explained.")
         raise typer.Exit(1)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
+from onnx_xcam.cli.explain_page import EarlierPhotos, JobPage, check_page, entry_of, failed_entry, job_page
 from onnx_xcam.cli.naming import beginnings, layer_parts, picture_name, stems
 from onnx_xcam.cli.options import say
 from onnx_xcam.cli.progress import Reporter
 from onnx_xcam.cli.results import Earlier, put_in_place, read_results, remove_unfinished, run_settings
 from onnx_xcam.errors import OutputError
 from onnx_xcam.explainer import Explainer, Explanation, Streamed
+from onnx_xcam.explainer.explanation import FUSED_LAYER
 from onnx_xcam.images.read import encode_image, find_images
-from onnx_xcam.text import json_text
+from onnx_xcam.report import settings_of
+from onnx_xcam.text import json_text, printable
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,23 @@ class Writing:
 
 
 @dataclass(frozen=True)
-class _Done:
-    """What became of a photo: its line for results.jsonl, and what to print."""
+class Page:
+    """The HTML page that `explain` writes: its file, and the command and Python lines that it tells."""
 
+    file: Path
+    command: str
+    python: str
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What became of a photo: its line for results.jsonl, what to print, and what the page holds of it."""
+
+    image: Path
     record: dict[str, Any]
     results: Sequence[str]
     messages: Sequence[str]
+    entry: bytes = b""
 
 
 class ExplainJob:
@@ -67,16 +82,25 @@ class ExplainJob:
         self._results = folder / "results.jsonl"
         self._stems: dict[Path, str] = {}
         self._settings: dict[str, Any] = {}
+        self._page: Page | None = None
         _prepare_folder(folder)
 
-    def run(self, explainer: Explainer, classes: NDArray[np.int64] | None) -> int:
+    def run(self, explainer: Explainer, classes: NDArray[np.int64] | None, page: Page | None = None) -> int:
         """Explain all photos for these classes (see `Explainer.choose`); the number of photos that failed is returned.
+
+        Args:
+            explainer: that explains.
+            classes: int64 [1,K], or None where the model has settled them.
+            page: to be written as well.
 
         Raises:
             OutputError: a result cannot be written, or the earlier results are those of another run.
             ClassError: the model has no such class.
             KeyboardInterrupt: after it was said how to go on.
         """
+        self._page = page
+        if page is not None:
+            check_page(page.file, explainer, self._images, self._folder)
         self._settings = run_settings(explainer, classes, self._writing.told(), _one_or_all(list(explainer.layers)))
         earlier = self._continued() if self._resume else self._begun_anew()
         total = len(self._images)
@@ -87,18 +111,31 @@ class ExplainJob:
                 Reporter(done, total, bar=not self._quiet and len(todo) > 1) as reporter,
                 _written(self._results),
                 self._results.open("ab") as lines,
+                self._paged(explainer, earlier) as shown,
             ):
                 for one in self._explained(explainer, classes, todo):
                     failed += one.record["error"] is not None
                     lines.write(json_text(one.record).encode("utf-8") + b"\n")
                     lines.flush()
+                    if shown is not None:
+                        shown.add(one.image, one.entry)
                     done += 1
                     _report(reporter, one)
         except KeyboardInterrupt:
             if not self._quiet:
                 say(f"interrupted: {done} of {total} photos are done; the same command with --resume does the others.")
             raise
+        if page is not None:
+            size = page.file.stat().st_size / 1e6
+            typer.echo(printable(f"page  -> {page.file} ({size:.1f} MB)"))
         return failed
+
+    def _paged(self, explainer: Explainer, earlier: Earlier) -> AbstractContextManager[JobPage | None]:
+        if self._page is None:
+            return nullcontext()
+        done = EarlierPhotos(dict(zip(earlier.finished, earlier.kept, strict=True)), self._folder)
+        settings = settings_of(explainer, command=self._page.command, python=self._page.python)
+        return job_page(self._page.file, settings, explainer, self._images, done)
 
     def _continued(self) -> Earlier:
         """What an earlier run has done, its file without the lines that are done again, and names for the rest."""
@@ -158,14 +195,17 @@ class ExplainJob:
         image, error = streamed.image, str(streamed.error)
         nothing: dict[str, Any] = {"classes": [], "labels": None, "scores": [], "probabilities": None, "status": []}
         record = {**self._head(explainer, image), **nothing, **self._tail([], None, error)}
-        return _Done(record, (), [f"error: {error}" if str(image) in error else f"error: {image}: {error}"])
+        entry = failed_entry(image, error) if self._page else b""
+        message = f"error: {error}" if str(image) in error else f"error: {image}: {error}"
+        return _Done(image, record, (), [message], entry)
 
     def _success(self, explainer: Explainer, image: Path, explanation: Explanation, seconds: float) -> _Done:
         """Write the files of a photo, and tell of them."""
         files: list[Path] = []
         lines = []
-        for layer, part in enumerate(layer_parts(explanation.layers)):
-            where = f"  layer {explanation.layers[layer]}" if part else ""
+        shown = [FUSED_LAYER] if explanation.fused is not None else explanation.layers
+        for layer, part in zip(shown, layer_parts(shown), strict=True):
+            where = f"  layer {layer}" if part else ""
             for k, class_id in enumerate(explanation.classes[0].tolist()):
                 line = f"{image.name}  {explanation.caption(0, k)}{where}"
                 if self._writing.pictures:
@@ -188,7 +228,8 @@ class ExplainJob:
             "status": _one_or_all(status),
             **self._tail(files, round(seconds, 6), None),
         }
-        return _Done(record, lines, [f"warning: {warning}" for warning in explanation.warnings()])
+        entry = entry_of(explainer, image, explanation) if self._page else b""
+        return _Done(image, record, lines, [f"warning: {warning}" for warning in explanation.warnings()], entry)
 
     def _write_raw(self, explanation: Explanation, image: Path) -> Path:
         path = self._free(f"{self._stems[image]}.npz")
@@ -196,6 +237,7 @@ class ExplainJob:
             "map" + (f"_{layer}" if layer else ""): explanation.maps_of(layer)[0]
             for layer in range(len(explanation.layers))
         }
+        maps.update({} if explanation.fused is None else {FUSED_LAYER: explanation.fused[0]})
         with _written(path), put_in_place(path) as draft:
             # Not compressed: maps are small, and it would take twenty times as long for a tenth of the size.
             np.savez(draft, classes=explanation.classes[0], scores=explanation.scores[0], **maps)

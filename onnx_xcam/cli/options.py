@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from onnx_xcam.cams.fusion import Fusion
+from onnx_xcam.cams.methods import EMITTED, METHODS
 from onnx_xcam.text import printable
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported ONNX model.", show_default=False)]
@@ -24,7 +27,22 @@ LayerOption = Annotated[
 ScoreOption = Annotated[
     str, typer.Option("--score", metavar="TENSOR", help="The class scores, before any softmax. auto: the logits.")
 ]
-MethodOption = Annotated[str, typer.Option("--method", metavar="METHOD", help="The CAM method.")]
+MethodOption = Annotated[str, typer.Option("--method", metavar="METHOD", help=f"The CAM method: {', '.join(METHODS)}.")]
+EmittedMethodOption = Annotated[
+    str, typer.Option("--method", metavar="METHOD", help=f"The CAM method: {', '.join(EMITTED)}.")
+]
+SignedOption = Annotated[
+    bool, typer.Option("--signed", help="Also show what speaks against the class: the map without its ReLU.")
+]
+FuseOption = Annotated[
+    Fusion | None,
+    typer.Option(
+        "--fuse",
+        metavar="mean|max|product",
+        help="Make one map of all layers': their mean, maximum or product.",
+        show_default=False,
+    ),
+]
 ClassOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -106,6 +124,26 @@ def input_values(assignments: Sequence[str] | None) -> dict[str, Any]:
             raise typer.BadParameter(f"{name!r} is given twice", param_hint="--input")
         found[name] = parse_value(value)
     return found
+
+
+def command_line(context: typer.Context) -> str:
+    """The command that runs, as a line for a shell: the options that were given, and the arguments."""
+    options: list[str] = []
+    words: list[str] = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[parameter.name or ""]
+        values = value if isinstance(value, list | tuple) else [value]
+        if parameter.param_type_name == "argument":
+            words += map(str, values)
+        elif value is True:
+            options.append(parameter.opts[0])
+        else:
+            options += [word for one in values for word in (parameter.opts[0], str(one))]
+    marked = ["--", *words] if any(word.startswith("-") for word in words) else words
+    return shlex.join(["onnx-xcam", str(context.info_name), *options, *marked])
 
 
 def say(message: str) -> None:

@@ -40,6 +40,7 @@ class Explainer(OpenedModel):
     Attributes:
         method: the CAM method.
         relu: whether the maps leave out what speaks against the class.
+        fuse: how the maps of all layers are put together as well, or None.
         and those of `OpenedModel`; its warnings were also given as `XcamWarning` when the Explainer was made.
     """
 
@@ -97,9 +98,15 @@ class Explainer(OpenedModel):
             check_fusion(fuse, layers=len(loaded.layers), relu=relu)
             self.method, self.relu = chosen.name, relu
         super().__init__(loaded, preprocess, labels)
-        self._fuse = fuse
+        self.fuse: Fusion | None = loaded.metadata.get("fuse") if chosen.is_emitted else fuse
         for message in self.warnings:
             warnings.warn(message, XcamWarning, stacklevel=2)
+
+    @property
+    def kind_of_maps(self) -> str:
+        """What the maps show, in words."""
+        shown = "what speaks for the class" if self.relu else "what speaks for the class and against it"
+        return shown + (f", all layers in one by their {self.fuse}" if self.fuse else "")
 
     def explain(
         self,
@@ -185,7 +192,7 @@ class Explainer(OpenedModel):
             return [self.prepare(image)] if isinstance(image, str | Path) else self._pictures(image)
 
         handed_out = each or (lambda result: result)
-        return stream(images, prepared, explained, handed_out, group=group, cancel=cancellation.cancel)
+        return stream(images, prepared, explained, Streamed, handed_out, group=group, cancel=cancellation.cancel)
 
     def _explained(
         self,
@@ -223,7 +230,7 @@ class Explainer(OpenedModel):
             for picture in pictures:
                 rows = classes if classes is None or len(classes) == 1 else classes[nth : nth + 1]
                 recording = recorder.record(picture, rows, cancellation, nth=nth, images=total)
-                alone.append(recording.explanation(self.method, relu=self.relu, fuse=self._fuse))
+                alone.append(recording.explanation(self.method, relu=self.relu, fuse=self.fuse))
                 nth += 1
             found.append(joined(alone))
         return found

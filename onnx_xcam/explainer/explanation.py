@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.cams.methods import DEFAULT_METHOD
+from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
 from onnx_xcam.errors import InputError, LayerError
-from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, overlay
-from onnx_xcam.images.place import Placement
+from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, dimmed, overlay, side_by_side
+from onnx_xcam.images.place import Placement, without_peaks
 from onnx_xcam.images.read import encode_image, write_image
 from onnx_xcam.labels import label_of
 from onnx_xcam.text import printable
@@ -98,6 +98,11 @@ class Explanation:
         return self._status[0]
 
     @property
+    def is_guided(self) -> bool:
+        """Whether the maps have the input's resolution, and are fine and scattered."""
+        return find_method(self.method).is_guided
+
+    @property
     def images(self) -> list[NDArray[np.uint8] | None]:
         """The N photos, uint8 [H,W,3] RGB; None for ready tensors."""
         return [picture.image_rgb for picture in self.pictures]
@@ -123,8 +128,8 @@ class Explanation:
     def heatmap(self, n: int = 0, k: int = 0, *, layer: int | str | None = None) -> NDArray[np.float32]:
         """float32 [H,W]: the map laid over the photo at its own size; 0 where the model saw nothing of it.
 
-        Scaled from its minimum to its maximum, 0..1; a signed one by its largest magnitude, -1..1. For a ready tensor,
-        H and W are those of the model's input.
+        Scaled from its minimum to its maximum, 0..1; a signed one by its largest magnitude, -1..1. A guided one is cut
+        off at its 99th percentile first. For a ready tensor, H and W are those of the model's input.
 
         Args:
             n: image.
@@ -135,6 +140,7 @@ class Explanation:
             LayerError: this explanation has no such layer.
         """
         maps = self.maps_of(self._shown(layer))[n, k]
+        maps = without_peaks(maps) if self.is_guided else maps
         placement = self.pictures[n].placement
         return placement.signed_heatmap(maps) if self.signed else placement.heatmap(maps)
 
@@ -144,17 +150,20 @@ class Explanation:
         k: int = 0,
         *,
         alpha: float = DEFAULT_ALPHA,
-        colour_map: str = DEFAULT_COLOUR_MAP,
+        colour_map: str | None = None,
         beside: bool = False,
         layer: int | str | None = None,
     ) -> NDArray[np.uint8]:
         """uint8 [H,W,3] RGB: the heat map over the photo, or [H,about 2W,3] with the photo beside it.
 
+        Behind a guided map the photo is dark grey.
+
         Args:
             n: image.
             k: index into this image's classes.
             alpha: opacity of the hottest pixels, 0..1.
-            colour_map: one of `onnx_xcam.images.draw.COLOUR_MAPS`; signed maps are blue, white and red.
+            colour_map: one of `onnx_xcam.images.draw.COLOUR_MAPS`, of `DIVERGING` for signed maps; None is inferno, or
+                blue (speaks against the class) and red.
             beside: put the untouched photo to the left.
             layer: as for `heatmap`.
 
@@ -169,15 +178,15 @@ class Explanation:
             )
         heat = self.heatmap(n, k, layer=layer)
         seen = None if picture.placement.sees_all else picture.placement.seen()
-        return overlay(
-            picture.image_rgb,
+        drawn = overlay(
+            dimmed(picture.image_rgb) if self.is_guided else picture.image_rgb,
             heat,
             alpha=alpha,
-            colour_map=colour_map,
-            beside=beside,
+            colour_map=colour_map or (DEFAULT_DIVERGING if self.signed else DEFAULT_COLOUR_MAP),
             seen=seen,
             signed=self.signed,
         )
+        return side_by_side(picture.image_rgb, drawn) if beside else drawn
 
     def save(
         self,
@@ -186,7 +195,7 @@ class Explanation:
         k: int = 0,
         *,
         alpha: float = DEFAULT_ALPHA,
-        colour_map: str = DEFAULT_COLOUR_MAP,
+        colour_map: str | None = None,
         beside: bool = False,
         layer: int | str | None = None,
     ) -> Path:

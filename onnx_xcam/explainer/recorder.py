@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.cams.methods import find_method
-from onnx_xcam.errors import ModelError
+from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.inputs import PreprocessLike
 from onnx_xcam.explainer.loading import LoadedModel, load_model
-from onnx_xcam.explainer.opened import OpenedModel
+from onnx_xcam.explainer.opened import Image, OpenedModel
 from onnx_xcam.explainer.recording import LayerRecord, Recording
 from onnx_xcam.explainer.scoring import Scorer
+from onnx_xcam.explainer.stream import stream
 from onnx_xcam.feeds import InputValue
 from onnx_xcam.heads import Head, open_heads
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of one image of a stream: a recording or an error.
+
+    Attributes:
+        image: the image as the stream was given it.
+        recording: None if it failed.
+        error: why it could not be recorded, or None.
+        seconds: what the run took.
+    """
+
+    image: Any
+    recording: Recording | None
+    error: XcamError | None
+    seconds: float
 
 
 class Recorder(OpenedModel):
@@ -177,6 +198,27 @@ class Recorder(OpenedModel):
             labels=self.labels,
             notes=self.notes,
         )
+
+    def stream(
+        self, images: Iterable[Image], classes: NDArray[np.int64] | None, *, each: Callable[[Recorded], T]
+    ) -> Iterator[T]:
+        """Record many images one after the other, in order, while the next ones are read already; memory stays flat.
+
+        Args:
+            images: paths, uint8 [H,W,3] arrays or prepared pictures; also a generator.
+            classes: K ids, int64 [1,K], as `choose` gives them.
+            each: called with each outcome where it was made, in a thread of its own, so that maps and what is made of
+                them are computed there too; what it returns is handed out. What it raises ends the stream.
+        """
+        cancellation = Cancellation()
+
+        def prepared(image: Image) -> list[Picture]:
+            return [image if isinstance(image, Picture) else self.prepare(image)]
+
+        def recorded(several: Sequence[Sequence[Picture]]) -> list[Recording]:
+            return [self.record(pictures[0], classes, cancellation) for pictures in several]
+
+        return stream(images, prepared, recorded, Recorded, each, group=1, cancel=cancellation.cancel)
 
     @functools.cached_property
     def _wanted(self) -> set[str]:

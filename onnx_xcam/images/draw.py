@@ -18,9 +18,16 @@ COLOUR_MAPS = ("inferno", "magma", "plasma", "viridis", "cividis", "turbo", "jet
 """Known colour maps; all but turbo and jet are perceptually even."""
 
 DEFAULT_COLOUR_MAP = "inferno"
-SIGNED_COLOURS = ((33, 102, 172), (247, 247, 247), (178, 24, 43))
-"""Against, neither, for: blue, white, red (RGB), the ends and the middle of ColorBrewer's RdBu."""
+DIVERGING = {
+    "blue-red": ((0, 72, 255), (242, 242, 242), (224, 16, 32)),
+    "purple-green": ((128, 32, 208), (242, 242, 242), (0, 140, 70)),
+}
+"""Colour maps of signed maps: the colours of -1, 0 and 1. What is between is mixed."""
+
+DEFAULT_DIVERGING = "blue-red"
 _UNSEEN_LIGHT = 0.65
+_BEHIND = 0.4
+_LEVELS = np.arange(256) / 255.0
 
 
 def colour(heat01: npt.NDArray[np.floating], name: str = DEFAULT_COLOUR_MAP) -> ImageRGB:
@@ -29,8 +36,7 @@ def colour(heat01: npt.NDArray[np.floating], name: str = DEFAULT_COLOUR_MAP) -> 
     Raises:
         XcamError: an unknown colour map.
     """
-    table = _table(name)
-    colours: ImageRGB = table[_levels(heat01)]
+    colours: ImageRGB = colour_table(name)[_levels(heat01)]
     return colours
 
 
@@ -46,17 +52,18 @@ def overlay(
 ) -> ImageRGB:
     """The heat map over the photo, at the photo's own size.
 
-    The opacity rises with the heat, from 0 where it is cold, so that the photo stays readable.
+    The opacity rises with the heat, from 0 where it is cold, so that the photo stays readable. Of a signed map it
+    rises with the size of the value.
 
     Args:
         image_rgb: the photo, [H,W,3] uint8 RGB, never changed.
-        heat01: [H,W] in 0..1; NaN counts as 0.
+        heat01: [H,W] in 0..1, in -1..1 if signed; NaN counts as 0.
         alpha: opacity of the hottest pixels, 0..1.
-        colour_map: one of `COLOUR_MAPS`.
+        colour_map: one of `COLOUR_MAPS`, or of `DIVERGING` if signed.
         beside: put the photo to the left, the overlay to the right, and a narrow white gutter between.
         seen: bool [H,W], the rectangle that the model saw (`Placement.seen`); the rest is dimmed and set off by a thin
             frame.
-        signed: the heat map is in -1..1 and is drawn in `SIGNED_COLOURS`: red speaks for the class, blue against it.
+        signed: values go from -1 (speaks against) to 1 (speaks for).
 
     Returns:
         [H,W,3] uint8 RGB; wider with `beside`.
@@ -70,25 +77,33 @@ def overlay(
         raise ValueError(f"the heat map {list(heat01.shape)} and the mask must have the photo's size {list(shape)}")
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f"alpha is {alpha}; it must be in 0..1")
-    levels = np.arange(256) / 255.0
+    strength = _opacity(np.abs(_LEVELS * 2 - 1) if signed else _LEVELS)
     if signed:
-        table, opacity = _signed_table(), _opacity(np.abs(2 * levels - 1))
-        heat01 = (heat01 + 1) / 2
-    else:
-        table, opacity = _table(colour_map), _opacity(levels)
-    result = _blend(image_rgb, heat01, alpha * opacity, table)
+        heat01 = (np.nan_to_num(heat01, nan=0.0) + 1) / 2
+    result = _blend(image_rgb, heat01, alpha * strength, colour_table(colour_map))
     if seen is not None and not seen.all():
         _set_off(result, seen)
-    if not beside:
-        return result
-    gutter = np.full((shape[0], max(4, round(min(shape) / 50)), 3), 255, np.uint8)
-    return np.concatenate([image_rgb, gutter, result], axis=1)
+    return side_by_side(image_rgb, result) if beside else result
+
+
+def side_by_side(left_rgb: ImageRGB, right_rgb: ImageRGB) -> ImageRGB:
+    """Two pictures of the same height with a narrow white gutter between them."""
+    height, width = left_rgb.shape[:2]
+    gutter = np.full((height, max(4, round(min(height, width) / 50)), 3), 255, np.uint8)
+    return np.concatenate([left_rgb, gutter, right_rgb], axis=1)
+
+
+def dimmed(image_rgb: ImageRGB) -> ImageRGB:
+    """The photo in dark grey, [H,W,3] uint8 RGB: what fine, scattered heat is seen on."""
+    cv2 = opencv()
+    grey = cv2.LUT(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), np.rint(np.arange(256) * _BEHIND).astype(np.uint8))
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _blend(
     image_rgb: ImageRGB, heat01: npt.NDArray[np.floating], opacity: npt.NDArray[np.float64], table: ImageRGB
 ) -> ImageRGB:
-    """photo * (1 - a) + colour * a, with 256 levels of a and of the colour, by bands of rows."""
+    """photo * (1 - a) + colour * a, by bands of rows; colour and a [256] by the heat's level."""
     tint = (table * opacity[:, None]).astype(np.float32)
     keep = np.repeat((1.0 - opacity).astype(np.float32)[:, None], 3, axis=1)
     result = np.empty_like(image_rgb)
@@ -142,19 +157,17 @@ def _set_off(image: ImageRGB, seen: npt.NDArray[np.bool_]) -> None:
 
 
 @functools.cache
-def _signed_table() -> ImageRGB:
-    """The 256 colours from against to for: [256,3] uint8 RGB."""
-    against, neither, speaks_for = np.array(SIGNED_COLOURS, np.float64)
-    t = np.linspace(-1, 1, 256)[:, None]
-    colours: ImageRGB = np.rint(neither + np.abs(t) * (np.where(t < 0, against, speaks_for) - neither)).astype(np.uint8)
-    return colours
+def colour_table(name: str) -> ImageRGB:
+    """The 256 colours of a map: [256,3] uint8 RGB.
 
-
-@functools.cache
-def _table(name: str) -> ImageRGB:
-    """The 256 colours of a map: [256,3] uint8 RGB."""
+    Raises:
+        XcamError: an unknown colour map.
+    """
+    if name in DIVERGING:
+        mixed = [np.interp(_LEVELS * 2 - 1, (-1, 0, 1), channel) for channel in zip(*DIVERGING[name], strict=True)]
+        return np.rint(np.stack(mixed, axis=1)).astype(np.uint8)
     if name not in COLOUR_MAPS:
-        raise XcamError(f"unknown colour map {name!r}{suggest(name, COLOUR_MAPS)}")
+        raise XcamError(f"unknown colour map {name!r}{suggest(name, (*COLOUR_MAPS, *DIVERGING))}")
     cv2 = opencv()
     levels = np.arange(256, dtype=np.uint8)[:, None]
     table: Any = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{name.upper()}"))[:, 0, ::-1]

@@ -78,18 +78,19 @@ class Placement:
         result[top:bottom, left:right] = scale_heatmap(result[top:bottom, left:right])
         return result
 
-    def signed_heatmap(self, map_hw: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """A signed map laid onto the photo and divided by its largest magnitude: float32 [H,W] in -1..1.
+    def signed_heatmap(
+        self, map_hw: npt.NDArray[np.floating], size: tuple[int, int] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """A raw map that has both signs, laid onto the photo and divided by its largest size: float32 [H,W] in -1..1.
 
-        0 stays 0, and is where the model saw nothing. Values that are not finite count as 0.
+        The largest size is taken over what the model saw; elsewhere, and where a value is not finite, it is 0.
 
         Raises:
             ValueError: the map is not two-dimensional or is empty.
         """
-        placed = self.place(map_hw)
-        placed[~np.isfinite(placed)] = 0
-        most = float(np.abs(placed).max()) if placed.size else 0.0
-        return placed / np.float32(most) if most > 0 else placed
+        result = np.where(np.isfinite(placed := self.place(map_hw, size)), placed, np.float32(0))
+        most = np.abs(result).max(initial=0.0)
+        return result / most if most > 0 else result
 
     def seen(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.bool_]:
         """Which pixels of the photo the model saw: bool [H,W]."""
@@ -155,6 +156,23 @@ def bands(height: int, width: int) -> list[slice]:
     """
     rows = max(1, _BAND_PIXELS // max(1, width))
     return [slice(top, top + rows) for top in range(0, height, rows)]
+
+
+PEAKS = 99.0
+"""Percentile of the magnitudes of a guided map, zeros left out, above which its values are drawn alike."""
+
+
+def without_peaks(map_hw: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """A map whose few largest values would leave nothing else to be seen, cut off there: float32 [h,w].
+
+    Maps of the input's gradient are like that. For display only.
+    """
+    values = np.asarray(map_hw, np.float32)
+    magnitudes = np.abs(values[np.isfinite(values) & (values != 0)])
+    if not magnitudes.size:
+        return values
+    limit = np.float32(np.percentile(magnitudes, PEAKS))
+    return np.clip(values, -limit, limit)
 
 
 def scale_heatmap(

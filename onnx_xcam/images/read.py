@@ -184,15 +184,15 @@ def write_image(path: str | Path, image_rgb: ImageRGB) -> None:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def encode_image(image_rgb: ImageRGB, suffix: str) -> bytes:
-    """[H,W,3] uint8 RGB as the bytes of a picture file: PNG, JPEG (quality 95) or what else the suffix says.
+def encode_image(image_rgb: ImageRGB, suffix: str, quality: int = 95) -> bytes:
+    """[H,W,3] uint8 RGB as the bytes of a picture file: PNG, JPEG (of this quality) or what else the suffix says.
 
     Raises:
         OutputError: OpenCV does not know the suffix, or cannot encode this picture so.
     """
     cv2 = opencv()
     suffix = suffix.lower()
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if suffix in (".jpg", ".jpeg") else _png_options(cv2, suffix)
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix in (".jpg", ".jpeg") else _png_options(cv2, suffix)
     try:
         done, data = cv2.imencode(suffix or ".", cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR), options)
     except cv2.error as error:

@@ -31,14 +31,16 @@ function steps(place, count) {
 }
 
 /**
- * The raw map {data, height, width} on a picture of `size`, scaled to 0..1 over what the model saw, 0 elsewhere:
- * Float32Array, row by row. A map without differences is 0 or 1 everywhere; what is not finite counts as 0.
+ * The raw map {data, height, width} on a picture of `size`, resized but not scaled: {values, box, least, most}.
+ * `values` is a Float32Array, row by row, 0 outside of `box`, which is what the model saw; `least` and `most` are the
+ * extremes of what is finite there, or Infinity and -Infinity.
  */
-export function heatmap(map, placement, size) {
-  const [top, left, bottom, right] = seenBox(placement, size);
+export function place(map, placement, size) {
+  const box = seenBox(placement, size);
+  const [top, left, bottom, right] = box;
   const rows = steps(places(placement, 0, size[0]), map.height);
   const columns = steps(places(placement, 1, size[1]), map.width);
-  const heat = new Float32Array(size[0] * size[1]);
+  const values = new Float32Array(size[0] * size[1]);
   let [least, most] = [Infinity, -Infinity];
   for (let y = top; y < bottom; y++) {
     const [above, below, down] = rows[y];
@@ -47,22 +49,41 @@ export function heatmap(map, placement, size) {
       const upper = mix(map.data, above * map.width + before, above * map.width + after, along);
       const lower = mix(map.data, below * map.width + before, below * map.width + after, along);
       const value = upper + down * (lower - upper);
-      heat[y * size[1] + x] = value;
+      values[y * size[1] + x] = value;
       if (!Number.isFinite(value)) continue;
       least = Math.min(least, value);
       most = Math.max(most, value);
     }
   }
+  return { values, box, least, most };
+}
+
+/**
+ * A placed map scaled to 0..1 over what the model saw, 0 elsewhere. A map without differences is 0 or 1 everywhere;
+ * what is not finite counts as 0.
+ */
+export function scale({ values, box: [top, left, bottom, right], least, most }, size) {
+  const heat = new Float32Array(values.length);
   for (let y = top; y < bottom; y++) {
     for (let x = left; x < right; x++) {
       const at = y * size[1] + x;
-      const value = heat[at];
-      if (!Number.isFinite(value)) heat[at] = 0;
-      else if (most > least) heat[at] = (value - least) / (most - least);
+      if (!Number.isFinite(values[at])) continue;
+      if (most > least) heat[at] = (values[at] - least) / (most - least);
       else heat[at] = most > 0 ? 1 : 0;
     }
   }
   return heat;
+}
+
+/** A placed map of both signs divided by its largest size: -1..1, 0 where it is 0 or not finite. */
+export function scaleSigned({ values, least, most }) {
+  const largest = Math.max(Math.abs(least), Math.abs(most));
+  return values.map((value) => (Number.isFinite(value) && largest > 0 ? value / largest : 0));
+}
+
+/** The raw map on a picture of `size`, scaled to 0..1: what Python's `Placement.heatmap` is. */
+export function heatmap(map, placement, size) {
+  return scale(place(map, placement, size), size);
 }
 
 function mix(data, from, to, part) {
@@ -78,13 +99,14 @@ function opacity(heat) {
 /**
  * The layer over the photo: a heat map in colours, its opacity rising with the heat, as ImageData.
  * @param colours 256 colours, 3 bytes each.
+ * @param signed heat is in -1..1, and the opacity rises with its size.
  */
-export function heatLayer(heat, size, colours) {
+export function heatLayer(heat, size, colours, signed = false) {
   const layer = new ImageData(size[1], size[0]);
   for (let i = 0; i < heat.length; i++) {
-    const level = Math.round(heat[i] * 255);
+    const level = Math.round((signed ? (heat[i] + 1) / 2 : heat[i]) * 255);
     layer.data.set(colours.subarray(3 * level, 3 * level + 3), 4 * i);
-    layer.data[4 * i + 3] = Math.round(255 * opacity(level / 255));
+    layer.data[4 * i + 3] = Math.round(255 * opacity(signed ? Math.abs((2 * level) / 255 - 1) : level / 255));
   }
   return layer;
 }

@@ -1,0 +1,124 @@
+"""The HTML page of `explain`: photo by photo, those of an earlier run among them."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnx_xcam.errors import OutputError, XcamError
+from onnx_xcam.explainer import Explainer, Explanation
+from onnx_xcam.report import PhotoPage, Settings, photo_of
+from onnx_xcam.report.data import Failure, Photo
+from onnx_xcam.report.photos import photo_entry
+from onnx_xcam.text import load_json
+
+
+@dataclass(frozen=True)
+class EarlierPhotos:
+    """Photos that an earlier run has done: their lines of results.jsonl, by where they lie, and its folder."""
+
+    lines: Mapping[Path, bytes]
+    folder: Path
+
+
+class JobPage:
+    """The page of an `ExplainJob`: gets its photos in order, and puts those that were done earlier in their places."""
+
+    def __init__(self, page: PhotoPage, explainer: Explainer, photos: Mapping[Path, Path], earlier: EarlierPhotos):
+        self._page, self._explainer, self._earlier = page, explainer, earlier
+        self._left = iter(photos.items())
+
+    def add(self, image: Path, entry: bytes) -> None:
+        """A photo that this run has explained, as `photo_entry` makes it; before it, those that an earlier one had."""
+        for other, resolved in self._left:
+            if other == image:
+                break
+            self._add_earlier(other, resolved)
+        self._page.add(entry)
+
+    def finish(self) -> None:
+        """The photos behind the last one."""
+        for image, resolved in self._left:
+            self._add_earlier(image, resolved)
+
+    def _add_earlier(self, image: Path, resolved: Path) -> None:
+        line = self._earlier.lines.get(resolved)
+        if line is not None:
+            record = load_json(line.decode("utf-8"))
+            self._page.add(earlier_photo(self._explainer, image, record, self._earlier.folder))
+
+
+@contextmanager
+def job_page(
+    file: Path, settings: Settings, explainer: Explainer, photos: Mapping[Path, Path], earlier: EarlierPhotos
+) -> Iterator[JobPage]:
+    """A page that is complete and in place when the context ends, or not there at all.
+
+    Args:
+        file: where it goes.
+        settings: how it came about.
+        explainer: that explains.
+        photos: all of them in order, with where they lie (resolved).
+        earlier: those that are done already.
+    """
+    with PhotoPage(file, settings) as page:
+        made = JobPage(page, explainer, photos, earlier)
+        yield made
+        made.finish()
+
+
+def check_page(file: Path, explainer: Explainer, photos: Mapping[Path, Path], folder: Path) -> None:
+    """Make sure, before anything runs, that a page may take a file's place.
+
+    Raises:
+        OutputError: it is a photo, the model, or the file of results.
+    """
+    taken = {*photos.values(), *(path.resolve() for path in explainer.files), (folder / "results.jsonl").resolve()}
+    if file.resolve() in taken:
+        raise OutputError(f"'{file}' is one of the photos, the model or results.jsonl; name another file for --html.")
+
+
+def entry_of(explainer: Explainer, image: Path, explanation: Explanation) -> bytes:
+    """What the page holds of a photo."""
+    return photo_entry(photo_of({explainer.method: explanation}, name=str(image)))
+
+
+def failed_entry(image: Path, error: str) -> bytes:
+    """What the page holds of a photo that could not be explained."""
+    return photo_entry(Failure(str(image), error))
+
+
+def earlier_photo(explainer: Explainer, image: Path, record: Mapping[str, Any], folder: Path) -> Photo | Failure:
+    """A photo that an earlier run has explained: its line of results.jsonl, and its maps as --raw wrote them."""
+    try:
+        explanation = _read_again(explainer, image, record, folder)
+    except (XcamError, OSError, ValueError, LookupError, TypeError, StopIteration, zipfile.BadZipFile) as error:
+        return Failure(str(image), f"An earlier run has explained it, but it cannot be shown again: {error}")
+    return photo_of({explainer.method: explanation}, name=str(image))
+
+
+def _read_again(explainer: Explainer, image: Path, record: Mapping[str, Any], folder: Path) -> Explanation:
+    raw = next(folder / Path(file).name for file in record["files"] if file.endswith(".npz"))
+    layers = range(len(explainer.layers))
+    with np.load(raw) as stored:
+        maps = [stored["map" + (f"_{layer}" if layer else "")][None] for layer in layers]
+        classes, scores = stored["classes"][None], stored["scores"][None]
+    status = record["status"] if len(layers) > 1 else [record["status"]]
+    probabilities = record["probabilities"]
+    return Explanation(
+        classes=classes,
+        scores=scores,
+        probabilities=None if probabilities is None else np.array([probabilities], np.float32),  # None becomes NaN
+        maps=maps,
+        status=[np.array([of], np.int64) for of in status],
+        labels=explainer.labels,
+        layers=explainer.layers,
+        pictures=[explainer.prepare(image)],
+        notes=explainer.notes,
+    )

@@ -1,0 +1,222 @@
+"""The page of explained photos: written photo by photo, so that memory stays flat however many there are.
+
+What a photo adds to the file, in base64 (4/3 of its size): itself, as a JPEG of at most `LONGEST` pixels along its
+longer side (100 to 300 kB); a thumbnail (10 kB); for each class, layer and method its raw map. Maps of layers are
+small and kept as float32. Above `FLOAT_CELLS` values, as guided methods have them, they are kept as 16-bit steps of
+1/32767 of the map's largest size, which moves no value by more than half a step, and leaves 0 where it is.
+"""
+
+from __future__ import annotations
+
+import base64
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.images.draw import (
+    COLOUR_MAPS,
+    DEFAULT_COLOUR_MAP,
+    DEFAULT_DIVERGING,
+    DIVERGING,
+    colour_table,
+    overlay,
+)
+from onnx_xcam.images.place import scale_heatmap
+from onnx_xcam.images.read import encode_image
+from onnx_xcam.images.resize import resize_window
+from onnx_xcam.report.assemble import (
+    DEMO_WEB,
+    WEB,
+    data_block,
+    data_url,
+    page_parts,
+    script_of,
+    style_of,
+    text,
+    writing,
+)
+from onnx_xcam.report.data import ClassResult, Failure, Maps, Photo
+from onnx_xcam.report.settings import Settings
+from onnx_xcam.text import printable
+
+LONGEST, LONGEST_THUMBNAIL = 1024, 240
+"""Pixels along the longer side of what the file holds of a photo."""
+FLOAT_CELLS = 4096
+
+_QUALITY, _THUMBNAIL_QUALITY = 90, 80
+_LOSSLESS_PIXELS = 2**16
+"""Photos up to so many pixels are kept as PNG: a JPEG would be little smaller, and smear them."""
+_STEPS = 32767
+_GREY = 128
+
+_SCRIPTS = (
+    DEMO_WEB / "heatmap.js",
+    *(
+        WEB / name
+        for name in ("numbers.js", "cells.js", "photo-data.js", "gallery.js", "stage.js", "choices.js", "photos.js")
+    ),
+)
+_STYLES = (WEB / "common.css", WEB / "photos.css")
+
+
+class PhotoPage:
+    """A page that is being written; a context, and put in place at its end."""
+
+    def __init__(self, path: str | Path, settings: Settings) -> None:
+        """Prepare the page.
+
+        Args:
+            path: the HTML file, replaced if it is there.
+            settings: how it came about.
+        """
+        self._path, self._settings = Path(path), settings
+        self._stack = ExitStack()
+        self._count = 0
+
+    def __enter__(self) -> PhotoPage:
+        head, self._tail = page_parts(
+            "photos.html",
+            {
+                "model": text(self._settings.model),
+                "settings": self._settings.as_html(),
+                "options": data_block(_options()),
+            },
+            style=style_of(_STYLES),
+            script=script_of(_SCRIPTS),
+        )
+        self._file = self._stack.enter_context(writing(self._path))
+        self._file.write(head.encode("utf-8"))
+        return self
+
+    def add(self, photo: Photo | Failure | bytes) -> None:
+        """Write a photo, or one that failed, or what `photo_entry` made of one already.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        entry = photo if isinstance(photo, bytes) else photo_entry(photo)
+        self._count += 1
+        self._file.write(f'<li id="photo-{self._count}"'.encode() + entry + b"</li>\n")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if error is None:
+            self._file.write(self._tail.encode("utf-8"))
+        return self._stack.__exit__(kind, error, trace)
+
+
+def photo_entry(photo: Photo | Failure) -> bytes:
+    """What a page holds of a photo, as markup behind `<li id="..."`; may be made in any thread."""
+    name = text(photo.name)
+    short = text(Path(photo.name).name or photo.name)
+    if isinstance(photo, Failure):
+        return (
+            f' class="failed" data-find="{name.lower()}" data-name="{name}"><span class="photo">'
+            f'<span class="name">{short}</span><span class="warning">{text(photo.error)}</span></span>'
+        ).encode()
+    top = photo.classes[0]
+    shown = _shrunk(photo, LONGEST)
+    small = _thumbnail(photo)
+    height, width = small.shape[:2]
+    words = " ".join([name, *(f"{text(one.label or '')} {one.id}" for one in photo.classes)]).lower()
+    probability = "" if top.probability is None else f' data-p="{top.probability:.9g}"'
+    warned = ' data-warned="yes"' if photo.warnings else ""
+    stated = {
+        "name": printable(photo.name),
+        "size": list(photo.placement.photo),
+        "image": _encoded(shown, _QUALITY),
+        "placement": {key: list(getattr(photo.placement, key)) for key in ("photo", "input", "scaled", "offset")},
+        "classes": [_class_data(one) for one in photo.classes],
+        "maps": [_map_data(maps) for maps in photo.maps],
+        "warnings": [printable(warning) for warning in photo.warnings],
+    }
+    return (
+        f' data-find="{words}" data-name="{name}"{probability}{warned}><a class="photo" href="#">'
+        f'<img src="{_encoded(small, _THUMBNAIL_QUALITY)}" width="{width}" height="{height}" alt="" loading="lazy" '
+        f'decoding="async"><span class="name">{short}</span><span class="top">{_top(top)}</span></a>'
+        f"{data_block(stated)}"
+    ).encode()
+
+
+def _options() -> dict[str, Any]:
+    """What the page has to know beside the photos."""
+
+    def tables(names: Any, first: str) -> dict[str, str]:
+        return {name: _base64(colour_table(name)) for name in sorted(names, key=lambda name: name != first)}
+
+    return {
+        "colours": tables(COLOUR_MAPS, DEFAULT_COLOUR_MAP),
+        "diverging": tables(DIVERGING, DEFAULT_DIVERGING),
+        "status": {str(key): words for key, words in contract.STATUS_TEXT.items()},
+    }
+
+
+def _class_data(one: ClassResult) -> dict[str, Any]:
+    label = None if one.label is None else printable(one.label)
+    return {"id": one.id, "label": label, "score": one.score, "probability": one.probability}
+
+
+def _map_data(maps: Maps) -> dict[str, Any]:
+    """Raw maps in JSON; `step` is what the values are to be multiplied by where they are whole numbers."""
+    values = np.ascontiguousarray(maps.values, np.float32)
+    step = None
+    if values[0].size > FLOAT_CELLS and np.isfinite(values).all():
+        step = float(np.abs(values).max()) / _STEPS or 1.0
+        values = np.rint(values.astype(np.float64) / step).astype(np.int16)
+    return {
+        "method": printable(maps.method),
+        "layer": printable(maps.layer),
+        "signed": maps.signed,
+        "status": list(maps.status),
+        "dims": list(values.shape),
+        "step": step,
+        "data": _base64(values),
+    }
+
+
+def _base64(array: NDArray[Any]) -> str:
+    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"))
+    return base64.b64encode(little.tobytes()).decode("ascii")
+
+
+def _shrunk(photo: Photo, longest: int) -> NDArray[np.uint8]:
+    """The photo, uint8 [H,W,3], of a bounded size; grey where there is none."""
+    image = photo.image_rgb
+    if image is None:
+        image = np.full((*photo.placement.photo, 3), _GREY, np.uint8)
+    height, width = image.shape[:2]
+    ratio = min(1.0, longest / max(height, width))
+    size = max(1, round(height * ratio)), max(1, round(width * ratio))
+    return resize_window(image, size, (0, 0, *size), "linear")
+
+
+def _thumbnail(photo: Photo) -> NDArray[np.uint8]:
+    """The photo and the first map over it, small."""
+    image = _shrunk(photo, LONGEST_THUMBNAIL)
+    if not photo.maps:
+        return image
+    maps, size = photo.maps[0], image.shape[:2]
+    seen = photo.placement.seen(size)
+    if maps.signed:
+        heat = photo.placement.signed_heatmap(maps.values[0], size)
+        return overlay(image, heat, colour_map=DEFAULT_DIVERGING, seen=seen, signed=True)
+    return overlay(image, scale_heatmap(photo.placement.place(maps.values[0], size), seen), seen=seen)
+
+
+def _encoded(image_rgb: NDArray[np.uint8], quality: int) -> str:
+    """A picture as an address."""
+    if image_rgb.shape[0] * image_rgb.shape[1] <= _LOSSLESS_PIXELS and quality == _QUALITY:
+        return data_url("image/png", encode_image(image_rgb, ".png"))
+    return data_url("image/jpeg", encode_image(image_rgb, ".jpg", quality))
+
+
+def _top(top: ClassResult) -> str:
+    """The first class in words, as markup."""
+    known = "" if top.probability is None else f" <b>{100 * top.probability:.0f} %</b>"
+    return f"{text(top.label or f'class {top.id}')}{known}"

@@ -1,0 +1,144 @@
+"""What a page was made with: all that someone needs to make it again."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnx_xcam.explainer import Explainer
+from onnx_xcam.report.assemble import text
+from onnx_xcam.text import json_text
+
+_PACKAGES = (
+    "onnx-xcam",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnx",
+    "numpy",
+    "pillow",
+    "opencv-python",
+    "opencv-python-headless",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a page came about.
+
+    Attributes:
+        model: what the page calls the model.
+        facts: names and values, in the order in which they are shown.
+        command: the command line, as one line for a shell.
+        python: the same in Python, in lines.
+        notes: what was assumed.
+        warnings: those that deserve a look.
+    """
+
+    model: str
+    facts: tuple[tuple[str, str], ...]
+    command: str = ""
+    python: str = ""
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def as_html(self) -> str:
+        """The settings as markup: what warns, the calls, the facts, the notes."""
+        parts = [f'<p class="warning">{text(warning)}</p>' for warning in self.warnings]
+        parts += [_listing(name, call) for name, call in (("Command", self.command), ("Python", self.python)) if call]
+        rows = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in self.facts)
+        parts.append(f"<dl>{rows}</dl>")
+        if self.notes:
+            items = "".join(f"<li>{text(note)}</li>" for note in self.notes)
+            parts.append(f"<h3>What was assumed</h3><ul>{items}</ul>")
+        return "".join(parts)
+
+
+def settings_of(explainer: Explainer, *, methods: Sequence[str] = (), command: str = "", python: str = "") -> Settings:
+    """The settings of what an Explainer explains.
+
+    Args:
+        explainer: whose model, layers, preprocessing and notes they are.
+        methods: the CAM methods, if not the Explainer's own one.
+        command, python: as for `Settings`.
+    """
+    facts = [
+        ("Model", explainer.files[0].name if explainer.files else explainer.name),
+        *([("Model's SHA-256", _sha256(explainer))] if explainer.files else []),
+        *(("Weights file", path.name) for path in explainer.files[1:]),
+        ("Method", ", ".join(methods or (explainer.method,))),
+        *(("Layer", layer) for layer in explainer.layers),
+        ("Score", explainer.score),
+        ("Preprocessing", json_text(explainer.preprocess.to_dict())),
+        *((f"Input {name}", f"{value.dtype} {list(value.shape)}") for name, value in explainer.inputs.items()),
+        ("Provider", explainer.providers[0]),
+        ("Versions", versions()),
+        ("Made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
+    ]
+    model = explainer.files[0].stem if explainer.files else explainer.name
+    notes = tuple(note for note in explainer.notes if note not in explainer.warnings)
+    return Settings(model, tuple(facts), command, python, notes, explainer.warnings)
+
+
+def versions() -> str:
+    """Versions of Python and of the packages that decide what comes out."""
+    found = [f"Python {platform.python_version()}"]
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def python_call(model: Path, photo: Path, options: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """The Python lines that explain a photo.
+
+    Args:
+        model, photo: their files.
+        options: of `Explainer`; those that are what they are anyway are left out.
+        wanted: of `explain`, the same.
+    """
+
+    def arguments(first: Path, given: Mapping[str, Any]) -> str:
+        stated = [f"{key}={_literal(value)}" for key, value in given.items() if _is_stated(value)]
+        return ", ".join([_literal(first), *stated])
+
+    return (
+        "import onnx_xcam\n"
+        f"explainer = onnx_xcam.Explainer({arguments(model, options)})\n"
+        f"explanation = explainer.explain({arguments(photo, wanted)})"
+    )
+
+
+def _is_stated(value: Any) -> bool:
+    return value is False or (bool(value) and value != "auto")
+
+
+def _literal(value: Any) -> str:
+    """Python that means the value: a path as its text, an array as its numbers."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_literal(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return repr(str(value) if isinstance(value, Path) else value)
+
+
+def _listing(name: str, call: str) -> str:
+    """Lines of code as markup."""
+    lines = "\n".join(text(line) for line in call.splitlines())  # `text` puts what it is given on one
+    return f'<h3>{name}</h3><pre tabindex="0" aria-label="{name}">{lines}</pre>'
+
+
+def _sha256(explainer: Explainer) -> str:
+    with explainer.files[0].open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

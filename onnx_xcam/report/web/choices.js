@@ -1,0 +1,31 @@
+/** Radio buttons of which one is chosen. */
+
+/**
+ * Fill a fieldset, behind its legend.
+ *
+ * @param options {value, label, small, share} each; a share 0..1 is drawn as a bar.
+ * @param chosen the value of the one that is on. @param choose is called with another one's.
+ */
+export function listChoices(fieldset, options, chosen, choose) {
+  const focused = fieldset.contains(document.activeElement);
+  const rows = options.map(({ value, label, small, share }) => {
+    const radio = made("input", { type: "radio", name: fieldset.id, value, checked: value === chosen });
+    radio.addEventListener("change", () => choose(value));
+    const row = made("label", { className: "choice" });
+    if (share) {
+      const bar = made("span", { className: "bar" });
+      bar.style.width = `${100 * share}%`;
+      row.append(bar);
+    }
+    const words = made("span", { className: "label", textContent: label });
+    if (small) words.append(made("small", { textContent: small }));
+    row.append(radio, words);
+    return row;
+  });
+  fieldset.replaceChildren(fieldset.firstElementChild, ...rows);
+  if (focused) fieldset.querySelector(":checked").focus();
+}
+
+export function made(tag, properties) {
+  return Object.assign(document.createElement(tag), properties);
+}

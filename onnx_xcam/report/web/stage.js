@@ -1,0 +1,144 @@
+/** The photo with the map over it, the values under the pointer, and the scale. */
+
+import { cellAt, cellBox, cellsOnPhoto } from "./cells.js";
+import { heatLayer, place, scale, scaleSigned, setOff } from "./heatmap.js";
+import { percent, told } from "./numbers.js";
+
+const HINT = "Point at the photo, or move with the arrow keys, to read the map's values.";
+const TINY = 200; // pixels: what is drawn of fewer shows its pixels
+
+export class Stage {
+  /** @param parts {stage, picture, cell, probe, scale, mark, least, most, reading, spoken}: elements. */
+  constructor(parts) {
+    Object.assign(this, parts);
+    this.heat = document.createElement("canvas");
+    this.at = null; // [row, column] of the value that is read
+    this.probe.addEventListener("pointermove", (event) => this.point(event));
+    this.probe.addEventListener("pointerdown", (event) => this.point(event));
+    this.probe.addEventListener("pointerleave", () => this.read(null));
+    this.probe.addEventListener("keydown", (event) => this.key(event));
+    this.probe.addEventListener("blur", () => this.read(null));
+  }
+
+  /**
+   * Show a map over a photo.
+   *
+   * @param photo {bitmap, placement, size}: size is the photo's own [height, width], which may be larger.
+   * @param map {data, height, width}. @param colours 256 colours, 3 bytes each.
+   */
+  show({ photo, map, signed, colours }) {
+    Object.assign(this, { photo, map, signed });
+    const { bitmap, placement } = photo;
+    const size = [bitmap.height, bitmap.width];
+    this.stage.style.setProperty("--ratio", size[1] / size[0]);
+    for (const canvas of [this.picture, this.heat]) [canvas.height, canvas.width] = size;
+    this.picture.classList.toggle("tiny", Math.max(...size) < TINY);
+    this.placed = place(map, placement, size);
+    const heat = signed ? scaleSigned(this.placed) : scale(this.placed, size);
+    this.heat.getContext("2d").putImageData(heatLayer(heat, size, colours, signed), 0, 0);
+    this.paint(this.opacity ?? 0.75);
+    this.tellScale(colours);
+    this.read(this.at && this.within(this.at) ? this.at : null);
+  }
+
+  /** Draw, the hottest pixels with this opacity, 0..1. */
+  paint(opacity) {
+    this.opacity = opacity;
+    const { bitmap, placement } = this.photo;
+    const context = this.picture.getContext("2d");
+    context.globalAlpha = 1;
+    context.drawImage(bitmap, 0, 0);
+    context.globalAlpha = opacity;
+    context.drawImage(this.heat, 0, 0);
+    context.globalAlpha = 1;
+    setOff(context, placement, [bitmap.height, bitmap.width]);
+  }
+
+  /** The values that the ends of the colours stand for. */
+  get ends() {
+    const { least, most } = this.placed;
+    if (least > most) return [null, null]; // nothing is finite
+    const largest = Math.max(Math.abs(least), Math.abs(most));
+    return this.signed ? [-largest, largest] : [least, most];
+  }
+
+  tellScale(colours) {
+    const [least, most] = this.ends;
+    this.least.textContent = told(least);
+    this.most.textContent = told(most);
+    const stops = Array.from({ length: 17 }, (_, i) => colours.subarray(3 * Math.round((255 * i) / 16)).slice(0, 3));
+    this.scale.style.background = `linear-gradient(90deg, ${stops.map((rgb) => `rgb(${rgb.join(" ")})`).join(", ")})`;
+    this.scale.setAttribute("aria-label", `The colours go from ${told(least)} to ${told(most)}.`);
+  }
+
+  // --- reading values ------------------------------------------------------------------------------------------------
+
+  point(event) {
+    const box = this.probe.getBoundingClientRect();
+    const point = [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width];
+    const cell = cellAt(this.map, this.photo.placement, point);
+    if (cell) this.read(cell, point);
+    else this.read(null, null, "The model did not see this part of the photo.");
+  }
+
+  within([row, column]) {
+    return row < this.map.height && column < this.map.width;
+  }
+
+  key(event) {
+    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    if (event.key === "Escape") this.read(null);
+    else if (event.key === "Home" || event.key === "End") this.read(this.extreme(event.key === "Home" ? 1 : -1));
+    else if (event.key in steps) {
+      const bounds = cellsOnPhoto(this.map, this.photo.placement);
+      const move = (index, axis) =>
+        Math.min(bounds[axis][1], Math.max(bounds[axis][0], index + steps[event.key][axis]));
+      this.read(this.at ? this.at.map(move) : this.extreme(1));
+    } else return;
+    event.preventDefault();
+    this.spoken.textContent = this.reading.textContent;
+  }
+
+  /** The largest value's place on the photo, or with -1 the smallest's. */
+  extreme(sign) {
+    const [[top, bottom], [left, right]] = cellsOnPhoto(this.map, this.photo.placement);
+    let best = [top, left];
+    for (let row = top; row <= bottom; row++) {
+      for (let column = left; column <= right; column++) {
+        if (sign * (this.value([row, column]) - this.value(best)) > 0) best = [row, column];
+      }
+    }
+    return best;
+  }
+
+  value([row, column]) {
+    return this.map.data[row * this.map.width + column];
+  }
+
+  /** Tell a value, and where it is; without one, `instead`. */
+  read(cell, point = null, instead = HINT) {
+    this.at = cell;
+    this.cell.hidden = this.mark.hidden = !cell;
+    if (!cell) {
+      this.reading.textContent = instead;
+      return;
+    }
+    const [top, left, bottom, right] = cellBox(this.map, this.photo.placement, cell);
+    const [y, x] = point ?? [(top + bottom) / 2, (left + right) / 2];
+    const sides = { top, left, height: bottom - top, width: right - left };
+    for (const [side, fraction] of Object.entries(sides)) this.cell.style[side] = `${100 * fraction}%`;
+    const value = this.value(cell);
+    const [least, most] = this.ends;
+    const along = most > least ? (value - least) / (most - least) : 0.5;
+    this.mark.hidden = !Number.isFinite(value);
+    this.mark.style.left = `${100 * Math.min(1, Math.max(0, along))}%`;
+    const strong = document.createElement("b");
+    strong.textContent = told(value);
+    const largest = this.map.data.reduce((so, one) => (Number.isFinite(one) ? Math.max(so, Math.abs(one)) : so), 0);
+    const share = largest > 0 && Number.isFinite(value) ? ` (${percent(value / largest)} of the largest)` : "";
+    const [height, width] = this.photo.size;
+    const pixel = `x ${Math.min(width - 1, Math.floor(x * width))}, y ${Math.min(height - 1, Math.floor(y * height))}`;
+    const where = `row ${cell[0]}, column ${cell[1]} of ${this.map.height} × ${this.map.width}`;
+    this.reading.replaceChildren("Value ", strong, `${share} · ${where} · photo ${pixel}`);
+  }
+}
