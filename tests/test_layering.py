@@ -37,8 +37,8 @@ THIRD = {
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
     "reference": {"numpy", "onnx"},
     "benchmark": {"numpy"},
-    "demo": {"numpy"},
     "evaluation": {"numpy"},
+    "demo": {"numpy"},
     "report": {"numpy"},
     "cli": {"typer", "click", "rich", "numpy"},
 }
@@ -74,8 +74,8 @@ OURS = {
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
+    "evaluation": {*BASE, "cams", "surgery", "images", "runtime", "labels", "explainer", "feeds", "descriptions"},
     "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
-    "evaluation": {*BASE, "surgery", "images", "runtime", "labels", "cams", "feeds", "explainer"},
     "report": {*BASE, "images", "explainer"},
     "cli": {
         *BASE,
