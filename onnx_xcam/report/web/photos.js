@@ -21,8 +21,13 @@ let item; // of the gallery
 let photo;
 let waiting = null;
 
-/** For tests and the curious: what is shown, with the raw map. */
-window.xcam = { last: null };
+/** For tests and the curious: what is shown, with the raw map, and which of its values is read. */
+window.xcam = {
+  last: null,
+  get reading() {
+    return stage.at && { row: stage.at[0], column: stage.at[1], value: stage.value(stage.at) };
+  },
+};
 
 start();
 

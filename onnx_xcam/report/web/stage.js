@@ -64,8 +64,8 @@ export class Stage {
 
   tellScale(colours) {
     const [least, most] = this.ends;
-    this.least.textContent = told(least);
-    this.most.textContent = told(most);
+    this.least.textContent = this.signed ? `against ${told(least)}` : told(least);
+    this.most.textContent = this.signed ? `${told(most)} for` : told(most);
     const stops = Array.from({ length: 17 }, (_, i) => colours.subarray(3 * Math.round((255 * i) / 16)).slice(0, 3));
     this.scale.style.background = `linear-gradient(90deg, ${stops.map((rgb) => `rgb(${rgb.join(" ")})`).join(", ")})`;
     this.scale.setAttribute("aria-label", `The colours go from ${told(least)} to ${told(most)}.`);
