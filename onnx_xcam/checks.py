@@ -11,10 +11,12 @@ import onnx
 from onnx import numpy_helper
 
 from onnx_xcam import contract
+from onnx_xcam.cams.contributions import map_of
+from onnx_xcam.cams.lining import lined_up
+from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
-from onnx_xcam.cams.xgrad import xgrad_cam
 from onnx_xcam.comparison import OUTPUT_TOLERANCE, output_difference, tolerance
-from onnx_xcam.errors import ModelError
+from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.feeds import InputValue, example_feeds
 from onnx_xcam.runtime import Optimisation, Session, open_session
 from onnx_xcam.surgery.files.external import Folders
@@ -99,20 +101,20 @@ class LayerCheck:
         formula: largest difference between the emitted map and the formula on the emitted A and G in float64, relative
             to the largest value of the map before the ReLU.
         conservation: difference between the sum of the map before the ReLU and sum(G A), relative to the sum of |G A|;
-            over the tokens of the grid, where the layer holds tokens.
+            over the tokens of the grid, where the layer holds tokens. None for a method that does not promise it.
         finite_difference: <G, d> and the score's own change along a random direction d: shown, never judged, since
             kinks of the model lie between. None for a quantised model, whose score changes by steps.
     """
 
     layer: str
     formula: float
-    conservation: float
+    conservation: float | None
     finite_difference: tuple[float, float] | None
 
     @property
     def passed(self) -> bool:
         """Whether formula and conservation hold."""
-        return self.formula <= SUM_TOLERANCE and self.conservation <= SUM_TOLERANCE
+        return self.formula <= SUM_TOLERANCE and (self.conservation or 0.0) <= SUM_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -142,20 +144,22 @@ class CheckReport:
             said = "bit-equal" if out.difference == 0 else f"differs by {out.difference:.1e} of its largest value"
             lines.append(f"{_mark(out.passed)} output '{out.name}' of the instrumented model: {said}")
         worst = max((node.error for node in self.nodes if node.error is not None), default=0.0)
-        right = sum(node.passed for node in self.nodes)
+        passed = sum(node.passed for node in self.nodes)
         lines.append(
-            f"{_mark(right == len(self.nodes))} gradient: {right} of {len(self.nodes)} differentiated nodes pass the "
+            f"{_mark(passed == len(self.nodes))} gradient: {passed} of {len(self.nodes)} differentiated nodes pass the "
             f"float64 dot-product test (worst relative error {worst:.1e})"
         )
         for node in self.nodes:
             if not node.passed:
                 lines.append(f"      {node.op} '{node.node}': {node.problem or f'relative error {node.error:.1e}'}")
         for layer in self.layers:
-            lines += [
-                f"{_mark(layer.formula <= SUM_TOLERANCE)} map of '{layer.layer}': {layer.formula:.1e} from its formula",
-                f"{_mark(layer.conservation <= SUM_TOLERANCE)} conservation: sum(map before ReLU) and sum(G A) differ "
-                f"by {layer.conservation:.1e}",
-            ]
+            right = layer.formula <= SUM_TOLERANCE
+            lines.append(f"{_mark(right)} map of '{layer.layer}': {layer.formula:.1e} from its formula")
+            if layer.conservation is not None:
+                lines.append(
+                    f"{_mark(layer.conservation <= SUM_TOLERANCE)} conservation: sum(map before ReLU) and sum(G A) "
+                    f"differ by {layer.conservation:.1e}"
+                )
             if layer.finite_difference is not None:
                 lines.append(
                     "      for orientation only: along a random direction the score changes by "
@@ -174,7 +178,7 @@ def check(
     *,
     layers: str | Sequence[str] = "auto",
     score: str = "auto",
-    method: str = "xgrad-cam",
+    method: str = DEFAULT_METHOD,
     inputs: Mapping[str, InputValue] | None = None,
     allow_folders: Folders = (),
 ) -> CheckReport:
@@ -200,6 +204,11 @@ def check(
     Raises:
         XcamError: what `instrument` raises; ModelError if the model cannot be run.
     """
+    if emitted_method(method).is_guided:
+        raise XcamError(
+            "check compares a map with its formula on A and G, but a guided one is made of the input's gradient too; "
+            f"check '{DEFAULT_METHOD}', which it multiplies."
+        )
     source = Source(model, allow_folders=allow_folders)
     request = {"layers": layers, "score": score, "method": method, "allow_folders": allow_folders}
     with Following(source.name):
@@ -353,25 +362,23 @@ def _off_kinks(x: np.ndarray, rng: np.random.Generator, attempt: Attempt) -> np.
 
 
 def _layer_check(proof: _Proof, index: int) -> LayerCheck:
-    found, layer = proof.after, proof.metadata["layers"][index]
-    layout = contract.images_first(proof.metadata["layouts"][index])
+    found, layer, method = proof.after, proof.metadata["layers"][index], emitted_method(proof.metadata["method"])
     a = found[contract.output_name("activations", index)].astype(np.float64)
     g = found[contract.output_name("gradients", index)].astype(np.float64)
-    cam = found[contract.output_name("map", index)]
-    grid = proof.metadata["grids"][index]
-    perm = [layout.find(axis) for axis in ("NCT" if grid else "NCHW")]
-    part = (..., contract.Grid(*grid).tokens) if grid else (...,)
-    lined = a.transpose(perm)[part]
-    lined = lined.reshape(*lined.shape[:2], -1)
-    slopes = g.transpose([0, 1, *(axis + 1 for axis in perm[1:])])[part]
-    slopes = slopes.reshape(*slopes.shape[:3], -1)
-    raw = xgrad_cam(NumpyArrays(), lined, slopes, non_negative=False)
-    share = slopes * lined[:, None]
-    expected = np.maximum(raw, 0).reshape(cam.shape)
-    formula = np.abs(cam - expected).max() / (np.abs(raw).max() or 1.0)
-    conservation = np.abs(raw.sum(-1) - share.sum((2, 3))) / np.maximum(np.abs(share).sum((2, 3)), 1e-300)
+    cam, grid = found[contract.output_name("map", index)], proof.metadata["grids"][index]
+    lined, slopes = lined_up(a, g, proof.metadata["layouts"][index], contract.Grid(*grid) if grid else None)
+    xp, formula = NumpyArrays(), method.formula
+    assert formula is not None  # of an emitted method
+    contributions = formula(xp, lined, slopes, non_negative=False)
+    raw = map_of(xp, contributions)
+    off = np.abs(cam - np.maximum(raw, 0).reshape(cam.shape)).max() / (np.abs(raw).max() or 1.0)
+    conservation = None
+    if method.conserves:
+        share = slopes * lined[:, None]
+        gap = np.abs(raw.sum(-1) - share.sum((2, 3))) / np.maximum(np.abs(share).sum((2, 3)), 1e-300)
+        conservation = float(gap.max())
     steps_off = None if proof.graph.quantised else _finite_difference(proof, index, g)
-    return LayerCheck(layer, float(formula), float(conservation.max()), steps_off)
+    return LayerCheck(layer, float(off), conservation, steps_off)
 
 
 def _finite_difference(proof: _Proof, index: int, gradient: np.ndarray) -> tuple[float, float]:

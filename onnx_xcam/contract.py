@@ -25,6 +25,9 @@ CLASSES = "xcam_classes"
 SCORES = "xcam_scores"
 """float32 [N,K]: their scores, before any softmax."""
 
+FUSED = "xcam_fused"
+"""float32 [N,K,h,w], only if layers are fused: their maps as one, on the grid of the finest."""
+
 Layout = Literal["NCHW", "NHWC", "NTC", "NCT", "TNC"]
 """What the axes of a layer mean: images, channels, height and width, or tokens."""
 ClassInput = Literal["optional", "required", "fixed"]
@@ -110,6 +113,7 @@ class Metadata:
     score: str
     method: str = "xgrad-cam"
     relu: bool = True
+    fuse: str | None = None
     version: int = VERSION
     preprocess: Mapping[str, Any] | None = None
     labels: tuple[str, ...] | None = None
@@ -129,6 +133,7 @@ class Metadata:
             "method": self.method,
             "score": self.score,
             "relu": self.relu,
+            **({"fuse": self.fuse} if self.fuse else {}),
             "notes": list(self.notes),
             "class_count": self.class_count,
             "activation": self.activation,
@@ -184,6 +189,8 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "grids": (_grids, "a list of grids, each null or four whole numbers"),
     "score": (lambda value: isinstance(value, str), "a name"),
     "method": (lambda value: isinstance(value, str), "a name"),
+    "relu": (lambda value: isinstance(value, bool), "true or false"),
+    "fuse": (lambda value: isinstance(value, str), "a name"),
     "notes": (_texts, "a list of sentences"),
     "activation": (lambda value: isinstance(value, str), "a name"),
     "class_count": (lambda value: _whole(value) and value >= 0, "a number of classes"),

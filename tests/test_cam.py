@@ -9,6 +9,7 @@ import pytest
 from models import DENSE_WEIGHTS, GAP_WEIGHTS, C, build, cnn, images, run, weight
 
 from onnx_xcam import instrument
+from onnx_xcam.cams.contributions import map_of
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.xgrad import xgrad_cam
 from onnx_xcam.errors import LayerError
@@ -202,7 +203,8 @@ def test_nhwc_mean_over_space():
 def test_numpy_and_emitted_method_are_the_same():
     found = run(instrument(cnn("dense", act=ACTS["silu"]), layers="a"), images(2), [[0, 3]])
     a, g = found["xcam_activations"].astype(np.float64), found["xcam_gradients"].astype(np.float64)
-    raw = xgrad_cam(NumpyArrays(), a.reshape(2, 4, -1), g.reshape(2, 2, 4, -1), non_negative=False)
+    xp = NumpyArrays()
+    raw = map_of(xp, xgrad_cam(xp, a.reshape(2, 4, -1), g.reshape(2, 2, 4, -1), non_negative=False))
     np.testing.assert_allclose(found["xcam_map"].reshape(2, 2, -1), np.maximum(raw, 0), rtol=1e-4, atol=1e-6)
 
 

@@ -11,7 +11,9 @@ import pytest
 from models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn, images
 
 import onnx_xcam
-from onnx_xcam import check, checks
+from onnx_xcam import XcamError, check, checks
+from onnx_xcam.cams.contributions import map_of
+from onnx_xcam.cams.methods import EMITTED, METHODS
 from onnx_xcam.errors import InputError, LayerError, ModelError
 from onnx_xcam.surgery import cam
 from onnx_xcam.surgery.emission.values import Value
@@ -121,15 +123,23 @@ def test_a_wrong_rule_is_found(op, monkeypatch):
 
 
 def test_a_wrong_map_is_found(monkeypatch):
-    def wrong(xp, activations, gradients, *, non_negative):
-        return right(xp, activations, gradients, non_negative=non_negative) * 1.001
-
-    right = cam.METHODS["xgrad-cam"]
-    monkeypatch.setitem(cam.METHODS, "xgrad-cam", wrong)
+    monkeypatch.setattr(cam, "map_of", lambda xp, contributions: map_of(xp, contributions) * 1.001)
     report = check(cnn("dense"))
     assert not report.passed
     assert report.layers[0].formula == pytest.approx(1e-3, rel=0.1)
     assert "FAIL  map of 'a'" in report.text()
+
+
+@pytest.mark.parametrize("method", EMITTED)
+def test_each_method_is_checked_against_its_formula(method):
+    if METHODS[method].is_guided:
+        with pytest.raises(XcamError, match="a guided one is made of the input's gradient too; check 'xgrad-cam'"):
+            check(cnn("dense"), method=method)
+        return
+    report = check(cnn("dense", act="a = Identity(c2)"), method=method, layers="a")
+    assert report.passed
+    assert report.layers[0].formula < 1e-5
+    assert (report.layers[0].conservation is not None) == ("conservation" in report.text()) == METHODS[method].conserves
 
 
 def test_a_changed_output_is_found():

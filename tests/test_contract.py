@@ -162,7 +162,7 @@ def test_fixed_has_no_input(n):
         ({"emit": ["maps"]}, XcamError, "maps"),
         ({"emit": "map"}, XcamError, "list"),
         ({"emit": None}, XcamError, "list"),
-        ({"method": "grad-cam"}, XcamError, "no method 'grad-cam'.*xgrad-cam"),
+        ({"method": "guesswork"}, XcamError, "no method 'guesswork'.*xgrad-cam"),
         ({"layers": []}, LayerError, "auto"),
         ({"layers": 7}, LayerError, "name"),
         ({"layers": [7]}, LayerError, "7"),

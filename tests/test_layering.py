@@ -31,6 +31,7 @@ THIRD = {
     "labels": {"numpy"},
     "runtime": {"numpy", "onnxruntime"},
     "feeds": {"numpy"},
+    "heads": {"numpy", "onnx", "google"},
     "comparison": {"numpy"},
     "explainer": {"numpy", "onnx", "google"},
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
@@ -56,10 +57,12 @@ OURS = {
     "runtime": BASE,
     "reference": {*BASE, "integers"},
     "feeds": {*BASE, "runtime"},
+    "heads": {*BASE, "surgery", "runtime"},
     "comparison": {*BASE, "surgery", "runtime", "feeds"},
     "explainer": {
         *BASE,
         "surgery",
+        "heads",
         "images",
         "runtime",
         "labels",
@@ -74,6 +77,7 @@ OURS = {
     "report": {*BASE, "images", "explainer"},
     "cli": {
         *BASE,
+        "cams",
         "surgery",
         "images",
         "labels",

@@ -127,7 +127,13 @@ def test_a_run_that_fails_for_a_group_is_tried_image_by_image(explainer, monkeyp
     monkeypatch.setattr(explainer, "_explained", weak)
     found = list(
         module.stream(
-            PHOTOS[:5], explainer._pictures, lambda p: weak(p, None), lambda r: r, group=4, cancel=lambda: None
+            PHOTOS[:5],
+            explainer._pictures,
+            lambda p: weak(p, None),
+            module.Streamed,
+            lambda r: r,
+            group=4,
+            cancel=lambda: None,
         )
     )
     assert [one.error is None for one in found] == [True, True, False, True, True]
@@ -144,6 +150,7 @@ def test_images_of_a_group_share_a_run_where_they_are_of_one_shape(monkeypatch):
             tensors,
             explainer._pictures,
             lambda p: explainer._explained(p, None),
+            module.Streamed,
             lambda r: r,
             group=4,
             cancel=lambda: None,

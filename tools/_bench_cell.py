@@ -25,6 +25,7 @@ from onnx_xcam import contract
 from onnx_xcam.benchmark.machine import machine, versions
 from onnx_xcam.benchmark.memory import Job, is_measurable, measured
 from onnx_xcam.benchmark.timing import in_turns
+from onnx_xcam.cams.contributions import map_of
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.xgrad import xgrad_cam
 from onnx_xcam.explainer.memory import bytes_of_a_class, classes_per_run
@@ -218,7 +219,8 @@ class Measurement:
         ours = self.made.run(
             {self.image.name: self.images[:2], contract.CLASS_INPUT: classes}, [contract.output_name("map")]
         )
-        expected = np.maximum(xgrad_cam(NumpyArrays(), a, g, non_negative=False), 0)
+        xp = NumpyArrays()
+        expected = np.maximum(map_of(xp, xgrad_cam(xp, a, g, non_negative=False)), 0)
         self.cosines[OURS] = cosine(ours[contract.output_name("map")], expected)
         if self.cosines[OURS] < SAME:
             raise SystemExit(f"{self.cell.key}: our own map is wrong: cosine {self.cosines[OURS]}")

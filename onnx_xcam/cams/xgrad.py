@@ -12,49 +12,27 @@ this is the paper's formula; where G is constant over space every weight is G it
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
+
+from onnx_xcam.cams.arrays import Arrays
+from onnx_xcam.cams.contributions import Contributions, Weighted
 
 
-class Arrays(Protocol):
-    """What the formula needs of an array library."""
-
-    def relu(self, x: Any) -> Any:
-        """max(x, 0)."""
-
-    def space_sum(self, x: Any) -> Any:
-        """The sum over the last axis, which is dropped."""
-
-    def class_axis(self, x: Any) -> Any:
-        """`[N, C, ...]` as `[N, 1, C, ...]`."""
-
-    def drop_space(self, x: Any) -> Any:
-        """`[N, K, C, 1]` as `[N, K, C]`."""
-
-    def safe_divisor(self, x: Any) -> Any:
-        """x where it is above 0, else 1."""
-
-
-def xgrad_cam(xp: Arrays, activations: Any, gradients: Any, *, non_negative: bool) -> Any:
-    """The map before the ReLU.
-
-    Args:
-        xp: the array library that the other arguments belong to.
-        activations: A, `[N, C, S]` with S = h w.
-        gradients: G, `[N, K, C, S]`, or `[N, K, C, 1]` if it is constant over space.
-        non_negative: whether A is known to hold no negative value.
-
-    Returns:
-        `[N, K, S]`.
-    """
+def xgrad_cam(xp: Arrays, activations: Any, gradients: Any, *, non_negative: bool) -> Contributions:
+    """The contributions to the map before the ReLU; see `cams.methods.Formula` for the arguments."""
     if gradients.shape[-1] == 1:
-        return xp.drop_space(gradients) @ activations
+        return [Weighted(xp.drop_space(gradients), activations)]
     if non_negative:
-        return _share(xp, activations, gradients)
+        return [Weighted(_averages(xp, gradients, activations), activations)]
     positive = xp.relu(activations)
-    return _share(xp, positive, gradients) - _share(xp, positive - activations, gradients)
+    negative = positive - activations
+    return [
+        Weighted(_averages(xp, gradients, positive), positive),
+        Weighted(_averages(xp, gradients, negative), negative, taken_away=True),
+    ]
 
 
-def _share(xp: Arrays, part: Any, gradients: Any) -> Any:
-    """sum_k w_k part_k with w_k = sum(G_k part_k) / sum(part_k), for a non-negative part."""
+def _averages(xp: Arrays, gradients: Any, part: Any) -> Any:
+    """sum(G_k part_k) / sum(part_k), `[N, K, C]`, for a non-negative part."""
     products = xp.space_sum(gradients * xp.class_axis(part))
-    return (products / xp.class_axis(xp.safe_divisor(xp.space_sum(part)))) @ part
+    return products / xp.class_axis(xp.safe_divisor(xp.space_sum(part)))

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.cli.options import (
     AllowFolderOption,
+    EmittedMethodOption,
     InputOption,
     LayerOption,
-    MethodOption,
     ModelArgument,
     ProviderOption,
     ScoreOption,
@@ -26,7 +27,7 @@ def bench(
     *,
     layer: LayerOption = None,
     score: ScoreOption = "auto",
-    method: MethodOption = "xgrad-cam",
+    method: EmittedMethodOption = DEFAULT_METHOD,
     batch: Annotated[
         str,
         typer.Option(

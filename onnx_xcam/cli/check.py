@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.cli.options import (
     AllowFolderOption,
+    EmittedMethodOption,
     InputOption,
     LayerOption,
-    MethodOption,
     ModelArgument,
     PreprocessOption,
     ScoreOption,
@@ -28,7 +29,7 @@ def check(
     *,
     layer: LayerOption = None,
     score: ScoreOption = "auto",
-    method: MethodOption = "xgrad-cam",
+    method: EmittedMethodOption = DEFAULT_METHOD,
     preprocess: PreprocessOption = None,
     input_: InputOption = None,
     allow_folder: AllowFolderOption = None,

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.cli.options import (
     AllowFolderOption,
+    EmittedMethodOption,
     InputOption,
     LabelsOption,
     LayerOption,
-    MethodOption,
     ModelArgument,
     PreprocessOption,
     ScoreOption,
@@ -32,7 +33,7 @@ def demo(
     ],
     layer: LayerOption = None,
     score: ScoreOption = "auto",
-    method: MethodOption = "xgrad-cam",
+    method: EmittedMethodOption = DEFAULT_METHOD,
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
     input_: InputOption = None,

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.cli.options import (
     AllowFolderOption,
     ClassOption,
+    FuseOption,
     InputOption,
     LabelsOption,
     LayerOption,
@@ -18,6 +20,7 @@ from onnx_xcam.cli.options import (
     PreprocessOption,
     ProviderOption,
     ScoreOption,
+    SignedOption,
     ThreadsOption,
     command_line,
     input_values,
@@ -44,7 +47,9 @@ def explain(
     ] = None,
     layer: LayerOption = None,
     score: ScoreOption = "auto",
-    method: MethodOption = "xgrad-cam",
+    method: MethodOption = DEFAULT_METHOD,
+    signed: SignedOption = False,
+    fuse: FuseOption = None,
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
     input_: InputOption = None,
@@ -114,6 +119,8 @@ def explain(
         "threads": threads,
         "inputs": others,
         "allow_folders": allow_folder or (),
+        "fuse": fuse,
+        **({"relu": False} if signed else {}),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XcamWarning)  # said below, without a line of source code

@@ -20,6 +20,7 @@ from onnx_xcam.cli.progress import Reporter
 from onnx_xcam.cli.results import Earlier, put_in_place, read_results, remove_unfinished, run_settings
 from onnx_xcam.errors import OutputError
 from onnx_xcam.explainer import Explainer, Explanation, Streamed
+from onnx_xcam.explainer.explanation import FUSED_LAYER
 from onnx_xcam.images.read import encode_image, find_images
 from onnx_xcam.report import settings_of
 from onnx_xcam.text import json_text, printable
@@ -202,8 +203,9 @@ class ExplainJob:
         """Write the files of a photo, and tell of them."""
         files: list[Path] = []
         lines = []
-        for layer, part in enumerate(layer_parts(explanation.layers)):
-            where = f"  layer {explanation.layers[layer]}" if part else ""
+        shown = [FUSED_LAYER] if explanation.fused is not None else explanation.layers
+        for layer, part in zip(shown, layer_parts(shown), strict=True):
+            where = f"  layer {layer}" if part else ""
             for k, class_id in enumerate(explanation.classes[0].tolist()):
                 line = f"{image.name}  {explanation.caption(0, k)}{where}"
                 if self._writing.pictures:
@@ -235,6 +237,7 @@ class ExplainJob:
             "map" + (f"_{layer}" if layer else ""): explanation.maps_of(layer)[0]
             for layer in range(len(explanation.layers))
         }
+        maps.update({} if explanation.fused is None else {FUSED_LAYER: explanation.fused[0]})
         with _written(path), put_in_place(path) as draft:
             # Not compressed: maps are small, and it would take twenty times as long for a tenth of the size.
             np.savez(draft, classes=explanation.classes[0], scores=explanation.scores[0], **maps)

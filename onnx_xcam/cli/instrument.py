@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onnx_xcam import contract
+from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.cli.options import (
     AllowFolderOption,
     ClassOption,
+    EmittedMethodOption,
+    FuseOption,
     LabelsOption,
     LayerOption,
-    MethodOption,
     ModelArgument,
     ScoreOption,
+    SignedOption,
     layers_or_auto,
     say_all,
 )
@@ -50,7 +53,9 @@ def instrument(
     ],
     layer: LayerOption = None,
     score: ScoreOption = "auto",
-    method: MethodOption = "xgrad-cam",
+    method: EmittedMethodOption = DEFAULT_METHOD,
+    signed: SignedOption = False,
+    fuse: FuseOption = None,
     emit: Annotated[
         str, typer.Option("--emit", metavar="LIST", help=f"Outputs to add, of: {', '.join(contract.EMITS)}.")
     ] = ",".join(contract.DEFAULT_EMIT),
@@ -93,6 +98,8 @@ def instrument(
         layers=layers_or_auto(layer),
         score=score,
         method=method,
+        relu=not signed,
+        fuse=fuse,
         emit=emits,
         class_input=class_input.value,
         classes=_class_ids(model, class_, labels, folders) if class_ else None,

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from onnx_xcam.cams.fusion import Fusion
+from onnx_xcam.cams.methods import EMITTED, METHODS
 from onnx_xcam.text import printable
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported ONNX model.", show_default=False)]
@@ -25,7 +27,22 @@ LayerOption = Annotated[
 ScoreOption = Annotated[
     str, typer.Option("--score", metavar="TENSOR", help="The class scores, before any softmax. auto: the logits.")
 ]
-MethodOption = Annotated[str, typer.Option("--method", metavar="METHOD", help="The CAM method.")]
+MethodOption = Annotated[str, typer.Option("--method", metavar="METHOD", help=f"The CAM method: {', '.join(METHODS)}.")]
+EmittedMethodOption = Annotated[
+    str, typer.Option("--method", metavar="METHOD", help=f"The CAM method: {', '.join(EMITTED)}.")
+]
+SignedOption = Annotated[
+    bool, typer.Option("--signed", help="Also show what speaks against the class: the map without its ReLU.")
+]
+FuseOption = Annotated[
+    Fusion | None,
+    typer.Option(
+        "--fuse",
+        metavar="mean|max|product",
+        help="Make one map of all layers': their mean, maximum or product.",
+        show_default=False,
+    ),
+]
 ClassOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -87,6 +87,7 @@ def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
 _CALLED = {
     "layer": "layer",
     "method": "method",
+    "maps": "kind of map",
     "model": "model file",
     "score": "score",
     "classes": "choice of classes",
@@ -132,6 +133,7 @@ def run_settings(
     return {
         "layer": layer,
         "method": explainer.method,
+        "maps": explainer.kind_of_maps,
         "model": _digest_of_model(explainer),
         "score": explainer.score,
         "classes": ids if len(ids) <= _SHOWN else _digest(ids),

@@ -5,47 +5,43 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.errors import ClassError, InputError, XcamWarning
-from onnx_xcam.explainer.classes import Classes, choose_classes
-from onnx_xcam.explainer.explanation import Explanation, Picture
-from onnx_xcam.explainer.inputs import model_inputs
-from onnx_xcam.explainer.loading import LoadedModel, load_model
+from onnx_xcam.cams.fusion import Fusion, check_fusion
+from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
+from onnx_xcam.errors import XcamWarning
+from onnx_xcam.explainer.classes import Classes
+from onnx_xcam.explainer.explanation import Explanation, Picture, joined
+from onnx_xcam.explainer.loading import load_model
+from onnx_xcam.explainer.opened import Image, OpenedModel
+from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.explainer.running import run_all
 from onnx_xcam.explainer.stream import IMAGES_PER_GROUP, Streamed, stream
 from onnx_xcam.feeds import InputValue
-from onnx_xcam.runtime import Cancellation, short_name
+from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike
 
 T = TypeVar("T")
-Image: TypeAlias = str | Path | NDArray[Any] | Picture
-"""A path, an uint8 [H,W,3] RGB array, or a picture that `Explainer.prepare` made."""
 
 _WARNINGS_SHOWN = 3
 
 
-class Explainer:
+class Explainer(OpenedModel):
     """Explains what a classifier sees, from its ONNX file. Calls may come from several threads at once.
 
+    Images are cut into runs of the batch size that the model was exported with, if it has one, the last run padded by
+    repeating its last image, and what the padding gave is dropped.
+
     Attributes:
-        notes: sentences on all that was assumed: layer, score, layout, preprocessing, labels, provider.
-        warnings: those that deserve a look: they were also given as `XcamWarning` when the Explainer was made.
-        files: the model's file and those that it keeps weights in; none for a model in memory.
-        layers: names of the target layers' tensors.
-        score: name of the score's tensor.
         method: the CAM method.
-        preprocess: what is done to a photo, a `Preprocess`.
-        inputs: what the inputs beside the picture are fed, by name.
-        labels: the C class labels, or None.
-        providers: ONNX Runtime's full names, the one in use first.
-        batch: the batch size that the model was exported with, or None for any. Images are cut into runs of that
-            size, the last one padded by repeating its last image, and what the padding gave is dropped.
+        relu: whether the maps leave out what speaks against the class.
+        fuse: how the maps of all layers are put together as well, or None.
+        and those of `OpenedModel`; its warnings were also given as `XcamWarning` when the Explainer was made.
     """
 
     def __init__(  # noqa: PLR0917  - the contract's signature
@@ -53,13 +49,15 @@ class Explainer:
         model: ModelLike,
         layers: str | Sequence[str] = "auto",
         score: str = "auto",
-        method: str = "xgrad-cam",
+        method: str = DEFAULT_METHOD,
         preprocess: Any = None,
         labels: str | Path | Sequence[str] | None = None,
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
         inputs: Mapping[str, InputValue] | None = None,
         allow_folders: Folders = (),
+        relu: bool = True,
+        fuse: Fusion | None = None,
     ) -> None:
         """Load a model, and instrument it unless it is instrumented already.
 
@@ -67,7 +65,7 @@ class Explainer:
             model: path, bytes or ModelProto of a plain or an instrumented model; never changed.
             layers: "auto" (the last spatial feature map), a layer's name, or a list of names.
             score: "auto" (the logits), or a tensor's name.
-            method: the CAM method.
+            method: the CAM method, one of `onnx_xcam.cams.methods.METHODS`.
             preprocess: a preset's name, a JSON or YAML file, or a dict; None looks in the model's metadata and beside
                 the model, and falls back to a stated assumption (see `notes`).
             labels: a file, or the C labels; None looks in the model's metadata and beside the model.
@@ -78,43 +76,37 @@ class Explainer:
                 the axis of the images may lack it, have one row for all, or a row for each image of a call; a single
                 number fills the input. The picture goes to the image input that is not among them.
             allow_folders: a folder, or several, in which the model's external data may lie besides the model's own.
+            relu: leave out what speaks against the class; False gives signed maps.
+            fuse: of several layers, also make one map of all: their "mean", "max" or "product".
 
         Raises:
             XcamError: ModelError, LayerError, ScoreError, InputError, PreprocessError, LabelsError, ProviderError or
                 DependencyError, as the case may be.
         """
-        self._model = load_model(
-            model,
-            layers=layers,
-            score=score,
-            method=method,
-            providers=providers,
-            threads=threads,
-            inputs=inputs,
-            allow_folders=allow_folders,
-        )
-        self.name = str(self._model.path or "the model")
-        self.files = self._model.files
-        self.layers = tuple(self._model.layers)
-        self.score = str(self._model.metadata["score"])
-        self.method = str(self._model.metadata.get("method", method))
-        self.providers = self._model.session.providers
-        self.batch = self._model.batch
-        self._inputs = model_inputs(self._model, preprocess, labels)
-        self.labels = self._inputs.labels
-        self.preprocess = self._inputs.preprocess
-        self.inputs = dict(self._model.others.values)
-        fed = self._model.others.notes()
-        self.notes = (
-            *_surgery_notes(self._model),
-            *self._inputs.notes,
-            *fed,
-            f"Provider: {short_name(self.providers[0])}.",
-        )
-        lost = self._model.session.provider_warning
-        self.warnings = (*self._inputs.warnings, *([lost] if lost else []))
+        chosen = find_method(method)
+        options: dict[str, Any] = {"providers": providers, "threads": threads, "inputs": inputs}
+        options["allow_folders"] = allow_folders
+        self._recorder = None
+        if chosen.is_emitted:
+            loaded = load_model(model, layers=layers, score=score, method=method, relu=relu, fuse=fuse, **options)
+            self.method, self.relu = str(loaded.metadata.get("method", method)), loaded.metadata.get("relu", True)
+        else:
+            check_fusion(fuse, layers=None, relu=relu)
+            known = {"preprocess": preprocess, "labels": labels}
+            self._recorder = Recorder(model, layers, score, methods=[method], **known, **options)
+            loaded = self._recorder.loaded
+            check_fusion(fuse, layers=len(loaded.layers), relu=relu)
+            self.method, self.relu = chosen.name, relu
+        super().__init__(loaded, preprocess, labels)
+        self.fuse: Fusion | None = loaded.metadata.get("fuse") if chosen.is_emitted else fuse
         for message in self.warnings:
             warnings.warn(message, XcamWarning, stacklevel=2)
+
+    @property
+    def kind_of_maps(self) -> str:
+        """What the maps show, in words."""
+        shown = "what speaks for the class" if self.relu else "what speaks for the class and against it"
+        return shown + (f", all layers in one by their {self.fuse}" if self.fuse else "")
 
     def explain(
         self,
@@ -200,52 +192,7 @@ class Explainer:
             return [self.prepare(image)] if isinstance(image, str | Path) else self._pictures(image)
 
         handed_out = each or (lambda result: result)
-        return stream(images, prepared, explained, handed_out, group=group, cancel=cancellation.cancel)
-
-    def prepare(self, image: str | Path | NDArray[Any]) -> Picture:
-        """Read one image and bring it into the form that the model takes; `explain` accepts the result as an image.
-
-        Raises:
-            ImageError: it cannot be read or has an impossible size.
-        """
-        return self._inputs.prepare(image)
-
-    def choose(
-        self, classes: Classes | None = None, top: int | None = None, images: int = 1
-    ) -> NDArray[np.int64] | None:
-        """The classes as int64 [1,K] or [images,K]; None where the model itself has settled them.
-
-        Raises:
-            ClassError: a class is out of range, unknown, or cannot be chosen in this model.
-        """
-        if self._model.fixed_classes:
-            if classes is not None or top is not None:
-                raise ClassError(
-                    f"{self._model.name} explains only the classes that it was instrumented for; to choose others, "
-                    "instrument the original model with --class-input optional."
-                )
-            return None
-        return choose_classes(
-            classes, top, images=images, class_count=self._model.class_count, labels=self._inputs.labels
-        )
-
-    def _pictures(self, images: Image | Sequence[Image]) -> list[Picture]:
-        if isinstance(images, np.ndarray) and images.ndim == len(self._model.image_input.shape):
-            return self._inputs.ready(images)
-        several = [images] if isinstance(images, str | Path | np.ndarray | Picture) else list(images)
-        if not several:
-            raise InputError("There are no images to explain: the list is empty.")
-        pictures = [
-            image if isinstance(image, Picture) else self._inputs.prepare(image, f"image {n}")
-            for n, image in enumerate(several)
-        ]
-        shapes = {picture.item.shape for picture in pictures}
-        if len(shapes) > 1:
-            raise InputError(
-                f"The model takes images of any size, so these photos differ once they are prepared: "
-                f"{', '.join(map(str, sorted(shapes)))}. Explain them one by one, or state a size in the preprocessing."
-            )
-        return pictures
+        return stream(images, prepared, explained, Streamed, handed_out, group=group, cancel=cancellation.cancel)
 
     def _explained(
         self,
@@ -256,6 +203,8 @@ class Explainer:
         """One explanation for each list of pictures, from the same runs."""
         pictures = [picture for one in several for picture in one]
         self._model.others.check_count(len(pictures), self.batch)
+        if self._recorder is not None:
+            return self._recorded(self._recorder, several, classes, cancellation)
         batch = np.stack([picture.item for picture in pictures]) if len(pictures) > 1 else pictures[0].item[None]
         results = run_all(self._model, batch, classes, cancellation)
         if len(several) == 1:
@@ -265,6 +214,26 @@ class Explainer:
             self._explanation(one, {name: value[end - len(one) : end] for name, value in results.items()})
             for one, end in zip(several, ends, strict=True)
         ]
+
+    def _recorded(
+        self,
+        recorder: Recorder,
+        several: Sequence[Sequence[Picture]],
+        classes: NDArray[np.int64] | None,
+        cancellation: Cancellation | None,
+    ) -> list[Explanation]:
+        """The same by a method that takes more than one run: image by image."""
+        total, nth = sum(len(pictures) for pictures in several), 0
+        found = []
+        for pictures in several:
+            alone = []
+            for picture in pictures:
+                rows = classes if classes is None or len(classes) == 1 else classes[nth : nth + 1]
+                recording = recorder.record(picture, rows, cancellation, nth=nth, images=total)
+                alone.append(recording.explanation(self.method, relu=self.relu, fuse=self.fuse))
+                nth += 1
+            found.append(joined(alone))
+        return found
 
     def _explanation(self, pictures: Sequence[Picture], results: dict[str, NDArray[Any]]) -> Explanation:
         classes, source = results[contract.CLASSES], self._model.probabilities
@@ -280,6 +249,9 @@ class Explainer:
             layers=self.layers,
             pictures=pictures,
             notes=self.notes,
+            method=self.method,
+            signed=not self.relu,
+            fused=results[contract.FUSED] if self._model.fused else None,
         )
 
 
@@ -287,11 +259,3 @@ def _status(maps: NDArray[np.float32]) -> NDArray[np.int64]:
     """The status of a model that was instrumented without it: int64 [N,K] from float32 [N,K,h,w]."""
     zero = np.where((maps == 0).all(axis=(2, 3)), contract.MAP_ZERO, contract.GOOD)
     return np.where(np.isfinite(maps).all(axis=(2, 3)), zero, contract.NOT_FINITE).astype(np.int64)
-
-
-def _surgery_notes(model: LoadedModel) -> list[str]:
-    """What the surgery assumed, as it wrote it into the model."""
-    notes = ["Model: instrumented already, used as it is."] if model.was_instrumented else []
-    said = [str(note) for note in model.metadata.get("notes", ())]
-    said = said or [f"Layer: {', '.join(model.layers)}.", f"Score: {model.metadata['score']}."]
-    return [*notes, *said, *([model.compared] if model.compared else [])]

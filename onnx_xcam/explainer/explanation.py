@@ -12,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
+from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
 from onnx_xcam.errors import InputError, LayerError
-from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, overlay
-from onnx_xcam.images.place import Placement
+from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, dimmed, overlay, side_by_side
+from onnx_xcam.images.place import Placement, without_peaks
 from onnx_xcam.images.read import encode_image, write_image
 from onnx_xcam.labels import label_of
 from onnx_xcam.text import printable
 
 DEFAULT_ALPHA = 0.75
+FUSED_LAYER = "fused"
+"""What stands for a layer's name where the maps of all layers were made one."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Picture:
 
 
 class Explanation:
-    """XGrad-CAM of N images, K classes each.
+    """Maps of N images, K classes each.
 
     Attributes:
         classes: int64 [N,K]: the classes explained, -1 and the like resolved.
@@ -48,6 +51,9 @@ class Explanation:
         probabilities: float32 [N,K], or None if the model gives neither probabilities nor its logits.
         labels: N lists of K labels (None for a class without one), or None if no labels are known.
         layers: names of the target layers' tensors.
+        method: the CAM method.
+        signed: whether the maps show what speaks against a class too, as negative values.
+        fused: float32 [N,K,h,w]: the maps of all layers as one, within -1..1; None unless that was asked for.
         pictures: the N images.
         notes: what was assumed on the way (layer, score, preprocessing, provider, labels).
     """
@@ -64,11 +70,17 @@ class Explanation:
         layers: Sequence[str],
         pictures: Sequence[Picture],
         notes: Sequence[str],
+        method: str = DEFAULT_METHOD,
+        signed: bool = False,
+        fused: NDArray[np.float32] | None = None,
     ) -> None:
         self.classes = classes
         self.scores = scores
         self.probabilities = probabilities
         self.layers = tuple(layers)
+        self.method = method
+        self.signed = signed
+        self.fused = fused
         self.pictures = tuple(pictures)
         self.notes = tuple(notes)
         self.labels = None if labels is None else [[label_of(i, labels) for i in row] for row in classes.tolist()]
@@ -86,16 +98,23 @@ class Explanation:
         return self._status[0]
 
     @property
+    def is_guided(self) -> bool:
+        """Whether the maps have the input's resolution, and are fine and scattered."""
+        return find_method(self.method).is_guided
+
+    @property
     def images(self) -> list[NDArray[np.uint8] | None]:
         """The N photos, uint8 [H,W,3] RGB; None for ready tensors."""
         return [picture.image_rgb for picture in self.pictures]
 
     def maps_of(self, layer: int | str) -> NDArray[np.float32]:
-        """float32 [N,K,h,w]: the raw maps of a layer, by its index or name.
+        """float32 [N,K,h,w]: the raw maps of a layer, by its index or name; "fused" for those of all.
 
         Raises:
             LayerError: this explanation has no such layer.
         """
+        if layer == FUSED_LAYER and self.fused is not None:
+            return self.fused
         return self._maps[self._layer_index(layer)]
 
     def status_of(self, layer: int | str) -> NDArray[np.int64]:
@@ -106,15 +125,24 @@ class Explanation:
         """
         return self._status[self._layer_index(layer)]
 
-    def heatmap(self, n: int = 0, k: int = 0, *, layer: int | str = 0) -> NDArray[np.float32]:
-        """float32 [H,W], 0..1: the map laid over the photo at its own size; 0 where the model saw nothing of it.
+    def heatmap(self, n: int = 0, k: int = 0, *, layer: int | str | None = None) -> NDArray[np.float32]:
+        """float32 [H,W]: the map laid over the photo at its own size; 0 where the model saw nothing of it.
 
-        For a ready tensor, H and W are those of the model's input.
+        Scaled from its minimum to its maximum, 0..1; a signed one by its largest magnitude, -1..1. A guided one is cut
+        off at its 99th percentile first. For a ready tensor, H and W are those of the model's input.
+
+        Args:
+            n: image.
+            k: index into this image's classes.
+            layer: index, name or "fused"; None is "fused" where layers are fused, else the first.
 
         Raises:
             LayerError: this explanation has no such layer.
         """
-        return self.pictures[n].placement.heatmap(self.maps_of(layer)[n, k])
+        maps = self.maps_of(self._shown(layer))[n, k]
+        maps = without_peaks(maps) if self.is_guided else maps
+        placement = self.pictures[n].placement
+        return placement.signed_heatmap(maps) if self.signed else placement.heatmap(maps)
 
     def overlay(
         self,
@@ -122,19 +150,22 @@ class Explanation:
         k: int = 0,
         *,
         alpha: float = DEFAULT_ALPHA,
-        colour_map: str = DEFAULT_COLOUR_MAP,
+        colour_map: str | None = None,
         beside: bool = False,
-        layer: int | str = 0,
+        layer: int | str | None = None,
     ) -> NDArray[np.uint8]:
         """uint8 [H,W,3] RGB: the heat map over the photo, or [H,about 2W,3] with the photo beside it.
+
+        Behind a guided map the photo is dark grey.
 
         Args:
             n: image.
             k: index into this image's classes.
             alpha: opacity of the hottest pixels, 0..1.
-            colour_map: one of `onnx_xcam.images.draw.COLOUR_MAPS`.
+            colour_map: one of `onnx_xcam.images.draw.COLOUR_MAPS`, of `DIVERGING` for signed maps; None is inferno, or
+                blue (speaks against the class) and red.
             beside: put the untouched photo to the left.
-            layer: index or name.
+            layer: as for `heatmap`.
 
         Raises:
             InputError: there is no photo, only a ready tensor.
@@ -147,7 +178,15 @@ class Explanation:
             )
         heat = self.heatmap(n, k, layer=layer)
         seen = None if picture.placement.sees_all else picture.placement.seen()
-        return overlay(picture.image_rgb, heat, alpha=alpha, colour_map=colour_map, beside=beside, seen=seen)
+        drawn = overlay(
+            dimmed(picture.image_rgb) if self.is_guided else picture.image_rgb,
+            heat,
+            alpha=alpha,
+            colour_map=colour_map or (DEFAULT_DIVERGING if self.signed else DEFAULT_COLOUR_MAP),
+            seen=seen,
+            signed=self.signed,
+        )
+        return side_by_side(picture.image_rgb, drawn) if beside else drawn
 
     def save(
         self,
@@ -156,9 +195,9 @@ class Explanation:
         k: int = 0,
         *,
         alpha: float = DEFAULT_ALPHA,
-        colour_map: str = DEFAULT_COLOUR_MAP,
+        colour_map: str | None = None,
         beside: bool = False,
-        layer: int | str = 0,
+        layer: int | str | None = None,
     ) -> Path:
         """Write the overlay to a picture file; the ending (.png, .jpg, ...) tells the format. Arguments as `overlay`.
 
@@ -189,6 +228,11 @@ class Explanation:
                 where = f"{self.pictures[n].name}, class {self.classes[n, k]}{named}, layer {layer!r}"
                 found.append(printable(f"{where}: {reason}."))
         return found
+
+    def _shown(self, layer: int | str | None) -> int | str:
+        if layer is not None:
+            return layer
+        return 0 if self.fused is None else FUSED_LAYER
 
     def _layer_index(self, layer: int | str) -> int:
         if isinstance(layer, str) and layer in self.layers:
@@ -224,3 +268,29 @@ class Explanation:
 def _png(image_rgb: NDArray[np.uint8]) -> bytes:
     """The picture, uint8 [H,W,3] RGB, as a PNG file."""
     return encode_image(image_rgb, ".png")
+
+
+def joined(explanations: Sequence[Explanation]) -> Explanation:
+    """The explanations of several images, made with the same settings, as one."""
+    first = explanations[0]
+    if len(explanations) == 1:
+        return first
+    probabilities = [one.probabilities for one in explanations if one.probabilities is not None]
+    fused = [one.fused for one in explanations if one.fused is not None]
+    result = Explanation(
+        classes=np.concatenate([one.classes for one in explanations]),
+        scores=np.concatenate([one.scores for one in explanations]),
+        probabilities=np.concatenate(probabilities) if probabilities else None,
+        maps=[np.concatenate([one.maps_of(i) for one in explanations]) for i in range(len(first.layers))],
+        status=[np.concatenate([one.status_of(i) for one in explanations]) for i in range(len(first.layers))],
+        labels=None,
+        layers=first.layers,
+        pictures=[picture for one in explanations for picture in one.pictures],
+        notes=first.notes,
+        method=first.method,
+        signed=first.signed,
+        fused=np.concatenate(fused) if fused else None,
+    )
+    if first.labels is not None:
+        result.labels = [row for one in explanations for row in one.labels or []]
+    return result

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from onnx_xcam import contract
+from onnx_xcam.cams.fusion import Fusion
+from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.comparison import compare_raised
 from onnx_xcam.errors import LayerError, ModelError
 from onnx_xcam.explainer.probabilities import ProbabilitySource, find_probabilities, stated_probabilities
@@ -18,6 +22,7 @@ from onnx_xcam.feeds import InputValue, OtherInputs, image_and_others
 from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.head import with_outputs
 
 
 @dataclass(frozen=True)
@@ -67,22 +72,51 @@ class LoadedModel:
         names = [contract.output_name(kind, index) for index in range(len(self.layers))]
         return [name for name in names if name in there]
 
+    def feeds(self, batch: NDArray[Any], start: int = 0, images: int | None = None) -> dict[str, NDArray[Any]]:
+        """What the inputs are fed for some images of a call, as many as the model's own batch at most.
+
+        The last one is repeated up to that.
+
+        Args:
+            batch: the images.
+            start: the place of the first one in the call.
+            images: how many the call is about, if there are more than these.
+        """
+        count = len(batch)
+        if self.batch and count < self.batch:
+            batch = np.concatenate([batch, np.repeat(batch[-1:], self.batch - count, axis=0)])
+        return {self.image_input.name: batch, **self.others.rows(start, len(batch), images or count)}
+
+    @property
+    def fused(self) -> list[str]:
+        """The output with the maps of all layers as one, if the model has it."""
+        return [output.name for output in self.session.outputs if output.name == contract.FUSED]
+
 
 def load_model(
     model: ModelLike,
     *,
     layers: str | Sequence[str],
     score: str,
-    method: str,
+    method: str = DEFAULT_METHOD,
     providers: str | Sequence[str] | None,
     threads: int | None,
     inputs: Mapping[str, InputValue] | None,
     allow_folders: Folders = (),
+    relu: bool = True,
+    fuse: Fusion | None = None,
+    emit: Sequence[contract.Emit] = ("map", "status"),
+    more_outputs: Sequence[str] = (),
 ) -> LoadedModel:
     """Open a plain or an instrumented model for explaining.
 
+    Args:
+        model, layers, score, method, providers, threads, inputs, allow_folders, relu, fuse: as `Explainer`.
+        emit: the outputs that are needed; a model that was instrumented by someone else need not have the status.
+        more_outputs: tensors of a plain model that are outputs as well, those that are there already left out.
+
     Raises:
-        ModelError: not an ONNX model, or an instrumented one without `xcam_map`.
+        ModelError: not an ONNX model, or an instrumented one without an output that is needed.
         LayerError: layers, a score or a method are asked of a model that was instrumented for others.
         InputError: no image-like input, or a value of another input is missing or wrong.
         and what the surgery and `open_session` raise.
@@ -91,20 +125,31 @@ def load_model(
     proto = given.skeleton()
     instrumented = contract.is_instrumented(output.name for output in proto.graph.output)
     if instrumented:
-        _refuse_other_targets(proto, given.name, layers, score, method)
+        _refuse_other_targets(
+            proto, given.name, {"layers": layers, "score": score, "method": method, "relu": relu, "fuse": fuse}
+        )
         session = _session_of(given, providers, threads)
         compared = skeleton = None
     else:
         from onnx_xcam.surgery import instrument_bytes  # noqa: PLC0415  - not needed for every model
 
         made = instrument_bytes(
-            model, layers=layers, score=score, method=method, emit=("map", "status"), allow_folders=allow_folders
+            model,
+            layers=layers,
+            score=score,
+            method=method,
+            emit=emit,
+            allow_folders=allow_folders,
+            relu=relu,
+            fuse=fuse,
         )
         compared = compare_raised(given, inputs, made)
         skeleton = Source(made, given.path, allow_folders=allow_folders).skeleton().SerializeToString()
+        there = {value.name for value in (*proto.graph.input, *proto.graph.output)}
+        made = with_outputs(made, [name for name in more_outputs if name not in there])
         content, folder = given.runnable(made)
         session = open_session(content, providers=providers, threads=threads, folder=folder)
-    metadata = _metadata(session, given.name)
+    metadata = _metadata(session, given.name, [kind for kind in emit if kind != "status"])
     image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs)
     return LoadedModel(
         session=session,
@@ -142,20 +187,22 @@ def _session_of(source: Source, providers: str | Sequence[str] | None, threads: 
     return open_session(content, providers=providers, threads=threads, folder=folder)
 
 
-def _refuse_other_targets(
-    proto: onnx.ModelProto, name: str, layers: str | Sequence[str], score: str, method: str
-) -> None:
+def _refuse_other_targets(proto: onnx.ModelProto, name: str, wanted: Mapping[str, Any]) -> None:
     """An instrumented model is used as it is; wanting something else of it is an error, not a silent no."""
     text = next((p.value for p in reversed(proto.metadata_props) if p.key == contract.METADATA_KEY), "{}")
     own = _json(text, name)
-    asked = [layers] if isinstance(layers, str) else list(layers)
+    layers = [wanted["layers"]] if isinstance(wanted["layers"], str) else list(wanted["layers"])
     what = None
-    if asked != ["auto"] and asked != list(own.get("layers", [])):
-        what = f"layers {', '.join(map(repr, asked))}"
-    elif score not in ("auto", own.get("score")):
-        what = f"the score {score!r}"
-    elif method != own.get("method", method):
-        what = f"the method {method!r}"
+    if layers != ["auto"] and layers != list(own.get("layers", [])):
+        what = f"layers {', '.join(map(repr, layers))}"
+    elif wanted["score"] not in ("auto", own.get("score")):
+        what = f"the score {wanted['score']!r}"
+    elif wanted["method"] not in (DEFAULT_METHOD, own.get("method", DEFAULT_METHOD)):
+        what = f"the method {wanted['method']!r}"
+    elif not wanted["relu"] and own.get("relu", True):
+        what = "signed maps"
+    elif wanted["fuse"] not in (None, own.get("fuse")):
+        what = f"layers fused by their {wanted['fuse']}"
     if what:
         raise LayerError(
             f"{name} is instrumented already, for the layers {', '.join(map(repr, own.get('layers', [])))}, the score "
@@ -163,7 +210,7 @@ def _refuse_other_targets(
         )
 
 
-def _metadata(session: Session, name: str) -> dict[str, Any]:
+def _metadata(session: Session, name: str, kinds: Sequence[contract.Emit]) -> dict[str, Any]:
     metadata = _json(session.metadata.get(contract.METADATA_KEY, "{}"), name)
     if not metadata.get("layers") or "score" not in metadata:
         raise ModelError(
@@ -171,15 +218,12 @@ def _metadata(session: Session, name: str) -> dict[str, Any]:
             "which layers and score; instrument the original model again."
         )
     there = {output.name for output in session.outputs}
-    missing = [
-        wanted
-        for index in range(len(metadata["layers"]))
-        if (wanted := contract.output_name("map", index)) not in there
-    ]
-    if missing:
-        raise ModelError(
-            f"{name} is instrumented without {missing[0]!r}; instrument the original model again with --emit map."
-        )
+    for kind in kinds:
+        wanted = [contract.output_name(kind, index) for index in range(len(metadata["layers"]))]
+        if missing := [output for output in wanted if output not in there]:
+            raise ModelError(
+                f"{name} is instrumented without {missing[0]!r}; instrument the original again with --emit {kind}."
+            )
     return metadata
 
 

@@ -45,8 +45,9 @@ class ProbabilitySource:
             table = np.exp(-np.logaddexp(0, -table))
         elif self.squash == "softmax":
             logits = np.concatenate([np.zeros_like(table), table], axis=1) if table.shape[1] == 1 else table
-            powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-            table = powers / powers.sum(axis=1, keepdims=True)
+            with np.errstate(invalid="ignore"):  # of infinite logits; `xcam_status` tells of them
+                powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+                table = powers / powers.sum(axis=1, keepdims=True)
         if table.shape[1] == 1:
             table = np.concatenate([1 - table, table], axis=1)
         return np.take_along_axis(table, classes, axis=1).astype(np.float32)

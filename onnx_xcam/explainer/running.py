@@ -74,7 +74,7 @@ def _run_images(
         batch = _padded(batch, model.batch)
         classes = _padded(classes, model.batch) if classes is not None and len(classes) > 1 else classes
     session, source = model.session, model.probabilities
-    per_class = [*model.outputs("map"), *model.outputs("status"), contract.CLASSES, contract.SCORES]
+    per_class = [*model.outputs("map"), *model.outputs("status"), *model.fused, contract.CLASSES, contract.SCORES]
     held = {name: session.hold(array) for name, array in others.items()}
     held[model.image_input.name] = session.hold(batch)
     parts: list[Results] = []
@@ -112,7 +112,8 @@ def _check_outputs(found: dict[str, NDArray[Any]], names: Sequence[str], count: 
     """
     k = found[contract.CLASSES].shape[1:2]
     for output in names:
-        shape, rank = found[output].shape, 4 if output.startswith(contract.output_name("map")) else 2
+        spatial = output.startswith((contract.output_name("map"), contract.FUSED))
+        shape, rank = found[output].shape, 4 if spatial else 2
         if len(shape) != rank or shape[:2] != (count, *k) or found[output].dtype.kind not in "fi":
             raise ModelError(
                 f"The output '{output}' of {name} is {found[output].dtype} {contract.shape_text(shape)}, which is not "

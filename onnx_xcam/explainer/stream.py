@@ -17,11 +17,13 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from onnx_xcam.errors import ImageError, InputError, ModelError, PreprocessError, XcamError
 from onnx_xcam.explainer.explanation import Explanation, Picture
 
+R = TypeVar("R")
+S = TypeVar("S")
 T = TypeVar("T")
 
 IMAGES_PER_GROUP = 8
@@ -65,24 +67,26 @@ class Streamed:
 def stream(
     images: Iterable[Any],
     prepare: Callable[[Any], list[Picture]],
-    explain: Callable[[Sequence[Sequence[Picture]]], list[Explanation]],
-    each: Callable[[Streamed], T],
+    explain: Callable[[Sequence[Sequence[Picture]]], list[R]],
+    outcome: Callable[[Any, R | None, XcamError | None, float], S],
+    each: Callable[[S], T],
     *,
     group: int,
     cancel: Callable[[], None],
 ) -> Iterator[T]:
-    """What `each` makes of the result of every image, in order.
+    """What `each` makes of the outcome of every image, in order.
 
     Args:
         images: taken in the caller's thread, and only a few ahead of what has been handed out.
         prepare: an image as the pictures that it holds (one, but for a tensor).
-        explain: one explanation for each list of pictures, in one run; they are of one shape.
+        explain: one result for each list of pictures, in one run; they are of one shape.
+        outcome: what became of an image: it, its result or None, the error or None, the seconds that the run took.
         each: called in a worker.
         group: how many images share a run.
         cancel: ends the runs that are under way, where nobody waits for their results any more.
     """
     workers = min(_MOST_WORKERS, max(2, os.cpu_count() or 1))
-    work = _Work(prepare, explain, each)
+    work = _Work(prepare, explain, outcome, each)
     waiting: deque[Future[list[T]]] = deque()
     source = iter(images)
     pool = ThreadPoolExecutor(workers, "onnx-xcam")
@@ -106,55 +110,54 @@ def stream(
         pool.shutdown(cancel_futures=True)
 
 
-class _Work:
+class _Work(Generic[R, S, T]):
     """What a worker does with a few images."""
 
     def __init__(
         self,
         prepare: Callable[[Any], list[Picture]],
-        explain: Callable[[Sequence[Sequence[Picture]]], list[Explanation]],
-        each: Callable[[Streamed], Any],
+        explain: Callable[[Sequence[Sequence[Picture]]], list[R]],
+        outcome: Callable[[Any, R | None, XcamError | None, float], S],
+        each: Callable[[S], T],
     ) -> None:
-        self._prepare, self._explain, self._each = prepare, explain, each
+        self._prepare, self._explain, self._outcome, self._each = prepare, explain, outcome, each
         self._running = threading.Semaphore(_RUNS_AT_ONCE)
         self.stopped = threading.Event()
 
-    def do(self, images: Sequence[Any]) -> list[Any]:
+    def do(self, images: Sequence[Any]) -> list[T]:
         """The results of these images, as `each` gives them."""
-        results: dict[int, Streamed] = {}
+        results: dict[int, S] = {}
         groups: dict[tuple[int, ...], list[tuple[int, list[Picture]]]] = {}
         for n, image in enumerate(images):
             self._go_on()
             try:
                 pictures = self._prepare(image)
             except _OF_ONE_IMAGE as error:
-                results[n] = Streamed(image, None, error, 0.0)
+                results[n] = self._outcome(image, None, error, 0.0)
             else:
                 groups.setdefault(pictures[0].item.shape, []).append((n, pictures))
         for alike in groups.values():
-            for n, explanation, wrong, seconds in self._run(alike):
-                results[n] = Streamed(images[n], explanation, wrong, seconds)
+            for n, result, wrong, seconds in self._run(alike):
+                results[n] = self._outcome(images[n], result, wrong, seconds)
         done = []
         for n in range(len(images)):
             self._go_on()
             done.append(self._each(results.pop(n)))
         return done
 
-    def _run(
-        self, group: Sequence[tuple[int, list[Picture]]]
-    ) -> list[tuple[int, Explanation | None, XcamError | None, float]]:
-        """The explanations of images that share a run; if that fails, each gets a run of its own."""
+    def _run(self, group: Sequence[tuple[int, list[Picture]]]) -> list[tuple[int, R | None, XcamError | None, float]]:
+        """The results of images that share a run; if that fails, each gets a run of its own."""
         self._go_on()
         try:
             with self._running:
                 started = perf_counter()
-                explanations = self._explain([pictures for _, pictures in group])
+                found = self._explain([pictures for _, pictures in group])
                 seconds = (perf_counter() - started) / len(group)
         except _OF_ONE_IMAGE as error:
             if len(group) == 1:
                 return [(group[0][0], None, error, 0.0)]
             return [result for alone in group for result in self._run([alone])]
-        return [(n, one, None, seconds) for (n, _), one in zip(group, explanations, strict=True)]
+        return [(n, one, None, seconds) for (n, _), one in zip(group, found, strict=True)]
 
     def _go_on(self) -> None:
         """End this worker's work where nobody waits for it any more."""

@@ -26,6 +26,7 @@ DIVERGING = {
 
 DEFAULT_DIVERGING = "blue-red"
 _UNSEEN_LIGHT = 0.65
+_BEHIND = 0.4
 _LEVELS = np.arange(256) / 255.0
 
 
@@ -82,10 +83,21 @@ def overlay(
     result = _blend(image_rgb, heat01, alpha * strength, colour_table(colour_map))
     if seen is not None and not seen.all():
         _set_off(result, seen)
-    if not beside:
-        return result
-    gutter = np.full((shape[0], max(4, round(min(shape) / 50)), 3), 255, np.uint8)
-    return np.concatenate([image_rgb, gutter, result], axis=1)
+    return side_by_side(image_rgb, result) if beside else result
+
+
+def side_by_side(left_rgb: ImageRGB, right_rgb: ImageRGB) -> ImageRGB:
+    """Two pictures of the same height with a narrow white gutter between them."""
+    height, width = left_rgb.shape[:2]
+    gutter = np.full((height, max(4, round(min(height, width) / 50)), 3), 255, np.uint8)
+    return np.concatenate([left_rgb, gutter, right_rgb], axis=1)
+
+
+def dimmed(image_rgb: ImageRGB) -> ImageRGB:
+    """The photo in dark grey, [H,W,3] uint8 RGB: what fine, scattered heat is seen on."""
+    cv2 = opencv()
+    grey = cv2.LUT(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), np.rint(np.arange(256) * _BEHIND).astype(np.uint8))
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _blend(

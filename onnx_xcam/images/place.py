@@ -158,6 +158,23 @@ def bands(height: int, width: int) -> list[slice]:
     return [slice(top, top + rows) for top in range(0, height, rows)]
 
 
+PEAKS = 99.0
+"""Percentile of the magnitudes of a guided map, zeros left out, above which its values are drawn alike."""
+
+
+def without_peaks(map_hw: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """A map whose few largest values would leave nothing else to be seen, cut off there: float32 [h,w].
+
+    Maps of the input's gradient are like that. For display only.
+    """
+    values = np.asarray(map_hw, np.float32)
+    magnitudes = np.abs(values[np.isfinite(values) & (values != 0)])
+    if not magnitudes.size:
+        return values
+    limit = np.float32(np.percentile(magnitudes, PEAKS))
+    return np.clip(values, -limit, limit)
+
+
 def scale_heatmap(
     placed: npt.NDArray[np.floating], seen: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[np.float32]:

@@ -108,7 +108,7 @@ def python_call(model: Path, photo: Path, options: Mapping[str, Any], wanted: Ma
     """
 
     def arguments(first: Path, given: Mapping[str, Any]) -> str:
-        stated = [f"{key}={_literal(value)}" for key, value in given.items() if value and value != "auto"]
+        stated = [f"{key}={_literal(value)}" for key, value in given.items() if _is_stated(value)]
         return ", ".join([_literal(first), *stated])
 
     return (
@@ -116,6 +116,10 @@ def python_call(model: Path, photo: Path, options: Mapping[str, Any], wanted: Ma
         f"explainer = onnx_xcam.Explainer({arguments(model, options)})\n"
         f"explanation = explainer.explain({arguments(photo, wanted)})"
     )
+
+
+def _is_stated(value: Any) -> bool:
+    return value is False or (bool(value) and value != "auto")
 
 
 def _literal(value: Any) -> str:

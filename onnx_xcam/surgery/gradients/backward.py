@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import LayerError, ModelError, UnsupportedOpError
@@ -114,12 +115,26 @@ def is_zero_derivative(node: gs.Node) -> bool:
     return is_standard(node.domain) and node.op in ZERO_DERIVATIVE
 
 
+def is_rectifier(graph: Graph, node: gs.Node) -> bool:
+    """Whether the node is a ReLU, or a Clip that starts at 0 as ReLU6 does."""
+    if not is_standard(node.domain) or node.op not in ("Relu", "Clip"):
+        return False
+    if node.op == "Relu":
+        return True
+    low = node.attrs.get("min")
+    if len(node.inputs) > 1 and node.inputs[1].name:
+        low = graph.constants.get(node.inputs[1].name)
+    return low is not None and not np.any(low)
+
+
 def gradients(
     graph: Graph,
     emitter: Emitter,
     seeds: Mapping[str, Value],
     targets: Sequence[str],
     unclipped: Collection[str] = (),
+    *,
+    guided: bool = False,
 ) -> dict[str, Value]:
     """Emit the gradients of the score with respect to the targets.
 
@@ -129,6 +144,8 @@ def gradients(
         seeds: for the score tensor the gradient to start from, `[K, *score.shape]` (or for several tensors).
         targets: names of tensors.
         unclipped: quantised tensors at whose ends of range the gradient passes as well.
+        guided: let only what is positive of a gradient pass a ReLU: guided backpropagation (Springenberg et al.,
+            "Striving for Simplicity", ICLR 2015 workshop, arXiv 1412.6806).
 
     Returns:
         For each target its gradient `[K, *target.shape]`, with size 1 along axes where it is constant.
@@ -145,7 +162,7 @@ def gradients(
     missing = path.unsupported()
     if missing:
         raise UnsupportedOpError(describe_missing(missing) + ".")
-    sweep = _Sweep(graph, emitter, path.tensors, unclipped)
+    sweep = _Sweep(graph, emitter, path.tensors, unclipped, guided)
     for name, seed in seeds.items():
         sweep.add(name, seed)
     for step in reversed(steps(graph, path.nodes, {*targets, *seeds})):
@@ -158,8 +175,14 @@ class _Sweep:
     """Gradients found so far, by tensor."""
 
     def __init__(
-        self, graph: Graph, emitter: Emitter, tensors: frozenset[str], unclipped: Collection[str] = ()
+        self,
+        graph: Graph,
+        emitter: Emitter,
+        tensors: frozenset[str],
+        unclipped: Collection[str] = (),
+        guided: bool = False,
     ) -> None:
+        self.guided = guided
         self.graph = graph
         self.emitter = emitter
         self.tensors = tensors
@@ -185,6 +208,8 @@ class _Sweep:
             return
         view = NodeView(self.graph, node, self.emitter, self.tensors, self.unclipped)
         outputs = [self.total(out.name) if out.name in self.found else None for out in node.outputs]
+        if self.guided and is_rectifier(self.graph, node):
+            outputs = [g if g is None else g.relu() for g in outputs]
         if not rule.constant_axes:
             outputs = [g if g is None else expanded(g, view.output(i)) for i, g in enumerate(outputs)]
         broadcast = rule.broadcast and len(node.inputs) > 1
@@ -218,7 +243,8 @@ class _Sweep:
         assert inside is not None
         seeds = {out.name: self.total(out.name) for out in node.outputs if out.name in self.found}
         wanted = list(dict.fromkeys(t.name for t in node.inputs if t.name in self.tensors))
-        found = gradients(inside.graph, self.emitter, seeds, [name for name in wanted if name in inside.tensors])
+        targets = [name for name in wanted if name in inside.tensors]
+        found = gradients(inside.graph, self.emitter, seeds, targets, guided=self.guided)
         seed = next(iter(seeds.values()))
         for name in wanted:
             zero = [shapes.dim_part(seed, 0), *[1] * len(self.graph.shape(name) or ())]

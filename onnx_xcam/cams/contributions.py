@@ -1,0 +1,77 @@
+"""What a map is made of: the contributions of the channels, which add up to it.
+
+Every method's map, before the ReLU, is a sum over channels. Its sum over the positions, channel by channel, is what the
+axioms call a channel's share of the score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from onnx_xcam.cams.arrays import Arrays
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Channel k contributes `weights_k part_k` at each position, or takes it away.
+
+    Attributes:
+        weights: `[N, K, C]`.
+        part: `[N, C, S]`.
+        taken_away: whether the contribution is subtracted.
+    """
+
+    weights: Any
+    part: Any
+    taken_away: bool = False
+
+    def map(self, xp: Arrays) -> Any:
+        """The sum over the channels, `[N, K, S]`."""
+        return self.weights @ self.part
+
+    def shares(self, xp: Arrays) -> Any:
+        """The sum over the positions, `[N, K, C]`."""
+        return self.weights * xp.class_axis(xp.space_sum(self.part))
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """Channel k contributes `products_k` at each position.
+
+    Attributes:
+        products: `[N, K, C, S]`.
+    """
+
+    products: Any
+    taken_away: bool = False
+
+    def map(self, xp: Arrays) -> Any:
+        """The sum over the channels, `[N, K, S]`."""
+        return xp.channel_sum(self.products)
+
+    def shares(self, xp: Arrays) -> Any:
+        """The sum over the positions, `[N, K, C]`."""
+        return xp.space_sum(self.products)
+
+
+Contribution: TypeAlias = Weighted | Pointwise
+Contributions: TypeAlias = Sequence[Contribution]
+
+
+def map_of(xp: Arrays, contributions: Contributions) -> Any:
+    """The map before the ReLU, `[N, K, S]`."""
+    return _total([(one.map(xp), one.taken_away) for one in contributions])
+
+
+def shares_of(xp: Arrays, contributions: Contributions) -> Any:
+    """What each channel contributes to the sum of the map before the ReLU, `[N, K, C]`."""
+    return _total([(one.shares(xp), one.taken_away) for one in contributions])
+
+
+def _total(signed: Sequence[tuple[Any, bool]]) -> Any:
+    (total, _), *others = signed  # the first one is never taken away
+    for value, taken_away in others:
+        total = total - value if taken_away else total + value
+    return total

@@ -1,0 +1,60 @@
+"""Several layers' maps in one.
+
+Each map is divided by its maximum first: how large the values of a map are depends on how fine it is and, with most
+methods, on the size of the gradients there. Then they are resized to one grid and put together.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any, Literal, get_args
+
+from onnx_xcam.cams.arrays import Arrays
+from onnx_xcam.errors import XcamError
+
+Fusion = Literal["mean", "max", "product"]
+"""mean: what any layer shows; max: where one of them is strong; product: where all agree."""
+FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
+
+
+def fused(xp: Arrays, maps: Sequence[Any], size: Sequence[Any], how: Fusion) -> Any:
+    """One map of several.
+
+    Args:
+        xp: the array library that the maps belong to.
+        maps: `[N, K, h, w]` each, of several layers; signed ones for "mean" only.
+        size: height and width of the result.
+        how: "mean", "max" or "product".
+
+    Returns:
+        `[N, K, *size]`, within -1..1; 0..1 of maps after a ReLU.
+    """
+    levelled = [xp.resize_linear(one / xp.safe_divisor(xp.map_max(xp.absolute(one))), size) for one in maps]
+    if how == "mean":
+        return reduce(operator.add, levelled) / len(levelled)
+    if how == "max":
+        return reduce(xp.maximum, levelled)
+    return reduce(operator.mul, levelled)
+
+
+def check_fusion(how: str | None, *, layers: int | None, relu: bool) -> None:
+    """Make sure that maps can be put together in this way.
+
+    Args:
+        how: a `Fusion`, or None for none.
+        layers: how many layers there are; None where that is not known yet.
+        relu: whether the maps are without negative values.
+
+    Raises:
+        XcamError: they cannot.
+    """
+    if how is None:
+        return
+    if how not in FUSIONS:
+        raise XcamError(f"Layers are fused by {', '.join(FUSIONS)}, not by {how!r}.")
+    if how != "mean" and not relu:
+        raise XcamError(f"Signed maps are fused by their mean only; {how} is about what speaks for the class alone.")
+    if layers is not None and layers < 2:
+        raise XcamError("There is nothing to fuse: give several layers.")

@@ -1,0 +1,121 @@
+"""The CAM methods by name: what each needs, and its formula."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from onnx_xcam.cams.arrays import Arrays
+from onnx_xcam.cams.contributions import Contributions
+from onnx_xcam.cams.grad import grad_cam, grad_cam_plus_plus
+from onnx_xcam.cams.pointwise import elementwise_grad_cam, hires_cam, layer_cam
+from onnx_xcam.cams.xgrad import xgrad_cam
+from onnx_xcam.errors import XcamError
+
+DEFAULT_METHOD = "xgrad-cam"
+
+Needs = Literal["gradients", "guided gradients", "activations", "ablations", "masks"]
+
+
+class Formula(Protocol):
+    """A method that needs the activations and the gradients of one run."""
+
+    def __call__(self, xp: Arrays, activations: Any, gradients: Any, *, non_negative: bool) -> Contributions:
+        """The contributions of the channels to the map before the ReLU.
+
+        Args:
+            xp: the array library that the other arguments belong to.
+            activations: A, `[N, C, S]` with S = h w.
+            gradients: G, `[N, K, C, S]`, or `[N, K, C, 1]` if it is constant over space.
+            non_negative: whether A is known to hold no negative value.
+        """
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to make a map of a layer.
+
+    Attributes:
+        name: as options and metadata have it.
+        title: as papers have it.
+        needs: "gradients" (one run gives all), "guided gradients" (those of the input too), "activations",
+            "ablations" (the head runs once for each channel), or "masks" (the whole model runs once for each channel).
+        formula: of the methods whose map is made of A and G; Guided XGrad-CAM multiplies such a map.
+        conserves: whether the map, before the ReLU, sums to sum(G A) whatever A and G are.
+    """
+
+    name: str
+    title: str
+    needs: Needs
+    formula: Formula | None = None
+    conserves: bool = False
+
+    @property
+    def is_emitted(self) -> bool:
+        """Whether a model can carry the method in it: it takes one run and standard operators."""
+        return self.formula is not None
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether the map has the input's resolution."""
+        return self.needs == "guided gradients"
+
+
+METHODS: Mapping[str, Method] = {
+    method.name: method
+    for method in (
+        Method("xgrad-cam", "XGrad-CAM", "gradients", xgrad_cam, conserves=True),
+        Method("grad-cam", "Grad-CAM", "gradients", grad_cam),
+        Method("grad-cam++", "Grad-CAM++", "gradients", grad_cam_plus_plus),
+        Method("hires-cam", "HiResCAM", "gradients", hires_cam, conserves=True),
+        Method("layer-cam", "LayerCAM", "gradients", layer_cam),
+        Method("elementwise-grad-cam", "Element-wise Grad-CAM", "gradients", elementwise_grad_cam),
+        Method("guided-xgrad-cam", "Guided XGrad-CAM", "guided gradients", xgrad_cam),
+        Method("eigen-cam", "Eigen-CAM", "activations"),
+        Method("ablation-cam", "Ablation-CAM", "ablations"),
+        Method("score-cam", "Score-CAM", "masks"),
+    )
+}
+EMITTED = tuple(method.name for method in METHODS.values() if method.is_emitted)
+_OTHER_SPELLINGS = {"gradcamelementwise": "elementwise-grad-cam", "elementwisecam": "elementwise-grad-cam"}
+
+
+def find_method(name: str) -> Method:
+    """The method of this name; capitals, hyphens and the spelling of ++ do not matter.
+
+    Raises:
+        XcamError: there is none.
+    """
+    key = _plain(name)
+    found = _OTHER_SPELLINGS.get(key) or next((known for known in METHODS if _plain(known) == key), None)
+    if found is None:
+        raise XcamError(f"There is no method {name!r}; there are {', '.join(METHODS)}.")
+    return METHODS[found]
+
+
+def emitted_method(name: str) -> Method:
+    """The method of this name, for a model to carry.
+
+    Raises:
+        XcamError: there is none, or it takes more than one run.
+    """
+    method = find_method(name)
+    if not method.is_emitted:
+        raise XcamError(
+            f"{method.title} cannot be put into a model: {_REASONS[method.needs]}. `explain --method {method.name}` "
+            f"runs it. What a model can carry: {', '.join(EMITTED)}."
+        )
+    return method
+
+
+_REASONS: Mapping[Needs, str] = {
+    "activations": "ONNX has no operator for the singular vectors that it needs",
+    "ablations": "it runs a part of the model once for each channel of the layer",
+    "masks": "it runs the model once for each channel of the layer",
+}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower().replace("++", "pp").replace("plusplus", "pp"))

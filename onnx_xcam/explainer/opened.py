@@ -1,0 +1,117 @@
+"""A model that was opened for photos: what Explainer and Recorder have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam.errors import ClassError, InputError
+from onnx_xcam.explainer.classes import Classes, choose_classes
+from onnx_xcam.explainer.explanation import Picture
+from onnx_xcam.explainer.inputs import PreprocessLike, model_inputs
+from onnx_xcam.explainer.loading import LoadedModel
+from onnx_xcam.runtime import short_name
+
+Image: TypeAlias = str | Path | NDArray[Any] | Picture
+"""A path, an uint8 [H,W,3] RGB array, or a picture that `prepare` made."""
+
+
+class OpenedModel:
+    """A loaded model, its preprocessing and its labels, and what was assumed on the way.
+
+    Attributes:
+        name: the model's path, or "the model".
+        notes: sentences on all that was assumed: layer, score, layout, preprocessing, labels, provider.
+        warnings: those that deserve a look.
+        files: the model's file and those that it keeps weights in; none for a model in memory.
+        layers: names of the target layers' tensors.
+        score: name of the score's tensor.
+        preprocess: what is done to a photo, a `Preprocess`.
+        inputs: what the inputs beside the picture are fed, by name.
+        labels: the C class labels, or None.
+        providers: ONNX Runtime's full names, the one in use first.
+        batch: the batch size that the model was exported with, or None for any.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        preprocess: PreprocessLike | None,
+        labels: str | Path | Sequence[str] | None,
+    ) -> None:
+        self._model = loaded
+        self.name = str(loaded.path or "the model")
+        self.files = loaded.files
+        self.layers = tuple(loaded.layers)
+        self.score = str(loaded.metadata["score"])
+        self.providers = loaded.session.providers
+        self.batch = loaded.batch
+        self._inputs = model_inputs(loaded, preprocess, labels)
+        self.labels = self._inputs.labels
+        self.preprocess = self._inputs.preprocess
+        self.inputs: Mapping[str, NDArray[Any]] = dict(loaded.others.values)
+        self.notes = (
+            *_surgery_notes(loaded),
+            *self._inputs.notes,
+            *loaded.others.notes(),
+            f"Provider: {short_name(self.providers[0])}.",
+        )
+        lost = loaded.session.provider_warning
+        self.warnings = (*self._inputs.warnings, *([lost] if lost else []))
+
+    def prepare(self, image: str | Path | NDArray[Any]) -> Picture:
+        """Read one image and bring it into the form that the model takes; the result is accepted as an image.
+
+        Raises:
+            ImageError: it cannot be read or has an impossible size.
+        """
+        return self._inputs.prepare(image)
+
+    def choose(
+        self, classes: Classes | None = None, top: int | None = None, images: int = 1
+    ) -> NDArray[np.int64] | None:
+        """The classes as int64 [1,K] or [images,K]; None where the model itself has settled them.
+
+        Raises:
+            ClassError: a class is out of range, unknown, or cannot be chosen in this model.
+        """
+        if self._model.fixed_classes:
+            if classes is not None or top is not None:
+                raise ClassError(
+                    f"{self._model.name} explains only the classes that it was instrumented for; to choose others, "
+                    "instrument the original model with --class-input optional."
+                )
+            return None
+        return choose_classes(
+            classes, top, images=images, class_count=self._model.class_count, labels=self._inputs.labels
+        )
+
+    def _pictures(self, images: Image | Sequence[Image]) -> list[Picture]:
+        if isinstance(images, np.ndarray) and images.ndim == len(self._model.image_input.shape):
+            return self._inputs.ready(images)
+        several = [images] if isinstance(images, str | Path | np.ndarray | Picture) else list(images)
+        if not several:
+            raise InputError("There are no images to explain: the list is empty.")
+        pictures = [
+            image if isinstance(image, Picture) else self._inputs.prepare(image, f"image {n}")
+            for n, image in enumerate(several)
+        ]
+        shapes = {picture.item.shape for picture in pictures}
+        if len(shapes) > 1:
+            raise InputError(
+                f"The model takes images of any size, so these photos differ once they are prepared: "
+                f"{', '.join(map(str, sorted(shapes)))}. Explain them one by one, or state a size in the preprocessing."
+            )
+        return pictures
+
+
+def _surgery_notes(model: LoadedModel) -> list[str]:
+    """What the surgery assumed, as it wrote it into the model."""
+    notes = ["Model: instrumented already, used as it is."] if model.was_instrumented else []
+    said = [str(note) for note in model.metadata.get("notes", ())]
+    said = said or [f"Layer: {', '.join(model.layers)}.", f"Score: {model.metadata['score']}."]
+    return [*notes, *said, *([model.compared] if model.compared else [])]

@@ -1,0 +1,252 @@
+"""A model opened for looking inside: one run of an image gives all that several methods make their maps of."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.cams.methods import find_method
+from onnx_xcam.errors import ModelError, XcamError
+from onnx_xcam.explainer.explanation import Picture
+from onnx_xcam.explainer.inputs import PreprocessLike
+from onnx_xcam.explainer.loading import LoadedModel, load_model
+from onnx_xcam.explainer.opened import Image, OpenedModel
+from onnx_xcam.explainer.recording import LayerRecord, Recording
+from onnx_xcam.explainer.scoring import Scorer
+from onnx_xcam.explainer.stream import stream
+from onnx_xcam.feeds import InputValue
+from onnx_xcam.heads import Head, open_heads
+from onnx_xcam.runtime import Cancellation
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.source import ModelLike, Source
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of one image of a stream: a recording or an error.
+
+    Attributes:
+        image: the image as the stream was given it.
+        recording: None if it failed.
+        error: why it could not be recorded, or None.
+        seconds: what the run took.
+    """
+
+    image: Any
+    recording: Recording | None
+    error: XcamError | None
+    seconds: float
+
+
+class Recorder(OpenedModel):
+    """Records what layers hold while a model looks at an image: activations, gradients, scores.
+
+    Maps of any method are then made of the recording. Calls may come from several threads at once.
+
+    Attributes:
+        methods: the methods that it was opened for.
+        confidence_kind: what `confidences` gives: "probability", or "score" where the model tells no probabilities.
+        and those of `OpenedModel`.
+    """
+
+    def __init__(
+        self,
+        model: ModelLike,
+        layers: str | Sequence[str] = "auto",
+        score: str = "auto",
+        *,
+        methods: Sequence[str],
+        ablations: bool = False,
+        preprocess: PreprocessLike | None = None,
+        labels: str | Path | Sequence[str] | None = None,
+        providers: str | Sequence[str] | None = None,
+        threads: int | None = None,
+        inputs: Mapping[str, InputValue] | None = None,
+        allow_folders: Folders = (),
+    ) -> None:
+        """Load a plain model.
+
+        Args:
+            model, layers, score, preprocess, labels, providers, threads, inputs, allow_folders: as `Explainer`.
+            methods: the CAM methods that will be asked for.
+            ablations: whether the scores without each channel will be asked for, as the axioms need them.
+
+        Raises:
+            ModelError: the model is instrumented already.
+            and what `Explainer` raises.
+        """
+        given = Source(model, allow_folders=allow_folders)
+        if contract.is_instrumented(output.name for output in given.skeleton().graph.output):
+            raise ModelError(
+                f"{given.name} is instrumented already, and gives one method's map in one run; other methods, and "
+                "those that take many runs, need the original model."
+            )
+        self.methods = tuple(dict.fromkeys(find_method(name).name for name in methods))
+        needs = {find_method(name).needs for name in self.methods}
+        options: dict[str, Any] = {"score": score, "providers": providers, "threads": threads, "inputs": inputs}
+        options["allow_folders"] = allow_folders
+        emit: list[contract.Emit] = ["activations"]
+        if needs & {"gradients", "guided gradients"}:
+            emit.append("gradients")
+        self._heads: list[Head] = []
+        if ablations or "ablations" in needs:
+            without_inputs = {name: value for name, value in options.items() if name != "inputs"}
+            self._heads = open_heads(model, layers, **without_inputs)
+        needed = dict.fromkeys(name for head in self._heads for name in head.needed)
+        loaded = load_model(model, layers=layers, emit=emit, more_outputs=tuple(needed), **options)
+        super().__init__(loaded, preprocess, labels)
+        chosen = list(self.layers)
+        self._guided = None
+        if "guided gradients" in needs:
+            self._guided = load_model(
+                model, layers=chosen, method="guided-xgrad-cam", relu=False, emit=["map"], **options
+            )
+        self._scorer = Scorer(
+            functools.partial(load_model, model, layers=chosen, emit=[], **options), self._inputs.spec
+        )
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model in its session."""
+        return self._model
+
+    @property
+    def confidence_kind(self) -> str:
+        """What `confidences` gives."""
+        return "probability" if self._model.probabilities else "score"
+
+    def confidences(
+        self, batch: NDArray[Any], class_ids: Sequence[int], cancellation: Cancellation | None = None
+    ) -> NDArray[np.float32]:
+        """The model's probabilities of classes, or their scores where it tells none: float32 [B,K].
+
+        Args:
+            batch: B images as the model takes them, `[B,...]`, of any B.
+            class_ids: K ids.
+            cancellation: what may end the run from another thread.
+
+        Raises:
+            XcamError: as `Session.run`.
+        """
+        return self._scorer.confidences(batch, class_ids, cancellation)
+
+    def record(
+        self,
+        picture: Picture,
+        classes: NDArray[np.int64] | None,
+        cancellation: Cancellation | None = None,
+        *,
+        nth: int = 0,
+        images: int = 1,
+    ) -> Recording:
+        """Run the model once on an image.
+
+        Args:
+            picture: as `prepare` gives it.
+            classes: K ids, int64 [1,K], as `choose` gives them.
+            cancellation: what may end the run from another thread.
+            nth: the image's place among those of a call, for inputs that have a row for each.
+            images: how many these are.
+
+        Raises:
+            XcamError: as `Session.run`.
+        """
+        model = self._model
+        feeds = model.feeds(picture.item[None], nth, images)
+        chosen = np.array([[-1]], np.int64) if classes is None else classes
+        source = model.probabilities
+        outputs = [output.name for output in model.session.outputs if output.name in self._wanted]
+        found = model.session.run({**feeds, contract.CLASS_INPUT: chosen}, outputs, cancellation)
+        values = {**feeds, **found}
+        ids = found[contract.CLASSES][:1]
+        guided = self._guided_maps(feeds, ids, cancellation)
+        metadata = model.metadata
+        layers = []
+        for index, name in enumerate(self.layers):
+            grid = metadata["grids"][index]
+            gradients = found.get(contract.output_name("gradients", index))
+            layers.append(
+                LayerRecord(
+                    name=name,
+                    layout=metadata["layouts"][index],
+                    grid=contract.Grid(*grid) if grid else None,
+                    activations=found[contract.output_name("activations", index)][:1],
+                    gradients=None if gradients is None else gradients[:1],
+                    scores=found[contract.SCORES][0],
+                    guided=None if guided is None else guided[index],
+                    ablate=self._ablation(index, values, ids[0]),
+                    mask=functools.partial(self._scorer.masked_scores, picture.item, classes=ids[0].tolist()),
+                    input_size=picture.placement.input,
+                )
+            )
+        table = found[source.output].reshape(len(found[source.output]), -1)[:1] if source else None
+        return Recording(
+            classes=ids[0],
+            scores=found[contract.SCORES][0],
+            probabilities=source.of(table, ids)[0] if source and table is not None else None,
+            layers=layers,
+            picture=picture,
+            labels=self.labels,
+            notes=self.notes,
+        )
+
+    def stream(
+        self, images: Iterable[Image], classes: NDArray[np.int64] | None, *, each: Callable[[Recorded], T]
+    ) -> Iterator[T]:
+        """Record many images one after the other, in order, while the next ones are read already; memory stays flat.
+
+        Args:
+            images: paths, uint8 [H,W,3] arrays or prepared pictures; also a generator.
+            classes: K ids, int64 [1,K], as `choose` gives them.
+            each: called with each outcome where it was made, in a thread of its own, so that maps and what is made of
+                them are computed there too; what it returns is handed out. What it raises ends the stream.
+        """
+        cancellation = Cancellation()
+
+        def prepared(image: Image) -> list[Picture]:
+            return [image if isinstance(image, Picture) else self.prepare(image)]
+
+        def recorded(several: Sequence[Sequence[Picture]]) -> list[Recording]:
+            return [self.record(pictures[0], classes, cancellation) for pictures in several]
+
+        return stream(images, prepared, recorded, Recorded, each, group=1, cancel=cancellation.cancel)
+
+    @functools.cached_property
+    def _wanted(self) -> set[str]:
+        """The outputs that a recording is made of."""
+        source = self._model.probabilities
+        kinds: tuple[contract.Emit, ...] = ("activations", "gradients")
+        return {
+            contract.CLASSES,
+            contract.SCORES,
+            *(name for kind in kinds for name in self._model.outputs(kind)),
+            *(name for head in self._heads for name in head.needed),
+            *([source.output] if source else []),
+        }
+
+    def _guided_maps(
+        self, feeds: Mapping[str, NDArray[Any]], ids: NDArray[np.int64], cancellation: Cancellation | None
+    ) -> list[NDArray[np.float32]] | None:
+        """Guided XGrad-CAM of each layer, `[1,K,H,W]`, before the ReLU."""
+        if self._guided is None:
+            return None
+        names = self._guided.outputs("map")
+        found = self._guided.session.run({**feeds, contract.CLASS_INPUT: ids}, names, cancellation)
+        return [found[name][:1] for name in names]
+
+    def _ablation(
+        self, index: int, values: Mapping[str, NDArray[Any]], ids: NDArray[np.int64]
+    ) -> Callable[[], NDArray[np.float32]] | None:
+        if not self._heads:
+            return None
+        head = self._heads[index]
+        return functools.partial(head.ablated, {name: values[name] for name in head.needed}, ids.tolist())

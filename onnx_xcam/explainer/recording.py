@@ -1,0 +1,235 @@
+"""What one image left in a model's layers, and the maps that methods make of it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.cams import gradient_free
+from onnx_xcam.cams.contributions import Contributions, map_of, shares_of
+from onnx_xcam.cams.fusion import Fusion, check_fusion, fused
+from onnx_xcam.cams.lining import lined_up
+from onnx_xcam.cams.methods import Method, find_method
+from onnx_xcam.cams.numpy_arrays import NumpyArrays
+from onnx_xcam.errors import LayerError, ModelError, XcamError
+from onnx_xcam.explainer.explanation import Explanation, Picture
+
+_XP = NumpyArrays()
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One layer's part of a recording: one image, K classes.
+
+    Attributes:
+        name: the tensor.
+        layout, grid: of the layer.
+        activations: float32 `[1,...]` in its layout, images first.
+        gradients: float32 `[1,K,...]`, or None if they were not asked for.
+        scores: float32 [K].
+        guided: Guided XGrad-CAM's map before the ReLU, `[1,K,H,W]`, or None if that was not asked for.
+        ablate: gives the scores without each channel, float32 [K,C]; None if that was not asked for.
+        mask: gives the scores of the input masked by each channel of `[C,h,w]`, float32 [K,C].
+        input_size: height and width of the model's input.
+    """
+
+    name: str
+    layout: contract.Layout
+    grid: contract.Grid | None
+    activations: NDArray[np.float32]
+    gradients: NDArray[np.float32] | None
+    scores: NDArray[np.float32]
+    guided: NDArray[np.float32] | None
+    ablate: Callable[[], NDArray[np.float32]] | None
+    mask: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    input_size: tuple[int, int]
+
+    @functools.cached_property
+    def A(self) -> NDArray[np.float32]:  # noqa: N802  - the paper's name
+        """The activations as `[C,S]`, S = h w."""
+        return np.asarray(self._lined[0][0])
+
+    @functools.cached_property
+    def G(self) -> NDArray[np.float32]:  # noqa: N802
+        """The gradients as `[K,C,S]`.
+
+        Raises:
+            XcamError: they were not asked for.
+        """
+        if self.gradients is None:
+            raise XcamError("The recording holds no gradients; open the Recorder for a method that needs them.")
+        return np.asarray(self._lined[1][0])
+
+    @functools.cached_property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the layer.
+
+        Raises:
+            ModelError: they cannot be told.
+        """
+        if self.grid is None:
+            at = contract.images_first(self.layout).find("H")
+            return self.activations.shape[at], self.activations.shape[at + 1]
+        if self.grid.height is not None and self.grid.width is not None:
+            return self.grid.height, self.grid.width
+        count, (height, width) = self.A.shape[1], self.input_size
+        rows = round((count * height / width) ** 0.5)
+        if rows < 1 or count % rows:
+            raise ModelError(f"Layer '{self.name}' has {count} tokens, which are no grid of a picture's proportions.")
+        return rows, count // rows
+
+    @functools.cached_property
+    def ablated(self) -> NDArray[np.float32]:
+        """The scores without each channel, float32 [K,C].
+
+        Raises:
+            XcamError: they were not asked for, or the head cannot be run.
+        """
+        if self.ablate is None:
+            raise XcamError("The recording was not made for ablations; open the Recorder with ablations.")
+        return self.ablate()
+
+    def raw(self, method: str) -> NDArray[np.float32]:
+        """The map before the ReLU, float32 [K,h,w], or [K,H,W] of a guided method.
+
+        Raises:
+            XcamError: the method needs what was not recorded.
+        """
+        found = find_method(method)
+        if found.is_guided:
+            if self.guided is None:
+                raise XcamError("The recording holds no guided gradients; open the Recorder for the method.")
+            return np.asarray(self.guided[0])
+        raw = map_of(_XP, self._contributions(found))[0]
+        return np.asarray(raw, np.float32).reshape(-1, *self.size)
+
+    def shares(self, method: str) -> NDArray[np.float32]:
+        """What each channel adds to the sum of the map before the ReLU, float32 [K,C].
+
+        Raises:
+            XcamError: the method needs what was not recorded, or is a guided one, whose map is of no channels.
+        """
+        found = find_method(method)
+        if found.is_guided:
+            raise XcamError(f"{found.title} has no shares: its map is one of the input, not a sum over a layer.")
+        return np.asarray(shares_of(_XP, self._contributions(found))[0], np.float32)
+
+    @functools.cached_property
+    def _lined(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        gradients = self.activations[:, None] if self.gradients is None else self.gradients
+        return lined_up(self.activations, gradients, self.layout, self.grid)
+
+    @functools.cached_property
+    def _masked(self) -> NDArray[np.float32]:
+        return self.mask(self.A.reshape(-1, *self.size))
+
+    def _contributions(self, method: Method) -> Contributions:
+        a = self.A[None]
+        if method.formula is not None:
+            return method.formula(_XP, a, self.G[None], non_negative=bool((a >= 0).all()))
+        if method.needs == "activations":
+            return gradient_free.eigen_cam(a, len(self.scores))
+        if method.needs == "ablations":
+            return gradient_free.ablation_cam(a, self.scores[None], self.ablated[None])
+        return gradient_free.score_cam(a, self._masked[None])
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One image's run: K classes, all layers.
+
+    Attributes:
+        classes: int64 [K].
+        scores: float32 [K], before any softmax.
+        probabilities: float32 [K], or None if the model tells none.
+        layers: a record for each.
+        picture: the image.
+        labels: the C class labels, or None.
+        notes: what was assumed on the way.
+    """
+
+    classes: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    probabilities: NDArray[np.float32] | None
+    layers: Sequence[LayerRecord]
+    picture: Picture
+    labels: Sequence[str] | None
+    notes: Sequence[str]
+
+    def layer(self, layer: int | str) -> LayerRecord:
+        """A layer by its index or name.
+
+        Raises:
+            LayerError: there is none.
+        """
+        for index, record in enumerate(self.layers):
+            if layer in (index, record.name):
+                return record
+        raise LayerError(f"The recording has no layer {layer!r}; it has {', '.join(r.name for r in self.layers)}.")
+
+    def map(self, method: str, layer: int | str = 0) -> NDArray[np.float32]:
+        """The map before the ReLU, float32 [K,h,w], or [K,H,W] of a guided method.
+
+        Raises:
+            XcamError: the method needs what was not recorded, or there is no such layer.
+        """
+        return self.layer(layer).raw(method)
+
+    def shares(self, method: str, layer: int | str = 0) -> NDArray[np.float32]:
+        """What each channel adds to the sum of that map, float32 [K,C].
+
+        Raises:
+            XcamError: as `map`; a guided method has none.
+        """
+        return self.layer(layer).shares(method)
+
+    def explanation(self, method: str, *, relu: bool = True, fuse: Fusion | None = None) -> Explanation:
+        """The maps of a method as an Explanation of this one image.
+
+        Args:
+            method: its name.
+            relu: leave out what speaks against the class.
+            fuse: also make one map of all layers'.
+
+        Raises:
+            XcamError: as `map`; or the layers cannot be fused in this way.
+        """
+        check_fusion(fuse, layers=len(self.layers), relu=relu)
+        raw = [layer.raw(method) for layer in self.layers]
+        finite = [np.isfinite(one).all((1, 2)) & np.isfinite(self.scores) for one in raw]
+        maps = [np.where(good[:, None, None], one, 0) for good, one in zip(finite, raw, strict=True)]
+        maps = [np.maximum(one, 0) for one in maps] if relu else maps
+        status = [self._status(*three) for three in zip(maps, finite, self.layers, strict=True)]
+        return Explanation(
+            classes=self.classes[None],
+            scores=self.scores[None],
+            probabilities=None if self.probabilities is None else self.probabilities[None],
+            maps=[one[None].astype(np.float32) for one in maps],
+            status=[one[None] for one in status],
+            labels=self.labels,
+            layers=[layer.name for layer in self.layers],
+            pictures=[self.picture],
+            notes=self.notes,
+            method=find_method(method).name,
+            signed=not relu,
+            fused=None if fuse is None else self._fused([one[None] for one in maps], fuse),
+        )
+
+    @staticmethod
+    def _fused(maps: Sequence[NDArray[np.float32]], how: Fusion) -> NDArray[np.float32]:
+        finest = max((one.shape[2:] for one in maps), key=math.prod)
+        return np.asarray(fused(_XP, maps, finest, how), np.float32)
+
+    def _status(self, maps: NDArray[np.float32], finite: NDArray[np.bool_], layer: LayerRecord) -> NDArray[np.int64]:
+        """int64 [K]: as `xcam_status`."""
+        empty = ~maps.any((1, 2))
+        flat = np.zeros(len(maps), np.bool_) if layer.gradients is None else ~layer.G.any((1, 2))
+        zero = np.where(flat, contract.GRADIENT_ZERO, np.where(empty, contract.MAP_ZERO, contract.GOOD))
+        return np.where(finite, zero, contract.NOT_FINITE).astype(np.int64)

@@ -1,0 +1,94 @@
+"""Scores of many inputs at once, by the model as it is: for what masks or changes a picture and looks again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.cams.gradient_free import masks
+from onnx_xcam.cams.numpy_arrays import NumpyArrays
+from onnx_xcam.explainer.loading import LoadedModel
+from onnx_xcam.images.preprocess import InputSpec
+from onnx_xcam.runtime import Cancellation
+
+BYTES_PER_RUN = 64 << 20
+"""What is fed to a run at most, and what is held of masks at once."""
+_MOST_AT_ONCE = 32
+
+
+class Scorer:
+    """The model without any gradient, opened when it is first asked.
+
+    Args:
+        load: opens it, instrumented to give the scores of classes.
+        spec: of its image input.
+    """
+
+    def __init__(self, load: Callable[[], LoadedModel], spec: InputSpec) -> None:
+        self._load, self._spec = load, spec
+        self._opening = threading.Lock()
+        self._loaded: LoadedModel | None = None
+
+    @property
+    def model(self) -> LoadedModel:
+        """The model."""
+        with self._opening:
+            self._loaded = self._loaded or self._load()
+            return self._loaded
+
+    def confidences(
+        self, batch: NDArray[Any], class_ids: Sequence[int], cancellation: Cancellation | None = None
+    ) -> NDArray[np.float32]:
+        """Probabilities of classes, or their scores where the model tells none: float32 [B,K]."""
+        source = self.model.probabilities
+        if source is None:
+            return self.scores(batch, class_ids, cancellation)
+        ids = np.array([list(class_ids)], np.int64)
+        parts = [
+            source.of(table.reshape(len(table), -1)[:count], ids.repeat(count, axis=0))
+            for count, table in self._runs(batch, ids, source.output, cancellation)
+        ]
+        return np.concatenate(parts)
+
+    def scores(
+        self, batch: NDArray[Any], class_ids: Sequence[int], cancellation: Cancellation | None = None
+    ) -> NDArray[np.float32]:
+        """Scores of classes, float32 [B,K]."""
+        ids = np.array([list(class_ids)], np.int64)
+        return np.concatenate([table[:count] for count, table in self._runs(batch, ids, contract.SCORES, cancellation)])
+
+    def masked_scores(
+        self, item: NDArray[Any], activations: NDArray[np.floating[Any]], classes: Sequence[int]
+    ) -> NDArray[np.float32]:
+        """The scores of an input multiplied by each channel of a layer, resized to it and brought to 0..1: [K,C].
+
+        Args:
+            item: the input without the axis of images.
+            activations: the layer, `[C,h,w]`.
+            classes: K ids.
+        """
+        channels_at = 0 if self._spec.layout == "NCHW" else 2
+        height, width = (length for axis, length in enumerate(item.shape) if axis != channels_at)
+        at_once = max(1, BYTES_PER_RUN // (height * width * 4 * 4))  # masks, and inputs of three colours
+        parts = []
+        for start in range(0, len(activations), at_once):
+            grown = NumpyArrays().resize_linear(activations[None, start : start + at_once], (height, width))[0]
+            masked = item[None] * np.expand_dims(masks(grown.astype(np.float32, copy=False)), channels_at + 1)
+            masked = np.rint(masked) if item.dtype.kind != "f" else masked
+            parts.append(self.scores(masked.astype(item.dtype), classes))
+        return np.concatenate(parts).T
+
+    def _runs(
+        self, batch: NDArray[Any], ids: NDArray[np.int64], output: str, cancellation: Cancellation | None
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Run by run how many images it was about, and what the output was."""
+        size = self.model.batch or max(1, min(_MOST_AT_ONCE, BYTES_PER_RUN // max(1, batch[0].nbytes)))
+        for start in range(0, len(batch), size):
+            part = batch[start : start + size]
+            feeds = {**self.model.feeds(part), contract.CLASS_INPUT: ids}
+            yield len(part), self.model.session.run(feeds, [output], cancellation)[output]

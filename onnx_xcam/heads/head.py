@@ -1,0 +1,121 @@
+"""A head: the part of a model from a layer to the score, run for many masks of the layer's channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam.errors import ClassError, ModelError
+from onnx_xcam.heads.batches import BatchSizes
+from onnx_xcam.heads.runner import Runner, Values
+from onnx_xcam.surgery.finding.layers import Layer
+
+SCORE_TOLERANCE = {True: 1e-3, False: 0.1}
+"""How far the head's score may be from the model's own, relative to the largest one: where the head is exact, and where
+it rounds to float16 or to integers."""
+
+
+class Head:
+    """The head of one layer. It is about one image at a time.
+
+    Args:
+        runner: the head in its session.
+        sizes: how many masks it takes at once.
+        layer: the layer.
+        score: the model's score, where it can be asked for without changing how the model is run; else None.
+        is_exact: whether nothing is rounded to float16 or to integers.
+
+    Attributes:
+        layer: the layer's tensor.
+        layout: what its axes mean.
+        needed: names of the model's tensors that a run of it must give: what stands for the layer, the tensors that go
+            round it, and the score.
+    """
+
+    def __init__(self, runner: Runner, sizes: BatchSizes, layer: Layer, score: str | None, *, is_exact: bool) -> None:
+        self._runner = runner
+        self._sizes = sizes
+        self._score = score
+        self._tolerance = SCORE_TOLERANCE[is_exact]
+        self.layer = layer.shown
+        self.layout = layer.layout
+        self.needed = tuple(dict.fromkeys([*(fed.name for fed in runner.cut.fed), *([score] if score else [])]))
+
+    def scores(self, values: Values, classes: Sequence[int]) -> NDArray[np.float32]:
+        """The scores of classes by the head alone, which are those of the model, float32 [K].
+
+        Args:
+            values: the tensors `needed`, from a run of the model; its first image is meant.
+            classes: K ids, not negative; of a model of one logit, 1 has this score and 0 its negative.
+
+        Raises:
+            InputError: a value is missing or has a wrong shape.
+            ClassError: a class does not exist.
+            ModelError: the head cannot be run, or does not give the model's score.
+        """
+        nothing = np.zeros((0, self._runner.channels(values)), np.float32)
+        return np.asarray(self.masked(values, nothing, classes)[0])
+
+    def ablated(self, values: Values, classes: Sequence[int]) -> NDArray[np.float32]:
+        """The scores without each channel in turn, float32 [K,C]: at [k,c] that of class k where channel c is 0.
+
+        Of a layer of tokens, a channel is 0 in the tokens of the grid, which are those that a map shows.
+
+        Args:
+            values: as `scores`.
+            classes: as `scores`.
+
+        Raises:
+            XcamError: as `scores`.
+        """
+        keep = 1 - np.eye(self._runner.channels(values), dtype=np.float32)
+        return np.ascontiguousarray(self.masked(values, keep, classes)[1:].T)
+
+    def masked(self, values: Values, keep: NDArray[np.float32], classes: Sequence[int]) -> NDArray[np.float32]:
+        """The scores where each channel is multiplied by a number, float32 [1 + M, K]; first those of the model.
+
+        Args:
+            values: as `scores`.
+            keep: the numbers, float32 [M,C].
+            classes: as `scores`.
+
+        Raises:
+            XcamError: as `scores`.
+        """
+        rows = np.concatenate([np.ones((1, self._runner.channels(values)), np.float32), keep])
+        size = self._sizes.of(values) if len(rows) > 1 else self._runner.images(values)
+        parts = [_filled(rows[start : start + size], size) for start in range(0, len(rows), size)]
+        tables = []
+        for part in parts:
+            tables.append(self._of_classes(self._runner.table(values, part), classes))
+            if len(tables) == 1:
+                self._check_score(values, tables[0][0], classes)
+        return np.concatenate(tables)[: len(rows)].astype(np.float32)
+
+    def _of_classes(self, table: NDArray[np.float64], classes: Sequence[int]) -> NDArray[np.float64]:
+        count = table.shape[1]
+        wrong = [number for number in classes if not 0 <= number < count]
+        if wrong:
+            raise ClassError(f"Class {wrong[0]} does not exist: the model has the classes 0 to {count - 1}.")
+        return np.asarray(table[:, list(classes)])
+
+    def _check_score(self, values: Values, found: NDArray[np.float64], classes: Sequence[int]) -> None:
+        """Raise a ModelError unless the head gives the score that the model gave."""
+        if self._score is None or self._score not in values:
+            return
+        images = self._runner.images(values)
+        own = values[self._score].astype(np.float64).reshape(images, -1)[0]
+        own = np.concatenate([-own, own]) if len(own) == 1 else own
+        difference = np.abs(own[list(classes)] - found).max(initial=0)
+        if not difference <= self._tolerance * (float(np.abs(own).max()) or 1.0):
+            raise ModelError(
+                f"The part behind the layer '{self.layer}', run by itself, gives a score that differs from the model's "
+                f"by {difference:.3g}; please report this model."
+            )
+
+
+def _filled(rows: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """The rows, the last one repeated up to the length."""
+    return np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)]) if len(rows) < length else rows

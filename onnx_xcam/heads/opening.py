@@ -1,0 +1,94 @@
+"""From a model to the heads of some of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from google.protobuf.message import EncodeError
+
+from onnx_xcam.errors import ModelError
+from onnx_xcam.heads.batches import BatchSizes
+from onnx_xcam.heads.head import Head
+from onnx_xcam.heads.runner import Runner
+from onnx_xcam.runtime import open_session
+from onnx_xcam.surgery.emission.protos import QUANTISERS
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.finding.layers import Layer, Layers, resolve
+from onnx_xcam.surgery.finding.score import find_score
+from onnx_xcam.surgery.graphs.graph import Graph
+from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.graphs.sample import sample_of
+from onnx_xcam.surgery.graphs.soundness import Following
+from onnx_xcam.surgery.masked import MaskedHead, masked_head, tensors_of_head
+from onnx_xcam.surgery.modernise import modernised
+
+
+def open_heads(
+    model: ModelLike,
+    layers: str | Sequence[str] = "auto",
+    score: str = "auto",
+    *,
+    providers: str | Sequence[str] | None = None,
+    threads: int | None = None,
+    allow_folders: Folders = (),
+) -> list[Head]:
+    """The heads of some layers of a plain model, each in a session of its own.
+
+    Args:
+        model: path, bytes or ModelProto of a plain model; never changed.
+        layers: as `instrument`.
+        score: as `instrument`.
+        providers: as `Explainer`.
+        threads: as `Explainer`.
+        allow_folders: as `instrument`.
+
+    Returns:
+        A head for each layer, in the order asked for.
+
+    Raises:
+        XcamError: what `instrument` and `open_session` raise; ModelError for a head that holds more than 2 GB.
+    """
+    source = Source(model, allow_folders=allow_folders)
+    with Following(source.name):
+        source, skeleton, _ = modernised(source)
+        graph = prepare(skeleton, source.name)
+        found = find_score(graph, score)
+        choice = Layers(graph, found.name, sample_of(skeleton, graph))
+        chosen = resolve(choice, layers)
+        weights = _weights(source, graph, chosen, found.name)
+        foreign = {n.output[0] for n in skeleton.graph.node if n.domain and n.op_type in _ROUNDING}
+        cuts = [
+            masked_head(graph, choice.roles, layer, found.name, weights=weights, foreign=foreign) for layer in chosen
+        ]
+    asked = found.name if found.name not in graph.inner and not graph.quantised else None
+    exact = not graph.quantised and not any(graph.dtype(name) == np.float16 for name in graph.producer)
+    heads = []
+    for layer, cut in zip(chosen, cuts, strict=True):
+        session = open_session(_serialised(cut, layer, source.name), providers=providers, threads=threads)
+        runner = Runner(session, cut, layer.layout, layer.grid)
+        heads.append(Head(runner, BatchSizes(runner, is_exact=exact), layer, asked, is_exact=exact))
+    return heads
+
+
+_ROUNDING = QUANTISERS | {"DequantizeLinear"}
+
+
+def _weights(source: Source, graph: Graph, layers: Sequence[Layer], score: str) -> dict[str, onnx.TensorProto]:
+    """The initializers that the heads read; of those in other files no more is loaded."""
+    read = set().union(*(tensors_of_head(graph, layer.name, score) for layer in layers))
+    model = source.load(external=lambda tensor: tensor.name in read)
+    return {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in read}
+
+
+def _serialised(cut: MaskedHead, layer: Layer, name: str) -> bytes:
+    try:
+        content: bytes = cut.model.SerializeToString()
+    except (EncodeError, ValueError) as error:
+        raise ModelError(
+            f"The part of {name} behind the layer '{layer.shown}' is larger than the 2 GB that a model in memory can "
+            "hold; choose a later layer."
+        ) from error
+    return content

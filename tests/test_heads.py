@@ -1,0 +1,247 @@
+"""Heads: the scores without each channel are those of the whole model with its layer masked, run one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from models import GAP, GAP_WEIGHTS, C, build, cnn, images, session
+from onnx import helper
+from test_quantised import FLOAT, middle, quantised
+from token_models import token_model
+
+from onnx_xcam.errors import ClassError, InputError, LayerError, ModelError
+from onnx_xcam.heads import Head, batches, open_heads
+from onnx_xcam.surgery.head import with_outputs
+
+NHWC = build(
+    "x = Transpose<perm=[0,3,1,2]>(image)  c = Conv(x, w)  t = Transpose<perm=[0,2,3,1]>(c)  a = Relu(t) "
+    "flat = ReduceMean<axes=[1,2], keepdims=0>(a)  q = Mul(flat, flat)  logits = Gemm<transB=1>(q, fc, fb)",
+    {"w": (4, 3, 3, 3), **GAP_WEIGHTS},
+    inputs="float[N,12,12,3] image",
+)
+ROUND = "r2 = Relu(c2)  c3 = Conv<pads=[1,1,1,1]>(r2, w3)  {join}  a = Relu(s3)"
+ADDED = cnn(act=ROUND.format(join="s3 = Add(c3, p2)  p2 = Mul(r2, r2)"), weights={**GAP_WEIGHTS, "w3": (4, 4, 3, 3)})
+ONE_LOGIT = "pooled = GlobalAveragePool(a)  flat = Flatten(pooled)  f2 = Mul(flat, flat)  z = Gemm<transB=1>(f2, one)"
+
+
+def side(join: str, width: int) -> onnx.ModelProto:
+    """A model whose layer `c3` has a way round it, `r2`."""
+    act = f"r2 = Relu(c2)  c3 = Conv<pads=[1,1,1,1]>(p1, w3)  {join}  a = Relu(s3)"
+    return cnn("gap", act=act, weights={"w3": (4, 3, 3, 3), "fc": (C, width)})
+
+
+MODELS = {
+    "gap": (cnn("gap"), ["a", "c2", "p1", "r1"]),
+    "dense": (cnn("dense"), ["a", "c2", "p1"]),
+    "added": (side("s3 = Add(c3, r2)", 4), ["c3", "a"]),
+    "joined": (side("s3 = Concat<axis=1>(c3, r2)", 8), ["c3", "r2", "a"]),
+    "channels last": (NHWC, ["a"]),
+    "opset 9": (cnn("dense", opset=9, ir=4), ["p1"]),
+    "one logit": (cnn(ONE_LOGIT, output="float[N,1] z", weights={"one": (1, 4)}), ["a", "p1"]),
+    "[N]": (
+        cnn(ONE_LOGIT + " ax = Constant<value_ints=[1]>()  y = Squeeze(z, ax)", output="float[N] y",
+            weights={"one": (1, 4)}), ["a", "p1"]),
+    "[C]": (cnn(GAP + " ax = Constant<value_ints=[0]>()  y = Squeeze(logits, ax)", n=1, output=f"float[{C}] y",
+                weights=GAP_WEIGHTS), ["a", "p1"]),
+    "[N,C,1,1]": (cnn("p = GlobalAveragePool(a)  y = Conv(p, k)", output=f"float[N,{C},1,1] y",
+                      weights={"k": (C, 4, 1, 1)}), ["a", "p1"]),
+    "a batch of 1": (cnn("dense", n=1), ["a", "p1"]),
+    "a batch of 1 in a Reshape": (
+        cnn("to = Constant<value_ints=[1,144]>()  flat = Reshape(a, to)  hidden = Gemm<transB=1>(flat, d1, e1) "
+            "logits = Gemm<transB=1>(hidden, d2)", n=1, weights={"d1": (7, 144), "e1": (7,), "d2": (C, 7)}),
+        ["a", "p1"]),
+    "a batch of 4 in a Reshape": (
+        cnn("to = Constant<value_ints=[4,144]>()  flat = Reshape(a, to)  hidden = Gemm<transB=1>(flat, d1, e1) "
+            "logits = Gemm<transB=1>(hidden, d2)", n=4, weights={"d1": (7, 144), "e1": (7,), "d2": (C, 7)}),
+        ["a", "p1"]),
+    "lengths of the image": (
+        cnn("s = Shape<start=0, end=1>(image)  m = Constant<value_ints=[144]>()  to = Concat<axis=0>(s, m) "
+            "flat = Reshape(a, to)  logits = Gemm<transB=1>(flat, d1)", weights={"d1": (C, 144)}), ["a", "p1"]),
+    "any size": (cnn("gap", size="H"), ["a", "p1"]),
+}  # fmt: skip
+TOKENS = {
+    "class token": ["x1", "patches"],
+    "registers behind": ["x1"],
+    "no other token": ["x1", "lined"],
+    "tokens first": ["x1"],
+    "windows and merging": ["x1"],
+    "cut by reshapes": ["x1"],
+}
+
+
+def rows_of(model: onnx.ModelProto) -> int:
+    """The batch that a model was exported with, 1 for any."""
+    return model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
+
+
+def picture(model: onnx.ModelProto) -> np.ndarray:
+    """Different images, as many as the model takes at least."""
+    dims = [dim.dim_value or 12 for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+    kind = helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
+    return np.random.default_rng(3).normal(size=(rows_of(model), *dims)).astype(kind)
+
+
+def run_of(model: onnx.ModelProto, names: tuple[str, ...], image: np.ndarray) -> dict[str, np.ndarray]:
+    """Tensors of a model."""
+    have = {out.name for out in model.graph.output}
+    made = session(with_outputs(model.SerializeToString(), [name for name in names if name not in have]))
+    return dict(zip(names, made.run(list(names), {"image": image}), strict=True))
+
+
+def masked(model: onnx.ModelProto, layer: str) -> onnx.ModelProto:
+    """The whole model with an input `mask` that its layer is multiplied by."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    for at, node in enumerate(graph.node):
+        if layer in node.output:
+            node.output[list(node.output).index(layer)] = "before_mask"
+            graph.node.insert(at + 1, helper.make_node("Mul", ["before_mask", "mask"], [layer]))
+            break
+    kind = graph.input[0].type.tensor_type.elem_type
+    graph.input.append(helper.make_tensor_value_info("mask", kind, None))
+    return result
+
+
+def scores_one_by_one(model: onnx.ModelProto, head: Head, image: np.ndarray) -> np.ndarray:
+    """[number of classes, channels] for the first image: the whole model run once for each channel."""
+    made = session(masked(model, head.layer))
+    a = run_of(model, (head.layer,), image)[head.layer]
+    channel, tokens = head.layout.find("C"), head.layout.find("T")
+    grid = head._runner.grid
+    found = []
+    for c in range(a.shape[channel]):
+        mask = np.ones((1, *a.shape[1:]) if head.layout[0] == "N" else (a.shape[0], 1, a.shape[2]), image.dtype)
+        place = [slice(None)] * a.ndim
+        place[channel] = c
+        if grid is not None:
+            place[tokens] = grid.tokens
+        mask[tuple(place)] = 0
+        score = made.run(None, {"image": image, "mask": mask})[0].reshape(len(image), -1)[0]
+        found.append(np.concatenate([-score, score]) if len(score) == 1 else score)
+    return np.array(found).T
+
+
+def check_layers(model: onnx.ModelProto, layers: list[str], *, tolerance: float = 2e-6) -> list[Head]:
+    heads = open_heads(model, layers, providers="cpu", threads=1)
+    image = picture(model)
+    for head in heads:
+        expected = scores_one_by_one(model, head, image)
+        values, classes = run_of(model, head.needed, image), list(range(len(expected)))
+        own = run_of(model, (model.graph.output[0].name,), image)[model.graph.output[0].name]
+        own = own.reshape(len(image), -1)[0]
+        scale = np.abs(own).max()
+        own = np.concatenate([-own, own]) if len(own) == 1 else own
+        np.testing.assert_allclose(head.scores(values, classes), own, atol=tolerance * scale)
+        found = head.ablated(values, classes)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=tolerance * scale)
+        assert np.ptp(expected, axis=1).max() > 1e-2 * scale, "the channels matter, so that wrong ones would show"
+        picked = head.ablated(values, classes[::-1][:2])
+        np.testing.assert_array_equal(picked, found[::-1][:2])
+    return heads
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_ablations_are_those_of_the_whole_model(case):
+    check_layers(*MODELS[case])
+
+
+@pytest.mark.parametrize("case", TOKENS)
+def test_tokens(case):
+    check_layers(token_model(case), TOKENS[case], tolerance=1e-5)
+
+
+def sizes(model: onnx.ModelProto, layers: list[str]) -> list[int]:
+    image = picture(model)
+    return [head._sizes.of(run_of(model, head.needed, image)) for head in open_heads(model, layers, providers="cpu")]
+
+
+def test_all_channels_go_in_one_run_where_the_head_takes_any_number():
+    assert sizes(*MODELS["dense"]) == [4, 4, 3]
+    assert sizes(*MODELS["joined"]) == [4, 4, 8]
+    assert sizes(*MODELS["lengths of the image"]) == [4, 3]
+    assert sizes(token_model("class token"), ["x1"]) == [4]
+    assert sizes(*MODELS["a batch of 1"]) == [4, 3], "the number that was exported is not used anywhere"
+
+
+def test_a_batch_that_was_exported_is_kept_to_where_it_counts():
+    assert sizes(*MODELS["a batch of 1 in a Reshape"]) == [1, 1]
+    assert sizes(*MODELS["a batch of 4 in a Reshape"]) == [4, 4]
+
+
+def test_a_head_that_mixes_images_is_found_out():
+    """Nothing fails here and the shapes are right, but each image would be compared with the mean of all."""
+    mixing = "m = ReduceMean<axes=[0,2,3]>(a)  d = Sub(a, m)  q = Mul(d, d)  p = GlobalAveragePool(q)  f = Flatten(p)"
+    model = cnn(mixing + "  logits = Gemm<transB=1>(f, fc, fb)", n=1, weights=GAP_WEIGHTS)
+    assert sizes(model, ["a"]) == [1]
+    check_layers(model, ["a", "p1"])
+
+
+def test_a_batch_is_compared_with_single_runs(monkeypatch):
+    """The planted fault: without the comparison, the model above gives wrong numbers."""
+    monkeypatch.setattr(batches.BatchSizes, "_is_good", lambda *_: True)
+    with pytest.raises(AssertionError):
+        test_a_head_that_mixes_images_is_found_out()
+
+
+def test_a_batch_is_as_large_as_the_bound_allows(monkeypatch):
+    model, layers = MODELS["dense"]
+    (head,) = open_heads(model, "p1", providers="cpu")
+    values = run_of(model, head.needed, images(1))
+    each = head._sizes.bytes_of_a_mask(values)
+    assert each == 4 * 6 * 6 * (4 + 4), "the second Conv and its Relu"
+    monkeypatch.setattr(batches, "BYTES_PER_RUN", 2 * 2 * each)
+    assert sizes(model, ["p1"]) == [2]
+    check_layers(model, layers)
+
+
+def test_classes_are_checked():
+    model, _ = MODELS["gap"]
+    (head,) = open_heads(model, "a", providers="cpu")
+    values = run_of(model, head.needed, images(1))
+    for wrong in (-1, C):
+        with pytest.raises(ClassError, match=f"Class {wrong} does not exist: the model has the classes 0 to 4"):
+            head.ablated(values, [wrong])
+
+
+def test_values_are_checked():
+    model, _ = MODELS["joined"]
+    (head,) = open_heads(model, "c3", providers="cpu")
+    values = run_of(model, head.needed, images(1))
+    assert head.needed == ("c3", "r2", "logits")
+    with pytest.raises(InputError, match="The value of 'r2' is needed"):
+        head.scores({"c3": values["c3"]}, [0])
+    with pytest.raises(InputError, match=r"'c3' has the shape \[4,6,6\], not NCHW"):
+        head.scores({**values, "c3": values["c3"][0]}, [0])
+
+
+def test_a_head_that_does_not_give_the_models_score_says_so():
+    model, _ = MODELS["gap"]
+    (head,) = open_heads(model, "p1", providers="cpu")
+    values = run_of(model, head.needed, images(1))
+    values["logits"] = values["logits"] + 0.01 * np.abs(values["logits"]).max()
+    with pytest.raises(ModelError, match="gives a score that differs from the model's by"):
+        head.ablated(values, [1])
+
+
+def test_the_wrong_layer_is_refused_as_by_instrument():
+    with pytest.raises(LayerError, match="There is no layer 'b'"):
+        open_heads(cnn("gap"), "b", providers="cpu")
+
+
+@pytest.mark.parametrize("form", ["qdq", "qdq int8", "qoperator"])
+def test_quantised_models(form, tmp_path):
+    """The integers are fed, and the ablations are about those of the float model."""
+    twin, image = quantised(form, tmp_path), images(1, seed=5)
+    (float_head,) = open_heads(FLOAT, "a", providers="cpu")
+    expected = float_head.ablated(run_of(FLOAT, float_head.needed, image), range(C))
+    (head,) = open_heads(twin, middle(twin), providers="cpu")
+    values = run_of(twin, head.needed, image)
+    assert [values[name].dtype for name in head.needed] == [np.int8 if "int8" in form else np.uint8]
+    own = run_of(twin, ("logits",), image)["logits"][0]
+    step = np.abs(own).max() / 100
+    np.testing.assert_allclose(head.scores(values, range(C)), own, atol=step)
+    np.testing.assert_allclose(head.ablated(values, range(C)), expected, atol=4 * step)
+    assert np.abs(expected - own[:, None]).max() > 10 * step
