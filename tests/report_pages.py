@@ -37,13 +37,13 @@ def picture(height: int, width: int) -> np.ndarray:
 def some_maps() -> tuple[Maps, ...]:
     """Two layers, a signed map, one of the input's resolution, and one that is blank, for `CLASSES`."""
 
-    def of(method: str, layer: str, size: tuple[int, int], signed: bool = False) -> Maps:
+    def of(method: str, layer: str, size: tuple[int, int], signed: bool = False, fine: bool = False) -> Maps:
         low = -0.6 if signed else 0.0
         values = np.stack([smooth(*size, low) * (k + 1) for k in range(3)]).astype(np.float32)
-        return Maps(method, layer, values, (0, 0, 0), signed)
+        return Maps(method, layer, values, (0, 0, 0), signed, fine)
 
     blank = Maps("xgrad-cam", "blank", np.zeros((3, 2, 2), np.float32), (1, 1, 2))
-    fine = of("guided-xgrad-cam", "late", (96, 80), signed=True)
+    fine = of("guided-xgrad-cam", "late", (96, 80), signed=True, fine=True)
     return (
         of("xgrad-cam", "late", (7, 5)),
         of("xgrad-cam", "early", (14, 10)),

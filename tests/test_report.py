@@ -143,6 +143,42 @@ def test_resume_needs_the_raw_maps(folder, run):
     assert status == 2 and "give --raw in both runs" in " ".join(err.split())
 
 
+KINDS = [
+    ("--method", "grad-cam", "--signed"),
+    ("--method", "guided-xgrad-cam"),
+    ("--layer", "features", "--layer", "c", "--fuse", "mean"),
+    ("--layer", "features", "--layer", "c", "--fuse", "max", "--method", "layer-cam"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=" ".join)
+def test_other_methods_signed_and_fused(kind, folder, run):
+    """Each is what Python gives by the lines that the page tells, and so after --resume."""
+    whole = (*EXPLAIN, "--raw", *kind, "--html", "page.html")
+    run(*whole)
+    before = without_settings(folder / "page.html")
+    python = html.unescape(
+        re.findall(r"<pre[^>]*>(.*?)</pre>", (folder / "page.html").read_text("utf-8"), re.DOTALL)[1]
+    )
+    known: dict = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(python, known)
+    explanation = known["explanation"]
+    one = photo_of([explanation])
+    stated = entries(folder / "page.html")[0]["maps"]
+    assert [(m["method"], m["layer"], m["signed"], m["fine"]) for m in stated] == [
+        (m.method, m.layer, m.signed, m.fine) for m in one.maps
+    ]
+    assert stated[0]["fine"] == ("guided-xgrad-cam" in kind) and stated[0]["signed"] == ("--signed" in kind)
+    assert ("--fuse" in kind) == (stated[0]["layer"] == "fused")
+    np.testing.assert_array_equal(np.frombuffer(base64.b64decode(stated[0]["data"]), "<f4"), one.maps[0].values.ravel())
+    lines = (folder / "out/results.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "out/results.jsonl").write_bytes(lines[0])
+    run(*whole, "--resume")
+    assert without_settings(folder / "page.html") == before
+
+
 @pytest.mark.parametrize("taken", ["photos/1.png", "model.onnx", "out/results.jsonl", "photos/../model.onnx"])
 def test_a_page_takes_no_one_s_place(taken, folder, run):
     before = (folder / taken).read_bytes() if (folder / taken).exists() else None
@@ -213,7 +249,7 @@ def test_scripts_become_one():
     assert not re.search(r"^(import|export) ", made, re.MULTILINE)
     assert made.count("function heatLayer(") == 1
     assert {path.name for path in WEB.glob("*.js")} <= {
-        name for page in ("photos",) for name in re.findall(r"--- ([\w-]+\.js)", whole_script(page))
+        name for page in ("photos", "evaluation") for name in re.findall(r"--- ([\w-]+\.js)", whole_script(page))
     }
 
 
@@ -236,26 +272,28 @@ def test_data_blocks_and_text():
 def test_photos_of_explanations(folder):
     explainer = Explainer("model.onnx", layers=["features", "c"])
     two = explainer.explain(["photos/0.png", "photos/1.png"], top=3)
-    one = photo_of({"xgrad-cam": two, "again": two}, 1)
-    assert [(maps.method, maps.layer) for maps in one.maps] == [
-        (method, layer) for method in ("xgrad-cam", "again") for layer in two.layers
+    other = Explainer("model.onnx", layers=["features", "c"], method="grad-cam++", relu=False)
+    second = other.explain(["photos/0.png", "photos/1.png"], top=3)
+    one = photo_of([two, second], 1)
+    assert [(maps.method, maps.layer, maps.signed) for maps in one.maps] == [
+        (made.method, layer, made is second) for made in (two, second) for layer in two.layers
     ]
     np.testing.assert_array_equal(one.maps[1].values, two.maps_of(1)[1])
     assert [(c.id, c.label) for c in one.classes] == [*zip(two.classes[1].tolist(), two.labels[1], strict=True)]
     assert one.image_rgb.shape == (21, 30, 3) and one.name.endswith("1.png")
     np.testing.assert_array_equal(one.image_rgb, read_image("photos/1.png"))
     for warning in one.warnings:
-        assert warning.startswith(("xgrad-cam: photos/1.png", "again: photos/1.png"))
+        assert warning.startswith(("xgrad-cam: photos/1.png", "grad-cam++: photos/1.png"))
     with pytest.raises(ValueError, match="different photos or classes"):
-        photo_of({"a": two, "b": explainer.explain(["photos/1.png", "photos/0.png"], top=3)})
+        photo_of([two, explainer.explain(["photos/1.png", "photos/0.png"], top=3)])
     with pytest.raises(ValueError, match="no explanation"):
-        photo_of({})
+        photo_of([])
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_ready_tensor_has_no_photo(folder, tmp_path):
     explanation = Explainer("model.onnx").explain(np.ones((1, 3, 16, 16), np.float32))
-    page = written(tmp_path / "page.html", photo_of({"xgrad-cam": explanation}))
+    page = written(tmp_path / "page.html", photo_of([explanation]))
     assert entries(page)[0]["size"] == [16, 16]
 
 

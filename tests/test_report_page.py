@@ -29,8 +29,8 @@ from report_pages import (
 )
 
 from onnx_xcam import Explainer
-from onnx_xcam.images.draw import COLOUR_MAPS, DIVERGING, overlay
-from onnx_xcam.images.place import Placement, scale_heatmap
+from onnx_xcam.images.draw import COLOUR_MAPS, DIVERGING, dimmed, overlay
+from onnx_xcam.images.place import Placement, scale_heatmap, without_peaks
 from onnx_xcam.images.resize import resize_window
 from onnx_xcam.report import ClassResult, Failure, Maps, Photo, photo_of
 from onnx_xcam.report.photos import FLOAT_CELLS
@@ -73,9 +73,13 @@ def switch(tab: web.Tab, number: int, maps: Maps, k: int, classes: tuple[ClassRe
 
 
 def drawn_by_python(one: Photo, maps: Maps, k: int, alpha: float, colours: str) -> np.ndarray:
+    """As `Explanation.overlay` does it."""
+    image, values = one.image_rgb, maps.values[k]
+    if maps.fine and alpha:  # at 0 the page shows the photo as it is
+        image, values = dimmed(image), without_peaks(values)
     seen = None if one.placement.sees_all else one.placement.seen()
     laid = one.placement.signed_heatmap if maps.signed else one.placement.heatmap
-    return overlay(one.image_rgb, laid(maps.values[k]), alpha=alpha, colour_map=colours, seen=seen, signed=maps.signed)
+    return overlay(image, laid(values), alpha=alpha, colour_map=colours, seen=seen, signed=maps.signed)
 
 
 # --- what is drawn ---------------------------------------------------------------------------------------------------
@@ -135,7 +139,7 @@ def test_a_photo_is_kept_as_jpeg(browser, tmp_path):
     """As `explain` does it: the picture is the overlay but for what JPEG loses."""
     explainer = Explainer(SAMPLE, providers="cpu")
     explanation = explainer.explain(PHOTOS[0], top=2)
-    path = written(tmp_path / "page.html", photo_of({"xgrad-cam": explanation}))
+    path = written(tmp_path / "page.html", photo_of([explanation]))
     assert "data:image/jpeg" in path.read_text(encoding="utf-8")
     with opened(browser, path) as tab:
         ready(tab)

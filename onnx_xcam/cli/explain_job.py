@@ -228,7 +228,7 @@ class ExplainJob:
             "status": _one_or_all(status),
             **self._tail(files, round(seconds, 6), None),
         }
-        entry = entry_of(explainer, image, explanation) if self._page else b""
+        entry = entry_of(image, explanation) if self._page else b""
         return _Done(image, record, lines, [f"warning: {warning}" for warning in explanation.warnings()], entry)
 
     def _write_raw(self, explanation: Explanation, image: Path) -> Path:

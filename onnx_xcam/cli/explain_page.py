@@ -13,6 +13,7 @@ import numpy as np
 
 from onnx_xcam.errors import OutputError, XcamError
 from onnx_xcam.explainer import Explainer, Explanation
+from onnx_xcam.explainer.explanation import FUSED_LAYER
 from onnx_xcam.report import PhotoPage, Settings, photo_of
 from onnx_xcam.report.data import Failure, Photo
 from onnx_xcam.report.photos import photo_entry
@@ -84,9 +85,9 @@ def check_page(file: Path, explainer: Explainer, photos: Mapping[Path, Path], fo
         raise OutputError(f"'{file}' is one of the photos, the model or results.jsonl; name another file for --html.")
 
 
-def entry_of(explainer: Explainer, image: Path, explanation: Explanation) -> bytes:
+def entry_of(image: Path, explanation: Explanation) -> bytes:
     """What the page holds of a photo."""
-    return photo_entry(photo_of({explainer.method: explanation}, name=str(image)))
+    return photo_entry(photo_of([explanation], name=str(image)))
 
 
 def failed_entry(image: Path, error: str) -> bytes:
@@ -100,7 +101,7 @@ def earlier_photo(explainer: Explainer, image: Path, record: Mapping[str, Any], 
         explanation = _read_again(explainer, image, record, folder)
     except (XcamError, OSError, ValueError, LookupError, TypeError, StopIteration, zipfile.BadZipFile) as error:
         return Failure(str(image), f"An earlier run has explained it, but it cannot be shown again: {error}")
-    return photo_of({explainer.method: explanation}, name=str(image))
+    return photo_of([explanation], name=str(image))
 
 
 def _read_again(explainer: Explainer, image: Path, record: Mapping[str, Any], folder: Path) -> Explanation:
@@ -109,6 +110,7 @@ def _read_again(explainer: Explainer, image: Path, record: Mapping[str, Any], fo
     with np.load(raw) as stored:
         maps = [stored["map" + (f"_{layer}" if layer else "")][None] for layer in layers]
         classes, scores = stored["classes"][None], stored["scores"][None]
+        fused = stored[FUSED_LAYER][None] if explainer.fuse else None
     status = record["status"] if len(layers) > 1 else [record["status"]]
     probabilities = record["probabilities"]
     return Explanation(
@@ -121,4 +123,7 @@ def _read_again(explainer: Explainer, image: Path, record: Mapping[str, Any], fo
         layers=explainer.layers,
         pictures=[explainer.prepare(image)],
         notes=explainer.notes,
+        method=explainer.method,
+        signed=not explainer.relu,
+        fused=fused,
     )
