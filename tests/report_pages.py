@@ -103,3 +103,43 @@ def canvas(tab: web.Tab) -> np.ndarray:
     address = tab.page.evaluate("document.getElementById('picture').toDataURL()")
     data = np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8)
     return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+
+
+CONTRAST = """() => {
+  const canvas = new OffscreenCanvas(1, 1);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const rgba = (colour) => {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => {
+    const linear = [r, g, b].map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  };
+  const ratio = (one, two) => (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+  const grounds = (element) => {
+    const bar = element.closest(".choice")?.querySelector(".bar");
+    const found = bar ? [rgba(getComputedStyle(bar).backgroundColor)] : [];
+    for (let at = element; at; at = at.parentElement) {
+      const ground = rgba(getComputedStyle(at).backgroundColor);
+      if (ground[3] === 255) return [...found, ground];
+    }
+    return [...found, [255, 255, 255]];
+  };
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const text = walker.currentNode.textContent.trim();
+    if (!text || !element.checkVisibility() || element.closest("script, title, .spoken, option, noscript")) continue;
+    const { color, fill } = getComputedStyle(element);
+    const ink = element.closest("svg") ? fill : color;
+    for (const ground of grounds(element)) {
+      found.push([text.slice(0, 40), ratio(light(rgba(ink)), light(ground))]);
+    }
+  }
+  return found;
+}"""
+"""For all text of a page: the ratio of its luminance to that behind it, as WCAG 2 has it, [text, ratio] each."""

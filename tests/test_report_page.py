@@ -15,6 +15,7 @@ import pytest
 import web
 from report_pages import (
     CLASSES,
+    CONTRAST,
     LAID,
     SETTINGS,
     canvas,
@@ -420,43 +421,6 @@ def test_narrow_windows(width, many, browser):
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
         picture_box = tab.page.locator("#picture").bounding_box()
         assert picture_box["width"] > 0.55 * width and picture_box["height"] <= 800
-
-
-CONTRAST = """() => {
-  const canvas = new OffscreenCanvas(1, 1);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  const rgba = (colour) => {
-    context.clearRect(0, 0, 1, 1);
-    context.fillStyle = colour;
-    context.fillRect(0, 0, 1, 1);
-    return [...context.getImageData(0, 0, 1, 1).data];
-  };
-  const light = ([r, g, b]) => {
-    const linear = [r, g, b].map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
-  };
-  const ratio = (one, two) => (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
-  const grounds = (element) => {
-    const bar = element.closest(".choice")?.querySelector(".bar");
-    const found = bar ? [rgba(getComputedStyle(bar).backgroundColor)] : [];
-    for (let at = element; at; at = at.parentElement) {
-      const ground = rgba(getComputedStyle(at).backgroundColor);
-      if (ground[3] === 255) return [...found, ground];
-    }
-    return [...found, [255, 255, 255]];
-  };
-  const found = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    const text = walker.currentNode.textContent.trim();
-    if (!text || !element.checkVisibility() || element.closest("script, .spoken, option, noscript")) continue;
-    for (const ground of grounds(element)) {
-      found.push([text.slice(0, 40), ratio(light(rgba(getComputedStyle(element).color)), light(ground))]);
-    }
-  }
-  return found;
-}"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
