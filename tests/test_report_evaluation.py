@@ -174,7 +174,7 @@ def test_one_image_and_metrics_without_values(tmp_path):
     for row in summary["rows"]:
         row["metrics"]["drop"] = {"count": 0, "mean": None, "std": None, "min": None, "max": None}
         row["curves"] = {}
-    summary["metrics"].append({"name": "drop", "title": "Drop", "better": "lower", "text": "Of confidence."})
+    summary["metrics"].append({"name": "drop", "title": "Drop", "better": None, "text": "Of confidence."})
     write_evaluation(tmp_path / "page.html", summary, records)
     source = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<h2>Curves</h2>" not in source and "Drop" in source

@@ -275,7 +275,7 @@ def _spread_label(metric: Mapping[str, Any], groups: Sequence[tuple[str, Sequenc
 
 def _table_data(summary: Mapping[str, Any], values: _Values) -> dict[str, Any]:
     """What the table of images is made of, by a script."""
-    metrics = [{key: printable(one[key]) for key in ("title", "better")} for one in summary["metrics"]]
+    metrics = [{"title": printable(one["title"]), "better": one["better"]} for one in summary["metrics"]]
     rows = [{"layer": printable(layer), "method": printable(method)} for layer, method in values.rows]
     return {"metrics": metrics, "rows": rows, "images": values.images, "confidence": printable(summary["confidence"])}
 
