@@ -37,6 +37,7 @@ THIRD = {
     "checks": {"numpy", "onnx", "onnx_graphsurgeon"},
     "reference": {"numpy", "onnx"},
     "benchmark": {"numpy"},
+    "evaluation": {"numpy"},
     "demo": {"numpy"},
     "report": {"numpy"},
     "cli": {"typer", "click", "rich", "numpy"},
@@ -73,7 +74,8 @@ OURS = {
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
-    "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
+    "demo": {*BASE, "cams", "surgery", "images", "explainer", "feeds", "comparison"},
+    "evaluation": {*BASE, "cams", "images", "explainer"},
     "report": {*BASE, "images", "explainer"},
     "cli": {
         *BASE,
@@ -88,6 +90,7 @@ OURS = {
         "benchmark",
         "demo",
         "report",
+        "evaluation",
     },
 }
 """Which parts of the package a part may import: imports run downward only."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam import contract
 from onnx_xcam.explainer import Explanation
 from onnx_xcam.explainer.explanation import FUSED_LAYER
 from onnx_xcam.images.place import Placement
@@ -100,27 +99,13 @@ def photo_of(explanations: Sequence[Explanation], n: int = 0, *, name: str | Non
     )
 
 
-def _maps(explanation: Explanation, n: int) -> list[Maps]:
-    """The maps of a photo, those of all layers as one first."""
-
-    def of(layer: str, values: NDArray[np.float32], status: Sequence[int]) -> Maps:
-        return Maps(explanation.method, layer, values, tuple(status), explanation.signed, explanation.is_guided)
-
-    found = [
-        of(layer, explanation.maps_of(index)[n], explanation.status_of(index)[n].tolist())
-        for index, layer in enumerate(explanation.layers)
-    ]
-    if explanation.fused is None:
-        return found
-    fused = explanation.fused[n]
-    return [of(FUSED_LAYER, fused, [_status(one) for one in fused]), *found]
-
-
-def _status(map_hw: NDArray[np.float32]) -> int:
-    """Of a map that the model did not make itself."""
-    if not np.isfinite(map_hw).all():
-        return contract.NOT_FINITE
-    return contract.GOOD if map_hw.any() else contract.MAP_ZERO
+def _maps(explanation: Explanation, n: int) -> Iterator[Maps]:
+    """The maps of a photo by one method: those of all layers as one first, where there is one."""
+    layers = ([FUSED_LAYER] if explanation.fused is not None else []) + list(explanation.layers)
+    for layer in layers:
+        status = tuple(explanation.status_of(layer)[n].tolist())
+        values = explanation.maps_of(layer)[n]
+        yield Maps(explanation.method, layer, values, status, explanation.signed, explanation.is_guided)
 
 
 def _classes(explanation: Explanation, n: int) -> tuple[ClassResult, ...]:

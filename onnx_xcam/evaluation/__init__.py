@@ -1,0 +1,1 @@
+"""How well maps keep what they promise: axioms, faithfulness, ground truth, sanity."""
