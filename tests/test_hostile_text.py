@@ -278,9 +278,9 @@ def test_names_of_files():
     for layer in (ESCAPES, "a\0b", "..", "/", "con:", "é" * 300, "\u202e"):
         part = layer_parts([layer, "other"])[0]
         assert part and not re.search(r"[^\w.-]", part) and not part.startswith(".")
-        assert len(os.fsencode(picture_name("photo", part, 5))) < 255
+        assert len(os.fsencode(picture_name("photo", "", part, 5))) < 255
     long = [Path("é" * 120 + f"{i}.png") for i in range(3)]
-    names = [picture_name(stem, "", 999) for stem in stems(long)]
+    names = [picture_name(stem, "", "", 999) for stem in stems(long)]
     assert len(set(names)) == 3
     assert all(len(os.fsencode(name)) < 255 for name in names)
 

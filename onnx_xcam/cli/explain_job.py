@@ -14,12 +14,13 @@ import typer
 from numpy.typing import NDArray
 
 from onnx_xcam.cli.explain_page import EarlierPhotos, JobPage, check_page, entry_of, failed_entry, job_page
-from onnx_xcam.cli.naming import beginnings, layer_parts, picture_name, stems
+from onnx_xcam.cli.explaining import Explaining, Outcome
+from onnx_xcam.cli.naming import beginnings, layer_parts, picture_name, raw_fused_name, raw_names, stems
 from onnx_xcam.cli.options import say
 from onnx_xcam.cli.progress import Reporter
-from onnx_xcam.cli.results import Earlier, put_in_place, read_results, remove_unfinished, run_settings
+from onnx_xcam.cli.results import Earlier, one_or_all, put_in_place, read_results, remove_unfinished, run_settings
 from onnx_xcam.errors import OutputError
-from onnx_xcam.explainer import Explainer, Explanation, Streamed
+from onnx_xcam.explainer import Explanation
 from onnx_xcam.explainer.explanation import FUSED_LAYER
 from onnx_xcam.images.read import encode_image, find_images
 from onnx_xcam.report import settings_of
@@ -85,11 +86,11 @@ class ExplainJob:
         self._page: Page | None = None
         _prepare_folder(folder)
 
-    def run(self, explainer: Explainer, classes: NDArray[np.int64] | None, page: Page | None = None) -> int:
+    def run(self, explaining: Explaining, classes: NDArray[np.int64] | None, page: Page | None = None) -> int:
         """Explain all photos for these classes (see `Explainer.choose`); the number of photos that failed is returned.
 
         Args:
-            explainer: that explains.
+            explaining: that explains.
             classes: int64 [1,K], or None where the model has settled them.
             page: to be written as well.
 
@@ -100,8 +101,8 @@ class ExplainJob:
         """
         self._page = page
         if page is not None:
-            check_page(page.file, explainer, self._images, self._folder)
-        self._settings = run_settings(explainer, classes, self._writing.told(), _one_or_all(list(explainer.layers)))
+            check_page(page.file, explaining.model, self._images, self._folder)
+        self._settings = run_settings(explaining, classes, self._writing.told())
         earlier = self._continued() if self._resume else self._begun_anew()
         total = len(self._images)
         todo = [image for image, resolved in self._images.items() if resolved not in earlier.finished]
@@ -111,9 +112,9 @@ class ExplainJob:
                 Reporter(done, total, bar=not self._quiet and len(todo) > 1) as reporter,
                 _written(self._results),
                 self._results.open("ab") as lines,
-                self._paged(explainer, earlier) as shown,
+                self._paged(explaining, earlier) as shown,
             ):
-                for one in self._explained(explainer, classes, todo):
+                for one in self._explained(explaining, classes, todo):
                     failed += one.record["error"] is not None
                     lines.write(json_text(one.record).encode("utf-8") + b"\n")
                     lines.flush()
@@ -130,12 +131,14 @@ class ExplainJob:
             typer.echo(printable(f"page  -> {page.file} ({size:.1f} MB)"))
         return failed
 
-    def _paged(self, explainer: Explainer, earlier: Earlier) -> AbstractContextManager[JobPage | None]:
+    def _paged(self, explaining: Explaining, earlier: Earlier) -> AbstractContextManager[JobPage | None]:
         if self._page is None:
             return nullcontext()
         done = EarlierPhotos(dict(zip(earlier.finished, earlier.kept, strict=True)), self._folder)
-        settings = settings_of(explainer, command=self._page.command, python=self._page.python)
-        return job_page(self._page.file, settings, explainer, self._images, done)
+        settings = settings_of(
+            explaining.model, explaining.methods, command=self._page.command, python=self._page.python
+        )
+        return job_page(self._page.file, settings, explaining, self._images, done)
 
     def _continued(self) -> Earlier:
         """What an earlier run has done, its file without the lines that are done again, and names for the rest."""
@@ -170,77 +173,90 @@ class ExplainJob:
         return Earlier({}, (), 0)
 
     def _explained(
-        self, explainer: Explainer, classes: NDArray[np.int64] | None, images: Sequence[Path]
+        self, explaining: Explaining, classes: NDArray[np.int64] | None, images: Sequence[Path]
     ) -> Iterator[_Done]:
-        def finish(streamed: Streamed) -> _Done:
-            if streamed.explanation is None:
-                return self._failure(explainer, streamed)
-            return self._success(explainer, streamed.image, streamed.explanation, streamed.seconds)
+        def finish(outcome: Outcome) -> _Done:
+            return self._success(explaining, outcome) if outcome.explanations else self._failure(explaining, outcome)
 
-        return explainer.stream(images, classes, each=finish)
+        return explaining.stream(images, classes, finish)
 
-    def _head(self, explainer: Explainer, image: Path) -> dict[str, Any]:
+    def _head(self, explaining: Explaining, image: Path) -> dict[str, Any]:
         return {
             "image": str(image),
-            "model": explainer.name,
-            "layer": _one_or_all(list(explainer.layers)),
-            "method": explainer.method,
+            "model": explaining.model.name,
+            "layer": one_or_all(explaining.model.layers),
+            "method": one_or_all(explaining.methods),
         }
 
     def _tail(self, files: Sequence[Path], seconds: float | None, error: str | None) -> dict[str, Any]:
         settings = {key: value for key, value in self._settings.items() if key not in ("layer", "method")}
         return {"files": [file.as_posix() for file in files], "seconds": seconds, "error": error, "settings": settings}
 
-    def _failure(self, explainer: Explainer, streamed: Streamed) -> _Done:
-        image, error = streamed.image, str(streamed.error)
+    def _failure(self, explaining: Explaining, outcome: Outcome) -> _Done:
+        image, error = outcome.image, str(outcome.error)
         nothing: dict[str, Any] = {"classes": [], "labels": None, "scores": [], "probabilities": None, "status": []}
-        record = {**self._head(explainer, image), **nothing, **self._tail([], None, error)}
+        record = {**self._head(explaining, image), **nothing, **self._tail([], None, error)}
         entry = failed_entry(image, error) if self._page else b""
         message = f"error: {error}" if str(image) in error else f"error: {image}: {error}"
         return _Done(image, record, (), [message], entry)
 
-    def _success(self, explainer: Explainer, image: Path, explanation: Explanation, seconds: float) -> _Done:
+    def _success(self, explaining: Explaining, outcome: Outcome) -> _Done:
         """Write the files of a photo, and tell of them."""
-        files: list[Path] = []
-        lines = []
+        image, explanations = outcome.image, outcome.explanations
+        files, lines = [], []
+        for explanation in explanations:
+            method = explanation.method if len(explanations) > 1 else ""
+            written, told = self._pictures(image, explanation, method)
+            files += written
+            lines += told
+        if self._writing.raw:
+            files.append(self._write_raw(explanations, image))
+        first = explanations[0]
+        status = [
+            one_or_all([one.status_of(layer)[0].tolist() for layer in range(len(one.layers))]) for one in explanations
+        ]
+        probabilities = first.probabilities
+        record = {
+            **self._head(explaining, image),
+            "classes": first.classes[0].tolist(),
+            "labels": None if first.labels is None else first.labels[0],
+            "scores": _numbers(first.scores[0]),
+            "probabilities": None if probabilities is None else _numbers(probabilities[0]),
+            "status": one_or_all(status),
+            **self._tail(files, round(outcome.seconds, 6), None),
+        }
+        entry = entry_of(image, explanations) if self._page else b""
+        warnings = dict.fromkeys(f"warning: {warning}" for one in explanations for warning in one.warnings())
+        return _Done(image, record, lines, list(warnings), entry)
+
+    def _pictures(self, image: Path, explanation: Explanation, method: str) -> tuple[list[Path], list[str]]:
+        """Write the pictures of a photo by one method, if any are wanted: their files, and lines to print."""
+        files, lines = [], []
         shown = [FUSED_LAYER] if explanation.fused is not None else explanation.layers
         for layer, part in zip(shown, layer_parts(shown), strict=True):
-            where = f"  layer {layer}" if part else ""
+            where = (f"  method {method}" if method else "") + (f"  layer {layer}" if part else "")
             for k, class_id in enumerate(explanation.classes[0].tolist()):
                 line = f"{image.name}  {explanation.caption(0, k)}{where}"
                 if self._writing.pictures:
-                    files.append(self._free(picture_name(self._stems[image], part, class_id)))
+                    files.append(self._free(picture_name(self._stems[image], method, part, class_id)))
                     with _written(files[-1]), put_in_place(files[-1]) as draft:
                         picture = explanation.overlay(0, k, layer=layer, beside=self._writing.beside)
                         draft.write_bytes(encode_image(picture, ".png"))
                     line += f"  -> {files[-1]}"
                 lines.append(line)
-        if self._writing.raw:
-            files.append(self._write_raw(explanation, image))
-        status = [explanation.status_of(layer)[0].tolist() for layer in range(len(explanation.layers))]
-        probabilities = explanation.probabilities
-        record = {
-            **self._head(explainer, image),
-            "classes": explanation.classes[0].tolist(),
-            "labels": None if explanation.labels is None else explanation.labels[0],
-            "scores": _numbers(explanation.scores[0]),
-            "probabilities": None if probabilities is None else _numbers(probabilities[0]),
-            "status": _one_or_all(status),
-            **self._tail(files, round(seconds, 6), None),
-        }
-        entry = entry_of(explainer, image, explanation) if self._page else b""
-        return _Done(image, record, lines, [f"warning: {warning}" for warning in explanation.warnings()], entry)
+        return files, lines
 
-    def _write_raw(self, explanation: Explanation, image: Path) -> Path:
+    def _write_raw(self, explanations: Sequence[Explanation], image: Path) -> Path:
         path = self._free(f"{self._stems[image]}.npz")
-        maps = {
-            "map" + (f"_{layer}" if layer else ""): explanation.maps_of(layer)[0]
-            for layer in range(len(explanation.layers))
-        }
-        maps.update({} if explanation.fused is None else {FUSED_LAYER: explanation.fused[0]})
+        maps = {}
+        for one in explanations:
+            names = raw_names(one.method if len(explanations) > 1 else "", len(one.layers))
+            maps.update({name: one.maps_of(layer)[0] for layer, name in enumerate(names)})
+            if one.fused is not None:
+                maps[raw_fused_name(names)] = one.fused[0]
         with _written(path), put_in_place(path) as draft:
             # Not compressed: maps are small, and it would take twenty times as long for a tenth of the size.
-            np.savez(draft, classes=explanation.classes[0], scores=explanation.scores[0], **maps)
+            np.savez(draft, classes=explanations[0].classes[0], scores=explanations[0].scores[0], **maps)
         return path
 
     def _free(self, name: str) -> Path:
@@ -318,11 +334,6 @@ def _written(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
-
-
-def _one_or_all(values: list[Any]) -> Any:
-    """What belongs to the only layer, or a list with an entry per layer."""
-    return values[0] if len(values) == 1 else values
 
 
 def _numbers(values: NDArray[np.float32]) -> list[float | None]:

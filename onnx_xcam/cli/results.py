@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam.cli.explaining import Explaining
 from onnx_xcam.errors import OutputError
-from onnx_xcam.explainer import Explainer
+from onnx_xcam.explainer.opened import OpenedModel
 from onnx_xcam.text import json_text, load_json
 
 _UNFINISHED = ".onnx-xcam."
@@ -117,23 +118,21 @@ def _short(value: object) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
-def run_settings(
-    explainer: Explainer, classes: NDArray[np.int64] | None, written: Sequence[str], layer: Any
-) -> dict[str, Any]:
+def run_settings(explaining: Explaining, classes: NDArray[np.int64] | None, written: Sequence[str]) -> dict[str, Any]:
     """What decides what a run writes, to be compared with another run's; long things as digests.
 
     Args:
-        explainer: of the run.
+        explaining: of the run.
         classes: as `Explainer.choose` gives them.
         written: what is written for each photo.
-        layer: as the lines have it.
     """
+    explainer = explaining.model
     ids = "the model's own" if classes is None else ",".join(map(str, classes[0].tolist()))
     inputs = [(name, value.dtype.str, value.shape, value.tobytes()) for name, value in explainer.inputs.items()]
     return {
-        "layer": layer,
-        "method": explainer.method,
-        "maps": explainer.kind_of_maps,
+        "layer": one_or_all(explainer.layers),
+        "method": one_or_all(explaining.methods),
+        "maps": explaining.kind_of_maps,
         "model": _digest_of_model(explainer),
         "score": explainer.score,
         "classes": ids if len(ids) <= _SHOWN else _digest(ids),
@@ -148,7 +147,7 @@ def _digest(data: str | bytes) -> str:
     return hashlib.sha256(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data).hexdigest()[:12]
 
 
-def _digest_of_model(explainer: Explainer) -> str:
+def _digest_of_model(explainer: OpenedModel) -> str:
     """Of the file's content; of weights in other files, which may be huge, by their sizes and times."""
     path, *outside = explainer.files
     with path.open("rb") as file:
@@ -157,6 +156,11 @@ def _digest_of_model(explainer: Explainer) -> str:
         state = weights.stat()
         whole.update(f"{weights.name} {state.st_size} {state.st_mtime_ns}".encode())
     return whole.hexdigest()[:12]
+
+
+def one_or_all(values: Sequence[Any]) -> Any:
+    """What belongs to the only layer or method, or a list with an entry for each."""
+    return values[0] if len(values) == 1 else list(values)
 
 
 @contextmanager

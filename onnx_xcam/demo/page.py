@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_xcam import contract
+from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method
 from onnx_xcam.comparison import compare_raised
 from onnx_xcam.demo.browser_runtime import FILES, LICENCE, BrowserRuntime, find_runtime
 from onnx_xcam.demo.settings import MODEL_FILE, PAGE_MARK, page_settings, shown_name
@@ -61,7 +62,7 @@ def write_page(
     *,
     layers: str | Sequence[str] = "auto",
     score: str = "auto",
-    method: str = "xgrad-cam",
+    method: str = DEFAULT_METHOD,
     preprocess: PreprocessLike | None = None,
     labels: str | Path | Sequence[str] | None = None,
     inputs: Mapping[str, InputValue] | None = None,
@@ -77,11 +78,13 @@ def write_page(
         runtime: where ONNX Runtime for browsers is; see `find_runtime`.
 
     Raises:
+        XcamError: there is no such method, or no model can carry it.
         OutputError: the folder holds something else, or cannot be written.
         DependencyError: ONNX Runtime for browsers is not there.
         and what `onnx_xcam.instrument_file` and `onnx_xcam.Explainer` raise.
     """
     model, folder = Path(model), Path(folder)
+    emitted_method(method)
     _refuse_foreign(folder)
     browser = find_runtime(runtime)
     with _staging(folder) as made:
@@ -127,7 +130,7 @@ def _write_model(
     assert source.path is not None
     proto = source.skeleton()
     if contract.is_instrumented(output.name for output in proto.graph.output):
-        _require_usable(proto, source, asked=(layers, score, method) != ("auto", "auto", "xgrad-cam"))
+        _require_usable(proto, source, asked=(layers, score, method) != ("auto", "auto", DEFAULT_METHOD))
         shutil.copyfile(source.path, out)
         return ["Model: instrumented already, used as it is."]
     compared = compare_raised(source, inputs)

@@ -1,1 +1,1 @@
-"""How good a map is: measured on photos, against the model and against what the photos show."""
+"""How well maps keep what they promise: axioms, faithfulness, ground truth, sanity."""

@@ -118,11 +118,15 @@ class Explanation:
         return self._maps[self._layer_index(layer)]
 
     def status_of(self, layer: int | str) -> NDArray[np.int64]:
-        """int64 [N,K]: the status of a layer, by its index or name.
+        """int64 [N,K]: the status of a layer, by its index or name; for "fused", of the map of all.
 
         Raises:
             LayerError: this explanation has no such layer.
         """
+        if layer == FUSED_LAYER and self.fused is not None:
+            worst = np.maximum.reduce(self._status)
+            empty = np.where(self.fused.any((2, 3)), contract.GOOD, contract.MAP_ZERO)
+            return np.where(worst == contract.NOT_FINITE, worst, empty).astype(np.int64)
         return self._status[self._layer_index(layer)]
 
     def heatmap(self, n: int = 0, k: int = 0, *, layer: int | str | None = None) -> NDArray[np.float32]:

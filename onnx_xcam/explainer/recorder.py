@@ -120,6 +120,11 @@ class Recorder(OpenedModel):
         return self._model
 
     @property
+    def ablates(self) -> bool:
+        """Whether recordings tell the scores without each channel."""
+        return bool(self._heads)
+
+    @property
     def confidence_kind(self) -> str:
         """What `confidences` gives."""
         return "probability" if self._model.probabilities else "score"
@@ -183,7 +188,7 @@ class Recorder(OpenedModel):
                     gradients=None if gradients is None else gradients[:1],
                     scores=found[contract.SCORES][0],
                     guided=None if guided is None else guided[index],
-                    ablate=self._ablation(index, values, ids[0]),
+                    **self._of_head(index, values, ids[0]),
                     mask=functools.partial(self._scorer.masked_scores, picture.item, classes=ids[0].tolist()),
                     input_size=picture.placement.input,
                 )
@@ -243,10 +248,10 @@ class Recorder(OpenedModel):
         found = self._guided.session.run({**feeds, contract.CLASS_INPUT: ids}, names, cancellation)
         return [found[name][:1] for name in names]
 
-    def _ablation(
-        self, index: int, values: Mapping[str, NDArray[Any]], ids: NDArray[np.int64]
-    ) -> Callable[[], NDArray[np.float32]] | None:
+    def _of_head(self, index: int, values: Mapping[str, NDArray[Any]], ids: NDArray[np.int64]) -> dict[str, Any]:
+        """What a recording can ask of a layer's head."""
         if not self._heads:
-            return None
+            return {"ablate": None, "split": None}
         head = self._heads[index]
-        return functools.partial(head.ablated, {name: values[name] for name in head.needed}, ids.tolist())
+        asked = {name: values[name] for name in head.needed}, ids.tolist()
+        return {"ablate": functools.partial(head.ablated, *asked), "split": functools.partial(head.balance, *asked)}

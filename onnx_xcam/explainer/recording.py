@@ -20,6 +20,7 @@ from onnx_xcam.cams.methods import Method, find_method
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.errors import LayerError, ModelError, XcamError
 from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.heads import Balance
 
 _XP = NumpyArrays()
 
@@ -36,6 +37,7 @@ class LayerRecord:
         scores: float32 [K].
         guided: Guided XGrad-CAM's map before the ReLU, `[1,K,H,W]`, or None if that was not asked for.
         ablate: gives the scores without each channel, float32 [K,C]; None if that was not asked for.
+        split: tells what the scores are made of behind the layer; None as for `ablate`.
         mask: gives the scores of the input masked by each channel of `[C,h,w]`, float32 [K,C].
         input_size: height and width of the model's input.
     """
@@ -48,6 +50,7 @@ class LayerRecord:
     scores: NDArray[np.float32]
     guided: NDArray[np.float32] | None
     ablate: Callable[[], NDArray[np.float32]] | None
+    split: Callable[[], Balance] | None
     mask: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     input_size: tuple[int, int]
 
@@ -95,6 +98,18 @@ class LayerRecord:
         if self.ablate is None:
             raise XcamError("The recording was not made for ablations; open the Recorder with ablations.")
         return self.ablate()
+
+    @functools.cached_property
+    def balance(self) -> Balance:
+        """What the scores are made of behind the layer: its own part, the biases, what goes round it.
+
+        Raises:
+            UnsupportedOpError: the model is quantised, or an operator has no gradient rule.
+            XcamError: as `ablated`.
+        """
+        if self.split is None:
+            raise XcamError("The recording was not made for ablations; open the Recorder with ablations.")
+        return self.split()
 
     def raw(self, method: str) -> NDArray[np.float32]:
         """The map before the ReLU, float32 [K,h,w], or [K,H,W] of a guided method.

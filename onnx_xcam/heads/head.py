@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +12,41 @@ from numpy.typing import NDArray
 from onnx_xcam.errors import ClassError, ModelError
 from onnx_xcam.heads.batches import BatchSizes
 from onnx_xcam.heads.runner import Runner, Values
+from onnx_xcam.runtime import Session
+from onnx_xcam.surgery.balance import PARTS, output_of
 from onnx_xcam.surgery.finding.layers import Layer
 
 SCORE_TOLERANCE = {True: 1e-3, False: 0.1}
 """How far the head's score may be from the model's own, relative to the largest one: where the head is exact, and where
 it rounds to float16 or to integers."""
+
+
+@dataclass(frozen=True)
+class Balance:
+    """What the scores of K classes are made of behind a layer; each float64 [K].
+
+    score = layer + bias + side + remainder
+
+    Attributes:
+        scores: S.
+        layer: sum(G A) over the positions of the map: what the channels' shares add up to in XGrad-CAM.
+        bias: what biases and other constants behind the layer add, the bias term of equation 5 of the paper.
+        side: what goes round the layer adds, and what tokens add that the map does not show.
+        magnitude: the sum of the magnitudes of all that was summed: how exact the numbers can be.
+        curved: names of the nodes that are not piecewise affine.
+    """
+
+    scores: NDArray[np.float64]
+    layer: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    side: NDArray[np.float64]
+    magnitude: NDArray[np.float64]
+    curved: tuple[str, ...]
+
+    @property
+    def remainder(self) -> NDArray[np.float64]:
+        """What the curved nodes add; zero to numerical precision where there are none."""
+        return self.scores - self.layer - self.bias - self.side
 
 
 class Head:
@@ -25,6 +57,7 @@ class Head:
         sizes: how many masks it takes at once.
         layer: the layer.
         score: the model's score, where it can be asked for without changing how the model is run; else None.
+        balance: opens the head that tells what its scores are made of, and names its curved nodes.
         is_exact: whether nothing is rounded to float16 or to integers.
 
     Attributes:
@@ -34,8 +67,18 @@ class Head:
             round it, and the score.
     """
 
-    def __init__(self, runner: Runner, sizes: BatchSizes, layer: Layer, score: str | None, *, is_exact: bool) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        sizes: BatchSizes,
+        layer: Layer,
+        score: str | None,
+        *,
+        balance: Callable[[], tuple[Session, tuple[str, ...]]],
+        is_exact: bool,
+    ) -> None:
         self._runner = runner
+        self._open_balance = balance
         self._sizes = sizes
         self._score = score
         self._tolerance = SCORE_TOLERANCE[is_exact]
@@ -93,6 +136,30 @@ class Head:
             if len(tables) == 1:
                 self._check_score(values, tables[0][0], classes)
         return np.concatenate(tables)[: len(rows)].astype(np.float32)
+
+    def balance(self, values: Values, classes: Sequence[int]) -> Balance:
+        """What the scores are made of: the layer, the biases behind it, what goes round it, and what is left.
+
+        Args:
+            values: as `scores`.
+            classes: as `scores`.
+
+        Raises:
+            UnsupportedOpError: the model is quantised, or an operator has no gradient rule.
+            XcamError: as `scores`.
+        """
+        own = self.scores(values, classes)
+        session, curved = self._balance
+        images = self._runner.images(values)
+        feeds = self._runner.feeds(values, np.ones((images, self._runner.channels(values)), np.float32))
+        feeds["xcam_class"] = np.array([classes], np.int64).reshape(1, -1)
+        found = session.run(feeds, [output_of(part) for part in PARTS])
+        parts = {part: found[output_of(part)] / images for part in PARTS}
+        return Balance(own.astype(np.float64), **parts, curved=curved)
+
+    @cached_property
+    def _balance(self) -> tuple[Session, tuple[str, ...]]:
+        return self._open_balance()
 
     def _of_classes(self, table: NDArray[np.float64], classes: Sequence[int]) -> NDArray[np.float64]:
         count = table.shape[1]

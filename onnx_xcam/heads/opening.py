@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import onnx
@@ -12,12 +13,13 @@ from onnx_xcam.errors import ModelError
 from onnx_xcam.heads.batches import BatchSizes
 from onnx_xcam.heads.head import Head
 from onnx_xcam.heads.runner import Runner
-from onnx_xcam.runtime import open_session
+from onnx_xcam.runtime import Session, open_session
+from onnx_xcam.surgery.balance import balance_model
 from onnx_xcam.surgery.emission.protos import QUANTISERS
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.finding.layers import Layer, Layers, resolve
-from onnx_xcam.surgery.finding.score import find_score
+from onnx_xcam.surgery.finding.score import Score, find_score
 from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.prepare import prepare
 from onnx_xcam.surgery.graphs.sample import sample_of
@@ -60,16 +62,16 @@ def open_heads(
         chosen = resolve(choice, layers)
         weights = _weights(source, graph, chosen, found.name)
         foreign = {n.output[0] for n in skeleton.graph.node if n.domain and n.op_type in _ROUNDING}
-        cuts = [
-            masked_head(graph, choice.roles, layer, found.name, weights=weights, foreign=foreign) for layer in chosen
-        ]
+        roles, name = choice.roles, found.name
+        cuts = [masked_head(graph, roles, layer, name, weights=weights, foreign=foreign) for layer in chosen]
     asked = found.name if found.name not in graph.inner and not graph.quantised else None
     exact = not graph.quantised and not any(graph.dtype(name) == np.float16 for name in graph.producer)
     heads = []
     for layer, cut in zip(chosen, cuts, strict=True):
-        session = open_session(_serialised(cut, layer, source.name), providers=providers, threads=threads)
-        runner = Runner(session, cut, layer.layout, layer.grid)
-        heads.append(Head(runner, BatchSizes(runner, is_exact=exact), layer, asked, is_exact=exact))
+        opened = partial(_session, name=source.name, layer=layer, providers=providers, threads=threads)
+        runner = Runner(opened(cut.model), cut, layer.layout, layer.grid)
+        sizes, balance = BatchSizes(runner, is_exact=exact), partial(_balance, opened, cut, layer, found)
+        heads.append(Head(runner, sizes, layer, asked, balance=balance, is_exact=exact))
     return heads
 
 
@@ -83,12 +85,22 @@ def _weights(source: Source, graph: Graph, layers: Sequence[Layer], score: str) 
     return {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in read}
 
 
-def _serialised(cut: MaskedHead, layer: Layer, name: str) -> bytes:
+def _balance(
+    opened: Callable[[onnx.ModelProto], Session], cut: MaskedHead, layer: Layer, score: Score
+) -> tuple[Session, tuple[str, ...]]:
+    with Following("the part behind the layer"):
+        made = balance_model(cut, layer, score)
+    return opened(made.model), made.curved
+
+
+def _session(
+    model: onnx.ModelProto, *, name: str, layer: Layer, providers: str | Sequence[str] | None, threads: int | None
+) -> Session:
     try:
-        content: bytes = cut.model.SerializeToString()
+        content: bytes = model.SerializeToString()
     except (EncodeError, ValueError) as error:
         raise ModelError(
             f"The part of {name} behind the layer '{layer.shown}' is larger than the 2 GB that a model in memory can "
             "hold; choose a later layer."
         ) from error
-    return content
+    return open_session(content, providers=providers, threads=threads)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.explainer import Explanation
+from onnx_xcam.explainer.explanation import FUSED_LAYER
 from onnx_xcam.images.place import Placement
 
 
@@ -88,20 +89,18 @@ def photo_of(explanations: Mapping[str, Explanation], n: int = 0, *, name: str |
     for other in others:
         if other.pictures[n].name != picture.name or not np.array_equal(other.classes[n], first.classes[n]):
             raise ValueError("the explanations tell of different photos or classes")
-    maps = tuple(
-        Maps(
-            method,
-            layer,
-            explanation.maps_of(index)[n],
-            tuple(explanation.status_of(index)[n].tolist()),
-            bool(getattr(explanation, "signed", False)),
-        )
-        for method, explanation in explanations.items()
-        for index, layer in enumerate(explanation.layers)
-    )
+    maps = tuple(one for method, explanation in explanations.items() for one in _maps(method, explanation, n))
     return Photo(
         name or picture.name, picture.image_rgb, picture.placement, _classes(first, n), maps, _warnings(explanations, n)
     )
+
+
+def _maps(method: str, explanation: Explanation, n: int) -> Iterator[Maps]:
+    """The maps of a photo by one method: those of all layers as one first, where there is one."""
+    layers = ([FUSED_LAYER] if explanation.fused is not None else []) + list(explanation.layers)
+    for layer in layers:
+        status = tuple(explanation.status_of(layer)[n].tolist())
+        yield Maps(method, layer, explanation.maps_of(layer)[n], status, explanation.signed)
 
 
 def _classes(explanation: Explanation, n: int) -> tuple[ClassResult, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_xcam.explainer import Explainer
+from onnx_xcam.explainer.opened import OpenedModel
 from onnx_xcam.report.assemble import text
 from onnx_xcam.text import json_text
 
@@ -61,19 +61,19 @@ class Settings:
         return "".join(parts)
 
 
-def settings_of(explainer: Explainer, *, methods: Sequence[str] = (), command: str = "", python: str = "") -> Settings:
-    """The settings of what an Explainer explains.
+def settings_of(explainer: OpenedModel, methods: Sequence[str], *, command: str = "", python: str = "") -> Settings:
+    """The settings of what an Explainer or a Recorder explains.
 
     Args:
         explainer: whose model, layers, preprocessing and notes they are.
-        methods: the CAM methods, if not the Explainer's own one.
+        methods: the CAM methods.
         command, python: as for `Settings`.
     """
     facts = [
         ("Model", explainer.files[0].name if explainer.files else explainer.name),
         *([("Model's SHA-256", _sha256(explainer))] if explainer.files else []),
         *(("Weights file", path.name) for path in explainer.files[1:]),
-        ("Method", ", ".join(methods or (explainer.method,))),
+        ("Method", ", ".join(methods)),
         *(("Layer", layer) for layer in explainer.layers),
         ("Score", explainer.score),
         ("Preprocessing", json_text(explainer.preprocess.to_dict())),
@@ -139,6 +139,6 @@ def _listing(name: str, call: str) -> str:
     return f'<h3>{name}</h3><pre tabindex="0" aria-label="{name}">{lines}</pre>'
 
 
-def _sha256(explainer: Explainer) -> str:
+def _sha256(explainer: OpenedModel) -> str:
     with explainer.files[0].open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
