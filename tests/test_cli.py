@@ -370,8 +370,9 @@ def test_stems_never_clash(images, expected):
 def test_pictures_are_named_by_layer_where_there_are_several():
     assert layer_parts(["/a/b/Relu"]) == [""]
     assert layer_parts(["/a/b/Relu", "a_b_Relu", "::"]) == ["a_b_Relu", "a_b_Relu-2", "layer"]
-    assert picture_name("cat", "", 285) == "cat.285.png"
-    assert picture_name("cat", "layer3", 285) == "cat.layer3.285.png"
+    assert picture_name("cat", "", "", 285) == "cat.285.png"
+    assert picture_name("cat", "", "layer3", 285) == "cat.layer3.285.png"
+    assert picture_name("cat", "grad-cam", "layer3", 285) == "cat.grad-cam.layer3.285.png"
 
 
 def test_photos_of_the_same_stem_are_both_explained(run, folder):

@@ -74,8 +74,8 @@ OURS = {
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
-    "evaluation": {*BASE, "explainer"},
-    "demo": {*BASE, "surgery", "images", "explainer", "feeds", "comparison"},
+    "evaluation": {*BASE, "cams", "surgery", "images", "runtime", "labels", "explainer", "feeds", "descriptions"},
+    "demo": {*BASE, "cams", "surgery", "images", "explainer", "feeds", "comparison"},
     "report": {*BASE, "images", "explainer"},
     "cli": {
         *BASE,
@@ -90,6 +90,7 @@ OURS = {
         "benchmark",
         "demo",
         "report",
+        "evaluation",
     },
 }
 """Which parts of the package a part may import: imports run downward only."""

@@ -15,7 +15,7 @@ from onnx_xcam.cli.options import (
     InputOption,
     LabelsOption,
     LayerOption,
-    MethodOption,
+    MethodsOption,
     ModelArgument,
     PreprocessOption,
     ProviderOption,
@@ -47,7 +47,7 @@ def explain(
     ] = None,
     layer: LayerOption = None,
     score: ScoreOption = "auto",
-    method: MethodOption = DEFAULT_METHOD,
+    method: MethodsOption = None,
     signed: SignedOption = False,
     fuse: FuseOption = None,
     labels: LabelsOption = None,
@@ -100,8 +100,10 @@ def explain(
     others = input_values(input_)
     import warnings
 
-    from onnx_xcam.cli.explain_job import ExplainJob, Page, Writing, find_pictures, refuse_mixed
-    from onnx_xcam.explainer import Explainer, XcamWarning
+    from onnx_xcam.cli.explain_job import ExplainJob, Page, Writing
+    from onnx_xcam.cli.explaining import Explaining
+    from onnx_xcam.cli.photos import find_pictures, refuse_mixed
+    from onnx_xcam.explainer import XcamWarning
     from onnx_xcam.report import python_call
 
     if resume:
@@ -112,25 +114,25 @@ def explain(
     options: dict[str, Any] = {
         "layers": layers_or_auto(layer),
         "score": score,
-        "method": method,
         "preprocess": preprocess,
         "labels": labels,
         "providers": provider,
         "threads": threads,
         "inputs": others,
         "allow_folders": allow_folder or (),
-        "fuse": fuse,
-        **({"relu": False} if signed else {}),
     }
+    methods = method or [DEFAULT_METHOD]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XcamWarning)  # said below, without a line of source code
-        explainer = Explainer(model, **options)
+        explaining = Explaining(model, methods, relu=not signed, fuse=fuse, options=options)
+        explainer = explaining.model
         if not quiet:
             say_all("note", explainer.notes)
         say_all("warning", explainer.warnings)
-        python = python_call(model, next(iter(found)), options, {"classes": class_, "top": top})
+        told = {**options, "fuse": fuse, **({"relu": False} if signed else {})}
+        python = python_call(model, next(iter(found)), methods, told, {"classes": class_, "top": top})
         page = Page(html, command_line(context), python) if html else None
-        failed = job.run(explainer, explainer.choose(class_ or None, top), page)
+        failed = job.run(explaining, explainer.choose(class_ or None, top), page)
     if failed:
         say(f"error: {failed} of {len(found)} pictures could not be explained.")
         raise typer.Exit(1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,26 @@ import typer
 from numpy.typing import NDArray
 
 from onnx_xcam.cli.explain_page import EarlierPhotos, JobPage, check_page, entry_of, failed_entry, job_page
-from onnx_xcam.cli.naming import beginnings, layer_parts, picture_name, stems
+from onnx_xcam.cli.explaining import Explaining, Outcome
+from onnx_xcam.cli.naming import beginnings, layer_parts, picture_name, raw_fused_name, raw_names, stems
 from onnx_xcam.cli.options import say
 from onnx_xcam.cli.progress import Reporter
-from onnx_xcam.cli.results import Earlier, put_in_place, read_results, remove_unfinished, run_settings
+from onnx_xcam.cli.results import (
+    Earlier,
+    begun_anew,
+    one_or_all,
+    prepare_folder,
+    put_in_place,
+    read_results,
+    run_settings,
+    settings_in_line,
+    without_dropped,
+    written,
+)
 from onnx_xcam.errors import OutputError
-from onnx_xcam.explainer import Explainer, Explanation, Streamed
+from onnx_xcam.explainer import Explanation
 from onnx_xcam.explainer.explanation import FUSED_LAYER
-from onnx_xcam.images.read import encode_image, find_images
+from onnx_xcam.images.read import encode_image
 from onnx_xcam.report import settings_of
 from onnx_xcam.text import json_text, printable
 
@@ -83,13 +95,13 @@ class ExplainJob:
         self._stems: dict[Path, str] = {}
         self._settings: dict[str, Any] = {}
         self._page: Page | None = None
-        _prepare_folder(folder)
+        prepare_folder(folder)
 
-    def run(self, explainer: Explainer, classes: NDArray[np.int64] | None, page: Page | None = None) -> int:
+    def run(self, explaining: Explaining, classes: NDArray[np.int64] | None, page: Page | None = None) -> int:
         """Explain all photos for these classes (see `Explainer.choose`); the number of photos that failed is returned.
 
         Args:
-            explainer: that explains.
+            explaining: that explains.
             classes: int64 [1,K], or None where the model has settled them.
             page: to be written as well.
 
@@ -100,8 +112,15 @@ class ExplainJob:
         """
         self._page = page
         if page is not None:
-            check_page(page.file, explainer, self._images, self._folder)
-        self._settings = run_settings(explainer, classes, self._writing.told(), _one_or_all(list(explainer.layers)))
+            check_page(page.file, explaining.model, self._images, self._folder)
+        self._settings = run_settings(
+            explaining.model,
+            classes,
+            layer=one_or_all(explaining.model.layers),
+            method=one_or_all(explaining.methods),
+            maps=explaining.kind_of_maps,
+            write=" ".join(self._writing.told()),
+        )
         earlier = self._continued() if self._resume else self._begun_anew()
         total = len(self._images)
         todo = [image for image, resolved in self._images.items() if resolved not in earlier.finished]
@@ -109,11 +128,11 @@ class ExplainJob:
         try:
             with (
                 Reporter(done, total, bar=not self._quiet and len(todo) > 1) as reporter,
-                _written(self._results),
+                written(self._results),
                 self._results.open("ab") as lines,
-                self._paged(explainer, earlier) as shown,
+                self._paged(explaining, earlier) as shown,
             ):
-                for one in self._explained(explainer, classes, todo):
+                for one in self._explained(explaining, classes, todo):
                     failed += one.record["error"] is not None
                     lines.write(json_text(one.record).encode("utf-8") + b"\n")
                     lines.flush()
@@ -130,19 +149,21 @@ class ExplainJob:
             typer.echo(printable(f"page  -> {page.file} ({size:.1f} MB)"))
         return failed
 
-    def _paged(self, explainer: Explainer, earlier: Earlier) -> AbstractContextManager[JobPage | None]:
+    def _paged(self, explaining: Explaining, earlier: Earlier) -> AbstractContextManager[JobPage | None]:
         if self._page is None:
             return nullcontext()
         done = EarlierPhotos(dict(zip(earlier.finished, earlier.kept, strict=True)), self._folder)
-        settings = settings_of(explainer, command=self._page.command, python=self._page.python)
-        return job_page(self._page.file, settings, explainer, self._images, done)
+        settings = settings_of(
+            explaining.model, explaining.methods, command=self._page.command, python=self._page.python
+        )
+        return job_page(self._page.file, settings, explaining, self._images, done)
 
     def _continued(self) -> Earlier:
         """What an earlier run has done, its file without the lines that are done again, and names for the rest."""
         earlier = read_results(self._results, self._settings)
         folder = self._folder.resolve()
-        written = {folder / file for files in earlier.finished.values() for file in files}
-        self._images = {image: path for image, path in self._images.items() if path not in written}
+        pictures = {folder / file for files in earlier.finished.values() for file in files}
+        self._images = {image: path for image, path in self._images.items() if path not in pictures}
         names = dict(zip(self._images, stems(list(self._images)), strict=True))
         fitting = {self._images[image]: f"{stem}." for image, stem in names.items()}
         taken = {
@@ -153,9 +174,7 @@ class ExplainJob:
             for beginning in beginnings(file)
         }
         self._stems = dict(zip(self._images, stems(list(self._images), taken), strict=True)) if taken else names
-        if earlier.dropped:
-            with _written(self._results), put_in_place(self._results) as draft:
-                draft.write_bytes(b"".join(line + b"\n" for line in earlier.kept))
+        without_dropped(self._results, earlier)
         if not self._quiet:
             here = sum(path in earlier.finished for path in self._images.values())
             say(f"note: {here} of {len(self._images)} photos are done already.")
@@ -163,84 +182,93 @@ class ExplainJob:
 
     def _begun_anew(self) -> Earlier:
         self._stems = dict(zip(self._images, stems(list(self._images)), strict=True))
-        with _written(self._results):
-            if not self._quiet and self._results.is_file() and self._results.stat().st_size:
-                say(f"note: the earlier '{self._results}' is replaced; --resume would have continued it.")
-            self._results.write_bytes(b"")
-        return Earlier({}, (), 0)
+        return begun_anew(self._results, quiet=self._quiet)
 
     def _explained(
-        self, explainer: Explainer, classes: NDArray[np.int64] | None, images: Sequence[Path]
+        self, explaining: Explaining, classes: NDArray[np.int64] | None, images: Sequence[Path]
     ) -> Iterator[_Done]:
-        def finish(streamed: Streamed) -> _Done:
-            if streamed.explanation is None:
-                return self._failure(explainer, streamed)
-            return self._success(explainer, streamed.image, streamed.explanation, streamed.seconds)
+        def finish(outcome: Outcome) -> _Done:
+            return self._success(explaining, outcome) if outcome.explanations else self._failure(explaining, outcome)
 
-        return explainer.stream(images, classes, each=finish)
+        return explaining.stream(images, classes, finish)
 
-    def _head(self, explainer: Explainer, image: Path) -> dict[str, Any]:
+    def _head(self, explaining: Explaining, image: Path) -> dict[str, Any]:
         return {
             "image": str(image),
-            "model": explainer.name,
-            "layer": _one_or_all(list(explainer.layers)),
-            "method": explainer.method,
+            "model": explaining.model.name,
+            "layer": one_or_all(explaining.model.layers),
+            "method": one_or_all(explaining.methods),
         }
 
     def _tail(self, files: Sequence[Path], seconds: float | None, error: str | None) -> dict[str, Any]:
-        settings = {key: value for key, value in self._settings.items() if key not in ("layer", "method")}
-        return {"files": [file.as_posix() for file in files], "seconds": seconds, "error": error, "settings": settings}
+        names = [file.as_posix() for file in files]
+        return {"files": names, "seconds": seconds, "error": error, "settings": settings_in_line(self._settings)}
 
-    def _failure(self, explainer: Explainer, streamed: Streamed) -> _Done:
-        image, error = streamed.image, str(streamed.error)
+    def _failure(self, explaining: Explaining, outcome: Outcome) -> _Done:
+        image, error = outcome.image, str(outcome.error)
         nothing: dict[str, Any] = {"classes": [], "labels": None, "scores": [], "probabilities": None, "status": []}
-        record = {**self._head(explainer, image), **nothing, **self._tail([], None, error)}
+        record = {**self._head(explaining, image), **nothing, **self._tail([], None, error)}
         entry = failed_entry(image, error) if self._page else b""
         message = f"error: {error}" if str(image) in error else f"error: {image}: {error}"
         return _Done(image, record, (), [message], entry)
 
-    def _success(self, explainer: Explainer, image: Path, explanation: Explanation, seconds: float) -> _Done:
+    def _success(self, explaining: Explaining, outcome: Outcome) -> _Done:
         """Write the files of a photo, and tell of them."""
-        files: list[Path] = []
-        lines = []
+        image, explanations = outcome.image, outcome.explanations
+        files, lines = [], []
+        for explanation in explanations:
+            method = explanation.method if len(explanations) > 1 else ""
+            written, told = self._pictures(image, explanation, method)
+            files += written
+            lines += told
+        if self._writing.raw:
+            files.append(self._write_raw(explanations, image))
+        first = explanations[0]
+        status = [
+            one_or_all([one.status_of(layer)[0].tolist() for layer in range(len(one.layers))]) for one in explanations
+        ]
+        probabilities = first.probabilities
+        record = {
+            **self._head(explaining, image),
+            "classes": first.classes[0].tolist(),
+            "labels": None if first.labels is None else first.labels[0],
+            "scores": _numbers(first.scores[0]),
+            "probabilities": None if probabilities is None else _numbers(probabilities[0]),
+            "status": one_or_all(status),
+            **self._tail(files, round(outcome.seconds, 6), None),
+        }
+        entry = entry_of(image, explanations) if self._page else b""
+        warnings = dict.fromkeys(f"warning: {warning}" for one in explanations for warning in one.warnings())
+        return _Done(image, record, lines, list(warnings), entry)
+
+    def _pictures(self, image: Path, explanation: Explanation, method: str) -> tuple[list[Path], list[str]]:
+        """Write the pictures of a photo by one method, if any are wanted: their files, and lines to print."""
+        files, lines = [], []
         shown = [FUSED_LAYER] if explanation.fused is not None else explanation.layers
         for layer, part in zip(shown, layer_parts(shown), strict=True):
-            where = f"  layer {layer}" if part else ""
+            where = (f"  method {method}" if method else "") + (f"  layer {layer}" if part else "")
             for k, class_id in enumerate(explanation.classes[0].tolist()):
                 line = f"{image.name}  {explanation.caption(0, k)}{where}"
                 if self._writing.pictures:
-                    files.append(self._free(picture_name(self._stems[image], part, class_id)))
-                    with _written(files[-1]), put_in_place(files[-1]) as draft:
+                    files.append(self._free(picture_name(self._stems[image], method, part, class_id)))
+                    with written(files[-1]), put_in_place(files[-1]) as draft:
                         picture = explanation.overlay(0, k, layer=layer, beside=self._writing.beside)
                         draft.write_bytes(encode_image(picture, ".png"))
                     line += f"  -> {files[-1]}"
                 lines.append(line)
-        if self._writing.raw:
-            files.append(self._write_raw(explanation, image))
-        status = [explanation.status_of(layer)[0].tolist() for layer in range(len(explanation.layers))]
-        probabilities = explanation.probabilities
-        record = {
-            **self._head(explainer, image),
-            "classes": explanation.classes[0].tolist(),
-            "labels": None if explanation.labels is None else explanation.labels[0],
-            "scores": _numbers(explanation.scores[0]),
-            "probabilities": None if probabilities is None else _numbers(probabilities[0]),
-            "status": _one_or_all(status),
-            **self._tail(files, round(seconds, 6), None),
-        }
-        entry = entry_of(explainer, image, explanation) if self._page else b""
-        return _Done(image, record, lines, [f"warning: {warning}" for warning in explanation.warnings()], entry)
+        return files, lines
 
-    def _write_raw(self, explanation: Explanation, image: Path) -> Path:
+    def _write_raw(self, explanations: Sequence[Explanation], image: Path) -> Path:
         path = self._free(f"{self._stems[image]}.npz")
-        maps = {
-            "map" + (f"_{layer}" if layer else ""): explanation.maps_of(layer)[0]
-            for layer in range(len(explanation.layers))
-        }
-        maps.update({} if explanation.fused is None else {FUSED_LAYER: explanation.fused[0]})
-        with _written(path), put_in_place(path) as draft:
+        maps = {}
+        for one in explanations:
+            names = raw_names(one.method if len(explanations) > 1 else "", len(one.layers))
+            maps.update({name: one.maps_of(layer)[0] for layer, name in enumerate(names)})
+            if one.fused is not None:
+                maps[raw_fused_name(names)] = one.fused[0]
+        with written(path), put_in_place(path) as draft:
             # Not compressed: maps are small, and it would take twenty times as long for a tenth of the size.
-            np.savez(draft, classes=explanation.classes[0], scores=explanation.scores[0], **maps)
+            np.savez(draft, classes=explanations[0].classes[0], scores=explanations[0].scores[0], **maps)
         return path
 
     def _free(self, name: str) -> Path:
@@ -251,78 +279,12 @@ class ExplainJob:
         return path
 
 
-def find_pictures(paths: Iterable[Path], *, recursive: bool, leave_out: Path) -> dict[Path, Path]:
-    """The files as they are, folders as their pictures, each once; with where they lie (resolved).
-
-    A file that is not there stays in the list: it is one bad picture, and no reason to leave out the others.
-
-    Args:
-        paths: files and folders.
-        recursive: also the pictures of folders in the folders,
-        leave_out: but of this one.
-
-    Raises:
-        ImageError: a folder without pictures.
-    """
-    found: dict[Path, Path] = {}
-    for path in paths:
-        several = find_images([path], recursive=recursive, leave_out=leave_out) if path.is_dir() else [path]
-        for picture in several:
-            found.setdefault(picture.resolve(), picture)
-    return {picture: resolved for resolved, picture in found.items()}
-
-
-def refuse_mixed(paths: Iterable[Path], folder: Path) -> None:
-    """Refuse to continue where a folder of photos is the output folder.
-
-    A picture that was written there just before the end has no line yet, and looks like one more photo.
-
-    Raises:
-        OutputError: it is.
-    """
-    if any(path.is_dir() and path.resolve() == folder.resolve() for path in paths):
-        raise OutputError(
-            f"'{folder}' holds the photos and what was written, which --resume cannot tell apart; name another folder "
-            "for the results with -o."
-        )
-
-
 def _report(reporter: Reporter, done: _Done) -> None:
     for line in done.results:
         reporter.result(line)
     for line in done.messages:
         reporter.message(line)
     reporter.advance()
-
-
-def _prepare_folder(folder: Path) -> None:
-    """Make the folder and try to write to it, before any time goes into running a model."""
-    probe = folder / ".onnx-xcam-probe"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
-        remove_unfinished(folder)
-    except OSError as error:
-        raise OutputError(
-            f"The folder '{folder}' cannot be written to: {error.strerror or error}. Name another with -o."
-        ) from error
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with a file into an OutputError; a closed stdout (`| head`) is not about the file."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
-
-
-def _one_or_all(values: list[Any]) -> Any:
-    """What belongs to the only layer, or a list with an entry per layer."""
-    return values[0] if len(values) == 1 else values
 
 
 def _numbers(values: NDArray[np.float32]) -> list[float | None]:

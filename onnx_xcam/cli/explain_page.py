@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from onnx_xcam.cli.explaining import Explaining
+from onnx_xcam.cli.naming import raw_fused_name, raw_names
 from onnx_xcam.errors import OutputError, XcamError
-from onnx_xcam.explainer import Explainer, Explanation
+from onnx_xcam.explainer import Explanation
+from onnx_xcam.explainer.opened import OpenedModel
 from onnx_xcam.report import PhotoPage, Settings, photo_of
 from onnx_xcam.report.data import Failure, Photo
 from onnx_xcam.report.photos import photo_entry
@@ -30,8 +33,8 @@ class EarlierPhotos:
 class JobPage:
     """The page of an `ExplainJob`: gets its photos in order, and puts those that were done earlier in their places."""
 
-    def __init__(self, page: PhotoPage, explainer: Explainer, photos: Mapping[Path, Path], earlier: EarlierPhotos):
-        self._page, self._explainer, self._earlier = page, explainer, earlier
+    def __init__(self, page: PhotoPage, explaining: Explaining, photos: Mapping[Path, Path], earlier: EarlierPhotos):
+        self._page, self._explaining, self._earlier = page, explaining, earlier
         self._left = iter(photos.items())
 
     def add(self, image: Path, entry: bytes) -> None:
@@ -51,29 +54,29 @@ class JobPage:
         line = self._earlier.lines.get(resolved)
         if line is not None:
             record = load_json(line.decode("utf-8"))
-            self._page.add(earlier_photo(self._explainer, image, record, self._earlier.folder))
+            self._page.add(earlier_photo(self._explaining, image, record, self._earlier.folder))
 
 
 @contextmanager
 def job_page(
-    file: Path, settings: Settings, explainer: Explainer, photos: Mapping[Path, Path], earlier: EarlierPhotos
+    file: Path, settings: Settings, explaining: Explaining, photos: Mapping[Path, Path], earlier: EarlierPhotos
 ) -> Iterator[JobPage]:
     """A page that is complete and in place when the context ends, or not there at all.
 
     Args:
         file: where it goes.
         settings: how it came about.
-        explainer: that explains.
+        explaining: that explains.
         photos: all of them in order, with where they lie (resolved).
         earlier: those that are done already.
     """
     with PhotoPage(file, settings) as page:
-        made = JobPage(page, explainer, photos, earlier)
+        made = JobPage(page, explaining, photos, earlier)
         yield made
         made.finish()
 
 
-def check_page(file: Path, explainer: Explainer, photos: Mapping[Path, Path], folder: Path) -> None:
+def check_page(file: Path, explainer: OpenedModel, photos: Mapping[Path, Path], folder: Path) -> None:
     """Make sure, before anything runs, that a page may take a file's place.
 
     Raises:
@@ -84,9 +87,9 @@ def check_page(file: Path, explainer: Explainer, photos: Mapping[Path, Path], fo
         raise OutputError(f"'{file}' is one of the photos, the model or results.jsonl; name another file for --html.")
 
 
-def entry_of(explainer: Explainer, image: Path, explanation: Explanation) -> bytes:
-    """What the page holds of a photo."""
-    return photo_entry(photo_of({explainer.method: explanation}, name=str(image)))
+def entry_of(image: Path, explanations: Sequence[Explanation]) -> bytes:
+    """What the page holds of a photo, of which there is an explanation by each method."""
+    return photo_entry(photo_of(explanations, name=str(image)))
 
 
 def failed_entry(image: Path, error: str) -> bytes:
@@ -94,31 +97,38 @@ def failed_entry(image: Path, error: str) -> bytes:
     return photo_entry(Failure(str(image), error))
 
 
-def earlier_photo(explainer: Explainer, image: Path, record: Mapping[str, Any], folder: Path) -> Photo | Failure:
+def earlier_photo(explaining: Explaining, image: Path, record: Mapping[str, Any], folder: Path) -> Photo | Failure:
     """A photo that an earlier run has explained: its line of results.jsonl, and its maps as --raw wrote them."""
     try:
-        explanation = _read_again(explainer, image, record, folder)
+        explanations = _read_again(explaining, image, record, folder)
     except (XcamError, OSError, ValueError, LookupError, TypeError, StopIteration, zipfile.BadZipFile) as error:
         return Failure(str(image), f"An earlier run has explained it, but it cannot be shown again: {error}")
-    return photo_of({explainer.method: explanation}, name=str(image))
+    return photo_of(explanations, name=str(image))
 
 
-def _read_again(explainer: Explainer, image: Path, record: Mapping[str, Any], folder: Path) -> Explanation:
+def _read_again(explaining: Explaining, image: Path, record: Mapping[str, Any], folder: Path) -> list[Explanation]:
     raw = next(folder / Path(file).name for file in record["files"] if file.endswith(".npz"))
-    layers = range(len(explainer.layers))
+    model, count = explaining.model, len(explaining.model.layers)
+    several = len(explaining.methods) > 1
+    probabilities, pictures = record["probabilities"], [model.prepare(image)]
+    found = []
     with np.load(raw) as stored:
-        maps = [stored["map" + (f"_{layer}" if layer else "")][None] for layer in layers]
-        classes, scores = stored["classes"][None], stored["scores"][None]
-    status = record["status"] if len(layers) > 1 else [record["status"]]
-    probabilities = record["probabilities"]
-    return Explanation(
-        classes=classes,
-        scores=scores,
-        probabilities=None if probabilities is None else np.array([probabilities], np.float32),  # None becomes NaN
-        maps=maps,
-        status=[np.array([of], np.int64) for of in status],
-        labels=explainer.labels,
-        layers=explainer.layers,
-        pictures=[explainer.prepare(image)],
-        notes=explainer.notes,
-    )
+        for index, method in enumerate(explaining.methods):
+            names = raw_names(method if several else "", count)
+            status = record["status"][index] if several else record["status"]
+            made = Explanation(
+                classes=stored["classes"][None],
+                scores=stored["scores"][None],
+                probabilities=None if probabilities is None else np.array([probabilities], np.float32),  # None: NaN
+                maps=[stored[name][None] for name in names],
+                status=[np.array([of], np.int64) for of in (status if count > 1 else [status])],
+                labels=model.labels,
+                layers=model.layers,
+                pictures=pictures,
+                notes=model.notes,
+                method=method,
+                signed=not explaining.relu,
+                fused=stored[raw_fused_name(names)][None] if explaining.fuse else None,
+            )
+            found.append(made)
+    return found

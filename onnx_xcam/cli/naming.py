@@ -39,9 +39,19 @@ def layer_parts(layers: Sequence[str]) -> list[str]:
     return _numbered([_short(re.sub(r"[^\w.-]+", "_", layer), 60).strip("_.") or "layer" for layer in layers])
 
 
-def picture_name(stem: str, layer_part: str, class_id: int) -> str:
-    """`cat.285.png`, or `cat.layer3.285.png` where there are several layers."""
-    return ".".join(part for part in (stem, layer_part, str(class_id), "png") if part)
+def picture_name(stem: str, method: str, layer_part: str, class_id: int) -> str:
+    """`cat.285.png`, or `cat.grad-cam.layer3.285.png` where there are several methods and layers."""
+    return ".".join(part for part in (stem, method, layer_part, str(class_id), "png") if part)
+
+
+def raw_names(method: str, layers: int) -> list[str]:
+    """What --raw calls the maps of each layer: `map`, `map_1`; with the method before them where there are several."""
+    return [(f"{method}." if method else "") + "map" + (f"_{layer}" if layer else "") for layer in range(layers)]
+
+
+def raw_fused_name(names: Sequence[str]) -> str:
+    """What it calls the map of all layers, given the names of theirs."""
+    return names[0].removesuffix("map") + "fused"
 
 
 def _short(name: str, size: int) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from onnx_xcam.cams.fusion import Fusion
-from onnx_xcam.cams.methods import EMITTED, METHODS
+from onnx_xcam.cams.methods import DEFAULT_METHOD, EMITTED, METHODS
 from onnx_xcam.text import printable
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported ONNX model.", show_default=False)]
@@ -27,7 +27,15 @@ LayerOption = Annotated[
 ScoreOption = Annotated[
     str, typer.Option("--score", metavar="TENSOR", help="The class scores, before any softmax. auto: the logits.")
 ]
-MethodOption = Annotated[str, typer.Option("--method", metavar="METHOD", help=f"The CAM method: {', '.join(METHODS)}.")]
+MethodsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        metavar="METHOD",
+        help=f"The CAM method: {', '.join(METHODS)}. May be repeated. Default: {DEFAULT_METHOD}.",
+        show_default=False,
+    ),
+]
 EmittedMethodOption = Annotated[
     str, typer.Option("--method", metavar="METHOD", help=f"The CAM method: {', '.join(EMITTED)}.")
 ]

@@ -102,12 +102,6 @@ class Explainer(OpenedModel):
         for message in self.warnings:
             warnings.warn(message, XcamWarning, stacklevel=2)
 
-    @property
-    def kind_of_maps(self) -> str:
-        """What the maps show, in words."""
-        shown = "what speaks for the class" if self.relu else "what speaks for the class and against it"
-        return shown + (f", all layers in one by their {self.fuse}" if self.fuse else "")
-
     def explain(
         self,
         images: Image | Sequence[Image],

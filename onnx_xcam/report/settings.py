@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_xcam.explainer import Explainer
+from onnx_xcam.explainer.opened import OpenedModel
 from onnx_xcam.report.assemble import text
 from onnx_xcam.text import json_text
 
@@ -61,19 +61,19 @@ class Settings:
         return "".join(parts)
 
 
-def settings_of(explainer: Explainer, *, methods: Sequence[str] = (), command: str = "", python: str = "") -> Settings:
-    """The settings of what an Explainer explains.
+def settings_of(explainer: OpenedModel, methods: Sequence[str], *, command: str = "", python: str = "") -> Settings:
+    """The settings of what an Explainer or a Recorder explains.
 
     Args:
         explainer: whose model, layers, preprocessing and notes they are.
-        methods: the CAM methods, if not the Explainer's own one.
+        methods: the CAM methods.
         command, python: as for `Settings`.
     """
     facts = [
         ("Model", explainer.files[0].name if explainer.files else explainer.name),
         *([("Model's SHA-256", _sha256(explainer))] if explainer.files else []),
         *(("Weights file", path.name) for path in explainer.files[1:]),
-        ("Method", ", ".join(methods or (explainer.method,))),
+        ("Method", ", ".join(methods)),
         *(("Layer", layer) for layer in explainer.layers),
         ("Score", explainer.score),
         ("Preprocessing", json_text(explainer.preprocess.to_dict())),
@@ -98,23 +98,33 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def python_call(model: Path, photo: Path, options: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def python_call(
+    model: Path, photo: Path, methods: Sequence[str], options: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> str:
     """The Python lines that explain a photo.
 
     Args:
         model, photo: their files.
-        options: of `Explainer`; those that are what they are anyway are left out.
+        methods: the CAM methods.
+        options: of `Explainer`, the others; those that are what they are anyway are left out.
         wanted: of `explain`, the same.
     """
 
-    def arguments(first: Path, given: Mapping[str, Any]) -> str:
+    def arguments(first: Path, given: Mapping[str, Any], *more: str) -> str:
         stated = [f"{key}={_literal(value)}" for key, value in given.items() if _is_stated(value)]
-        return ", ".join([_literal(first), *stated])
+        return ", ".join([_literal(first), *more, *stated])
 
+    if len(methods) == 1:
+        return (
+            "import onnx_xcam\n"
+            f"explainer = onnx_xcam.Explainer({arguments(model, {'method': methods[0], **options})})\n"
+            f"explanation = explainer.explain({arguments(photo, wanted)})"
+        )
+    made = f"onnx_xcam.Explainer({arguments(model, options, 'method=method')})"
     return (
         "import onnx_xcam\n"
-        f"explainer = onnx_xcam.Explainer({arguments(model, options)})\n"
-        f"explanation = explainer.explain({arguments(photo, wanted)})"
+        f"explainers = [{made} for method in {_literal(list(methods))}]\n"
+        f"explanations = [explainer.explain({arguments(photo, wanted)}) for explainer in explainers]"
     )
 
 
@@ -139,6 +149,6 @@ def _listing(name: str, call: str) -> str:
     return f'<h3>{name}</h3><pre tabindex="0" aria-label="{name}">{lines}</pre>'
 
 
-def _sha256(explainer: Explainer) -> str:
+def _sha256(explainer: OpenedModel) -> str:
     with explainer.files[0].open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,131 @@
+"""onnx-xcam compare: one picture with the maps of several methods, and how far each is from the axioms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onnx_xcam.cams.methods import METHODS
+from onnx_xcam.cli.options import (
+    AllowFolderOption,
+    ClassOption,
+    InputOption,
+    LabelsOption,
+    LayerOption,
+    ModelArgument,
+    PreprocessOption,
+    ProviderOption,
+    ScoreOption,
+    SignedOption,
+    ThreadsOption,
+    input_values,
+    layers_or_auto,
+    say_all,
+)
+
+if TYPE_CHECKING:
+    from onnx_xcam.evaluation.compare import Comparison
+
+
+def compare(
+    model: ModelArgument,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A photo.", show_default=False)],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The picture to write.")] = Path(
+        "comparison.png"
+    ),
+    class_: ClassOption = None,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", metavar="K", min=1, help="Compare the model's K best classes.", show_default=False),
+    ] = None,
+    layer: LayerOption = None,
+    score: ScoreOption = "auto",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="METHOD",
+            help=f"A method, of: {', '.join(METHODS)}. May be repeated. Default: all but those that take long, are "
+            "much like another one, or have the input's resolution.",
+            show_default=False,
+        ),
+    ] = None,
+    signed: SignedOption = False,
+    axioms: Annotated[
+        bool, typer.Option("--axioms/--no-axioms", help="Tell how far each method is from the axioms.")
+    ] = True,
+    labels: LabelsOption = None,
+    preprocess: PreprocessOption = None,
+    input_: InputOption = None,
+    provider: ProviderOption = None,
+    threads: ThreadsOption = None,
+    allow_folder: AllowFolderOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Compare methods on a photo: one picture with a row for each class and layer and a column for each method, and
+    how far each is from the axioms of conservation and sensitivity: 0 is best."""
+    if class_ and top is not None:
+        raise typer.BadParameter("give either --class or --top, not both")
+    others = input_values(input_)
+    from onnx_xcam.evaluation.compare import DEFAULT_METHODS
+    from onnx_xcam.evaluation.compare import compare as compare_methods
+    from onnx_xcam.explainer.recorder import Recorder
+    from onnx_xcam.images.read import write_image
+    from onnx_xcam.text import json_text
+
+    _check_out(out, model, image)
+    recorder = Recorder(
+        model,
+        layers_or_auto(layer),
+        score,
+        methods=method or DEFAULT_METHODS,
+        ablations=axioms,
+        preprocess=preprocess,
+        labels=labels,
+        providers=provider,
+        threads=threads,
+        inputs=others,
+        allow_folders=allow_folder or (),
+    )
+    say_all("note", [note for note in recorder.notes if note not in recorder.warnings])
+    say_all("warning", recorder.warnings)
+    found = compare_methods(recorder, recorder.prepare(image), recorder.choose(class_ or None, top), relu=not signed)
+    write_image(out, found.panel())
+    say_all("warning", dict.fromkeys(line for one in found.explanations.values() for line in one.warnings()))
+    typer.echo(json_text(found.to_dict(), indent=2) if as_json else _table(found))
+    typer.echo(str(out), err=as_json)
+
+
+def _check_out(out: Path, model: Path, image: Path) -> None:
+    """Make sure, before anything runs, that a picture can be written there.
+
+    Raises:
+        OutputError: it is the model or the photo, or its suffix is none of a picture.
+    """
+    import numpy as np
+
+    from onnx_xcam.errors import OutputError
+    from onnx_xcam.images.read import encode_image
+
+    if out.resolve() in (model.resolve(), image.resolve()):
+        raise OutputError(f"'{out}' is the model or the photo; name another file with -o.")
+    if not out.parent.is_dir():
+        raise OutputError(f"The folder '{out.parent}' is not there; make it, or name another file with -o.")
+    encode_image(np.zeros((1, 1, 3), np.uint8), out.suffix)
+
+
+def _table(found: Comparison) -> str:
+    """The errors as text: a line for each class, layer and method."""
+    from onnx_xcam.evaluation.compare import shown
+    from onnx_xcam.text import printable
+
+    rows = [["class", "score", "layer", "method", "conservation", "sensitivity", "scaled"]]
+    for cell in found.cells:
+        errors = [shown(error) for error in (cell.conservation, cell.sensitivity, cell.scaled_sensitivity)]
+        rows.append([str(cell.class_id), f"{cell.score:.2f}", printable(cell.layer), cell.method, *errors])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)

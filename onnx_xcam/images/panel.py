@@ -1,0 +1,105 @@
+"""Several pictures side by side with words around them: a table as one picture."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnx_xcam.images.backend import opencv, pillow
+from onnx_xcam.images.pixels import ImageRGB
+from onnx_xcam.text import printable
+
+CELL = 224
+"""The longer side of a picture in a panel, in pixels."""
+_TEXT, _HEADING, _GAP = 13, 16, 10
+_LINE = 17
+_INK, _FAINT, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A picture and what is written below it.
+
+    Attributes:
+        image_rgb: uint8 [H,W,3] of any size.
+        lines: each is cut where the picture ends.
+    """
+
+    image_rgb: ImageRGB
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a panel: what is written on top of it, and its cells."""
+
+    heading: str
+    cells: Sequence[Cell]
+
+
+def panel(heading: str, columns: Sequence[str], rows: Sequence[Row]) -> ImageRGB:
+    """A table of pictures, uint8 [H,W,3] RGB.
+
+    Args:
+        heading: written at the top.
+        columns: what is written above each column.
+        rows: at least one; each has a cell for every column.
+    """
+    image_module = pillow()
+    font_module, draw_module = (importlib.import_module(f"PIL.{name}") for name in ("ImageFont", "ImageDraw"))
+    fonts = {size: font_module.load_default(size) for size in (_TEXT, _HEADING)}
+    cells = [[_fitted(cell.image_rgb) for cell in row.cells] for row in rows]
+    width = max(image.shape[1] for row in cells for image in row)
+    step = width + _GAP
+    below = max(len(cell.lines) for row in rows for cell in row.cells) * _LINE + _GAP
+    heights = [max(image.shape[0] for image in row) for row in cells]
+    top = _GAP + 2 * _HEADING + _LINE + _GAP
+    total = top + sum(_HEADING + _GAP + height + below for height in heights)
+    canvas = image_module.new("RGB", (_GAP + len(columns) * step, total), _PAPER)
+    draw = draw_module.Draw(canvas)
+
+    whole = len(columns) * step - _GAP
+
+    def write(x: int, y: int, text: str, *, large: bool = False, ink: tuple[int, int, int] = _INK) -> None:
+        font = fonts[_HEADING if large else _TEXT]
+        draw.text((x, y), _cut(printable(text), font, whole if large else width), fill=ink, font=font)
+
+    write(_GAP, _GAP, heading, large=True)
+    for n, column in enumerate(columns):
+        write(_GAP + n * step, _GAP + 2 * _HEADING, column)
+    y = top
+    for row, images, height in zip(rows, cells, heights, strict=True):
+        write(_GAP, y, row.heading, large=True)
+        y += _HEADING + _GAP
+        for n, (cell, image) in enumerate(zip(row.cells, images, strict=True)):
+            canvas.paste(image_module.fromarray(image), (_GAP + n * step, y))
+            for at, line in enumerate(cell.lines):
+                write(_GAP + n * step, y + height + 4 + at * _LINE, line, ink=_FAINT)
+        y += height + below
+    return np.asarray(canvas)
+
+
+def _fitted(image_rgb: ImageRGB) -> ImageRGB:
+    """The picture, its longer side of `CELL` pixels."""
+    height, width = image_rgb.shape[:2]
+    scale = CELL / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    cv2 = opencv()
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    fitted: ImageRGB = cv2.resize(image_rgb, size, interpolation=how)
+    return fitted
+
+
+def _cut(text: str, font: Any, room: int) -> str:
+    """The text, or its beginning and an ellipsis where it is longer than so many pixels."""
+    if font.getlength(text) <= room:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if font.getlength(text[:middle] + "…") <= room else (low, middle - 1)
+    return text[:low] + "…"
