@@ -19,6 +19,8 @@ from onnx_xcam.surgery.finding.layers import Layer
 SCORE_TOLERANCE = {True: 1e-3, False: 0.1}
 """How far the head's score may be from the model's own, relative to the largest one: where the head is exact, and where
 it rounds to float16 or to integers."""
+_CLASSES_PER_RUN = 8
+"""What tells what scores are made of holds the gradients of so many classes at once."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +154,13 @@ class Head:
         session, curved = self._balance
         images = self._runner.images(values)
         feeds = self._runner.feeds(values, np.ones((images, self._runner.channels(values)), np.float32))
-        feeds["xcam_class"] = np.array([classes], np.int64).reshape(1, -1)
-        found = session.run(feeds, [output_of(part) for part in PARTS])
-        parts = {part: found[output_of(part)] / images for part in PARTS}
-        return Balance(own.astype(np.float64), **parts, curved=curved)
+        asked, names = np.array(list(classes), np.int64), [output_of(part) for part in PARTS]
+        runs = []
+        for start in range(0, len(asked), _CLASSES_PER_RUN):
+            feeds["xcam_class"] = asked[None, start : start + _CLASSES_PER_RUN]
+            runs.append(session.run(feeds, names))
+        joined = [np.concatenate([run[name] for run in runs]) / images if runs else np.zeros(0) for name in names]
+        return Balance(own.astype(np.float64), **dict(zip(PARTS, joined, strict=True)), curved=curved)
 
     @cached_property
     def _balance(self) -> tuple[Session, tuple[str, ...]]:
