@@ -16,9 +16,10 @@ from onnx_xcam.runtime import Session
 from onnx_xcam.surgery.balance import PARTS, output_of
 from onnx_xcam.surgery.finding.layers import Layer
 
-SCORE_TOLERANCE = {True: 1e-3, False: 0.1}
+SCORE_TOLERANCE = {True: 1e-2, False: 0.1}
 """How far the head's score may be from the model's own, relative to the largest one: where the head is exact, and where
-it rounds to float16 or to integers."""
+it rounds to float16 or to integers. Networks whose values grow to thousands have only three digits in common with
+themselves, cut up otherwise by ONNX Runtime; a wrong head has none."""
 _CLASSES_PER_RUN = 8
 """What tells what scores are made of holds the gradients of so many classes at once."""
 
