@@ -522,7 +522,8 @@ def test_a_ready_tensor_has_a_heatmap_but_no_photo_to_draw_on(explainer):
     assert explanation.images == [None, None]
     assert explanation.heatmap(1).shape == (16, 16)
     assert explanation._repr_png_() is None
-    assert "<img" not in explanation._repr_html_()
+    html = explanation._repr_html_()
+    assert "<img" in html and "background-image" not in html, "the map alone, over grey"
     with pytest.raises(InputError, match="no photo"):
         explanation.overlay()
 

@@ -74,7 +74,7 @@ OURS = {
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
-    "evaluation": {*BASE, "cams", "surgery", "images", "explainer", "feeds", "descriptions"},
+    "evaluation": {*BASE, "cams", "surgery", "images", "runtime", "labels", "explainer", "feeds", "descriptions"},
     "demo": {*BASE, "cams", "surgery", "images", "explainer", "feeds", "comparison"},
     "report": {*BASE, "images", "explainer"},
     "cli": {

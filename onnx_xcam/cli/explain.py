@@ -100,8 +100,9 @@ def explain(
     others = input_values(input_)
     import warnings
 
-    from onnx_xcam.cli.explain_job import ExplainJob, Page, Writing, find_pictures, refuse_mixed
+    from onnx_xcam.cli.explain_job import ExplainJob, Page, Writing
     from onnx_xcam.cli.explaining import Explaining
+    from onnx_xcam.cli.photos import find_pictures, refuse_mixed
     from onnx_xcam.explainer import XcamWarning
     from onnx_xcam.report import python_call
 
@@ -128,8 +129,8 @@ def explain(
         if not quiet:
             say_all("note", explainer.notes)
         say_all("warning", explainer.warnings)
-        told = {"method": methods[0], **options, "fuse": fuse, **({"relu": False} if signed else {})}
-        python = python_call(model, next(iter(found)), told, {"classes": class_, "top": top})
+        told = {**options, "fuse": fuse, **({"relu": False} if signed else {})}
+        python = python_call(model, next(iter(found)), methods, told, {"classes": class_, "top": top})
         page = Page(html, command_line(context), python) if html else None
         failed = job.run(explaining, explainer.choose(class_ or None, top), page)
     if failed:

@@ -89,7 +89,7 @@ def check_page(file: Path, explainer: OpenedModel, photos: Mapping[Path, Path], 
 
 def entry_of(image: Path, explanations: Sequence[Explanation]) -> bytes:
     """What the page holds of a photo, of which there is an explanation by each method."""
-    return photo_entry(photo_of({one.method: one for one in explanations}, name=str(image)))
+    return photo_entry(photo_of(explanations, name=str(image)))
 
 
 def failed_entry(image: Path, error: str) -> bytes:
@@ -106,17 +106,17 @@ def earlier_photo(explaining: Explaining, image: Path, record: Mapping[str, Any]
     return photo_of(explanations, name=str(image))
 
 
-def _read_again(explaining: Explaining, image: Path, record: Mapping[str, Any], folder: Path) -> dict[str, Explanation]:
+def _read_again(explaining: Explaining, image: Path, record: Mapping[str, Any], folder: Path) -> list[Explanation]:
     raw = next(folder / Path(file).name for file in record["files"] if file.endswith(".npz"))
     model, count = explaining.model, len(explaining.model.layers)
     several = len(explaining.methods) > 1
     probabilities, pictures = record["probabilities"], [model.prepare(image)]
-    found = {}
+    found = []
     with np.load(raw) as stored:
         for index, method in enumerate(explaining.methods):
             names = raw_names(method if several else "", count)
             status = record["status"][index] if several else record["status"]
-            found[method] = Explanation(
+            made = Explanation(
                 classes=stored["classes"][None],
                 scores=stored["scores"][None],
                 probabilities=None if probabilities is None else np.array([probabilities], np.float32),  # None: NaN
@@ -130,4 +130,5 @@ def _read_again(explaining: Explaining, image: Path, record: Mapping[str, Any], 
                 signed=not explaining.relu,
                 fused=stored[raw_fused_name(names)][None] if explaining.fuse else None,
             )
+            found.append(made)
     return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from onnx_xcam import contract
 from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
 from onnx_xcam.errors import InputError, LayerError
+from onnx_xcam.explainer.notebook import notebook_html
 from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, dimmed, overlay, side_by_side
 from onnx_xcam.images.place import Placement, without_peaks
 from onnx_xcam.images.read import encode_image, write_image
@@ -233,6 +232,11 @@ class Explanation:
                 found.append(printable(f"{where}: {reason}."))
         return found
 
+    @property
+    def shown_layers(self) -> list[int | str]:
+        """What is drawn: the maps of all layers as one where they are fused, else those of each."""
+        return [FUSED_LAYER] if self.fused is not None else [*range(len(self.layers))]
+
     def _shown(self, layer: int | str | None) -> int | str:
         if layer is not None:
             return layer
@@ -250,19 +254,8 @@ class Explanation:
         return None if self.pictures[0].image_rgb is None else _png(self.overlay())
 
     def _repr_html_(self) -> str:
-        """Every overlay with its caption, for notebooks."""
-        cells = []
-        for n, picture in enumerate(self.pictures):
-            for k in range(self.classes.shape[1]):
-                text = html.escape(printable(f"{picture.name}: {self.caption(n, k)}"))
-                image = ""
-                if picture.image_rgb is not None:
-                    data = base64.b64encode(_png(self.overlay(n, k))).decode("ascii")
-                    image = f'<img alt="{text}" style="max-width:24em" src="data:image/png;base64,{data}">'
-                cells.append(
-                    f'<figure style="display:inline-block;margin:.5em">{image}<figcaption>{text}</figcaption></figure>'
-                )
-        return "".join(cells)
+        """Every map over its photo, for notebooks."""
+        return notebook_html(self)
 
     def __repr__(self) -> str:
         n, k = self.classes.shape

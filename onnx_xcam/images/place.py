@@ -168,11 +168,14 @@ def without_peaks(map_hw: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     Maps of the input's gradient are like that. For display only.
     """
     values = np.asarray(map_hw, np.float32)
-    magnitudes = np.abs(values[np.isfinite(values) & (values != 0)])
-    if not magnitudes.size:
-        return values
-    limit = np.float32(np.percentile(magnitudes, PEAKS))
-    return np.clip(values, -limit, limit)
+    limit = peak_limit(values)
+    return values if limit is None else np.clip(values, -limit, limit)
+
+
+def peak_limit(map_hw: npt.NDArray[np.floating]) -> np.float32 | None:
+    """Where `without_peaks` cuts a map off, above and below 0; None if it has no value but 0 and what is not finite."""
+    magnitudes = np.abs(map_hw[np.isfinite(map_hw) & (map_hw != 0)])
+    return np.float32(np.percentile(magnitudes, PEAKS)) if magnitudes.size else None
 
 
 def scale_heatmap(

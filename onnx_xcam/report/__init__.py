@@ -1,7 +1,19 @@
 """Self-contained HTML pages: explained photos, and what an evaluation found. One file each, nothing fetched."""
 
 from onnx_xcam.report.data import ClassResult, Failure, Maps, Photo, photo_of
+from onnx_xcam.report.evaluation import write_evaluation
 from onnx_xcam.report.photos import PhotoPage
 from onnx_xcam.report.settings import Settings, python_call, settings_of
 
-__all__ = ["ClassResult", "Failure", "Maps", "Photo", "PhotoPage", "Settings", "photo_of", "python_call", "settings_of"]
+__all__ = [
+    "ClassResult",
+    "Failure",
+    "Maps",
+    "Photo",
+    "PhotoPage",
+    "Settings",
+    "photo_of",
+    "python_call",
+    "settings_of",
+    "write_evaluation",
+]

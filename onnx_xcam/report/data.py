@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx_xcam.explainer import Explanation
 from onnx_xcam.explainer.explanation import FUSED_LAYER
 from onnx_xcam.images.place import Placement
+from onnx_xcam.text import printable
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Maps:
         values: float32 [K,h,w], neither resized nor scaled; never changed.
         status: of each class, a key of `contract.STATUS_TEXT`.
         signed: values below zero are meant, and speak against the class.
+        fine: they have the input's resolution and are scattered, as those of guided methods: drawn on a photo in dark
+            grey, and cut off where few peaks would leave nothing else to be seen.
     """
 
     method: str
@@ -40,6 +43,7 @@ class Maps:
     values: NDArray[np.float32]
     status: tuple[int, ...]
     signed: bool = False
+    fine: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,11 @@ class Failure:
     error: str
 
 
-def photo_of(explanations: Mapping[str, Explanation], n: int = 0, *, name: str | None = None) -> Photo:
+def photo_of(explanations: Sequence[Explanation], n: int = 0, *, name: str | None = None) -> Photo:
     """One photo of what `Explainer.explain` gave, by one method or several.
 
     Args:
-        explanations: by the method's name; of the same photos and the same classes.
+        explanations: of the same photos and the same classes, each by another method.
         n: which of their photos.
         name: what the page calls it, if not as the explanation does.
 
@@ -84,23 +88,24 @@ def photo_of(explanations: Mapping[str, Explanation], n: int = 0, *, name: str |
     """
     if not explanations:
         raise ValueError("no explanation is given")
-    first, *others = explanations.values()
+    first, *others = explanations
     picture = first.pictures[n]
     for other in others:
         if other.pictures[n].name != picture.name or not np.array_equal(other.classes[n], first.classes[n]):
             raise ValueError("the explanations tell of different photos or classes")
-    maps = tuple(one for method, explanation in explanations.items() for one in _maps(method, explanation, n))
+    maps = tuple(one for explanation in explanations for one in _maps(explanation, n))
     return Photo(
         name or picture.name, picture.image_rgb, picture.placement, _classes(first, n), maps, _warnings(explanations, n)
     )
 
 
-def _maps(method: str, explanation: Explanation, n: int) -> Iterator[Maps]:
+def _maps(explanation: Explanation, n: int) -> Iterator[Maps]:
     """The maps of a photo by one method: those of all layers as one first, where there is one."""
     layers = ([FUSED_LAYER] if explanation.fused is not None else []) + list(explanation.layers)
     for layer in layers:
         status = tuple(explanation.status_of(layer)[n].tolist())
-        yield Maps(method, layer, explanation.maps_of(layer)[n], status, explanation.signed)
+        values = explanation.maps_of(layer)[n]
+        yield Maps(explanation.method, layer, values, status, explanation.signed, explanation.is_guided)
 
 
 def _classes(explanation: Explanation, n: int) -> tuple[ClassResult, ...]:
@@ -115,15 +120,15 @@ def _classes(explanation: Explanation, n: int) -> tuple[ClassResult, ...]:
     )
 
 
-def _warnings(explanations: Mapping[str, Explanation], n: int) -> tuple[str, ...]:
+def _warnings(explanations: Sequence[Explanation], n: int) -> tuple[str, ...]:
     """The warnings of this photo; with the method where there are several."""
     several = len(explanations) > 1
     found = []
-    for method, explanation in explanations.items():
-        own = f"{explanation.pictures[n].name}, class "
+    for explanation in explanations:
+        own = printable(f"{explanation.pictures[n].name}, class ")
         for warning in explanation.warnings():
             if len(explanation.pictures) == 1 or warning.startswith(own):
-                found.append(f"{method}: {warning}" if several else warning)
+                found.append(f"{explanation.method}: {warning}" if several else warning)
     return tuple(found)
 
 

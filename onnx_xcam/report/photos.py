@@ -24,9 +24,10 @@ from onnx_xcam.images.draw import (
     DEFAULT_DIVERGING,
     DIVERGING,
     colour_table,
+    dimmed,
     overlay,
 )
-from onnx_xcam.images.place import scale_heatmap
+from onnx_xcam.images.place import peak_limit, scale_heatmap, without_peaks
 from onnx_xcam.images.read import encode_image
 from onnx_xcam.images.resize import resize_window
 from onnx_xcam.report.assemble import (
@@ -173,11 +174,18 @@ def _map_data(maps: Maps) -> dict[str, Any]:
         "method": printable(maps.method),
         "layer": printable(maps.layer),
         "signed": maps.signed,
+        "fine": maps.fine,
+        "limits": [_limit(one) for one in maps.values] if maps.fine else None,
         "status": list(maps.status),
         "dims": list(values.shape),
         "step": step,
         "data": _base64(values),
     }
+
+
+def _limit(map_hw: NDArray[np.float32]) -> float | None:
+    limit = peak_limit(map_hw)
+    return None if limit is None else float(limit)
 
 
 def _base64(array: NDArray[Any]) -> str:
@@ -202,11 +210,14 @@ def _thumbnail(photo: Photo) -> NDArray[np.uint8]:
     if not photo.maps:
         return image
     maps, size = photo.maps[0], image.shape[:2]
+    values = maps.values[0]
+    if maps.fine:
+        image, values = dimmed(image), without_peaks(values)
     seen = photo.placement.seen(size)
     if maps.signed:
-        heat = photo.placement.signed_heatmap(maps.values[0], size)
+        heat = photo.placement.signed_heatmap(values, size)
         return overlay(image, heat, colour_map=DEFAULT_DIVERGING, seen=seen, signed=True)
-    return overlay(image, scale_heatmap(photo.placement.place(maps.values[0], size), seen), seen=seen)
+    return overlay(image, scale_heatmap(photo.placement.place(values, size), seen), seen=seen)
 
 
 def _encoded(image_rgb: NDArray[np.uint8], quality: int) -> str:

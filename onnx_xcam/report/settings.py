@@ -98,23 +98,33 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def python_call(model: Path, photo: Path, options: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def python_call(
+    model: Path, photo: Path, methods: Sequence[str], options: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> str:
     """The Python lines that explain a photo.
 
     Args:
         model, photo: their files.
-        options: of `Explainer`; those that are what they are anyway are left out.
+        methods: the CAM methods.
+        options: of `Explainer`, the others; those that are what they are anyway are left out.
         wanted: of `explain`, the same.
     """
 
-    def arguments(first: Path, given: Mapping[str, Any]) -> str:
+    def arguments(first: Path, given: Mapping[str, Any], *more: str) -> str:
         stated = [f"{key}={_literal(value)}" for key, value in given.items() if _is_stated(value)]
-        return ", ".join([_literal(first), *stated])
+        return ", ".join([_literal(first), *more, *stated])
 
+    if len(methods) == 1:
+        return (
+            "import onnx_xcam\n"
+            f"explainer = onnx_xcam.Explainer({arguments(model, {'method': methods[0], **options})})\n"
+            f"explanation = explainer.explain({arguments(photo, wanted)})"
+        )
+    made = f"onnx_xcam.Explainer({arguments(model, options, 'method=method')})"
     return (
         "import onnx_xcam\n"
-        f"explainer = onnx_xcam.Explainer({arguments(model, options)})\n"
-        f"explanation = explainer.explain({arguments(photo, wanted)})"
+        f"explainers = [{made} for method in {_literal(list(methods))}]\n"
+        f"explanations = [explainer.explain({arguments(photo, wanted)}) for explainer in explainers]"
     )
 
 

@@ -1,5 +1,7 @@
 /** A map laid over the photo, as onnx_xcam draws it in Python. Sizes are [height, width]. */
 
+const BEHIND = 0.4; // of the light of a photo stays where it is dimmed
+
 /** For each pixel centre of `length` along an axis: its place in the model's input, 0..1 from edge to edge. */
 function places({ input, scaled, offset }, axis, length) {
   return Float64Array.from(
@@ -109,6 +111,14 @@ export function heatLayer(heat, size, colours, signed = false) {
     layer.data[4 * i + 3] = Math.round(255 * opacity(signed ? Math.abs((2 * level) / 255 - 1) : level / 255));
   }
   return layer;
+}
+
+/** Make a picture dark grey, in place: what fine, scattered heat is seen on. */
+export function dim({ data }) {
+  for (let i = 0; i < data.length; i += 4) {
+    const grey = Math.round(0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2]);
+    data[i] = data[i + 1] = data[i + 2] = Math.round(grey * BEHIND);
+  }
 }
 
 /** Dim what the model did not see, and frame what it saw. */

@@ -21,8 +21,13 @@ let item; // of the gallery
 let photo;
 let waiting = null;
 
-/** For tests and the curious: what is shown, with the raw map. */
-window.xcam = { last: null };
+/** For tests and the curious: what is shown, with the raw map, and which of its values is read. */
+window.xcam = {
+  last: null,
+  get reading() {
+    return stage.at && { row: stage.at[0], column: stage.at[1], value: stage.value(stage.at) };
+  },
+};
 
 start();
 
@@ -91,7 +96,9 @@ function show() {
   listChoices(element("methods"), methods.map(plain), maps.method, choose("method"));
   listChoices(element("layers"), layers.map(({ layer }) => plain(layer)), maps.layer, choose("layer"));
   listColours(maps.signed);
-  stage.show({ photo, map, signed: maps.signed, colours: bytesOf(colourTables(maps.signed)[element("colours").value]) });
+  const table = bytesOf(colourTables(maps.signed)[element("colours").value]);
+  const limit = maps.limits?.[k] ?? null;
+  stage.show({ photo, map, signed: maps.signed, fine: maps.fine, limit, colours: table });
   listNumbers(map, maps, k);
   const words = `the map of ${labelOf(one)} by ${maps.method} at layer ${maps.layer}`;
   element("picture").setAttribute("aria-label", `${photo.name}, and over it ${words}`);
@@ -116,7 +123,7 @@ function listClasses(current) {
   listChoices(element("classes"), rows, current.id, choose("classId"));
 }
 
-function listNumbers({ data, height, width }, { status, step }, k) {
+function listNumbers({ data, height, width }, { status, step, limits }, k) {
   const finite = data.filter(Number.isFinite);
   const rows = [
     ["Size", `${height} × ${width}`],
@@ -124,6 +131,7 @@ function listNumbers({ data, height, width }, { status, step }, k) {
     ["Largest", told(finite.length ? finite.reduce((a, b) => Math.max(a, b)) : NaN)],
     ["Sum", told(finite.reduce((a, b) => a + b, 0))],
     ["Status", options.status[status[k]] ?? `status ${status[k]}`],
+    ...(limits?.[k] ? [["Drawn", `up to ${told(limits[k])}, beyond which 1 % lies`]] : []),
     ...(step === null ? [] : [["Rounded to", `steps of ${told(step)}`]]),
   ].map(([name, value]) => {
     const row = made("div", {});

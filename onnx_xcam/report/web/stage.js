@@ -1,7 +1,7 @@
 /** The photo with the map over it, the values under the pointer, and the scale. */
 
 import { cellAt, cellBox, cellsOnPhoto } from "./cells.js";
-import { heatLayer, place, scale, scaleSigned, setOff } from "./heatmap.js";
+import { dim, heatLayer, place, scale, scaleSigned, setOff } from "./heatmap.js";
 import { percent, told } from "./numbers.js";
 
 const HINT = "Point at the photo, or move with the arrow keys, to read the map's values.";
@@ -11,7 +11,7 @@ export class Stage {
   /** @param parts {stage, picture, cell, probe, scale, mark, least, most, reading, spoken}: elements. */
   constructor(parts) {
     Object.assign(this, parts);
-    this.heat = document.createElement("canvas");
+    [this.heat, this.behind] = [document.createElement("canvas"), document.createElement("canvas")];
     this.at = null; // [row, column] of the value that is read
     this.probe.addEventListener("pointermove", (event) => this.point(event));
     this.probe.addEventListener("pointerdown", (event) => this.point(event));
@@ -25,15 +25,18 @@ export class Stage {
    *
    * @param photo {bitmap, placement, size}: size is the photo's own [height, width], which may be larger.
    * @param map {data, height, width}. @param colours 256 colours, 3 bytes each.
+   * @param fine whether the map is of the kind that is seen on dark grey only.
+   * @param limit where it is cut off, above and below 0, to be drawn; null if it is not.
    */
-  show({ photo, map, signed, colours }) {
+  show({ photo, map, signed, fine, limit, colours }) {
     Object.assign(this, { photo, map, signed });
     const { bitmap, placement } = photo;
     const size = [bitmap.height, bitmap.width];
     this.stage.style.setProperty("--ratio", size[1] / size[0]);
-    for (const canvas of [this.picture, this.heat]) [canvas.height, canvas.width] = size;
+    for (const canvas of [this.picture, this.heat, this.behind]) [canvas.height, canvas.width] = size;
     this.picture.classList.toggle("tiny", Math.max(...size) < TINY);
-    this.placed = place(map, placement, size);
+    this.layBehind(bitmap, fine);
+    this.placed = place(limit === null ? map : { ...map, data: cut(map.data, limit) }, placement, size);
     const heat = signed ? scaleSigned(this.placed) : scale(this.placed, size);
     this.heat.getContext("2d").putImageData(heatLayer(heat, size, colours, signed), 0, 0);
     this.paint(this.opacity ?? 0.75);
@@ -47,11 +50,21 @@ export class Stage {
     const { bitmap, placement } = this.photo;
     const context = this.picture.getContext("2d");
     context.globalAlpha = 1;
-    context.drawImage(bitmap, 0, 0);
+    context.drawImage(opacity > 0 ? this.behind : bitmap, 0, 0);
     context.globalAlpha = opacity;
     context.drawImage(this.heat, 0, 0);
     context.globalAlpha = 1;
     setOff(context, placement, [bitmap.height, bitmap.width]);
+  }
+
+  /** What the map is drawn on: the photo, or, where the map is fine, the photo in dark grey. */
+  layBehind(bitmap, fine) {
+    const context = this.behind.getContext("2d", { willReadFrequently: true });
+    context.drawImage(bitmap, 0, 0);
+    if (!fine) return;
+    const pixels = context.getImageData(0, 0, bitmap.width, bitmap.height);
+    dim(pixels);
+    context.putImageData(pixels, 0, 0);
   }
 
   /** The values that the ends of the colours stand for. */
@@ -64,8 +77,8 @@ export class Stage {
 
   tellScale(colours) {
     const [least, most] = this.ends;
-    this.least.textContent = told(least);
-    this.most.textContent = told(most);
+    this.least.textContent = this.signed ? `against ${told(least)}` : told(least);
+    this.most.textContent = this.signed ? `${told(most)} for` : told(most);
     const stops = Array.from({ length: 17 }, (_, i) => colours.subarray(3 * Math.round((255 * i) / 16)).slice(0, 3));
     this.scale.style.background = `linear-gradient(90deg, ${stops.map((rgb) => `rgb(${rgb.join(" ")})`).join(", ")})`;
     this.scale.setAttribute("aria-label", `The colours go from ${told(least)} to ${told(most)}.`);
@@ -142,3 +155,5 @@ export class Stage {
     this.reading.replaceChildren("Value ", strong, `${share} · ${where} · photo ${pixel}`);
   }
 }
+
+const cut = (data, limit) => data.map((value) => Math.min(limit, Math.max(-limit, value)));

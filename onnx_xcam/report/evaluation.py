@@ -1,0 +1,298 @@
+"""The page of an evaluation: tables and plots of what `evaluate` has measured, in one file.
+
+It is made of plain data: the summary, and the records of the images one after the other, in the form that
+`onnx_xcam.evaluation.records` describes. It knows no metric by name: titles, directions and texts come with the data.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnx_xcam.report.assemble import WEB, data_block, page_parts, script_of, style_of, text, writing
+from onnx_xcam.report.plots import Line, Spread, key, line_plot, number, spread_plot
+from onnx_xcam.report.settings import Settings
+from onnx_xcam.text import json_text, printable
+
+_SCRIPTS = tuple(WEB / name for name in ("numbers.js", "image-table.js", "evaluation.js"))
+_STYLES = (WEB / "common.css", WEB / "evaluation.css")
+_ARROWS = {"higher": ("↑", "higher is better"), "lower": ("↓", "lower is better")}
+
+Row = tuple[str, str]
+"""Layer and method."""
+
+
+def write_evaluation(
+    path: str | Path,
+    summary: Mapping[str, Any],
+    records: Iterable[Mapping[str, Any]],
+    settings: Settings | None = None,
+) -> None:
+    """Write the page.
+
+    Args:
+        path: the HTML file, replaced if it is there.
+        summary: of all images.
+        records: of each image, taken one by one.
+        settings: how it came about; what the summary says of it if left out.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    values = _Values([one["name"] for one in summary["metrics"]], [(r["layer"], r["method"]) for r in summary["rows"]])
+    for record in records:
+        values.take(record)
+    head, tail = page_parts(
+        "evaluation.html",
+        {
+            "model": text(Path(str(summary["model"])).stem),
+            "told": _told(summary),
+            "settings": (settings or _stated(summary)).as_html(),
+            "data": data_block(_table_data(summary, values)),
+        },
+        style=style_of(_STYLES),
+        script=script_of(_SCRIPTS),
+    )
+    with writing(Path(path)) as file:
+        file.write("".join([head, *_sections(summary, values), tail]).encode("utf-8"))
+
+
+@dataclass
+class _Values:
+    """What the page needs of the records: numbers only.
+
+    Attributes:
+        metrics, rows: their names, in order.
+        spread: the finite values of a row's metric.
+        images: for each image and class: names, confidence, and for each row its metrics.
+        failed: names and errors.
+    """
+
+    metrics: Sequence[str]
+    rows: Sequence[Row]
+    spread: dict[tuple[Row, str], array[float]] = field(default_factory=dict)
+    images: list[list[Any]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def take(self, record: Mapping[str, Any]) -> None:
+        """The numbers of an image."""
+        name = printable(record["image"])
+        if record["error"] is not None:
+            self.failed.append((name, printable(record["error"])))
+            return
+        found = {(one["layer"], one["method"], one["class"]): one["metrics"] for one in record["results"]}
+        labels = record["labels"] or [None] * len(record["classes"])
+        for class_id, label, confidence in zip(record["classes"], labels, record["confidences"], strict=True):
+            table = []
+            for row in self.rows:
+                metrics = found.get((*row, class_id), {})
+                numbers = [_finite(metrics.get(metric)) for metric in self.metrics]
+                table.append([None if value is None else float(f"{value:.5g}") for value in numbers])
+                for metric, value in zip(self.metrics, numbers, strict=True):
+                    if value is not None:
+                        self.spread.setdefault((row, metric), array("d")).append(value)
+            shown = f"class {class_id}" if label is None else printable(label)
+            self.images.append([name, shown, _finite(confidence), table])
+
+
+def _sections(summary: Mapping[str, Any], values: _Values) -> Iterable[str]:
+    yield _section("Summary", _legend(summary) + _summary_table(summary) + _meanings(summary))
+    if any(row["curves"] for row in summary["rows"]):
+        yield _section("Curves", "".join(_curves(summary, one) for one in summary["curves"]))
+    plots = "".join(_spread(summary, values, one) for one in summary["metrics"])
+    yield _section(
+        "Over the images",
+        '<p class="soft">Thin line: 5th to 95th percentile. Bar: the middle half. Tick: median. Dot: mean.</p>'
+        f'<div class="plots">{plots}</div>',
+    )
+    if values.failed:
+        items = "".join(f"<li><b>{text(name)}</b>: {text(error)}</li>" for name, error in values.failed)
+        yield _section("Could not be evaluated", f"<ul>{items}</ul>")
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{text(title)}</h2>{content}</section>\n"
+
+
+def _told(summary: Mapping[str, Any]) -> str:
+    """The page's first line, as markup."""
+    failed = f", of which {summary['failed']} could not be evaluated" if summary["failed"] else ""
+    images = "1 photo" if summary["images"] == 1 else f"{summary['images']} photos"
+    counts = [f"{images}{failed}"]
+    counts += [
+        f"{len(summary[key])} {name if len(summary[key]) == 1 else name + 's'}"
+        for key, name in (("methods", "method"), ("layers", "layer"))
+    ]
+    return text(" · ".join([*counts, f"confidence: {summary['confidence']}"]))
+
+
+def _legend(summary: Mapping[str, Any]) -> str:
+    items = "".join(f"<li>{key(index)} {text(method)}</li>" for index, method in enumerate(summary["methods"]))
+    return f'<ul class="legend" aria-label="Methods">{items}</ul>'
+
+
+# --- the summary -----------------------------------------------------------------------------------------------------
+
+
+def _summary_table(summary: Mapping[str, Any]) -> str:
+    """Means by layer and method; the best of each layer stands out."""
+    metrics = summary["metrics"]
+    heads = "".join(f'<th scope="col">{_titled(one)}</th>' for one in metrics)
+    bodies = []
+    for layer in summary["layers"]:
+        rows = [row for row in summary["rows"] if row["layer"] == layer]
+        best = {one["name"]: _best(rows, one) for one in metrics}
+        lines = [f'<tr><th scope="rowgroup" colspan="{len(metrics) + 1}" class="layer">{text(layer)}</th></tr>']
+        for row in rows:
+            cells = "".join(_cell(row["metrics"][one["name"]], best[one["name"]]) for one in metrics)
+            sample = key(summary["methods"].index(row["method"]))
+            lines.append(f'<tr><th scope="row">{sample} {text(row["method"])}</th>{cells}</tr>')
+        bodies.append(f"<tbody>{''.join(lines)}</tbody>")
+    caption = "<caption>Means over the photos, ± standard deviation. The best of a layer is marked ★.</caption>"
+    head = f'<thead><tr><th scope="col">Method</th>{heads}</tr></thead>'
+    return _table("Summary", f"{caption}{head}{''.join(bodies)}")
+
+
+def _titled(metric: Mapping[str, Any]) -> str:
+    """A metric's title with its direction."""
+    sign, words = _ARROWS.get(metric["better"], ("", ""))
+    arrow = f' <span role="img" aria-label="{words}" title="{words}">{sign}</span>' if sign else ""
+    return text(metric["title"]) + arrow
+
+
+def _best(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any]) -> float | None:
+    """The best mean among rows, if there is more than one and they differ."""
+    means = [mean for row in rows if (mean := _finite(row["metrics"][metric["name"]]["mean"])) is not None]
+    if len(means) < 2 or metric["better"] not in _ARROWS or max(means) == min(means):
+        return None
+    return max(means) if metric["better"] == "higher" else min(means)
+
+
+def _cell(figures: Mapping[str, Any], best: float | None) -> str:
+    mean, deviation = _finite(figures["mean"]), _finite(figures["std"])
+    spread = "" if deviation is None else f" <small>± {number(deviation)}</small>"
+    if mean is not None and mean == best:
+        return f'<td class="best">★ {number(mean)}{spread}</td>'
+    return f"<td>{number(mean)}{spread}</td>"
+
+
+def _meanings(summary: Mapping[str, Any]) -> str:
+    rows = "".join(f"<div><dt>{_titled(one)}</dt><dd>{text(one['text'])}</dd></div>" for one in summary["metrics"])
+    return f"<details open><summary>What is measured</summary><dl>{rows}</dl></details>"
+
+
+# --- plots -----------------------------------------------------------------------------------------------------------
+
+
+def _curves(summary: Mapping[str, Any], curve: Mapping[str, Any]) -> str:
+    """A curve, a plot per layer on the same axes, and the numbers behind it."""
+    by_layer = {layer: _lines(summary, layer, curve["name"]) for layer in summary["layers"]}
+    known = [value for lines in by_layer.values() for line in lines for value in line.values if value is not None]
+    if not known:
+        return ""
+    plots, tables = [], []
+    for layer, lines in by_layer.items():
+        label = f"{curve['title']} at layer {layer}: {', '.join(_ends(line) for line in lines if line.values)}"
+        drawn = line_plot(
+            lines,
+            label=label,
+            x_title=curve["x"],
+            first=curve["from"],
+            last=curve["to"],
+            bounds=(min(known), max(known)),
+        )
+        plots.append(f"<figure><figcaption>{text(layer)}</figcaption>{drawn}</figure>")
+        tables.append(_curve_table(curve, layer, lines))
+    title = text(curve["title"])
+    numbers = f"<details><summary>The numbers of {title}</summary>{''.join(tables)}</details>"
+    return f'<h3>{title}</h3><div class="plots">{"".join(plots)}</div>{numbers}'
+
+
+def _lines(summary: Mapping[str, Any], layer: str, name: str) -> list[Line]:
+    """The mean curves of a layer, one for each method, without values where it has none."""
+    rows = {row["method"]: row["curves"].get(name) for row in summary["rows"] if row["layer"] == layer}
+    return [Line(method, _means(rows.get(method))) for method in summary["methods"]]
+
+
+def _means(curve: Mapping[str, Any] | None) -> list[float | None]:
+    return [] if curve is None else [_finite(value) for value in curve["mean"] or ()]
+
+
+def _ends(line: Line) -> str:
+    return f"{line.name} from {number(line.values[0])} to {number(line.values[-1])}"
+
+
+def _curve_table(curve: Mapping[str, Any], layer: str, lines: Sequence[Line]) -> str:
+    places = np.linspace(curve["from"], curve["to"], max(len(line.values) for line in lines)).tolist()
+    heads = "".join(f'<th scope="col">{number(place)}</th>' for place in places)
+    rows = []
+    for line in lines:
+        cells = "".join(f"<td>{number(value)}</td>" for value in line.values)
+        rows.append(f'<tr><th scope="row">{text(line.name)}</th>{cells}</tr>')
+    return _table(
+        f"{curve['title']}, {layer}",
+        f"<caption>{text(layer)}, by {text(curve['x'])}</caption>"
+        f'<thead><tr><th scope="col">Method</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody>',
+    )
+
+
+def _table(name: str, content: str) -> str:
+    """A table that scrolls in a box of its own, by keys as well."""
+    return f'<div class="wide" tabindex="0" role="group" aria-label="{text(name)}"><table>{content}</table></div>'
+
+
+def _spread(summary: Mapping[str, Any], values: _Values, metric: Mapping[str, Any]) -> str:
+    groups = []
+    for layer in summary["layers"]:
+        rows = [
+            Spread(method, index, np.array(found))
+            for index, method in enumerate(summary["methods"])
+            if (found := values.spread.get(((layer, method), metric["name"])))
+        ]
+        if rows:
+            groups.append((layer, rows))
+    if not groups:
+        return ""
+    return (
+        f"<figure><figcaption>{_titled(metric)}</figcaption>"
+        f"{spread_plot(groups, label=_spread_label(metric, groups))}</figure>"
+    )
+
+
+def _spread_label(metric: Mapping[str, Any], groups: Sequence[tuple[str, Sequence[Spread]]]) -> str:
+    means = (f"{row.name} at {layer} {number(float(row.values.mean()))}" for layer, rows in groups for row in rows)
+    return f"{metric['title']} over the images, means: {', '.join(means)}"
+
+
+# --- the rest --------------------------------------------------------------------------------------------------------
+
+
+def _table_data(summary: Mapping[str, Any], values: _Values) -> dict[str, Any]:
+    """What the table of images is made of, by a script."""
+    metrics = [{"title": printable(one["title"]), "better": one["better"]} for one in summary["metrics"]]
+    rows = [{"layer": printable(layer), "method": printable(method)} for layer, method in values.rows]
+    return {"metrics": metrics, "rows": rows, "images": values.images, "confidence": printable(summary["confidence"])}
+
+
+def _stated(summary: Mapping[str, Any]) -> Settings:
+    """What the summary itself says of how it was made."""
+    facts = [("Model", str(summary["model"])), *(("Layer", layer) for layer in summary["layers"])]
+    facts += [
+        (name, value if isinstance(value, str) else json_text(value))
+        for name, value in (summary.get("settings") or {}).items()
+    ]
+    notes, warnings = (tuple(summary.get(key) or ()) for key in ("notes", "warnings"))
+    return Settings("", tuple(facts), summary.get("command") or "", "", notes, warnings)
+
+
+def _finite(value: Any) -> float | None:
+    """The number, or None where there is none."""
+    if isinstance(value, bool | int | float) and math.isfinite(value):
+        return float(value)
+    return None
