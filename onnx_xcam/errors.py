@@ -11,6 +11,7 @@ XcamError
 ├── ImageError             a picture cannot be read or has an impossible size
 ├── PreprocessError        a preprocessing description is wrong
 ├── LabelsError            a labels file is wrong
+├── TruthError             masks or boxes of what photos show are wrong, or do not fit the photos
 ├── ProviderError          an execution provider is missing or failed to start
 ├── OutputError            a result cannot be written
 └── DependencyError        an optional package cannot be imported
@@ -69,6 +70,10 @@ class PreprocessError(XcamError):
 
 class LabelsError(XcamError):
     """A labels file cannot be read or does not fit the model."""
+
+
+class TruthError(XcamError):
+    """Masks or boxes of what photos show cannot be read, or do not fit the photos."""
 
 
 class ProviderError(XcamError):

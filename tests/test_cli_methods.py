@@ -157,3 +157,9 @@ def test_methods_of_many_runs_are_refused_by_name(run, folder, command, method):
     assert "cannot be put into a model" in err
     assert METHODS[method].title in err
     assert not Path("o.onnx").exists()
+
+
+def test_the_demo_page_refuses_maps_that_it_would_draw_wrongly(run, folder):
+    status, _, err = run("demo", "model.onnx", "-o", "page", "--method", "guided-xgrad-cam")
+    assert status == 1
+    assert "choose another method, such as 'xgrad-cam'" in err

@@ -131,6 +131,8 @@ def test_nothing_is_written_where_it_fails(model, runtime, tmp_path, monkeypatch
         ({"class_input": "optional"}, "its classes cannot be chosen in a browser.*--class-input required"),
         ({"class_input": "fixed", "classes": [1]}, "its classes cannot be chosen in a browser"),
         ({"class_input": "required", "emit": ("gradients",)}, "instrumented without 'xcam_map'"),
+        ({"class_input": "required", "relu": False}, "for signed or guided maps, which the page does not draw"),
+        ({"class_input": "required", "method": "guided-xgrad-cam"}, "for signed or guided maps"),
     ],
 )
 def test_instrumented_models_that_do_not_serve(how, says, model, runtime, tmp_path):

@@ -74,8 +74,8 @@ OURS = {
     },
     "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
+    "evaluation": {*BASE, "cams", "surgery", "images", "runtime", "labels", "explainer", "feeds", "descriptions"},
     "demo": {*BASE, "cams", "surgery", "images", "explainer", "feeds", "comparison"},
-    "evaluation": {*BASE, "cams", "images", "explainer"},
     "report": {*BASE, "images", "explainer"},
     "cli": {
         *BASE,

@@ -124,8 +124,8 @@ def find_photos() -> list[Photo]:
     return photos
 
 
-def export(model: torch.nn.Module, path: Path) -> None:
-    """Write `model` as ONNX: image float32 [batch,3,224,224] -> logits float32 [batch,1000], batch symbolic."""
+def export(model: torch.nn.Module, path: Path, size: int = SIZE) -> None:
+    """Write `model` as ONNX: image float32 [batch,3,size,size] -> logits float32 [batch,1000], batch symbolic."""
     import torch
 
     with warnings.catch_warnings():
@@ -134,7 +134,7 @@ def export(model: torch.nn.Module, path: Path) -> None:
         warnings.filterwarnings("ignore", "Constant folding - Only steps=1 can be constant folded", UserWarning)
         torch.onnx.export(
             model,
-            (torch.zeros(1, 3, SIZE, SIZE),),
+            (torch.zeros(1, 3, size, size),),
             path,
             dynamo=False,
             opset_version=OPSET,

@@ -85,7 +85,8 @@ def measure_throughput(options: argparse.Namespace) -> None:
     import onnxruntime as ort
 
     from onnx_xcam import Explainer
-    from onnx_xcam.cli.explain_job import ExplainJob, Writing, find_pictures
+    from onnx_xcam.cli.explain_job import ExplainJob, Writing
+    from onnx_xcam.cli.photos import find_pictures
     from onnx_xcam.runtime.session import _options
 
     known = None if "efficientnet_lite0" in options.model.name else "imagenet"

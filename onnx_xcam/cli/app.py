@@ -18,6 +18,7 @@ from onnx_xcam.cli.bench import bench
 from onnx_xcam.cli.check import check
 from onnx_xcam.cli.compare import compare
 from onnx_xcam.cli.demo import demo
+from onnx_xcam.cli.evaluate import evaluate
 from onnx_xcam.cli.explain import explain
 from onnx_xcam.cli.inspect import inspect
 from onnx_xcam.cli.instrument import instrument
@@ -77,6 +78,7 @@ app.command(short_help="Show what can be explained in a model.")(inspect)
 app.command(short_help="Write a model that explains itself.")(instrument)
 app.command(short_help="Explain photos.")(explain)
 app.command(short_help="Compare methods on a photo.")(compare)
+app.command(short_help="Measure how good maps are, on photos.")(evaluate)
 app.command(short_help="Prove the explanations on a model.")(check)
 app.command(short_help="Measure what explanations cost.")(bench)
 app.command(short_help="Write a web page that explains photos.")(demo)

@@ -100,8 +100,9 @@ def explain(
     others = input_values(input_)
     import warnings
 
-    from onnx_xcam.cli.explain_job import ExplainJob, Page, Writing, find_pictures, refuse_mixed
+    from onnx_xcam.cli.explain_job import ExplainJob, Page, Writing
     from onnx_xcam.cli.explaining import Explaining
+    from onnx_xcam.cli.photos import find_pictures, refuse_mixed
     from onnx_xcam.explainer import XcamWarning
     from onnx_xcam.report import python_call
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,22 @@ from onnx_xcam.cli.explaining import Explaining, Outcome
 from onnx_xcam.cli.naming import beginnings, layer_parts, picture_name, raw_fused_name, raw_names, stems
 from onnx_xcam.cli.options import say
 from onnx_xcam.cli.progress import Reporter
-from onnx_xcam.cli.results import Earlier, one_or_all, put_in_place, read_results, remove_unfinished, run_settings
+from onnx_xcam.cli.results import (
+    Earlier,
+    begun_anew,
+    one_or_all,
+    prepare_folder,
+    put_in_place,
+    read_results,
+    run_settings,
+    settings_in_line,
+    without_dropped,
+    written,
+)
 from onnx_xcam.errors import OutputError
 from onnx_xcam.explainer import Explanation
 from onnx_xcam.explainer.explanation import FUSED_LAYER
-from onnx_xcam.images.read import encode_image, find_images
+from onnx_xcam.images.read import encode_image
 from onnx_xcam.report import settings_of
 from onnx_xcam.text import json_text, printable
 
@@ -84,7 +95,7 @@ class ExplainJob:
         self._stems: dict[Path, str] = {}
         self._settings: dict[str, Any] = {}
         self._page: Page | None = None
-        _prepare_folder(folder)
+        prepare_folder(folder)
 
     def run(self, explaining: Explaining, classes: NDArray[np.int64] | None, page: Page | None = None) -> int:
         """Explain all photos for these classes (see `Explainer.choose`); the number of photos that failed is returned.
@@ -102,7 +113,14 @@ class ExplainJob:
         self._page = page
         if page is not None:
             check_page(page.file, explaining.model, self._images, self._folder)
-        self._settings = run_settings(explaining, classes, self._writing.told())
+        self._settings = run_settings(
+            explaining.model,
+            classes,
+            layer=one_or_all(explaining.model.layers),
+            method=one_or_all(explaining.methods),
+            maps=explaining.kind_of_maps,
+            write=" ".join(self._writing.told()),
+        )
         earlier = self._continued() if self._resume else self._begun_anew()
         total = len(self._images)
         todo = [image for image, resolved in self._images.items() if resolved not in earlier.finished]
@@ -110,7 +128,7 @@ class ExplainJob:
         try:
             with (
                 Reporter(done, total, bar=not self._quiet and len(todo) > 1) as reporter,
-                _written(self._results),
+                written(self._results),
                 self._results.open("ab") as lines,
                 self._paged(explaining, earlier) as shown,
             ):
@@ -144,8 +162,8 @@ class ExplainJob:
         """What an earlier run has done, its file without the lines that are done again, and names for the rest."""
         earlier = read_results(self._results, self._settings)
         folder = self._folder.resolve()
-        written = {folder / file for files in earlier.finished.values() for file in files}
-        self._images = {image: path for image, path in self._images.items() if path not in written}
+        pictures = {folder / file for files in earlier.finished.values() for file in files}
+        self._images = {image: path for image, path in self._images.items() if path not in pictures}
         names = dict(zip(self._images, stems(list(self._images)), strict=True))
         fitting = {self._images[image]: f"{stem}." for image, stem in names.items()}
         taken = {
@@ -156,9 +174,7 @@ class ExplainJob:
             for beginning in beginnings(file)
         }
         self._stems = dict(zip(self._images, stems(list(self._images), taken), strict=True)) if taken else names
-        if earlier.dropped:
-            with _written(self._results), put_in_place(self._results) as draft:
-                draft.write_bytes(b"".join(line + b"\n" for line in earlier.kept))
+        without_dropped(self._results, earlier)
         if not self._quiet:
             here = sum(path in earlier.finished for path in self._images.values())
             say(f"note: {here} of {len(self._images)} photos are done already.")
@@ -166,11 +182,7 @@ class ExplainJob:
 
     def _begun_anew(self) -> Earlier:
         self._stems = dict(zip(self._images, stems(list(self._images)), strict=True))
-        with _written(self._results):
-            if not self._quiet and self._results.is_file() and self._results.stat().st_size:
-                say(f"note: the earlier '{self._results}' is replaced; --resume would have continued it.")
-            self._results.write_bytes(b"")
-        return Earlier({}, (), 0)
+        return begun_anew(self._results, quiet=self._quiet)
 
     def _explained(
         self, explaining: Explaining, classes: NDArray[np.int64] | None, images: Sequence[Path]
@@ -189,8 +201,8 @@ class ExplainJob:
         }
 
     def _tail(self, files: Sequence[Path], seconds: float | None, error: str | None) -> dict[str, Any]:
-        settings = {key: value for key, value in self._settings.items() if key not in ("layer", "method")}
-        return {"files": [file.as_posix() for file in files], "seconds": seconds, "error": error, "settings": settings}
+        names = [file.as_posix() for file in files]
+        return {"files": names, "seconds": seconds, "error": error, "settings": settings_in_line(self._settings)}
 
     def _failure(self, explaining: Explaining, outcome: Outcome) -> _Done:
         image, error = outcome.image, str(outcome.error)
@@ -239,7 +251,7 @@ class ExplainJob:
                 line = f"{image.name}  {explanation.caption(0, k)}{where}"
                 if self._writing.pictures:
                     files.append(self._free(picture_name(self._stems[image], method, part, class_id)))
-                    with _written(files[-1]), put_in_place(files[-1]) as draft:
+                    with written(files[-1]), put_in_place(files[-1]) as draft:
                         picture = explanation.overlay(0, k, layer=layer, beside=self._writing.beside)
                         draft.write_bytes(encode_image(picture, ".png"))
                     line += f"  -> {files[-1]}"
@@ -254,7 +266,7 @@ class ExplainJob:
             maps.update({name: one.maps_of(layer)[0] for layer, name in enumerate(names)})
             if one.fused is not None:
                 maps[raw_fused_name(names)] = one.fused[0]
-        with _written(path), put_in_place(path) as draft:
+        with written(path), put_in_place(path) as draft:
             # Not compressed: maps are small, and it would take twenty times as long for a tenth of the size.
             np.savez(draft, classes=explanations[0].classes[0], scores=explanations[0].scores[0], **maps)
         return path
@@ -267,73 +279,12 @@ class ExplainJob:
         return path
 
 
-def find_pictures(paths: Iterable[Path], *, recursive: bool, leave_out: Path) -> dict[Path, Path]:
-    """The files as they are, folders as their pictures, each once; with where they lie (resolved).
-
-    A file that is not there stays in the list: it is one bad picture, and no reason to leave out the others.
-
-    Args:
-        paths: files and folders.
-        recursive: also the pictures of folders in the folders,
-        leave_out: but of this one.
-
-    Raises:
-        ImageError: a folder without pictures.
-    """
-    found: dict[Path, Path] = {}
-    for path in paths:
-        several = find_images([path], recursive=recursive, leave_out=leave_out) if path.is_dir() else [path]
-        for picture in several:
-            found.setdefault(picture.resolve(), picture)
-    return {picture: resolved for resolved, picture in found.items()}
-
-
-def refuse_mixed(paths: Iterable[Path], folder: Path) -> None:
-    """Refuse to continue where a folder of photos is the output folder.
-
-    A picture that was written there just before the end has no line yet, and looks like one more photo.
-
-    Raises:
-        OutputError: it is.
-    """
-    if any(path.is_dir() and path.resolve() == folder.resolve() for path in paths):
-        raise OutputError(
-            f"'{folder}' holds the photos and what was written, which --resume cannot tell apart; name another folder "
-            "for the results with -o."
-        )
-
-
 def _report(reporter: Reporter, done: _Done) -> None:
     for line in done.results:
         reporter.result(line)
     for line in done.messages:
         reporter.message(line)
     reporter.advance()
-
-
-def _prepare_folder(folder: Path) -> None:
-    """Make the folder and try to write to it, before any time goes into running a model."""
-    probe = folder / ".onnx-xcam-probe"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
-        remove_unfinished(folder)
-    except OSError as error:
-        raise OutputError(
-            f"The folder '{folder}' cannot be written to: {error.strerror or error}. Name another with -o."
-        ) from error
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with a file into an OutputError; a closed stdout (`| head`) is not about the file."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
 
 
 def _numbers(values: NDArray[np.float32]) -> list[float | None]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam.cli.explaining import Explaining
+from onnx_xcam.cli.options import say
 from onnx_xcam.errors import OutputError
 from onnx_xcam.explainer.opened import OpenedModel
 from onnx_xcam.text import json_text, load_json
@@ -96,6 +96,7 @@ _CALLED = {
     "labels": "labels",
     "inputs": "value of another input",
     "write": "choice of what is written",
+    "measure": "choice of what is measured",
 }
 
 
@@ -104,9 +105,10 @@ def _refuse_other_run(record: Mapping[str, Any], wanted: Mapping[str, Any], path
     if not isinstance(settings, dict):
         raise OutputError(f"'{path}' does not tell how it was made, so it cannot be continued; name another folder.")
     earlier = {"layer": record.get("layer"), "method": record.get("method"), **settings}
-    differ = [key for key in _CALLED if earlier.get(key) != wanted[key]]
+    differ = [key for key in _CALLED if earlier.get(key) != wanted.get(key)]
     if differ:
-        changes = (f"another {_CALLED[key]} ({_short(earlier.get(key))}, now {_short(wanted[key])})" for key in differ)
+        pairs = ((key, _short(earlier.get(key, "none")), _short(wanted.get(key, "none"))) for key in differ)
+        changes = (f"another {_CALLED[key]} ({before}, now {now})" for key, before, now in pairs)
         raise OutputError(
             f"'{path}' cannot be continued, since it was made with {' and '.join(changes)}; give the options of that "
             "run, or name another folder with -o."
@@ -118,38 +120,46 @@ def _short(value: object) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
-def run_settings(explaining: Explaining, classes: NDArray[np.int64] | None, written: Sequence[str]) -> dict[str, Any]:
+def run_settings(
+    opened: OpenedModel, classes: NDArray[np.int64] | None, *, layer: Any, method: Any, **more: str
+) -> dict[str, Any]:
     """What decides what a run writes, to be compared with another run's; long things as digests.
 
     Args:
-        explaining: of the run.
-        classes: as `Explainer.choose` gives them.
-        written: what is written for each photo.
+        opened: the model of the run.
+        classes: as `OpenedModel.choose` gives them.
+        layer, method: as the lines have them.
+        more: what else decides it, by a key of `_CALLED`.
     """
-    explainer = explaining.model
     ids = "the model's own" if classes is None else ",".join(map(str, classes[0].tolist()))
-    inputs = [(name, value.dtype.str, value.shape, value.tobytes()) for name, value in explainer.inputs.items()]
+    inputs = [(name, value.dtype.str, value.shape, value.tobytes()) for name, value in opened.inputs.items()]
     return {
-        "layer": one_or_all(explainer.layers),
-        "method": one_or_all(explaining.methods),
-        "maps": explaining.kind_of_maps,
-        "model": _digest_of_model(explainer),
-        "score": explainer.score,
+        "layer": layer,
+        "method": method,
+        "model": _digest_of_model(opened),
+        "score": opened.score,
         "classes": ids if len(ids) <= _SHOWN else _digest(ids),
-        "preprocess": _digest(json_text(explainer.preprocess.to_dict())),
-        "labels": _digest(json_text(explainer.labels)) if explainer.labels else "none",
+        "preprocess": _digest(json_text(opened.preprocess.to_dict())),
+        "labels": _digest(json_text(opened.labels)) if opened.labels else "none",
         "inputs": _digest(repr(inputs)) if inputs else "none",
-        "write": " ".join(written),
+        **more,
     }
+
+
+def digest_of_files(path: Path) -> str:
+    """Of the names, sizes and times of a file, or of all files in a folder."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    states = [(file.as_posix(), file.stat()) for file in files if file.is_file()]
+    return _digest(repr([(name, state.st_size, state.st_mtime_ns) for name, state in states]))
 
 
 def _digest(data: str | bytes) -> str:
     return hashlib.sha256(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data).hexdigest()[:12]
 
 
-def _digest_of_model(explainer: OpenedModel) -> str:
+def _digest_of_model(opened: OpenedModel) -> str:
     """Of the file's content; of weights in other files, which may be huge, by their sizes and times."""
-    path, *outside = explainer.files
+    path, *outside = opened.files
     with path.open("rb") as file:
         whole = hashlib.file_digest(file, "sha256")
     for weights in outside:
@@ -161,6 +171,64 @@ def _digest_of_model(explainer: OpenedModel) -> str:
 def one_or_all(values: Sequence[Any]) -> Any:
     """What belongs to the only layer or method, or a list with an entry for each."""
     return values[0] if len(values) == 1 else list(values)
+
+
+def settings_in_line(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a line says of them beside its layer and method."""
+    return {key: value for key, value in settings.items() if key not in ("layer", "method")}
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder and try to write to it, before any time goes into running a model.
+
+    Raises:
+        OutputError: it cannot be made or written to.
+    """
+    probe = folder / ".onnx-xcam-probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+        remove_unfinished(folder)
+    except OSError as error:
+        raise OutputError(
+            f"The folder '{folder}' cannot be written to: {error.strerror or error}. Name another with -o."
+        ) from error
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file into an OutputError; a closed stdout (`| head`) is not about the file."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+
+
+def without_dropped(path: Path, earlier: Earlier) -> None:
+    """Leave only the lines that are kept in the file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if earlier.dropped:
+        with written(path), put_in_place(path) as draft:
+            draft.write_bytes(b"".join(line + b"\n" for line in earlier.kept))
+
+
+def begun_anew(path: Path, *, quiet: bool) -> Earlier:
+    """An empty file, and a word on what was in it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with written(path):
+        if not quiet and path.is_file() and path.stat().st_size:
+            say(f"note: the earlier '{path}' is replaced; --resume would have continued it.")
+        path.write_bytes(b"")
+    return Earlier({}, (), 0)
 
 
 @contextmanager

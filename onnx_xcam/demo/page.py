@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from onnx_xcam import contract
-from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method
+from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method, find_method
 from onnx_xcam.comparison import compare_raised
 from onnx_xcam.demo.browser_runtime import FILES, LICENCE, BrowserRuntime, find_runtime
 from onnx_xcam.demo.settings import MODEL_FILE, PAGE_MARK, page_settings, shown_name
-from onnx_xcam.errors import ModelError, OutputError
+from onnx_xcam.errors import ModelError, OutputError, XcamError
 from onnx_xcam.explainer.inputs import PreprocessLike, model_inputs
 from onnx_xcam.explainer.loading import load_model
 from onnx_xcam.feeds import InputValue
@@ -78,13 +78,17 @@ def write_page(
         runtime: where ONNX Runtime for browsers is; see `find_runtime`.
 
     Raises:
-        XcamError: there is no such method, or no model can carry it.
+        XcamError: there is no such method, no model can carry it, or the page cannot draw its map.
         OutputError: the folder holds something else, or cannot be written.
         DependencyError: ONNX Runtime for browsers is not there.
         and what `onnx_xcam.instrument_file` and `onnx_xcam.Explainer` raise.
     """
     model, folder = Path(model), Path(folder)
-    emitted_method(method)
+    if emitted_method(method).is_guided:
+        raise XcamError(
+            f"The page draws the map of a layer, not a fine one of the input; choose another method, such as "
+            f"'{DEFAULT_METHOD}'."
+        )
     _refuse_foreign(folder)
     browser = find_runtime(runtime)
     with _staging(folder) as made:
@@ -155,6 +159,16 @@ def _require_usable(proto: Any, source: Source, *, asked: bool) -> None:
         ModelError: it has no plain class input, keeps weights in other files, or something else is asked of it.
     """
     original = "give the original model instead"
+    stated = next((p.value for p in reversed(proto.metadata_props) if p.key == contract.METADATA_KEY), "{}")
+    try:
+        own = contract.parse_metadata(stated)
+    except ValueError as error:
+        raise ModelError(f"The metadata {contract.METADATA_KEY!r} of {source.name} cannot be read: {error}.") from error
+    if not own.get("relu", True) or find_method(own.get("method", DEFAULT_METHOD)).is_guided:
+        raise ModelError(
+            f"{source.name} is instrumented already, for signed or guided maps, which the page does not draw; "
+            f"{original}."
+        )
     if asked:
         raise ModelError(f"{source.name} is instrumented already, for its own layer and score; {original}.")
     with_default = {tensor.name for tensor in proto.graph.initializer}

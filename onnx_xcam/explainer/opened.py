@@ -63,6 +63,11 @@ class OpenedModel:
         lost = loaded.session.provider_warning
         self.warnings = (*self._inputs.warnings, *([lost] if lost else []))
 
+    @property
+    def channels_last(self) -> bool:
+        """Whether a picture as the model takes it is [H,W,C], and not [C,H,W]."""
+        return self._inputs.spec.layout == "NHWC"
+
     def prepare(self, image: str | Path | NDArray[Any]) -> Picture:
         """Read one image and bring it into the form that the model takes; the result is accepted as an image.
 

@@ -205,7 +205,12 @@ class Recorder(OpenedModel):
         )
 
     def stream(
-        self, images: Iterable[Image], classes: NDArray[np.int64] | None, *, each: Callable[[Recorded], T]
+        self,
+        images: Iterable[Image],
+        classes: NDArray[np.int64] | None,
+        *,
+        each: Callable[[Recorded], T],
+        cancellation: Cancellation | None = None,
     ) -> Iterator[T]:
         """Record many images one after the other, in order, while the next ones are read already; memory stays flat.
 
@@ -214,8 +219,9 @@ class Recorder(OpenedModel):
             classes: K ids, int64 [1,K], as `choose` gives them.
             each: called with each outcome where it was made, in a thread of its own, so that maps and what is made of
                 them are computed there too; what it returns is handed out. What it raises ends the stream.
+            cancellation: what ends the runs where nobody waits for them any more, for what `each` runs itself.
         """
-        cancellation = Cancellation()
+        cancellation = cancellation or Cancellation()
 
         def prepared(image: Image) -> list[Picture]:
             return [image if isinstance(image, Picture) else self.prepare(image)]

@@ -8,8 +8,9 @@ from onnx_xcam.errors import ModelError
 from onnx_xcam.heads.runner import Runner, Values
 from onnx_xcam.surgery.growth import bytes_more
 
-BYTES_PER_RUN = 256 << 20
-"""What a run takes beyond that of a single mask stays about within this."""
+BYTES_PER_RUN, BYTES_PER_RUN_ELSEWHERE = 32 << 20, 256 << 20
+"""What a run takes stays about within this, on a CPU and on other providers. On two cores, larger batches than fill the
+former were not faster (EfficientNet-Lite0 at three layers, ViT-B/16)."""
 _ARENA = 2
 """ONNX Runtime's arena rounds up, and some kernels copy."""
 _GUESSED = 16
@@ -51,7 +52,9 @@ class BatchSizes:
         if each is None:
             layer = self._runner.layer(values)
             each = _GUESSED * 4 * layer.size // self._runner.images(values)
-        return min(self._runner.channels(values), max(1, BYTES_PER_RUN // max(1, _ARENA * each)))
+        on_cpu = self._runner.session.providers[0] == "CPUExecutionProvider"
+        bound = BYTES_PER_RUN if on_cpu else BYTES_PER_RUN_ELSEWHERE
+        return min(self._runner.channels(values), max(1, bound // max(1, _ARENA * each)))
 
     def bytes_of_a_mask(self, values: Values) -> int | None:
         """What one mask more takes at the worst moment of a run; None if it cannot be told."""

@@ -12,7 +12,7 @@ from onnx_xcam.images.pixels import ImageRGB
 from onnx_xcam.images.place import Placement, scale_heatmap
 from onnx_xcam.images.preprocess import DEFAULT_SIZE, InputSpec, Preprocess, preprocess_image
 from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
-from onnx_xcam.images.read import as_image, find_images, read_image, write_image
+from onnx_xcam.images.read import as_image, find_images, read_image, read_mask, write_image
 
 __all__ = [
     "COLOUR_MAPS",
@@ -31,6 +31,7 @@ __all__ = [
     "overlay",
     "preprocess_image",
     "read_image",
+    "read_mask",
     "scale_heatmap",
     "write_image",
 ]

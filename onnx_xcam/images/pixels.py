@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 ImageRGB = npt.NDArray[np.uint8]
 """A picture: [H,W,3], uint8, RGB, upright."""
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 _BAND_ROWS = 256
 
@@ -62,10 +64,10 @@ def to_rgb(pixels: ImageRGB) -> ImageRGB:
     return rgb
 
 
-def upright(image: ImageRGB, orientation: int) -> ImageRGB:
-    """Undo an EXIF orientation (1..8)."""
+def upright(image: npt.NDArray[Scalar], orientation: int) -> npt.NDArray[Scalar]:
+    """Undo an EXIF orientation (1..8) of [H,W] or [H,W,C]."""
     if orientation >= 5:
-        image = image.transpose(1, 0, 2)
+        image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         image = image[::-1]
     if orientation in (2, 3, 6, 7):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnx_xcam.errors import ImageError, OutputError
 from onnx_xcam.images.backend import MAX_PIXELS, opencv, pillow
@@ -74,7 +75,35 @@ def read_image(path: str | Path) -> ImageRGB:
         ImageError: no such file, a folder, empty, truncated, not a picture that OpenCV can read, or more than
             `MAX_PIXELS` pixels.
     """
+    pixels, orientation = _decoded(Path(path))
+    pixels = to_8_bit(pixels)
+    if pixels.ndim == 3 and pixels.shape[2] >= 3:
+        # By OpenCV: a tenth of the time that NumPy takes to pick the channels.
+        cv2 = opencv()
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    return np.ascontiguousarray(upright(to_rgb(pixels), orientation))
+
+
+def read_mask(path: str | Path) -> NDArray[np.bool_]:
+    """The mask in a picture file, as [H,W] bool, upright: True where a pixel is neither black nor wholly transparent.
+
+    Raises:
+        ImageError: as `read_image`, or the file is a JPEG, whose compression leaves grey specks on black.
+    """
     path = Path(path)
+    if path.suffix.lower() in (".jpe", ".jpeg", ".jpg"):
+        raise ImageError(f"{path}: a mask cannot be a JPEG, which does not keep black black; save it as PNG")
+    pixels, orientation = _decoded(path)
+    marked: NDArray[np.bool_] = pixels != 0
+    if marked.ndim == 3:
+        colours = marked.shape[2] - (marked.shape[2] in (2, 4))
+        shown = np.logical_or.reduce(marked[..., :colours], axis=2)
+        marked = shown if colours == marked.shape[2] else np.logical_and(shown, marked[..., -1])
+    return np.ascontiguousarray(upright(marked, orientation))
+
+
+def _decoded(path: Path) -> tuple[NDArray[Any], int]:
+    """The pixels in a file as OpenCV gives them, [H,W] or [H,W,1..4], and the orientation yet to be undone."""
     data = _read_bytes(path)
     orientation = _checked_orientation(data, path)
     cv2 = opencv()
@@ -89,11 +118,7 @@ def read_image(path: str | Path) -> ImageRGB:
         raise _too_large(path, pixels.shape[1], pixels.shape[0])
     if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4):
         raise ImageError(f"{path}: has {pixels.shape[2]} channels; save it as an RGB or grey picture")
-    pixels = to_8_bit(pixels)
-    if pixels.ndim == 3 and pixels.shape[2] >= 3:
-        # By OpenCV: a tenth of the time that NumPy takes to pick the channels.
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    return np.ascontiguousarray(upright(to_rgb(pixels), orientation))
+    return pixels, orientation
 
 
 def as_image(array: Any) -> ImageRGB:

@@ -11,6 +11,10 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
 
+from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.emission.shapes import known_size
+from onnx_xcam.surgery.graphs.prepare import prepare
+
 _LONGEST_VECTOR = 1 << 20
 """Beyond, onnx's shape inference, which keeps a record of each element of a vector, would take long."""
 
@@ -40,12 +44,13 @@ def bytes_more(skeleton: bytes, few: Feeds, more: Feeds) -> int | None:
     if smaller is None or larger is None:
         return None
     before, after = _sizes(smaller), _sizes(larger)
-    last = {name: n for n, node in enumerate(smaller.node) for name in node.input}
-    last.update((output.name, len(smaller.node)) for output in smaller.output)
+    nodes = smaller.graph.node
+    last = {name: n for n, node in enumerate(nodes) for name in node.input}
+    last.update((output.name, len(nodes)) for output in smaller.graph.output)
     growing = set(differing)
     ending: dict[int, int] = {}
     live = most = 0
-    for n, node in enumerate(smaller.node):
+    for n, node in enumerate(nodes):
         if not growing.isdisjoint(node.input):
             growing.update(node.output)
             if node.op_type == "TopK":
@@ -62,8 +67,8 @@ def bytes_more(skeleton: bytes, few: Feeds, more: Feeds) -> int | None:
     return most
 
 
-def _inferred(skeleton: bytes, feeds: Feeds, differing: set[str]) -> onnx.GraphProto | None:
-    """The graph with all shapes that follow from those of the inputs; what has a default and differs is a plain one."""
+def _inferred(skeleton: bytes, feeds: Feeds, differing: set[str]) -> onnx.ModelProto | None:
+    """The model with all shapes that follow from those of the inputs; what has a default and differs is a plain one."""
     try:
         model = onnx.ModelProto.FromString(skeleton)
         graph = model.graph
@@ -75,33 +80,48 @@ def _inferred(skeleton: bytes, feeds: Feeds, differing: set[str]) -> onnx.GraphP
                 del stated.dim[:]
                 lengths = _shape(feeds[value.name])
                 stated.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=length) for length in lengths)
+        known = {name: fed for name, fed in feeds.items() if _may_be_lengths(fed)}
+        plain = [value for value in graph.input if value.name not in known]
+        del graph.input[:]
+        graph.input.extend(plain)
         weights = [tensor for tensor in graph.initializer if tensor.name not in differing]
-        weights += [
-            numpy_helper.from_array(fed, name)
-            for name, fed in feeds.items()
-            if isinstance(fed, np.ndarray) and fed.dtype == np.int64 and fed.ndim == 1 and fed.size <= _LENGTHS
-        ]
+        weights += [numpy_helper.from_array(np.asarray(fed), name) for name, fed in known.items()]
         del graph.initializer[:]
         graph.initializer.extend(weights)
         del graph.value_info[:]
         for output in graph.output:
             output.type.tensor_type.ClearField("shape")
-        return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
     except (onnx.shape_inference.InferenceError, DecodeError, ValueError, RuntimeError):
         return None
+
+
+def _may_be_lengths(fed: Sequence[int] | np.ndarray[Any, Any]) -> bool:
+    return isinstance(fed, np.ndarray) and fed.dtype == np.int64 and fed.ndim == 1 and fed.size <= _LENGTHS
 
 
 def _shape(fed: Sequence[int] | np.ndarray[Any, Any]) -> tuple[int, ...]:
     return fed.shape if isinstance(fed, np.ndarray) else tuple(fed)
 
 
-def _sizes(graph: onnx.GraphProto) -> dict[str, int]:
-    """Bytes of the tensors whose shape is known."""
+def _sizes(model: onnx.ModelProto) -> dict[str, int]:
+    """Bytes of the tensors whose shape is known, to onnx's inference or by folding what lengths are computed from."""
     found = {}
-    for value in (*graph.value_info, *graph.output):
+    for value in (*model.graph.value_info, *model.graph.output):
         kind = value.type.tensor_type
         dims = kind.shape.dim
         if kind.elem_type and kind.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
             width: int = helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize
             found[value.name] = math.prod(dim.dim_value for dim in dims) * width
+    if all(name in found for node in model.graph.node for name in node.output if name):
+        return found
+    try:
+        graph = prepare(model)
+    except ModelError:
+        return found
+    for name in graph.producer:
+        dtype, shape = graph.dtype(name), graph.shape(name)
+        size = None if shape is None else known_size(shape)
+        if dtype is not None and size is not None:
+            found.setdefault(name, size * dtype.itemsize)
     return found

@@ -1,0 +1,175 @@
+"""onnx-xcam evaluate: how good the maps of a model are, on photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from onnx_xcam.cli.options import (
+    AllowFolderOption,
+    ClassOption,
+    InputOption,
+    LabelsOption,
+    LayerOption,
+    ModelArgument,
+    PreprocessOption,
+    ProviderOption,
+    ScoreOption,
+    ThreadsOption,
+    command_line,
+    input_values,
+    layers_or_auto,
+    say,
+    say_all,
+)
+
+
+def evaluate(
+    context: typer.Context,
+    model: ModelArgument,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="DIR|IMAGE...", help="Folders of photos, or photos.", show_default=False)
+    ],
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for results.jsonl, results.csv and summary.json.")
+    ] = Path("evaluation"),
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="METHOD",
+            help="A CAM method. May be repeated. Default: xgrad-cam, grad-cam and grad-cam++, which share a run.",
+            show_default=False,
+        ),
+    ] = None,
+    layer: LayerOption = None,
+    class_: ClassOption = None,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", metavar="K", min=1, help="Measure the maps of the K best classes.", show_default=False),
+    ] = None,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            "--metrics",
+            metavar="NAMES",
+            help="What to measure: groups (axioms, faithfulness) or single metrics such as deletion,drop, with commas "
+            "between them.",
+        ),
+    ] = "axioms,faithfulness",
+    steps: Annotated[
+        int, typer.Option("--steps", metavar="N", min=2, help="Steps of the curves of insertion and deletion.")
+    ] = 16,
+    background: Annotated[
+        str,
+        typer.Option(
+            "--background",
+            metavar="mean|zero",
+            help="What stands where a pixel is away: the photo's own mean colour, or the zero of the model's input.",
+        ),
+    ] = "mean",
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            "--truth",
+            metavar="DIR|FILE",
+            help="Masks or boxes of what the photos show: a folder of masks, COCO or plain JSON, Pascal VOC, CSV. "
+            "Adds the pointing game and the energy inside.",
+            show_default=False,
+        ),
+    ] = None,
+    any_class: Annotated[
+        bool, typer.Option("--any-class", help="With --truth, count every object, whatever its class is called.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N photos.", show_default=False)
+    ] = None,
+    score: ScoreOption = "auto",
+    labels: LabelsOption = None,
+    preprocess: PreprocessOption = None,
+    input_: InputOption = None,
+    provider: ProviderOption = None,
+    threads: ThreadsOption = None,
+    allow_folder: AllowFolderOption = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Also take photos of folders in folders.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an earlier run with the same options: photos of which results.jsonl has a line without an "
+            "error are done.",
+        ),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+) -> None:
+    """Measure how good maps are: the axioms of XGrad-CAM, faithfulness to the model, agreement with what photos show.
+
+    Prints mean ± standard deviation by layer and method, the best marked with *, and writes a line per photo to
+    results.jsonl, a row per map to results.csv, and summary.json. A run that was interrupted or killed has lost
+    nothing that results.jsonl tells of: --resume does the rest. docs/evaluation.md defines every metric."""
+    if class_ and top is not None:
+        raise typer.BadParameter("give either --class or --top, not both")
+    if background not in ("mean", "zero"):
+        raise typer.BadParameter(f"{background!r} is neither mean nor zero", param_hint="--background")
+    if any_class and truth is None:
+        raise typer.BadParameter("--any-class is about --truth; give both")
+    others = input_values(input_)
+    import warnings
+
+    from onnx_xcam.cli.evaluate_job import EvaluateJob, Told
+    from onnx_xcam.cli.evaluate_table import print_summary
+    from onnx_xcam.cli.photos import find_pictures, refuse_mixed
+    from onnx_xcam.cli.results import digest_of_files
+    from onnx_xcam.evaluation.evaluator import DEFAULT_METHODS, Evaluator, needs_ablations
+    from onnx_xcam.evaluation.metrics import find_metrics
+    from onnx_xcam.evaluation.truth import load_truth
+    from onnx_xcam.explainer import XcamWarning
+    from onnx_xcam.explainer.recorder import Recorder
+
+    names = find_metrics(metrics.split(","), truth=truth is not None)
+    if resume:
+        refuse_mixed(images, out)
+    found = find_pictures(images, recursive=recursive, leave_out=out)
+    found = dict(list(found.items())[:limit])
+    job = EvaluateJob(found, out, resume=resume, quiet=quiet)
+    options: dict[str, Any] = {
+        "score": score,
+        "preprocess": preprocess,
+        "labels": labels,
+        "providers": provider,
+        "threads": threads,
+        "inputs": others,
+        "allow_folders": allow_folder or (),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", XcamWarning)  # said below, without a line of source code
+        recorder = Recorder(
+            model,
+            layers_or_auto(layer),
+            methods=method or DEFAULT_METHODS,
+            ablations=needs_ablations(names),
+            **options,
+        )
+        if not quiet:
+            say_all("note", recorder.notes)
+        say_all("warning", recorder.warnings)
+        known = None if truth is None else load_truth(truth, found, labels=recorder.labels, any_class=any_class)
+        evaluator = Evaluator(
+            recorder, names, steps=steps, background="zero" if background == "zero" else "mean", truth=known
+        )
+        measure = f"{','.join(names)} in {steps} steps, background {background}"
+        if truth is not None:
+            measure += f", truth {digest_of_files(truth)}{' of any class' if any_class else ''}"
+        told = Told(command_line(context), measure)
+        summary, failed = job.run(evaluator, recorder.choose(class_ or None, top), told)
+    print_summary(summary)
+    if not quiet:
+        say(f"note: {summary['maps']} maps of each row, of {summary['images']} photos; all of it is in '{out}'.")
+    if failed:
+        say(f"error: {failed} of {len(found)} pictures could not be evaluated.")
+        raise typer.Exit(1)

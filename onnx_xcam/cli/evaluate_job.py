@@ -1,0 +1,163 @@
+"""The work of `evaluate`: a record per photo in results.jsonl, and what is made of all of them: CSV and summary."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam.cli.options import say
+from onnx_xcam.cli.progress import Reporter
+from onnx_xcam.cli.results import (
+    Earlier,
+    begun_anew,
+    prepare_folder,
+    put_in_place,
+    read_results,
+    run_settings,
+    settings_in_line,
+    without_dropped,
+    written,
+)
+from onnx_xcam.evaluation.evaluator import Evaluator
+from onnx_xcam.evaluation.summary import summarise
+from onnx_xcam.text import json_text, load_json
+
+RESULTS, TABLE, SUMMARY = "results.jsonl", "results.csv", "summary.json"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the summary says beside figures: the command, and what is measured in words, as two runs may differ."""
+
+    command: str
+    measure: str
+
+
+class EvaluateJob:
+    """One run of `evaluate`: knows the photos and the output folder."""
+
+    def __init__(self, images: Mapping[Path, Path], folder: Path, *, resume: bool, quiet: bool) -> None:
+        """Prepare the output folder.
+
+        Args:
+            images: the photos as they are called, and where they lie (resolved).
+            folder: for all that is written.
+            resume: continue what is there.
+            quiet: say only what went wrong.
+
+        Raises:
+            OutputError: the folder cannot be made or written to.
+        """
+        self._images, self._folder, self._resume, self._quiet = dict(images), folder, resume, quiet
+        self._results = folder / RESULTS
+        prepare_folder(folder)
+
+    def run(self, evaluator: Evaluator, classes: NDArray[np.int64] | None, told: Told) -> tuple[dict[str, Any], int]:
+        """Measure all photos; the summary of all that the folder has, and how many photos failed in this run.
+
+        What is interrupted leaves the CSV file and the summary of what is done.
+
+        Raises:
+            OutputError: a result cannot be written, or the earlier results are those of another run.
+            KeyboardInterrupt: after it was said how to go on.
+        """
+        recorder = evaluator.recorder
+        settings = run_settings(
+            recorder, classes, layer=list(recorder.layers), method=list(recorder.methods), measure=told.measure
+        )
+        earlier = self._earlier(settings)
+        total = len(self._images)
+        todo = [image for image, resolved in self._images.items() if resolved not in earlier.finished]
+        done, failed = total - len(todo), 0
+        try:
+            with (
+                Reporter(done, total, bar=not self._quiet and len(todo) > 1) as reporter,
+                written(self._results),
+                self._results.open("ab") as lines,
+            ):
+                for record in evaluator.stream(todo, classes, settings_in_line(settings)):
+                    lines.write(json_text(record).encode("utf-8") + b"\n")
+                    lines.flush()
+                    done += 1
+                    if (error := record["error"]) is not None:
+                        failed += 1
+                        image = record["image"]
+                        reporter.message(f"error: {error}" if image in error else f"error: {image}: {error}")
+                    reporter.advance()
+        except KeyboardInterrupt:
+            self._finish(evaluator, settings, told)
+            if not self._quiet:
+                say(f"interrupted: {done} of {total} photos are done; the same command with --resume does the others.")
+            raise
+        return self._finish(evaluator, settings, told), failed
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The records that the folder has, one by one."""
+        with self._results.open("rb") as lines:
+            for line in lines:
+                yield load_json(line.decode("utf-8"))
+
+    def _earlier(self, settings: Mapping[str, Any]) -> Earlier:
+        if not self._resume:
+            earlier = begun_anew(self._results, quiet=self._quiet)
+            for name in (TABLE, SUMMARY):  # they would tell of the run before
+                with written(self._folder / name):
+                    (self._folder / name).unlink(missing_ok=True)
+            return earlier
+        earlier = read_results(self._results, settings)
+        without_dropped(self._results, earlier)
+        if not self._quiet:
+            here = sum(path in earlier.finished for path in self._images.values())
+            say(f"note: {here} of {len(self._images)} photos are done already.")
+        return earlier
+
+    def _finish(self, evaluator: Evaluator, settings: Mapping[str, Any], told: Told) -> dict[str, Any]:
+        """Make the CSV file and the summary of all records, in one pass over them."""
+        recorder, table, path = evaluator.recorder, self._folder / TABLE, self._folder / SUMMARY
+        with written(table), put_in_place(table) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+            summary = summarise(
+                _tabled(self.records(), csv.writer(file, lineterminator="\n"), evaluator.metrics),
+                model=recorder.name,
+                layers=recorder.layers,
+                methods=recorder.methods,
+                metrics=evaluator.metrics,
+                confidence=recorder.confidence_kind,
+                notes=list(recorder.notes),
+                warnings=list(recorder.warnings),
+                settings=dict(settings),
+                command=told.command,
+            )
+        with written(path), put_in_place(path) as draft:
+            draft.write_text(json_text(summary, indent=1) + "\n", encoding="utf-8")
+        return summary
+
+
+_COLUMNS = ("image", "layer", "method", "class", "label", "score", "confidence")
+
+
+def _tabled(records: Iterator[dict[str, Any]], rows: Any, metrics: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The records, each written to a CSV table on the way: a row per layer, method and class, or one with the error."""
+    rows.writerow([*_COLUMNS, *metrics, "error"])
+    for record in records:
+        ids = record["classes"]
+        labels = record["labels"] or [None] * len(ids)
+        of_class = dict(zip(ids, zip(labels, record["scores"], record["confidences"], strict=True), strict=True))
+        for result in record["results"]:
+            values = (result["metrics"][name] for name in metrics)
+            named = record["image"], result["layer"], result["method"], result["class"]
+            rows.writerow([*map(_cell, (*named, *of_class[result["class"]], *values)), ""])
+        if record["error"] is not None:
+            blank = [""] * (len(_COLUMNS) - 1 + len(metrics))
+            rows.writerow([_cell(record["image"]), *blank, _cell(record["error"])])
+        yield record
+
+
+def _cell(value: Any) -> Any:
+    """Text that a spreadsheet would run as a formula gets an apostrophe in front, as these programs have it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

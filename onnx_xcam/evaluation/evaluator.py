@@ -1,0 +1,280 @@
+"""Maps of several methods and layers, measured photo by photo."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam.cams.methods import find_method
+from onnx_xcam.errors import ImageError, InputError, ModelError, PreprocessError, TruthError, XcamError
+from onnx_xcam.evaluation.axioms import AxiomErrors, errors_of
+from onnx_xcam.evaluation.metrics import AXIOMS, CURVES, DEFAULT_GROUPS, METRICS, TRUTH, find_metrics
+from onnx_xcam.evaluation.perturbation import STEPS, Background, faithfulness
+from onnx_xcam.evaluation.truth import Truth, score_against
+from onnx_xcam.explainer import Picture
+from onnx_xcam.explainer.classes import Classes
+from onnx_xcam.explainer.opened import Image
+from onnx_xcam.explainer.recorder import Recorded, Recorder
+from onnx_xcam.explainer.recording import LayerRecord, Recording
+from onnx_xcam.images.place import Placement
+from onnx_xcam.labels import label_of
+from onnx_xcam.runtime import Cancellation
+
+DEFAULT_METHODS = ("xgrad-cam", "grad-cam", "grad-cam++")
+"""All made of the same run."""
+_OF_ONE_IMAGE = (ImageError, InputError, ModelError, PreprocessError, TruthError)
+_DIGITS = 6
+
+
+class Evaluator:
+    """Measures the maps of a recorder's layers and methods.
+
+    Attributes:
+        recorder: of the model, opened for the methods; with ablations, if axioms are measured.
+        metrics: names, in the catalogue's order.
+        steps: of the curves of insertion and deletion.
+        background: what stands where a pixel is away.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        metrics: Iterable[str] = DEFAULT_GROUPS,
+        *,
+        steps: int = STEPS,
+        background: Background = "mean",
+        truth: Truth | None = None,
+    ) -> None:
+        """Args are the attributes, and what the photos show, where that is known.
+
+        Raises:
+            XcamError: there is no such metric, or steps is below 2.
+        """
+        if steps < 2:
+            raise XcamError(f"steps is {steps}; a curve needs 2 at least.")
+        self.recorder, self.steps, self.background = recorder, steps, background
+        self.metrics = find_metrics(metrics, truth=truth is not None)
+        self._truth = truth
+        self._perturbed = frozenset(name for name in self.metrics if METRICS[name].group == "faithfulness")
+
+    def stream(
+        self, images: Iterable[Image], classes: NDArray[np.int64] | None, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """A record of each image, as `records` describes it: in order, while the next ones are at work already.
+
+        Args:
+            images: paths, uint8 [H,W,3] arrays or prepared pictures; also a generator.
+            classes: K ids, int64 [1,K], as the recorder's `choose` gives them.
+            settings: what each record says of how it was made.
+        """
+        cancellation = Cancellation()
+
+        def measured(recorded: Recorded) -> dict[str, Any]:
+            return {**self._record(recorded, cancellation), "settings": dict(settings or {})}
+
+        found = self.recorder.stream(images, classes, each=measured, cancellation=cancellation)
+        try:
+            yield from found
+        finally:
+            cancellation.cancel()
+
+    def _record(self, recorded: Recorded, cancellation: Cancellation) -> dict[str, Any]:
+        started = perf_counter()
+        try:
+            if recorded.error is not None:
+                raise recorded.error
+            assert recorded.recording is not None
+            found, error = self._measured(recorded.recording, recorded.image, cancellation), None
+        except _OF_ONE_IMAGE as wrong:
+            found, error = dict(_NOTHING), str(wrong)
+        seconds = recorded.seconds + perf_counter() - started
+        return {
+            "image": str(recorded.image) if isinstance(recorded.image, str | Path) else _name(recorded.image),
+            "model": self.recorder.name,
+            "layer": list(self.recorder.layers),
+            "method": list(self.recorder.methods),
+            **found,
+            "files": [],
+            "seconds": None if error else round(seconds, 6),
+            "error": error,
+        }
+
+    def _measured(self, recording: Recording, image: Any, cancellation: Cancellation) -> dict[str, Any]:
+        ids = recording.classes.tolist()
+        labels = None if recording.labels is None else [label_of(one, recording.labels) for one in ids]
+        confidences = recording.scores if recording.probabilities is None else recording.probabilities
+        masks = [self._mask(recording, image, k) for k in range(len(ids))]
+        results = []
+        for layer in recording.layers:
+            raw = {method: layer.raw(method) for method in self.recorder.methods}
+            tables = self._tables(recording, layer, raw, masks, cancellation)
+            for (method, class_id), (metrics, curves) in zip(
+                ((method, one) for method in raw for one in ids), tables, strict=True
+            ):
+                results.append(
+                    {
+                        "layer": layer.name,
+                        "method": method,
+                        "class": class_id,
+                        "metrics": {name: _rounded(metrics.get(name)) for name in self.metrics},
+                        "curves": {name: [_rounded(v) for v in curves[name]] for name in CURVES if name in curves},
+                    }
+                )
+        return {
+            "classes": ids,
+            "labels": labels,
+            "scores": [_rounded(one) for one in recording.scores.tolist()],
+            "probabilities": _list(recording.probabilities),
+            "confidences": _list(confidences),
+            "results": results,
+        }
+
+    def _tables(
+        self,
+        recording: Recording,
+        layer: LayerRecord,
+        raw: Mapping[str, NDArray[np.float32]],
+        masks: Sequence[NDArray[np.bool_] | None],
+        cancellation: Cancellation,
+    ) -> list[tuple[dict[str, float | None], dict[str, list[float]]]]:
+        """The metrics and curves of a layer's maps, method by method and in each class by class."""
+        tables: list[tuple[dict[str, float | None], dict[str, list[float]]]] = []
+        faithful = iter(self._faithful(recording, raw, cancellation))
+        for method, maps in raw.items():
+            errors = self._axioms(layer, method)
+            for k, mask in enumerate(masks):
+                metrics = {} if errors is None else _axioms_of(errors, k)
+                if mask is not None:
+                    metrics |= _truth_of(recording.picture, maps[k], mask)
+                one = next(faithful, None)
+                tables.append(({**metrics, **one.metrics}, one.curves) if one else (metrics, {}))
+        return tables
+
+    def _faithful(
+        self, recording: Recording, raw: Mapping[str, NDArray[np.float32]], cancellation: Cancellation
+    ) -> Iterable[Any]:
+        """Of all maps of a layer at once."""
+        if not self._perturbed:
+            return ()
+        ids = recording.classes.tolist()
+        picture = recording.picture
+        size = picture.placement.input
+        whole = Placement(photo=size, input=size, scaled=size)
+        maps = np.stack([whole.place(one) for maps in raw.values() for one in maps])
+        return faithfulness(
+            lambda batch: self.recorder.confidences(batch, ids, cancellation),
+            picture.item,
+            maps,
+            list(range(len(ids))) * len(raw),
+            channels_last=self.recorder.channels_last,
+            metrics=self._perturbed,
+            steps=self.steps,
+            background=self.background,
+        )
+
+    def _axioms(self, layer: LayerRecord, method: str) -> AxiomErrors | None:
+        wanted = any(METRICS[name].group == AXIOMS for name in self.metrics)
+        return errors_of(layer, method) if wanted and not find_method(method).is_guided else None
+
+    def _mask(self, recording: Recording, image: Any, k: int) -> NDArray[np.bool_] | None:
+        """What the photo shows of a class, bool [H,W]."""
+        wanted = any(METRICS[name].group == TRUTH for name in self.metrics)
+        if self._truth is None or not wanted or not isinstance(image, str | Path):
+            return None
+        class_id = int(recording.classes[k])
+        label = None if recording.labels is None else label_of(class_id, recording.labels)
+        return self._truth.of(image, recording.picture.placement.photo, class_id=class_id, label=label)
+
+
+def evaluate(
+    model: Any,
+    images: Iterable[Image],
+    classes: Classes | None = None,
+    top: int | None = None,
+    *,
+    methods: Sequence[str] = DEFAULT_METHODS,
+    layers: str | Sequence[str] = "auto",
+    metrics: Iterable[str] = DEFAULT_GROUPS,
+    steps: int = STEPS,
+    background: Background = "mean",
+    truth: Truth | None = None,
+    **options: Any,
+) -> Iterator[dict[str, Any]]:
+    """Measure the maps of a model on photos.
+
+    Args:
+        model: path, bytes or ModelProto of a plain model.
+        images: paths, uint8 [H,W,3] arrays or prepared pictures; any number of them.
+        classes: ids or labels, the same for all images; -1, the model's top class, if left out.
+        top: instead of classes: the K best of each image.
+        methods: the CAM methods.
+        layers: "auto", a layer's name, or a list of names.
+        metrics: names of metrics or of their groups, of `metrics.METRICS`.
+        steps: of the curves of insertion and deletion.
+        background: what stands where a pixel is away: the picture's "mean" colour, or the "zero" of the model's input.
+        truth: what the photos show, of `load_truth`: for the metrics of the group "truth".
+        options: further ones of `Recorder`: score, preprocess, labels, providers, threads, inputs, allow_folders.
+
+    Returns:
+        a record for each image, in order, as `records` describes it. `summary.summarise` makes a summary of them.
+
+    Raises:
+        XcamError: what `Recorder`, `Evaluator` and `choose` raise; at once. What is wrong with one image is told in
+            its record.
+    """
+    names = find_metrics(metrics, truth=truth is not None)
+    recorder = Recorder(model, layers, methods=methods, ablations=needs_ablations(names), **options)
+    evaluator = Evaluator(recorder, names, steps=steps, background=background, truth=truth)
+    return evaluator.stream(images, recorder.choose(classes, top))
+
+
+def needs_ablations(metrics: Iterable[str]) -> bool:
+    """Whether a Recorder has to be opened for ablations, for these metrics."""
+    return any(METRICS[name].group == AXIOMS for name in metrics)
+
+
+_NOTHING: Mapping[str, Any] = {
+    "classes": [],
+    "labels": None,
+    "scores": [],
+    "probabilities": None,
+    "confidences": [],
+    "results": [],
+}
+
+
+def _axioms_of(errors: AxiomErrors, k: int) -> dict[str, float | None]:
+    fields = ("conservation", "unexplained", "sensitivity", "scaled_conservation", "scaled_sensitivity")
+    found = {name: getattr(errors, name) for name in fields}
+    return {name: None if values is None else float(values[k]) for name, values in found.items()}
+
+
+def _truth_of(picture: Picture, raw: NDArray[np.float32], mask: NDArray[np.bool_]) -> dict[str, float | None]:
+    if not np.isfinite(raw).all():
+        return {}
+    score = score_against(picture.placement.heatmap(np.maximum(raw, 0)), mask)
+    return {
+        "pointing": float(score.hit),
+        "pointing_centre": float(score.centre_hit),
+        "energy": score.energy,
+        "object_share": score.object_share,
+    }
+
+
+def _name(image: Any) -> str:
+    return image.name if isinstance(image, Picture) else "the image"
+
+
+def _list(values: NDArray[np.float32] | None) -> list[float | None] | None:
+    return None if values is None else [_rounded(one) for one in values.tolist()]
+
+
+def _rounded(value: float | None) -> float | None:
+    """For JSON, which has neither NaN nor infinity: six digits."""
+    return float(f"{value:.{_DIGITS}g}") if value is not None and math.isfinite(value) else None

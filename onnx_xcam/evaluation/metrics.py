@@ -1,0 +1,193 @@
+"""All that an evaluation can measure: names, and what they mean in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from onnx_xcam.errors import XcamError
+from onnx_xcam.evaluation import perturbation
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that each map gets.
+
+    Attributes:
+        name: as options and records have it.
+        title: as people read it.
+        better: which direction; None where there is no better.
+        text: what it is, in a sentence or two.
+        group: what `--metrics` may say for it and its like.
+    """
+
+    name: str
+    title: str
+    better: Better | None
+    text: str
+    group: str
+
+    def told(self) -> dict[str, Any]:
+        """As the summary has it."""
+        return {"name": self.name, "title": self.title, "better": self.better, "text": self.text}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Confidences while a picture is changed step by step, from one part of its pixels to another."""
+
+    name: str
+    title: str
+    x: str
+    first: float
+    last: float
+
+    def told(self) -> dict[str, Any]:
+        """As the summary has it."""
+        return {"name": self.name, "title": self.title, "x": self.x, "from": self.first, "to": self.last}
+
+
+AXIOMS, FAITHFULNESS, TRUTH = GROUPS = ("axioms", "faithfulness", "truth")
+DEFAULT_GROUPS = (AXIOMS, FAITHFULNESS)
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "conservation",
+            "Conservation error",
+            "lower",
+            "|S - sum of the shares| / sum of |shares|: what the map before the ReLU leaves out of the score S.",
+            AXIOMS,
+        ),
+        Metric(
+            "unexplained",
+            "Conservation error without biases",
+            "lower",
+            "The same with the score less what biases behind the layer and ways round it add: the method's own part.",
+            AXIOMS,
+        ),
+        Metric(
+            "sensitivity",
+            "Sensitivity error",
+            "lower",
+            "Over the layer's channels, how far the shares are from what the score loses without each channel, as a "
+            "part of these losses.",
+            AXIOMS,
+        ),
+        Metric(
+            "scaled_conservation",
+            "Conservation error, scaled",
+            "lower",
+            "The conservation error of the shares times the one number by which the sensitivity error is least.",
+            AXIOMS,
+        ),
+        Metric(
+            "scaled_sensitivity",
+            "Sensitivity error, scaled",
+            "lower",
+            "The sensitivity error of the shares times that number: fair to methods that leave open how large their "
+            "weights are.",
+            AXIOMS,
+        ),
+        Metric(
+            "insertion",
+            "Insertion",
+            "higher",
+            "Area under the confidence while pixels come back to a blurred picture, most relevant first.",
+            FAITHFULNESS,
+        ),
+        Metric(
+            "deletion",
+            "Deletion",
+            "lower",
+            "Area under the confidence while pixels are taken away, most relevant first.",
+            FAITHFULNESS,
+        ),
+        Metric(
+            "drop",
+            "Average drop",
+            "lower",
+            "max(0, Y - O) / Y with Y the confidence in the picture and O in the picture times the map.",
+            FAITHFULNESS,
+        ),
+        Metric(
+            "increase",
+            "Increase in confidence",
+            "higher",
+            "The part of the maps for which the picture times the map has the higher confidence.",
+            FAITHFULNESS,
+        ),
+        Metric(
+            "road",
+            "ROAD",
+            "higher",
+            "Half of what the confidence is higher when the least relevant pixels are imputed than when the most "
+            "relevant are, on average over 10 % to 90 % of the pixels.",
+            FAITHFULNESS,
+        ),
+        Metric(
+            "pointing",
+            "Pointing game",
+            "higher",
+            "The part of the maps whose largest value lies on the object, or within 15 pixels of it.",
+            TRUTH,
+        ),
+        Metric(
+            "pointing_centre",
+            "Pointing game of the middle",
+            None,
+            "The same of the photo's middle: what a map would get that knows nothing.",
+            TRUTH,
+        ),
+        Metric("energy", "Energy inside", "higher", "The share of the map that lies on the object.", TRUTH),
+        Metric(
+            "object_share",
+            "Share of the object",
+            None,
+            "The share of the photo that the object takes: the energy inside of an even map.",
+            TRUTH,
+        ),
+    )
+}
+
+_FIRST, _LAST = perturbation.ROAD_PARTS[0], perturbation.ROAD_PARTS[-1]
+CURVES: Mapping[str, Curve] = {
+    curve.name: curve
+    for curve in (
+        Curve("insertion", "Insertion", "part of the pixels that are back, most relevant first", 0.0, 1.0),
+        Curve("deletion", "Deletion", "part of the pixels that are away, most relevant first", 0.0, 1.0),
+        Curve("road_most", "ROAD, most relevant first", "part of the pixels that are imputed", _FIRST, _LAST),
+        Curve("road_least", "ROAD, least relevant first", "part of the pixels that are imputed", _FIRST, _LAST),
+    )
+}
+
+
+def find_metrics(names: Iterable[str], *, truth: bool) -> tuple[str, ...]:
+    """The metrics of these names or groups, in the catalogue's order.
+
+    Args:
+        names: of metrics or of groups.
+        truth: whether it is known what the photos show; all metrics of that are then among them.
+
+    Raises:
+        XcamError: there is no such metric, or it needs to be known what the photos show.
+    """
+    wanted = {name.strip().lower() for name in names} - {""}
+    known = {*METRICS, *GROUPS}
+    if unknown := sorted(wanted - known):
+        raise XcamError(
+            f"There is no metric {', '.join(map(repr, unknown))}; there are {', '.join(METRICS)}, and the groups "
+            f"{', '.join(GROUPS)}."
+        )
+    if truth:
+        wanted.add(TRUTH)
+    found = tuple(metric.name for metric in METRICS.values() if wanted & {metric.name, metric.group})
+    if not found:
+        raise XcamError(f"There is nothing to measure; choose among {', '.join((*GROUPS, *METRICS))}.")
+    if not truth and (first := next((name for name in found if METRICS[name].group == TRUTH), None)):
+        raise XcamError(f"The metric {first!r} needs masks or boxes of what the photos show; give them with --truth.")
+    return found

@@ -1,0 +1,272 @@
+"""Faithfulness: does the model's confidence follow what a map says, when the picture is changed by it?
+
+    insertion   area under the confidence while pixels come back to a blurred picture, most relevant first
+    deletion    the same while pixels are taken away, most relevant first          (Petsiuk et al., RISE, BMVC 2018)
+    drop        max(0, Y - O) / Y, Y the confidence in the picture and O in the picture times the map
+    increase    1 where O > Y, else 0               (Chattopadhay et al., Grad-CAM++, WACV 2018: averages over pictures)
+    road        half of what the confidence is higher when the least relevant pixels are imputed than when the most
+                relevant are, on average over 10 % to 90 % of the pixels                 (Rong et al., ICML 2022)
+
+Every map is ranked by its values before the ReLU, so that the pixels a picture of it shows as zero have an order too.
+Equal values are ranked in a random order that is the same for all maps, so that they are not taken away row by row.
+"Away" means the picture's own mean colour. docs/evaluation.md has the definitions in full and says what is our choice.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam.images.impute import impute
+
+Array: TypeAlias = NDArray[np.float32]
+Predict: TypeAlias = Callable[[NDArray[Any]], Array]
+"""Confidences float32 [B,K] of a batch [B,...] as the model's input takes it."""
+Background = Literal["mean", "zero"]
+"""What stands where a pixel is away: the picture's own mean colour, or the zero of the model's input."""
+
+INSERTION, DELETION, DROP, INCREASE, ROAD = METRICS = ("insertion", "deletion", "drop", "increase", "road")
+MOST, LEAST = "road_most", "road_least"
+ROAD_PARTS = tuple(n / 10 for n in range(1, 10))
+"""Of the pixels that are imputed."""
+STEPS = 16
+"""How many steps a curve has; more make the area more exact and cost as much more."""
+_NOISE = 0.01
+"""Of imputed pixels, as a part of the picture's standard deviation: published for pictures where that is about 1."""
+_BLUR_WINDOW, _BLUR_SIGMA = 11 / 224, 5 / 224
+"""Of the height or width: RISE has 11 and 5 pixels of 224."""
+_BYTES_AT_ONCE = 64 << 20
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """What perturbing a picture says of one map.
+
+    Attributes:
+        metrics: by name, those that were asked for; None where one is not defined.
+        curves: confidences along "insertion" and "deletion" (steps + 1 values), "road_most" and "road_least" (a value
+            for each of `ROAD_PARTS`).
+    """
+
+    metrics: dict[str, float | None]
+    curves: dict[str, list[float]] = field(default_factory=dict)
+
+
+def faithfulness(
+    predict: Predict,
+    item: NDArray[Any],
+    maps: Array,
+    columns: Sequence[int],
+    *,
+    channels_last: bool,
+    metrics: Collection[str] = METRICS,
+    steps: int = STEPS,
+    batch: int = 8,
+    background: Background = "mean",
+    seed: int = 0,
+) -> list[Faithfulness]:
+    """Faithfulness of several maps of one picture.
+
+    Args:
+        predict: the model.
+        item: the picture as the model's input takes it, without the batch axis: [C,H,W] or [H,W,C], float or integer.
+        maps: float32 [M,H,W] at the input's resolution, before the ReLU. One that is not finite has no metrics.
+        columns: M indices into the K confidences: the class of each map.
+        channels_last: the item is [H,W,C].
+        metrics: which, of `METRICS`.
+        steps: of the curves.
+        batch: how many pictures `predict` is given at most; large ones come in smaller batches.
+        background: what stands where a pixel is away.
+        seed: of the noise and of the order of equal values.
+
+    Returns:
+        M results.
+    """
+    canvas = _Canvas(item, channels_last, background)
+    random = np.random.default_rng(seed)
+    shuffled = random.permutation(canvas.original[0].size)
+    noise = random.normal(0, _NOISE * canvas.original.std(), canvas.original.shape)
+    shared = _Shared(canvas, noise.astype(np.float32), steps)
+    whole, away, blurred = predict(canvas.as_fed([canvas.original, canvas.away, shared.blurred]))
+    jobs: list[_Job] = []
+    usable = [bool(np.isfinite(one).all()) for one in maps]
+    for m, column in enumerate(columns):
+        job = _Job(float(whole[column]), {})
+        if usable[m]:
+            if DELETION in metrics:
+                job.curves[DELETION] = _ends(whole[column], away[column], steps)
+            if INSERTION in metrics:
+                job.curves[INSERTION] = _ends(blurred[column], whole[column], steps)
+        jobs.append(job)
+    todo = (
+        (picture, jobs[m], name, at, column)
+        for m, column in enumerate(columns)
+        if usable[m]
+        for name, at, picture in _perturbed(shared, maps[m], shuffled, metrics)
+    )
+    _run(predict, canvas, todo, max(1, min(batch, _BYTES_AT_ONCE // max(1, item.nbytes))))
+    return [job.result(metrics) for job in jobs]
+
+
+class _Canvas:
+    """A picture as float32 [C,H,W], and the way back to what the model takes."""
+
+    def __init__(self, item: NDArray[Any], channels_last: bool, background: Background) -> None:
+        self._dtype, self._last = item.dtype, channels_last
+        self.original: Array = np.ascontiguousarray(
+            np.moveaxis(item, -1, 0) if channels_last else item, dtype=np.float32
+        )
+        mean = self.original.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
+        colour = mean if background == "mean" else np.zeros_like(mean)
+        self.away: Array = np.broadcast_to(colour, self.original.shape)
+
+    def as_fed(self, pictures: Sequence[Array]) -> NDArray[Any]:
+        """Pictures [C,H,W] as a batch [B,...] in the input's layout and dtype; whole numbers are rounded."""
+        batch: NDArray[Any] = np.stack(pictures)
+        if self._last:
+            batch = np.moveaxis(batch, 1, -1)
+        if self._dtype.kind in "iu":
+            limits = np.iinfo(self._dtype)
+            batch = np.clip(np.rint(batch, out=batch), limits.min, limits.max, out=batch)
+        return np.ascontiguousarray(batch, dtype=self._dtype)
+
+
+@dataclass
+class _Shared:
+    """What the perturbations of all maps of a picture have in common."""
+
+    canvas: _Canvas
+    noise: Array
+    steps: int
+
+    @functools.cached_property
+    def blurred(self) -> Array:
+        """float32 [C,H,W]."""
+        height, width = self.canvas.original.shape[1:]
+        return np.asarray(_blur(height) @ self.canvas.original @ _blur(width).T, np.float32)
+
+    @functools.cached_property
+    def channels_last(self) -> Array:
+        """float32 [H,W,C]: the picture as imputing takes it."""
+        return np.ascontiguousarray(self.canvas.original.transpose(1, 2, 0))
+
+    def imputed(self, missing: NDArray[np.bool_]) -> Array:
+        """float32 [C,H,W]: the picture with these pixels [H,W] filled in."""
+        filled = impute(self.channels_last, missing).transpose(2, 0, 1)
+        result: Array = np.where(missing, filled + self.noise, filled)
+        return result
+
+
+@dataclass
+class _Job:
+    """The confidences of one map, as they come in."""
+
+    whole: float
+    curves: dict[str, Array]
+
+    def put(self, name: str, at: int, value: float) -> None:
+        """The confidence at a point of a curve."""
+        if name not in self.curves:
+            self.curves[name] = np.full(1 if name == DROP else len(ROAD_PARTS), np.nan, np.float32)
+        self.curves[name][at] = value
+
+    def result(self, metrics: Collection[str]) -> Faithfulness:
+        """The metrics, in their order."""
+        values: dict[str, float | None] = {name: None for name in METRICS if name in metrics}
+        curves = self.curves
+        for name in (INSERTION, DELETION):
+            if name in curves:
+                values[name] = _area(curves[name])
+        if DROP in curves:
+            now = float(curves[DROP][0])
+            found = {DROP: max(0.0, self.whole - now) / self.whole if self.whole > 0 else None}
+            found[INCREASE] = float(now > self.whole)
+            values |= {name: value for name, value in found.items() if name in metrics}
+        if MOST in curves:
+            values[ROAD] = float((curves[LEAST] - curves[MOST]).mean(dtype=np.float64)) / 2
+        finite = {n: v if v is not None and math.isfinite(v) else None for n, v in values.items()}
+        return Faithfulness(finite, {name: curve.tolist() for name, curve in curves.items() if name != DROP})
+
+
+def _ends(first: float, last: float, steps: int) -> Array:
+    """A curve of which the ends are known."""
+    curve = np.full(steps + 1, np.nan, np.float32)
+    curve[0], curve[-1] = first, last
+    return curve
+
+
+def _area(curve: Array) -> float:
+    """The area under a curve over 0..1, by trapezoids."""
+    values = curve.astype(np.float64)
+    return float((values.sum() - (values[0] + values[-1]) / 2) / (len(values) - 1))
+
+
+def _perturbed(
+    shared: _Shared, values: Array, shuffled: NDArray[np.intp], metrics: Collection[str]
+) -> Iterator[tuple[str, int, Array]]:
+    """All pictures that one map asks for, [C,H,W], with the curve and the point on it that they are for."""
+    canvas = shared.canvas
+    if DROP in metrics or INCREASE in metrics:
+        yield DROP, 0, canvas.away + _scaled(values) * (canvas.original - canvas.away)
+    if not {INSERTION, DELETION, ROAD}.intersection(metrics):
+        return
+    ranks = _ranks(values, shuffled)
+    size, steps = ranks.size, shared.steps
+    for step in range(1, steps):
+        first = ranks < round(step / steps * size)
+        if DELETION in metrics:
+            yield DELETION, step, np.where(first, canvas.away, canvas.original)
+        if INSERTION in metrics:
+            yield INSERTION, step, np.where(first, canvas.original, shared.blurred)
+    if ROAD in metrics:
+        for at, part in enumerate(ROAD_PARTS):
+            count = round(part * size)
+            yield MOST, at, shared.imputed(ranks < count)
+            yield LEAST, at, shared.imputed(ranks >= size - count)
+
+
+def _ranks(values: Array, shuffled: NDArray[np.intp]) -> NDArray[np.int32]:
+    """int32 [H,W]: 0 for the most relevant pixel; equal values in the shuffled order."""
+    order = shuffled[np.argsort(-values.ravel()[shuffled], kind="stable")]
+    ranks = np.empty(values.size, np.int32)
+    ranks[order] = np.arange(values.size, dtype=np.int32)
+    return ranks.reshape(values.shape)
+
+
+def _scaled(values: Array) -> Array:
+    """The map as it is shown, float32 [H,W] in 0..1: ReLU, then (x - min) / (max - min); 0 where that is nothing."""
+    shown = np.maximum(values, 0)
+    low, high = float(shown.min()), float(shown.max())
+    if high > low:
+        return np.asarray((shown - low) / (high - low), np.float32)
+    return np.full_like(shown, 1.0 if high > 0 else 0.0)
+
+
+@functools.lru_cache(maxsize=8)
+def _blur(length: int) -> Array:
+    """float32 [length,length]: a Gaussian blur along an axis as a matrix; mirrored at the edges."""
+    reach = max(1, round(_BLUR_WINDOW * length) // 2)
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (offsets / (_BLUR_SIGMA * length)) ** 2)
+    matrix = np.zeros((length, length))
+    for offset, weight in zip(offsets, weights / weights.sum(), strict=True):
+        source = np.arange(length) + offset
+        source = np.where(source < 0, -1 - source, np.where(source >= length, 2 * length - 1 - source, source))
+        np.add.at(matrix, (np.arange(length), np.clip(source, 0, length - 1)), weight)
+    result = matrix.astype(np.float32)
+    result.flags.writeable = False  # it is handed out again
+    return result
+
+
+def _run(predict: Predict, canvas: _Canvas, todo: Iterator[tuple[Array, _Job, str, int, int]], batch: int) -> None:
+    """Feed all pictures, so many at a time, and put the confidences where they belong."""
+    while waiting := [one for _, one in zip(range(batch), todo, strict=False)]:
+        confidences = predict(canvas.as_fed([one[0] for one in waiting]))
+        for row, (_, job, name, at, column) in zip(confidences, waiting, strict=True):
+            job.put(name, at, float(row[column]))

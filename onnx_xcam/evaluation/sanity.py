@@ -1,0 +1,268 @@
+"""Whether maps depend on what the model has learned: its weights are randomised, and the maps must change.
+
+The model parameter randomisation test of Adebayo et al., "Sanity Checks for Saliency Maps" (2018): weights are
+randomised layer by layer from the score towards the input, and each time the map of the *same* class is compared with
+the original one. A map that stays what it was is a picture of the photo's edges or of the model's architecture.
+`surgery.randomise` says what a layer is and how its weights are made random.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam.cams.methods import find_method
+from onnx_xcam.errors import XcamError, XcamWarning
+from onnx_xcam.evaluation.similarity import rank_correlation, ssim
+from onnx_xcam.explainer.classes import ClassName
+from onnx_xcam.explainer.explanation import Picture
+from onnx_xcam.explainer.inputs import PreprocessLike
+from onnx_xcam.explainer.recorder import Recorder
+from onnx_xcam.explainer.recording import Recording
+from onnx_xcam.feeds import InputValue
+from onnx_xcam.images import scale_heatmap
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.source import ModelLike
+from onnx_xcam.surgery.randomise import Order, Randomised, randomised
+
+DEFAULT_STEPS = 8
+UNCHANGED = 0.5
+"""Maps whose rank correlation with the original ones stays at this or above, with all weights random, do not follow
+the model. Ours: the paper shows curves and draws no line."""
+
+_LONGEST_SIDE = 256
+"""Of the heat maps that SSIM compares, in pixels."""
+
+MapOf = Callable[[Recording], NDArray[np.floating]]
+"""A map [h,w] of a recording of one photo, one layer and one class, before any ReLU."""
+
+
+@dataclass(frozen=True)
+class SanityRecord:
+    """One photo, one method, one more layer at random.
+
+    Attributes:
+        photo: its name.
+        method: the CAM method.
+        class_id: the class that is explained: the one that the original model sees, unless one was asked for.
+        layer, op: the layer randomised last, by the tensor that it makes, and its operator.
+        depth, of: how many layers that is, counted from the score, of how many.
+        rank_correlation: Spearman's, of the map before the ReLU with the original one; None where one of them has the
+            same value everywhere or is not finite.
+        absolute: the same of the maps' absolute values. A map turned into its negative has not changed much.
+        ssim: of the two heat maps, after the ReLU; None where one is not finite.
+    """
+
+    photo: str
+    method: str
+    class_id: int
+    layer: str
+    op: str
+    depth: int
+    of: int
+    rank_correlation: float | None
+    absolute: float | None
+    ssim: float | None
+
+
+@dataclass(frozen=True)
+class SanityStep:
+    """The records of all photos for one method at one depth.
+
+    Attributes:
+        method, layer, op, depth, of: as in the records.
+        rank_correlation, absolute, ssim: their means; None where no photo has one.
+        compared: of how many photos the rank correlation is.
+        photos: how many there are.
+    """
+
+    method: str
+    layer: str
+    op: str
+    depth: int
+    of: int
+    rank_correlation: float | None
+    absolute: float | None
+    ssim: float | None
+    compared: int
+    photos: int
+
+
+def sanity(
+    model: ModelLike,
+    photos: Sequence[str | Path | NDArray[Any]],
+    *,
+    methods: Sequence[str] = ("xgrad-cam",),
+    layer: str = "auto",
+    score: str = "auto",
+    class_name: ClassName = -1,
+    seed: int = 0,
+    steps: int | None = DEFAULT_STEPS,
+    order: Order = "cascading",
+    preprocess: PreprocessLike | None = None,
+    labels: str | Path | Sequence[str] | None = None,
+    providers: str | Sequence[str] | None = None,
+    threads: int | None = None,
+    inputs: Mapping[str, InputValue] | None = None,
+    allow_folders: Folders = (),
+    others: Mapping[str, MapOf] | None = None,
+) -> Iterator[SanityRecord]:
+    """Randomise a model's weights step by step, and compare the maps of some photos with the original ones.
+
+    Each step loads one more model; the one before is gone then. The photos and their maps stay in memory: a few dozen
+    photos are meant, not thousands.
+
+    Args:
+        model: path, bytes or ModelProto of a plain model; never changed.
+        photos: paths or uint8 [H,W,3] RGB arrays.
+        methods: the CAM methods.
+        layer: "auto" (the last spatial feature map), or a layer's name.
+        score: "auto" (the logits), or a tensor's name.
+        class_name: an id or a label, or -1 for the class that the original model sees in each photo.
+        seed: of the randomisation.
+        steps: how many models on the way to one with all weights at random; None: one for each layer.
+        order: "cascading", or "independent": one layer at random at a time.
+        preprocess: as for the `Recorder`, and so are the options that follow but one.
+        labels: the class labels.
+        providers: where to run it.
+        threads: of one operator.
+        inputs: the values of the inputs beside the picture.
+        allow_folders: where external data may lie.
+        others: maps of your own that are tried too, by name.
+
+    Returns:
+        A record for each step, photo and method; the steps from the score towards the input.
+
+    Raises:
+        XcamError: what `randomised` and the `Recorder` raise, or there are no photos.
+    """
+    if not photos:
+        raise XcamError("There are no photos to compare the maps of.")
+    names = tuple(dict.fromkeys(find_method(name).name for name in methods))
+    options: dict[str, Any] = {"methods": names, "providers": providers, "threads": threads, "inputs": inputs}
+    original = Recorder(
+        model, layer, score, preprocess=preprocess, labels=labels, allow_folders=allow_folders, **options
+    )
+    steps_of = randomised(model, seed=seed, order=order, steps=steps, score=score, allow_folders=allow_folders)
+    options |= {"layers": original.layers[0], "score": original.score, "preprocess": original.preprocess}
+    maps: dict[str, MapOf] = {name: _method_map(name) for name in names}
+    return _records(original, _pictures(original, photos, class_name), steps_of, options, {**maps, **(others or {})})
+
+
+def _method_map(name: str) -> MapOf:
+    return lambda recording: recording.map(name)[0]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A photo, prepared, and the class to explain, int64 [1,1]."""
+
+    picture: Picture
+    classes: NDArray[np.int64] | None
+
+
+def _pictures(original: Recorder, photos: Sequence[str | Path | NDArray[Any]], class_name: ClassName) -> list[_Wanted]:
+    chosen = original.choose([class_name])
+    found = []
+    for number, photo in enumerate(photos):
+        picture = original.prepare(photo)
+        if not isinstance(photo, str | Path):
+            picture = dataclasses.replace(picture, name=f"image {number}")
+        found.append(_Wanted(picture, chosen))
+    return found
+
+
+def _records(
+    original: Recorder,
+    photos: Sequence[_Wanted],
+    steps: Iterable[Randomised],
+    options: Mapping[str, Any],
+    maps: Mapping[str, MapOf],
+) -> Iterator[SanityRecord]:
+    before = [original.record(photo.picture, photo.classes) for photo in photos]
+    expected = [{name: map_of(recording) for name, map_of in maps.items()} for recording in before]
+    for step in steps:
+        with warnings.catch_warnings():  # what is to be said of the model was said of the original
+            warnings.simplefilter("ignore", XcamWarning)
+            recorder = Recorder(step.model, **options)
+        for first, old in zip(before, expected, strict=True):
+            now = recorder.record(first.picture, first.classes[None])
+            for name, map_of in maps.items():
+                yield _record(first, step, name, old[name], map_of(now))
+
+
+def _record(
+    first: Recording, step: Randomised, method: str, old: NDArray[np.floating], new: NDArray[np.floating]
+) -> SanityRecord:
+    return SanityRecord(
+        photo=first.picture.name,
+        method=method,
+        class_id=int(first.classes[0]),
+        layer=step.layer.name,
+        op=step.layer.op,
+        depth=step.depth,
+        of=step.of,
+        rank_correlation=rank_correlation(old, new),
+        absolute=rank_correlation(np.abs(old), np.abs(new)),
+        ssim=ssim(_small_heatmap(first.picture, old), _small_heatmap(first.picture, new)),
+    )
+
+
+def _small_heatmap(picture: Picture, raw: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The map after the ReLU, laid over the photo and scaled to 0..1, at no more than 256 pixels."""
+    height, width = picture.placement.photo
+    shrink = min(1.0, _LONGEST_SIDE / max(height, width))
+    size = max(round(height * shrink), 7), max(round(width * shrink), 7)
+    return scale_heatmap(picture.placement.place(np.maximum(raw, 0), size))
+
+
+def summarised(records: Iterable[SanityRecord]) -> list[SanityStep]:
+    """The means over the photos, by method, from the score towards the input."""
+    groups: dict[tuple[str, int], list[SanityRecord]] = {}
+    for record in records:
+        groups.setdefault((record.method, record.depth), []).append(record)
+    order = list(dict.fromkeys(method for method, _ in groups))
+    return [_step(groups[key]) for key in sorted(groups, key=lambda key: (order.index(key[0]), key[1]))]
+
+
+def _step(records: Sequence[SanityRecord]) -> SanityStep:
+    first = records[0]
+    return SanityStep(
+        method=first.method,
+        layer=first.layer,
+        op=first.op,
+        depth=first.depth,
+        of=first.of,
+        rank_correlation=_mean(record.rank_correlation for record in records),
+        absolute=_mean(record.absolute for record in records),
+        ssim=_mean(record.ssim for record in records),
+        compared=sum(record.rank_correlation is not None for record in records),
+        photos=len(records),
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def follows_the_model(records: Iterable[SanityRecord]) -> dict[str, bool | None]:
+    """For each method, whether its maps change with the weights.
+
+    They do where at the last step of order "cascading" both mean rank correlations, of the maps and of their absolute
+    values, are below `UNCHANGED`. None where nothing could be compared, since the maps were blank.
+    """
+    last = {step.method: step for step in summarised(records)}
+    return {method: _has_changed(step) for method, step in last.items()}
+
+
+def _has_changed(step: SanityStep) -> bool | None:
+    known = [value for value in (step.rank_correlation, step.absolute) if value is not None]
+    return all(value < UNCHANGED for value in known) if known else None

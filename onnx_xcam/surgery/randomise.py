@@ -1,0 +1,284 @@
+"""A model with its weights randomised, layer by layer: what the sanity check of maps is made of.
+
+Adebayo et al., "Sanity Checks for Saliency Maps" (2018), re-initialise the layers of a network one after the other
+from the score towards the input. An exported file does not tell how its weights were initialised; so here the values
+of every weight tensor are *shuffled*. That keeps each tensor's own scale and distribution, a variance stays positive,
+integers of a quantised model stay in their range, and what the weights had learned is gone all the same.
+
+A *layer* is a node on the way from the picture to the score that has a matrix, a kernel or a table of its own (Conv,
+Gemm, MatMul with a constant, a position embedding, ...), together with the vectors behind it, up to the next layer:
+biases, scales of a normalisation or of a batch normalisation that is still there. Single numbers (an epsilon, the
+bound of a clip) are no weights, nor are scales and zero points of quantised tensors.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import onnx
+from google.protobuf.message import EncodeError
+from onnx import TensorProto, numpy_helper
+
+from onnx_xcam import contract
+from onnx_xcam.errors import ModelError, XcamError
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.finding.score import find_score
+from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.graphs.soundness import Following
+from onnx_xcam.surgery.modernise import modernised
+
+Order: TypeAlias = Literal["cascading", "independent"]
+ORDERS: tuple[Order, ...] = ("cascading", "independent")
+
+_FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+_QUANTISED: Mapping[str, Sequence[int]] = {
+    "DequantizeLinear": (0,),
+    "QLinearConv": (0, 3, 8),
+    "QLinearMatMul": (0, 3),
+    "ConvInteger": (0, 1),
+    "MatMulInteger": (0, 1),
+    "QGemm": (0, 3, 6),
+    "QLinearAdd": (0, 3),
+    "QLinearMul": (0, 3),
+    "DynamicQuantizeMatMul": (0, 1, 4),
+    "MatMulIntegerToFloat": (0, 1, 6),
+    "MatMulNBits": (0, 1),
+    "MatMulBnb4": (0, 1),
+}
+"""The inputs of operators on integers that hold numbers; the others hold scales and zero points."""
+_NO_WEIGHTS: Mapping[str, Sequence[int]] = {"QuantizeLinear": (0,), "Resize": (0,), "Upsample": (0,), "Pad": (0,)}
+"""The same of operators whose other inputs are floats, but not learned."""
+_MATRIX_OPS = frozenset(
+    {"Conv", "ConvTranspose", "DeformConv", "Einsum", "Gemm", "MatMul", "LSTM", "GRU", "RNN"}
+    | {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "QGemm", "FusedConv", "FusedGemm"}
+    | {"FusedMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulNBits", "MatMulBnb4"}
+)
+"""These start a layer even where their weights are one vector, as for a single output."""
+
+
+@dataclass(frozen=True)
+class WeightLayer:
+    """A layer of weights.
+
+    Attributes:
+        name: the tensor that its first node makes.
+        op: the operator of that node.
+        tensors: the names of its weight tensors; what several layers share belongs to the first from the score.
+        count: how many numbers they hold.
+    """
+
+    name: str
+    op: str
+    tensors: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True)
+class Randomised:
+    """A model on its way to all weights at random.
+
+    Attributes:
+        layer: the layer randomised last, or in order "independent" the only one.
+        depth: how many layers, counted from the score, that is.
+        of: how many layers there are.
+        model: the model, serialised.
+    """
+
+    layer: WeightLayer
+    depth: int
+    of: int
+    model: bytes
+
+
+def weight_layers(model: ModelLike, *, score: str = "auto", allow_folders: Folders = ()) -> tuple[WeightLayer, ...]:
+    """The layers of a model that have weights, from the score towards the input.
+
+    Raises:
+        XcamError: as `randomised`.
+    """
+    return _Weights(model, score, allow_folders).layers
+
+
+def randomised(
+    model: ModelLike,
+    *,
+    seed: int = 0,
+    order: Order = "cascading",
+    steps: int | None = None,
+    score: str = "auto",
+    allow_folders: Folders = (),
+) -> Iterator[Randomised]:
+    """The model with more and more of its weights shuffled, from the score towards the input.
+
+    The weights are held once, and a serialised copy while the caller has it: memory does not grow from step to step.
+    A tensor is shuffled in the same way in whatever order and number of steps.
+
+    Args:
+        model: path, bytes or ModelProto of a plain model; never changed. Weights in other files are read.
+        seed: of the shuffling.
+        order: "cascading" keeps what was randomised before, "independent" restores it.
+        steps: how many models to hand out, spread evenly from the first layer to the last; None: one for each layer.
+        score: "auto" (the logits), or a tensor's name.
+        allow_folders: folders besides the model's own in which its external data may lie.
+
+    Raises:
+        XcamError: an order that does not exist or steps below 1; a model that is instrumented, has no weights, or is
+            larger than 2 GB with its weights inside; and what `onnx_xcam.inspect` raises. All before the first step.
+    """
+    if order not in ORDERS:
+        raise XcamError(f"The order is one of {', '.join(ORDERS)}, not {order!r}.")
+    if steps is not None and steps < 1:
+        raise XcamError(f"steps is {steps}; it must be at least 1.")
+    return _Weights(model, score, allow_folders).shuffled(seed, order, steps)
+
+
+class _Weights:
+    """A model in memory, its layers of weights, and where each tensor lies."""
+
+    def __init__(self, model: ModelLike, score: str, allow_folders: Folders) -> None:
+        source = Source(model, allow_folders=allow_folders)
+        with Following(source.name):
+            source, skeleton, _ = modernised(source)
+            self.name = source.name
+            if contract.is_instrumented({value.name for value in (*skeleton.graph.input, *skeleton.graph.output)}):
+                raise ModelError(
+                    f"{self.name} is instrumented, and what was added relies on its weights; give the original model."
+                )
+            target = find_score(prepare(skeleton, self.name), score).shown
+        self.model = source.load()
+        self._tensors = dict(_stored(self.model.graph))
+        self.layers = _layers(self.model.graph, self._tensors, target)
+        if not self.layers:
+            raise ModelError(f"{self.name} has no weights between the picture and '{target}' that could be randomised.")
+
+    def shuffled(self, seed: int, order: Order, steps: int | None) -> Iterator[Randomised]:
+        total = len(self.layers)
+        stops = set(range(1, total + 1)) if steps is None else _spread(total, steps)
+        for depth, layer in enumerate(self.layers, start=1):
+            if order == "independent" and depth not in stops:
+                continue
+            kept = {}
+            for name in layer.tensors:
+                if order == "independent":
+                    kept[name] = TensorProto.FromString(self._tensors[name].SerializeToString())
+                _shuffle(self._tensors[name], name, seed)
+            if depth in stops:
+                yield Randomised(layer, depth, total, self._serialised())
+            for name, tensor in kept.items():
+                self._tensors[name].CopyFrom(tensor)
+
+    def _serialised(self) -> bytes:
+        try:
+            content: bytes = self.model.SerializeToString()
+        except (EncodeError, ValueError) as error:
+            raise ModelError(
+                f"{self.name} is larger than 2 GB with its weights inside, and cannot be randomised in memory."
+            ) from error
+        return content
+
+
+def _spread(total: int, steps: int) -> set[int]:
+    """So many of the numbers 1..total, the first and the last among them."""
+    return {int(depth) for depth in np.linspace(1 if steps > 1 else total, total, min(steps, total)).round()}
+
+
+def _shuffle(tensor: TensorProto, name: str, seed: int) -> None:
+    values = numpy_helper.to_array(tensor)
+    generator = np.random.default_rng((seed, zlib.crc32(name.encode())))
+    order = generator.permutation(values.size)
+    tensor.CopyFrom(numpy_helper.from_array(values.reshape(-1)[order].reshape(values.shape), tensor.name))
+
+
+def _stored(graph: onnx.GraphProto) -> Iterator[tuple[str, TensorProto]]:
+    """The tensors that a graph holds, by the name under which its nodes read them."""
+    for tensor in graph.initializer:
+        yield tensor.name, tensor
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name == "value":
+                yield node.output[0], attribute.t
+
+
+def _layers(graph: onnx.GraphProto, tensors: Mapping[str, TensorProto], score: str) -> tuple[WeightLayer, ...]:
+    """The layers between the graph's inputs and the score, from the score on."""
+    producers = {name: node for node in graph.node for name in node.output if name}
+    reached = {value.name for value in graph.input if value.name not in tensors}
+    for node in graph.node:
+        if not reached.isdisjoint(node.input):
+            reached.update(filter(None, node.output))
+    needed = {score} if score in reached else {value.name for value in graph.output}
+    groups: list[tuple[onnx.NodeProto, list[str]]] = []
+    early: list[str] = []
+    for node in reversed(graph.node):
+        if needed.isdisjoint(node.output):
+            continue
+        needed.update(node.input)
+        if reached.isdisjoint(node.output):
+            continue
+        found = [name for at, name in enumerate(node.input) if name and name not in reached and _counts(node, at)]
+        names = list(dict.fromkeys(w for name in found for w in _behind(name, node, producers, tensors)))
+        if names and (node.op_type in _MATRIX_OPS or any(_is_matrix(tensors[name]) for name in names)):
+            groups.append((node, names + early))
+            early = []
+        else:
+            early += names
+    if early and groups:  # what stands before the first matrix
+        groups[-1][1].extend(early)
+    return tuple(_without_repeats(groups, tensors))
+
+
+def _without_repeats(
+    groups: Sequence[tuple[onnx.NodeProto, list[str]]], tensors: Mapping[str, TensorProto]
+) -> Iterator[WeightLayer]:
+    seen = set[str]()
+    for node, names in groups:
+        own = tuple(name for name in dict.fromkeys(names) if name not in seen)
+        seen.update(own)
+        if own:
+            count = sum(int(np.prod(tensors[name].dims)) for name in own)
+            yield WeightLayer(node.output[0], node.op_type, own, count)
+
+
+def _counts(node: onnx.NodeProto, at: int) -> bool:
+    """Whether an input of a node can hold weights."""
+    positions = _QUANTISED.get(node.op_type) or _NO_WEIGHTS.get(node.op_type)
+    return positions is None or at in positions
+
+
+def _behind(
+    name: str,
+    reader: onnx.NodeProto,
+    producers: Mapping[str, onnx.NodeProto],
+    tensors: Mapping[str, TensorProto],
+) -> Iterator[str]:
+    """The weight tensors that a constant input of a node is made of."""
+    todo, seen = [(name, reader.op_type)], set[str]()
+    while todo:
+        name, op = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in tensors:
+            if _is_weight(tensors[name], op):
+                yield name
+        elif name in producers:
+            node = producers[name]
+            # What only moves or casts integers keeps what they are for.
+            kind = op if op in _QUANTISED and node.op_type not in _QUANTISED else node.op_type
+            todo += [(source, kind) for at, source in enumerate(node.input) if source and _counts(node, at)]
+
+
+def _is_weight(tensor: TensorProto, op: str) -> bool:
+    """Whether a constant is learned, as far as its type and size tell."""
+    if int(np.prod(tensor.dims)) < 2:
+        return False
+    return tensor.data_type in _FLOATS or (op in _QUANTISED and tensor.data_type != TensorProto.INT64)
+
+
+def _is_matrix(tensor: TensorProto) -> bool:
+    return int(np.prod(tensor.dims)) > max(tensor.dims, default=0)
