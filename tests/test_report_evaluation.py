@@ -56,17 +56,16 @@ def test_the_summary_has_the_means_and_marks_the_best(page, said):
     summary, _ = said
     source = page.read_text(encoding="utf-8")
     table = rows_of(re.search(r"<table>.*?</table>", source, re.DOTALL)[0])
-    assert [cell.rstrip(" ↑↓") for cell in table[0]] == ["Method", *(title for _, title, *_ in evaluations.METRICS)]
-    assert [cell[-1] for cell in table[0][1:]] == ["↑", "↓", "↓", "↓"]
+    assert table[0] == ["Metric", *evaluations.METHODS]
     at = 1
     for layer in evaluations.LAYERS:
         assert table[at] == [layer]
         rows = [row for row in summary["rows"] if row["layer"] == layer]
-        for line, row in zip(table[at + 1 : at + 5], rows, strict=True):
-            assert line[0] == row["method"]
-            for cell, (name, _, better, _) in zip(line[1:], evaluations.METRICS, strict=True):
-                means = [one["metrics"][name]["mean"] for one in rows]
-                best = max(means) if better == "higher" else min(means)
+        for line, (name, title, better, _) in zip(table[at + 1 : at + 5], evaluations.METRICS, strict=True):
+            assert line[0] == f"{title} {'↑' if better == 'higher' else '↓'}"
+            means = [row["metrics"][name]["mean"] for row in rows]
+            best = max(means) if better == "higher" else min(means)
+            for cell, row in zip(line[1:], rows, strict=True):
                 assert cell.startswith("★") == (row["metrics"][name]["mean"] == best)
                 mean, deviation = cell.removeprefix("★ ").split(" ± ")
                 assert float(mean) == pytest.approx(row["metrics"][name]["mean"], rel=6e-3)
@@ -115,6 +114,20 @@ def test_spreads_are_those_of_the_records(page, said):
                 quartiles = np.percentile(values, [50, 25, 75])
                 for text, value in zip((mean, median, low, high), (np.mean(values), *quartiles), strict=True):
                     assert float(text.replace("−", "-")) == pytest.approx(value, rel=6e-3, abs=1e-12)
+
+
+def test_nothing_is_best_where_all_is_the_same(tmp_path):
+    """Means that are written alike share the star, and where all are, there is none."""
+    summary, records = evaluations.made(4)
+    for row in summary["rows"]:
+        alike = {"xgrad-cam": 1e-9, "grad-cam": 1.0001e-9}.get(row["method"], 0.5)
+        row["metrics"]["conservation"]["mean"] = alike
+        row["metrics"]["insertion"]["mean"] = 0.25
+    write_evaluation(tmp_path / "page.html", summary, records)
+    table = rows_of(re.search(r"<table>.*?</table>", (tmp_path / "page.html").read_text("utf-8"), re.DOTALL)[0])
+    lines = {line[0]: line for line in table[2:6]}
+    assert [cell.startswith("★") for cell in lines["Conservation error ↓"][1:]] == [True, True, False, False]
+    assert not any("★" in cell for cell in lines["Insertion ↑"])
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
 from onnx_xcam.cli.options import say
+from onnx_xcam.cli.page_file import page_line
 from onnx_xcam.cli.progress import Reporter
 from onnx_xcam.cli.results import (
     Earlier,
@@ -26,6 +28,8 @@ from onnx_xcam.cli.results import (
 )
 from onnx_xcam.evaluation.evaluator import Evaluator
 from onnx_xcam.evaluation.summary import summarise
+from onnx_xcam.explainer.recorder import Recorder
+from onnx_xcam.report import settings_of, write_evaluation
 from onnx_xcam.text import json_text, load_json
 
 RESULTS, TABLE, SUMMARY = "results.jsonl", "results.csv", "summary.json"
@@ -136,6 +140,19 @@ class EvaluateJob:
         with written(path), put_in_place(path) as draft:
             draft.write_text(json_text(summary, indent=1) + "\n", encoding="utf-8")
         return summary
+
+
+def write_page(
+    file: Path, recorder: Recorder, told: Told, summary: Mapping[str, Any], records: Iterator[dict[str, Any]]
+) -> None:
+    """Write the page of an evaluation, and say where it is.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    settings = settings_of(recorder, recorder.methods, command=told.command, facts=[("Measured", told.measure)])
+    write_evaluation(file, summary, records, settings)
+    typer.echo(page_line(file))
 
 
 _COLUMNS = ("image", "layer", "method", "class", "label", "score", "confidence")
