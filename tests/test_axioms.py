@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-from models import cnn, images
-from test_heads import run_of
+from pathlib import Path
 
+import numpy as np
+import onnx
+import pytest
+from models import cnn, images, run
+from test_heads import run_of
+from test_quantised import quantised
+
+from onnx_xcam import instrument
 from onnx_xcam.cams.contributions import shares_of
 from onnx_xcam.cams.grad import grad_cam
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.xgrad import xgrad_cam
-from onnx_xcam.evaluation.axioms import axiom_errors, best_scale
+from onnx_xcam.errors import XcamError
+from onnx_xcam.evaluation.axioms import axiom_errors, best_scale, errors_of
+from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.heads import open_heads
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_errors_by_hand():
@@ -23,6 +32,7 @@ def test_the_errors_by_hand():
         np.array([3.0, 0.0]),
     )
     np.testing.assert_allclose(found.conservation, [(10 - 6) / 8, 0])
+    np.testing.assert_allclose(found.gap, [(10 - 6) / 10, 0])
     np.testing.assert_allclose(found.unexplained, [(10 - 3 - 6) / 8, 0])
     np.testing.assert_allclose(found.sensitivity, [(1 + 0 + 1) / (5 + 3 + 2), 0])
 
@@ -62,10 +72,6 @@ def test_a_scale_alone_is_no_error_when_scaled():
 @pytest.mark.parametrize(("layer", "apart"), [("a", False), ("p1", True)])
 def test_xgrad_cam_is_nearer_to_the_axioms_than_grad_cam_where_the_gradient_varies(layer, apart):
     """Behind a mean over space they are the same, and both axioms hold but for the bias."""
-    from models import run
-
-    from onnx_xcam import instrument
-
     model, image = cnn("gap", seed=1), images(1)
     (head,) = open_heads(model, layer, providers="cpu")
     values = run_of(model, head.needed, image)
@@ -89,3 +95,64 @@ def test_xgrad_cam_is_nearer_to_the_axioms_than_grad_cam_where_the_gradient_vari
     else:
         np.testing.assert_allclose(grad.sensitivity, xgrad.sensitivity, atol=1e-6)
         assert xgrad.sensitivity.max() < 1e-5
+
+
+@pytest.fixture
+def record():
+    """Two layers of a classifier of 5 classes, with ablations."""
+    model = cnn("dense", act="a = Relu(c2)", seed=3)
+    recorder = Recorder(model, ["a", "p1"], methods=["xgrad-cam", "grad-cam"], ablations=True, providers="cpu")
+    return recorder.record(recorder._pictures(images(1))[0], np.array([[0, 3]]))
+
+
+@pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
+def test_a_recording_tells_the_errors_of_its_methods(record):
+    for layer in record.layers:
+        np.testing.assert_allclose(layer.balance.scores, record.scores, rtol=1e-5)
+        xgrad, grad = (errors_of(layer, name) for name in ("xgrad-cam", "grad-cam"))
+        assert xgrad.unexplained.max() < 1e-5
+        assert grad.unexplained.min() > 1e-2
+        drops = record.scores[:, None] - layer.ablated
+        missed = np.abs(drops - layer.shares("grad-cam")).sum(1) / np.abs(drops).sum(1)
+        np.testing.assert_allclose(grad.sensitivity, missed, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
+def test_what_a_quantised_model_owes_to_biases_is_not_told(tmp_path):
+    twin = quantised("qdq", tmp_path)
+    recorder = Recorder(twin, "a", methods=["xgrad-cam"], ablations=True, providers="cpu")
+    recording = recorder.record(recorder._pictures(images(1))[0], np.array([[0, 3]]))
+    found = errors_of(recording.layers[0], "xgrad-cam")
+    assert found.unexplained is None
+    assert np.isfinite(found.sensitivity).all()
+
+
+@pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
+def test_a_recording_without_ablations_says_so():
+    recorder = Recorder(cnn("gap"), methods=["xgrad-cam"], providers="cpu")
+    recording = recorder.record(recorder._pictures(images(1))[0], np.array([[0]]))
+    with pytest.raises(XcamError, match="open the Recorder with ablations"):
+        errors_of(recording.layers[0], "xgrad-cam")
+
+
+@pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
+def test_the_tool_measures_errors_and_time(tmp_path, capsys, monkeypatch):
+    onnx.save(cnn("dense", size=12), tmp_path / "model.onnx")
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import axioms
+
+    command = ["axioms.py", str(tmp_path / "model.onnx"), "--count", "2", "--seconds", "0", "--method", "xgrad-cam"]
+    monkeypatch.setattr("sys.argv", command)
+    axioms.main()
+    out = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| `")]
+    errors, times = [row for row in rows if len(row) == 9], [row for row in rows if len(row) == 5]
+    layers = axioms.default_and_earlier(tmp_path / "model.onnx")
+    assert layers[0] == "a"
+    assert len(set(layers)) == 4
+    assert [row[0].strip("`") for row in times] == layers
+    assert [(row[0].strip("`"), row[2]) for row in errors] == [
+        (name, method) for name in layers for method in ("xgrad-cam", axioms.REFERENCE)
+    ]
+    assert all(float(row[4]) < 1e-4 for row in errors if row[2] == "xgrad-cam"), "nothing is left beside the biases"
+    assert all(float(row[6]) == 0 for row in errors if row[2] == axioms.REFERENCE)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
-from models import GAP, GAP_WEIGHTS, C, build, cnn, images, session
+from models import GAP, GAP_WEIGHTS, C, build, cnn, images, saved, session
 from onnx import helper
+from test_half_precision import halved
 from test_quantised import FLOAT, middle, quantised
 from token_models import token_model
 
@@ -245,3 +247,21 @@ def test_quantised_models(form, tmp_path):
     np.testing.assert_allclose(head.scores(values, range(C)), own, atol=step)
     np.testing.assert_allclose(head.ablated(values, range(C)), expected, atol=4 * step)
     assert np.abs(expected - own[:, None]).max() > 10 * step
+
+
+def test_half_precision():
+    heads = check_layers(halved(cnn("dense")), ["a", "p1"], tolerance=5e-3)
+    assert [head._sizes._found for head in heads] == [{(1, 4, 6, 6): 4}, {(1, 3, 6, 6): 3}]
+
+
+def test_models_that_onnx_runtime_has_optimised(tmp_path):
+    """FusedConv has a convolution and an activation in it; the layer between them is not in the file."""
+    act = "r2 = Relu(c2)  c3 = Conv<pads=[1,1,1,1]>(r2, w3)  s3 = Add(c3, r2)  a = Relu(s3)"
+    model = cnn("dense", act=act, weights={"w3": (4, 4, 3, 3)})
+    optimised = saved(model, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED, tmp_path)
+    assert any(node.op_type == "FusedConv" for node in optimised.graph.node)
+    plain, fused = (open_heads(one, ["r2", "a"], providers="cpu") for one in (model, optimised))
+    image = picture(model)
+    for one, other in zip(plain, fused, strict=True):
+        expected = one.ablated(run_of(model, one.needed, image), [0, 3])
+        np.testing.assert_allclose(other.ablated(run_of(optimised, other.needed, image), [0, 3]), expected, rtol=1e-4)

@@ -89,6 +89,7 @@ def errors_table(recorder: Recorder, photos: Sequence[Path], methods: Sequence[s
 FIELDS = {
     "conservation": "conservation",
     "unexplained": "without biases",
+    "gap": "gap",
     "sensitivity": "sensitivity",
     "scaled_sensitivity": "sensitivity, scaled",
     "scaled_conservation": "conservation, scaled",
@@ -105,7 +106,7 @@ def variation(layer: LayerRecord) -> float:
     """How much the gradient varies over space: 0 where it is constant, 1 where its mean is 0, in every channel."""
     G = layer.G.astype(np.float64)
     every = (G**2).sum()
-    return float(1 - (G.mean(-1) ** 2).sum() * G.shape[-1] / every) if every else 0.0
+    return max(0.0, 1 - float((G.mean(-1) ** 2).sum() * G.shape[-1] / every)) if every else 0.0
 
 
 # --- timings ----------------------------------------------------------------------------------------------------------

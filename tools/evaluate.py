@@ -82,7 +82,7 @@ def measure(options: argparse.Namespace) -> None:
     """Run the command in this process, with every run watched."""
     import onnxruntime
 
-    from onnx_xcam.cli import app as command
+    from onnx_xcam import cli
     from onnx_xcam.evaluation.evaluator import Evaluator
 
     clock = Clock()
@@ -97,17 +97,15 @@ def measure(options: argparse.Namespace) -> None:
             if n in (1, 10, 20, 50) or n % 100 == 0:
                 resident, peak = memory("VmRSS") / 1e6, memory("VmHWM") / 1e6
                 print(f"{n} photos: resident {resident:.0f} MB, peak {peak:.0f} MB", file=sys.stderr, flush=True)
-        total, running, added = (now - then for now, then in zip((time.perf_counter(), clock.any, clock.sum), began))
-        print(
-            f"{n} photos in {total:.1f} s, {total / n * 1000:.0f} ms each; in ONNX Runtime {running / total:.1%} of the "
-            f"time, sum {added / total:.2f}",
-            file=sys.stderr,
-        )
+        now = time.perf_counter(), clock.any, clock.sum
+        total, running, added = (end - start for end, start in zip(now, began, strict=True))
+        print(f"{n} photos in {total:.1f} s, {total / n * 1000:.0f} ms each", file=sys.stderr)
+        print(f"in ONNX Runtime {running / total:.1%} of the time, sum {added / total:.2f}", file=sys.stderr)
 
     Evaluator.stream = stream  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as out:
         sys.argv = ["onnx-xcam", "evaluate", str(options.model), str(options.folder), "-o", out, "-q", *options.options]
-        command.main()
+        cli.main()
 
 
 def main() -> None:

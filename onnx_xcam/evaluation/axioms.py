@@ -4,6 +4,7 @@ With share_k what channel k adds to the sum of the map before the ReLU, and S(wi
 the layer is 0:
 
     conservation error  =  |S - sum_k share_k|  /  sum_k |share_k|
+    gap                 =  |S - sum_k share_k|  /  |S|
     sensitivity error   =  sum_k |S - S(without k) - share_k|  /  sum_k |S - S(without k)|
 
 The numerators are the paper's; the denominators are our choice, see docs/axioms.md. Some methods leave open how large
@@ -32,6 +33,7 @@ class AxiomErrors:
 
     Attributes:
         conservation: as above.
+        gap: as above; unlike the conservation error it does not shrink where shares are large and cancel.
         unexplained: the same with the score less what biases and ways round the layer add: what the method itself
             owes. None where these are not known.
         sensitivity: as above; 1 is what shares of 0 have. None, as what follows, where no channel was left out.
@@ -41,6 +43,7 @@ class AxiomErrors:
     """
 
     conservation: Floats
+    gap: Floats
     unexplained: Floats | None = None
     sensitivity: Floats | None = None
     scale: Floats | None = None
@@ -63,15 +66,16 @@ def axiom_errors(
         beside: what the biases behind the layer and the ways round it add to the scores, [K].
     """
     s, parts = scores.astype(np.float64), shares.astype(np.float64)
-    conservation = conservation_error(s, parts)
+    conservation, gap = conservation_error(s, parts), _ratio(np.abs(s - parts.sum(1)), np.abs(s))
     unexplained = None if beside is None else conservation_error(s - beside, parts)
     if ablated is None:
-        return AxiomErrors(conservation, unexplained)
+        return AxiomErrors(conservation, gap, unexplained)
     drops = s[:, None] - ablated.astype(np.float64)
     scale = np.array([best_scale(*pair) for pair in zip(drops, parts, strict=True)])
     scaled = scale[:, None] * parts
     return AxiomErrors(
         conservation,
+        gap,
         unexplained,
         sensitivity_error(drops, parts),
         scale,

@@ -168,6 +168,18 @@ class _Wanted:
     classes: NDArray[np.int64] | None
 
 
+@dataclass(frozen=True)
+class _Before:
+    """A photo, the class that is explained, int64 [1,1], and the original model's maps of it.
+
+    Not its recording, which would keep the original model open.
+    """
+
+    picture: Picture
+    classes: NDArray[np.int64]
+    maps: Mapping[str, NDArray[np.floating]]
+
+
 def _pictures(original: Recorder, photos: Sequence[str | Path | NDArray[Any]], class_name: ClassName) -> list[_Wanted]:
     chosen = original.choose([class_name])
     found = []
@@ -180,38 +192,45 @@ def _pictures(original: Recorder, photos: Sequence[str | Path | NDArray[Any]], c
 
 
 def _records(
-    original: Recorder,
+    original: Recorder | None,
     photos: Sequence[_Wanted],
     steps: Iterable[Randomised],
     options: Mapping[str, Any],
     maps: Mapping[str, MapOf],
 ) -> Iterator[SanityRecord]:
-    before = [original.record(photo.picture, photo.classes) for photo in photos]
-    expected = [{name: map_of(recording) for name, map_of in maps.items()} for recording in before]
+    assert original is not None
+    before = [_before(original, photo, maps) for photo in photos]
+    recorder = original = None
     for step in steps:
+        recorder = None  # the model before goes first
         with warnings.catch_warnings():  # what is to be said of the model was said of the original
             warnings.simplefilter("ignore", XcamWarning)
             recorder = Recorder(step.model, **options)
-        for first, old in zip(before, expected, strict=True):
-            now = recorder.record(first.picture, first.classes[None])
+        for one in before:
+            now = recorder.record(one.picture, one.classes)
             for name, map_of in maps.items():
-                yield _record(first, step, name, old[name], map_of(now))
+                yield _record(one, step, name, map_of(now))
 
 
-def _record(
-    first: Recording, step: Randomised, method: str, old: NDArray[np.floating], new: NDArray[np.floating]
-) -> SanityRecord:
+def _before(original: Recorder, photo: _Wanted, maps: Mapping[str, MapOf]) -> _Before:
+    recording = original.record(photo.picture, photo.classes)
+    found = {name: np.array(map_of(recording)) for name, map_of in maps.items()}
+    return _Before(photo.picture, recording.classes[None], found)
+
+
+def _record(before: _Before, step: Randomised, method: str, new: NDArray[np.floating]) -> SanityRecord:
+    old = before.maps[method]
     return SanityRecord(
-        photo=first.picture.name,
+        photo=before.picture.name,
         method=method,
-        class_id=int(first.classes[0]),
+        class_id=int(before.classes[0, 0]),
         layer=step.layer.name,
         op=step.layer.op,
         depth=step.depth,
         of=step.of,
         rank_correlation=rank_correlation(old, new),
         absolute=rank_correlation(np.abs(old), np.abs(new)),
-        ssim=ssim(_small_heatmap(first.picture, old), _small_heatmap(first.picture, new)),
+        ssim=ssim(_small_heatmap(before.picture, old), _small_heatmap(before.picture, new)),
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from onnx_xcam import contract
 from onnx_xcam.errors import ShapeError
 from onnx_xcam.surgery.branches import rename
 from onnx_xcam.surgery.emission import shapes
@@ -213,13 +214,13 @@ class _Cut:
         """The axis of the images."""
         if name in (self.source, self.layer.name):
             return self.layer.layout.find("N")
-        if name in self.graph.input_names:
-            return 0 if self.graph.shape(name) else None
+        dims = self.graph.shape(name) or ()
+        if name in self.graph.input_names and contract.image_axes(dims):
+            return 0
         found = roles_of(self.roles.get(name, ())).find("N")
         if found >= 0:
             return found
         symbol = (self.graph.shape(self.layer.name) or ())[self.layer.layout.find("N")]
-        dims = self.graph.shape(name) or ()
         return dims.index(symbol) if isinstance(symbol, str) and symbol in dims else None
 
     def _is_spread(self, name: str) -> bool:
