@@ -188,7 +188,7 @@ def test_other_methods_signed_and_fused(kind, folder, run):
 def test_a_page_takes_no_one_s_place(taken, folder, run):
     before = (folder / taken).read_bytes() if (folder / taken).exists() else None
     status, _, err = run(*EXPLAIN, "--html", taken)
-    assert status == 1 and "name another file for --html" in err
+    assert status == 1 and "name another for --html" in err
     assert before is None or (folder / taken).read_bytes() == before
 
 
