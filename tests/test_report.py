@@ -210,6 +210,19 @@ def test_what_ends_early_leaves_the_earlier_page(folder):
     assert not list(folder.glob(".onnx-xcam*"))
 
 
+def test_the_docs_python_works(tmp_path, monkeypatch):
+    root = Path(onnx_xcam.__file__).parents[1]
+    (code,) = re.findall(r"```python\n(.*?)```", (root / "docs/report.md").read_text("utf-8"), re.DOTALL)
+    (tmp_path / "sample_models").symlink_to(root / "sample_models", target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert [Path(one["name"]).name for one in entries(tmp_path / "report.html")] == [
+        "cat.png",
+        "coffee.png",
+        "rocket.jpg",
+    ]
+
+
 # --- what is in the file ---------------------------------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ from onnx_xcam.evaluation.evaluator import Evaluator
 from onnx_xcam.evaluation.summary import summarise
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.report import settings_of, write_evaluation
-from onnx_xcam.text import json_text, load_json
+from onnx_xcam.text import json_text, load_json, printable
 
 RESULTS, TABLE, SUMMARY = "results.jsonl", "results.csv", "summary.json"
 
@@ -176,5 +176,8 @@ def _tabled(records: Iterator[dict[str, Any]], rows: Any, metrics: tuple[str, ..
 
 
 def _cell(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula gets an apostrophe in front, as these programs have it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    """Text on one line that UTF-8 can hold; what a spreadsheet would run as a formula has an apostrophe in front."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
