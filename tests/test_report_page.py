@@ -126,7 +126,7 @@ def test_a_large_photo_is_kept_smaller_and_the_map_in_its_place(browser, tmp_pat
         ready(tab)
         found = canvas(tab)
         assert found.shape == (731, 1024, 3)
-        small = resize_window(image, (731, 1024), (0, 0, 731, 1024), "linear")
+        small = resize_window(image, (731, 1024), (0, 0, 731, 1024), "area")
         seen = one.placement.seen((731, 1024))
         heat = scale_heatmap(one.placement.place(maps.values[0], (731, 1024)), seen)
         assert np.abs(found.astype(int) - overlay(small, heat, seen=seen)).max() <= AS_ROUNDED

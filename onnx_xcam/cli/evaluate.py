@@ -10,6 +10,7 @@ import typer
 from onnx_xcam.cli.options import (
     AllowFolderOption,
     ClassOption,
+    HtmlOption,
     InputOption,
     LabelsOption,
     LayerOption,
@@ -94,6 +95,7 @@ def evaluate(
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
     allow_folder: AllowFolderOption = None,
+    html: HtmlOption = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Also take photos of folders in folders.")
     ] = False,
@@ -121,8 +123,9 @@ def evaluate(
     others = input_values(input_)
     import warnings
 
-    from onnx_xcam.cli.evaluate_job import EvaluateJob, Told
+    from onnx_xcam.cli.evaluate_job import EvaluateJob, Told, write_page
     from onnx_xcam.cli.evaluate_table import print_summary
+    from onnx_xcam.cli.page_file import check_page
     from onnx_xcam.cli.photos import find_pictures, refuse_mixed
     from onnx_xcam.cli.results import digest_of_files
     from onnx_xcam.evaluation.evaluator import DEFAULT_METHODS, Evaluator, needs_ablations
@@ -165,9 +168,13 @@ def evaluate(
         measure = f"{','.join(names)} in {steps} steps, background {background}"
         if truth is not None:
             measure += f", truth {digest_of_files(truth)}{' of any class' if any_class else ''}"
+        if html is not None:
+            check_page(html, found.values(), recorder.files, out)
         told = Told(command_line(context), measure)
         summary, failed = job.run(evaluator, recorder.choose(class_ or None, top), told)
     print_summary(summary)
+    if html is not None:
+        write_page(html, recorder, told, summary, job.records())
     if not quiet:
         say(f"note: {summary['maps']} maps of each row, of {summary['images']} photos; all of it is in '{out}'.")
     if failed:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
 from onnx_xcam.cli.options import say
+from onnx_xcam.cli.page_file import page_line
 from onnx_xcam.cli.progress import Reporter
 from onnx_xcam.cli.results import (
     Earlier,
@@ -26,7 +28,9 @@ from onnx_xcam.cli.results import (
 )
 from onnx_xcam.evaluation.evaluator import Evaluator
 from onnx_xcam.evaluation.summary import summarise
-from onnx_xcam.text import json_text, load_json
+from onnx_xcam.explainer.recorder import Recorder
+from onnx_xcam.report import settings_of, write_evaluation
+from onnx_xcam.text import json_text, load_json, printable
 
 RESULTS, TABLE, SUMMARY = "results.jsonl", "results.csv", "summary.json"
 
@@ -138,6 +142,19 @@ class EvaluateJob:
         return summary
 
 
+def write_page(
+    file: Path, recorder: Recorder, told: Told, summary: Mapping[str, Any], records: Iterator[dict[str, Any]]
+) -> None:
+    """Write the page of an evaluation, and say where it is.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    settings = settings_of(recorder, recorder.methods, command=told.command, facts=[("Measured", told.measure)])
+    write_evaluation(file, summary, records, settings)
+    typer.echo(page_line(file))
+
+
 _COLUMNS = ("image", "layer", "method", "class", "label", "score", "confidence")
 
 
@@ -159,5 +176,8 @@ def _tabled(records: Iterator[dict[str, Any]], rows: Any, metrics: tuple[str, ..
 
 
 def _cell(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula gets an apostrophe in front, as these programs have it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    """Text on one line that UTF-8 can hold; what a spreadsheet would run as a formula has an apostrophe in front."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

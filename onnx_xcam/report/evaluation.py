@@ -102,9 +102,10 @@ class _Values:
 
 
 def _sections(summary: Mapping[str, Any], values: _Values) -> Iterable[str]:
-    yield _section("Summary", _legend(summary) + _summary_table(summary) + _meanings(summary))
+    yield _section("Summary", _summary_table(summary) + _meanings(summary))
     if any(row["curves"] for row in summary["rows"]):
-        yield _section("Curves", "".join(_curves(summary, one) for one in summary["curves"]))
+        curves = "".join(_curves(summary, one) for one in summary["curves"])
+        yield _section("Curves", _legend(summary) + curves)
     plots = "".join(_spread(summary, values, one) for one in summary["metrics"])
     yield _section(
         "Over the images",
@@ -141,21 +142,21 @@ def _legend(summary: Mapping[str, Any]) -> str:
 
 
 def _summary_table(summary: Mapping[str, Any]) -> str:
-    """Means by layer and method; the best of each layer stands out."""
-    metrics = summary["metrics"]
-    heads = "".join(f'<th scope="col">{_titled(one)}</th>' for one in metrics)
+    """Means by layer, metric and method; the best of each line stands out."""
+    methods = summary["methods"]
+    heads = "".join(f'<th scope="col">{key(n)} {text(method)}</th>' for n, method in enumerate(methods))
     bodies = []
     for layer in summary["layers"]:
-        rows = [row for row in summary["rows"] if row["layer"] == layer]
-        best = {one["name"]: _best(rows, one) for one in metrics}
-        lines = [f'<tr><th scope="rowgroup" colspan="{len(metrics) + 1}" class="layer">{text(layer)}</th></tr>']
-        for row in rows:
-            cells = "".join(_cell(row["metrics"][one["name"]], best[one["name"]]) for one in metrics)
-            sample = key(summary["methods"].index(row["method"]))
-            lines.append(f'<tr><th scope="row">{sample} {text(row["method"])}</th>{cells}</tr>')
+        found = {row["method"]: row["metrics"] for row in summary["rows"] if row["layer"] == layer}
+        lines = [f'<tr><th scope="rowgroup" colspan="{len(methods) + 1}" class="layer">{text(layer)}</th></tr>']
+        for metric in summary["metrics"]:
+            figures = [found[method][metric["name"]] for method in methods]
+            best = _best([_finite(one["mean"]) for one in figures], metric["better"])
+            cells = "".join(_cell(one, best) for one in figures)
+            lines.append(f'<tr><th scope="row">{_titled(metric)}</th>{cells}</tr>')
         bodies.append(f"<tbody>{''.join(lines)}</tbody>")
-    caption = "<caption>Means over the photos, ± standard deviation. The best of a layer is marked ★.</caption>"
-    head = f'<thead><tr><th scope="col">Method</th>{heads}</tr></thead>'
+    caption = "<caption>Means over the photos, ± standard deviation. The best of a line is marked ★.</caption>"
+    head = f'<thead><tr><th scope="col">Metric</th>{heads}</tr></thead>'
     return _table("Summary", f"{caption}{head}{''.join(bodies)}")
 
 
@@ -166,20 +167,18 @@ def _titled(metric: Mapping[str, Any]) -> str:
     return text(metric["title"]) + arrow
 
 
-def _best(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any]) -> float | None:
-    """The best mean among rows, if there is more than one and they differ."""
-    means = [mean for row in rows if (mean := _finite(row["metrics"][metric["name"]]["mean"])) is not None]
-    if len(means) < 2 or metric["better"] not in _ARROWS or max(means) == min(means):
+def _best(means: Sequence[float | None], better: str | None) -> str | None:
+    """The best mean as it is written, if there is a better and a worse in what is written."""
+    known = [mean for mean in means if mean is not None]
+    if better not in _ARROWS or len({number(mean) for mean in known}) < 2:
         return None
-    return max(means) if metric["better"] == "higher" else min(means)
+    return number(max(known) if better == "higher" else min(known))
 
 
-def _cell(figures: Mapping[str, Any], best: float | None) -> str:
-    mean, deviation = _finite(figures["mean"]), _finite(figures["std"])
+def _cell(figures: Mapping[str, Any], best: str | None) -> str:
+    mean, deviation = number(_finite(figures["mean"])), _finite(figures["std"])
     spread = "" if deviation is None else f" <small>± {number(deviation)}</small>"
-    if mean is not None and mean == best:
-        return f'<td class="best">★ {number(mean)}{spread}</td>'
-    return f"<td>{number(mean)}{spread}</td>"
+    return f'<td class="best">★ {mean}{spread}</td>' if mean == best else f"<td>{mean}{spread}</td>"
 
 
 def _meanings(summary: Mapping[str, Any]) -> str:
