@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from onnx_xcam.cli.results import (
     written,
 )
 from onnx_xcam.evaluation.evaluator import Evaluator
+from onnx_xcam.evaluation.sanity import follows_the_model, sanity, summarised
 from onnx_xcam.evaluation.summary import summarise
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.report import settings_of, write_evaluation
@@ -107,6 +109,41 @@ class EvaluateJob:
             for line in lines:
                 yield load_json(line.decode("utf-8"))
 
+    def check_sanity(
+        self,
+        model: Path,
+        recorder: Recorder,
+        summary: dict[str, Any],
+        *,
+        photos: int,
+        options: Mapping[str, Any],
+    ) -> None:
+        """Make the sanity check and add it to the summary, as "sanity": a step for each layer, method and depth.
+
+        Args:
+            model: its file.
+            recorder: of the run.
+            summary: of the run, which is written again.
+            photos: how many of those that could be evaluated take part.
+            options: those of the Recorder beside its layers and methods.
+
+        Raises:
+            XcamError: no photo could be evaluated, or what `sanity` raises.
+        """
+        done = (Path(record["image"]) for record in self.records() if record["error"] is None)
+        chosen = list(islice(done, photos))
+        steps: list[dict[str, Any]] = []
+        for layer in recorder.layers:
+            if not self._quiet:
+                say(f"note: sanity check of layer '{layer}' with {len(chosen)} photos.")
+            records = list(sanity(model, chosen, methods=recorder.methods, layer=layer, **options))
+            follows = follows_the_model(records)
+            steps += [
+                {"target": layer, **asdict(step), "follows": follows[step.method]} for step in summarised(records)
+            ]
+        summary["sanity"] = steps
+        self._write_summary(summary)
+
     def _earlier(self, settings: Mapping[str, Any]) -> Earlier:
         if not self._resume:
             earlier = begun_anew(self._results, quiet=self._quiet)
@@ -123,7 +160,7 @@ class EvaluateJob:
 
     def _finish(self, evaluator: Evaluator, settings: Mapping[str, Any], told: Told) -> dict[str, Any]:
         """Make the CSV file and the summary of all records, in one pass over them."""
-        recorder, table, path = evaluator.recorder, self._folder / TABLE, self._folder / SUMMARY
+        recorder, table = evaluator.recorder, self._folder / TABLE
         with written(table), put_in_place(table) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             summary = summarise(
                 _tabled(self.records(), csv.writer(file, lineterminator="\n"), evaluator.metrics),
@@ -137,9 +174,13 @@ class EvaluateJob:
                 settings=dict(settings),
                 command=told.command,
             )
+        self._write_summary(summary)
+        return summary
+
+    def _write_summary(self, summary: Mapping[str, Any]) -> None:
+        path = self._folder / SUMMARY
         with written(path), put_in_place(path) as draft:
             draft.write_text(json_text(summary, indent=1) + "\n", encoding="utf-8")
-        return summary
 
 
 def write_page(

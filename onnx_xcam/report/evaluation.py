@@ -112,6 +112,8 @@ def _sections(summary: Mapping[str, Any], values: _Values) -> Iterable[str]:
         '<p class="soft">Thin line: 5th to 95th percentile. Bar: the middle half. Tick: median. Dot: mean.</p>'
         f'<div class="plots">{plots}</div>',
     )
+    if summary.get("sanity"):
+        yield _section("Sanity check", _sanity(summary["sanity"]))
     if values.failed:
         items = "".join(f"<li><b>{text(name)}</b>: {text(error)}</li>" for name, error in values.failed)
         yield _section("Could not be evaluated", f"<ul>{items}</ul>")
@@ -267,6 +269,34 @@ def _spread(summary: Mapping[str, Any], values: _Values, metric: Mapping[str, An
 def _spread_label(metric: Mapping[str, Any], groups: Sequence[tuple[str, Sequence[Spread]]]) -> str:
     means = (f"{row.name} at {layer} {number(float(row.values.mean()))}" for layer, rows in groups for row in rows)
     return f"{metric['title']} over the images, means: {', '.join(means)}"
+
+
+# --- the sanity check ------------------------------------------------------------------------------------------------
+
+
+def _sanity(steps: Sequence[Mapping[str, Any]]) -> str:
+    """How much maps change as more and more layers are random: a table for each layer of the maps."""
+    told = (
+        '<p class="soft">The weights of more and more layers are randomised, from the score towards the input. Rank '
+        "correlation of the maps with the original ones, and, smaller, of their absolute values: near 0 at the end where "
+        "a method follows the model.</p>"
+    )
+    tables = []
+    for target in dict.fromkeys(step["target"] for step in steps):
+        rows = [step for step in steps if step["target"] == target]
+        depths = list(dict.fromkeys((step["depth"], step["of"]) for step in rows))
+        heads = "".join(f'<th scope="col">{depth} of {of}</th>' for depth, of in depths)
+        lines = []
+        for method in dict.fromkeys(step["method"] for step in rows):
+            mine = [step for step in rows if step["method"] == method]
+            pairs = [(_finite(step["rank_correlation"]), _finite(step["absolute"])) for step in mine]
+            cells = "".join(f"<td>{number(plain)} <small>{number(absolute)}</small></td>" for plain, absolute in pairs)
+            follows = {True: "yes", False: "no", None: "-"}[mine[-1]["follows"]]
+            lines.append(f'<tr><th scope="row">{text(method)}</th>{cells}<td>{follows}</td></tr>')
+        head = f'<thead><tr><th scope="col">Random layers</th>{heads}<th scope="col">Follows</th></tr></thead>'
+        caption = f"<caption>{text(target)}</caption>"
+        tables.append(_table(f"Sanity check, {target}", f"{caption}{head}<tbody>{''.join(lines)}</tbody>"))
+    return told + "".join(tables)
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------
