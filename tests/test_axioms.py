@@ -146,7 +146,7 @@ def test_the_tool_measures_errors_and_time(tmp_path, capsys, monkeypatch):
     axioms.main()
     out = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| `")]
-    errors, times = [row for row in rows if len(row) == 9], [row for row in rows if len(row) == 5]
+    errors, times = [row for row in rows if len(row) == 10], [row for row in rows if len(row) == 5]
     layers = axioms.default_and_earlier(tmp_path / "model.onnx")
     assert layers[0] == "a"
     assert len(set(layers)) == 4

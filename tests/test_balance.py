@@ -17,6 +17,7 @@ from token_models import token_model
 
 from onnx_xcam.errors import UnsupportedOpError
 from onnx_xcam.heads import Balance, open_heads
+from onnx_xcam.heads import head as head_module
 from onnx_xcam.surgery import balance
 from onnx_xcam.surgery.constant_parts import CONSTANT_PARTS, CURVED, HOMOGENEOUS, PRODUCTS
 from onnx_xcam.surgery.emission.emitter import Emitter
@@ -149,6 +150,16 @@ def test_a_linear_head_leaves_its_bias_alone():
     (found,) = balances(model, ["a"], [0, 3, 4])
     np.testing.assert_allclose(found.bias, weight(model, "fb")[[0, 3, 4]], rtol=1e-6)
     np.testing.assert_array_equal(found.side, 0)
+
+
+def test_many_classes_take_several_runs(monkeypatch):
+    model, _ = MODELS["dense"]
+    (whole,) = balances(model, ["p1"], [4, 0, 3, 1, 2])
+    monkeypatch.setattr(head_module, "_CLASSES_PER_RUN", 2)
+    (parted,) = balances(model, ["p1"], [4, 0, 3, 1, 2])
+    for part in ("layer", "bias", "magnitude"):
+        np.testing.assert_allclose(getattr(parted, part), getattr(whole, part), rtol=1e-6)
+        assert len(set(getattr(whole, part))) == 5
 
 
 def test_what_goes_round_the_layer_is_told_apart():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -223,7 +227,7 @@ def test_a_head_that_does_not_give_the_models_score_says_so():
     model, _ = MODELS["gap"]
     (head,) = open_heads(model, "p1", providers="cpu")
     values = run_of(model, head.needed, images(1))
-    values["logits"] = values["logits"] + 0.01 * np.abs(values["logits"]).max()
+    values["logits"] = values["logits"] + 0.02 * np.abs(values["logits"]).max()
     with pytest.raises(ModelError, match="gives a score that differs from the model's by"):
         head.ablated(values, [1])
 
@@ -265,3 +269,42 @@ def test_models_that_onnx_runtime_has_optimised(tmp_path):
     for one, other in zip(plain, fused, strict=True):
         expected = one.ablated(run_of(model, one.needed, image), [0, 3])
         np.testing.assert_allclose(other.ablated(run_of(optimised, other.needed, image), [0, 3]), expected, rtol=1e-4)
+
+
+MEASURED = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from onnx_xcam.heads import batches, open_heads
+from test_heads import run_of
+import onnx
+
+def kilobytes(what):
+    return int(re.search(what + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
+path, layer, bound = sys.argv[1], sys.argv[2], int(sys.argv[3])
+batches.BYTES_PER_RUN = bound
+model = onnx.load(path)
+(head,) = open_heads(model, layer, providers="cpu", threads=1)
+values = run_of(model, head.needed, np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32))
+head.scores(values, [0])
+Path("/proc/self/clear_refs").write_text("5")
+before = kilobytes("VmRSS")
+head.ablated(values, [0])
+print(kilobytes("VmHWM") - before, head._sizes.of(values))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
+@pytest.mark.parametrize("layer", ["auto", "/_blocks.11/_swish_1/Clip_output_0"])
+def test_a_batch_takes_no_more_memory_than_the_bound(layer):
+    root = Path(__file__).resolve().parent
+    sample = root.parent / "sample_models" / "efficientnet_lite0.onnx"
+    bound = 192 << 20
+    command = [sys.executable, "-c", MEASURED, str(sample), layer, str(bound)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+    assert done.returncode == 0, done.stderr
+    more, size = map(int, done.stdout.split())
+    assert size > 100, "large batches, which take most of what they may"
+    assert more * 1024 < 1.1 * bound

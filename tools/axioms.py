@@ -81,8 +81,10 @@ def errors_table(recorder: Recorder, photos: Sequence[Path], methods: Sequence[s
     rows = []
     for (name, method), errors in found.items():
         numbers = [median(errors, field) for field in FIELDS]
-        rows.append([f"`{name}`", f"{np.median(spread[name]):.2f}", method, *numbers])
-    head = ["layer", "G varies", "method", *FIELDS.values()]
+        nearer = [wins(found[name, methods[0]], errors, field) for field in ("conservation", "sensitivity")]
+        last = "-" if method == methods[0] else ", ".join(nearer)
+        rows.append([f"`{name}`", f"{np.median(spread[name]):.2f}", method, *numbers, last])
+    head = ["layer", "G varies", "method", *FIELDS.values(), f"{methods[0]} is nearer: conservation, sensitivity"]
     return f"{len(photos)} photos, {top} classes of each\n\n{in_markdown(head, rows)}"
 
 
@@ -100,6 +102,12 @@ def median(errors: Sequence[AxiomErrors], field: str) -> str:
     """The median over all photos and classes, as text."""
     values = [getattr(one, field) for one in errors]
     return "-" if any(value is None for value in values) else f"{np.median(np.concatenate(values)):.3g}"
+
+
+def wins(ours: Sequence[AxiomErrors], theirs: Sequence[AxiomErrors], field: str) -> str:
+    """For how many photos and classes the first errors are below the others, as text."""
+    pairs = [np.concatenate([getattr(one, field) for one in errors]) for errors in (ours, theirs)]
+    return f"{np.mean(pairs[0] < pairs[1]):.0%}"
 
 
 def variation(layer: LayerRecord) -> float:

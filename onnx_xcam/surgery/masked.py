@@ -133,12 +133,9 @@ class _Cut:
         fed += [self._fed(n, f"{_FED}_{i}" if self._is_spread(n) else n) for i, n in enumerate(self.crossing)]
         inputs = [keep, *(self._as_input(emitter, one) for one in fed)]
         a = emitter.forward(_LAYER, graph.dtype(name), graph.shape(name) or ()) if self.first else inputs[1]
+        beside = list(zip(fed[1:], inputs[2:], strict=True))
         made = [emitter.named(self._masked(emitter, a, keep, inputs), name)]
-        for one, value in zip(fed[1:], inputs[2:], strict=False):
-            if one.input != one.name:
-                assert one.images is not None
-                parts = [shapes.dim_part(keep, 0) if axis == one.images else 1 for axis in range(value.rank)]
-                made.append(emitter.named(value.expand(parts), one.name))
+        made += [emitter.named(_spread(value, one, keep), one.name) for one, value in beside if one.input != one.name]
         first = [exported(graph.nodes[i]) for i in sorted(self.first)]
         for node in first:
             rename(node, {name: _LAYER})
@@ -147,18 +144,17 @@ class _Cut:
         for node in nodes:
             if node.output[0] in foreign:
                 node.domain = MICROSOFT
-        body = onnx.helper.make_graph(
-            nodes,
-            "head",
-            [tensor_info(value) for value in inputs],
-            [self._output()],
-            [*tail.initializer, *self._stored(nodes, weights)],
-            value_info=self._ranks(),
-        )
-        domains = {"": graph.opset, **{node.domain: 1 for node in nodes if node.domain}}
-        opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in domains.items()]
-        model = onnx.helper.make_model(body, opset_imports=opsets, ir_version=_IR_VERSION)
+        model = self._assembled(nodes, inputs, [*tail.initializer, *self._stored(nodes, weights)])
         return MaskedHead(model, _skeleton(model), tuple(fed), len(inputs) > 1 + len(fed), self.score)
+
+    def _assembled(
+        self, nodes: Sequence[onnx.NodeProto], inputs: Sequence[Value], stored: Sequence[onnx.TensorProto]
+    ) -> onnx.ModelProto:
+        fed = [tensor_info(value) for value in inputs]
+        body = onnx.helper.make_graph(nodes, "head", fed, [self._output()], stored, value_info=self._ranks())
+        domains = {"": self.graph.opset, **{node.domain: 1 for node in nodes if node.domain}}
+        opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in domains.items()]
+        return onnx.helper.make_model(body, opset_imports=opsets, ir_version=_IR_VERSION)
 
     def _masked(self, emitter: Emitter, a: Value, keep: Value, inputs: list[Value]) -> Value:
         """The layer times the mask, `[B,...]` in the layer's own layout and dtype."""
@@ -244,6 +240,12 @@ class _Cut:
             return False
         readers = [self.graph.nodes[i] for i in self.nodes if name in _read(self.graph, [i])]
         return not all(node.op == "MatMul" or (node.op in RULES and RULES[node.op].broadcast) for node in readers)
+
+
+def _spread(value: Value, fed: Fed, keep: Value) -> Value:
+    """What is fed of one image, once for each mask."""
+    assert fed.images is not None
+    return value.expand([shapes.dim_part(keep, 0) if axis == fed.images else 1 for axis in range(value.rank)])
 
 
 def _skeleton(model: onnx.ModelProto) -> bytes:
