@@ -278,8 +278,8 @@ def _sanity(steps: Sequence[Mapping[str, Any]]) -> str:
     """How much maps change as more and more layers are random: a table for each layer of the maps."""
     told = (
         '<p class="soft">The weights of more and more layers are randomised, from the score towards the input. Rank '
-        "correlation of the maps with the original ones, and, smaller, of their absolute values: near 0 at the end where "
-        "a method follows the model.</p>"
+        "correlation of the maps with the original ones, and, smaller, of their absolute values: near 0 at the end "
+        "where a method follows the model.</p>"
     )
     tables = []
     for target in dict.fromkeys(step["target"] for step in steps):
