@@ -125,6 +125,26 @@ def test_nothing_is_left_of_a_piecewise_affine_head(case):
         assert left(found) < 1e-6
 
 
+def test_a_head_that_is_reshaped_to_computed_lengths():
+    """As tf2onnx writes Flatten: in the head alone, nothing tells the rank of what comes out."""
+    head = (
+        "s = Shape(r1)  n = Gather<axis=0>(s, first)  n32 = Cast<to=6>(n)  part = Slice(n32, zero, one)  "
+        "lengths = Concat<axis=0>(part, rest)  to = Cast<to=7>(lengths)  flat = Reshape(a, to)  "
+        "m = MatMul(flat, d1)  hidden = Add(m, e1)  active = Relu(hidden)  "
+        "m2 = MatMul(active, d2)  logits = Add(m2, e2)"
+    )
+    weights = {
+        "first": np.array([0, 2, 3, 1]),
+        "zero": np.array([0]),
+        "one": np.array([1]),
+        "rest": np.array([144], np.int32),
+        **{"d1": (144, 7), "e1": (7,), "d2": (7, 5), "e2": (5,)},
+    }
+    (found,) = balances(cnn(head, weights=weights, opset=13), ["a"], [0, 3])
+    assert left(found) < 1e-6
+    assert np.abs(found.bias).min() > 1e-3
+
+
 def test_a_linear_head_leaves_its_bias_alone():
     model = cnn("gap")
     (found,) = balances(model, ["a"], [0, 3, 4])

@@ -221,6 +221,8 @@ def test_metadata_of_the_wrong_kind(wrong, folder):
         ["explain", "model.onnx", "photo.png", "--class", "e"],
         ["explain", "model.onnx", ESCAPED_NAME],
         ["explain", "model.onnx", "photo.png", "--layer", "c1 ", "--layer", "a " + ESCAPED_NAME, "--raw"],
+        ["explain", "model.onnx", "photo.png", "--top", "5", "--html", "page.html"],
+        ["evaluate", "model.onnx", "photo.png", "--html", "page.html", "--metrics", "deletion"],
         ["check", "model.onnx"],
         ["inspect", f"{ESCAPED_NAME}.onnx"],
     ],
@@ -231,6 +233,18 @@ def test_no_command_prints_what_commands_a_terminal(arguments, folder, run):
     assert status in (0, 1)
     assert printed
     assert not UNSAFE.search(printed)
+
+
+@pytest.mark.parametrize("command", [["explain", "--top", "5"], ["evaluate", "--top", "5", "--metrics", "deletion"]])
+def test_pages_hold_names_as_text(command, folder, run):
+    photo = "<script>alert(1)</script>.png".replace("/", "\u2215") if os.name != "nt" else "photo.png"
+    (folder / "photo.png").rename(folder / photo)
+    status, _ = run(command[0], "model.onnx", photo, *command[1:], "--html", "page.html")
+    assert status == 0
+    source = (folder / "page.html").read_bytes().decode("utf-8")
+    assert not UNSAFE.search(source)
+    assert source.count("<script") == source.count("</script>") == 3 - (command[0] == "evaluate")
+    assert "<script>alert" not in source and "&lt;script&gt;alert(1)&lt;" in source
 
 
 def test_results_are_lines_of_json_and_files_stay_in_their_folder(folder, run):

@@ -35,13 +35,15 @@ def run(command: list[str], folder: Path) -> str:
 
 def test_commands(folder: Path) -> None:
     commands = [line for kind, text in BLOCKS if kind == "sh" and SETUP not in text for line in text.splitlines()]
-    names = ["inspect", "explain", "explain", "instrument", "check", "bench"]
+    names = ["inspect", "explain", "explain", "instrument", "compare", "evaluate", "check", "bench"]
     assert [shlex.split(command)[1] for command in commands] == names
     outputs = [run(shlex.split(command), folder) for command in commands]
     assert "*  /_swish_1/Clip_output_0" in outputs[0]
     assert len(outputs[1].splitlines()) == 6
-    assert "FAIL" not in outputs[4] and "all checks passed" in outputs[4]
-    assert "batch  classes" in outputs[5]
+    assert "comparison.png" in outputs[4] and (folder / "comparison.png").stat().st_size > 10_000
+    assert "Sensitivity error" in outputs[5] and (folder / "evaluation.html").stat().st_size > 10_000
+    assert "FAIL" not in outputs[6] and "all checks passed" in outputs[6]
+    assert "batch  classes" in outputs[7]
     made = {path.name for path in (folder / "explanations").iterdir()}
     assert {"results.jsonl", "cat.282.png", "coffee.967.png", "rocket.657.png", "cat.285.png", "cat.npz"} <= made
     assert (folder / "explained.onnx").stat().st_size > (ROOT / "sample_models/efficientnet_lite0.onnx").stat().st_size

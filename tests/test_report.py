@@ -188,7 +188,7 @@ def test_other_methods_signed_and_fused(kind, folder, run):
 def test_a_page_takes_no_one_s_place(taken, folder, run):
     before = (folder / taken).read_bytes() if (folder / taken).exists() else None
     status, _, err = run(*EXPLAIN, "--html", taken)
-    assert status == 1 and "name another file for --html" in err
+    assert status == 1 and "name another for --html" in err
     assert before is None or (folder / taken).read_bytes() == before
 
 
@@ -208,6 +208,19 @@ def test_what_ends_early_leaves_the_earlier_page(folder):
             raise error
     assert page.read_bytes() == before
     assert not list(folder.glob(".onnx-xcam*"))
+
+
+def test_the_docs_python_works(tmp_path, monkeypatch):
+    root = Path(onnx_xcam.__file__).parents[1]
+    (code,) = re.findall(r"```python\n(.*?)```", (root / "docs/report.md").read_text("utf-8"), re.DOTALL)
+    (tmp_path / "sample_models").symlink_to(root / "sample_models", target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert [Path(one["name"]).name for one in entries(tmp_path / "report.html")] == [
+        "cat.png",
+        "coffee.png",
+        "rocket.jpg",
+    ]
 
 
 # --- what is in the file ---------------------------------------------------------------------------------------------

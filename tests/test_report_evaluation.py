@@ -14,12 +14,15 @@ from typing import Any
 import evaluations
 import hostile
 import numpy as np
+import onnx
 import pytest
+import tiny_models
 import web
 from report_pages import CONTRAST, SETTINGS, opened
 
+from onnx_xcam.images.read import write_image
 from onnx_xcam.report import write_evaluation
-from onnx_xcam.report.plots import Line, Scale, Spread, line_plot, number, spread_plot, ticks
+from onnx_xcam.report.plots import Line, Scale, Spread, decades, line_plot, number, spread_plot, ticks
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +59,16 @@ def test_the_summary_has_the_means_and_marks_the_best(page, said):
     summary, _ = said
     source = page.read_text(encoding="utf-8")
     table = rows_of(re.search(r"<table>.*?</table>", source, re.DOTALL)[0])
-    assert [cell.rstrip(" ↑↓") for cell in table[0]] == ["Method", *(title for _, title, *_ in evaluations.METRICS)]
-    assert [cell[-1] for cell in table[0][1:]] == ["↑", "↓", "↓", "↓"]
+    assert table[0] == ["Metric", *evaluations.METHODS]
     at = 1
     for layer in evaluations.LAYERS:
         assert table[at] == [layer]
         rows = [row for row in summary["rows"] if row["layer"] == layer]
-        for line, row in zip(table[at + 1 : at + 5], rows, strict=True):
-            assert line[0] == row["method"]
-            for cell, (name, _, better, _) in zip(line[1:], evaluations.METRICS, strict=True):
-                means = [one["metrics"][name]["mean"] for one in rows]
-                best = max(means) if better == "higher" else min(means)
+        for line, (name, title, better, _) in zip(table[at + 1 : at + 5], evaluations.METRICS, strict=True):
+            assert line[0] == f"{title} {'↑' if better == 'higher' else '↓'}"
+            means = [row["metrics"][name]["mean"] for row in rows]
+            best = max(means) if better == "higher" else min(means)
+            for cell, row in zip(line[1:], rows, strict=True):
                 assert cell.startswith("★") == (row["metrics"][name]["mean"] == best)
                 mean, deviation = cell.removeprefix("★ ").split(" ± ")
                 assert float(mean) == pytest.approx(row["metrics"][name]["mean"], rel=6e-3)
@@ -117,6 +119,20 @@ def test_spreads_are_those_of_the_records(page, said):
                     assert float(text.replace("−", "-")) == pytest.approx(value, rel=6e-3, abs=1e-12)
 
 
+def test_nothing_is_best_where_all_is_the_same(tmp_path):
+    """Means that are written alike share the star, and where all are, there is none."""
+    summary, records = evaluations.made(4)
+    for row in summary["rows"]:
+        alike = {"xgrad-cam": 1e-9, "grad-cam": 1.0001e-9}.get(row["method"], 0.5)
+        row["metrics"]["conservation"]["mean"] = alike
+        row["metrics"]["insertion"]["mean"] = 0.25
+    write_evaluation(tmp_path / "page.html", summary, records)
+    table = rows_of(re.search(r"<table>.*?</table>", (tmp_path / "page.html").read_text("utf-8"), re.DOTALL)[0])
+    lines = {line[0]: line for line in table[2:6]}
+    assert [cell.startswith("★") for cell in lines["Conservation error ↓"][1:]] == [True, True, False, False]
+    assert not any("★" in cell for cell in lines["Insertion ↑"])
+
+
 @pytest.mark.parametrize(
     ("low", "high", "wanted"),
     [
@@ -139,9 +155,24 @@ def test_ticks_are_round_and_within():
         assert low - 1e-6 * span <= found[0] and found[-1] <= low + span * (1 + 1e-6)
 
 
+def test_a_logarithmic_axis():
+    """Where values are far apart; the marks stand where the numbers beside them say."""
+    rows = [Spread("a", 0, np.full(3, 2e-7)), Spread("b", 1, np.array([0.5, 0.6])), Spread("c", 2, np.full(2, 105.0))]
+    plot = spread_plot([("", rows)], label="x")
+    assert ">logarithmic<" in plot
+    marks = re.findall(r'class="middle" x="([\d.]+)"[^>]*>([^<]*)<', plot)
+    pixels, powers = np.array([[float(x), np.log10(float(t.replace("−", "-")))] for x, t in marks]).T
+    slope, offset = np.polyfit(pixels, powers, 1)
+    means = [float(x) for x in re.findall(r'cx="([\d.]+)"', plot)]
+    np.testing.assert_allclose(10 ** (np.array(means) * slope + offset), [2e-7, 0.55, 105.0], rtol=1e-2)
+    assert len(decades(1e-9, 1e9)) <= 7 and decades(0.02, 5.0) == pytest.approx([0.01, 0.1, 1, 10])
+    for values in ([0.0, 100.0], [-1.0, 500.0], [1.0, 150.0]):
+        assert "logarithmic" not in spread_plot([("", [Spread("a", 0, np.full(2, v)) for v in values])], label="x")
+
+
 def test_numbers():
     told = [number(v) for v in (0.0, 0.12345, -0.5, 1234.5, 99999, 2e5, 1e-4, None, float("nan"))]
-    assert told == ["0", "0.123", "−0.5", "1234", "99999", "2.0e+05", "1.0e−04", "–", "–"]
+    assert told == ["0", "0.123", "−0.5", "1234", "99999", "2e5", "1e−4", "–", "–"]
 
 
 def test_plots_of_odd_data():
@@ -295,3 +326,65 @@ def test_1000_images(browser, tmp_path):
     with opened(browser, tmp_path / "page.html") as tab:
         assert tab.page.locator("#table tbody tr").count() == 999
         assert tab.complaints == []
+
+
+# --- evaluate --html -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to stand in, with model.onnx and photos/ of three photos and one that is none."""
+    monkeypatch.chdir(tmp_path)
+    known = {"preprocess": {"scale": "1/255"}, "labels": tiny_models.LABELS}
+    onnx.save(tiny_models.tiny(metadata=known), tmp_path / "model.onnx")
+    (tmp_path / "photos").mkdir()
+    for n in range(3):
+        pixels = np.random.default_rng(n).integers(0, 256, (20, 30, 3), np.uint8)
+        write_image(tmp_path / "photos" / f"{n}.png", pixels)
+    (tmp_path / "photos" / "3.png").write_bytes(b"none")
+    return tmp_path
+
+
+EVALUATE = ("evaluate", "model.onnx", "photos", "--layer", "features", "--layer", "c", "-o", "out", "--score", "y")
+
+
+def test_evaluate_writes_the_page_of_its_summary(folder, run, browser):
+    status, out, _ = run(*EVALUATE, "--html", "page.html")
+    assert status == 1 and re.search(r"^page  -> page.html \(\d\.\d MB\)$", out, re.MULTILINE)
+    summary = json.loads((folder / "out/summary.json").read_text("utf-8"))
+    source = (folder / "page.html").read_text("utf-8")
+    table = rows_of(re.search(r"<table>.*?</table>", source, re.DOTALL)[0])
+    shown = [line for line in table[1:] if len(line) > 1]
+    wanted = [(layer, metric["name"]) for layer in summary["layers"] for metric in summary["metrics"]]
+    assert len(shown) == len(wanted) > 10
+    for line, (layer, metric) in zip(shown, wanted, strict=True):
+        rows = [row for row in summary["rows"] if row["layer"] == layer]
+        for cell, row in zip(line[1:], rows, strict=True):
+            assert cell.removeprefix("★ ").split(" ± ")[0] == number(row["metrics"][metric]["mean"])
+    command = "onnx-xcam evaluate --out out --layer features --layer c --score y --html page.html model.onnx photos"
+    assert command in source and "not a picture that OpenCV can read" in source and "background mean" in source
+    with opened(browser, folder / "page.html") as tab:
+        assert tab.page.locator("#table tbody tr").count() == 3 and tab.complaints == []
+
+
+def test_a_resumed_evaluation_has_the_same_page(folder, run):
+    run(*EVALUATE, "--html", "page.html")
+
+    def content() -> str:
+        return re.sub(
+            r'<details id="settings">.*?</details>', "", (folder / "page.html").read_text("utf-8"), flags=re.S
+        )
+
+    before = content()
+    lines = (folder / "out/results.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "out/results.jsonl").write_bytes(b"".join(lines[:2]))
+    (folder / "page.html").unlink()
+    run(*EVALUATE, "--html", "page.html", "--resume")
+    assert content() == before
+
+
+@pytest.mark.parametrize("taken", ["photos/1.png", "model.onnx", "out/summary.json", "photos"])
+def test_the_page_takes_no_one_s_place(taken, folder, run):
+    status, _, err = run(*EVALUATE, "--html", taken)
+    assert status == 1 and f"'{taken}'" in err and "error: " in err
+    assert not (folder / "out/summary.json").exists(), "found out before anything ran"

@@ -126,7 +126,7 @@ def test_a_large_photo_is_kept_smaller_and_the_map_in_its_place(browser, tmp_pat
         ready(tab)
         found = canvas(tab)
         assert found.shape == (731, 1024, 3)
-        small = resize_window(image, (731, 1024), (0, 0, 731, 1024), "linear")
+        small = resize_window(image, (731, 1024), (0, 0, 731, 1024), "area")
         seen = one.placement.seen((731, 1024))
         heat = scale_heatmap(one.placement.place(maps.values[0], (731, 1024)), seen)
         assert np.abs(found.astype(int) - overlay(small, heat, seen=seen)).max() <= AS_ROUNDED
@@ -548,3 +548,21 @@ def test_the_policy_lets_nothing_else_run_or_be_fetched(browser, tmp_path):
         refused = "fetch('http://127.0.0.1:9/').then(() => 'sent', (error) => error.constructor.name)"
         assert tab.page.evaluate(refused) == "TypeError"
         assert sum("Content Security Policy" in text for text in tab.complaints) >= 3
+
+
+def test_many_classes_scroll_in_a_box(browser, tmp_path):
+    classes = tuple(ClassResult(n, f"label {n}", 1.0 - n, None) for n in range(300))
+    maps = Maps("xgrad-cam", "late", np.random.default_rng(0).random((300, 3, 3), np.float32), (0,) * 300)
+    one = dataclasses.replace(photo("a.png"), classes=classes, maps=(maps,))
+    with opened(browser, written(tmp_path / "page.html", one)) as tab:
+        ready(tab)
+        assert tab.page.locator("#classes").bounding_box()["height"] < 600
+        tab.page.focus("#classes input:checked")
+        for n in range(40):
+            tab.page.keyboard.press("ArrowDown")
+            assert tab.page.evaluate("window.xcam.last.classId") == n + 1
+        box, row = (
+            tab.page.locator(at).bounding_box() for at in ("#classes .choices", "#classes .choice:has(:checked)")
+        )
+        assert box["y"] <= row["y"] and row["y"] + row["height"] <= box["y"] + box["height"], "the chosen one is seen"
+        assert tab.page.evaluate("scrollY") == 0 and tab.complaints == []

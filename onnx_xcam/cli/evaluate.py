@@ -10,6 +10,7 @@ import typer
 from onnx_xcam.cli.options import (
     AllowFolderOption,
     ClassOption,
+    HtmlOption,
     InputOption,
     LabelsOption,
     LayerOption,
@@ -84,6 +85,16 @@ def evaluate(
     any_class: Annotated[
         bool, typer.Option("--any-class", help="With --truth, count every object, whatever its class is called.")
     ] = False,
+    sanity: Annotated[
+        int,
+        typer.Option(
+            "--sanity",
+            metavar="N",
+            min=0,
+            help="Also the sanity check, with the first N photos: the model's weights are randomised step by step, and "
+            "the maps must change.",
+        ),
+    ] = 0,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N photos.", show_default=False)
     ] = None,
@@ -94,6 +105,7 @@ def evaluate(
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
     allow_folder: AllowFolderOption = None,
+    html: HtmlOption = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Also take photos of folders in folders.")
     ] = False,
@@ -121,10 +133,10 @@ def evaluate(
     others = input_values(input_)
     import warnings
 
-    from onnx_xcam.cli.evaluate_job import EvaluateJob, Told
-    from onnx_xcam.cli.evaluate_table import print_summary
+    from onnx_xcam.cli.evaluate_job import EvaluateJob, Told, write_page
+    from onnx_xcam.cli.evaluate_table import print_sanity, print_summary
+    from onnx_xcam.cli.page_file import check_page
     from onnx_xcam.cli.photos import find_pictures, refuse_mixed
-    from onnx_xcam.cli.results import digest_of_files
     from onnx_xcam.evaluation.evaluator import DEFAULT_METHODS, Evaluator, needs_ablations
     from onnx_xcam.evaluation.metrics import find_metrics
     from onnx_xcam.evaluation.truth import load_truth
@@ -162,14 +174,26 @@ def evaluate(
         evaluator = Evaluator(
             recorder, names, steps=steps, background="zero" if background == "zero" else "mean", truth=known
         )
-        measure = f"{','.join(names)} in {steps} steps, background {background}"
-        if truth is not None:
-            measure += f", truth {digest_of_files(truth)}{' of any class' if any_class else ''}"
+        measure = f"{','.join(names)} in {steps} steps, background {background}{_told(truth, any_class)}"
+        if html is not None:
+            check_page(html, found.values(), recorder.files, out)
         told = Told(command_line(context), measure)
         summary, failed = job.run(evaluator, recorder.choose(class_ or None, top), told)
-    print_summary(summary)
+        print_summary(summary)
+        if sanity:
+            job.check_sanity(model, recorder, summary, photos=sanity, options=options)
+            print_sanity(summary["sanity"])
+    if html is not None:
+        write_page(html, recorder, told, summary, job.records())
     if not quiet:
         say(f"note: {summary['maps']} maps of each row, of {summary['images']} photos; all of it is in '{out}'.")
     if failed:
         say(f"error: {failed} of {len(found)} pictures could not be evaluated.")
         raise typer.Exit(1)
+
+
+def _told(truth: Path | None, any_class: bool) -> str:
+    """What is to be the same of --truth in a run that is continued, in words."""
+    from onnx_xcam.cli.results import digest_of_files
+
+    return "" if truth is None else f", truth {digest_of_files(truth)}{' of any class' if any_class else ''}"

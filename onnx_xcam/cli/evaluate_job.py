@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
 from onnx_xcam.cli.options import say
+from onnx_xcam.cli.page_file import page_line
 from onnx_xcam.cli.progress import Reporter
 from onnx_xcam.cli.results import (
     Earlier,
@@ -25,8 +28,11 @@ from onnx_xcam.cli.results import (
     written,
 )
 from onnx_xcam.evaluation.evaluator import Evaluator
+from onnx_xcam.evaluation.sanity import follows_the_model, sanity, summarised
 from onnx_xcam.evaluation.summary import summarise
-from onnx_xcam.text import json_text, load_json
+from onnx_xcam.explainer.recorder import Recorder
+from onnx_xcam.report import settings_of, write_evaluation
+from onnx_xcam.text import json_text, load_json, printable
 
 RESULTS, TABLE, SUMMARY = "results.jsonl", "results.csv", "summary.json"
 
@@ -103,6 +109,41 @@ class EvaluateJob:
             for line in lines:
                 yield load_json(line.decode("utf-8"))
 
+    def check_sanity(
+        self,
+        model: Path,
+        recorder: Recorder,
+        summary: dict[str, Any],
+        *,
+        photos: int,
+        options: Mapping[str, Any],
+    ) -> None:
+        """Make the sanity check and add it to the summary, as "sanity": a step for each layer, method and depth.
+
+        Args:
+            model: its file.
+            recorder: of the run.
+            summary: of the run, which is written again.
+            photos: how many of those that could be evaluated take part.
+            options: those of the Recorder beside its layers and methods.
+
+        Raises:
+            XcamError: no photo could be evaluated, or what `sanity` raises.
+        """
+        done = (Path(record["image"]) for record in self.records() if record["error"] is None)
+        chosen = list(islice(done, photos))
+        steps: list[dict[str, Any]] = []
+        for layer in recorder.layers:
+            if not self._quiet:
+                say(f"note: sanity check of layer '{layer}' with {len(chosen)} photos.")
+            records = list(sanity(model, chosen, methods=recorder.methods, layer=layer, **options))
+            follows = follows_the_model(records)
+            steps += [
+                {"target": layer, **asdict(step), "follows": follows[step.method]} for step in summarised(records)
+            ]
+        summary["sanity"] = steps
+        self._write_summary(summary)
+
     def _earlier(self, settings: Mapping[str, Any]) -> Earlier:
         if not self._resume:
             earlier = begun_anew(self._results, quiet=self._quiet)
@@ -119,7 +160,7 @@ class EvaluateJob:
 
     def _finish(self, evaluator: Evaluator, settings: Mapping[str, Any], told: Told) -> dict[str, Any]:
         """Make the CSV file and the summary of all records, in one pass over them."""
-        recorder, table, path = evaluator.recorder, self._folder / TABLE, self._folder / SUMMARY
+        recorder, table = evaluator.recorder, self._folder / TABLE
         with written(table), put_in_place(table) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             summary = summarise(
                 _tabled(self.records(), csv.writer(file, lineterminator="\n"), evaluator.metrics),
@@ -133,9 +174,26 @@ class EvaluateJob:
                 settings=dict(settings),
                 command=told.command,
             )
+        self._write_summary(summary)
+        return summary
+
+    def _write_summary(self, summary: Mapping[str, Any]) -> None:
+        path = self._folder / SUMMARY
         with written(path), put_in_place(path) as draft:
             draft.write_text(json_text(summary, indent=1) + "\n", encoding="utf-8")
-        return summary
+
+
+def write_page(
+    file: Path, recorder: Recorder, told: Told, summary: Mapping[str, Any], records: Iterator[dict[str, Any]]
+) -> None:
+    """Write the page of an evaluation, and say where it is.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    settings = settings_of(recorder, recorder.methods, command=told.command, facts=[("Measured", told.measure)])
+    write_evaluation(file, summary, records, settings)
+    typer.echo(page_line(file))
 
 
 _COLUMNS = ("image", "layer", "method", "class", "label", "score", "confidence")
@@ -159,5 +217,8 @@ def _tabled(records: Iterator[dict[str, Any]], rows: Any, metrics: tuple[str, ..
 
 
 def _cell(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula gets an apostrophe in front, as these programs have it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    """Text on one line that UTF-8 can hold; what a spreadsheet would run as a formula has an apostrophe in front."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

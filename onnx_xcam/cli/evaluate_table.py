@@ -21,7 +21,7 @@ _WIDE = 1000
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print mean ± standard deviation of every metric; the best of a row is marked with a star."""
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    console = _console()
     for layer in summary["layers"]:
         rows = [row for row in summary["rows"] if row["layer"] == layer]
         table = Table(title=Text(printable(f"layer {layer}")), title_justify="left", box=box.SIMPLE_HEAD)
@@ -34,6 +34,33 @@ def print_summary(summary: Mapping[str, Any]) -> None:
                 title = metric["title"] + _ARROWS[metric["better"]]
                 table.add_row(Text(title), *_cells(figures, metric["better"]))
         console.print(table)
+
+
+def print_sanity(steps: Sequence[Mapping[str, Any]]) -> None:
+    """Print how much maps change as more and more layers are random, from the score towards the input."""
+    console = _console()
+    for target in dict.fromkeys(step["target"] for step in steps):
+        rows = [step for step in steps if step["target"] == target]
+        title = f"sanity check, layer {target}: rank correlation with the original map / of absolute values"
+        table = Table(title=Text(printable(title)), title_justify="left", box=box.SIMPLE_HEAD)
+        table.add_column("random layers", overflow="fold")
+        for depth in dict.fromkeys(step["depth"] for step in rows):
+            table.add_column(Text(f"{depth} of {rows[0]['of']}"), justify="right", overflow="fold")
+        table.add_column("follows the model", overflow="fold")
+        for method in dict.fromkeys(step["method"] for step in rows):
+            mine = [step for step in rows if step["method"] == method]
+            cells = [f"{_or_dash(step['rank_correlation'])} / {_or_dash(step['absolute'])}" for step in mine]
+            verdict = {True: "yes", False: "NO", None: "-"}[mine[-1]["follows"]]
+            table.add_row(*map(Text, (method, *cells, verdict)))
+        console.print(table)
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _console() -> Console:
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE, highlight=False)
 
 
 def _cells(figures: Sequence[Mapping[str, Any]], better: str | None) -> list[Text]:

@@ -12,6 +12,7 @@ from onnx_xcam.cli.options import (
     AllowFolderOption,
     ClassOption,
     FuseOption,
+    HtmlOption,
     InputOption,
     LabelsOption,
     LayerOption,
@@ -61,15 +62,7 @@ def explain(
     no_pictures: Annotated[
         bool, typer.Option("--no-pictures", help="Write no pictures: results.jsonl and what --raw asks for.")
     ] = False,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html",
-            metavar="FILE",
-            help="Also write a page with all photos, maps and values: one HTML file, to be opened in any browser.",
-            show_default=False,
-        ),
-    ] = None,
+    html: HtmlOption = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Also take photos of folders in folders.")
     ] = False,

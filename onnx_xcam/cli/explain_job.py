@@ -13,10 +13,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from onnx_xcam.cli.explain_page import EarlierPhotos, JobPage, check_page, entry_of, failed_entry, job_page
+from onnx_xcam.cli.explain_page import EarlierPhotos, JobPage, entry_of, failed_entry, job_page
 from onnx_xcam.cli.explaining import Explaining, Outcome
 from onnx_xcam.cli.naming import beginnings, layer_parts, picture_name, raw_fused_name, raw_names, stems
 from onnx_xcam.cli.options import say
+from onnx_xcam.cli.page_file import check_page, page_line
 from onnx_xcam.cli.progress import Reporter
 from onnx_xcam.cli.results import (
     Earlier,
@@ -35,7 +36,7 @@ from onnx_xcam.explainer import Explanation
 from onnx_xcam.explainer.explanation import FUSED_LAYER
 from onnx_xcam.images.read import encode_image
 from onnx_xcam.report import settings_of
-from onnx_xcam.text import json_text, printable
+from onnx_xcam.text import json_text
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class ExplainJob:
         """
         self._page = page
         if page is not None:
-            check_page(page.file, explaining.model, self._images, self._folder)
+            check_page(page.file, self._images.values(), explaining.model.files, self._folder)
         self._settings = run_settings(
             explaining.model,
             classes,
@@ -145,8 +146,7 @@ class ExplainJob:
                 say(f"interrupted: {done} of {total} photos are done; the same command with --resume does the others.")
             raise
         if page is not None:
-            size = page.file.stat().st_size / 1e6
-            typer.echo(printable(f"page  -> {page.file} ({size:.1f} MB)"))
+            typer.echo(page_line(page.file))
         return failed
 
     def _paged(self, explaining: Explaining, earlier: Earlier) -> AbstractContextManager[JobPage | None]:

@@ -13,9 +13,8 @@ import numpy as np
 
 from onnx_xcam.cli.explaining import Explaining
 from onnx_xcam.cli.naming import raw_fused_name, raw_names
-from onnx_xcam.errors import OutputError, XcamError
+from onnx_xcam.errors import XcamError
 from onnx_xcam.explainer import Explanation
-from onnx_xcam.explainer.opened import OpenedModel
 from onnx_xcam.report import PhotoPage, Settings, photo_of
 from onnx_xcam.report.data import Failure, Photo
 from onnx_xcam.report.photos import photo_entry
@@ -74,17 +73,6 @@ def job_page(
         made = JobPage(page, explaining, photos, earlier)
         yield made
         made.finish()
-
-
-def check_page(file: Path, explainer: OpenedModel, photos: Mapping[Path, Path], folder: Path) -> None:
-    """Make sure, before anything runs, that a page may take a file's place.
-
-    Raises:
-        OutputError: it is a photo, the model, or the file of results.
-    """
-    taken = {*photos.values(), *(path.resolve() for path in explainer.files), (folder / "results.jsonl").resolve()}
-    if file.resolve() in taken:
-        raise OutputError(f"'{file}' is one of the photos, the model or results.jsonl; name another file for --html.")
 
 
 def entry_of(image: Path, explanations: Sequence[Explanation]) -> bytes:

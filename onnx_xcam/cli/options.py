@@ -102,6 +102,15 @@ ThreadsOption = Annotated[
         "--threads", metavar="N", min=1, help="Threads of one operator. Default: all cores.", show_default=False
     ),
 ]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Also write a page that shows everything: one HTML file, to be opened in any browser.",
+        show_default=False,
+    ),
+]
 AllowFolderOption = Annotated[
     list[Path] | None,
     typer.Option(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam.errors import UnsupportedOpError
+from onnx_xcam.errors import ShapeError, UnsupportedOpError
 from onnx_xcam.explainer.recording import LayerRecord
 
 Floats = NDArray[np.float64]
@@ -96,14 +96,14 @@ def errors_of(record: LayerRecord, method: str) -> AxiomErrors:
 def beside(record: LayerRecord) -> Floats | None:
     """What biases behind a layer and ways round it add to the scores, [K].
 
-    None where it cannot be told: each rounding of a quantised model adds its own.
+    None where it cannot be told: each rounding of a quantised model adds its own, and an operator may have no rule.
 
     Raises:
         XcamError: as `LayerRecord.balance`.
     """
     try:
         balance = record.balance
-    except UnsupportedOpError:
+    except (UnsupportedOpError, ShapeError):
         return None
     return balance.bias + balance.side
 

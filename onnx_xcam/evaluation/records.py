@@ -28,5 +28,8 @@ The summary, summary.json, made of all records:
          "curves": {"insertion": {"count": 20, "mean": [0.01, ..., 0.37]}, ...}}],
      "notes": [...], "warnings": [...], "seconds": 40.1, "settings": {...}, "command": "onnx-xcam evaluate ..." or null}
 
+With the sanity check there is also "sanity": one for each layer of the maps ("target"), method and depth, with what
+`sanity.SanityStep` has, and "follows": whether the method's maps change with the weights, null where they were blank.
+
 count is how many maps had a value; mean, std (of the sample; null below two), min and max are null where count is 0.
 """

@@ -213,7 +213,7 @@ def _check_names(path: Path, annotations: Iterable[Annotation], labels: Sequence
         what = "is a label of the model" if labels else "can be compared: the model's labels are not known"
         raise TruthError(
             f"{path}: none of its classes ({shown}) {what}; rename them, state the labels, or count every object "
-            "(any_class)"
+            "(--any-class, any_class=True)"
         )
 
 

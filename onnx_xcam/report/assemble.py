@@ -111,13 +111,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         OutputError: it cannot be written.
     """
     draft = path.with_name(f".onnx-xcam.{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise OutputError(f"'{path}' is a folder; give the name of a file for the page.")
-        file = draft.open("wb")
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    file = _opened(path, draft)
     try:
         with file:
             yield file
@@ -127,6 +121,27 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError) and error.filename in (None, os.fspath(draft), os.fspath(path)):
             raise _unwritable(path, error) from error
         raise
+
+
+def check_writable(path: Path) -> None:
+    """Make sure, before the work that fills it, that a page can be written.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    draft = path.with_name(f".onnx-xcam.{path.name}")
+    _opened(path, draft).close()
+    draft.unlink()
+
+
+def _opened(path: Path, draft: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise OutputError(f"'{path}' is a folder; give the name of a file for the page.")
+        return draft.open("wb")
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

@@ -102,15 +102,18 @@ class _Values:
 
 
 def _sections(summary: Mapping[str, Any], values: _Values) -> Iterable[str]:
-    yield _section("Summary", _legend(summary) + _summary_table(summary) + _meanings(summary))
+    yield _section("Summary", _summary_table(summary) + _meanings(summary))
     if any(row["curves"] for row in summary["rows"]):
-        yield _section("Curves", "".join(_curves(summary, one) for one in summary["curves"]))
+        curves = "".join(_curves(summary, one) for one in summary["curves"])
+        yield _section("Curves", _legend(summary) + curves)
     plots = "".join(_spread(summary, values, one) for one in summary["metrics"])
     yield _section(
         "Over the images",
         '<p class="soft">Thin line: 5th to 95th percentile. Bar: the middle half. Tick: median. Dot: mean.</p>'
         f'<div class="plots">{plots}</div>',
     )
+    if summary.get("sanity"):
+        yield _section("Sanity check", _sanity(summary["sanity"]))
     if values.failed:
         items = "".join(f"<li><b>{text(name)}</b>: {text(error)}</li>" for name, error in values.failed)
         yield _section("Could not be evaluated", f"<ul>{items}</ul>")
@@ -141,21 +144,21 @@ def _legend(summary: Mapping[str, Any]) -> str:
 
 
 def _summary_table(summary: Mapping[str, Any]) -> str:
-    """Means by layer and method; the best of each layer stands out."""
-    metrics = summary["metrics"]
-    heads = "".join(f'<th scope="col">{_titled(one)}</th>' for one in metrics)
+    """Means by layer, metric and method; the best of each line stands out."""
+    methods = summary["methods"]
+    heads = "".join(f'<th scope="col">{key(n)} {text(method)}</th>' for n, method in enumerate(methods))
     bodies = []
     for layer in summary["layers"]:
-        rows = [row for row in summary["rows"] if row["layer"] == layer]
-        best = {one["name"]: _best(rows, one) for one in metrics}
-        lines = [f'<tr><th scope="rowgroup" colspan="{len(metrics) + 1}" class="layer">{text(layer)}</th></tr>']
-        for row in rows:
-            cells = "".join(_cell(row["metrics"][one["name"]], best[one["name"]]) for one in metrics)
-            sample = key(summary["methods"].index(row["method"]))
-            lines.append(f'<tr><th scope="row">{sample} {text(row["method"])}</th>{cells}</tr>')
+        found = {row["method"]: row["metrics"] for row in summary["rows"] if row["layer"] == layer}
+        lines = [f'<tr><th scope="rowgroup" colspan="{len(methods) + 1}" class="layer">{text(layer)}</th></tr>']
+        for metric in summary["metrics"]:
+            figures = [found[method][metric["name"]] for method in methods]
+            best = _best([_finite(one["mean"]) for one in figures], metric["better"])
+            cells = "".join(_cell(one, best) for one in figures)
+            lines.append(f'<tr><th scope="row">{_titled(metric)}</th>{cells}</tr>')
         bodies.append(f"<tbody>{''.join(lines)}</tbody>")
-    caption = "<caption>Means over the photos, ± standard deviation. The best of a layer is marked ★.</caption>"
-    head = f'<thead><tr><th scope="col">Method</th>{heads}</tr></thead>'
+    caption = "<caption>Means over the photos, ± standard deviation. The best of a line is marked ★.</caption>"
+    head = f'<thead><tr><th scope="col">Metric</th>{heads}</tr></thead>'
     return _table("Summary", f"{caption}{head}{''.join(bodies)}")
 
 
@@ -166,20 +169,18 @@ def _titled(metric: Mapping[str, Any]) -> str:
     return text(metric["title"]) + arrow
 
 
-def _best(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any]) -> float | None:
-    """The best mean among rows, if there is more than one and they differ."""
-    means = [mean for row in rows if (mean := _finite(row["metrics"][metric["name"]]["mean"])) is not None]
-    if len(means) < 2 or metric["better"] not in _ARROWS or max(means) == min(means):
+def _best(means: Sequence[float | None], better: str | None) -> str | None:
+    """The best mean as it is written, if there is a better and a worse in what is written."""
+    known = [mean for mean in means if mean is not None]
+    if better not in _ARROWS or len({number(mean) for mean in known}) < 2:
         return None
-    return max(means) if metric["better"] == "higher" else min(means)
+    return number(max(known) if better == "higher" else min(known))
 
 
-def _cell(figures: Mapping[str, Any], best: float | None) -> str:
-    mean, deviation = _finite(figures["mean"]), _finite(figures["std"])
+def _cell(figures: Mapping[str, Any], best: str | None) -> str:
+    mean, deviation = number(_finite(figures["mean"])), _finite(figures["std"])
     spread = "" if deviation is None else f" <small>± {number(deviation)}</small>"
-    if mean is not None and mean == best:
-        return f'<td class="best">★ {number(mean)}{spread}</td>'
-    return f"<td>{number(mean)}{spread}</td>"
+    return f'<td class="best">★ {mean}{spread}</td>' if mean == best else f"<td>{mean}{spread}</td>"
 
 
 def _meanings(summary: Mapping[str, Any]) -> str:
@@ -268,6 +269,34 @@ def _spread(summary: Mapping[str, Any], values: _Values, metric: Mapping[str, An
 def _spread_label(metric: Mapping[str, Any], groups: Sequence[tuple[str, Sequence[Spread]]]) -> str:
     means = (f"{row.name} at {layer} {number(float(row.values.mean()))}" for layer, rows in groups for row in rows)
     return f"{metric['title']} over the images, means: {', '.join(means)}"
+
+
+# --- the sanity check ------------------------------------------------------------------------------------------------
+
+
+def _sanity(steps: Sequence[Mapping[str, Any]]) -> str:
+    """How much maps change as more and more layers are random: a table for each layer of the maps."""
+    told = (
+        '<p class="soft">The weights of more and more layers are randomised, from the score towards the input. Rank '
+        "correlation of the maps with the original ones, and, smaller, of their absolute values: near 0 at the end "
+        "where a method follows the model.</p>"
+    )
+    tables = []
+    for target in dict.fromkeys(step["target"] for step in steps):
+        rows = [step for step in steps if step["target"] == target]
+        depths = list(dict.fromkeys((step["depth"], step["of"]) for step in rows))
+        heads = "".join(f'<th scope="col">{depth} of {of}</th>' for depth, of in depths)
+        lines = []
+        for method in dict.fromkeys(step["method"] for step in rows):
+            mine = [step for step in rows if step["method"] == method]
+            pairs = [(_finite(step["rank_correlation"]), _finite(step["absolute"])) for step in mine]
+            cells = "".join(f"<td>{number(plain)} <small>{number(absolute)}</small></td>" for plain, absolute in pairs)
+            follows = {True: "yes", False: "no", None: "-"}[mine[-1]["follows"]]
+            lines.append(f'<tr><th scope="row">{text(method)}</th>{cells}<td>{follows}</td></tr>')
+        head = f'<thead><tr><th scope="col">Random layers</th>{heads}<th scope="col">Follows</th></tr></thead>'
+        caption = f"<caption>{text(target)}</caption>"
+        tables.append(_table(f"Sanity check, {target}", f"{caption}{head}<tbody>{''.join(lines)}</tbody>"))
+    return told + "".join(tables)
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------

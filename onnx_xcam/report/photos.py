@@ -122,8 +122,8 @@ def photo_entry(photo: Photo | Failure) -> bytes:
             f'<span class="name">{short}</span><span class="warning">{text(photo.error)}</span></span>'
         ).encode()
     top = photo.classes[0]
-    shown = _shrunk(photo, LONGEST)
-    small = _thumbnail(photo)
+    shown = _shrunk(_picture(photo), LONGEST)
+    small = _thumbnail(photo, shown)
     height, width = small.shape[:2]
     words = " ".join([name, *(f"{text(one.label or '')} {one.id}" for one in photo.classes)]).lower()
     probability = "" if top.probability is None else f' data-p="{top.probability:.9g}"'
@@ -193,20 +193,24 @@ def _base64(array: NDArray[Any]) -> str:
     return base64.b64encode(little.tobytes()).decode("ascii")
 
 
-def _shrunk(photo: Photo, longest: int) -> NDArray[np.uint8]:
-    """The photo, uint8 [H,W,3], of a bounded size; grey where there is none."""
-    image = photo.image_rgb
-    if image is None:
-        image = np.full((*photo.placement.photo, 3), _GREY, np.uint8)
-    height, width = image.shape[:2]
+def _picture(photo: Photo) -> NDArray[np.uint8]:
+    """The photo, uint8 [H,W,3]; grey where there is none."""
+    if photo.image_rgb is not None:
+        return photo.image_rgb
+    return np.full((*photo.placement.photo, 3), _GREY, np.uint8)
+
+
+def _shrunk(image_rgb: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """The picture, with so many pixels along its longer side at most."""
+    height, width = image_rgb.shape[:2]
     ratio = min(1.0, longest / max(height, width))
     size = max(1, round(height * ratio)), max(1, round(width * ratio))
-    return resize_window(image, size, (0, 0, *size), "linear")
+    return resize_window(image_rgb, size, (0, 0, *size), "area")  # a fifth of the time of Pillow's linear
 
 
-def _thumbnail(photo: Photo) -> NDArray[np.uint8]:
-    """The photo and the first map over it, small."""
-    image = _shrunk(photo, LONGEST_THUMBNAIL)
+def _thumbnail(photo: Photo, shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The photo and the first map over it, small; made of what is shown large."""
+    image = _shrunk(shown, LONGEST_THUMBNAIL)
     if not photo.maps:
         return image
     maps, size = photo.maps[0], image.shape[:2]

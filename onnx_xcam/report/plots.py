@@ -19,8 +19,10 @@ SERIES = 10
 """How many series have a look of their own; then it begins anew."""
 
 _WIDTH, _HEIGHT = 340, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 18, 10, 36
 _ROW, _NAME, _SPREAD_WIDTH = 20, 150, 520
+_FAR = 200.0
+"""Values so many times apart cannot be told from each other on a linear axis."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,20 @@ class Spread:
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers along an axis to pixels."""
+    """Numbers along an axis to pixels; on a logarithmic one all are above 0."""
 
     low: float
     high: float
     start: float
     end: float
+    logarithmic: bool = False
 
     def __call__(self, value: float) -> float:
         """The pixel of a number, to two digits."""
-        share = 0.5 if self.high == self.low else (value - self.low) / (self.high - self.low)
+        low, high = self.low, self.high
+        if self.logarithmic:
+            value, low, high = (math.log10(one) for one in (value, low, high))
+        share = 0.5 if high == low else (value - low) / (high - low)
         return round(self.start + share * (self.end - self.start), 2)
 
 
@@ -99,16 +105,16 @@ def line_plot(
 
 
 def spread_plot(groups: Sequence[tuple[str, Sequence[Spread]]], *, label: str) -> str:
-    """How values are spread, a row each under the headings of their groups.
+    """How values are spread, a row each (at least one) under the headings of their groups.
 
     The thin line goes from the 5th to the 95th percentile, the bar over the middle half, the tick is the median, the
-    dot the mean.
+    dot the mean. Where values are above 0 and hundreds of times apart, the axis is logarithmic, and says so.
     """
     figures = {id(one): _figures(one.values) for _, rows in groups for one in rows}
     ends = [value for five in figures.values() for value in (five[0], five[4], five[5])]
-    marks = ticks(min(ends), max(ends)) if ends else [0.0, 1.0]
-    low, high = min([*ends, marks[0]]), max([*ends, marks[-1]])
-    x = Scale(low, high, _NAME, _SPREAD_WIDTH - _RIGHT)
+    far_apart = min(ends) > 0 and max(ends) > _FAR * min(ends)
+    marks = decades(min(ends), max(ends)) if far_apart else ticks(min(ends), max(ends))
+    x = Scale(min([*ends, marks[0]]), max([*ends, marks[-1]]), _NAME, _SPREAD_WIDTH - _RIGHT, far_apart)
     parts: list[str] = []
     at = _TOP
     for heading, rows in groups:
@@ -123,6 +129,8 @@ def spread_plot(groups: Sequence[tuple[str, Sequence[Spread]]], *, label: str) -
         f'<text class="middle" x="{x(mark)}" y="{at + 14}">{number(mark)}</text>'
         for mark in marks
     ]
+    if far_apart:
+        parts.append(f'<text x="0" y="{at + 14}">logarithmic</text>')
     return _svg(_SPREAD_WIDTH, at + 20, label, "".join([*grid, *parts]))
 
 
@@ -137,14 +145,22 @@ def ticks(low: float, high: float) -> list[float]:
     return [round(n * step, 12) for n in range(first, math.floor(high / step + 1e-9) + 1)] or [low]
 
 
+def decades(low: float, high: float) -> list[float]:
+    """Powers of ten around two numbers above 0, seven at most."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    step = math.ceil((last - first) / 6)
+    return [10.0**power for power in range(first, last + step, step)]
+
+
 def number(value: float | None) -> str:
     """A number in three digits that count."""
     if value is None or not math.isfinite(value):
         return "–"  # noqa: RUF001  the sign for "none"
-    plain = value == 0 or 1e-3 <= abs(value) < 1e5
-    shown = f"{value:.3g}" if plain else f"{value:.1e}"
-    if plain and "e" in shown:
-        shown = f"{value:.0f}"
+    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+        digits, _, power = f"{value:.1e}".partition("e")
+        shown = f"{digits.removesuffix('.0')}e{int(power)}"
+    else:
+        shown = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return shown.replace("-", "−")  # noqa: RUF001  a minus as long as a plus
 
 

@@ -61,15 +61,23 @@ class Settings:
         return "".join(parts)
 
 
-def settings_of(explainer: OpenedModel, methods: Sequence[str], *, command: str = "", python: str = "") -> Settings:
+def settings_of(
+    explainer: OpenedModel,
+    methods: Sequence[str],
+    *,
+    command: str = "",
+    python: str = "",
+    facts: Sequence[tuple[str, str]] = (),
+) -> Settings:
     """The settings of what an Explainer or a Recorder explains.
 
     Args:
         explainer: whose model, layers, preprocessing and notes they are.
         methods: the CAM methods.
         command, python: as for `Settings`.
+        facts: what else is to be told.
     """
-    facts = [
+    known = [
         ("Model", explainer.files[0].name if explainer.files else explainer.name),
         *([("Model's SHA-256", _sha256(explainer))] if explainer.files else []),
         *(("Weights file", path.name) for path in explainer.files[1:]),
@@ -79,12 +87,13 @@ def settings_of(explainer: OpenedModel, methods: Sequence[str], *, command: str 
         ("Preprocessing", json_text(explainer.preprocess.to_dict())),
         *((f"Input {name}", f"{value.dtype} {list(value.shape)}") for name, value in explainer.inputs.items()),
         ("Provider", explainer.providers[0]),
+        *facts,
         ("Versions", versions()),
         ("Made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
     ]
     model = explainer.files[0].stem if explainer.files else explainer.name
     notes = tuple(note for note in explainer.notes if note not in explainer.warnings)
-    return Settings(model, tuple(facts), command, python, notes, explainer.warnings)
+    return Settings(model, tuple(known), command, python, notes, explainer.warnings)
 
 
 def versions() -> str:

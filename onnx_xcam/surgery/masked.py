@@ -150,7 +150,8 @@ class _Cut:
     def _assembled(
         self, nodes: Sequence[onnx.NodeProto], inputs: Sequence[Value], stored: Sequence[onnx.TensorProto]
     ) -> onnx.ModelProto:
-        body = onnx.helper.make_graph(nodes, "head", [tensor_info(value) for value in inputs], [self._output()], stored)
+        fed = [tensor_info(value) for value in inputs]
+        body = onnx.helper.make_graph(nodes, "head", fed, [self._output()], stored, value_info=self._ranks())
         domains = {"": self.graph.opset, **{node.domain: 1 for node in nodes if node.domain}}
         opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in domains.items()]
         return onnx.helper.make_model(body, opset_imports=opsets, ir_version=_IR_VERSION)
@@ -180,6 +181,20 @@ class _Cut:
     def _output(self) -> onnx.ValueInfoProto:
         kind = onnx.helper.np_dtype_to_tensor_dtype(self.graph.dtype(self.score) or np.dtype(np.float32))
         return onnx.helper.make_tensor_value_info(self.score, kind, None)
+
+    def _ranks(self) -> list[onnx.ValueInfoProto]:
+        """The ranks of the tensors inside, as far as they are known of the whole model.
+
+        What is reshaped to computed lengths has none in the head, where the nodes before it are not there to be
+        followed. Lengths themselves may differ with the number of images.
+        """
+        graph, found = self.graph, []
+        for name in sorted(out.name for i in self.nodes | self.first for out in graph.nodes[i].outputs if out.name):
+            shape, kind = graph.shape(name), graph.dtype(name)
+            if shape is not None and kind is not None and name != self.score:
+                dtype = onnx.helper.np_dtype_to_tensor_dtype(kind)
+                found.append(onnx.helper.make_tensor_value_info(name, dtype, [None] * len(shape)))
+        return found
 
     def _stored(
         self, nodes: Sequence[onnx.NodeProto], weights: Mapping[str, onnx.TensorProto]

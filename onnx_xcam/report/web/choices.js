@@ -1,5 +1,7 @@
 /** Radio buttons of which one is chosen. */
 
+const MANY_CHOICES = 12; // from here on they scroll in a box of their own
+
 /**
  * Fill a fieldset, behind its legend.
  *
@@ -22,7 +24,11 @@ export function listChoices(fieldset, options, chosen, choose) {
     row.append(radio, words);
     return row;
   });
-  fieldset.replaceChildren(fieldset.firstElementChild, ...rows);
+  const list = made("div", { className: rows.length > MANY_CHOICES ? "choices many" : "choices" });
+  list.append(...rows);
+  const scrolled = fieldset.querySelector(".choices")?.scrollTop ?? 0;
+  fieldset.replaceChildren(fieldset.firstElementChild, list);
+  list.scrollTop = scrolled;
   if (focused) fieldset.querySelector(":checked").focus();
 }
 

@@ -5,9 +5,10 @@ export class ImageTable {
   constructor(table, columns) {
     Object.assign(this, { table, columns, by: null, up: true, rows: [] });
     const head = table.createTHead().insertRow();
-    for (const [index, { title, hint }] of columns.entries()) {
+    for (const [index, { title, hint, words }] of columns.entries()) {
       const cell = document.createElement("th");
       cell.scope = "col";
+      cell.classList.toggle("words", Boolean(words));
       const button = document.createElement("button");
       Object.assign(button, { type: "button", textContent: title, title: hint ?? "" });
       button.addEventListener("click", () => this.sort(index));
