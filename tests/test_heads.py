@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from models import GAP, GAP_WEIGHTS, C, build, cnn, images, saved, session
+from models import GAP, GAP_WEIGHTS, C, build, cnn, images, saved, session, weight
 from onnx import helper
 from test_half_precision import halved
 from test_quantised import FLOAT, middle, quantised
@@ -269,6 +269,41 @@ def test_models_that_onnx_runtime_has_optimised(tmp_path):
     for one, other in zip(plain, fused, strict=True):
         expected = one.ablated(run_of(model, one.needed, image), [0, 3])
         np.testing.assert_allclose(other.ablated(run_of(optimised, other.needed, image), [0, 3]), expected, rtol=1e-4)
+
+
+def test_weights_in_another_file(tmp_path):
+    model, layers = MODELS["dense"]
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    onnx.save(copy, tmp_path / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
+    inside, outside = (open_heads(one, layers, providers="cpu") for one in (model, tmp_path / "m.onnx"))
+    for one, other in zip(inside, outside, strict=True):
+        values = run_of(model, one.needed, picture(model))
+        np.testing.assert_array_equal(other.ablated(values, [0, 3]), one.ablated(values, [0, 3]))
+        np.testing.assert_array_equal(other.balance(values, [1]).bias, one.balance(values, [1]).bias)
+
+
+def test_other_inputs_that_reach_the_head():
+    """One with a row for each image, and one that is for all of them."""
+    body = (
+        "pooled = GlobalAveragePool(a)  flat = Flatten(pooled)  more = Concat<axis=1>(flat, extra)  s = Mul(more, by)"
+    )
+    model = cnn(
+        body + "  logits = Gemm<transB=1>(s, fc, fb)",
+        image="float[N,3,12,12] image, float[N,2] extra, float[6] by",
+        weights={"fc": (C, 6), "fb": (C,)},
+    )
+    (head,) = open_heads(model, "a", providers="cpu")
+    random = np.random.default_rng(5)
+    feeds = {"image": picture(model), "extra": random.normal(size=(1, 2)), "by": random.normal(size=6)}
+    feeds = {name: value.astype(np.float32) for name, value in feeds.items()}
+    a, logits = session(with_outputs(model.SerializeToString(), ["a"])).run(["a", "logits"], feeds)
+    values = {**feeds, "a": a, "logits": logits}
+    assert set(head.needed) == {"a", "extra", "by", "logits"}
+    fc = weight(model, "fc")
+    drops = fc[:, :4] * feeds["by"][:4] * a[0].mean((1, 2))
+    np.testing.assert_allclose(logits[0][:, None] - head.ablated(values, range(C)), drops, atol=1e-5)
+    assert head._sizes.of(values) == 4
 
 
 MEASURED = """
