@@ -18,6 +18,7 @@ from token_models import token_model
 
 from onnx_xcam.errors import ClassError, InputError, LayerError, ModelError
 from onnx_xcam.heads import Head, batches, open_heads
+from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.head import with_outputs
 
 NHWC = build(
@@ -230,6 +231,17 @@ def test_a_head_that_does_not_give_the_models_score_says_so():
     values["logits"] = values["logits"] + 0.02 * np.abs(values["logits"]).max()
     with pytest.raises(ModelError, match="gives a score that differs from the model's by"):
         head.ablated(values, [1])
+
+
+def test_runs_can_be_cancelled():
+    model, _ = MODELS["dense"]
+    (head,) = open_heads(model, "p1", providers="cpu")
+    values, ended = run_of(model, head.needed, images(1)), Cancellation()
+    head.ablated(values, [0], ended)
+    ended.cancel()
+    for call in (head.scores, head.ablated, head.balance):
+        with pytest.raises(ModelError, match="terminate"):
+            call(values, [0], ended)
 
 
 def test_the_wrong_layer_is_refused_as_by_instrument():

@@ -188,7 +188,7 @@ class Recorder(OpenedModel):
                     gradients=None if gradients is None else gradients[:1],
                     scores=found[contract.SCORES][0],
                     guided=None if guided is None else guided[index],
-                    **self._of_head(index, values, ids[0]),
+                    **self._of_head(index, values, ids[0], cancellation),
                     mask=functools.partial(self._scorer.masked_scores, picture.item, classes=ids[0].tolist()),
                     input_size=picture.placement.input,
                 )
@@ -254,10 +254,16 @@ class Recorder(OpenedModel):
         found = self._guided.session.run({**feeds, contract.CLASS_INPUT: ids}, names, cancellation)
         return [found[name][:1] for name in names]
 
-    def _of_head(self, index: int, values: Mapping[str, NDArray[Any]], ids: NDArray[np.int64]) -> dict[str, Any]:
+    def _of_head(
+        self,
+        index: int,
+        values: Mapping[str, NDArray[Any]],
+        ids: NDArray[np.int64],
+        cancellation: Cancellation | None,
+    ) -> dict[str, Any]:
         """What a recording can ask of a layer's head."""
         if not self._heads:
             return {"ablate": None, "split": None}
         head = self._heads[index]
-        asked = {name: values[name] for name in head.needed}, ids.tolist()
+        asked = {name: values[name] for name in head.needed}, ids.tolist(), cancellation
         return {"ablate": functools.partial(head.ablated, *asked), "split": functools.partial(head.balance, *asked)}

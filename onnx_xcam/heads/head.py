@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx_xcam.errors import ClassError, ModelError
 from onnx_xcam.heads.batches import BatchSizes
 from onnx_xcam.heads.runner import Runner, Values
-from onnx_xcam.runtime import Session
+from onnx_xcam.runtime import Cancellation, Session
 from onnx_xcam.surgery.balance import PARTS, output_of
 from onnx_xcam.surgery.finding.layers import Layer
 
@@ -89,36 +89,42 @@ class Head:
         self.layout = layer.layout
         self.needed = tuple(dict.fromkeys([*(fed.name for fed in runner.cut.fed), *([score] if score else [])]))
 
-    def scores(self, values: Values, classes: Sequence[int]) -> NDArray[np.float32]:
+    def scores(
+        self, values: Values, classes: Sequence[int], cancellation: Cancellation | None = None
+    ) -> NDArray[np.float32]:
         """The scores of classes by the head alone, which are those of the model, float32 [K].
 
         Args:
             values: the tensors `needed`, from a run of the model; its first image is meant.
             classes: K ids, not negative; of a model of one logit, 1 has this score and 0 its negative.
+            cancellation: what may end the runs from another thread.
 
         Raises:
             InputError: a value is missing or has a wrong shape.
             ClassError: a class does not exist.
             ModelError: the head cannot be run, or does not give the model's score.
         """
-        return np.asarray(self._without([], values, classes)[0])
+        return np.asarray(self._without([], values, classes, cancellation)[0])
 
-    def ablated(self, values: Values, classes: Sequence[int]) -> NDArray[np.float32]:
+    def ablated(
+        self, values: Values, classes: Sequence[int], cancellation: Cancellation | None = None
+    ) -> NDArray[np.float32]:
         """The scores without each channel in turn, float32 [K,C]: at [k,c] that of class k where channel c is 0.
 
         Of a layer of tokens, a channel is 0 in the tokens of the grid, which are those that a map shows.
 
         Args:
-            values: as `scores`.
-            classes: as `scores`.
+            values, classes, cancellation: as `scores`.
 
         Raises:
             XcamError: as `scores`.
         """
         every = range(self._runner.channels(values))
-        return np.ascontiguousarray(self._without(every, values, classes)[1:].T)
+        return np.ascontiguousarray(self._without(every, values, classes, cancellation)[1:].T)
 
-    def _without(self, channels: Sequence[int], values: Values, classes: Sequence[int]) -> NDArray[np.float32]:
+    def _without(
+        self, channels: Sequence[int], values: Values, classes: Sequence[int], cancellation: Cancellation | None
+    ) -> NDArray[np.float32]:
         """The scores of the model, and those without each of some channels, float32 [1 + number of channels, K]."""
         left_out = np.array([-1, *channels])  # -1: none
         size = self._sizes.of(values) if len(channels) else self._runner.images(values)
@@ -128,23 +134,22 @@ class Head:
             part = left_out[start : start + size]
             keep = np.ones((size, total), np.float32)
             keep[rows[: len(part)][part >= 0], part[part >= 0]] = 0
-            tables.append(self._of_classes(self._runner.table(values, keep), classes))
+            tables.append(self._of_classes(self._runner.table(values, keep, cancellation), classes))
             if not start:
                 self._check_score(values, tables[0][0], classes)
         return np.concatenate(tables)[: len(left_out)].astype(np.float32)
 
-    def balance(self, values: Values, classes: Sequence[int]) -> Balance:
+    def balance(self, values: Values, classes: Sequence[int], cancellation: Cancellation | None = None) -> Balance:
         """What the scores are made of: the layer, the biases behind it, what goes round it, and what is left.
 
         Args:
-            values: as `scores`.
-            classes: as `scores`.
+            values, classes, cancellation: as `scores`.
 
         Raises:
             UnsupportedOpError: the model is quantised, or an operator has no gradient rule.
             XcamError: as `scores`.
         """
-        own = self.scores(values, classes)
+        own = self.scores(values, classes, cancellation)
         session, curved = self._balance
         images = self._runner.images(values)
         feeds = self._runner.feeds(values, np.ones((images, self._runner.channels(values)), np.float32))
@@ -152,7 +157,7 @@ class Head:
         runs = []
         for start in range(0, len(asked), _CLASSES_PER_RUN):
             feeds["xcam_class"] = asked[None, start : start + _CLASSES_PER_RUN]
-            runs.append(session.run(feeds, names))
+            runs.append(session.run(feeds, names, cancellation))
         joined = [np.concatenate([run[name] for run in runs]) / images if runs else np.zeros(0) for name in names]
         return Balance(own.astype(np.float64), **dict(zip(PARTS, joined, strict=True)), curved=curved)
 

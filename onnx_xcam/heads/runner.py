@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam.contract import Grid, Layout, shape_text
 from onnx_xcam.errors import InputError, ModelError
-from onnx_xcam.runtime import Session
+from onnx_xcam.runtime import Cancellation, Session
 from onnx_xcam.surgery.masked import KEEP, OTHERS, Fed, MaskedHead
 
 Values = Mapping[str, NDArray[Any]]
@@ -33,14 +33,16 @@ class Runner:
         self.layout = layout
         self.grid = grid
 
-    def table(self, values: Values, keep: NDArray[np.float32]) -> NDArray[np.float64]:
+    def table(
+        self, values: Values, keep: NDArray[np.float32], cancellation: Cancellation | None = None
+    ) -> NDArray[np.float64]:
         """The scores of all classes, [B, number of classes], for the masks float32 [B,C], in one run.
 
         Raises:
             ModelError: the head cannot be run for so many, or gives no score for each.
         """
         try:
-            score = self.session.run(self.feeds(values, keep), [self.cut.score])[self.cut.score]
+            score = self.session.run(self.feeds(values, keep), [self.cut.score], cancellation)[self.cut.score]
         except InputError as error:
             raise ModelError(f"The part behind the layer cannot be run: {error}") from error
         if score.size % len(keep) or (score.ndim and score.shape[0] not in (len(keep), score.size)):
