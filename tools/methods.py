@@ -199,8 +199,9 @@ def captum_grad_cam(case: Case) -> np.ndarray:
     """captum's LayerGradCam, which runs the model itself."""
     from captum.attr import LayerGradCam
 
-    model = _on_the_same_side(case)
-    found = LayerGradCam(model, model.get_submodule(case.layer)).attribute(case.image.double(), case.class_id)
+    model = copy.deepcopy(case.model).double()
+    with same_sides(case):
+        found = LayerGradCam(model, model.get_submodule(case.layer)).attribute(case.image.double(), case.class_id)
     return np.asarray(found[0, 0].detach())
 
 
@@ -209,39 +210,43 @@ def captum_guided(case: Case) -> np.ndarray:
     from captum.attr import GuidedBackprop
 
     image = case.image.double().requires_grad_()
-    guided = GuidedBackprop(_on_the_same_side(case)).attribute(image, case.class_id)
+    with same_sides(case):
+        guided = GuidedBackprop(copy.deepcopy(case.model).double()).attribute(image, case.class_id)
     small = torch.from_numpy(case.record.raw("xgrad-cam"))[None].double()
     large = functional.interpolate(small, case.image.shape[2:], mode="bilinear", align_corners=False)
     return np.asarray((guided.sum(1)[0] * large[0, 0]).detach())
 
 
-def _on_the_same_side(case: Case) -> nn.Module:
-    """The model in float64, its ReLUs given ONNX Runtime's values, without a change to what their gradient is.
+@contextlib.contextmanager
+def same_sides(case: Case) -> Iterator[None]:
+    """PyTorch's ReLUs, one run of them, with ONNX Runtime's values and their own gradients.
 
     Among millions of inputs of ReLUs some are so close to 0, or to another one that a max pooling holds them against,
     that rounding decides; then a piece of the gradient is there in one runtime and not in the other.
     """
-    model = copy.deepcopy(case.model).double()
-    if not has_relu_modules(case):
-        return model
-    values = iter(_rectified(case))
-    now: list[torch.Tensor] = []
+    values, original = _rectified(case), functional.relu
 
-    def moved(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
-        (x,) = inputs
-        now[:] = [next(values)]
-        return (x + (torch.where(now[0] > 0, now[0], -1e-3) - x).detach(),)
+    def relu(x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+        if not values:  # captum itself, on the way back
+            return original(x)
+        y = values.pop(0)
+        return original(x + (torch.where(y > 0, y, -1e-3) - x).detach())
 
-    for module in model.modules():
-        if isinstance(module, nn.ReLU):
-            module.register_forward_pre_hook(moved)
-    return model
+    functional.relu = relu  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        functional.relu = original
+    if values:
+        raise SystemExit("PyTorch runs fewer ReLUs than the exported model has")
 
 
 def _rectified(case: Case) -> list[torch.Tensor]:
     """What ONNX Runtime has behind each ReLU, in the model that gives gradients."""
-    made = instrument_bytes(case.content, layers=case.record.name, method="guided-xgrad-cam", emit=("map",))
     names = _rectifiers(case.content)
+    if not names:
+        return []
+    made = instrument_bytes(case.content, layers=case.record.name, method="guided-xgrad-cam", emit=("map",))
     found = session(with_outputs(made, names), 1).run(names, {"image": case.image.numpy()})
     return [torch.from_numpy(values).double() for values in found]
 
