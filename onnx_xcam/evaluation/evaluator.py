@@ -250,7 +250,7 @@ _NOTHING: Mapping[str, Any] = {
 
 
 def _axioms_of(errors: AxiomErrors, k: int) -> dict[str, float | None]:
-    fields = ("conservation", "unexplained", "sensitivity", "scaled_conservation", "scaled_sensitivity")
+    fields = (name for name, metric in METRICS.items() if metric.group == AXIOMS)
     found = {name: getattr(errors, name) for name in fields}
     return {name: None if values is None else float(values[k]) for name, values in found.items()}
 

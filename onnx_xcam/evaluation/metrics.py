@@ -71,6 +71,13 @@ METRICS: Mapping[str, Metric] = {
             AXIOMS,
         ),
         Metric(
+            "gap",
+            "Conservation gap",
+            "lower",
+            "|S - sum of the shares| / |S|: the same, which large shares that cancel do not make small.",
+            AXIOMS,
+        ),
+        Metric(
             "sensitivity",
             "Sensitivity error",
             "lower",
