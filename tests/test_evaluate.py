@@ -390,6 +390,12 @@ def test_options_say_what_is_measured(run, folder):
     assert set(table()[0]) >= {"drop", "road"} and "gap" not in table()[0]
 
 
+def test_a_class_that_is_named_twice_counts_once(run, folder):
+    run("photos", "--class", "cat", "--class", "1", "--class", "2", "--metrics", "drop", "-q")
+    assert [one["classes"] for one in records()] == [[2, 1]] * 4
+    assert summary_of()["maps"] == 8
+
+
 def test_quiet_prints_the_table_only(run, folder):
     status, out, err = run("photos", "-q", "--metrics", "drop")
     assert (status, err) == (0, "")
