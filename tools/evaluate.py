@@ -1,17 +1,21 @@
 """Measure an evaluation of many photos: resident memory over the run, and the part of the time in ONNX Runtime.
 
     python tools/evaluate.py photos FOLDER --count 1000 --more FOLDER_OF_PHOTOS
+    python tools/evaluate.py baselines sample_models/efficientnet_lite0.onnx FOLDER
     python tools/evaluate.py measure sample_models/efficientnet_lite0.onnx FOLDER -- --metrics axioms,insertion,deletion
 
-`photos` cuts and varies the sample photos and others into as many of 0.2 to 1 megapixels. What follows `--` are options
-of `onnx-xcam evaluate`. "In ONNX Runtime" counts every moment in which at least one `Session.run` is under way, as a
-part of the time from the first record to the last; `sum` counts runs that go on at the same time each. Timings are
-from one machine; none of them is a test. Reads Linux's /proc.
+`photos` cuts and varies the sample photos and others into as many of 0.2 to 1 megapixels. `baselines` gives the
+faithfulness, in the top classes, of maps that know nothing of the model: a random one, and the picture's middle.
+
+What follows `--` are options of `onnx-xcam evaluate`. "In ONNX Runtime" counts every moment in which at least one
+`Session.run` is under way, as a part of the time from the first record to the last; `sum` counts runs that go on at the
+same time each. Timings are from one machine; none of them is a test. Reads Linux's /proc.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import tempfile
 import threading
@@ -108,6 +112,31 @@ def measure(options: argparse.Namespace) -> None:
         cli.main()
 
 
+def baselines(options: argparse.Namespace) -> None:
+    """Means and standard deviations of two maps that know nothing."""
+    from onnx_xcam.evaluation.perturbation import METRICS, faithfulness
+    from onnx_xcam.explainer.recorder import Recorder
+    from onnx_xcam.images.place import Placement
+
+    recorder = Recorder(options.model, methods=["eigen-cam"])
+    found = []
+    for n, path in enumerate(sorted(path for path in options.folder.iterdir() if path.suffix in SUFFIXES)):
+        picture = recorder.prepare(path)
+        ids = recorder.record(picture, recorder.choose(None, 1)).classes.tolist()
+        height, width = size = picture.placement.input
+        noise = np.random.default_rng(n).normal(size=(7, 7)).astype(np.float32)
+        y, x = np.mgrid[:height, :width]
+        middle = -np.hypot(y / height - 0.5, x / width - 0.5)
+        maps = [Placement(size, size, size).place(noise), np.float32(middle - middle.min())]
+        predict = functools.partial(recorder.confidences, class_ids=ids)
+        results = faithfulness(predict, picture.item, np.stack(maps), [0, 0], channels_last=recorder.channels_last)
+        found.append([[one.metrics[name] for name in METRICS] for one in results])
+    table = np.array(found, np.float64)
+    for index, name in enumerate(("random", "middle")):
+        pairs = zip(METRICS, table[:, index].mean(0), table[:, index].std(0, ddof=1), strict=True)
+        print(name, *(f"{metric} {mean:.3f} ± {spread:.3f}" for metric, mean, spread in pairs), sep="  ")
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -117,6 +146,10 @@ def main() -> None:
     photos.add_argument("--count", type=int, default=1000)
     photos.add_argument("--more", type=Path, action="append", default=[])
     photos.set_defaults(run=make_photos)
+    nothing = commands.add_parser("baselines")
+    nothing.add_argument("model", type=Path)
+    nothing.add_argument("folder", type=Path)
+    nothing.set_defaults(run=baselines)
     measured = commands.add_parser("measure")
     measured.add_argument("model", type=Path)
     measured.add_argument("folder", type=Path)
