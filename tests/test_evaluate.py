@@ -39,7 +39,7 @@ def test_the_files_agree_with_each_other_and_resume_does_only_the_rest(tmp_path)
     assert [record["error"] is None for record in records] == [True, False]
     assert list(records[0]["results"][0]["metrics"]) == ["conservation", "deletion", "drop"]
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-    rows = list(csv.DictReader((out / "results.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((out / "results.csv").read_text(encoding="utf-8").splitlines()))
     assert (summary["images"], summary["failed"], summary["maps"]) == (2, 1, 1)
     for row, result, told in zip(rows, records[0]["results"], summary["rows"], strict=False):
         for name, value in result["metrics"].items():
