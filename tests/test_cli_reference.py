@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("inspect", "instrument", "explain", "check", "bench", "demo")
+COMMANDS = ("inspect", "instrument", "explain", "evaluate", "check", "bench", "demo")
 
 
 @pytest.fixture(scope="module")
