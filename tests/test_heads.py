@@ -355,3 +355,12 @@ def test_a_batch_takes_no_more_memory_than_the_bound(layer):
     more, size = map(int, done.stdout.split())
     assert size > 100, "large batches, which take most of what they may"
     assert more * 1024 < 1.1 * bound
+
+
+def test_scores_that_are_not_finite_are_told_from_scores_that_differ():
+    found, expected = np.array([1.0, np.inf, np.nan]), np.array([1.5, np.nan, -np.inf])
+    assert batches.difference(found, expected) == 0.5
+    assert batches.difference(found, np.array([1.0, 2.0, np.nan])) == np.inf
+    assert batches.difference(np.array([1.0, 2.0, np.nan]), found) == np.inf
+    assert batches.size_of(np.array([-3.0, np.inf])) == 3
+    assert batches.size_of(np.array([np.nan, 0.0])) == 1

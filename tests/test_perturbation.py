@@ -193,6 +193,21 @@ def test_a_map_that_is_not_finite_has_no_metrics_and_harms_no_other():
     assert found[1].metrics == run(model, x, [values], [0])[0].metrics
 
 
+@pytest.mark.parametrize("broken", ["whole", "changed"])
+def test_a_confidence_that_is_not_finite_is_no_drop_and_no_increase(broken):
+    """Neither 0 % nor "no increase": nothing is known."""
+    x = item()
+
+    def model(batch):
+        whole = np.array([np.array_equal(one, x) for one in batch])
+        return np.where((whole if broken == "whole" else ~whole)[:, None], np.nan, 0.5).astype(np.float32)
+
+    (one,) = run(model, x, [normal(H, W)], [0], steps=4)
+    assert one.metrics["drop"] is None
+    assert one.metrics["increase"] is None
+    assert one.metrics["deletion"] is None
+
+
 def test_batches_are_bounded_and_pictures_counted():
     model, x = Linear(), item()
     run(model, x, normal(3, H, W), [0, 1, 0], batch=5, steps=4)

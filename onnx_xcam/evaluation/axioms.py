@@ -29,7 +29,8 @@ Floats = NDArray[np.float64]
 class AxiomErrors:
     """The errors of K classes, each float64 [K].
 
-    An error is infinite where it is a number divided by nothing: shares, or drops of the score, that are all 0.
+    An error is infinite where it is a number divided by nothing: shares, or drops of the score, that are all 0; it is
+    not finite where the score is not.
 
     Attributes:
         conservation: as above.
@@ -51,6 +52,7 @@ class AxiomErrors:
     scaled_conservation: Floats | None = None
 
 
+@np.errstate(invalid="ignore")
 def axiom_errors(
     scores: NDArray[np.floating],
     shares: NDArray[np.floating],

@@ -70,7 +70,7 @@ class Evaluator:
 
         Args:
             images: paths, uint8 [H,W,3] arrays or prepared pictures; also a generator.
-            classes: K ids, int64 [1,K], as the recorder's `choose` gives them.
+            classes: K ids, int64 [1,K], as the recorder's `choose` gives them; one that is there twice counts once.
             settings: what each record says of how it was made.
         """
         cancellation = Cancellation()
@@ -78,7 +78,8 @@ class Evaluator:
         def measured(recorded: Recorded) -> dict[str, Any]:
             return {**self._record(recorded, cancellation), "settings": dict(settings or {})}
 
-        found = self.recorder.stream(images, classes, each=measured, cancellation=cancellation)
+        once = None if classes is None else np.array([list(dict.fromkeys(classes[0].tolist()))], np.int64)
+        found = self.recorder.stream(images, once, each=measured, cancellation=cancellation)
         try:
             yield from found
         finally:

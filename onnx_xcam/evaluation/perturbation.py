@@ -198,8 +198,9 @@ class _Job:
                 values[name] = _area(curves[name])
         if DROP in curves:
             now = float(curves[DROP][0])
-            found = {DROP: max(0.0, self.whole - now) / self.whole if self.whole > 0 else None}
-            found[INCREASE] = float(now > self.whole)
+            known = math.isfinite(self.whole) and math.isfinite(now)
+            found = {DROP: max(0.0, self.whole - now) / self.whole if known and self.whole > 0 else None}
+            found[INCREASE] = float(now > self.whole) if known else None
             values |= {name: value for name, value in found.items() if name in metrics}
         if MOST in curves:
             values[ROAD] = float((curves[LEAST] - curves[MOST]).mean(dtype=np.float64)) / 2

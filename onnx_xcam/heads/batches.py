@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnx_xcam.errors import ModelError
 from onnx_xcam.heads.runner import Runner, Values
@@ -72,7 +73,24 @@ class BatchSizes:
             return False
         for row in sorted({0, size // 2, size - 1}):
             alone = self._runner.table(values, np.repeat(keep[row : row + 1], own, axis=0))[0]
-            scale = float(np.abs(alone).max()) or 1.0
-            if together.shape[1:] != alone.shape or not np.abs(together[row] - alone).max() <= self._tolerance * scale:
+            if together.shape[1:] != alone.shape or not np.isfinite(alone).any():  # the latter would tell nothing
+                return False
+            if difference(together[row], alone) > self._tolerance * size_of(alone):
                 return False
         return True
+
+
+def difference(found: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
+    """The largest difference; infinite where only one of two is finite.
+
+    Where neither is finite they count as the same: which of NaN and infinity a sum gives depends on its order.
+    """
+    finite = np.isfinite(expected)
+    if (finite != np.isfinite(found)).any():
+        return np.inf
+    return float(np.abs(found[finite] - expected[finite]).max(initial=0))
+
+
+def size_of(values: NDArray[np.floating]) -> float:
+    """The largest magnitude of those that are finite; 1 where all are 0."""
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0)) or 1.0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.errors import ClassError, ModelError
-from onnx_xcam.heads.batches import BatchSizes
+from onnx_xcam.heads.batches import BatchSizes, difference, size_of
 from onnx_xcam.heads.runner import Runner, Values
 from onnx_xcam.runtime import Cancellation, Session
 from onnx_xcam.surgery.balance import PARTS, output_of
@@ -179,9 +179,9 @@ class Head:
         images = self._runner.images(values)
         own = values[self._score].astype(np.float64).reshape(images, -1)[0]
         own = np.concatenate([-own, own]) if len(own) == 1 else own
-        difference = np.abs(own[list(classes)] - found).max(initial=0)
-        if not difference <= self._tolerance * (float(np.abs(own).max()) or 1.0):
+        away = difference(found, own[list(classes)])
+        if away > self._tolerance * size_of(own):
             raise ModelError(
                 f"The part behind the layer '{self.layer}', run by itself, gives a score that differs from the model's "
-                f"by {difference:.3g}; please report this model."
+                f"by {away:.3g}; please report this model."
             )
