@@ -356,6 +356,24 @@ def test_guided_maps_of_a_picture_of_whole_numbers():
     np.testing.assert_allclose(found["xcam_map"], plain["xcam_map"], rtol=1e-5)
 
 
+def test_guided_maps_of_a_picture_of_whole_numbers_that_is_turned_first():
+    """As TensorFlow Lite's models have it: channels last, transposed as integers, then dequantised."""
+    image = np.round(images(1) * 9 + 30).clip(0)
+    how = {"method": "guided-xgrad-cam", "emit": ["map"], "relu": False}
+    plain = run(instrument(cnn("dense", seed=3), **how), image, [[0, 1, 2]])
+    model = cnn("dense", seed=3, image="uint8[N,12,12,3] photo")
+    nodes = [
+        onnx.helper.make_node("Transpose", ["photo"], ["turned"], perm=[0, 3, 1, 2]),
+        onnx.helper.make_node("DequantizeLinear", ["turned", "one"], ["image"]),
+    ]
+    for at, node in enumerate(nodes):
+        model.graph.node.insert(at, node)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.float32), "one"))
+    found = run(instrument(model, **how), image.transpose(0, 2, 3, 1).astype(np.uint8), [[0, 1, 2]])
+    np.testing.assert_allclose(found["xcam_map"], plain["xcam_map"], rtol=1e-5, atol=1e-7)
+    assert found["xcam_map"].any()
+
+
 def test_guided_maps_need_a_picture():
     model = cnn("dense", image="float[N,3,12,12] image")
     model.graph.node.insert(0, onnx.helper.make_node("Reshape", ["flat_image", "to"], ["image"]))

@@ -94,24 +94,23 @@ def faithfulness(
     noise = random.normal(0, _NOISE * canvas.original.std(), canvas.original.shape)
     shared = _Shared(canvas, noise.astype(np.float32), steps)
     whole, away, blurred = predict(canvas.as_fed([canvas.original, canvas.away, shared.blurred]))
-    jobs: list[_Job] = []
-    usable = [bool(np.isfinite(one).all()) for one in maps]
-    for m, column in enumerate(columns):
-        job = _Job(float(whole[column]), {})
-        if usable[m]:
-            if DELETION in metrics:
-                job.curves[DELETION] = _ends(whole[column], away[column], steps)
-            if INSERTION in metrics:
-                job.curves[INSERTION] = _ends(blurred[column], whole[column], steps)
-        jobs.append(job)
+    jobs: dict[tuple[int, bytes], _Job] = {}  # methods that give the same map, as they do at last layers, share a job
+    keys = [(column, one.tobytes()) for one, column in zip(maps, columns, strict=True)]
+    for one, key in zip(maps, keys, strict=True):
+        column = key[0]
+        job = jobs.setdefault(key, _Job(one, column, float(whole[column]), {}))
+        if job.is_usable and DELETION in metrics:
+            job.curves[DELETION] = _ends(whole[column], away[column], steps)
+        if job.is_usable and INSERTION in metrics:
+            job.curves[INSERTION] = _ends(blurred[column], whole[column], steps)
     todo = (
-        (picture, jobs[m], name, at, column)
-        for m, column in enumerate(columns)
-        if usable[m]
-        for name, at, picture in _perturbed(shared, maps[m], shuffled, metrics)
+        (picture, job, name, at)
+        for job in jobs.values()
+        if job.is_usable
+        for name, at, picture in _perturbed(shared, job.values, shuffled, metrics)
     )
     _run(predict, canvas, todo, max(1, min(batch, _BYTES_AT_ONCE // max(1, item.nbytes))))
-    return [job.result(metrics) for job in jobs]
+    return [jobs[key].result(metrics) for key in keys]
 
 
 class _Canvas:
@@ -165,10 +164,24 @@ class _Shared:
 
 @dataclass
 class _Job:
-    """The confidences of one map, as they come in."""
+    """The confidences of one map, as they come in.
 
+    Attributes:
+        values: the map, [H,W].
+        column: the class, as an index into the confidences.
+        whole: the confidence in the whole picture.
+        curves: by name; those in the picture times the map, too.
+    """
+
+    values: Array
+    column: int
     whole: float
     curves: dict[str, Array]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the map is finite."""
+        return bool(np.isfinite(self.values).all())
 
     def put(self, name: str, at: int, value: float) -> None:
         """The confidence at a point of a curve."""
@@ -265,9 +278,9 @@ def _blur(length: int) -> Array:
     return result
 
 
-def _run(predict: Predict, canvas: _Canvas, todo: Iterator[tuple[Array, _Job, str, int, int]], batch: int) -> None:
+def _run(predict: Predict, canvas: _Canvas, todo: Iterator[tuple[Array, _Job, str, int]], batch: int) -> None:
     """Feed all pictures, so many at a time, and put the confidences where they belong."""
     while waiting := [one for _, one in zip(range(batch), todo, strict=False)]:
         confidences = predict(canvas.as_fed([one[0] for one in waiting]))
-        for row, (_, job, name, at, column) in zip(confidences, waiting, strict=True):
-            job.put(name, at, float(row[column]))
+        for row, (_, job, name, at) in zip(confidences, waiting, strict=True):
+            job.put(name, at, float(row[job.column]))

@@ -171,34 +171,19 @@ class Recorder(OpenedModel):
         source = model.probabilities
         outputs = [output.name for output in model.session.outputs if output.name in self._wanted]
         found = model.session.run({**feeds, contract.CLASS_INPUT: chosen}, outputs, cancellation)
-        values = {**feeds, **found}
         ids = found[contract.CLASSES][:1]
         guided = self._guided_maps(feeds, ids, cancellation)
-        metadata = model.metadata
-        layers = []
-        for index, name in enumerate(self.layers):
-            grid = metadata["grids"][index]
-            gradients = found.get(contract.output_name("gradients", index))
-            layers.append(
-                LayerRecord(
-                    name=name,
-                    layout=metadata["layouts"][index],
-                    grid=contract.Grid(*grid) if grid else None,
-                    activations=found[contract.output_name("activations", index)][:1],
-                    gradients=None if gradients is None else gradients[:1],
-                    scores=found[contract.SCORES][0],
-                    guided=None if guided is None else guided[index],
-                    **self._of_head(index, values, ids[0], cancellation),
-                    mask=functools.partial(self._scorer.masked_scores, picture.item, classes=ids[0].tolist()),
-                    input_size=picture.placement.input,
-                )
-            )
+        layers = [
+            self._layer(index, picture, found, ids[0], None if guided is None else guided[index])
+            | self._of_head(index, {**feeds, **found}, ids[0], cancellation)
+            for index in range(len(self.layers))
+        ]
         table = found[source.output].reshape(len(found[source.output]), -1)[:1] if source else None
         return Recording(
             classes=ids[0],
             scores=found[contract.SCORES][0],
             probabilities=source.of(table, ids)[0] if source and table is not None else None,
-            layers=layers,
+            layers=[LayerRecord(**fields) for fields in layers],
             picture=picture,
             labels=self.labels,
             notes=self.notes,
@@ -244,6 +229,29 @@ class Recorder(OpenedModel):
             *([source.output] if source else []),
         }
 
+    def _layer(
+        self,
+        index: int,
+        picture: Picture,
+        found: Mapping[str, NDArray[Any]],
+        ids: NDArray[np.int64],
+        guided: NDArray[np.float32] | None,
+    ) -> dict[str, Any]:
+        """The fields of a layer's record, but for those of its head."""
+        grid = self._model.metadata["grids"][index]
+        gradients = found.get(contract.output_name("gradients", index))
+        return {
+            "name": self.layers[index],
+            "layout": self._model.metadata["layouts"][index],
+            "grid": contract.Grid(*grid) if grid else None,
+            "activations": found[contract.output_name("activations", index)][:1],
+            "gradients": None if gradients is None else gradients[:1],
+            "scores": found[contract.SCORES][0],
+            "guided": guided,
+            "mask": functools.partial(self._scorer.masked_scores, picture.item, classes=ids.tolist()),
+            "input_size": picture.placement.input,
+        }
+
     def _guided_maps(
         self, feeds: Mapping[str, NDArray[Any]], ids: NDArray[np.int64], cancellation: Cancellation | None
     ) -> list[NDArray[np.float32]] | None:
@@ -261,7 +269,7 @@ class Recorder(OpenedModel):
         ids: NDArray[np.int64],
         cancellation: Cancellation | None,
     ) -> dict[str, Any]:
-        """What a recording can ask of a layer's head."""
+        """The fields of a layer's record that ask its head."""
         if not self._heads:
             return {"ablate": None, "split": None}
         head = self._heads[index]

@@ -142,13 +142,19 @@ class LayerRecord:
         return lined_up(self.activations, gradients, self.layout, self.grid)
 
     @functools.cached_property
+    def _slopes(self) -> NDArray[np.float32]:
+        """G as the formulas take it: `[K,C,1]` where it is constant over space, as it is in the emitted graph."""
+        first = self.G[..., :1]
+        return first if (first == self.G).all() else self.G
+
+    @functools.cached_property
     def _masked(self) -> NDArray[np.float32]:
         return self.mask(self.A.reshape(-1, *self.size))
 
     def _contributions(self, method: Method) -> Contributions:
         a = self.A[None]
         if method.formula is not None:
-            return method.formula(_XP, a, self.G[None], non_negative=bool((a >= 0).all()))
+            return method.formula(_XP, a, self._slopes[None], non_negative=bool((a >= 0).all()))
         if method.needs == "activations":
             return gradient_free.eigen_cam(a, len(self.scores))
         if method.needs == "ablations":

@@ -112,7 +112,8 @@ class Tail:
         guided = None
         if self.method.is_guided:
             image = image_tensor(self.graph)
-            guided = gradients(self.graph, self.emitter, seeds, [image], self.score.unclipped, guided=True)[image]
+            slopes = gradients(self.graph, self.emitter, seeds, [image.name], self.score.unclipped, guided=True)
+            guided = slopes[image.name].transpose([0, *(image.order.index(axis) + 1 for axis in range(4))])
         cams = [
             self._layer(index, layer, found[layer.name], guided, selection) for index, layer in enumerate(self.layers)
         ]
@@ -188,23 +189,38 @@ def _image_input(graph: Graph) -> str | None:
     return next((str(name) for name in fits if not graph.is_constant(name)), None)
 
 
-def image_tensor(graph: Graph) -> str:
-    """The picture as the first float tensor: the input itself, or what a Cast makes of one of whole numbers.
+@dataclass(frozen=True)
+class ImageTensor:
+    """The picture as the first tensor that has a gradient.
+
+    Attributes:
+        name: the input itself, or what a Cast, a DequantizeLinear or a Transpose makes of one of whole numbers.
+        order: which axis of the input each of its axes is.
+    """
+
+    name: str
+    order: tuple[int, ...]
+
+
+def image_tensor(graph: Graph) -> ImageTensor:
+    """The picture as a tensor that has a gradient.
 
     Raises:
         LayerError: there is none.
     """
-    name = _image_input(graph)
-    while name is not None and not graph.is_float(name):
+    name, order = _image_input(graph), tuple(range(4))
+    while name is not None and not graph.is_float(name) and name not in graph.quantised:
         readers = [node for node in graph.nodes if any(tensor.name == name for tensor in node.inputs)]
-        casts = [str(node.outputs[0].name) for node in readers if node.op in ("Cast", "Identity", "DequantizeLinear")]
-        name = casts[0] if len(readers) == len(casts) == 1 else None
+        passed = len(readers) == 1 and readers[0].op in ("Cast", "Identity", "DequantizeLinear", "Transpose")
+        if passed and readers[0].op == "Transpose":
+            order = tuple(order[axis] for axis in readers[0].attrs.get("perm", (3, 2, 1, 0)))
+        name = str(readers[0].outputs[0].name) if passed else None
     if name is None:
         raise LayerError(
             "A guided map needs an image input [N,C,H,W] or [N,H,W,C] of floats, or of whole numbers that become "
             "floats at once; there is none. Choose another method."
         )
-    return name
+    return ImageTensor(name, order)
 
 
 _IR_VERSION = 8
