@@ -214,7 +214,10 @@ class Recorder(OpenedModel):
         def recorded(several: Sequence[Sequence[Picture]]) -> list[Recording]:
             return [self.record(pictures[0], classes, cancellation) for pictures in several]
 
-        return stream(images, prepared, recorded, Recorded, each, group=1, cancel=cancellation.cancel)
+        # One more worker: what `evaluate` does between runs leaves cores to them. On two cores 5 % faster, and 88
+        # instead of 76 % of the time in ONNX Runtime (EfficientNet-Lite0, all metrics; docs/figures.md).
+        cancel = cancellation.cancel
+        return stream(images, prepared, recorded, Recorded, each, group=1, cancel=cancel, more_workers=1)
 
     @functools.cached_property
     def _wanted(self) -> set[str]:

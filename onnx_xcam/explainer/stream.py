@@ -73,6 +73,7 @@ def stream(
     *,
     group: int,
     cancel: Callable[[], None],
+    more_workers: int = 0,
 ) -> Iterator[T]:
     """What `each` makes of the outcome of every image, in order.
 
@@ -84,8 +85,9 @@ def stream(
         each: called in a worker.
         group: how many images share a run.
         cancel: ends the runs that are under way, where nobody waits for their results any more.
+        more_workers: than there are cores, where `each` computes long between runs of its own.
     """
-    workers = min(_MOST_WORKERS, max(2, os.cpu_count() or 1))
+    workers = min(_MOST_WORKERS, max(2, os.cpu_count() or 1) + more_workers)
     work = _Work(prepare, explain, outcome, each)
     waiting: deque[Future[list[T]]] = deque()
     source = iter(images)
