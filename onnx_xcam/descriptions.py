@@ -38,6 +38,24 @@ def read_text(path: Path) -> str:
     return data.decode("utf-8-sig")
 
 
+def read_stated(path: Path, failure: type[Exception], missing: str) -> str:
+    """A file's text, as `read_text`, with what goes wrong in a sentence.
+
+    Args:
+        path: the file.
+        failure: raised where it cannot be read.
+        missing: what is said where there is no such file.
+    """
+    try:
+        return read_text(path)
+    except FileNotFoundError as error:
+        raise failure(f"{path}: {missing}") from error
+    except UnicodeDecodeError as error:
+        raise failure(f"{path}: not a text file in UTF-8: {error.reason} at byte {error.start}") from error
+    except (OSError, ValueError) as error:
+        raise failure(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
 def load_description(text: str, suffix: str) -> Any:
     """The data of JSON (suffix ".json") or YAML (any other).
 

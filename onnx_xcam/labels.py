@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_xcam.contract import METADATA_KEY
-from onnx_xcam.descriptions import load_description, read_text
+from onnx_xcam.descriptions import load_description, read_stated
 from onnx_xcam.errors import ClassError, LabelsError
 from onnx_xcam.text import load_json, load_literal
 
@@ -37,14 +37,7 @@ def load_labels(path: str | Path) -> list[str]:
         LabelsError: the file cannot be read, is no such file, or has no labels.
     """
     path = Path(path)
-    try:
-        text = read_text(path)
-    except FileNotFoundError as error:
-        raise LabelsError(f"{path}: no such labels file") from error
-    except UnicodeDecodeError as error:
-        raise LabelsError(f"{path}: not a text file in UTF-8: {error.reason} at byte {error.start}") from error
-    except (OSError, ValueError) as error:
-        raise LabelsError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    text = read_stated(path, LabelsError, "no such labels file")
     suffix = path.suffix.lower()
     if suffix not in (".json", ".yaml", ".yml"):
         return _from_lines(text, str(path))

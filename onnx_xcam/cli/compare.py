@@ -22,6 +22,7 @@ from onnx_xcam.cli.options import (
     ThreadsOption,
     input_values,
     layers_or_auto,
+    refuse_class_and_top,
     say_all,
 )
 
@@ -67,8 +68,7 @@ def compare(
 ) -> None:
     """Compare methods on a photo: one picture with a row for each class and layer and a column for each method, and
     how far each is from the axioms of conservation and sensitivity: 0 is best."""
-    if class_ and top is not None:
-        raise typer.BadParameter("give either --class or --top, not both")
+    refuse_class_and_top(class_, top)
     others = input_values(input_)
     from onnx_xcam.evaluation.compare import DEFAULT_METHODS
     from onnx_xcam.evaluation.compare import compare as compare_methods

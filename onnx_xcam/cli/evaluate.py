@@ -17,11 +17,15 @@ from onnx_xcam.cli.options import (
     ModelArgument,
     PreprocessOption,
     ProviderOption,
+    QuietOption,
+    RecursiveOption,
+    ResumeOption,
     ScoreOption,
     ThreadsOption,
     command_line,
     input_values,
     layers_or_auto,
+    refuse_class_and_top,
     say,
     say_all,
 )
@@ -106,26 +110,16 @@ def evaluate(
     threads: ThreadsOption = None,
     allow_folder: AllowFolderOption = None,
     html: HtmlOption = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Also take photos of folders in folders.")
-    ] = False,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Continue an earlier run with the same options: photos of which results.jsonl has a line without an "
-            "error are done.",
-        ),
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    recursive: RecursiveOption = False,
+    resume: ResumeOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Measure how good maps are: the axioms of XGrad-CAM, faithfulness to the model, agreement with what photos show.
 
     Prints mean ± standard deviation by layer and method, the best marked with *, and writes a line per photo to
     results.jsonl, a row per map to results.csv, and summary.json. A run that was interrupted or killed has lost
     nothing that results.jsonl tells of: --resume does the rest. docs/evaluation.md defines every metric."""
-    if class_ and top is not None:
-        raise typer.BadParameter("give either --class or --top, not both")
+    refuse_class_and_top(class_, top)
     if background not in ("mean", "zero"):
         raise typer.BadParameter(f"{background!r} is neither mean nor zero", param_hint="--background")
     if any_class and truth is None:

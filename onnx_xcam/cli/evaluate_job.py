@@ -18,11 +18,14 @@ from onnx_xcam.cli.page_file import page_line
 from onnx_xcam.cli.progress import Reporter
 from onnx_xcam.cli.results import (
     Earlier,
+    add_line,
     begun_anew,
+    failure_line,
     prepare_folder,
     put_in_place,
     read_results,
     run_settings,
+    say_interrupted,
     settings_in_line,
     without_dropped,
     written,
@@ -88,18 +91,16 @@ class EvaluateJob:
                 self._results.open("ab") as lines,
             ):
                 for record in evaluator.stream(todo, classes, settings_in_line(settings)):
-                    lines.write(json_text(record).encode("utf-8") + b"\n")
-                    lines.flush()
+                    add_line(lines, record)
                     done += 1
                     if (error := record["error"]) is not None:
                         failed += 1
-                        image = record["image"]
-                        reporter.message(f"error: {error}" if image in error else f"error: {image}: {error}")
+                        reporter.message(failure_line(record["image"], error))
                     reporter.advance()
         except KeyboardInterrupt:
             self._finish(evaluator, settings, told)
             if not self._quiet:
-                say(f"interrupted: {done} of {total} photos are done; the same command with --resume does the others.")
+                say_interrupted(done, total)
             raise
         return self._finish(evaluator, settings, told), failed
 

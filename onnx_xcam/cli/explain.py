@@ -20,12 +20,16 @@ from onnx_xcam.cli.options import (
     ModelArgument,
     PreprocessOption,
     ProviderOption,
+    QuietOption,
+    RecursiveOption,
+    ResumeOption,
     ScoreOption,
     SignedOption,
     ThreadsOption,
     command_line,
     input_values,
     layers_or_auto,
+    refuse_class_and_top,
     say,
     say_all,
 )
@@ -63,25 +67,15 @@ def explain(
         bool, typer.Option("--no-pictures", help="Write no pictures: results.jsonl and what --raw asks for.")
     ] = False,
     html: HtmlOption = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Also take photos of folders in folders.")
-    ] = False,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Continue an earlier run with the same options: photos of which results.jsonl has a line without an "
-            "error are done.",
-        ),
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    recursive: RecursiveOption = False,
+    resume: ResumeOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Explain photos: write `<stem>.<class id>.png` for each photo and class, and a line per photo to
     results.jsonl.
 
     A run that was interrupted or killed has lost nothing that results.jsonl tells of: --resume does the rest."""
-    if class_ and top is not None:
-        raise typer.BadParameter("give either --class or --top, not both")
+    refuse_class_and_top(class_, top)
     if beside and no_pictures:
         raise typer.BadParameter("give either --beside or --no-pictures, not both")
     if html and resume and not raw:

@@ -21,12 +21,15 @@ from onnx_xcam.cli.page_file import check_page, page_line
 from onnx_xcam.cli.progress import Reporter
 from onnx_xcam.cli.results import (
     Earlier,
+    add_line,
     begun_anew,
+    failure_line,
     one_or_all,
     prepare_folder,
     put_in_place,
     read_results,
     run_settings,
+    say_interrupted,
     settings_in_line,
     without_dropped,
     written,
@@ -36,7 +39,6 @@ from onnx_xcam.explainer import Explanation
 from onnx_xcam.explainer.explanation import FUSED_LAYER
 from onnx_xcam.images.read import encode_image
 from onnx_xcam.report import settings_of
-from onnx_xcam.text import json_text
 
 
 @dataclass(frozen=True)
@@ -135,15 +137,14 @@ class ExplainJob:
             ):
                 for one in self._explained(explaining, classes, todo):
                     failed += one.record["error"] is not None
-                    lines.write(json_text(one.record).encode("utf-8") + b"\n")
-                    lines.flush()
+                    add_line(lines, one.record)
                     if shown is not None:
                         shown.add(one.image, one.entry)
                     done += 1
                     _report(reporter, one)
         except KeyboardInterrupt:
             if not self._quiet:
-                say(f"interrupted: {done} of {total} photos are done; the same command with --resume does the others.")
+                say_interrupted(done, total)
             raise
         if page is not None:
             typer.echo(page_line(page.file))
@@ -209,8 +210,7 @@ class ExplainJob:
         nothing: dict[str, Any] = {"classes": [], "labels": None, "scores": [], "probabilities": None, "status": []}
         record = {**self._head(explaining, image), **nothing, **self._tail([], None, error)}
         entry = failed_entry(image, error) if self._page else b""
-        message = f"error: {error}" if str(image) in error else f"error: {image}: {error}"
-        return _Done(image, record, (), [message], entry)
+        return _Done(image, record, (), [failure_line(str(image), error)], entry)
 
     def _success(self, explaining: Explaining, outcome: Outcome) -> _Done:
         """Write the files of a photo, and tell of them."""

@@ -123,6 +123,24 @@ AllowFolderOption = Annotated[
 ]
 
 
+RecursiveOption = Annotated[bool, typer.Option("--recursive", "-r", help="Also take photos of folders in folders.")]
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Continue an earlier run with the same options: photos of which results.jsonl has a line without an "
+        "error are done.",
+    ),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
+
+
+def refuse_class_and_top(class_: Sequence[str] | None, top: int | None) -> None:
+    """Refuse a command line that chooses classes in two ways."""
+    if class_ and top is not None:
+        raise typer.BadParameter("give either --class or --top, not both")
+
+
 def layers_or_auto(layer: Sequence[str] | None) -> str | list[str]:
     """The surgery's `layers` argument for what `--layer` collected."""
     return list(layer) if layer else "auto"

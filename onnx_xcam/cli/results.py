@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,6 +176,22 @@ def one_or_all(values: Sequence[Any]) -> Any:
 def settings_in_line(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a line says of them beside its layer and method."""
     return {key: value for key, value in settings.items() if key not in ("layer", "method")}
+
+
+def add_line(lines: BinaryIO, record: Mapping[str, Any]) -> None:
+    """Add a photo's line, and have it on its way to the disk."""
+    lines.write(json_text(record).encode("utf-8") + b"\n")
+    lines.flush()
+
+
+def failure_line(image: str, error: str) -> str:
+    """What is said of a photo that failed; many errors name it already."""
+    return f"error: {error}" if image in error else f"error: {image}: {error}"
+
+
+def say_interrupted(done: int, total: int) -> None:
+    """How to go on."""
+    say(f"interrupted: {done} of {total} photos are done; the same command with --resume does the others.")
 
 
 def prepare_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from onnx_xcam.descriptions import read_text
+from onnx_xcam.descriptions import read_stated
 from onnx_xcam.errors import TruthError
 from onnx_xcam.text import load_json
 
@@ -80,14 +80,7 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
     reader = readers.get(path.suffix.lower())
     if reader is None and path.exists():
         raise TruthError(f"{path}: is neither a folder of masks or .xml files nor a .json, .csv or .xml file")
-    try:
-        text = read_text(path)
-    except FileNotFoundError as error:
-        raise TruthError(f"{path}: no such file or folder") from error
-    except UnicodeDecodeError as error:
-        raise TruthError(f"{path}: not a text file in UTF-8: {error.reason} at byte {error.start}") from error
-    except (OSError, ValueError) as error:
-        raise TruthError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    text = read_stated(path, TruthError, "no such file or folder")
     assert reader is not None
     return reader(text, path)
 

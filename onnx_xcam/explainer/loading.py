@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -18,7 +17,7 @@ from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.comparison import compare_raised
 from onnx_xcam.errors import LayerError, ModelError
 from onnx_xcam.explainer.probabilities import ProbabilitySource, find_probabilities, stated_probabilities
-from onnx_xcam.feeds import InputValue, OtherInputs, image_and_others
+from onnx_xcam.feeds import InputValue, OtherInputs, image_and_others, padded
 from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
@@ -83,8 +82,7 @@ class LoadedModel:
             images: how many the call is about, if there are more than these.
         """
         count = len(batch)
-        if self.batch and count < self.batch:
-            batch = np.concatenate([batch, np.repeat(batch[-1:], self.batch - count, axis=0)])
+        batch = padded(batch, self.batch or count)
         return {self.image_input.name: batch, **self.others.rows(start, len(batch), images or count)}
 
     @property

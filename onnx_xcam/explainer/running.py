@@ -13,6 +13,7 @@ from onnx_xcam import contract
 from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.explainer.loading import LoadedModel
 from onnx_xcam.explainer.memory import BYTES_PER_RUN, bytes_of_a_class, classes_per_run
+from onnx_xcam.feeds import padded
 from onnx_xcam.runtime import Cancellation, Feed
 
 Results = dict[str, NDArray[Any]]
@@ -71,8 +72,8 @@ def _run_images(
             "here; export it with a smaller batch."
         )
     if model.batch and count < model.batch:
-        batch = _padded(batch, model.batch)
-        classes = _padded(classes, model.batch) if classes is not None and len(classes) > 1 else classes
+        batch = padded(batch, model.batch)
+        classes = padded(classes, model.batch) if classes is not None and len(classes) > 1 else classes
     session, source = model.session, model.probabilities
     per_class = [*model.outputs("map"), *model.outputs("status"), *model.fused, contract.CLASSES, contract.SCORES]
     held = {name: session.hold(array) for name, array in others.items()}
@@ -119,11 +120,6 @@ def _check_outputs(found: dict[str, NDArray[Any]], names: Sequence[str], count: 
                 f"The output '{output}' of {name} is {found[output].dtype} {contract.shape_text(shape)}, which is not "
                 "what an instrumented model gives; instrument the original model again."
             )
-
-
-def _padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
-    """The rows, the last one repeated up to the length."""
-    return np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
 
 
 def _bytes_per_class(model: LoadedModel, batch: NDArray[Any]) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.errors import InputError
-from onnx_xcam.feeds.values import InputValue, fitted_value, listed, read_values
+from onnx_xcam.feeds.values import InputValue, fitted_value, listed, padded, read_values
 from onnx_xcam.runtime import TensorInfo
 
 _LARGEST = 1 << 28
@@ -40,7 +40,7 @@ class OtherInputs:
         for name in self.per_image | self.perhaps:
             if len(found[name]) in (1, images):
                 rows = found[name] if len(found[name]) == 1 else found[name][start : start + length]
-                found[name] = np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
+                found[name] = padded(rows, length)
         return found
 
     def check_count(self, images: int, batch: int | None) -> None:

@@ -19,6 +19,13 @@ InputValue: TypeAlias = "ArrayLike | Path"
 """Numbers in any form that numpy takes, or the path of a .npy file (str or Path)."""
 
 
+def padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
+    """The rows, the last one repeated up to the length."""
+    if len(rows) >= length:
+        return rows
+    return np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
+
+
 def read_values(infos: Sequence[TensorInfo], given: Mapping[str, InputValue] | None) -> dict[str, NDArray[Any]]:
     """The given values as arrays, files read.
 
