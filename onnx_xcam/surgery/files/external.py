@@ -20,8 +20,8 @@ import onnx
 from onnx import TensorProto
 
 from onnx_xcam.errors import ModelError
+from onnx_xcam.files import open_file
 from onnx_xcam.surgery.files.wire import FilePart, is_stripped
-from onnx_xcam.surgery.files.writing import open_file
 
 Folders: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """One folder or several."""

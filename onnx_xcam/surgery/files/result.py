@@ -1,7 +1,7 @@
 """Writing the instrumented model: the original's pieces and the tail, and its external data shared, copied or inside.
 
-Everything is looked at before anything is written, no file but the result itself is ever replaced, and whatever is
-copied passes through memory in small parts.
+Everything is looked at before anything is written, no file but the result itself is ever replaced, whatever is copied
+passes through memory in small parts, and all files are whole before the first one is put in its place.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import onnx
 
 from onnx_xcam.contract import ExternalDataChoice
 from onnx_xcam.errors import ModelError, OutputError
+from onnx_xcam.files import CHUNK, Draft, cannot_write, open_file, remove_abandoned, same_bytes, same_content
 from onnx_xcam.surgery.files import wire
 from onnx_xcam.surgery.files.external import ExternalData, Reference, is_plain, relocate
 from onnx_xcam.surgery.files.source import Source
-from onnx_xcam.surgery.files.writing import CHUNK, open_file, writing
 
 LARGEST = (1 << 31) - 1
 """Bytes that a protobuf message, and so an ONNX file, can have."""
+_OWNERS = 0o600
+"""Permissions that the owner of a result has, whatever the weights in it had."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,82 @@ def write_result(source: Source, out: Path, tail: bytes, choice: ExternalDataCho
     placement = _placed(source, references, out, choice)
     if choice == "inline":
         _require_small(source, placement, out, len(tail))
-    with contextlib.ExitStack() as undo:
-        for file, target in placement.copies.items():
-            with writing(target) as partial:
-                _write(partial, [wire.FilePart(file, 0, file.stat().st_size)])
-            undo.callback(target.unlink, missing_ok=True)
-        with source.pieces(placement.change) as pieces, writing(out) as partial:
-            _write(partial, [*pieces, tail])
+    for folder in {out.parent, *(target.parent for target in placement.copies.values())}:
+        remove_abandoned(folder)
+    inside = [reference.part.path for reference in references] if choice == "inline" else []
+    with contextlib.ExitStack() as drafts, contextlib.ExitStack() as undo:
+        copies = [drafts.enter_context(_copied(file, target)) for file, target in placement.copies.items()]
+        with source.pieces(placement.change) as pieces:
+            result = drafts.enter_context(_drafted(out, [*pieces, tail], inside))
+        for copy in copies:
+            if not _is_there(copy):
+                _place(copy)
+                undo.callback(copy.path.unlink, missing_ok=True)
+        _place(result)
         undo.pop_all()
     return placement.note
+
+
+def _copied(file: Path, target: Path) -> Draft:
+    """A copy of a file of weights, with the same permissions."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    draft = _drafted(target, [wire.FilePart(file, 0, status.st_size)])
+    draft.copy_mode(status)
+    return draft
+
+
+def _drafted(path: Path, pieces: Iterable[wire.Piece], inside: Iterable[Path] = ()) -> Draft:
+    """A file that is written but not in its place.
+
+    Args:
+        path: where it will be.
+        pieces: what it holds.
+        inside: the files of weights among that: whoever must not read one of them must not read the result.
+    """
+    try:
+        draft = Draft(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    with contextlib.ExitStack() as undo:
+        undo.enter_context(draft)
+        try:
+            _write(draft.file, pieces)
+            for file in inside:
+                draft.allow(file.stat().st_mode | _OWNERS)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        undo.pop_all()
+    return draft
+
+
+def _place(draft: Draft) -> None:
+    try:
+        draft.place()
+    except OSError as error:
+        raise cannot_write(draft.path, error) from error
+
+
+def _is_there(copy: Draft) -> bool:
+    """Whether another process has meanwhile put the same copy there.
+
+    Raises:
+        OutputError: it is another file.
+    """
+    if not copy.path.exists():
+        return False
+    copy.file.flush()
+    copy.file.seek(0)
+    with open_file(copy.path) as there:
+        if not same_bytes(copy.file, there):
+            raise _taken(copy.path)
+    return True
+
+
+def _taken(target: Path) -> OutputError:
+    return OutputError(f"'{target}' exists already, with other content; remove it, or write to an empty folder.")
 
 
 def _placed(source: Source, references: Sequence[Reference], out: Path, choice: ExternalDataChoice) -> _Placement:
@@ -173,8 +242,13 @@ class _Beside:
             )
         if not target.resolve().is_relative_to(self.folder):
             raise OutputError(f"'{target}' leads out of the result's folder; write the result to an empty folder.")
-        if (target.exists() or target.is_symlink()) and not (target.exists() and target.samefile(file)):
-            raise OutputError(f"'{target}' exists already; write the result to an empty folder.")
+        if target.is_symlink() or target.exists():
+            try:  # an earlier result may have left the same weights there
+                same = target.samefile(file) or same_content(target, file)
+            except OSError as error:
+                raise _taken(target) from error
+            if not same:
+                raise _taken(target)
 
     def _leads(self, location: str, file: Path) -> bool:
         if not is_plain(location) or not file.is_relative_to(self.folder):
@@ -188,22 +262,22 @@ def _listed(locations: Iterable[str]) -> str:
     return listed + (f" and {len(names) - 3} other files" if len(names) > 3 else "")
 
 
-def _write(path: Path, pieces: Iterable[wire.Piece]) -> None:
-    with path.open("wb") as file:
-        for piece in pieces:
-            if isinstance(piece, wire.FilePart):
-                _append(file, piece)
-            else:
-                for start in range(0, len(piece), CHUNK):
-                    file.write(piece[start : start + CHUNK])
-                    wire.forget(piece)
+def _write(file: BinaryIO, pieces: Iterable[wire.Piece]) -> None:
+    for piece in pieces:
+        if isinstance(piece, wire.FilePart):
+            _append(file, piece)
+        else:
+            for start in range(0, len(piece), CHUNK):
+                file.write(piece[start : start + CHUNK])
+                wire.forget(piece)
+    file.flush()
 
 
 def _append(file: BinaryIO, part: wire.FilePart) -> None:
     try:
         source = open_file(part.path)
     except OSError as error:
-        raise ModelError(f"The external data '{part.path}' cannot be read: {error.strerror or error}.") from error
+        raise _unreadable(part.path, error) from error
     with source:
         source.seek(part.offset)
         left = part.length
@@ -213,3 +287,7 @@ def _append(file: BinaryIO, part: wire.FilePart) -> None:
                 raise ModelError(f"The external data '{part.path}' became shorter while they were read.")
             file.write(content)
             left -= len(content)
+
+
+def _unreadable(file: Path, error: OSError) -> ModelError:
+    return ModelError(f"The external data '{file}' cannot be read: {error.strerror or error}.")

@@ -1,0 +1,214 @@
+"""Files: regular ones are opened for reading and nothing else is, and what is written is either whole or not there.
+
+A file is written as a draft. On Linux a draft has no name until it is whole (`O_TMPFILE`), so that a process that is
+killed leaves nothing. Elsewhere it is a hidden file that its writer holds locked; one that nobody holds is removed by
+whoever writes to the folder next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from onnx_xcam.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be removed: that is lock enough
+    fcntl = None  # type: ignore[assignment]
+
+CHUNK = 1 << 20
+"""Bytes that are in memory at once while files are copied or compared."""
+
+_DRAFT = ".xcam-draft-"
+_ORDINARY_MODE = 0o666
+"""What the process's umask leaves of it is the mode of an ordinary new file. The umask itself is the whole process's:
+it can only be read by changing it, so it is left to the system to apply."""
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A regular file, opened for reading. Nothing else is: a pipe would wait for ever, a device never ends.
+
+    Raises:
+        OSError: it is something else, or as `open`.
+    """
+    _require_file(path, path.stat())  # before it is opened, since that alone does something to some devices
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        _require_file(path, os.fstat(handle))  # and after, since it may have been exchanged
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def _require_file(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+        raise OSError(errno.EINVAL, f"it is {what}, not a file", str(path))
+
+
+def same_content(one: Path, other: Path) -> bool:
+    """Whether two regular files hold the same bytes.
+
+    Raises:
+        OSError: as `open_file`.
+    """
+    with open_file(one) as first, open_file(other) as second:
+        return same_bytes(first, second)
+
+
+def same_bytes(first: BinaryIO, second: BinaryIO) -> bool:
+    """Whether two open files hold the same bytes from here on."""
+    if os.fstat(first.fileno()).st_size != os.fstat(second.fileno()).st_size:
+        return False
+    while part := first.read(CHUNK):
+        if part != second.read(CHUNK):
+            return False
+    return not second.read(1)
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of `path` when the block ends well.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with Draft(path) as draft:
+            yield draft.file
+            draft.place()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """The sentence on a file that cannot be written."""
+    return OutputError(f"'{path}' cannot be written: {error.strerror or error}.")
+
+
+class Draft:
+    """A file on its way to its place; unless it is placed, nothing is left of it.
+
+    Attributes:
+        path: where it will be.
+        file: to be written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Begin a file; its folder is made if need be.
+
+        Raises:
+            OSError: the folder or a file in it cannot be made.
+        """
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._name: Path | None = None
+        handle = _nameless(path.parent)
+        if handle is None:
+            handle, self._name = _named(path.parent)
+        self.file: BinaryIO = os.fdopen(handle, "w+b")
+
+    def allow(self, mode: int) -> None:
+        """Withhold the permissions that are not in `mode`."""
+        self._change_mode(stat.S_IMODE(os.fstat(self.file.fileno()).st_mode) & mode)
+
+    def copy_mode(self, status: os.stat_result) -> None:
+        """Give the file the permissions of another."""
+        self._change_mode(stat.S_IMODE(status.st_mode) & 0o777)
+
+    def _change_mode(self, mode: int) -> None:
+        if hasattr(os, "fchmod"):  # not on Windows before Python 3.13, which has only a read-only flag
+            os.fchmod(self.file.fileno(), mode)
+
+    def place(self) -> None:
+        """Put the file where it belongs, in one step, in place of what is there.
+
+        Raises:
+            OSError: it cannot be written, or something else than a file is there.
+        """
+        self.file.flush()
+        if self._name is None:
+            self._name = _with_name(self.file.fileno(), self.path.parent)
+        if fcntl is None:
+            self.file.close()  # an open file cannot be renamed on Windows
+        self._name.replace(self.path)
+        self._name = None
+
+    def __enter__(self) -> Draft:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):  # what could not be written is told already
+            self.file.close()
+        if self._name is not None:
+            self._name.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the drafts in a folder that belong to nobody any more: those of processes that were killed."""
+    try:
+        drafts = [path for path in folder.iterdir() if path.name.startswith(_DRAFT)]
+    except OSError:
+        return  # whoever writes there is told
+    for path in drafts:
+        with contextlib.suppress(OSError):  # one that is being written, or gone
+            if fcntl is not None:
+                with open_file(path) as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+            else:
+                path.unlink()
+
+
+def _nameless(folder: Path) -> int | None:
+    """A new file without a name, locked; None where the system or the file system has no such files."""
+    if not hasattr(os, "O_TMPFILE") or fcntl is None or not Path("/proc/self/fd").is_dir():
+        return None
+    try:
+        handle = os.open(folder, os.O_TMPFILE | os.O_RDWR, _ORDINARY_MODE)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            return None
+        raise
+    return _locked(handle)
+
+
+def _named(folder: Path) -> tuple[int, Path]:
+    """A new hidden file, locked."""
+    while True:
+        path = folder / f"{_DRAFT}{secrets.token_hex(8)}"
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), _ORDINARY_MODE)
+        _locked(handle)
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(handle).st_ino:
+                return handle, path
+        os.close(handle)  # taken for abandoned by another process, before it was locked
+
+
+def _locked(handle: int) -> int:
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def _with_name(handle: int, folder: Path) -> Path:
+    """Give a nameless file one."""
+    path = folder / f"{_DRAFT}{secrets.token_hex(8)}"
+    root = os.open("/", os.O_RDONLY)
+    try:  # with a folder named, `os.link` follows the link that /proc has for the open file
+        os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=root)
+    finally:
+        os.close(root)
+    return path
