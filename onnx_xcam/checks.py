@@ -32,6 +32,7 @@ from onnx_xcam.surgery.graphs.stored import float_for
 from onnx_xcam.surgery.head import as_analysed, head_inputs, head_model, node_model, with_outputs
 from onnx_xcam.surgery.instrument import instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
+from onnx_xcam.surgery.unused import unused_inputs
 from onnx_xcam.text import printable
 
 PRODUCT_TOLERANCE = 1e-5
@@ -240,7 +241,8 @@ class _Proof:
         plain = self._session(given.with_tail(b""))
         self.graph = prepare(skeleton, self.source.name)
         size = picture_size(skeleton, self.graph) or (224, 224)
-        feeds = example_feeds(plain.inputs, plain.optional_inputs, inputs, self.rng, image, size=size)
+        unused = unused_inputs(Source(made, given.path, allow_folders=request["allow_folders"]).skeleton())
+        feeds = example_feeds(plain.inputs, plain.optional_inputs, inputs, self.rng, image, size=size, unused=unused)
         self.before = plain.run(feeds, [out.name for out in plain.outputs])
         del plain
         explained = self._session(made)

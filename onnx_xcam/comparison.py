@@ -14,6 +14,7 @@ from onnx_xcam.feeds import InputValue, example_feeds
 from onnx_xcam.runtime import Session, open_session
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.modernise import OLDEST_OPSET, modernised, needs_raising
+from onnx_xcam.surgery.unused import unused_inputs
 
 OUTPUT_TOLERANCE = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-6}
 """How far an original output may move, relative to its largest value."""
@@ -80,7 +81,8 @@ def compare_raised(
     except ModelError as error:
         return f"Model: its outputs before and after it was raised could not be compared: {error}"
     after = _opened(original, content)
-    feeds = example_feeds(before.inputs, before.optional_inputs, inputs, np.random.default_rng(0))
+    unused = unused_inputs(original.skeleton())
+    feeds = example_feeds(before.inputs, before.optional_inputs, inputs, np.random.default_rng(0), unused=unused)
     names = [out.name for out in before.outputs]
     try:
         expected = before.run(feeds, names)

@@ -16,6 +16,9 @@ from onnx_xcam.text import json_text, load_json
 VERSION = 1
 METADATA_KEY = "onnx_xcam"
 
+ADDED = "xcam_"
+"""What the names of all added tensors begin with."""
+
 CLASS_INPUT = "xcam_class"
 """int64 [M,K]: the classes to explain; -1 is the model's own top class, -2 the second best, and so on."""
 
@@ -243,6 +246,21 @@ def image_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
         return None
     height, width = (2, 3) if first else (1, 2)
     return None if 1 in (shape[height], shape[width]) else (height, width)
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names for messages: `'a', 'b' and 3 others`."""
+    shown = [f"'{name}'" for name in names[:most]]
+    if len(names) > most:
+        shown.append(f"{len(names) - most} others" if len(names) > most + 1 else "another")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def unused_note(names: Sequence[str]) -> str:
+    """The sentence on inputs that play no part in the score."""
+    if len(names) == 1:
+        return f"Input: {listed(names)} plays no part in the score; it is fed zeros."
+    return f"Inputs: {listed(names)} play no part in the score; they are fed zeros."
 
 
 def shape_text(shape: Sequence[int | str | None]) -> str:

@@ -77,6 +77,7 @@ class Job:
         providers, threads: of the session, as `open_session` takes them.
         feeds: a .npz file with the inputs' values, in the order of `names`.
         names: of the inputs.
+        unread: those that no node reads, and which are fed nothing.
         classes: for each run that one explanation takes, the classes; an empty list feeds none.
     """
 
@@ -86,6 +87,7 @@ class Job:
     threads: int | None
     feeds: str = ""
     names: Sequence[str] = ()
+    unread: Sequence[str] = ()
     classes: Sequence[Sequence[int]] = ((),)
 
     def open(self) -> Session:
@@ -96,8 +98,10 @@ class Job:
 
     def fed(self, feeds: Mapping[str, NDArray[Any]], classes: Sequence[Sequence[int]], path: Path) -> Job:
         """The job with these feeds, which are written to `path`, and these classes."""
-        np.savez(path, *feeds.values())
-        return replace(self, feeds=str(path), names=list(feeds), classes=classes)
+        read = {name: value for name, value in feeds.items() if value is not None}
+        np.savez(path, *read.values())
+        unread = [name for name in feeds if name not in read]
+        return replace(self, feeds=str(path), names=list(read), unread=unread, classes=classes)
 
 
 def measured(job: Job) -> Memory:
@@ -129,7 +133,8 @@ def run_job(job: Job) -> Memory:
     """
     available_providers()  # loads ONNX Runtime
     with np.load(job.feeds, allow_pickle=False) as stored:
-        feeds = dict(zip(job.names, [stored[name] for name in stored.files], strict=True))
+        feeds: dict[str, Feed] = dict.fromkeys(job.unread)
+        feeds.update(zip(job.names, [stored[name] for name in stored.files], strict=True))
     start = _status("VmRSS")
     session = job.open()
     load = _status("VmHWM")

@@ -27,6 +27,7 @@ from onnx_xcam.surgery.graphs.sample import picture_size
 from onnx_xcam.surgery.graphs.soundness import Following
 from onnx_xcam.surgery.instrument import instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
+from onnx_xcam.surgery.unused import unused_inputs
 
 EMIT: tuple[contract.Emit, ...] = ("map",)
 PLAIN = "plain"
@@ -115,7 +116,9 @@ class _Pair:
             self._job(source.with_tail(b""), "plain.onnx", providers),
             self._job(made, "instrumented.onnx", providers),
         ]
-        self.skeleton = Source(made, source.path).skeleton().SerializeToString()
+        skeleton = Source(made, source.path).skeleton()
+        self.unused = unused_inputs(skeleton)
+        self.skeleton = skeleton.SerializeToString()
         self.metadata: dict[str, Any] = {}
         self.provider = ""
         self.notes: list[str] = []
@@ -170,7 +173,8 @@ class _Pair:
         return list(dict.fromkeys(count if there is None else min(count, there) for count in wanted))
 
     def _batches(self, plain: Session, wanted: Sequence[int]) -> list[int]:
-        fixed = next((info.shape[0] for info in plain.inputs if takes_pictures(info)), None)
+        used = (info for info in plain.inputs if info.name not in self.unused)
+        fixed = next((info.shape[0] for info in used if takes_pictures(info)), None)
         if not isinstance(fixed, int):
             return list(dict.fromkeys(wanted))
         if list(wanted) != [fixed]:
@@ -182,15 +186,24 @@ class _Pair:
             skeleton = modernised(self.source)[1]
             self.random_size = picture_size(skeleton, prepare(skeleton, self.source.name)) or _RANDOM_SIZE
         random = np.random.default_rng(0)
-        return example_feeds(plain.inputs, plain.optional_inputs, inputs, random, size=self.random_size, images=batch)
+        return example_feeds(
+            plain.inputs,
+            plain.optional_inputs,
+            inputs,
+            random,
+            size=self.random_size,
+            images=batch,
+            unused=self.unused,
+        )
 
     def _chunks(self, made: Session, feeds: Mapping[str, NDArray[Any]], count: int) -> list[list[int]]:
         """The classes of each run that the `count` best ones take; for one, the model's own default is left alone."""
         if count == 1:
             return [[]]
-        image = next((info.name for info in made.inputs if takes_pictures(info)), next(iter(feeds)))
+        used = (info for info in made.inputs if info.name not in self.unused)
+        image = next((info.name for info in used if takes_pictures(info)), next(iter(feeds)))
         maps = {contract.output_name("map", index) for index in range(len(self.metadata["layers"]))}
-        shapes = {name: value.shape for name, value in feeds.items()}
+        shapes = {name: value.shape for name, value in feeds.items() if value is not None}
         each = bytes_of_a_class(self.skeleton, shapes, image, [out for out in made.outputs if out.name in maps])
         step = classes_per_run(each)
         best = [-rank for rank in range(1, count + 1)]

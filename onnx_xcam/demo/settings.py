@@ -71,7 +71,7 @@ def page_settings(model: LoadedModel, inputs: ModelInputs, name: str, size: int)
     }
 
 
-def _tried(model: LoadedModel, inputs: ModelInputs) -> dict[str, NDArray[Any]]:
+def _tried(model: LoadedModel, inputs: ModelInputs) -> dict[str, Any]:
     """Run the model once as the page will; what it is fed beside the picture."""
     blank = np.full((8, 8, 3), 128, np.uint8)
     item, _ = preprocess_image(blank, inputs.preprocess, inputs.spec)
@@ -83,6 +83,11 @@ def _tried(model: LoadedModel, inputs: ModelInputs) -> dict[str, NDArray[Any]]:
         )
     model.others.check_count(1, model.batch)
     others = model.others.rows(0, count, 1)
+    if unread := [name for name, value in others.items() if value is None]:
+        raise InputError(
+            f"A web page can feed nothing to {contract.listed(unread)}, of a type that browsers lack; remove "
+            "these inputs from the model, which no node reads."
+        )
     feeds = {**others, inputs.spec.name: np.stack([item] * count), contract.CLASS_INPUT: np.array([[-1]], np.int64)}
     found = model.session.run(feeds, [contract.output_name("map")])[contract.output_name("map")]
     if found.ndim != 4 or found.shape[:2] != (count, 1):
@@ -93,8 +98,14 @@ def _tried(model: LoadedModel, inputs: ModelInputs) -> dict[str, NDArray[Any]]:
 
 
 def _constant(name: str, value: NDArray[Any]) -> dict[str, Any]:
-    """An array in JSON: its bytes, little-endian, in base64."""
-    return {"name": name, "dtype": str(value.dtype), "dims": list(value.shape), "data": _base64(value)}
+    """An array in JSON: its bytes, little-endian, in base64; of texts, which are empty, none."""
+    text = value.dtype.kind == "U"
+    return {
+        "name": name,
+        "dtype": "string" if text else str(value.dtype),
+        "dims": list(value.shape),
+        "data": "" if text else _base64(value),
+    }
 
 
 def _base64(array: NDArray[Any]) -> str:

@@ -22,6 +22,7 @@ from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.head import with_outputs
+from onnx_xcam.surgery.unused import unused_inputs
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def load_model(
         )
         session = _session_of(given, providers, threads)
         compared = skeleton = None
+        explained = proto
     else:
         from onnx_xcam.surgery import instrument_bytes  # noqa: PLC0415  - not needed for every model
 
@@ -142,13 +144,21 @@ def load_model(
             fuse=fuse,
         )
         compared = compare_raised(given, inputs, made)
-        skeleton = Source(made, given.path, allow_folders=allow_folders).skeleton().SerializeToString()
+        explained = Source(made, given.path, allow_folders=allow_folders).skeleton()
+        skeleton = explained.SerializeToString()
         there = {value.name for value in (*proto.graph.input, *proto.graph.output)}
         made = with_outputs(made, [name for name in more_outputs if name not in there])
         content, folder = given.runnable(made)
         session = open_session(content, providers=providers, threads=threads, folder=folder)
     metadata = _metadata(session, given.name, [kind for kind in emit if kind != "status"])
-    image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs)
+    probabilities = (
+        stated_probabilities(metadata, (output.name for output in session.outputs))
+        if "probabilities" in metadata
+        else find_probabilities(proto.graph, metadata["score"])
+    )
+    added = [output.name for output in session.outputs if output.name.startswith(contract.ADDED)]
+    unused = unused_inputs(explained, [*added, *more_outputs, *([probabilities.output] if probabilities else [])])
+    image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs, unused)
     return LoadedModel(
         session=session,
         name=given.name,
@@ -158,9 +168,7 @@ def load_model(
         image_input=image_input,
         others=others,
         class_count=_class_count(metadata, session),
-        probabilities=stated_probabilities(metadata, (output.name for output in session.outputs))
-        if "probabilities" in metadata
-        else find_probabilities(proto.graph, metadata["score"]),
+        probabilities=probabilities,
         fixed_classes=not any(
             info.name == contract.CLASS_INPUT for info in (*session.inputs, *session.optional_inputs)
         ),

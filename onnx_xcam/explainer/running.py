@@ -126,7 +126,9 @@ def _bytes_per_class(model: LoadedModel, batch: NDArray[Any]) -> int:
     """What one class of all images of a batch takes while the head's backward pass runs."""
     if batch.shape not in model.class_memory:
         image, maps = model.image_input.name, model.outputs("map")
-        shapes = {image: batch.shape, **{name: array.shape for name, array in model.others.values.items()}}
+        others = model.others.rows(0, len(batch), len(batch))
+        fed = {name: array.shape for name, array in others.items() if array is not None}
+        shapes = {image: batch.shape, **fed}
         infos = [output for output in model.session.outputs if output.name in maps]
         model.class_memory[batch.shape] = bytes_of_a_class(model.skeleton, shapes, image, infos)
     return model.class_memory[batch.shape]

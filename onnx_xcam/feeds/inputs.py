@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,15 +28,18 @@ class OtherInputs:
         per_image: the names of those whose first axis is that of the images: its size is 1 (for all images), their
             number, or the batch size that the model was exported with.
         perhaps: the names of those of which the file does not tell: the same, but any other size is taken as it is.
+        unused: what those are fed that play no part in the explanation: for each a row of zeros or of empty texts, or
+            None where nothing at all reads a value of its kind.
     """
 
     values: Mapping[str, NDArray[Any]]
     per_image: frozenset[str]
     perhaps: frozenset[str]
+    unused: Mapping[str, NDArray[Any] | None] = field(default_factory=dict)
 
-    def rows(self, start: int, length: int, images: int) -> dict[str, NDArray[Any]]:
+    def rows(self, start: int, length: int, images: int) -> dict[str, Any]:
         """What belongs to a run of `length` images from `start` on, of `images` in all; the last row is repeated."""
-        found = dict(self.values)
+        found: dict[str, Any] = {**self.values, **self.unused}
         for name in self.per_image | self.perhaps:
             if len(found[name]) in (1, images):
                 rows = found[name] if len(found[name]) == 1 else found[name][start : start + length]
@@ -45,7 +48,7 @@ class OtherInputs:
 
     def check_count(self, images: int, batch: int | None) -> None:
         """Raise an InputError unless each value is there once, for each image, or for each place of the batch."""
-        for name in sorted(self.per_image):
+        for name in sorted(self.per_image.intersection(self.values)):
             if len(self.values[name]) not in (1, images, batch):
                 count = f"{images} image{'' if images == 1 else 's'}"
                 raise InputError(
@@ -55,11 +58,15 @@ class OtherInputs:
 
     def notes(self) -> list[str]:
         """What is fed, as sentences."""
-        return [f"Input: '{name}' is fed {_told(value)}." for name, value in self.values.items()]
+        said = [f"Input: '{name}' is fed {_told(value)}." for name, value in self.values.items()]
+        return [*said, *([contract.unused_note(list(self.unused))] if self.unused else [])]
 
 
 def image_and_others(
-    inputs: Iterable[TensorInfo], optional: Iterable[TensorInfo], given: Mapping[str, InputValue] | None
+    inputs: Iterable[TensorInfo],
+    optional: Iterable[TensorInfo],
+    given: Mapping[str, InputValue] | None,
+    unused: Collection[str] = (),
 ) -> tuple[TensorInfo, OtherInputs]:
     """The input that pictures are fed to, and the values of the others.
 
@@ -69,6 +76,7 @@ def image_and_others(
         inputs: the model's inputs.
         optional: those that have a default value; they may be given a value too.
         given: by name, see `InputValue`.
+        unused: those that play no part; they are fed zeros where no value is given.
 
     Raises:
         InputError: no input is left for the picture, or several are; a value is missing, or does not fit.
@@ -76,8 +84,10 @@ def image_and_others(
     wanted = [info for info in inputs if info.name != contract.CLASS_INPUT]
     infos = [*wanted, *optional]
     values = read_values(infos, given)
-    image = _image([info for info in wanted if info.name not in values], bool(values))
-    return image, _others(infos, image, values)
+    free = [info for info in wanted if info.name not in values]
+    idle = [info for info in free if info.name in unused]
+    image = _image([info for info in free if info.name not in unused], bool(values))
+    return image, _others(infos, image, values, idle)
 
 
 def _image(free: Sequence[TensorInfo], some_given: bool) -> TensorInfo:
@@ -109,14 +119,39 @@ def _how(name: str) -> str:
     return f'{given} with --input {name}=FILE.npy or --input {name}=NUMBERS (inputs={{"{name}": array}})'
 
 
-def _others(infos: Sequence[TensorInfo], image: TensorInfo | None, values: Mapping[str, NDArray[Any]]) -> OtherInputs:
+def _others(
+    infos: Sequence[TensorInfo],
+    image: TensorInfo | None,
+    values: Mapping[str, NDArray[Any]],
+    unused: Sequence[TensorInfo] = (),
+) -> OtherInputs:
     by_name = {info.name: info for info in infos}
-    sure = {name: image is not None and _is_per_image(by_name[name], image) for name in values}
+    zeros = {info.name: _zeros(info, image is not None and _is_per_image(info, image) is True) for info in unused}
+    arrays = [*values, *(name for name, value in zeros.items() if value is not None)]
+    sure = {name: image is not None and _is_per_image(by_name[name], image) for name in arrays}
     return OtherInputs(
         {name: fitted_value(by_name[name], value, sure[name] is not False) for name, value in values.items()},
         frozenset(name for name, answer in sure.items() if answer),
         frozenset(name for name, answer in sure.items() if answer is None),
+        zeros,
     )
+
+
+def _zeros(info: TensorInfo, per_image: bool) -> NDArray[Any] | None:
+    """A row of zeros, or of empty texts, for an input that plays no part; None where numpy has no such values.
+
+    Raises:
+        InputError: it takes gigabytes.
+    """
+    dtype = np.dtype("<U1") if info.kind == "string" else info.dtype
+    if dtype is None:
+        return None
+    shape = [
+        dim if isinstance(dim, int) and not (per_image and axis == 0) else 1 for axis, dim in enumerate(info.shape)
+    ]
+    if math.prod(shape) > _LARGEST:
+        raise InputError(f"No zeros are fed to {listed(info)}: it takes more than 2**28.")
+    return np.zeros(shape, dtype)
 
 
 def takes_pictures(info: TensorInfo) -> bool:
@@ -151,8 +186,11 @@ def example_feeds(
     *,
     size: tuple[int, int] = (224, 224),
     images: int = 1,
-) -> dict[str, NDArray[Any]]:
+    unused: Collection[str] = (),
+) -> dict[str, Any]:
     """A feed for one run: the image and what is given, and random numbers for what is not.
+
+    Inputs that are not used are fed zeros.
 
     Random are `images` images (or as many as the model was exported with), of the height and width `size` where they
     are open. With an image everything else must be given.
@@ -161,14 +199,15 @@ def example_feeds(
         InputError: an input takes no numbers, or as `image_and_others`.
     """
     if image is not None:
-        picture, others = image_and_others(inputs, optional, given)
+        picture, others = image_and_others(inputs, optional, given, unused)
         assert picture.dtype is not None
         others.check_count(len(image), len(image))
         return {picture.name: image.astype(picture.dtype), **others.rows(0, len(image), len(image))}
     values = read_values([*inputs, *optional], given)
-    free = [info for info in inputs if info.name not in values]
+    missing = [info for info in inputs if info.name not in values]
+    free = [info for info in missing if info.name not in unused]
     target = next((info for info in free if takes_pictures(info)), None)
-    others = _others([*inputs, *optional], target, values)
+    others = _others([*inputs, *optional], target, values, [info for info in missing if info.name in unused])
     count = target.shape[0] if target is not None and isinstance(target.shape[0], int) else images
     others.check_count(count, count)
     found = others.rows(0, count, count)

@@ -143,4 +143,4 @@ def _converted(info: TensorInfo, value: NDArray[Any]) -> NDArray[Any]:
 
 def listed(info: TensorInfo) -> str:
     """An input with its dtype and shape, for messages."""
-    return f"the input '{info.name}' ({info.dtype or 'no numbers'} {contract.shape_text(info.shape)})"
+    return f"the input '{info.name}' ({info.dtype or info.kind} {contract.shape_text(info.shape)})"

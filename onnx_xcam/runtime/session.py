@@ -16,7 +16,7 @@ from onnx_xcam.errors import InputError, ModelError, ProviderError
 from onnx_xcam.runtime.providers import CPU, CUDA, check_running, import_onnxruntime, resolve_providers
 
 Feed: TypeAlias = Any
-"""A numpy array, or what `Session.hold` made of one."""
+"""A numpy array, or what `Session.hold` made of one; None for an input that no node reads, which is fed nothing."""
 
 _LOG_ERRORS_ONLY = 3
 """Warnings off: one that every model with an optional `xcam_class` causes would come at each load. Errors stay."""
@@ -46,11 +46,13 @@ class TensorInfo:
     Attributes:
         shape: one entry per axis: its length, the name of a symbolic length, or None where nothing is known.
         dtype: None for types that numpy has not (bfloat16, strings, sequences).
+        kind: what it holds as ONNX Runtime calls it: "float", "string", "seq(tensor(float))".
     """
 
     name: str
     shape: tuple[int | str | None, ...]
     dtype: np.dtype[Any] | None
+    kind: str = ""
 
 
 class Cancellation:
@@ -79,9 +81,9 @@ class Session:
         self._on_device = self.providers[0] == CUDA
         self._never = Cancellation()
 
-    def hold(self, array: NDArray[Any]) -> Feed:
+    def hold(self, array: NDArray[Any] | None) -> Feed:
         """The array where the session computes, to be fed to several runs without being copied again."""
-        if not self._on_device:
+        if not self._on_device or not _is_numeric(array):
             return array
         return import_onnxruntime().OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), "cuda", 0)
 
@@ -110,6 +112,8 @@ class Session:
         from_numpy = import_onnxruntime().OrtValue.ortvalue_from_numpy
         binding = self._session.io_binding()
         for name, value in feeds.items():
+            if value is None:
+                continue
             # As an OrtValue: binding a numpy array directly fails for inputs with a default value (ORT 1.32).
             held = from_numpy(np.asarray(value, order="C")) if isinstance(value, np.ndarray) else value
             binding.bind_ortvalue_input(name, held)
@@ -242,7 +246,12 @@ def _sentence(error: BaseException) -> str:
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
 
 
+def _is_numeric(array: NDArray[Any] | None) -> bool:
+    return array is not None and array.dtype.kind not in "OU"
+
+
 def _info(node: Any) -> TensorInfo:
     match = re.fullmatch(r"tensor\((\w+)\)", node.type)
-    dtype = _DTYPES.get(match.group(1)) if match else None
-    return TensorInfo(node.name, tuple(node.shape), np.dtype(dtype) if dtype else None)
+    kind = match.group(1) if match else node.type
+    dtype = _DTYPES.get(kind) if match else None
+    return TensorInfo(node.name, tuple(node.shape), np.dtype(dtype) if dtype else None, kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from onnx_xcam.surgery.graphs.prepare import prepare
 from onnx_xcam.surgery.graphs.sample import sample_of
 from onnx_xcam.surgery.graphs.soundness import Following
 from onnx_xcam.surgery.modernise import modernised
+from onnx_xcam.surgery.unused import unused_inputs
 from onnx_xcam.text import printable
 
 
@@ -133,20 +134,23 @@ def _inspected(source: Source) -> ModelReport:
         classes=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
         layers=_reports(layers, shown, default),
-        notes=[*notes, said, *score.notes, *_other_inputs(graph)],
+        notes=[*notes, said, *score.notes, *_other_inputs(graph, unused_inputs(skeleton, [score.shown]))],
     )
 
 
-def _other_inputs(graph: Graph) -> list[str]:
-    """That there are inputs beside the picture, as a sentence."""
-    plain = [name for name in graph.input_names if not graph.is_constant(name)]
-    images = pictures(graph)
+def _other_inputs(graph: Graph, unused: Collection[str]) -> list[str]:
+    """That there are inputs beside the picture, as sentences."""
+    idle = [name for name in graph.input_names if name in unused]
+    said = [contract.unused_note(idle)] if idle else []
+    plain = [name for name in graph.input_names if not graph.is_constant(name) and name not in unused]
+    images = [name for name in pictures(graph) if name not in unused]
     if len(plain) < 2:
-        return []
+        return said
     others = ", ".join(f"'{name}'" for name in plain if name not in images[:1])
     which = f"the picture goes to '{images[0]}'" if len(images) == 1 else "the picture goes to one that is not given"
     return [
-        f"Inputs: {which}; the others are given with --input NAME=VALUE{f' ({others})' if len(images) == 1 else ''}."
+        *said,
+        f"Inputs: {which}; the others are given with --input NAME=VALUE{f' ({others})' if len(images) == 1 else ''}.",
     ]
 
 

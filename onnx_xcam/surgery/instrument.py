@@ -251,7 +251,7 @@ def _guided(graph: Graph, score: Score, request: Request) -> list[str]:
     """What is to be known of guided backpropagation in this model."""
     if not emitted_method(request.method).is_guided:
         return []
-    passed = way(graph, [image_tensor(graph).name], [score.name]).nodes
+    passed = way(graph, [image_tensor(graph, score.name).name], [score.name]).nodes
     count = sum(is_rectifier(graph, node) for node in passed)
     if not count:
         return ["Guided: the model has no ReLU, so the guided gradient of the input is its plain gradient."]

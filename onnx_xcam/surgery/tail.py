@@ -22,6 +22,7 @@ from onnx_xcam.surgery.finding.layers import Layer
 from onnx_xcam.surgery.finding.score import Score, Selection, select_classes
 from onnx_xcam.surgery.gradients.backward import gradients
 from onnx_xcam.surgery.gradients.vjp_model import new_emitter, tensor_info
+from onnx_xcam.surgery.graphs.ends import inputs_behind
 from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.signs import is_non_negative
 from onnx_xcam.surgery.graphs.stored import forward_value
@@ -74,7 +75,8 @@ class Tail:
         self.layers = layers
         self.request = request
         self.method = emitted_method(request.method)
-        self.emitter: Emitter = new_emitter(graph)
+        self.inputs = inputs_behind(graph, score.name)
+        self.emitter: Emitter = new_emitter(graph, self.inputs)
         self.outputs: list[Value] = []
 
     def build(self) -> onnx.GraphProto:
@@ -111,7 +113,7 @@ class Tail:
         found = gradients(self.graph, self.emitter, seeds, names, self.score.unclipped)
         guided = None
         if self.method.is_guided:
-            image = image_tensor(self.graph)
+            image = image_tensor(self.graph, self.score.name)
             slopes = gradients(self.graph, self.emitter, seeds, [image.name], self.score.unclipped, guided=True)
             guided = slopes[image.name].transpose([0, *(image.order.index(axis) + 1 for axis in range(4))])
         cams = [
@@ -172,7 +174,7 @@ class Tail:
 
     def _image(self, what: str) -> _Image:
         """The picture's place and size, which something needs."""
-        name = _image_input(self.graph)
+        name = _image_input(self.graph, self.inputs)
         shape = self.graph.shape(name) if name else None
         axes = contract.image_axes(shape) if shape else None
         if name is None or shape is None or axes is None:
@@ -183,10 +185,9 @@ class Tail:
         return _Image(axes, [shapes.dim_part(image, axis) for axis in axes], tuple(shape[axis] for axis in axes))
 
 
-def _image_input(graph: Graph) -> str | None:
-    """The input that the picture goes to."""
-    fits = (name for name in graph.input_names if contract.image_axes(graph.shape(name) or ()) is not None)
-    return next((str(name) for name in fits if not graph.is_constant(name)), None)
+def _image_input(graph: Graph, inputs: Sequence[str]) -> str | None:
+    """The first of these inputs that pictures fit."""
+    return next((name for name in inputs if contract.image_axes(graph.shape(name) or ()) is not None), None)
 
 
 @dataclass(frozen=True)
@@ -202,13 +203,13 @@ class ImageTensor:
     order: tuple[int, ...]
 
 
-def image_tensor(graph: Graph) -> ImageTensor:
-    """The picture as a tensor that has a gradient.
+def image_tensor(graph: Graph, score: str) -> ImageTensor:
+    """The picture that a score is made of, as a tensor that has a gradient.
 
     Raises:
         LayerError: there is none.
     """
-    name, order = _image_input(graph), tuple(range(4))
+    name, order = _image_input(graph, inputs_behind(graph, score)), tuple(range(4))
     while name is not None and not graph.is_float(name) and name not in graph.quantised:
         readers = [node for node in graph.nodes if any(tensor.name == name for tensor in node.inputs)]
         passed = len(readers) == 1 and readers[0].op in ("Cast", "Identity", "DequantizeLinear", "Transpose")

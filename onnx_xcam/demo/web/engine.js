@@ -49,7 +49,9 @@ async function photo({ image, classes }) {
   const { data, dims, placement } = preprocessImage(image, input, preprocess, input.batch);
   const feeds = { [input.name]: new ort.Tensor(input.dtype, data, dims) };
   for (const { name, dtype, dims: shape, data: text } of others) {
-    feeds[name] = new ort.Tensor(dtype, typed(dtype, text), shape);
+    const count = shape.reduce((product, length) => product * length, 1);
+    const values = dtype === "string" ? Array(count).fill("") : typed(dtype, text);
+    feeds[name] = new ort.Tensor(dtype, values, shape);
   }
   prepared = { feeds, placement };
   return explained(classes);

@@ -22,10 +22,15 @@ GRADIENT = "xcam_gx"
 """Prefix of the outputs: `xcam_gx_0` is the gradient of the first tensor asked for, `[K, *x.shape]`."""
 
 
-def new_emitter(graph: Graph) -> Emitter:
-    """An emitter for a tail of the graph: names that do not clash, symbols of the graph's inputs known."""
+def new_emitter(graph: Graph, inputs: Sequence[str] | None = None) -> Emitter:
+    """An emitter for a tail of the graph: names that do not clash, symbols of the graph's inputs known.
+
+    Args:
+        graph: the model.
+        inputs: those whose sizes may be read; all by default. Of an input that plays no part any size may be fed.
+    """
     emitter = Emitter(graph.opset, graph.tensors.__contains__)
-    for name in graph.input_names:
+    for name in graph.input_names if inputs is None else inputs:
         shape = graph.shape(name)
         if shape is not None and not graph.is_constant(name):
             emitter.input(name, graph.dtype(name), shape)

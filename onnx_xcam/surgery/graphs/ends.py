@@ -62,6 +62,12 @@ def makers(graph: Graph, name: str) -> Iterator[gs.Node]:
             yield from _with_inner(node)
 
 
+def inputs_behind(graph: Graph, name: str) -> list[str]:
+    """The inputs that a tensor is made of, in the graph's order."""
+    read = {tensor.name for node in makers(graph, name) for tensor in inputs_of(node)}
+    return [given for given in graph.input_names if given in read and not graph.is_constant(given)]
+
+
 def _with_inner(node: gs.Node) -> Iterator[gs.Node]:
     yield node
     for value in node.attrs.values():
