@@ -451,6 +451,9 @@ def test_an_instrumented_model_without_a_map_says_what_to_do():
 def test_several_inputs_or_none_for_an_image_say_what_is_needed():
     model = tiny_models.by_hand(metadata=KNOWN)
     model.graph.input.append(onnx.helper.make_tensor_value_info("scale", onnx.TensorProto.FLOAT, [1]))
+    last = model.graph.node[-1]  # the ReLU of the map
+    model.graph.node.insert(len(model.graph.node) - 1, onnx.helper.make_node("Mul", [last.input[0], "scale"], ["more"]))
+    model.graph.node[-1].input[0] = "more"
     with pytest.raises(InputError, match=r"needs the input 'scale' \(float32 \[1\]\).*--input scale="):
         explainer_of(model)
     text = "(float[N,7] x) => (float[N,7] y, int64[N,1] xcam_classes, float[N,1,2,2] xcam_map) "

@@ -85,8 +85,9 @@ def image_and_others(
     infos = [*wanted, *optional]
     values = read_values(infos, given)
     free = [info for info in wanted if info.name not in values]
-    idle = [info for info in free if info.name in unused]
-    image = _image([info for info in free if info.name not in unused], bool(values))
+    used = [info for info in free if info.name not in unused] or free
+    idle = [info for info in free if info not in used]
+    image = _image(used, bool(values))
     return image, _others(infos, image, values, idle)
 
 
