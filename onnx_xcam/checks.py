@@ -17,7 +17,8 @@ from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.comparison import OUTPUT_TOLERANCE, output_difference, tolerance
 from onnx_xcam.errors import ModelError, XcamError
-from onnx_xcam.feeds import InputValue, example_feeds
+from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
+from onnx_xcam.feeds import InputValue, example_feeds, free_picture
 from onnx_xcam.runtime import Optimisation, Session, open_session
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
@@ -234,9 +235,10 @@ class _Proof:
         request: Mapping[str, Any],
     ) -> None:
         self.rng = np.random.default_rng(0)
+        inputs, _ = read_pictures(given.skeleton(), given.path, inputs, None)
         self.source, skeleton, self.notes = modernised(given)
         content = self.source.with_tail(b"")
-        made = instrument_bytes(given.model, **request)
+        made = instrument_bytes(given.model, picture=_picture(given, inputs), **request)
         # One session after the other, since each holds all the weights.
         plain = self._session(given.with_tail(b""))
         self.graph = prepare(skeleton, self.source.name)
@@ -299,6 +301,11 @@ class _Proof:
         graph, layers, score = self.graph, self.layers, self.score.name
         names = {t.name for node in self.way.nodes for t in node.inputs if t.name in graph.producer}
         return names.union(layers, [score], *(head_inputs(graph, layer, score) for layer in layers))
+
+
+def _picture(given: Source, inputs: Mapping[str, InputValue] | None) -> str:
+    """The picture that is explained: the one that is not among the inputs."""
+    return free_picture(model_infos(given.skeleton()), inputs or {})
 
 
 def _output_check(name: str, before: Any, after: Any, noise: float = 0.0) -> OutputCheck:

@@ -125,6 +125,7 @@ class Metadata:
     activation: str | None = None
     grids: tuple[Grid | None, ...] = ()
     probabilities: Probabilities | None = None
+    picture: str | None = None
 
     def to_json(self) -> str:
         """The metadata as the JSON text that is stored in the model."""
@@ -142,6 +143,8 @@ class Metadata:
             "activation": self.activation,
             "probabilities": None if self.probabilities is None else self.probabilities.stated(),
         }
+        if self.picture is not None:
+            data["picture"] = self.picture
         if self.preprocess is not None:
             data["preprocess"] = dict(self.preprocess)
         if self.labels is not None:
@@ -196,6 +199,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "fuse": (lambda value: isinstance(value, str), "a name"),
     "notes": (_texts, "a list of sentences"),
     "activation": (lambda value: isinstance(value, str), "a name"),
+    "picture": (lambda value: isinstance(value, str), "a name"),
     "class_count": (lambda value: _whole(value) and value >= 0, "a number of classes"),
 }
 

@@ -74,7 +74,7 @@ OURS = {
         "feeds",
         "comparison",
     },
-    "checks": {*BASE, "surgery", "runtime", "cams", "reference", "feeds", "comparison"},
+    "checks": {*BASE, "surgery", "runtime", "cams", "reference", "explainer", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
     "evaluation": {*BASE, "cams", "surgery", "images", "runtime", "labels", "explainer", "feeds", "descriptions"},
     "demo": {*BASE, "cams", "surgery", "images", "explainer", "feeds", "comparison"},

@@ -18,7 +18,8 @@ from onnx_xcam.benchmark.report import BenchReport, Row
 from onnx_xcam.benchmark.timing import Timings, in_turns
 from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.explainer.memory import bytes_of_a_class, classes_per_run
-from onnx_xcam.feeds import InputValue, example_feeds, takes_pictures
+from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
+from onnx_xcam.feeds import InputValue, example_feeds, free_picture, takes_pictures
 from onnx_xcam.runtime import Session, short_name
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import Source
@@ -76,10 +77,12 @@ def bench(
         raise ModelError(
             f"{source.name} is instrumented already; what that costs is measured against the original: give that model."
         )
+    inputs, _ = read_pictures(source.skeleton(), source.path, inputs, None)
     wanted = _Wanted(batches, classes, seconds, inputs, progress)
     with Following(source.name), tempfile.TemporaryDirectory() as folder:
+        picture = free_picture(model_infos(source.skeleton()), inputs)
         made = instrument_bytes(
-            model, layers=layers, score=score, method=method, emit=EMIT, allow_folders=allow_folders
+            model, layers=layers, score=score, method=method, emit=EMIT, picture=picture, allow_folders=allow_folders
         )
         pair = _Pair(source, made, providers, Path(folder))
         rows = [row for count in threads for row in pair.rows(count, wanted)]

@@ -18,6 +18,7 @@ from onnx_xcam.cli.options import (
     LabelsOption,
     LayerOption,
     ModelArgument,
+    PictureOption,
     ScoreOption,
     SignedOption,
     layers_or_auto,
@@ -70,6 +71,7 @@ def instrument(
     ] = ClassInputChoice.OPTIONAL,
     class_: ClassOption = None,
     labels: LabelsOption = None,
+    picture: PictureOption = None,
     external_data: Annotated[
         ExternalDataChoice,
         typer.Option(
@@ -103,6 +105,7 @@ def instrument(
         emit=emits,
         class_input=class_input.value,
         classes=_class_ids(model, class_, labels, folders) if class_ else None,
+        picture=picture or "auto",
         external_data=external_data.value,
         allow_folders=folders,
     )

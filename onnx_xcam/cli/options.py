@@ -65,8 +65,17 @@ InputOption = Annotated[
     typer.Option(
         "--input",
         metavar="NAME=VALUE",
-        help="What another input than the picture's is fed: a .npy file, a number that fills it, or numbers such as "
-        "1,224,224 or [[1,2],[3,4]]. May be repeated.",
+        help="What another input than the picture's is fed: a .npy file, a number that fills it, numbers such as "
+        "1,224,224 or [[1,2],[3,4]], or for a second picture its file, prepared as the first is. May be repeated.",
+        show_default=False,
+    ),
+]
+PictureOption = Annotated[
+    str | None,
+    typer.Option(
+        "--picture",
+        metavar="INPUT",
+        help="Of a model with several picture inputs, the one that is explained. Default: the first.",
         show_default=False,
     ),
 ]

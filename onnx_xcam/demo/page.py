@@ -16,9 +16,11 @@ from onnx_xcam.comparison import compare_raised
 from onnx_xcam.demo.browser_runtime import FILES, LICENCE, BrowserRuntime, find_runtime
 from onnx_xcam.demo.settings import MODEL_FILE, PAGE_MARK, page_settings, shown_name
 from onnx_xcam.errors import ModelError, OutputError, XcamError
-from onnx_xcam.explainer.inputs import PreprocessLike, model_inputs
+from onnx_xcam.explainer.inputs import model_inputs
 from onnx_xcam.explainer.loading import load_model
-from onnx_xcam.feeds import InputValue
+from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
+from onnx_xcam.explainer.preprocessing import PreprocessLike
+from onnx_xcam.feeds import InputValue, free_picture
 from onnx_xcam.surgery import instrument_file
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import Source
@@ -92,6 +94,7 @@ def write_page(
     _refuse_foreign(folder)
     browser = find_runtime(runtime)
     with _staging(folder) as made:
+        inputs, _ = read_pictures(Source(model, allow_folders=allow_folders).skeleton(), model, inputs, preprocess)
         said = _write_model(
             Source(model, allow_folders=allow_folders),
             made / MODEL_FILE,
@@ -146,6 +149,7 @@ def _write_model(
         method=method,
         emit=("map", "status"),
         class_input="required",
+        picture=free_picture(model_infos(proto), inputs or {}),
         external_data="inline",
         allow_folders=allow_folders,
     )

@@ -72,9 +72,11 @@ class Explainer(OpenedModel):
             providers: "cpu", "cuda", or names that ONNX Runtime lists, in order of preference; None takes CUDA where
                 ONNX Runtime has it, else the CPU.
             threads: of one operator; None takes what ONNX Runtime takes, all cores.
-            inputs: the values of the inputs beside the picture, by name: numbers, arrays or .npy files. One that has
-                the axis of the images may lack it, have one row for all, or a row for each image of a call; a single
-                number fills the input. The picture goes to the image input that is not among them.
+            inputs: the values of the inputs beside the picture, by name: numbers, arrays or .npy files; for an input
+                that takes pictures also a picture's file or an uint8 [H,W,3] RGB array, preprocessed as the explained
+                picture is. One that has the axis of the images may lack it, have one row for all, or a row for each
+                image of a call; a single number fills the input. The picture that is explained goes to the image input
+                that is not among them; layers and maps are that picture's.
             allow_folders: a folder, or several, in which the model's external data may lie besides the model's own.
             relu: leave out what speaks against the class; False gives signed maps.
             fuse: of several layers, also make one map of all: their "mean", "max" or "product".
@@ -88,7 +90,9 @@ class Explainer(OpenedModel):
         options["allow_folders"] = allow_folders
         self._recorder = None
         if chosen.is_emitted:
-            loaded = load_model(model, layers=layers, score=score, method=method, relu=relu, fuse=fuse, **options)
+            loaded = load_model(
+                model, layers=layers, score=score, method=method, relu=relu, fuse=fuse, preprocess=preprocess, **options
+            )
             self.method, self.relu = str(loaded.metadata.get("method", method)), loaded.metadata.get("relu", True)
         else:
             check_fusion(fuse, layers=None, relu=relu)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,12 @@ from onnx_xcam.descriptions import read_text
 from onnx_xcam.errors import InputError, LabelsError
 from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.loading import LoadedModel
+from onnx_xcam.explainer.preprocessing import PreprocessLike, assumed_preprocess, stated_preprocess
 from onnx_xcam.images.place import Placement
 from onnx_xcam.images.preprocess import InputSpec, Preprocess, preprocess_image
-from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
 from onnx_xcam.images.read import as_image, read_image
 from onnx_xcam.labels import labels_from_metadata, load_labels
 from onnx_xcam.text import load_json
-
-PreprocessLike = str | Path | Mapping[str, Any] | Preprocess
 
 
 @dataclass(frozen=True)
@@ -84,12 +82,12 @@ def model_inputs(
     """
     info = model.image_input
     assert info.dtype is not None  # find_image_input has looked
-    stated, source = _stated_preprocess(model, preprocess)
+    stated, source = stated_preprocess(preprocess, model.session.metadata, model.path)
     spec = InputSpec.from_shape(info.name, info.dtype, info.shape, stated.layout if stated else None)
     notes: list[str] = []
     warnings: list[str] = []
     if stated is None:
-        stated, assumption = _assumed_preprocess(spec)
+        stated, assumption = assumed_preprocess(spec)
         (notes if spec.dtype.kind == "u" else warnings).append(assumption)
     else:
         notes.append(f"Preprocessing: {stated.summary(spec)}, from {source}.")
@@ -103,35 +101,6 @@ def model_inputs(
     names, origin = _labels(model, labels)
     notes.append(f"Labels: {origin}.")
     return ModelInputs(spec, info.shape, stated, names, (*notes, *warnings), tuple(warnings))
-
-
-def _stated_preprocess(model: LoadedModel, preprocess: PreprocessLike | None) -> tuple[Preprocess | None, str]:
-    """The preprocessing that something states, and what that is."""
-    if isinstance(preprocess, Preprocess):
-        return preprocess, "the argument"
-    if preprocess is not None:
-        name = repr(str(preprocess)) if isinstance(preprocess, str | Path) else "the argument"
-        return load_preprocess(preprocess), name
-    if (own := contract.hints(model.session.metadata).get("preprocess")) is not None:
-        return load_preprocess(own), "the model's metadata"
-    if model.path and (sidecar := find_sidecar(model.path)):
-        return load_preprocess(sidecar), f"'{sidecar.name}' beside the model"
-    return None, ""
-
-
-def _assumed_preprocess(spec: InputSpec) -> tuple[Preprocess, str]:
-    """The preprocessing for a model of which nothing tells it, and the sentence that says so."""
-    channels = "GRAY" if spec.channels == 1 else "RGB"
-    if spec.dtype.kind == "u":
-        raw = PRESETS["raw"].replace(channels=channels)
-        return raw, f"Preprocessing: {raw.summary(spec)}: nothing states it, and the input takes whole numbers."
-    preset = "gray" if spec.channels == 1 else "imagenet"
-    what = "grey values 0..1" if spec.channels == 1 else "ImageNet's mean and standard deviation"
-    return PRESETS[preset], (
-        f"Preprocessing: nothing states it, so {what} are assumed ({PRESETS[preset].summary(spec)}). "
-        "If the model was trained with another, the explanation is of the wrong input: state it with --preprocess "
-        f"(preprocess=), a preset ({', '.join(PRESETS)}) or a file, or beside the model as <model>.preprocess.json."
-    )
 
 
 def _labels(model: LoadedModel, labels: str | Path | Sequence[str] | None) -> tuple[tuple[str, ...] | None, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from onnx_xcam.cams.fusion import Fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.comparison import compare_raised
 from onnx_xcam.errors import LayerError, ModelError
+from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
+from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.probabilities import ProbabilitySource, find_probabilities, stated_probabilities
-from onnx_xcam.feeds import InputValue, OtherInputs, image_and_others, padded
+from onnx_xcam.feeds import InputValue, OtherInputs, free_picture, image_and_others, padded
 from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
@@ -101,6 +103,7 @@ def load_model(
     providers: str | Sequence[str] | None,
     threads: int | None,
     inputs: Mapping[str, InputValue] | None,
+    preprocess: PreprocessLike | None = None,
     allow_folders: Folders = (),
     relu: bool = True,
     fuse: Fusion | None = None,
@@ -110,7 +113,7 @@ def load_model(
     """Open a plain or an instrumented model for explaining.
 
     Args:
-        model, layers, score, method, providers, threads, inputs, allow_folders, relu, fuse: as `Explainer`.
+        model, layers, score, method, providers, threads, inputs, preprocess, allow_folders, relu, fuse: as `Explainer`.
         emit: the outputs that are needed; a model that was instrumented by someone else need not have the status.
         more_outputs: tensors of a plain model that are outputs as well, those that are there already left out.
 
@@ -122,6 +125,7 @@ def load_model(
     """
     given = Source(model, allow_folders=allow_folders)
     proto = given.skeleton()
+    inputs, told = read_pictures(proto, given.path, inputs, preprocess)
     instrumented = contract.is_instrumented(output.name for output in proto.graph.output)
     if instrumented:
         _refuse_other_targets(
@@ -142,6 +146,7 @@ def load_model(
             allow_folders=allow_folders,
             relu=relu,
             fuse=fuse,
+            picture=free_picture(model_infos(proto), inputs),
         )
         compared = compare_raised(given, inputs, made)
         explained = Source(made, given.path, allow_folders=allow_folders).skeleton()
@@ -159,6 +164,7 @@ def load_model(
     added = [output.name for output in session.outputs if output.name.startswith(contract.ADDED)]
     unused = unused_inputs(explained, [*added, *more_outputs, *([probabilities.output] if probabilities else [])])
     image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs, unused)
+    _refuse_other_picture(metadata, image_input.name, given.name)
     return LoadedModel(
         session=session,
         name=given.name,
@@ -166,7 +172,7 @@ def load_model(
         files=_files(given),
         metadata=metadata,
         image_input=image_input,
-        others=others,
+        others=replace(others, told=told),
         class_count=_class_count(metadata, session),
         probabilities=probabilities,
         fixed_classes=not any(
@@ -213,6 +219,16 @@ def _refuse_other_targets(proto: onnx.ModelProto, name: str, wanted: Mapping[str
         raise LayerError(
             f"{name} is instrumented already, for the layers {', '.join(map(repr, own.get('layers', [])))}, the score "
             f"{own.get('score')!r} and the method {own.get('method')!r}; it cannot give {what}. Use the original model."
+        )
+
+
+def _refuse_other_picture(metadata: Mapping[str, Any], picture: str, name: str) -> None:
+    """Raise a LayerError if an instrumented model of several pictures explains another one than this."""
+    own = metadata.get("picture")
+    if own not in (None, picture):
+        raise LayerError(
+            f"{name} was instrumented to explain the picture '{own}', but the picture goes to '{picture}' here: give "
+            f"the value of '{picture}' with --input (inputs=), or instrument the original with --picture {picture}."
         )
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from onnx_xcam.errors import ClassError, InputError
 from onnx_xcam.explainer.classes import Classes, choose_classes
 from onnx_xcam.explainer.explanation import Picture
-from onnx_xcam.explainer.inputs import PreprocessLike, model_inputs
+from onnx_xcam.explainer.inputs import model_inputs
 from onnx_xcam.explainer.loading import LoadedModel
+from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.runtime import short_name
 
 Image: TypeAlias = str | Path | NDArray[Any] | Picture

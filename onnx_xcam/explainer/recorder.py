@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,13 +15,14 @@ from onnx_xcam import contract
 from onnx_xcam.cams.methods import find_method
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.explanation import Picture
-from onnx_xcam.explainer.inputs import PreprocessLike
 from onnx_xcam.explainer.loading import LoadedModel, load_model
 from onnx_xcam.explainer.opened import Image, OpenedModel
+from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
+from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.recording import LayerRecord, Recording
 from onnx_xcam.explainer.scoring import Scorer
 from onnx_xcam.explainer.stream import stream
-from onnx_xcam.feeds import InputValue
+from onnx_xcam.feeds import InputValue, free_picture
 from onnx_xcam.heads import Head, open_heads
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.files.external import Folders
@@ -94,15 +95,18 @@ class Recorder(OpenedModel):
         needs = {find_method(name).needs for name in self.methods}
         options: dict[str, Any] = {"score": score, "providers": providers, "threads": threads, "inputs": inputs}
         options["allow_folders"] = allow_folders
+        options["inputs"], told = read_pictures(given.skeleton(), given.path, inputs, preprocess)
         emit: list[contract.Emit] = ["activations"]
         if needs & {"gradients", "guided gradients"}:
             emit.append("gradients")
         self._heads: list[Head] = []
         if ablations or "ablations" in needs:
             without_inputs = {name: value for name, value in options.items() if name != "inputs"}
-            self._heads = open_heads(model, layers, **without_inputs)
+            picture = free_picture(model_infos(given.skeleton()), options["inputs"])
+            self._heads = open_heads(model, layers, picture=picture, **without_inputs)
         needed = dict.fromkeys(name for head in self._heads for name in head.needed)
         loaded = load_model(model, layers=layers, emit=emit, more_outputs=tuple(needed), **options)
+        loaded = replace(loaded, others=replace(loaded.others, told=told))
         super().__init__(loaded, preprocess, labels)
         chosen = list(self.layers)
         self._guided = None

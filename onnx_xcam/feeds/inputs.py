@@ -30,12 +30,14 @@ class OtherInputs:
         perhaps: the names of those of which the file does not tell: the same, but any other size is taken as it is.
         unused: what those are fed that play no part in the explanation: for each a row of zeros or of empty texts, or
             None where nothing at all reads a value of its kind.
+        told: what is said of some, by name; of the others their shape is told.
     """
 
     values: Mapping[str, NDArray[Any]]
     per_image: frozenset[str]
     perhaps: frozenset[str]
     unused: Mapping[str, NDArray[Any] | None] = field(default_factory=dict)
+    told: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, start: int, length: int, images: int) -> dict[str, Any]:
         """What belongs to a run of `length` images from `start` on, of `images` in all; the last row is repeated."""
@@ -58,7 +60,7 @@ class OtherInputs:
 
     def notes(self) -> list[str]:
         """What is fed, as sentences."""
-        said = [f"Input: '{name}' is fed {_told(value)}." for name, value in self.values.items()]
+        said = [f"Input: '{name}' is fed {self.told.get(name) or _told(value)}." for name, value in self.values.items()]
         return [*said, *([contract.unused_note(list(self.unused))] if self.unused else [])]
 
 
@@ -91,6 +93,12 @@ def image_and_others(
     return image, _others(infos, image, values, idle)
 
 
+def free_picture(inputs: Iterable[TensorInfo], given: Iterable[str]) -> str:
+    """The one picture input for which no value is given; "auto" where none or several are left."""
+    free = [info.name for info in inputs if info.name not in set(given) and takes_pictures(info)]
+    return free[0] if len(free) == 1 else "auto"
+
+
 def _image(free: Sequence[TensorInfo], some_given: bool) -> TensorInfo:
     images = [info for info in free if takes_pictures(info)]
     if not images:
@@ -117,7 +125,7 @@ def _image(free: Sequence[TensorInfo], some_given: bool) -> TensorInfo:
 
 def _how(name: str) -> str:
     given = "give each" if name == "NAME" else "give it"
-    return f'{given} with --input {name}=FILE.npy or --input {name}=NUMBERS (inputs={{"{name}": array}})'
+    return f'{given} with --input {name}=FILE or --input {name}=NUMBERS (inputs={{"{name}": array}})'
 
 
 def _others(

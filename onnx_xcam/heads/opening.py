@@ -35,6 +35,7 @@ def open_heads(
     *,
     providers: str | Sequence[str] | None = None,
     threads: int | None = None,
+    picture: str = "auto",
     allow_folders: Folders = (),
 ) -> list[Head]:
     """The heads of some layers of a plain model, each in a session of its own.
@@ -45,6 +46,7 @@ def open_heads(
         score: as `instrument`.
         providers: as `Explainer`.
         threads: as `Explainer`.
+        picture: as `instrument`.
         allow_folders: as `instrument`.
 
     Returns:
@@ -58,7 +60,7 @@ def open_heads(
         source, skeleton, _ = modernised(source)
         graph = prepare(skeleton, source.name)
         found = find_score(graph, score)
-        choice = Layers(graph, found.name, sample_of(skeleton, graph))
+        choice = Layers(graph, found.name, sample_of(skeleton, graph), picture)
         chosen = resolve(choice, layers)
         weights = _weights(source, graph, chosen, found.name)
         foreign = {n.output[0] for n in skeleton.graph.node if n.domain and n.op_type in _ROUNDING}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import onnx
@@ -26,7 +26,7 @@ from onnx_xcam.text import printable
 
 @dataclass(frozen=True)
 class LayerReport:
-    """A candidate layer: a tensor that everything the score gets from the image passes through.
+    """A candidate layer: a tensor that everything the score gets from the image passes through, or a part if none is.
 
     Attributes:
         name, node, op, path: the tensor, the node that makes it, its operator, its PyTorch module path or "".
@@ -36,6 +36,9 @@ class LayerReport:
         default: whether "auto" takes it.
         unsupported: operators without a gradient rule between it and the score, each with its nodes' names.
         partly_used: the score uses some of its positions only (a class token), the others have no gradient.
+        carries_all: whether everything the score gets from the picture passes through it.
+        picture: of a model with several picture inputs, the one that it is listed for.
+        holds: the other pictures that it is made of too.
     """
 
     name: str
@@ -48,6 +51,9 @@ class LayerReport:
     unsupported: dict[str, list[str]]
     grid: list[int | None] | None = None
     partly_used: bool = False
+    carries_all: bool = True
+    picture: str | None = None
+    holds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,51 +97,67 @@ class ModelReport:
             lines += [f"  {kind}  {v['name']}  {v['type']} {_listed(v['shape'])}" for v in values]
         lines.append(f"  score   {self.score}" + (f"  ({self.classes} classes)" if self.classes else ""))
         lines += [f"  {note}" for note in self.notes]
-        if self.layers:
-            lines += ["", "Layers, first to last (* is the default):"]
-            lines += _table(self.layers)
+        for picture in dict.fromkeys(layer.picture for layer in self.layers):
+            of = f" of '{picture}'" if picture else ""
+            lines += ["", f"Layers{of}, first to last (* is the default):"]
+            lines += _table([layer for layer in self.layers if layer.picture == picture])
         return "\n".join(printable(line) for line in lines)
 
 
-def inspect(model: ModelLike, *, allow_folders: Folders = ()) -> ModelReport:
+def inspect(model: ModelLike, *, picture: str | None = None, allow_folders: Folders = ()) -> ModelReport:
     """What can be explained in a model.
 
     Args:
         model: path, bytes or ModelProto.
+        picture: of several image inputs the one whose layers are listed; by default those of each are, one picture
+            after the other, the one that "auto" explains first.
         allow_folders: as `instrument`.
 
     Raises:
         ModelError: not an ONNX model, or damaged, or external data that must not be read.
         ScoreError: no class score was found.
+        LayerError: there is no such picture.
     """
     source = Source(model, allow_folders=allow_folders)
     with Following(source.name):
-        return _inspected(source)
+        return _inspected(source, picture)
 
 
-def _inspected(source: Source) -> ModelReport:
+def _inspected(source: Source, picture: str | None) -> ModelReport:
     source, skeleton, notes = modernised(source)
     graph = prepare(skeleton, source.name)
     if contract.is_instrumented(graph.output_names):
         return _instrumented(source.name, graph, skeleton)
     score = find_score(graph)
-    layers = Layers(graph, score.name, sample_of(skeleton, graph))
-    try:
-        found = layers.default()
-        default: Layer | None = found
-        said = f"Default layer: '{found.shown}', {layers.reason(found)}."
-    except LayerError as error:
-        default, said = None, str(error)
-    shown = [layer for layer in layers.candidates if layer.bottleneck or layer == default]
+    sample = sample_of(skeleton, graph)
+    first = Layers(graph, score.name, sample, picture or "auto")
+    others = [] if picture else [Layers(graph, score.name, sample, other) for other in first.explained.others]
+    found = [_default(layers) for layers in (first, *others)]
+    rows = [_listed_layers(layers, default) for layers, (default, _) in zip((first, *others), found, strict=True)]
     return ModelReport(
         **_outside(source.name, graph, skeleton),
         instrumented=False,
         score=score.shown,
         classes=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
-        layers=_reports(layers, shown, default),
-        notes=[*notes, said, *score.notes, *_other_inputs(graph, unused_inputs(skeleton, [score.shown]))],
+        layers=[row for each in rows for row in each],
+        notes=[
+            *notes,
+            *(said for _, said in found),
+            *score.notes,
+            *_other_inputs(graph, unused_inputs(skeleton, [score.shown])),
+        ],
     )
+
+
+def _default(layers: Layers) -> tuple[Layer | None, str]:
+    """The default layer of a picture, and the sentence on it."""
+    of = f" of '{layers.explained.name}'" if layers.explained.name else ""
+    try:
+        found = layers.default()
+    except LayerError as error:
+        return None, str(error)
+    return found, f"Default layer{of}: '{found.shown}', {layers.reason(found)}."
 
 
 def _other_inputs(graph: Graph, unused: Collection[str]) -> list[str]:
@@ -170,15 +192,21 @@ def _port(graph: Graph, name: str) -> dict[str, Any]:
     return {"name": name, "type": str(graph.dtype(name) or "?"), "shape": None if shape is None else list(shape)}
 
 
-def _reports(layers: Layers, shown: Sequence[Layer], default: Layer | None) -> list[LayerReport]:
+def _listed_layers(layers: Layers, default: Layer | None) -> list[LayerReport]:
+    """The layers that carry all, and the default; where none does, those that carry most."""
     reports = []
+    shown = [layer for layer in layers.candidates if layer.bottleneck] or layers.carrying_most()
+    if default is not None and default not in shown:
+        shown = sorted([*shown, default], key=lambda layer: layers.graph.order[layer.name])
     for layer in shown:
         behind: dict[str, list[str]] = {}
         for node in layers.unsupported(layer):
             behind.setdefault(str(node.op), []).append(str(node.name or node.outputs[0].name))
         about = layer.shown, layer.node, layer.op, layer.path, list(layer.shape), layer.layout
         grid = None if layer.grid is None else list(layer.grid)
-        reports.append(LayerReport(*about, layer == default, behind, grid, not layers.is_wholly_used(layer)))
+        report = LayerReport(*about, layer == default, behind, grid, not layers.is_wholly_used(layer))
+        held = tuple(layers.holds(layer))
+        reports.append(replace(report, carries_all=layer.bottleneck, picture=layers.explained.name, holds=held))
     return reports
 
 
@@ -215,6 +243,8 @@ def _table(layers: Sequence[LayerReport]) -> list[str]:
     for layer in layers:
         said = [f"{layer.grid[0] or '?'} x {layer.grid[1] or '?'} tokens"] if layer.grid else []
         said += ["only partly used"] if layer.partly_used else []
+        said += [] if layer.carries_all else ["carries a part"]
+        said += ["holds " + ", ".join(layer.holds) + " too"] if layer.holds else []
         said += ["no rule for " + ", ".join(layer.unsupported)] if layer.unsupported else []
         mark = "*" if layer.default else " "
         cells = [mark, layer.name, layer.op, layer.path, layer.layout, _listed(layer.shape), "; ".join(said)]

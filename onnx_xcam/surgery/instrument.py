@@ -40,6 +40,7 @@ def instrument(
     classes: Sequence[int] | None = None,
     relu: bool = True,
     fuse: Fusion | None = None,
+    picture: str = "auto",
     allow_folders: Folders = (),
 ) -> onnx.ModelProto:
     """Add XGrad-CAM to a model.
@@ -56,6 +57,8 @@ def instrument(
         classes: the classes for class_input="fixed"; -1 is the top class, -2 the second best, and so on.
         relu: whether the map leaves out what speaks against the class; without, it is signed.
         fuse: of several layers, also emit one map of all, `xcam_fused`: their "mean", "max" or "product".
+        picture: of a model with several image inputs, the one that is explained; "auto" is the first that the score
+            depends on.
         allow_folders: a folder, or several, in which the model's external data may lie besides the model's own. Without
             it, external data elsewhere (an absolute path, `..`, a link that leads there) are refused.
 
@@ -76,6 +79,7 @@ def instrument(
             classes=classes,
             relu=relu,
             fuse=fuse,
+            picture=picture,
         ),
     )
     result = plan.source.load()
@@ -94,6 +98,7 @@ def instrument_bytes(
     classes: Sequence[int] | None = None,
     relu: bool = True,
     fuse: Fusion | None = None,
+    picture: str = "auto",
     allow_folders: Folders = (),
 ) -> bytes:
     """`instrument`, serialised: the original bytes and a tail. External data stays where it is and is not loaded."""
@@ -108,6 +113,7 @@ def instrument_bytes(
             classes=classes,
             relu=relu,
             fuse=fuse,
+            picture=picture,
         ),
     )
     return plan.source.with_tail(plan.tail)
@@ -125,6 +131,7 @@ def instrument_file(
     classes: Sequence[int] | None = None,
     relu: bool = True,
     fuse: Fusion | None = None,
+    picture: str = "auto",
     external_data: ExternalDataChoice = "auto",
     allow_folders: Folders = (),
 ) -> Metadata:
@@ -159,6 +166,7 @@ def instrument_file(
             classes=classes,
             relu=relu,
             fuse=fuse,
+            picture=picture,
         ),
     )
     note = write_result(plan.source, Path(out), plan.tail, external_data)
@@ -182,7 +190,7 @@ def _followed(source: Source, request: Request) -> _Plan:
     _refuse_twice(skeleton, source.name)
     graph = prepare(skeleton, source.name)
     score = find_score(graph, request.score)
-    choice = Layers(graph, score.name, sample_of(skeleton, graph))
+    choice = Layers(graph, score.name, sample_of(skeleton, graph), request.picture)
     chosen = resolve(choice, request.layers)
     metadata = Metadata(
         layers=tuple(layer.shown for layer in chosen),
@@ -195,18 +203,20 @@ def _followed(source: Source, request: Request) -> _Plan:
         notes=(
             *notes,
             *score.notes,
+            *([choice.explained.note] if choice.explained.note else []),
             *(_said(choice, layer, request.layers) for layer in chosen),
             *_quantised(graph, chosen, score),
-            *_guided(graph, score, request),
+            *_guided(graph, score, request, choice.explained.name),
         ),
         class_count=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
         probabilities=score.probabilities,
+        picture=choice.explained.name,
         **contract.hints({p.key: p.value for p in skeleton.metadata_props}),
     )
     try:
         check_fusion(request.fuse, layers=len(chosen), relu=request.relu)
-        tail = Tail(graph, score, chosen, request).build()
+        tail = Tail(graph, score, chosen, request, choice.explained.name).build()
     except (UnsupportedOpError, ShapeError) as error:
         raise type(error)(f"{error} {_advice(choice, chosen)}".strip()) from error
     message = onnx.ModelProto(graph=tail)
@@ -247,11 +257,11 @@ def _quantised(graph: Graph, chosen: Sequence[Layer], score: Score) -> list[str]
     return ["Quantised: the gradient passes where a value is rounded and stops where it is clipped (straight-through)."]
 
 
-def _guided(graph: Graph, score: Score, request: Request) -> list[str]:
+def _guided(graph: Graph, score: Score, request: Request, picture: str | None) -> list[str]:
     """What is to be known of guided backpropagation in this model."""
     if not emitted_method(request.method).is_guided:
         return []
-    passed = way(graph, [image_tensor(graph, score.name).name], [score.name]).nodes
+    passed = way(graph, [image_tensor(graph, score.name, picture).name], [score.name]).nodes
     count = sum(is_rectifier(graph, node) for node in passed)
     if not count:
         return ["Guided: the model has no ReLU, so the guided gradient of the input is its plain gradient."]

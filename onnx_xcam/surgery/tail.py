@@ -40,6 +40,7 @@ class Request:
     classes: Sequence[int] | None
     relu: bool
     fuse: Fusion | None
+    picture: str = "auto"
 
     def __post_init__(self) -> None:
         emitted_method(self.method)
@@ -69,8 +70,11 @@ class _Image:
 class Tail:
     """The added part of the graph."""
 
-    def __init__(self, graph: Graph, score: Score, layers: Sequence[Layer], request: Request) -> None:
+    def __init__(
+        self, graph: Graph, score: Score, layers: Sequence[Layer], request: Request, picture: str | None = None
+    ) -> None:
         self.graph = graph
+        self.picture = picture
         self.score = score
         self.layers = layers
         self.request = request
@@ -113,7 +117,7 @@ class Tail:
         found = gradients(self.graph, self.emitter, seeds, names, self.score.unclipped)
         guided = None
         if self.method.is_guided:
-            image = image_tensor(self.graph, self.score.name)
+            image = image_tensor(self.graph, self.score.name, self.picture)
             slopes = gradients(self.graph, self.emitter, seeds, [image.name], self.score.unclipped, guided=True)
             guided = slopes[image.name].transpose([0, *(image.order.index(axis) + 1 for axis in range(4))])
         cams = [
@@ -174,7 +178,7 @@ class Tail:
 
     def _image(self, what: str) -> _Image:
         """The picture's place and size, which something needs."""
-        name = _image_input(self.graph, self.inputs)
+        name = self.picture or _image_input(self.graph, self.inputs)
         shape = self.graph.shape(name) if name else None
         axes = contract.image_axes(shape) if shape else None
         if name is None or shape is None or axes is None:
@@ -203,13 +207,13 @@ class ImageTensor:
     order: tuple[int, ...]
 
 
-def image_tensor(graph: Graph, score: str) -> ImageTensor:
-    """The picture that a score is made of, as a tensor that has a gradient.
+def image_tensor(graph: Graph, score: str, picture: str | None = None) -> ImageTensor:
+    """The picture that a score is made of, as a tensor that has a gradient; of several the one that is named.
 
     Raises:
         LayerError: there is none.
     """
-    name, order = _image_input(graph, inputs_behind(graph, score)), tuple(range(4))
+    name, order = picture or _image_input(graph, inputs_behind(graph, score)), tuple(range(4))
     while name is not None and not graph.is_float(name) and name not in graph.quantised:
         readers = [node for node in graph.nodes if any(tensor.name == name for tensor in node.inputs)]
         passed = len(readers) == 1 and readers[0].op in ("Cast", "Identity", "DequantizeLinear", "Transpose")

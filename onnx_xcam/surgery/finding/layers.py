@@ -17,6 +17,7 @@ from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.emission.shapes import Dim, Shape
 from onnx_xcam.surgery.finding.axes import Place, roles_of
 from onnx_xcam.surgery.finding.layouts import axis_roles, grid_places, layout_of, may_be_nchw, token_grid
+from onnx_xcam.surgery.finding.pictures import explained_picture
 from onnx_xcam.surgery.finding.suggest import suggestion
 from onnx_xcam.surgery.finding.usage import used_positions
 from onnx_xcam.surgery.gradients.backward import Way, image_tensors, way
@@ -74,15 +75,18 @@ class Layers:
         score: the score tensor.
         sample: the same graph with numbers for a symbolic height and width, if they are symbolic: what is counted or
             compared (tokens, windows, positions that are used) is looked at there.
+        picture: the image input that is explained, or "auto".
     """
 
-    def __init__(self, graph: Graph, score: str, sample: Graph | None = None) -> None:
+    def __init__(self, graph: Graph, score: str, sample: Graph | None = None, picture: str = "auto") -> None:
         self.graph = graph
         self.score = score
         self.sample = sample or graph
+        self.explained = explained_picture(graph, picture, score)
         self.roles = axis_roles(self.sample)
-        self.way = way(graph, image_tensors(graph), [score])
-        self.used = used_positions(self.sample, way(self.sample, image_tensors(self.sample), [score]))
+        names = self.explained.names
+        self.way = way(graph, image_tensors(graph, names), [score])
+        self.used = used_positions(self.sample, way(self.sample, image_tensors(self.sample, names), [score]))
         self.through, self.paths = _paths(graph, self.way, score)
         self.candidates = [
             layer for node in graph.nodes for out in node.outputs if (layer := self._candidate(out.name))
@@ -148,8 +152,15 @@ class Layers:
 
         So it is the end of one of two trunks, and not a value within its last attention.
         """
+        return self._busiest(layers)[-1]
+
+    def carrying_most(self) -> list[Layer]:
+        """The candidates that carry most, where none carries all."""
+        return self._busiest(self.candidates) if self.candidates else []
+
+    def _busiest(self, layers: Sequence[Layer]) -> list[Layer]:
         most = max(self.through[layer.name] for layer in layers)
-        return [layer for layer in layers if 2 * self.through[layer.name] >= most][-1]
+        return [layer for layer in layers if 2 * self.through[layer.name] >= most]
 
     def reason(self, layer: Layer) -> str:
         """Why the default layer is the default, and what it lacks, in words."""
@@ -158,9 +169,19 @@ class Layers:
         why = "the last spatial feature map"
         if not layer.bottleneck:
             why += "; no layer carries all that the score gets from the image, this one a part"
+        if others := self.holds(layer):
+            why += f"; it holds {' and '.join(map(repr, others))} too"
         if not self.is_wholly_used(layer):
             return why + "; the score uses only some of its positions, and there is no layer of which it uses all"
         return why + (" of which the score uses every position" if passed_over and layer.bottleneck else "")
+
+    def holds(self, layer: Layer) -> list[str]:
+        """The pictures beside the explained one that a layer is made of too."""
+        return [name for name, tensors in self._of_others.items() if layer.name in tensors]
+
+    @cached_property
+    def _of_others(self) -> dict[str, frozenset[str]]:
+        return {name: frozenset(image_tensors(self.graph, [name])) for name in self.explained.others}
 
     def is_wholly_used(self, layer: Layer) -> bool:
         """Whether the score uses every position of the layer, as far as the graph tells."""
@@ -267,6 +288,11 @@ class Layers:
         if name not in self.graph.producer:
             raise LayerError(f"{said} is an input of the model, not a layer{self._instead()}.")
         if name not in self.way.tensors:
+            if others := [other for other, tensors in self._of_others.items() if name in tensors]:
+                raise LayerError(
+                    f"{said} is made of {' and '.join(map(repr, others))}, not of '{self.explained.name}', the picture "
+                    f"that is explained{self._instead()}."
+                )
             raise LayerError(f"The score '{self.score}' does not depend on {said} by a gradient{self._instead()}.")
         layer = self._layer(name, shape, layout or "NCHW", False)
         if all(dim == 1 for dim in layer.spatial):

@@ -101,9 +101,9 @@ def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
     return Way(graph, tuple(nodes[::-1]), frozenset(needed))
 
 
-def image_tensors(graph: Graph) -> list[str]:
-    """The float tensors whose values depend on a picture."""
-    reached = set(pictures(graph))
+def image_tensors(graph: Graph, names: Iterable[str] | None = None) -> list[str]:
+    """The float tensors whose values depend on one of these inputs, by default on any picture."""
+    reached = set(pictures(graph) if names is None else names)
     for node in graph.nodes:
         if not is_zero_derivative(node) and any(t.name in reached for t in inputs_of(node)):
             reached.update(carrying_outputs(node))

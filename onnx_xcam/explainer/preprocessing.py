@@ -1,0 +1,44 @@
+"""Where a model's preprocessing comes from: it is stated, found beside the model, or assumed aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onnx_xcam import contract
+from onnx_xcam.images.preprocess import InputSpec, Preprocess
+from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
+
+PreprocessLike = str | Path | Mapping[str, Any] | Preprocess
+
+
+def stated_preprocess(
+    preprocess: PreprocessLike | None, metadata: Mapping[str, str], path: Path | None
+) -> tuple[Preprocess | None, str]:
+    """The preprocessing that something states (the argument, metadata, a file beside the model), and what that is."""
+    if isinstance(preprocess, Preprocess):
+        return preprocess, "the argument"
+    if preprocess is not None:
+        name = repr(str(preprocess)) if isinstance(preprocess, str | Path) else "the argument"
+        return load_preprocess(preprocess), name
+    if (own := contract.hints(metadata).get("preprocess")) is not None:
+        return load_preprocess(own), "the model's metadata"
+    if path and (sidecar := find_sidecar(path)):
+        return load_preprocess(sidecar), f"'{sidecar.name}' beside the model"
+    return None, ""
+
+
+def assumed_preprocess(spec: InputSpec) -> tuple[Preprocess, str]:
+    """The preprocessing for a model of which nothing tells it, and the sentence that says so."""
+    channels = "GRAY" if spec.channels == 1 else "RGB"
+    if spec.dtype.kind == "u":
+        raw = PRESETS["raw"].replace(channels=channels)
+        return raw, f"Preprocessing: {raw.summary(spec)}: nothing states it, and the input takes whole numbers."
+    preset = "gray" if spec.channels == 1 else "imagenet"
+    what = "grey values 0..1" if spec.channels == 1 else "ImageNet's mean and standard deviation"
+    return PRESETS[preset], (
+        f"Preprocessing: nothing states it, so {what} are assumed ({PRESETS[preset].summary(spec)}). "
+        "If the model was trained with another, the explanation is of the wrong input: state it with --preprocess "
+        f"(preprocess=), a preset ({', '.join(PRESETS)}) or a file, or beside the model as <model>.preprocess.json."
+    )
