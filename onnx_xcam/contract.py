@@ -109,7 +109,11 @@ class Probabilities(NamedTuple):
 
 @dataclass(frozen=True)
 class Metadata:
-    """What an instrumented model says of itself in `metadata_props["onnx_xcam"]`."""
+    """What an instrumented model says of itself in `metadata_props["onnx_xcam"]`.
+
+    `probabilities` is what is known to tell them; `logits` the output that would if the model is a classifier, and how.
+    `is_number` says that the score is one number for each image, of which no output tells a probability.
+    """
 
     layers: tuple[str, ...]
     layouts: tuple[Layout, ...]
@@ -126,6 +130,8 @@ class Metadata:
     grids: tuple[Grid | None, ...] = ()
     probabilities: Probabilities | None = None
     picture: str | None = None
+    logits: Probabilities | None = None
+    is_number: bool = False
 
     def to_json(self) -> str:
         """The metadata as the JSON text that is stored in the model."""
@@ -142,6 +148,8 @@ class Metadata:
             "class_count": self.class_count,
             "activation": self.activation,
             "probabilities": None if self.probabilities is None else self.probabilities.stated(),
+            "logits": None if self.logits is None else self.logits.stated(),
+            **({"is_number": True} if self.is_number else {}),
         }
         if self.picture is not None:
             data["picture"] = self.picture
@@ -200,6 +208,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "notes": (_texts, "a list of sentences"),
     "activation": (lambda value: isinstance(value, str), "a name"),
     "picture": (lambda value: isinstance(value, str), "a name"),
+    "is_number": (lambda value: isinstance(value, bool), "true or false"),
     "class_count": (lambda value: _whole(value) and value >= 0, "a number of classes"),
 }
 

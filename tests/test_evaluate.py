@@ -65,7 +65,7 @@ def scores_model(n):
 
 MODELS = {
     "float NCHW": (float_model, {"preprocess": {"scale": "1/255"}}),
-    "uint8 NHWC": (bytes_model, {"preprocess": {"scale": 1}}),
+    "uint8 NHWC": (bytes_model, {"preprocess": {"scale": 1}, "probabilities": "softmax"}),
     "scores": (scores_model, {"preprocess": {"scale": "1/255"}, "score": "logits"}),
 }
 

@@ -342,7 +342,7 @@ def test_whole_numbers_get_raw_pixels_without_a_warning():
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
     model.graph.node.insert(0, onnx.helper.make_node("Cast", ["image"], ["as_float"], to=onnx.TensorProto.FLOAT))
     model.graph.node[1].input[0] = "as_float"
-    explainer = explainer_of(model)
+    explainer = explainer_of(model, probabilities="softmax")
     assert fed(explainer).tolist() == [255] * 3
     assert explainer.prepare(PHOTOS[0]).item.dtype == np.uint8
     assert explainer.warnings == ()

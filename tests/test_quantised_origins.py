@@ -217,10 +217,15 @@ def test_no_gradient_is_lost_where_the_lower_end_of_a_clip_stands_for_zero():
 
 def test_probabilities_are_read_off_clipped_integers():
     model = narrow(0.02, end="logits = Identity(ky)", output=f"uint8[N,{C}] logits")
-    metadata = contract.parse_metadata(
-        {p.key: p.value for p in instrument(model).metadata_props}[contract.METADATA_KEY]
-    )
-    assert metadata["probabilities"] == ["logits", "softmax", pytest.approx(0.02), 64.0]
+
+    def metadata():
+        return contract.parse_metadata({p.key: p.value for p in instrument(model).metadata_props}["onnx_xcam"])
+
+    read = ["logits", "softmax", pytest.approx(0.02), 64.0]
+    assert (metadata()["probabilities"], metadata()["logits"]) == (None, read)
+    labels = model.metadata_props.add()
+    labels.key, labels.value = contract.LABELS_KEY, '["a", "b", "c", "d", "e"]'
+    assert (metadata()["probabilities"], metadata()["logits"]) == (read, read)
 
 
 def run_inner(model: onnx.ModelProto, name: str, x: np.ndarray) -> np.ndarray:

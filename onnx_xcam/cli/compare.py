@@ -16,6 +16,8 @@ from onnx_xcam.cli.options import (
     LayerOption,
     ModelArgument,
     PreprocessOption,
+    ProbabilitiesOption,
+    ProbabilityWay,
     ProviderOption,
     ScoreOption,
     SignedOption,
@@ -60,6 +62,7 @@ def compare(
     ] = True,
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
+    probabilities: ProbabilitiesOption = ProbabilityWay.AUTO,
     input_: InputOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
@@ -89,6 +92,7 @@ def compare(
         threads=threads,
         inputs=others,
         allow_folders=allow_folder or (),
+        probabilities=probabilities.value,
     )
     say_all("note", [note for note in recorder.notes if note not in recorder.warnings])
     say_all("warning", recorder.warnings)

@@ -16,6 +16,8 @@ from onnx_xcam.cli.options import (
     LayerOption,
     ModelArgument,
     PreprocessOption,
+    ProbabilitiesOption,
+    ProbabilityWay,
     ScoreOption,
     input_values,
     layers_or_auto,
@@ -36,6 +38,7 @@ def demo(
     method: EmittedMethodOption = DEFAULT_METHOD,
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
+    probabilities: ProbabilitiesOption = ProbabilityWay.AUTO,
     input_: InputOption = None,
     runtime: Annotated[
         Path | None,
@@ -66,6 +69,7 @@ def demo(
         inputs=others,
         runtime=runtime,
         allow_folders=allow_folder or (),
+        probabilities=probabilities.value,
     )
     say_all("note", page.notes)
     say_all("warning", page.warnings)

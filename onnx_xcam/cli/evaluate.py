@@ -16,6 +16,8 @@ from onnx_xcam.cli.options import (
     LayerOption,
     ModelArgument,
     PreprocessOption,
+    ProbabilitiesOption,
+    ProbabilityWay,
     ProviderOption,
     QuietOption,
     RecursiveOption,
@@ -105,6 +107,7 @@ def evaluate(
     score: ScoreOption = "auto",
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
+    probabilities: ProbabilitiesOption = ProbabilityWay.AUTO,
     input_: InputOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
@@ -151,6 +154,7 @@ def evaluate(
         "threads": threads,
         "inputs": others,
         "allow_folders": allow_folder or (),
+        "probabilities": probabilities.value,
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XcamWarning)  # said below, without a line of source code
@@ -161,13 +165,13 @@ def evaluate(
             ablations=needs_ablations(names),
             **options,
         )
-        if not quiet:
-            say_all("note", recorder.notes)
-        say_all("warning", recorder.warnings)
         known = None if truth is None else load_truth(truth, found, labels=recorder.labels, any_class=any_class)
         evaluator = Evaluator(
             recorder, names, steps=steps, background="zero" if background == "zero" else "mean", truth=known
         )
+        if not quiet:
+            say_all("note", evaluator.notes)
+        say_all("warning", recorder.warnings)
         measure = f"{','.join(names)} in {steps} steps, background {background}{_told(truth, any_class)}"
         if html is not None:
             check_page(html, found.values(), recorder.files, out)
@@ -175,7 +179,8 @@ def evaluate(
         summary, failed = job.run(evaluator, recorder.choose(class_ or None, top), told)
         print_summary(summary)
         if sanity:
-            job.check_sanity(model, recorder, summary, photos=sanity, options=options)
+            of_sanity = {name: value for name, value in options.items() if name != "probabilities"}
+            job.check_sanity(model, recorder, summary, photos=sanity, options=of_sanity)
             print_sanity(summary["sanity"])
     if html is not None:
         write_page(html, recorder, told, summary, job.records())

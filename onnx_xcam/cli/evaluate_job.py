@@ -170,7 +170,7 @@ class EvaluateJob:
                 methods=recorder.methods,
                 metrics=evaluator.metrics,
                 confidence=recorder.confidence_kind,
-                notes=list(recorder.notes),
+                notes=list(evaluator.notes),
                 warnings=list(recorder.warnings),
                 settings=dict(settings),
                 command=told.command,

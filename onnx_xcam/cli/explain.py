@@ -19,6 +19,8 @@ from onnx_xcam.cli.options import (
     MethodsOption,
     ModelArgument,
     PreprocessOption,
+    ProbabilitiesOption,
+    ProbabilityWay,
     ProviderOption,
     QuietOption,
     RecursiveOption,
@@ -57,6 +59,7 @@ def explain(
     fuse: FuseOption = None,
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
+    probabilities: ProbabilitiesOption = ProbabilityWay.AUTO,
     input_: InputOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
@@ -107,6 +110,7 @@ def explain(
         "threads": threads,
         "inputs": others,
         "allow_folders": allow_folder or (),
+        "probabilities": probabilities.value,
     }
     methods = method or [DEFAULT_METHOD]
     with warnings.catch_warnings():

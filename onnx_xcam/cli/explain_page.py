@@ -116,6 +116,7 @@ def _read_again(explaining: Explaining, image: Path, record: Mapping[str, Any], 
                 notes=model.notes,
                 method=method,
                 signed=not explaining.relu,
+                is_number=model.is_number,
                 fused=stored[raw_fused_name(names)][None] if explaining.fuse else None,
             )
             found.append(made)

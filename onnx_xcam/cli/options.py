@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,16 @@ import typer
 from onnx_xcam.cams.fusion import Fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD, EMITTED, METHODS
 from onnx_xcam.text import printable
+
+
+class ProbabilityWay(StrEnum):
+    """How probabilities are told."""
+
+    AUTO = "auto"
+    SOFTMAX = "softmax"
+    SIGMOID = "sigmoid"
+    NONE = "none"
+
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported ONNX model.", show_default=False)]
 LayerOption = Annotated[
@@ -93,6 +104,15 @@ PreprocessOption = Annotated[
         help="How a photo becomes the model's input: a preset's name, or a JSON or YAML file. "
         "Default: what the model's metadata or a file beside it says.",
         show_default=False,
+    ),
+]
+ProbabilitiesOption = Annotated[
+    ProbabilityWay,
+    typer.Option(
+        "--probabilities",
+        metavar="auto|softmax|sigmoid|none",
+        help="auto: those that the model tells, or the softmax of a known classifier's logits. softmax or sigmoid: the "
+        "scores are logits, of one class out of several or of several labels at once. none: show none.",
     ),
 ]
 ProviderOption = Annotated[

@@ -94,6 +94,7 @@ _CALLED = {
     "classes": "choice of classes",
     "preprocess": "preprocessing",
     "labels": "labels",
+    "probabilities": "kind of probabilities",
     "inputs": "value of another input",
     "write": "choice of what is written",
     "measure": "choice of what is measured",
@@ -141,6 +142,7 @@ def run_settings(
         "classes": ids if len(ids) <= _SHOWN else _digest(ids),
         "preprocess": _digest(json_text(opened.preprocess.to_dict())),
         "labels": _digest(json_text(opened.labels)) if opened.labels else "none",
+        "probabilities": opened.told_probabilities,
         "inputs": _digest(repr(inputs)) if inputs else "none",
         **more,
     }

@@ -12,12 +12,14 @@ from typing import Any
 
 from onnx_xcam import contract
 from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method, find_method
+from onnx_xcam.classifiers import ProbabilityChoice, check_choice
 from onnx_xcam.comparison import compare_raised
 from onnx_xcam.demo.browser_runtime import FILES, LICENCE, BrowserRuntime, find_runtime
 from onnx_xcam.demo.settings import MODEL_FILE, PAGE_MARK, page_settings, shown_name
 from onnx_xcam.errors import ModelError, OutputError, XcamError
 from onnx_xcam.explainer.inputs import model_inputs
 from onnx_xcam.explainer.loading import load_model
+from onnx_xcam.explainer.opened import with_probabilities
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.feeds import InputValue, free_picture
@@ -70,13 +72,14 @@ def write_page(
     inputs: Mapping[str, InputValue] | None = None,
     runtime: Path | None = None,
     allow_folders: Folders = (),
+    probabilities: ProbabilityChoice = "auto",
 ) -> Page:
     """Write a web page that explains photos with a model.
 
     Args:
         model: path of a plain model, or of one that was instrumented with class_input="required".
         folder: a new or empty folder, or one that holds such a page, which is replaced.
-        layers, score, method, preprocess, labels, inputs, allow_folders: as `onnx_xcam.Explainer`.
+        layers, score, method, preprocess, labels, inputs, allow_folders, probabilities: as `onnx_xcam.Explainer`.
         runtime: where ONNX Runtime for browsers is; see `find_runtime`.
 
     Raises:
@@ -86,6 +89,7 @@ def write_page(
         and what `onnx_xcam.instrument_file` and `onnx_xcam.Explainer` raise.
     """
     model, folder = Path(model), Path(folder)
+    check_choice(probabilities)
     if emitted_method(method).is_guided:
         raise XcamError(
             f"The page draws the map of a layer, not a fine one of the input; choose another method, such as "
@@ -111,6 +115,7 @@ def write_page(
         # What lies beside the original states its preprocessing and labels.
         loaded = replace(loaded, path=model, name=f"'{model}'")
         known = model_inputs(loaded, preprocess, labels)
+        loaded, known, of_probabilities = with_probabilities(loaded, known, probabilities)
         settings = page_settings(loaded, known, shown_name(model), len(content))
         (made / SETTINGS_FILE).write_text(json_text(settings), encoding="utf-8")
         for name in PAGE_FILES:
@@ -119,7 +124,8 @@ def write_page(
     warnings = [*known.warnings, *([browser.warning] if browser.warning else [])]
     if len(content) > _LARGE:
         warnings.append(f"Size: the model has {len(content) >> 20} MiB, which not every browser can load.")
-    notes = [*said, *(note for note in known.notes if note not in known.warnings), *loaded.others.notes()]
+    notes = [*said, *(note for note in known.notes if note not in known.warnings)]
+    notes += [*of_probabilities, *loaded.others.notes()]
     return Page(folder, tuple(notes), tuple(warnings))
 
 

@@ -63,6 +63,15 @@ class Evaluator:
         self._truth = truth
         self._perturbed = frozenset(name for name in self.metrics if METRICS[name].group == "faithfulness")
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Those of the recorder, and what confidence is where the model tells no probabilities."""
+        if not self._perturbed or self.recorder.confidence_kind == "probability":
+            return tuple(self.recorder.notes)
+        measured = ", ".join(name for name in self.metrics if name in self._perturbed)
+        said = f"Confidence: the score, as the model tells no probabilities; {measured} are of scores, in their units."
+        return (*self.recorder.notes, said)
+
     def stream(
         self, images: Iterable[Image], classes: NDArray[np.int64] | None, settings: Mapping[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:
@@ -220,7 +229,8 @@ def evaluate(
         steps: of the curves of insertion and deletion.
         background: what stands where a pixel is away: the picture's "mean" colour, or the "zero" of the model's input.
         truth: what the photos show, of `load_truth`: for the metrics of the group "truth".
-        options: further ones of `Recorder`: score, preprocess, labels, providers, threads, inputs, allow_folders.
+        options: further ones of `Recorder`: score, preprocess, labels, providers, threads, inputs, allow_folders,
+            probabilities.
 
     Returns:
         a record for each image, in order, as `records` describes it. `summary.summarise` makes a summary of them.

@@ -218,6 +218,8 @@ def _ends(first: float, last: float, steps: int) -> Array:
 def _area(curve: Array) -> float:
     """The area under a curve over 0..1, by trapezoids."""
     values = curve.astype(np.float64)
+    if not np.isfinite(values).all():
+        return math.nan
     return float((values.sum() - (values[0] + values[-1]) / 2) / (len(values) - 1))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx_xcam import contract
 from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
+from onnx_xcam.classifiers import ProbabilityChoice, check_choice
 from onnx_xcam.errors import XcamWarning
 from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.explanation import Explanation, Picture, joined
@@ -58,6 +59,7 @@ class Explainer(OpenedModel):
         allow_folders: Folders = (),
         relu: bool = True,
         fuse: Fusion | None = None,
+        probabilities: ProbabilityChoice = "auto",
     ) -> None:
         """Load a model, and instrument it unless it is instrumented already.
 
@@ -80,12 +82,15 @@ class Explainer(OpenedModel):
             allow_folders: a folder, or several, in which the model's external data may lie besides the model's own.
             relu: leave out what speaks against the class; False gives signed maps.
             fuse: of several layers, also make one map of all: their "mean", "max" or "product".
+            probabilities: "auto" shows those that the model tells, or that the softmax makes of a classifier's logits;
+                "softmax" and "sigmoid" say that the scores are logits, and of which kind; "none" shows none.
 
         Raises:
             XcamError: ModelError, LayerError, ScoreError, InputError, PreprocessError, LabelsError, ProviderError or
                 DependencyError, as the case may be.
         """
         chosen = find_method(method)
+        check_choice(probabilities)
         options: dict[str, Any] = {"providers": providers, "threads": threads, "inputs": inputs}
         options["allow_folders"] = allow_folders
         self._recorder = None
@@ -96,12 +101,12 @@ class Explainer(OpenedModel):
             self.method, self.relu = str(loaded.metadata.get("method", method)), loaded.metadata.get("relu", True)
         else:
             check_fusion(fuse, layers=None, relu=relu)
-            known = {"preprocess": preprocess, "labels": labels}
+            known: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "probabilities": probabilities}
             self._recorder = Recorder(model, layers, score, methods=[method], **known, **options)
             loaded = self._recorder.loaded
             check_fusion(fuse, layers=len(loaded.layers), relu=relu)
             self.method, self.relu = chosen.name, relu
-        super().__init__(loaded, preprocess, labels)
+        super().__init__(loaded, preprocess, labels, probabilities)
         self.fuse: Fusion | None = loaded.metadata.get("fuse") if chosen.is_emitted else fuse
         for message in self.warnings:
             warnings.warn(message, XcamWarning, stacklevel=2)
@@ -249,6 +254,7 @@ class Explainer(OpenedModel):
             notes=self.notes,
             method=self.method,
             signed=not self.relu,
+            is_number=self._model.is_number,
             fused=results[contract.FUSED] if self._model.fused else None,
         )
 

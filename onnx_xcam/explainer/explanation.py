@@ -47,12 +47,14 @@ class Explanation:
     Attributes:
         classes: int64 [N,K]: the classes explained, -1 and the like resolved.
         scores: float32 [N,K]: their scores, before any softmax.
-        probabilities: float32 [N,K], or None if the model gives neither probabilities nor its logits.
+        probabilities: float32 [N,K], or None if the model tells none: see docs/inputs-and-scores.md.
         labels: N lists of K labels (None for a class without one), or None if no labels are known.
         layers: names of the target layers' tensors.
         method: the CAM method.
         signed: whether the maps show what speaks against a class too, as negative values.
         fused: float32 [N,K,h,w]: the maps of all layers as one, within -1..1; None unless that was asked for.
+        is_number: whether the score is one number, an age or a distance: class 1 is what raises it, class 0 what
+            lowers it, and their scores are it and its negative.
         pictures: the N images.
         notes: what was assumed on the way (layer, score, preprocessing, provider, labels).
     """
@@ -71,6 +73,7 @@ class Explanation:
         notes: Sequence[str],
         method: str = DEFAULT_METHOD,
         signed: bool = False,
+        is_number: bool = False,
         fused: NDArray[np.float32] | None = None,
     ) -> None:
         self.classes = classes
@@ -79,6 +82,7 @@ class Explanation:
         self.layers = tuple(layers)
         self.method = method
         self.signed = signed
+        self.is_number = is_number
         self.fused = fused
         self.pictures = tuple(pictures)
         self.notes = tuple(notes)
@@ -213,12 +217,22 @@ class Explanation:
         return path
 
     def caption(self, n: int = 0, k: int = 0) -> str:
-        """One line on a class of an image: `class 285 "Egyptian cat"  score 9.31  p 0.62`."""
+        """One line on a class of an image: `class 285 "Egyptian cat"  score 9.31  p 0.62`.
+
+        Of a number: `up (class 1)  value 49.54`, or `down (class 0)  value -0.30`.
+        """
+        if self.is_number and self.labels:
+            return f"{self.labels[n][k]} (class {self.classes[n, k]})  value {self.value(n, k):.2f}"
         label = self.labels[n][k] if self.labels else None
         named = f' "{label}"' if label else ""
         p = "" if self.probabilities is None else f"  p {self.probabilities[n, k]:.2f}"
         named = printable(named)
         return f"class {self.classes[n, k]}{named}  score {self.scores[n, k]:.2f}{p}"
+
+    def value(self, n: int = 0, k: int = 0) -> float:
+        """What the caption tells: the score, or of a number that goes down what it is."""
+        score = float(self.scores[n, k])
+        return -score if self.is_number and self.classes[n, k] == 0 else score
 
     def warnings(self) -> list[str]:
         """One sentence for each map that is not good: it is blank, or holds values that are not finite."""
@@ -286,6 +300,7 @@ def joined(explanations: Sequence[Explanation]) -> Explanation:
         notes=first.notes,
         method=first.method,
         signed=first.signed,
+        is_number=first.is_number,
         fused=np.concatenate(fused) if fused else None,
     )
     if first.labels is not None:

@@ -141,9 +141,13 @@ def _labels_sidecar(model: Path) -> Path | None:
     named = (model.with_name(f"{model.stem}.labels{suffix}") for suffix in (".txt", ".json"))
     if (found := next((path for path in named if path.is_file()), None)) is not None:
         return found
-    shared = model.with_name("config.json")
+    return model.with_name("config.json") if "id2label" in config_beside(model) else None
+
+
+def config_beside(model: Path) -> dict[str, Any]:
+    """What a `config.json` beside the model says, as Hugging Face writes it; nothing where there is none."""
     try:
-        data = load_json(read_text(shared))
+        data = load_json(read_text(model.with_name("config.json")))
     except (OSError, ValueError):
-        return None  # not there, or the config of something else
-    return shared if isinstance(data, dict) and "id2label" in data else None
+        return {}  # not there, or the config of something else
+    return data if isinstance(data, dict) else {}

@@ -18,7 +18,7 @@ from onnx_xcam.comparison import compare_raised
 from onnx_xcam.errors import LayerError, ModelError
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
-from onnx_xcam.explainer.probabilities import ProbabilitySource, find_probabilities, stated_probabilities
+from onnx_xcam.explainer.probabilities import ModelTold, ProbabilitySource, told_by
 from onnx_xcam.feeds import InputValue, OtherInputs, free_picture, image_and_others, padded
 from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.files.external import Folders
@@ -39,9 +39,12 @@ class LoadedModel:
         image_input: the input that the pictures go to.
         others: what the other inputs are fed.
         class_count: C, or None where nothing tells it.
+        told: what the model itself tells of its probabilities.
+        probabilities: what they are read off, or None.
         fixed_classes: the model has no class input; what it explains was settled when it was instrumented.
         batch: the batch size that the model was exported with, or None for any.
         was_instrumented: the file was instrumented already.
+        is_number: its score is shown as a number, whose two classes are up and down.
         compared: for a model whose opset had to be raised, how its outputs before and after differ, as a sentence.
         skeleton: the instrumented graph without its weights, if it was made here: another's is not followed.
         class_memory: what was found out by it, for each shape of a batch.
@@ -55,10 +58,12 @@ class LoadedModel:
     image_input: TensorInfo
     others: OtherInputs
     class_count: int | None
+    told: ModelTold
     probabilities: ProbabilitySource | None
     fixed_classes: bool
     batch: int | None
     was_instrumented: bool
+    is_number: bool = False
     compared: str | None = None
     skeleton: bytes | None = None
     class_memory: dict[tuple[int, ...], int] = field(default_factory=dict)
@@ -156,13 +161,10 @@ def load_model(
         content, folder = given.runnable(made)
         session = open_session(content, providers=providers, threads=threads, folder=folder)
     metadata = _metadata(session, given.name, [kind for kind in emit if kind != "status"])
-    probabilities = (
-        stated_probabilities(metadata, (output.name for output in session.outputs))
-        if "probabilities" in metadata
-        else find_probabilities(proto.graph, metadata["score"])
-    )
+    of_probabilities = told_by(metadata, proto.graph)
     added = [output.name for output in session.outputs if output.name.startswith(contract.ADDED)]
-    unused = unused_inputs(explained, [*added, *more_outputs, *([probabilities.output] if probabilities else [])])
+    sources = [source.output for source in (of_probabilities.own, of_probabilities.logits) if source]
+    unused = unused_inputs(explained, [*added, *more_outputs, *sources])
     image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs, unused)
     _refuse_other_picture(metadata, image_input.name, given.name)
     return LoadedModel(
@@ -174,7 +176,8 @@ def load_model(
         image_input=image_input,
         others=replace(others, told=told),
         class_count=_class_count(metadata, session),
-        probabilities=probabilities,
+        told=of_probabilities,
+        probabilities=of_probabilities.own,
         fixed_classes=not any(
             info.name == contract.CLASS_INPUT for info in (*session.inputs, *session.optional_inputs)
         ),

@@ -79,7 +79,10 @@ def _heading(explanation: Explanation) -> str:
 
 def _figure(explanation: Explanation, n: int, k: int, layer: int | str) -> str:
     label = explanation.labels[n][k] if explanation.labels else None
-    told = [f"class {explanation.classes[n, k]}", f"score {explanation.scores[n, k]:.2f}"]
+    told = [
+        f"class {explanation.classes[n, k]}",
+        f"{'value' if explanation.is_number else 'score'} {explanation.value(n, k):.2f}",
+    ]
     if explanation.probabilities is not None:
         told.append(f"p {explanation.probabilities[n, k]:.2f}")
     lines = [f"<b>{_text(label)}</b>"] if label else []

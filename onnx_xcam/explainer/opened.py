@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam.classifiers import ProbabilityChoice, known_of_logits
 from onnx_xcam.errors import ClassError, InputError
 from onnx_xcam.explainer.classes import Classes, choose_classes
 from onnx_xcam.explainer.explanation import Picture
-from onnx_xcam.explainer.inputs import model_inputs
+from onnx_xcam.explainer.inputs import ModelInputs, config_beside, model_inputs
 from onnx_xcam.explainer.loading import LoadedModel
 from onnx_xcam.explainer.preprocessing import PreprocessLike
+from onnx_xcam.explainer.probabilities import chosen_source
 from onnx_xcam.runtime import short_name
 
 Image: TypeAlias = str | Path | NDArray[Any] | Picture
@@ -43,26 +47,39 @@ class OpenedModel:
         loaded: LoadedModel,
         preprocess: PreprocessLike | None,
         labels: str | Path | Sequence[str] | None,
+        probabilities: ProbabilityChoice = "auto",
     ) -> None:
-        self._model = loaded
         self.name = str(loaded.path or "the model")
         self.files = loaded.files
         self.layers = tuple(loaded.layers)
         self.score = str(loaded.metadata["score"])
         self.providers = loaded.session.providers
         self.batch = loaded.batch
-        self._inputs = model_inputs(loaded, preprocess, labels)
+        inputs = model_inputs(loaded, preprocess, labels)
+        self._model, self._inputs, said = with_probabilities(loaded, inputs, probabilities)
         self.labels = self._inputs.labels
         self.preprocess = self._inputs.preprocess
         self.inputs: Mapping[str, NDArray[Any]] = dict(loaded.others.values)
         self.notes = (
             *_surgery_notes(loaded),
             *self._inputs.notes,
+            *said,
             *loaded.others.notes(),
             f"Provider: {short_name(self.providers[0])}.",
         )
         lost = loaded.session.provider_warning
         self.warnings = (*self._inputs.warnings, *([lost] if lost else []))
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the score is shown as a number that goes up or down; see `Explanation`."""
+        return self._model.is_number
+
+    @property
+    def told_probabilities(self) -> str:
+        """What the probabilities are read off, in words: an output and what is done to it, or "none"."""
+        source = self._model.probabilities
+        return "none" if source is None else f"{source.squash} of {source.output}"
 
     @property
     def channels_last(self) -> bool:
@@ -113,6 +130,36 @@ class OpenedModel:
                 f"{', '.join(map(str, sorted(shapes)))}. Explain them one by one, or state a size in the preprocessing."
             )
         return pictures
+
+
+UP_AND_DOWN = ("down", "up")
+"""What the two classes of a number are called: what speaks against it, and what speaks for it."""
+
+
+def with_probabilities(
+    loaded: LoadedModel, inputs: ModelInputs, choice: ProbabilityChoice
+) -> tuple[LoadedModel, ModelInputs, list[str]]:
+    """A model that knows what its probabilities are read off, its inputs, and what is to be said of it.
+
+    Args:
+        loaded: the model.
+        inputs: with its labels; a number that is nothing else gets those of its two classes.
+        choice: as `Explainer`.
+
+    Raises:
+        ScoreError: the choice contradicts the model.
+    """
+    config = config_beside(loaded.path) if loaded.path else {}
+    known = functools.partial(
+        known_of_logits, count=loaded.class_count, props=loaded.session.metadata, labels=inputs.labels, config=config
+    )
+    source, said = chosen_source(choice, loaded.told, known)
+    is_number = source is None and loaded.told.is_number and inputs.labels is None
+    if is_number:
+        others = [note for note in inputs.notes if not note.startswith("Labels:")]
+        named = "Labels: none known; class 1, up, is what raises the number, and class 0, down, what lowers it."
+        inputs = replace(inputs, labels=UP_AND_DOWN, notes=(*others, named))
+    return replace(loaded, probabilities=source, is_number=is_number), inputs, [said] if said else []
 
 
 def _surgery_notes(model: LoadedModel) -> list[str]:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnx_xcam.errors import ModelError
+from onnx_xcam.classifiers import Known
+from onnx_xcam.errors import ModelError, ScoreError
 
 Squash = Literal["softmax", "sigmoid", "exp", "none"]
 
 _SHAPE_ONLY = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
 _SQUASHES: Mapping[str, Squash] = {"Softmax": "none", "Sigmoid": "none", "LogSoftmax": "exp"}
+
+
+_CONTRADICTIONS = {
+    ("Sigmoid", "softmax"),
+    ("HardSigmoid", "softmax"),
+    ("Softmax", "sigmoid"),
+    ("LogSoftmax", "sigmoid"),
+}
 
 
 @dataclass(frozen=True)
@@ -53,22 +62,108 @@ class ProbabilitySource:
         return np.take_along_axis(table, classes, axis=1).astype(np.float32)
 
 
-def stated_probabilities(metadata: Mapping[str, Any], outputs: Iterable[str]) -> ProbabilitySource | None:
-    """What an instrumented model says of itself.
+@dataclass(frozen=True)
+class ModelTold:
+    """What a model itself tells of its probabilities.
+
+    Attributes:
+        own: the output that tells them; None if none does.
+        logits: the output that holds the scores as they are, from which those of a classifier are made; None if there
+            is none, or if the scores are certainly no logits.
+        activation: the one that makes the model's own, where that is known.
+        is_number: whether the score is one number, such as an age, of which nothing is known but that it can go up and
+            down.
+    """
+
+    own: ProbabilitySource | None
+    logits: ProbabilitySource | None
+    activation: str | None = None
+    is_number: bool = False
+
+
+def told_by(metadata: Mapping[str, Any], graph: onnx.GraphProto) -> ModelTold:
+    """What an instrumented model says of itself, or what its graph shows where it says nothing.
 
     Raises:
         ModelError: it names an output that it does not have, or a way that nobody knows.
     """
-    stated = metadata["probabilities"]
+    outputs = {output.name for output in graph.output}
+    own = (
+        _stated(metadata["probabilities"], outputs) if "probabilities" in metadata else _found(graph, metadata["score"])
+    )
+    if "logits" in metadata:
+        logits = _stated(metadata["logits"], outputs)
+        own = None if logits is not None else own
+    else:  # instrumented when logits were taken for a classifier's whatever they were
+        logits = own if own is not None and own.squash in ("softmax", "sigmoid") else None
+        own = None if logits is not None else own
+    return ModelTold(own, logits, metadata.get("activation"), bool(metadata.get("is_number", False)))
+
+
+def chosen_source(
+    choice: str, told: ModelTold, known: Callable[[str], Known | None]
+) -> tuple[ProbabilitySource | None, str | None]:
+    """The source of the probabilities that are shown, and what is to be said of it: what was assumed, or is missing.
+
+    Args:
+        choice: "auto", "softmax", "sigmoid" or "none".
+        told: by the model.
+        known: what is known of logits, given what is usually taken of them.
+
+    Raises:
+        ScoreError: the choice contradicts the model, or the scores are no output.
+    """
+    if choice == "none":
+        return None, None
+    if told.own is not None:
+        if (told.activation, choice) in _CONTRADICTIONS:
+            raise ScoreError(
+                f"The model itself makes probabilities by a {told.activation}, which {choice!r} contradicts; leave it "
+                "out (--probabilities)."
+            )
+        return told.own, None
+    if told.logits is not None:
+        return _of_logits(choice, told.logits, known)
+    if choice != "auto":
+        raise ScoreError(
+            f"A {choice} needs logits that come out of the model as its layers with weights make them, and this "
+            "score is none such; leave it out (--probabilities)."
+        )
+    return None, None
+
+
+def _of_logits(
+    choice: str, logits: ProbabilitySource, known: Callable[[str], Known | None]
+) -> tuple[ProbabilitySource | None, str | None]:
+    """The same of scores that may be logits."""
+    if choice != "auto":
+        return replace(logits, squash=_squash(choice)), None
+    found = known(logits.squash)
+    if found is None:
+        return None, (
+            f"Probabilities: none, as nothing says that '{logits.output}' holds a classifier's logits; if it does, say "
+            f"so by labels or with --probabilities {logits.squash}."
+        )
+    if found.how == "none":
+        return None, f"Probabilities: none, {found.why}."
+    said = f"Probabilities: {found.how} of '{logits.output}', {found.why}."
+    return replace(logits, squash=_squash(found.how)), said
+
+
+def _squash(how: str) -> Squash:
+    return "sigmoid" if how == "sigmoid" else "softmax"
+
+
+def _stated(stated: Any, outputs: set[str]) -> ProbabilitySource | None:
     if stated is None:
         return None
     right = isinstance(stated, list) and len(stated) in (2, 4) and all(isinstance(n, int | float) for n in stated[2:])
-    if right and stated[0] in set(outputs) and stated[1] in get_args(Squash):
+    if right and stated[0] in outputs and stated[1] in get_args(Squash):
         return ProbabilitySource(*stated)
     raise ModelError(f"The model's metadata states its probabilities in a wrong way: {stated!r}; instrument it again.")
 
 
-def find_probabilities(graph: onnx.GraphProto, score: str) -> ProbabilitySource | None:
+def _found(graph: onnx.GraphProto, score: str) -> ProbabilitySource | None:
     """Where the model's own probabilities come out, else its logits, else None: for models that do not state it.
 
     Follows the score tensor through a Softmax, LogSoftmax or Sigmoid, and nodes that only reshape, to a graph output.

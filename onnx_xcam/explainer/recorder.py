@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.cams.methods import find_method
+from onnx_xcam.classifiers import ProbabilityChoice, check_choice
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.loading import LoadedModel, load_model
@@ -73,11 +74,13 @@ class Recorder(OpenedModel):
         threads: int | None = None,
         inputs: Mapping[str, InputValue] | None = None,
         allow_folders: Folders = (),
+        probabilities: ProbabilityChoice = "auto",
     ) -> None:
         """Load a plain model.
 
         Args:
-            model, layers, score, preprocess, labels, providers, threads, inputs, allow_folders: as `Explainer`.
+            model, layers, score, preprocess, labels, providers, threads, inputs, allow_folders, probabilities: as
+                `Explainer`.
             methods: the CAM methods that will be asked for.
             ablations: whether the scores without each channel will be asked for, as the axioms need them.
 
@@ -85,6 +88,7 @@ class Recorder(OpenedModel):
             ModelError: the model is instrumented already.
             and what `Explainer` raises.
         """
+        check_choice(probabilities)
         given = Source(model, allow_folders=allow_folders)
         if contract.is_instrumented(output.name for output in given.skeleton().graph.output):
             raise ModelError(
@@ -107,16 +111,19 @@ class Recorder(OpenedModel):
         needed = dict.fromkeys(name for head in self._heads for name in head.needed)
         loaded = load_model(model, layers=layers, emit=emit, more_outputs=tuple(needed), **options)
         loaded = replace(loaded, others=replace(loaded.others, told=told))
-        super().__init__(loaded, preprocess, labels)
+        super().__init__(loaded, preprocess, labels, probabilities)
         chosen = list(self.layers)
         self._guided = None
         if "guided gradients" in needs:
             self._guided = load_model(
                 model, layers=chosen, method="guided-xgrad-cam", relu=False, emit=["map"], **options
             )
-        self._scorer = Scorer(
-            functools.partial(load_model, model, layers=chosen, emit=[], **options), self._inputs.spec
-        )
+
+        def scoring() -> LoadedModel:
+            opened = load_model(model, layers=chosen, emit=[], **options)
+            return replace(opened, probabilities=self._model.probabilities)
+
+        self._scorer = Scorer(scoring, self._inputs.spec)
 
     @property
     def loaded(self) -> LoadedModel:
@@ -191,6 +198,7 @@ class Recorder(OpenedModel):
             picture=picture,
             labels=self.labels,
             notes=self.notes,
+            is_number=model.is_number,
         )
 
     def stream(

@@ -174,6 +174,7 @@ class Recording:
         picture: the image.
         labels: the C class labels, or None.
         notes: what was assumed on the way.
+        is_number: as of `Explanation`.
     """
 
     classes: NDArray[np.int64]
@@ -183,6 +184,7 @@ class Recording:
     picture: Picture
     labels: Sequence[str] | None
     notes: Sequence[str]
+    is_number: bool = False
 
     def layer(self, layer: int | str) -> LayerRecord:
         """A layer by its index or name.
@@ -240,6 +242,7 @@ class Recording:
             notes=self.notes,
             method=find_method(method).name,
             signed=not relu,
+            is_number=self.is_number,
             fused=None if fuse is None else self._fused([one[None] for one in maps], fuse),
         )
 

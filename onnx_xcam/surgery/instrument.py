@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import onnx
 from onnx_xcam import contract
 from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method
+from onnx_xcam.classifiers import known_of_logits
 from onnx_xcam.contract import ClassInput, Emit, ExternalDataChoice, Metadata
 from onnx_xcam.errors import ModelError, ShapeError, UnsupportedOpError, XcamError
 from onnx_xcam.surgery.emission.protos import QUANTISERS
@@ -190,6 +191,8 @@ def _followed(source: Source, request: Request) -> _Plan:
     _refuse_twice(skeleton, source.name)
     graph = prepare(skeleton, source.name)
     score = find_score(graph, request.score)
+    props = {p.key: p.value for p in skeleton.metadata_props}
+    stated = contract.hints(props)
     choice = Layers(graph, score.name, sample_of(skeleton, graph), request.picture)
     chosen = resolve(choice, request.layers)
     metadata = Metadata(
@@ -210,9 +213,11 @@ def _followed(source: Source, request: Request) -> _Plan:
         ),
         class_count=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
-        probabilities=score.probabilities,
+        probabilities=score.probabilities or _of_classifier(score, props, stated.get("labels")),
+        logits=score.logits,
+        is_number=score.form == "logit" and score.probabilities is None,
         picture=choice.explained.name,
-        **contract.hints({p.key: p.value for p in skeleton.metadata_props}),
+        **stated,
     )
     try:
         check_fusion(request.fuse, layers=len(chosen), relu=request.relu)
@@ -225,6 +230,17 @@ def _followed(source: Source, request: Request) -> _Plan:
     if any(p.key == contract.METADATA_KEY for p in skeleton.metadata_props):
         source = source.without_metadata(contract.METADATA_KEY)
     return _Plan(source, message.SerializeToString(), metadata)
+
+
+def _of_classifier(
+    score: Score, props: Mapping[str, str], labels: Sequence[str] | None
+) -> contract.Probabilities | None:
+    """What tells probabilities of a model that says itself that it is a classifier."""
+    count = score.count if isinstance(score.count, int) else None
+    if score.logits is None or (labels is not None and count is not None and len(labels) != count):
+        return None
+    known = known_of_logits(score.logits.how, count, props, labels, {})
+    return None if known is None or known.how == "none" else score.logits._replace(how=known.how)
 
 
 def _refuse_twice(skeleton: onnx.ModelProto, name: str) -> None:

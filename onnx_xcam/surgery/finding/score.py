@@ -14,7 +14,8 @@ from onnx_xcam.surgery.emission import shapes
 from onnx_xcam.surgery.emission.emitter import Emitter
 from onnx_xcam.surgery.emission.shapes import Dim, Shape
 from onnx_xcam.surgery.emission.values import Value
-from onnx_xcam.surgery.finding.final import Origin, before_rounding, is_copy, roundings, step_back
+from onnx_xcam.surgery.finding.final import Origin, before_rounding, roundings, step_back
+from onnx_xcam.surgery.finding.probabilities import told_of
 from onnx_xcam.surgery.finding.suggest import suggestion
 from onnx_xcam.surgery.graphs.ends import ends, leads_to, makers, seen
 from onnx_xcam.surgery.graphs.graph import Graph
@@ -40,6 +41,7 @@ class Score:
         activation: the final activation that was stepped over, if one was.
         notes: what was assumed, in sentences.
         probabilities: the output that tells the model's own probabilities, and how; None if no output does.
+        logits: the output that holds the scores, and how probabilities are made of them if they are a classifier's.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Score:
     activation: str | None
     notes: tuple[str, ...]
     probabilities: Probabilities | None = None
+    logits: Probabilities | None = None
 
     @property
     def count(self) -> Dim:
@@ -70,7 +73,8 @@ def find_score(graph: Graph, wanted: str = "auto") -> Score:
         ScoreError: no output looks like one score per class, or the named tensor does not.
     """
     score = _found_score(graph) if wanted == "auto" else _named_score(graph, wanted)
-    return replace(score, probabilities=_probabilities(graph, score))
+    told = told_of(graph, score.name, score.activation, one=score.form == "logit")
+    return replace(score, probabilities=told.probabilities, logits=told.logits)
 
 
 def _found_score(graph: Graph) -> Score:
@@ -128,29 +132,6 @@ def _activation_behind(graph: Graph, name: str) -> str | None:
     """The final activation that makes an output of this score, if one does."""
     origins = (step_back(graph, output) for output in ends(graph))
     return next((origin.activation for origin in origins if origin.name == name and origin.activation), None)
-
-
-def _probabilities(graph: Graph, score: Score) -> Probabilities | None:
-    """The output that tells the probabilities that belong to a score, and how."""
-    for output in graph.output_names:
-        origin = step_back(graph, output)
-        if before_rounding(graph, origin.name) == score.name and origin.told is not None:
-            return _stepwise(graph, output, origin.told)
-    own = step_back(graph, score.name)
-    of_scores = own.told if own.activation else "sigmoid" if score.activation == "Sigmoid" else "softmax"
-    output = next((name for name in graph.output_names if is_copy(graph, name, score.name)), "")
-    return _stepwise(graph, output, of_scores) if output and of_scores else None
-
-
-def _stepwise(graph: Graph, output: str, how: str) -> Probabilities | None:
-    """As told; of an output that holds integers, with the step and the zero point by which these are read."""
-    if output not in graph.quantised:
-        return Probabilities(output, how)
-    quantiser = next(node for node in roundings(graph, output) if node.op == "QuantizeLinear")
-    scale, zero = (graph.constants.get(tensor.name) for tensor in [*quantiser.inputs, quantiser.outputs[0]][1:3])
-    if scale is None or scale.size != 1 or (zero is not None and zero.size != 1):
-        return None
-    return Probabilities(output, how, float(scale.reshape(())), 0.0 if zero is None else float(zero.reshape(())))
 
 
 def _score(graph: Graph, name: str, notes: tuple[str, ...], activation: str | None) -> Score:
