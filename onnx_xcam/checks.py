@@ -11,12 +11,13 @@ import onnx
 from onnx import numpy_helper
 
 from onnx_xcam import contract
+from onnx_xcam.arguments import shown
 from onnx_xcam.cams.contributions import map_of
 from onnx_xcam.cams.lining import lined_up
 from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.comparison import OUTPUT_TOLERANCE, output_difference, tolerance
-from onnx_xcam.errors import ModelError, XcamError
+from onnx_xcam.errors import InputError, ModelError, XcamError
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.feeds import InputValue, example_feeds, free_picture
 from onnx_xcam.runtime import Optimisation, Session, open_session
@@ -211,6 +212,8 @@ def check(
             "check compares a map with its formula on A and G, but a guided one is made of the input's gradient too; "
             f"check '{DEFAULT_METHOD}', which it multiplies."
         )
+    if image is not None and not (isinstance(image, np.ndarray) and image.ndim and image.dtype.kind in "fiub"):
+        raise InputError(f"image is {shown(image)}; it must be an array of numbers [N,...], as the model takes them.")
     source = Source(model, allow_folders=allow_folders)
     request = {"layers": layers, "score": score, "method": method, "allow_folders": allow_folders}
     with Following(source.name):

@@ -22,6 +22,7 @@ HEAVY = {"onnxruntime", "cv2", "typer", "torch", "onnx", "onnx_graphsurgeon", "n
 THIRD = {
     "text": set(),
     "errors": set(),
+    "arguments": set(),
     "contract": set(),
     "classifiers": set(),
     "integers": {"numpy"},
@@ -46,10 +47,11 @@ THIRD = {
 }
 """What else than the standard library a part may import."""
 
-BASE = {"errors", "contract", "text"}
+BASE = {"errors", "contract", "text", "arguments"}
 OURS = {
     "text": set(),
     "errors": {"text"},
+    "arguments": {"errors"},
     "contract": {"errors", "text"},
     "classifiers": {"errors"},
     "descriptions": {"text"},

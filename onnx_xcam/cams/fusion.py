@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any, Literal, get_args
 
+from onnx_xcam.arguments import shown
 from onnx_xcam.cams.arrays import Arrays
 from onnx_xcam.errors import XcamError
 
@@ -52,8 +53,8 @@ def check_fusion(how: str | None, *, layers: int | None, relu: bool) -> None:
     """
     if how is None:
         return
-    if how not in FUSIONS:
-        raise XcamError(f"Layers are fused by {', '.join(FUSIONS)}, not by {how!r}.")
+    if not isinstance(how, str) or how not in FUSIONS:
+        raise XcamError(f"Layers are fused by {', '.join(FUSIONS)}, not by {shown(how)}.")
     if how != "mean" and not relu:
         raise XcamError(f"Signed maps are fused by their mean only; {how} is about what speaks for the class alone.")
     if layers is not None and layers < 2:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from onnx_xcam.arguments import text
 from onnx_xcam.cams.arrays import Arrays
 from onnx_xcam.cams.contributions import Contributions
 from onnx_xcam.cams.grad import grad_cam, grad_cam_plus_plus
@@ -88,7 +89,7 @@ def find_method(name: str) -> Method:
     Raises:
         XcamError: there is none.
     """
-    key = _plain(name)
+    key = _plain(text("method", name))
     found = _OTHER_SPELLINGS.get(key) or next((known for known in METHODS if _plain(known) == key), None)
     if found is None:
         raise XcamError(f"There is no method {name!r}; there are {', '.join(METHODS)}.")

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam.arguments import one_of, shown, whole
 from onnx_xcam.cams.methods import find_method
 from onnx_xcam.errors import ImageError, InputError, ModelError, PreprocessError, TruthError, XcamError
 from onnx_xcam.evaluation.axioms import AxiomErrors, errors_of
@@ -19,7 +20,7 @@ from onnx_xcam.evaluation.perturbation import STEPS, Background, faithfulness
 from onnx_xcam.evaluation.truth import Truth, score_against
 from onnx_xcam.explainer import Picture
 from onnx_xcam.explainer.classes import Classes
-from onnx_xcam.explainer.opened import Image
+from onnx_xcam.explainer.opened import Image, require_images
 from onnx_xcam.explainer.recorder import Recorded, Recorder
 from onnx_xcam.explainer.recording import LayerRecord, Recording
 from onnx_xcam.images.place import Placement
@@ -30,6 +31,8 @@ DEFAULT_METHODS = ("xgrad-cam", "grad-cam", "grad-cam++")
 """All made of the same run."""
 _OF_ONE_IMAGE = (ImageError, InputError, ModelError, PreprocessError, TruthError)
 _DIGITS = 6
+_MOST_STEPS = 1 << 16
+"""Each is a run of the model."""
 
 
 class Evaluator:
@@ -56,8 +59,10 @@ class Evaluator:
         Raises:
             XcamError: there is no such metric, or steps is below 2.
         """
-        if steps < 2:
-            raise XcamError(f"steps is {steps}; a curve needs 2 at least.")
+        if (steps := whole("steps", steps, 2)) > _MOST_STEPS:
+            raise XcamError(f"steps is {steps}; a curve has {_MOST_STEPS} at most.")
+        one_of("background", background, get_args(Background))
+        _require_truth(truth)
         self.recorder, self.steps, self.background = recorder, steps, background
         self.metrics = find_metrics(metrics, truth=truth is not None)
         self._truth = truth
@@ -239,10 +244,17 @@ def evaluate(
         XcamError: what `Recorder`, `Evaluator` and `choose` raise; at once. What is wrong with one image is told in
             its record.
     """
+    images = require_images(images)
+    _require_truth(truth)
     names = find_metrics(metrics, truth=truth is not None)
     recorder = Recorder(model, layers, methods=methods, ablations=needs_ablations(names), **options)
     evaluator = Evaluator(recorder, names, steps=steps, background=background, truth=truth)
     return evaluator.stream(images, recorder.choose(classes, top))
+
+
+def _require_truth(truth: Truth | None) -> None:
+    if truth is not None and not isinstance(truth, Truth):
+        raise XcamError(f"truth is {shown(truth)}; it must be what load_truth gives.")
 
 
 def needs_ablations(metrics: Iterable[str]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from onnx_xcam.arguments import texts
 from onnx_xcam.errors import XcamError
 from onnx_xcam.evaluation import perturbation
 
@@ -183,7 +184,8 @@ def find_metrics(names: Iterable[str], *, truth: bool) -> tuple[str, ...]:
     Raises:
         XcamError: there is no such metric, or it needs to be known what the photos show.
     """
-    wanted = {name.strip().lower() for name in names} - {""}
+    given = texts("metrics", sorted(names, key=str) if isinstance(names, set | frozenset) else names)
+    wanted = {name.strip().lower() for name in given} - {""}
     known = {*METRICS, *GROUPS}
     if unknown := sorted(wanted - known):
         raise XcamError(

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam.arguments import is_listed, is_whole, shown
 from onnx_xcam.errors import ClassError
 from onnx_xcam.labels import resolve_class
 
 ClassName: TypeAlias = int | str
 Classes: TypeAlias = ClassName | Sequence[ClassName] | Sequence[Sequence[ClassName]] | NDArray[np.integer[Any]]
 """One class, classes for every image, or one sequence of classes per image (all of the same length)."""
+
+
+_MOST = 1 << 24
+"""Classes, where nothing tells how many there are."""
 
 
 def choose_classes(
@@ -46,23 +52,32 @@ def choose_classes(
         raise ClassError("The list of classes is empty; leave it out to explain the top class.")
     if len(lengths) > 1:
         raise ClassError(f"Each image needs the same number of classes; these have {sorted(lengths)}.")
-    return np.array([[resolve_class(name, labels, class_count) for name in row] for row in rows], np.int64)
+    ids = [[resolve_class(name, labels, class_count) for name in row] for row in rows]
+    if beyond := [one for row in ids for one in row if not -_MOST <= one < _MOST]:
+        raise ClassError(f"class {beyond[0]} is out of range")
+    return np.array(ids, np.int64)
 
 
 def _top(top: int, classes: Classes | None, class_count: int | None) -> NDArray[np.int64]:
     if classes is not None:
         raise ClassError("Give either classes or top, not both.")
+    if not is_whole(top):
+        raise ClassError(f"top is {shown(top)}; it must be a whole number, at least 1.")
     if top < 1 or (class_count is not None and top > class_count):
         bound = "" if class_count is None else f" and at most {class_count}, the model's number of classes"
         raise ClassError(f"top is {top}; it must be at least 1{bound}.")
+    if top > _MOST:
+        raise ClassError(f"top is {top}; it must be at most {_MOST}.")
     return -np.arange(1, top + 1, dtype=np.int64)[None]
 
 
 def _rows(classes: Classes) -> list[list[ClassName]]:
     """Any accepted form as one list of classes per image, or a single list for all images."""
-    if isinstance(classes, str | int | np.integer):
+    if isinstance(classes, str) or is_whole(classes):
         return [[_plain(classes)]]
-    items: list[Any] = list(classes)
+    if not is_listed(classes):
+        raise ClassError(f"classes is {shown(classes)}; it must be a class (a number or a label), or a list of them.")
+    items: list[Any] = list(classes)  # type: ignore[arg-type]
     nested = [isinstance(item, list | tuple | np.ndarray) and np.ndim(item) > 0 for item in items]
     if items and all(nested):
         return [[_plain(name) for name in item] for item in items]
@@ -72,8 +87,8 @@ def _rows(classes: Classes) -> list[list[ClassName]]:
 
 
 def _plain(name: Any) -> ClassName:
-    if isinstance(name, str) or (isinstance(name, int) and not isinstance(name, bool)):
+    if isinstance(name, str):
         return name
-    if isinstance(name, np.integer) or (isinstance(name, np.ndarray) and name.ndim == 0 and name.dtype.kind in "iu"):
-        return int(name)
-    raise ClassError(f"A class is a number or a label, not {name!r}.")
+    if is_whole(name):
+        return operator.index(name)
+    raise ClassError(f"A class is a whole number or a label, not {shown(name)}.")

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
+from onnx_xcam.arguments import flag, shown
 from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
 from onnx_xcam.classifiers import ProbabilityChoice, check_choice
-from onnx_xcam.errors import XcamWarning
+from onnx_xcam.errors import XcamError, XcamWarning
 from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.explanation import Explanation, Picture, joined
 from onnx_xcam.explainer.loading import load_model
-from onnx_xcam.explainer.opened import Image, OpenedModel
+from onnx_xcam.explainer.opened import Image, OpenedModel, require_images
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.explainer.running import run_all
 from onnx_xcam.explainer.stream import IMAGES_PER_GROUP, Streamed, stream
@@ -89,7 +90,7 @@ class Explainer(OpenedModel):
             XcamError: ModelError, LayerError, ScoreError, InputError, PreprocessError, LabelsError, ProviderError or
                 DependencyError, as the case may be.
         """
-        chosen = find_method(method)
+        chosen, relu = find_method(method), flag("relu", relu)
         check_choice(probabilities)
         options: dict[str, Any] = {"providers": providers, "threads": threads, "inputs": inputs}
         options["allow_folders"] = allow_folders
@@ -184,6 +185,9 @@ class Explainer(OpenedModel):
             ClassError: a class is out of range, unknown, or cannot be chosen in this model; at once.
         """
         wanted = self.choose(classes, top)
+        if each is not None and not callable(each):
+            raise XcamError(f"each is {shown(each)}; it must be a function of one argument.")
+        images = require_images(images)
         group = self.batch or (1 if self.providers[0] == "CPUExecutionProvider" else IMAGES_PER_GROUP)
 
         cancellation = Cancellation()
@@ -194,7 +198,7 @@ class Explainer(OpenedModel):
         def prepared(image: Image) -> list[Picture]:
             return [self.prepare(image)] if isinstance(image, str | Path) else self._pictures(image)
 
-        handed_out = each or (lambda result: result)
+        handed_out = (lambda result: result) if each is None else each
         return stream(images, prepared, explained, Streamed, handed_out, group=group, cancel=cancellation.cancel)
 
     def _explained(

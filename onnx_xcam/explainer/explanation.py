@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam import contract
+from onnx_xcam import arguments, contract
 from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
-from onnx_xcam.errors import InputError, LayerError
+from onnx_xcam.errors import InputError, LayerError, OutputError
 from onnx_xcam.explainer.notebook import notebook_html
 from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, dimmed, overlay, side_by_side
 from onnx_xcam.images.place import Placement, without_peaks
@@ -116,7 +116,7 @@ class Explanation:
         Raises:
             LayerError: this explanation has no such layer.
         """
-        if layer == FUSED_LAYER and self.fused is not None:
+        if self.fused is not None and isinstance(layer, str) and layer == FUSED_LAYER:
             return self.fused
         return self._maps[self._layer_index(layer)]
 
@@ -126,7 +126,7 @@ class Explanation:
         Raises:
             LayerError: this explanation has no such layer.
         """
-        if layer == FUSED_LAYER and self.fused is not None:
+        if self.fused is not None and isinstance(layer, str) and layer == FUSED_LAYER:
             worst = np.maximum.reduce(self._status)
             empty = np.where(self.fused.any((2, 3)), contract.GOOD, contract.MAP_ZERO)
             return np.where(worst == contract.NOT_FINITE, worst, empty).astype(np.int64)
@@ -145,7 +145,9 @@ class Explanation:
 
         Raises:
             LayerError: this explanation has no such layer.
+            InputError: nor such an image or class.
         """
+        n, k = self._place(n, k)
         maps = self.maps_of(self._shown(layer))[n, k]
         maps = without_peaks(maps) if self.is_guided else maps
         placement = self.pictures[n].placement
@@ -178,18 +180,21 @@ class Explanation:
             InputError: there is no photo, only a ready tensor.
             LayerError: this explanation has no such layer.
         """
+        n, k = self._place(n, k)
+        alpha, beside = arguments.share("alpha", alpha), arguments.flag("beside", beside)
         picture = self.pictures[n]
         if picture.image_rgb is None:
             raise InputError(
                 "There is no photo to draw on: explain() was given a ready tensor. Pass photos, or use heatmap()."
             )
         heat = self.heatmap(n, k, layer=layer)
+        default = DEFAULT_DIVERGING if self.signed else DEFAULT_COLOUR_MAP
         seen = None if picture.placement.sees_all else picture.placement.seen()
         drawn = overlay(
             dimmed(picture.image_rgb) if self.is_guided else picture.image_rgb,
             heat,
             alpha=alpha,
-            colour_map=colour_map or (DEFAULT_DIVERGING if self.signed else DEFAULT_COLOUR_MAP),
+            colour_map=default if colour_map is None else arguments.text("colour_map", colour_map),
             seen=seen,
             signed=self.signed,
         )
@@ -212,7 +217,7 @@ class Explanation:
             OutputError: the file cannot be written.
             and what `overlay` raises.
         """
-        path = Path(path)
+        path = arguments.path("path", path, OutputError)
         write_image(path, self.overlay(n, k, alpha=alpha, colour_map=colour_map, beside=beside, layer=layer))
         return path
 
@@ -221,6 +226,7 @@ class Explanation:
 
         Of a number: `up (class 1)  value 49.54`, or `down (class 0)  value -0.30`.
         """
+        n, k = self._place(n, k)
         if self.is_number and self.labels:
             return f"{self.labels[n][k]} (class {self.classes[n, k]})  value {self.value(n, k):.2f}"
         label = self.labels[n][k] if self.labels else None
@@ -251,6 +257,15 @@ class Explanation:
         """What is drawn: the maps of all layers as one where they are fused, else those of each."""
         return [FUSED_LAYER] if self.fused is not None else [*range(len(self.layers))]
 
+    def _place(self, n: int, k: int) -> tuple[int, int]:
+        """The place of an image and of one of its classes.
+
+        Raises:
+            InputError: there is none.
+        """
+        images, classes = self.classes.shape
+        return arguments.index("n", n, images, InputError), arguments.index("k", k, classes, InputError)
+
     def _shown(self, layer: int | str | None) -> int | str:
         if layer is not None:
             return layer
@@ -259,9 +274,10 @@ class Explanation:
     def _layer_index(self, layer: int | str) -> int:
         if isinstance(layer, str) and layer in self.layers:
             return self.layers.index(layer)
-        if isinstance(layer, int) and -len(self.layers) <= layer < len(self.layers):
-            return layer
-        raise LayerError(f"This explanation has no layer {layer!r}; it has {', '.join(map(repr, self.layers))}.")
+        if arguments.is_whole(layer) and -len(self.layers) <= int(layer) < len(self.layers):
+            return int(layer)
+        there = ", ".join(map(repr, self.layers))
+        raise LayerError(f"This explanation has no layer {arguments.shown(layer)}; it has {there}.")
 
     def _repr_png_(self) -> bytes | None:
         """The first overlay, for notebooks."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
+from onnx_xcam.arguments import several, shown
 from onnx_xcam.descriptions import read_text
 from onnx_xcam.errors import InputError, LabelsError
 from onnx_xcam.explainer.explanation import Picture
@@ -110,7 +111,7 @@ def _labels(model: LoadedModel, labels: str | Path | Sequence[str] | None) -> tu
         LabelsError: as `model_inputs`.
     """
     if labels is not None and not isinstance(labels, str | Path):
-        names, origin = tuple(map(str, labels)), "given as an argument"
+        names, origin = _given_labels(labels), "given as an argument"
     elif labels is not None:
         names, origin = tuple(load_labels(labels)), f"from '{labels}'"
     else:
@@ -124,6 +125,13 @@ def _labels(model: LoadedModel, labels: str | Path | Sequence[str] | None) -> tu
             "give the labels of this model with --labels (labels=)."
         )
     return names, origin
+
+
+def _given_labels(labels: Any) -> tuple[str, ...]:
+    names = several("labels", labels, "labels by class id, or a labels file", LabelsError)
+    if wrong := [name for name in names if isinstance(name, bool) or not isinstance(name, str | int | float)]:
+        raise LabelsError(f"A label is a text, not {shown(wrong[0])}.")
+    return tuple(map(str, names))
 
 
 def _found_labels(model: LoadedModel) -> tuple[Sequence[str] | None, str]:

@@ -12,10 +12,11 @@ import onnx
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.cams.fusion import Fusion
+from onnx_xcam.arguments import text, texts
+from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.comparison import compare_raised
-from onnx_xcam.errors import LayerError, ModelError
+from onnx_xcam.errors import LayerError, ModelError, ScoreError
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.probabilities import ModelTold, ProbabilitySource, told_by
@@ -128,6 +129,9 @@ def load_model(
         InputError: no image-like input, or a value of another input is missing or wrong.
         and what the surgery and `open_session` raise.
     """
+    layers = layers if isinstance(layers, str) else texts("layers", layers, LayerError)
+    text("score", score, ScoreError)
+    check_fusion(fuse, layers=None, relu=relu)
     given = Source(model, allow_folders=allow_folders)
     proto = given.skeleton()
     inputs, told = read_pictures(proto, given.path, inputs, preprocess)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam.arguments import is_listed, shown
 from onnx_xcam.classifiers import ProbabilityChoice, known_of_logits
-from onnx_xcam.errors import ClassError, InputError
+from onnx_xcam.errors import ClassError, ImageError, InputError
 from onnx_xcam.explainer.classes import Classes, choose_classes
 from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.inputs import ModelInputs, config_beside, model_inputs
@@ -116,7 +117,15 @@ class OpenedModel:
     def _pictures(self, images: Image | Sequence[Image]) -> list[Picture]:
         if isinstance(images, np.ndarray) and images.ndim == len(self._model.image_input.shape):
             return self._inputs.ready(images)
-        several = [images] if isinstance(images, str | Path | np.ndarray | Picture) else list(images)
+        if isinstance(images, str | Path | np.ndarray | Picture):
+            several: list[Any] = [images]
+        elif is_listed(images):
+            several = list(images)
+        else:
+            raise ImageError(
+                f"images is {shown(images)}; it must be a picture (a path, or an array [H,W,3] of uint8), or a list "
+                "of pictures."
+            )
         if not several:
             raise InputError("There are no images to explain: the list is empty.")
         pictures = [
@@ -130,6 +139,17 @@ class OpenedModel:
                 f"{', '.join(map(str, sorted(shapes)))}. Explain them one by one, or state a size in the preprocessing."
             )
         return pictures
+
+
+def require_images(images: Iterable[Image]) -> Iterable[Image]:
+    """Several pictures, as a stream takes them: in a list, from a generator, or stacked in an array.
+
+    Raises:
+        ImageError: it is a single one, or something else.
+    """
+    if not is_listed(images) or isinstance(images, Picture):
+        raise ImageError(f"images is {shown(images)}; it must be a list or a generator of pictures.")
+    return images
 
 
 UP_AND_DOWN = ("down", "up")

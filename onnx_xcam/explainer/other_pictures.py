@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
+from onnx_xcam.arguments import mapping
 from onnx_xcam.errors import InputError
 from onnx_xcam.explainer.preprocessing import PreprocessLike, assumed_preprocess, stated_preprocess
 from onnx_xcam.feeds import InputValue, takes_pictures
@@ -58,7 +59,8 @@ def read_pictures(
         PreprocessError: the preprocessing does not fit the input.
         InputError: an input takes no pictures of 1 or 3 channels.
     """
-    values, told = dict(given or {}), {}
+    values = {} if given is None else dict(mapping("inputs", given, "values by the names of inputs", InputError))
+    told = {}
     for info, value in _pictures(model_infos(proto), values):
         pixels = read_image(value) if isinstance(value, str | Path) else as_image(value)
         metadata = {entry.key: entry.value for entry in proto.metadata_props}

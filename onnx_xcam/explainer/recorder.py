@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
+from onnx_xcam.arguments import texts
 from onnx_xcam.cams.methods import find_method
 from onnx_xcam.classifiers import ProbabilityChoice, check_choice
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.loading import LoadedModel, load_model
-from onnx_xcam.explainer.opened import Image, OpenedModel
+from onnx_xcam.explainer.opened import Image, OpenedModel, require_images
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.recording import LayerRecord, Recording
@@ -89,6 +90,8 @@ class Recorder(OpenedModel):
             and what `Explainer` raises.
         """
         check_choice(probabilities)
+        if not (methods := texts("methods", methods)):
+            raise XcamError("No method was named.")
         given = Source(model, allow_folders=allow_folders)
         if contract.is_instrumented(output.name for output in given.skeleton().graph.output):
             raise ModelError(
@@ -219,6 +222,7 @@ class Recorder(OpenedModel):
             cancellation: what ends the runs where nobody waits for them any more, for what `each` runs itself.
         """
         cancellation = cancellation or Cancellation()
+        images = require_images(images)
 
         def prepared(image: Image) -> list[Picture]:
             return [image if isinstance(image, Picture) else self.prepare(image)]

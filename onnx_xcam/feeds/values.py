@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onnx_xcam import contract
+from onnx_xcam.arguments import mapping
 from onnx_xcam.errors import InputError
 from onnx_xcam.runtime import TensorInfo
 
@@ -34,7 +35,8 @@ def read_values(infos: Sequence[TensorInfo], given: Mapping[str, InputValue] | N
     """
     names = [info.name for info in infos if info.name != contract.CLASS_INPUT]
     found = {}
-    for name, value in (given or {}).items():
+    given = {} if given is None else mapping("inputs", given, "values by the names of inputs", InputError)
+    for name, value in given.items():
         if name == contract.CLASS_INPUT:
             raise InputError(f"The classes are not given as the input '{name}' but with --class or --top (classes=).")
         if name not in names:

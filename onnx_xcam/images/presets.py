@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from onnx_xcam import arguments
 from onnx_xcam.descriptions import load_description, read_text
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.fields import check_fields, number, suggest
@@ -54,7 +55,7 @@ def load_preprocess(spec: str | Path | Mapping[str, Any]) -> Preprocess:
         return _from_data(spec, "preprocessing")
     if isinstance(spec, str) and spec in PRESETS:
         return PRESETS[spec]
-    path = Path(spec)
+    path = arguments.path("preprocess", spec, PreprocessError)
     if path.suffix.lower() not in _FILE_SUFFIXES:
         raise PreprocessError(
             f"preprocessing {str(spec)!r} is neither a preset nor a .json or .yaml file{suggest(str(spec), PRESETS)}"

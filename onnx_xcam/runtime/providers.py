@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from onnx_xcam.arguments import texts
 from onnx_xcam.errors import DependencyError, ProviderError
 
 CPU = "CPUExecutionProvider"
@@ -52,7 +53,7 @@ def resolve_providers(asked: str | Sequence[str] | None) -> tuple[tuple[str, ...
         ProviderError: a name that the installed ONNX Runtime does not list.
     """
     available = available_providers()
-    names = [asked] if isinstance(asked, str) else list(asked or ())
+    names = () if asked is None else texts("providers", asked, ProviderError)
     if not names:
         return ((CUDA,) if CUDA in available else (CPU,)), False
     by_key = {_key(name): name for name in available}

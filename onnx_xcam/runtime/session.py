@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam.arguments import whole
 from onnx_xcam.errors import InputError, ModelError, ProviderError
 from onnx_xcam.runtime.providers import CPU, CUDA, check_running, import_onnxruntime, resolve_providers
 
@@ -22,6 +23,9 @@ _LOG_ERRORS_ONLY = 3
 """Warnings off: one that every model with an optional `xcam_class` causes would come at each load. Errors stay."""
 _LOG_FATAL_ONLY = 4
 """For runs: what fails there is raised, and need not be printed as well."""
+
+_MOST_THREADS = 1024
+"""ONNX Runtime starts as many as it is told, and ends the process where the system has no more."""
 
 _DTYPES = {
     "float16": np.float16,
@@ -150,10 +154,12 @@ def open_session(
         ProviderError: a provider is not there or could not be started. Without `providers`, a CUDA that cannot be
             started is replaced by the CPU, and `Session.provider_warning` says so.
         ModelError: ONNX Runtime cannot load the model.
-        InputError: `threads` is below 1.
+        InputError: `threads` is no number of threads.
     """
-    if threads is not None and threads < 1:
-        raise InputError(f"threads is {threads}; it must be at least 1.")
+    if threads is not None:
+        threads = whole("threads", threads, 1, InputError)
+        if threads > _MOST_THREADS:
+            raise InputError(f"threads is {threads}; it must be at most {_MOST_THREADS}.")
     ort = import_onnxruntime()
     chosen, named = resolve_providers(providers)
     source = model if isinstance(model, bytes) else str(model)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import onnx
 
 from onnx_xcam import contract
+from onnx_xcam.arguments import one_of, path
 from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method
 from onnx_xcam.classifiers import known_of_logits
 from onnx_xcam.contract import ClassInput, Emit, ExternalDataChoice, Metadata
-from onnx_xcam.errors import ModelError, ShapeError, UnsupportedOpError, XcamError
+from onnx_xcam.errors import ModelError, OutputError, ShapeError, UnsupportedOpError
 from onnx_xcam.surgery.emission.protos import QUANTISERS
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.result import write_result
@@ -154,8 +154,8 @@ def instrument_file(
             as `external_data` wants.
         and what `instrument` raises.
     """
-    if external_data not in contract.EXTERNAL_DATA_CHOICES:
-        raise XcamError(f"external_data is one of {', '.join(contract.EXTERNAL_DATA_CHOICES)}, not {external_data!r}.")
+    one_of("external_data", external_data, contract.EXTERNAL_DATA_CHOICES)
+    target = path("out", out, OutputError)
     plan = _planned(
         Source(model, allow_folders=allow_folders),
         Request(
@@ -170,7 +170,7 @@ def instrument_file(
             picture=picture,
         ),
     )
-    note = write_result(plan.source, Path(out), plan.tail, external_data)
+    note = write_result(plan.source, target, plan.tail, external_data)
     return replace(plan.metadata, notes=(*plan.metadata.notes, note)) if note else plan.metadata
 
 

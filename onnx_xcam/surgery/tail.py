@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from onnx_xcam import contract
+from onnx_xcam.arguments import flag, one_of
 from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import emitted_method
 from onnx_xcam.contract import ClassInput, Emit, Layout
@@ -48,8 +49,8 @@ class Request:
         wrong = [kind for kind in self.emit if kind not in contract.EMITS] if listed else self.emit
         if not listed or wrong:
             raise XcamError(f"emit takes a list of {', '.join(contract.EMITS)}, not {wrong!r}.")
-        if self.class_input not in contract.CLASS_INPUTS:
-            raise XcamError(f"class_input is one of {', '.join(contract.CLASS_INPUTS)}, not {self.class_input!r}.")
+        one_of("class_input", self.class_input, contract.CLASS_INPUTS)
+        object.__setattr__(self, "relu", flag("relu", self.relu))  # NumPy's as Python's, for the metadata
         check_fusion(self.fuse, layers=None, relu=self.relu)
 
 

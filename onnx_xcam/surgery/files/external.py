@@ -19,6 +19,7 @@ from typing import NoReturn, TypeAlias
 import onnx
 from onnx import TensorProto
 
+from onnx_xcam.arguments import is_listed, path, shown
 from onnx_xcam.errors import ModelError
 from onnx_xcam.files import open_file
 from onnx_xcam.surgery.files.wire import FilePart, is_stripped
@@ -202,10 +203,10 @@ def folders(given: Folders) -> tuple[Path, ...]:
         ModelError: it holds something that is no path.
     """
     several = (given,) if isinstance(given, (str, os.PathLike)) else given
-    try:
-        return tuple(Path(folder) for folder in several)
-    except TypeError as error:
-        raise ModelError(f"allow_folders takes the path of a folder, or a list of them, not {given!r}.") from error
+    listed = is_listed(several) or isinstance(several, set | frozenset)
+    if not listed or not all(isinstance(folder, (str, os.PathLike)) for folder in several):
+        raise ModelError(f"allow_folders takes the path of a folder, or a list of them, not {shown(given)}.")
+    return tuple(path("allow_folders", folder, ModelError) for folder in several)
 
 
 def _real_folder(path: Path) -> Path:

@@ -59,10 +59,14 @@ def write_result(source: Source, out: Path, tail: bytes, choice: ExternalDataCho
             have its weights as `choice` wants.
         ModelError: as `Source.references`.
     """
-    if source.path and out.exists() and out.samefile(source.path):
+    try:
+        there = out.exists()
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    if source.path and there and out.samefile(source.path):
         raise OutputError(f"'{out}' is the original model itself; give another name for the result.")
     references = source.references()
-    if any(out.exists() and out.samefile(reference.part.path) for reference in references):
+    if any(there and out.samefile(reference.part.path) for reference in references):
         raise OutputError(f"'{out}' holds weights of the model; give another name for the result.")
     placement = _placed(source, references, out, choice)
     if choice == "inline":

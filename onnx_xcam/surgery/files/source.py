@@ -19,6 +19,7 @@ from typing import TypeAlias
 import onnx
 from google.protobuf.message import EncodeError
 
+from onnx_xcam import arguments
 from onnx_xcam.errors import ModelError
 from onnx_xcam.files import open_file
 from onnx_xcam.surgery.files import wire
@@ -50,7 +51,7 @@ class Source:
                 f"A model is a path, bytes or an onnx.ModelProto, not {type(model).__name__}; give one of these."
             )
         self.model = model
-        self.path = Path(model) if isinstance(model, (str, os.PathLike)) else path
+        self.path = arguments.path("model", model, ModelError) if isinstance(model, (str, os.PathLike)) else path
         self._allowed = folders(allow_folders)
         self._dropped = dropped_metadata
         self._references: list[Reference] | None = None

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from onnx_xcam.arguments import is_whole, several, shown, text
 from onnx_xcam.contract import CLASS_INPUT, ClassInput, Probabilities, shape_text
 from onnx_xcam.errors import ClassError, ScoreError
 from onnx_xcam.surgery.emission import shapes
@@ -72,6 +73,7 @@ def find_score(graph: Graph, wanted: str = "auto") -> Score:
     Raises:
         ScoreError: no output looks like one score per class, or the named tensor does not.
     """
+    text("score", wanted, ScoreError)
     score = _found_score(graph) if wanted == "auto" else _named_score(graph, wanted)
     told = told_of(graph, score.name, score.activation, one=score.form == "logit")
     return replace(score, probabilities=told.probabilities, logits=told.logits)
@@ -221,15 +223,12 @@ def _asked(emitter: Emitter, score: Score, class_input: ClassInput, classes: Seq
         if classes is not None:
             raise ClassError('Classes are fixed at surgery only with class_input="fixed"; otherwise feed them later.')
         return emitter.input(CLASS_INPUT, np.int64, ("xcam_M", "xcam_K"))
-    try:
-        numbers = [] if classes is None else list(classes)
-    except TypeError as error:
-        raise ClassError(f"classes is a list of integers, not {classes!r}.") from error
+    numbers = [] if classes is None else several("classes", classes, "integers", ClassError)
     if not numbers:
         raise ClassError('class_input="fixed" needs the classes to explain: classes=[281, 282].')
     for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int | np.integer):
-            raise ClassError(f"A class is an integer, not {number!r}.")
+        if not is_whole(number):
+            raise ClassError(f"A class is an integer, not {shown(number)}.")
         if isinstance(score.count, int) and not -score.count <= number < score.count:
             raise ClassError(f"Class {number} does not exist: the model has the classes 0 to {score.count - 1}.")
     return emitter.constant(np.array([numbers], np.int64))
