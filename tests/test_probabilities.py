@@ -94,7 +94,7 @@ ARE_NOT = {
 @pytest.mark.parametrize("kind", ARE_NOT)
 def test_an_output_that_is_none_tells_none_whatever_the_labels(kind, labels, batch):
     weights = {"each": (C,)} if "each" in ARE_NOT[kind] else None
-    explanation = told(end(ARE_NOT[kind], weights=weights), batch, labels=labels)
+    explanation = told(end(ARE_NOT[kind], weights=weights), batch, labels=labels, score="y")
     assert explanation.probabilities is None
     assert " p " not in explanation.caption()
 

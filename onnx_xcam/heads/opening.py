@@ -59,8 +59,9 @@ def open_heads(
     with Following(source.name):
         source, skeleton, _ = modernised(source)
         graph = prepare(skeleton, source.name)
-        found = find_score(graph, score)
-        choice = Layers(graph, found.name, sample_of(skeleton, graph), picture)
+        sample = sample_of(skeleton, graph)
+        found = find_score(graph, score, sample)
+        choice = Layers(graph, found.name, sample, picture)
         chosen = resolve(choice, layers)
         weights = _weights(source, graph, chosen, found.name)
         foreign = {n.output[0] for n in skeleton.graph.node if n.domain and n.op_type in _ROUNDING}

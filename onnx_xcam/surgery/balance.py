@@ -24,7 +24,7 @@ from onnx_xcam.surgery.emission.emitter import Emitter
 from onnx_xcam.surgery.emission.protos import is_standard
 from onnx_xcam.surgery.emission.values import INT_MAX, Value
 from onnx_xcam.surgery.finding.layers import Layer
-from onnx_xcam.surgery.finding.score import Score, select_classes
+from onnx_xcam.surgery.finding.score import Score
 from onnx_xcam.surgery.gradients.backward import gradients, way
 from onnx_xcam.surgery.gradients.composites import steps
 from onnx_xcam.surgery.gradients.vjp_model import new_emitter, tensor_info
@@ -33,6 +33,7 @@ from onnx_xcam.surgery.graphs.prepare import prepare
 from onnx_xcam.surgery.graphs.stored import forward_value
 from onnx_xcam.surgery.masked import MaskedHead
 from onnx_xcam.surgery.rules.node import NodeView
+from onnx_xcam.surgery.selection import select_classes
 
 PARTS = ("layer", "bias", "side", "magnitude")
 """The outputs beside the scores: `xcam_layer` and so on, float64 `[K]`, summed over all images.

@@ -128,8 +128,9 @@ def _inspected(source: Source, picture: str | None) -> ModelReport:
     graph = prepare(skeleton, source.name)
     if contract.is_instrumented(graph.output_names):
         return _instrumented(source.name, graph, skeleton)
-    score = find_score(graph)
     sample = sample_of(skeleton, graph)
+    labels = contract.hints({entry.key: entry.value for entry in skeleton.metadata_props}).get("labels")
+    score = find_score(graph, sample=sample, labelled=labels is not None)
     first = Layers(graph, score.name, sample, picture or "auto")
     others = [] if picture else [Layers(graph, score.name, sample, other) for other in first.explained.others]
     found = [_default(layers) for layers in (first, *others)]

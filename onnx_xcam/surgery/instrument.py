@@ -190,10 +190,11 @@ def _followed(source: Source, request: Request) -> _Plan:
     source, skeleton, notes = modernised(source)
     _refuse_twice(skeleton, source.name)
     graph = prepare(skeleton, source.name)
-    score = find_score(graph, request.score)
     props = {p.key: p.value for p in skeleton.metadata_props}
     stated = contract.hints(props)
-    choice = Layers(graph, score.name, sample_of(skeleton, graph), request.picture)
+    sample = sample_of(skeleton, graph)
+    score = find_score(graph, request.score, sample, labelled=stated.get("labels") is not None)
+    choice = Layers(graph, score.name, sample, request.picture)
     chosen = resolve(choice, request.layers)
     metadata = Metadata(
         layers=tuple(layer.shown for layer in chosen),

@@ -29,6 +29,7 @@ from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.finding.score import find_score
 from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.graphs.sample import sample_of
 from onnx_xcam.surgery.graphs.soundness import Following
 from onnx_xcam.surgery.modernise import modernised
 
@@ -149,7 +150,8 @@ class _Weights:
                 raise ModelError(
                     f"{self.name} is instrumented, and what was added relies on its weights; give the original model."
                 )
-            target = find_score(prepare(skeleton, self.name), score).shown
+            graph = prepare(skeleton, self.name)
+            target = find_score(graph, score, sample_of(skeleton, graph)).shown
         self.model = source.load()
         self._tensors = dict(_stored(self.model.graph))
         self.layers = _layers(self.model.graph, self._tensors, target)

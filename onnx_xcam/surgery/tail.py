@@ -20,13 +20,14 @@ from onnx_xcam.surgery.emission.broadcasting import expanded
 from onnx_xcam.surgery.emission.emitter import Emitter
 from onnx_xcam.surgery.emission.values import Value
 from onnx_xcam.surgery.finding.layers import Layer
-from onnx_xcam.surgery.finding.score import Score, Selection, select_classes
+from onnx_xcam.surgery.finding.score import Score
 from onnx_xcam.surgery.gradients.backward import gradients
 from onnx_xcam.surgery.gradients.vjp_model import new_emitter, tensor_info
 from onnx_xcam.surgery.graphs.ends import inputs_behind
 from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.signs import is_non_negative
 from onnx_xcam.surgery.graphs.stored import forward_value
+from onnx_xcam.surgery.selection import Selection, select_classes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,9 @@ ACTIVATIONS: Mapping[str, Told | None] = {
     "Hardmax": None,
 }
 """Final activations, and how their result tells probabilities; None if it does not."""
+_OVER_AN_AXIS = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
+_ONE_AXIS = 13
+"""From this opset on a softmax goes over its axis alone, before over all from it on."""
 
 
 def activation(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
@@ -31,9 +34,19 @@ def activation(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
     if not is_standard(node.domain):
         return None
     if node.op in ACTIVATIONS:
-        return str(node.op), str(node.inputs[0].name)
+        return (str(node.op), str(node.inputs[0].name)) if _is_over_classes(graph, node) else None
     spelled = _SPELLED_OUT.get(str(node.op))
     return spelled(graph, node) if spelled else None
+
+
+def _is_over_classes(graph: Graph, node: gs.Node) -> bool:
+    """Whether an activation compares classes: not one over the images of a batch, or over an axis of length 1."""
+    shape = graph.shape(node.inputs[0].name)
+    if node.op not in _OVER_AN_AXIS or not shape or len(shape) == 1:
+        return True
+    axis = int(node.attrs.get("axis", 1 if graph.opset < _ONE_AXIS else -1)) % len(shape)
+    over = range(axis, len(shape)) if graph.opset < _ONE_AXIS else [axis]
+    return 0 not in over and (any(shape[a] != 1 for a in over) or all(dim == 1 for dim in shape[1:]))
 
 
 def _of_quotient(graph: Graph, node: gs.Node) -> tuple[str, str] | None:

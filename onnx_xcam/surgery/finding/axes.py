@@ -17,6 +17,8 @@ from onnx_xcam.contract import Grid
 from onnx_xcam.surgery.emission.shapes import Dim, Shape
 
 UNKNOWN = "?"
+PLACES = "P"
+"""The role of places of the picture that make no grid any more: those of several maps, one after the other."""
 
 
 Place: TypeAlias = "tuple[str, int]"
@@ -27,7 +29,7 @@ class Atom(NamedTuple):
     """`size` positions of an axis of `total`, `stride` apart: index // stride % size.
 
     Attributes:
-        role: N, C, H, W, T (tokens of which some are no part of the grid) or "?".
+        role: N, C, H, W, T (tokens of which some are no part of the grid), P (see PLACES) or "?".
         total, stride, size: see above; a whole axis has stride 1 and size = total.
         grid: of a T.
         places: where the size of a whole H or W can be read off at run time; of a T both.
@@ -81,8 +83,18 @@ def tokens(grid: Grid, places: tuple[Place, ...] = ()) -> Axis:
 
 
 def is_unknown(axis: Axis) -> bool:
-    """Whether nothing is known of an axis."""
-    return all(atom.role == UNKNOWN for atom in axis)
+    """Whether nothing is known of an axis that a layout could be made of."""
+    return all(atom.role in (UNKNOWN, PLACES) for atom in axis)
+
+
+def is_place(atom: Atom) -> bool:
+    """Whether the positions are those of rows and columns of the picture."""
+    return atom.role in ("H", "W", "T", PLACES)
+
+
+def _of_places(axes: Iterable[Axis], dim: Dim) -> Axis:
+    """An axis of which nothing is known but whether its positions are places."""
+    return fresh(PLACES if any(is_place(a) and a.size != 1 for axis in axes for a in axis) else UNKNOWN, dim)
 
 
 def role_of(axis: Axis) -> str:
@@ -95,7 +107,7 @@ def role_of(axis: Axis) -> str:
         return "C"
     if not all(atom.outermost if atom.role in "HW" else atom.whole for atom in atoms):
         return UNKNOWN
-    roles = "".join(atom.role for atom in atoms)
+    roles = "".join(atom.role for atom in atoms).replace(PLACES, UNKNOWN)
     return "T" if roles == "HW" else roles if len(roles) == 1 else UNKNOWN
 
 
@@ -126,7 +138,7 @@ def places_of(axis: Axis) -> tuple[Place, ...]:
 def resized(axis: Axis, dim: Dim) -> Axis:
     """The axis with another size: images, channels, rows and columns stay what they are, all else is lost."""
     role = role_of(axis)
-    return fresh(role if role in "NCHW" else UNKNOWN, dim)
+    return fresh(role, dim) if role in "NCHW" else _of_places([axis], dim)
 
 
 def cut(axis: Axis, positions: np.ndarray | None, dim: Dim) -> Axis:
@@ -148,10 +160,11 @@ def joined(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim) -> Axis:
         at = roles.index("T")
         grid, others = grid_of(parts[at]), [*dims[:at], *dims[at + 1 :]]
         if grid is None or not all(isinstance(size, int) for size in others):
-            return fresh(UNKNOWN, dim)
+            return _of_places(parts, dim)
         before, after = sum(dims[:at]), sum(dims[at + 1 :])  # type: ignore[arg-type]
         return tokens(grid._replace(before=grid.before + before, after=grid.after + after), places_of(parts[at]))
-    return fresh(next((role for role in roles if role in "NCHW"), UNKNOWN), dim)
+    role = next((role for role in roles if role in "NCHW"), UNKNOWN)
+    return fresh(role, dim) if role != UNKNOWN else _of_places(parts, dim)
 
 
 # --- reshape ----------------------------------------------------------------------------------------------------------

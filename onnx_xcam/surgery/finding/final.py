@@ -50,12 +50,14 @@ class Origin(NamedTuple):
         activation: the final activation that was stepped over, if one was.
         choice: the operator that took something from them, if one did: ArgMax, TopK, ...
         told: how the output tells the probabilities that belong to the scores; None if it does not.
+        threshold: what the scores themselves are compared with, where the choice is a comparison.
     """
 
     name: str
     activation: str | None = None
     choice: str | None = None
     told: Told | None = None
+    threshold: float = 0.0
 
 
 def step_back(graph: Graph, output: str) -> Origin:
@@ -69,7 +71,8 @@ def step_back(graph: Graph, output: str) -> Origin:
         index = _CHOICES.get((domain, str(node.op)))
         if index is not None and _is_choice(graph, node):
             name = node.inputs[index].name
-            taken, told = Origin(name, None, taken.choice or str(node.op)), _Reading(exact=False)
+            taken = Origin(name, None, taken.choice or str(node.op), None, _compared_with(graph, node))
+            told = _Reading(exact=False)
         elif (looked_up := _looked_up(graph, node, domain)) is not None:
             name, told = looked_up, _Reading(exact=False)
         elif domain == "" and node.op == "ReduceMax" and (best := _best_of(graph, node)) is not None:
@@ -90,6 +93,16 @@ def is_copy(graph: Graph, output: str, name: str) -> bool:
             return False
         output = str(node.inputs[0].name)
     return output == name
+
+
+def before_reshape(graph: Graph, name: str) -> str | None:
+    """The tensor before a final activation or an operator that only moves or rounds values; None if it is made else."""
+    node = graph.producer.get(name)
+    if node is None or not is_standard(node.domain):
+        return None
+    if (found := activation(graph, node)) is not None:
+        return found[1]
+    return str(node.inputs[0].name) if _only_rounds(graph, node) else None
 
 
 def before_rounding(graph: Graph, name: str) -> str:
@@ -184,6 +197,11 @@ def _is_choice(graph: Graph, node: gs.Node) -> bool:
     if node.op in ("Greater", "GreaterOrEqual"):
         return number(graph, node.inputs[1].name) is not None
     return True
+
+
+def _compared_with(graph: Graph, node: gs.Node) -> float:
+    """The number that a comparison compares scores with; 0, which decides by the sign, of other choices."""
+    return number(graph, node.inputs[1].name, 0.0) or 0.0 if node.op in ("Greater", "GreaterOrEqual") else 0.0
 
 
 def _looked_up(graph: Graph, node: gs.Node, domain: str) -> str | None:

@@ -104,6 +104,12 @@ def _is_chosen_from(graph: Graph, score: str) -> bool:
 # --- probabilities ---------------------------------------------------------------------------------------------------
 
 
+def is_probability(graph: Graph, name: str) -> bool:
+    """Whether a tensor is made of probabilities by what keeps them so, and may be as large as 1."""
+    total = _largest_sum(graph, name)
+    return total is not None and isclose(total, 1, rel_tol=1e-3)
+
+
 def _of_classes(graph: Graph, output: str) -> bool:
     """Whether the activation that made an output, if it is one that shares out 1, shares it out among classes."""
     name = output

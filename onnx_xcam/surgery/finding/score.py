@@ -1,4 +1,4 @@
-"""The class score: where it is in the graph, and which classes are explained."""
+"""The class score: where it is in the graph."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
-from onnx_xcam.arguments import is_whole, several, shown, text
-from onnx_xcam.contract import CLASS_INPUT, ClassInput, Probabilities, shape_text
-from onnx_xcam.errors import ClassError, ScoreError
-from onnx_xcam.surgery.emission import shapes
-from onnx_xcam.surgery.emission.emitter import Emitter
+from onnx_xcam.arguments import text
+from onnx_xcam.contract import Probabilities, shape_text
+from onnx_xcam.errors import ScoreError
 from onnx_xcam.surgery.emission.shapes import Dim, Shape
-from onnx_xcam.surgery.emission.values import Value
-from onnx_xcam.surgery.finding.final import Origin, before_rounding, roundings, step_back
-from onnx_xcam.surgery.finding.probabilities import told_of
+from onnx_xcam.surgery.finding.final import Origin, before_reshape, before_rounding, roundings, step_back
+from onnx_xcam.surgery.finding.probabilities import is_probability, told_of
 from onnx_xcam.surgery.finding.suggest import suggestion
-from onnx_xcam.surgery.graphs.ends import ends, leads_to, makers, seen
+from onnx_xcam.surgery.finding.unfit import (
+    AxisEvidence,
+    UnfitError,
+    ends_as_features,
+    is_normalised,
+    is_picked,
+    named_otherwise,
+    of_rank_three_or_more,
+    says_scores,
+    told,
+)
+from onnx_xcam.surgery.graphs.ends import ends, leads_to, seen
 from onnx_xcam.surgery.graphs.graph import Graph
-from onnx_xcam.surgery.graphs.stored import forward_value
-
-_BOXES = "NonMaxSuppression"
 
 Form = Literal["classes", "logit"]
 
@@ -43,6 +46,7 @@ class Score:
         notes: what was assumed, in sentences.
         probabilities: the output that tells the model's own probabilities, and how; None if no output does.
         logits: the output that holds the scores, and how probabilities are made of them if they are a classifier's.
+        threshold: of one number, from where on it speaks for class 1.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Score:
     notes: tuple[str, ...]
     probabilities: Probabilities | None = None
     logits: Probabilities | None = None
+    threshold: float = 0.0
 
     @property
     def count(self) -> Dim:
@@ -67,44 +72,151 @@ class Score:
         return [axis for axis in range(len(self.shape)) if axis not in (self.batch, self.classes)]
 
 
-def find_score(graph: Graph, wanted: str = "auto") -> Score:
+def find_score(graph: Graph, wanted: str = "auto", sample: Graph | None = None, *, labelled: bool = False) -> Score:
     """The score tensor, and the final activation that was stepped over to find it.
+
+    Args:
+        graph: the graph.
+        wanted: "auto", or a tensor's name.
+        sample: the graph with numbers for a symbolic height and width, if they are symbolic.
+        labelled: whether the model has labels of classes, so that it is a classifier.
 
     Raises:
         ScoreError: no output looks like one score per class, or the named tensor does not.
     """
     text("score", wanted, ScoreError)
-    score = _found_score(graph) if wanted == "auto" else _named_score(graph, wanted)
+    search = _Search(graph, AxisEvidence(graph, sample), labelled)
+    score = _found_score(search) if wanted == "auto" else _named_score(search, wanted)
     told = told_of(graph, score.name, score.activation, one=score.form == "logit")
-    return replace(score, probabilities=told.probabilities, logits=told.logits)
+    score = replace(score, probabilities=told.probabilities, logits=told.logits)
+    return score if wanted != "auto" or labelled else _with_what_is_assumed(graph, score)
 
 
-def _found_score(graph: Graph) -> Score:
-    reasons: list[str] = []
-    found: dict[str, Score] = {}
+@dataclass(frozen=True)
+class _Search:
+    """Where a score is looked for."""
+
+    graph: Graph
+    evidence: AxisEvidence
+    labelled: bool
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An output that may hold the scores, and what it was made from."""
+
+    output: str
+    origin: Origin
+    score: Score
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the model itself makes probabilities or a choice of these scores."""
+        return self.origin.activation is not None or self.origin.choice is not None
+
+
+def _found_score(search: _Search) -> Score:
+    graph, refused = search.graph, list[ScoreError]()
+    found: dict[str, _Candidate] = {}
     pictured = seen(graph)
     for output in ends(graph):
         origin = step_back(graph, output)
         try:
             if origin.name not in pictured:
                 raise ScoreError(f"'{origin.name}' does not depend on the picture.")
-            score = _score(graph, origin.name, _said(output, origin), origin.activation)
+            score = _score(search, origin.name, _said(output, origin), origin.activation, threshold=origin.threshold)
         except ScoreError as error:
-            reasons.append(str(error))
+            refused.append(error)
             continue
-        if score.name not in found or found[score.name].activation is None:
-            found[score.name] = score
+        earlier = found.get(score.name)
+        if earlier is None or (earlier.score.activation is None and (origin.activation or not earlier.is_told)):
+            found[score.name] = _Candidate(output, origin, score)
     if not found:
-        listed = " ".join(dict.fromkeys(reasons))
-        raise ScoreError(f"No class score was found among the outputs: {listed} Name one with --score.")
-    last = [name for name in found if not any(leads_to(graph, name, other) for other in found if other != name)]
-    chosen = found[last[0]] if last else next(iter(found.values()))
+        raise ScoreError(f"No class score was found among the outputs: {_reasons(search, refused)}")
+    chosen, why = _best(graph, list(found.values()))
+    if not chosen.is_told and not search.labelled:
+        _ask_if_named_otherwise(chosen)
+    notes = chosen.score.notes
     if len(found) > 1:
-        others = ", ".join(f"'{name}'" for name in found if name != chosen.name)
-        first = "the first of several outputs" if chosen.name == next(iter(found)) else "the last made of the outputs"
-        note = f"Score: {first} that look like class scores (others: {others}; choose with --score)."
-        return replace(chosen, notes=(*chosen.notes, note))
-    return chosen
+        others = ", ".join(f"'{one.output}'" for one in found.values() if one is not chosen)
+        notes = (*notes, f"Score: {why} that look like class scores (others: {others}; choose with --score).")
+    return replace(chosen.score, notes=notes)
+
+
+def _best(graph: Graph, found: Sequence[_Candidate]) -> tuple[_Candidate, str]:
+    """The scores that are made of the others, else those that the model makes probabilities of, else the first."""
+    names = [one.score.name for one in found]
+    made = [
+        one
+        for one in found
+        if not any(leads_to(graph, one.score.name, other) for other in names if other != one.score.name)
+    ] or list(found)
+    told = [one for one in made if one.origin.activation] or [one for one in made if one.is_told]
+    plain = [one for one in made if named_otherwise(one.output) is None] or made
+    chosen = (told or plain)[0]
+    if chosen is found[0]:
+        return chosen, "the first of several outputs"
+    if not told or len(told) == len(made):
+        return chosen, "the last made of the outputs" if len(made) < len(found) else "the first of several outputs"
+    how = f"behind a {chosen.origin.activation}" if chosen.origin.activation else "that a class is picked by"
+    return chosen, f"the {'one' if len(told) == 1 else 'first'} {how} of several outputs"
+
+
+def _reasons(search: _Search, refused: Sequence[ScoreError]) -> str:
+    """Why no output is a score, and which tensor would do, in as few sentences as possible."""
+    unfit = [error for error in refused if isinstance(error, UnfitError)]
+    others = dict.fromkeys(str(error) for error in refused if not isinstance(error, UnfitError))
+    sentences = [*([told(unfit)] if unfit else []), *others]
+    for error in unfit:
+        if error.kind == "rows" and (name := _flat_source(search, error.name)) is not None:
+            shape = shape_text(search.graph.shape(name) or ())
+            sentences.append(f"If each of its numbers is a class, --score '{name}' takes them as {shape}.")
+            break
+    return " ".join(sentences)
+
+
+def _flat_source(search: _Search, name: str) -> str | None:
+    """The scores `[N,C]` that were only reshaped to make a tensor, None if there are none."""
+    while (source := before_reshape(search.graph, name)) is not None:
+        name = source
+        try:
+            return _score(search, name, (), None, asked=True).shown
+        except ScoreError:
+            continue
+    return None
+
+
+def _ask_if_named_otherwise(chosen: _Candidate) -> None:
+    """Refuse a plain output that is only called something, which is not scores.
+
+    Raises:
+        UnfitError: it is.
+    """
+    if (what := named_otherwise(chosen.output)) is not None:
+        advice = f"If it holds scores of classes all the same, say so with --score {chosen.output}."
+        unfit = UnfitError(chosen.output, chosen.score.shape, "named", f"{what}, by its name", advice)
+        raise ScoreError(f"No class score was found among the outputs: {unfit}")
+
+
+def _with_what_is_assumed(graph: Graph, score: Score) -> Score:
+    """The score with a word on what nothing says: that numbers, neither logits nor probabilities, are scores."""
+    if score.form == "logit" or score.probabilities or score.logits or not _is_plain(graph, score):
+        return score
+    ending = ends_as_features(graph, score.name)
+    why = f"it ends in a {ending}, as features do" if ending else "nothing in the model says so"
+    shape = shape_text(
+        ["N" if axis == score.batch and not isinstance(d, int) else d for axis, d in enumerate(score.shape)]
+    )
+    count = f"{score.count} classes" if isinstance(score.count, int) else "classes"
+    said = f"Score: output '{score.shown}' {shape}, taken for scores of {count}; {why}."
+    return replace(score, notes=(said, *score.notes[1:]))
+
+
+def _is_plain(graph: Graph, score: Score) -> bool:
+    """Whether a score is an output that says nothing of what it is: no choice is made of it, its name is none."""
+    return (
+        score.name in graph.output_names and not says_scores(score.name) and score.notes[0].startswith("Score: output")
+    )
 
 
 def _said(output: str, origin: Origin) -> tuple[str, ...]:
@@ -121,13 +233,28 @@ def _said(output: str, origin: Origin) -> tuple[str, ...]:
     return (f"Score: '{origin.name}', {why}.",)
 
 
-def _named_score(graph: Graph, wanted: str) -> Score:
-    if wanted in graph.tensors and wanted in {*graph.producer, *graph.input_names}:
-        return _score(graph, wanted, (f"Score: '{wanted}', as asked.",), _activation_behind(graph, wanted))
-    raise ScoreError(
-        f"There is no tensor '{wanted}' to take as the score{suggestion(wanted, graph.producer)}; "
-        f"the outputs are {', '.join(graph.output_names)}."
-    )
+def _named_score(search: _Search, wanted: str) -> Score:
+    graph = search.graph
+    if wanted not in graph.tensors or wanted not in {*graph.producer, *graph.input_names}:
+        raise ScoreError(
+            f"There is no tensor '{wanted}' to take as the score{suggestion(wanted, graph.producer)}; "
+            f"the outputs are {', '.join(graph.output_names)}."
+        )
+    origin = step_back(graph, wanted)
+    if origin.name != wanted and _is_behind_its_score(graph, wanted, origin):
+        notes = tuple(note.removesuffix(".") + ", as asked." for note in _said(wanted, origin))
+        return _score(search, origin.name, notes, origin.activation, asked=True, threshold=origin.threshold)
+    notes = (f"Score: '{wanted}', as asked.",)
+    return _score(search, wanted, notes, _activation_behind(graph, wanted), asked=True)
+
+
+def _is_behind_its_score(graph: Graph, wanted: str, origin: Origin) -> bool:
+    """Whether a tensor tells of the score without being one: a label, or one probability, which is never negative."""
+    single = all(dim == 1 for dim in (graph.shape(wanted) or ())[1:])
+    of_one = all(dim == 1 for dim in (graph.shape(origin.name) or ())[1:])
+    if not graph.is_float(wanted) and wanted not in graph.quantised:
+        return origin.choice is not None
+    return single and of_one and origin.activation in ("Sigmoid", "HardSigmoid")
 
 
 def _activation_behind(graph: Graph, name: str) -> str | None:
@@ -136,134 +263,79 @@ def _activation_behind(graph: Graph, name: str) -> str | None:
     return next((origin.activation for origin in origins if origin.name == name and origin.activation), None)
 
 
-def _score(graph: Graph, name: str, notes: tuple[str, ...], activation: str | None) -> Score:
-    shown = graph.shown(name)
+def _score(
+    search: _Search,
+    name: str,
+    notes: tuple[str, ...],
+    activation: str | None,
+    *,
+    asked: bool = False,
+    threshold: float = 0.0,
+) -> Score:
+    graph, shown = search.graph, search.graph.shown(name)
     name = before_rounding(graph, name)
     shape = graph.shape(name)
     if shape is None:
         raise ScoreError(f"The shape of '{name}' is unknown.")
     if not graph.is_float(name):
         raise ScoreError(f"'{name}' holds {graph.dtype(name)} values, which have no gradient.")
-    if any(node.op == _BOXES for node in makers(graph, name)):
-        raise ScoreError(f"'{name}' is what {_BOXES} has picked: boxes, as detectors give, not one score per class.")
-    wide = [axis for axis, dim in enumerate(shape) if dim != 1]
-    listed = shape_text(shape)
-    batch: int | None = 0
-    classes: int | None
+    if is_picked(graph, name):
+        raise ScoreError(
+            f"'{name}' is what NonMaxSuppression has picked: boxes, as detectors give, not one score per class."
+        )
     if not shape:
         raise ScoreError(f"'{name}' is a single number without an axis of images or classes.")
-    if len(shape) == 1:
-        batch, classes = (0, None) if wide == [] or _is_batch(graph, shape[0]) else (None, 0)
-    elif len([axis for axis in wide if axis]) > 1:
-        what = "scores of each place or box, as detectors give" if len(shape) == 3 else "a map, as segmentation gives"
-        raise ScoreError(
-            f"'{name}' has the shape {listed} ({what}), not one score per class: [N,C] is needed; detection and "
-            "segmentation are not supported."
+    batch, classes = _axes(search, name, shape)
+    if (not asked or len(shape) == 1) and classes is not None and (kind := search.evidence.places(name, classes)):
+        raise UnfitError(name, shape, kind)
+    if activation is None and is_normalised(graph, name):
+        if not asked:
+            raise UnfitError(
+                name, shape, "embedding", advice=f"--score {name} takes its numbers for classes all the same."
+            )
+        notes = (
+            *notes,
+            f"'{name}' is divided by its own length, as embeddings are; its numbers are taken for classes.",
         )
-    else:
-        classes = next((axis for axis in wide if axis), None)
     form: Form = "logit" if classes is None else "classes"
     if form == "logit":
-        notes = (*notes, "One logit: class 1 has this score, class 0 its negative.")
+        said, threshold = _one_number(graph, name, activation, threshold)
+        notes = (*notes, said)
     unclipped = frozenset(node.outputs[0].name for node in roundings(graph, name))
-    return Score(name, shown, unclipped, shape, form, batch, classes, activation, notes)
+    return Score(name, shown, unclipped, shape, form, batch, classes, activation, notes, threshold=threshold)
+
+
+def _axes(search: _Search, name: str, shape: Shape) -> tuple[int | None, int | None]:
+    """The axis of the images and that of the classes.
+
+    Raises:
+        UnfitError: the tensor has others as well, or its first axis is not that of the images.
+    """
+    wide = [axis for axis, dim in enumerate(shape) if dim != 1]
+    if len(shape) == 1:
+        if (kind := search.evidence.places(name, 0)) is not None:
+            raise UnfitError(name, shape, kind)
+        return (0, None) if wide == [] or _is_batch(search.graph, shape[0]) else (None, 0)
+    if len([axis for axis in wide if axis]) > 1:
+        raise UnfitError(name, shape, of_rank_three_or_more(search.graph, search.evidence, name, shape))
+    if (kind := search.evidence.not_images(name)) is not None:
+        last = next((axis for axis in wide if axis), None)
+        both = last is not None and search.evidence.places(name, last) is not None
+        raise UnfitError(name, shape, "map" if both else kind)
+    return 0, next((axis for axis in wide if axis), None)
+
+
+def _one_number(graph: Graph, name: str, activation: str | None, threshold: float) -> tuple[str, float]:
+    """What is said of one number per image, and the number from which on it speaks for class 1."""
+    what = "class 1 has it as its score, class 0 its negative; class 1 is the top"
+    if activation is None and not threshold and is_probability(graph, name):
+        return f"One probability: {what} from 0.5.", 0.5
+    if activation is None and threshold:
+        return f"One number: {what} from {threshold:g}.", threshold
+    return "One logit: class 1 has this score, class 0 its negative.", 0.0
 
 
 def _is_batch(graph: Graph, dim: Dim) -> bool:
-    """Whether a dimension is the number of images: the first dimension of an input."""
+    """Whether the only dimension of a score is the number of images: the first of an input, or of unknown length."""
     firsts = [shape[0] for name in graph.input_names if not graph.is_constant(name) and (shape := graph.shape(name))]
-    return dim in firsts if dim is not None else not any(isinstance(first, int) for first in firsts)
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The classes to explain.
-
-    Attributes:
-        classes: int64 `[N, K]`.
-        scores: float32 `[N, K]`.
-        seed: gradient of each class score with respect to the score tensor, `[K, *score.shape]`.
-    """
-
-    classes: Value
-    scores: Value
-    seed: Value
-
-
-def select_classes(
-    graph: Graph, emitter: Emitter, score: Score, class_input: ClassInput, classes: Sequence[int] | None
-) -> Selection:
-    """Emit the choice of classes: given ones, or -1, -2, ... for the best, the second best, ...
-
-    Raises:
-        ClassError: classes were given that do not fit the form or the number of classes.
-    """
-    table = score_table(graph, emitter, score)
-    asked = _asked(emitter, score, class_input, classes)
-    chosen = asked.expand([shapes.dim_part(table, 0), 1], (table.shape[0], asked.shape[1]))
-    if asked.const is None or (asked.const < 0).any():
-        chosen = (chosen < 0).where(_ranked(table, chosen, asked.const), chosen)
-    scores = table.gather_elements(chosen, 1)
-    seed = _seed(score, chosen, table)
-    return Selection(chosen, scores.cast(np.float32), seed)
-
-
-def score_table(graph: Graph, emitter: Emitter, score: Score) -> Value:
-    """The score as `[N, C]`; one logit s as `[N, 2]`, -s and s."""
-    s = forward_value(graph, emitter, score.name, "The score")
-    s = s.squeeze(score.unit_axes())
-    if score.form == "logit":
-        s = s.unsqueeze([1])
-        return emitter.concat([-s, s], 1)
-    return s.unsqueeze([0]) if score.batch is None else s
-
-
-def _asked(emitter: Emitter, score: Score, class_input: ClassInput, classes: Sequence[int] | None) -> Value:
-    if class_input != "fixed":
-        if classes is not None:
-            raise ClassError('Classes are fixed at surgery only with class_input="fixed"; otherwise feed them later.')
-        return emitter.input(CLASS_INPUT, np.int64, ("xcam_M", "xcam_K"))
-    numbers = [] if classes is None else several("classes", classes, "integers", ClassError)
-    if not numbers:
-        raise ClassError('class_input="fixed" needs the classes to explain: classes=[281, 282].')
-    for number in numbers:
-        if not is_whole(number):
-            raise ClassError(f"A class is an integer, not {shown(number)}.")
-        if isinstance(score.count, int) and not -score.count <= number < score.count:
-            raise ClassError(f"Class {number} does not exist: the model has the classes 0 to {score.count - 1}.")
-    return emitter.constant(np.array([numbers], np.int64))
-
-
-def _ranked(table: Value, asked: Value, known: np.ndarray | None) -> Value:
-    """For each asked class -r the r-th best class of each image, int64 `[N, K]`; of no meaning where r is not there.
-
-    Args:
-        table: the scores, `[N, C]`.
-        asked: the classes, int64 `[N, K]`.
-        known: the classes where they are fixed, int64 `[1, K]`.
-    """
-    emitter = table.emitter
-    rank = (asked < 0).where(-1 - asked, 0)
-    if known is None:
-        # In float32, which holds every rank: OpenCV 5 crashes at the largest of int64 numbers.
-        depth = rank.cast(np.float32).max([0, 1]).cast(np.int64).squeeze([0]) + 1
-    else:  # a number, no node: TVM takes TopK with a constant k alone
-        depth = emitter.constant(np.array([-known.min()], np.int64))
-    best = emitter.node(
-        "TopK", [table, depth], [(table.dtype, (table.shape[0], None)), (np.int64, (table.shape[0], None))], axis=1
-    )[1]
-    return best.gather_elements(rank, 1)
-
-
-def _seed(score: Score, chosen: Value, table: Value) -> Value:
-    lines = chosen.transpose([1, 0])
-    one_hot = lines.unsqueeze([2]).equal(table.range_of(1)).cast(table.dtype)
-    if score.form == "classes" and score.batch is not None and not score.unit_axes():
-        one_hot.one_hot = lines
-        return one_hot
-    if score.form == "logit":
-        one_hot = one_hot.slice([1], [2], [2]) - one_hot.slice([0], [1], [2])
-        one_hot = one_hot.squeeze([2])
-    elif score.batch is None:
-        one_hot = one_hot.squeeze([1])
-    return one_hot.unsqueeze([axis + 1 for axis in score.unit_axes()])
+    return (dim is not None and dim in firsts) or not any(isinstance(length, int) for length in (dim, *firsts))
