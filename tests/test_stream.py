@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,111 @@ def test_a_loop_that_is_left_early_or_interrupted_leaves_no_threads(explainer):
     with pytest.raises(KeyboardInterrupt):
         stream.throw(KeyboardInterrupt)
     assert not threads()
+
+
+def worked(images, prepare, explain, **options) -> Iterator:
+    """A stream whose steps are ours, in groups of four."""
+    steps = {"outcome": lambda image, *_: image, "each": lambda image: image, "group": 4, "cancel": lambda: None}
+    return module.stream(images, prepare, explain, **{**steps, **options})
+
+
+@pytest.mark.parametrize("left_in", ["prepare", "explain", "each"])
+def test_workers_end_at_their_next_step_once_the_loop_was_left(left_in):
+    """A worker that is in the middle of its group when the loop is left prepares, runs and hands out nothing more."""
+    begun, left = threading.Event(), threading.Event()
+    steps = []
+
+    def step(name: str, n: int) -> None:
+        steps.append((name, n))
+        if n >= 4 and name == left_in and not left.is_set():  # of the second group, which nobody waits for any more
+            begun.set()
+            assert left.wait(60)
+
+    def prepare(n: int):
+        step("prepare", n)
+        return [_Item(n)]
+
+    def explain(group):
+        step("explain", group[0][0].n)
+        return [None] * len(group)
+
+    def each(n: int) -> int:
+        step("each", n)
+        return n
+
+    stream = worked(iter(range(8)), prepare, explain, each=each, cancel=left.set)
+    assert next(stream) == 0
+    assert begun.wait(60)
+    stream.close()  # says that it is over, cancels the runs, and waits for the workers
+    assert [name for name, n in steps if n >= 4][-1] == left_in
+    assert [n for name, n in steps if n >= 4 and name == left_in] == [4], "the step that it was in, and no other"
+    assert not threads()
+
+
+def test_what_waits_for_a_worker_is_not_begun_once_the_loop_was_left(monkeypatch):
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
+    left, prepared = threading.Event(), []
+
+    def prepare(n: int):
+        prepared.append(n)
+        assert n == 0 or left.wait(60)
+        return [_Item(n)]
+
+    stream = worked(iter(range(100)), prepare, lambda group: [None] * len(group), group=1, cancel=left.set)
+    assert next(stream) == 0
+    stream.close()
+    assert set(prepared) <= {0, 1, 2}, "two workers, each with one image at most beside the first"
+
+
+class _Item:
+    """What `stream` takes for a prepared picture, with a number in it."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.item = n, np.zeros((1, n // 2 + 1), np.float32)
+
+
+def test_no_more_runs_at_once_than_allowed(monkeypatch):
+    """Each run takes memory of its own. Four workers are ready to run; a third run among them would open the gate."""
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 4)
+    lock, gate, running, most = threading.Lock(), threading.Barrier(module._RUNS_AT_ONCE + 1), 0, 0
+
+    def explain(group):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        with suppress(threading.BrokenBarrierError):
+            gate.wait(1)  # where only two may run, no third comes; that broken, it holds nobody up any more
+        with lock:
+            running -= 1
+        return [None] * len(group)
+
+    assert list(worked(range(40), lambda n: [_Item(n)], explain, group=1)) == list(range(40))
+    assert most <= module._RUNS_AT_ONCE == 2, "a second one fills the gaps of the first, a third only takes memory"
+
+
+def test_runs_of_a_model_go_through_the_same_gate(explainer, monkeypatch):
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 4)
+    lock, gate, running, most = threading.Lock(), threading.Barrier(3), 0, 0
+    session = explainer._model.session
+    plain = session.run
+
+    def counted(*args, **kwargs):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        with suppress(threading.BrokenBarrierError):
+            gate.wait(1)
+        try:
+            return plain(*args, **kwargs)
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(session, "run", counted)
+    assert len(list(explainer.stream(PHOTOS))) == len(PHOTOS)
+    assert most <= 2
 
 
 def test_a_stream_that_ends_cancels_its_runs_and_no_others(explainer):
