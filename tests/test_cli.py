@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -161,6 +162,8 @@ def test_explain_writes_pictures_and_results_and_says_what_it_did(run, folder):
     assert line.pop("settings")["classes"] == "2,1"
     assert line == {
         "image": str(Path("photos/a.png")),
+        "path": "../photos/a.png",
+        "sha256": hashlib.sha256((folder / "photos" / "a.png").read_bytes()).hexdigest(),
         "model": "model.onnx",
         "layer": "features",
         "method": "xgrad-cam",

@@ -28,6 +28,7 @@ THIRD = {
     "integers": {"numpy"},
     "files": set(),
     "descriptions": {"yaml"},
+    "locks": set(),
     "cams": {"numpy"},
     "surgery": {"numpy", "onnx", "onnx_graphsurgeon", "google"},
     "images": {"numpy", "cv2", "PIL"},
@@ -55,6 +56,7 @@ OURS = {
     "contract": {"errors", "text"},
     "classifiers": {"errors"},
     "descriptions": {"text"},
+    "locks": {"errors"},
     "integers": set(),
     "files": {"errors"},
     "cams": BASE,
@@ -83,7 +85,7 @@ OURS = {
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
     "evaluation": {*BASE, "cams", "surgery", "images", "runtime", "labels", "explainer", "feeds", "descriptions"},
     "demo": {*BASE, "cams", "classifiers", "surgery", "images", "explainer", "feeds", "comparison"},
-    "report": {*BASE, "images", "explainer"},
+    "report": {*BASE, "images", "explainer", "locks"},
     "cli": {
         *BASE,
         "cams",
@@ -97,6 +99,7 @@ OURS = {
         "benchmark",
         "demo",
         "report",
+        "locks",
         "evaluation",
     },
 }

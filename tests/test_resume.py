@@ -18,7 +18,7 @@ import tiny_models
 from tiny_models import LABELS
 
 import onnx_xcam
-from onnx_xcam.cli.naming import beginnings, stems
+from onnx_xcam.cli.naming import places, stems
 from onnx_xcam.explainer import Explainer
 from onnx_xcam.images.read import read_image, write_image
 
@@ -168,7 +168,7 @@ def test_photos_that_failed_or_whose_files_are_gone_are_tried_again(run, folder)
     (folder / "photos" / "001.png").write_bytes(b"")
     assert run("model.onnx", "photos", "-q")[0] == 1
     assert results()["001.png"]["error"]
-    add_photos(folder / "photos", 2)
+    write_image(folder / "photos" / "001.png", RANDOM.integers(0, 256, (20, 30, 3), np.uint8))
     (folder / results()["003.png"]["files"][0]).unlink()
     status, out, _ = run("model.onnx", "photos", "--resume", "-q")
     assert status == 0
@@ -280,8 +280,13 @@ def test_photos_that_come_later_never_take_the_names_of_what_is_done(run, folder
 
 
 def test_names_that_are_taken():
-    assert beginnings("a.b.285.png") == ["a", "a.b", "a.b.285"]
-    assert stems([Path("x/cat.png"), Path("x/dog.png")], ["CAT", "cat-2"]) == ["cat-3", "dog"]
+    assert places(["A.b.285.png", "A.b.npz", "é.x.1.png"]) == {"a.b.png", "a.b.npz", "é.x.png"}
+    taken = places(["CAT.1.png", "cat-2.281.png"])
+    assert stems([Path("x/cat.png"), Path("x/dog.png")], taken=taken) == ["cat-3", "dog"]
+    assert stems([Path("x/cat.png"), Path("y/cat.png")], taken=taken, done=[Path("x/cat.png")]) == [
+        "x.cat.png",
+        "y.cat.png",
+    ]
 
 
 def test_many_photos_of_one_name_take_no_time():

@@ -132,6 +132,7 @@ def evaluate(
 
     from onnx_xcam.cli.evaluate_job import EvaluateJob, Told, write_page
     from onnx_xcam.cli.evaluate_table import print_sanity, print_summary
+    from onnx_xcam.cli.output_folder import output_folder
     from onnx_xcam.cli.page_file import check_page
     from onnx_xcam.cli.photos import find_pictures, refuse_mixed
     from onnx_xcam.evaluation.evaluator import DEFAULT_METHODS, Evaluator, needs_ablations
@@ -143,8 +144,8 @@ def evaluate(
     names = find_metrics(metrics.split(","), truth=truth is not None)
     if resume:
         refuse_mixed(images, out)
-    found = find_pictures(images, recursive=recursive, leave_out=out)
-    found = dict(list(found.items())[:limit])
+    found = dict(list(find_pictures(images, recursive=recursive, leave_out=out).items())[:limit])
+    context.with_resource(output_folder(out))
     job = EvaluateJob(found, out, resume=resume, quiet=quiet)
     options: dict[str, Any] = {
         "score": score,
@@ -193,6 +194,6 @@ def evaluate(
 
 def _told(truth: Path | None, any_class: bool) -> str:
     """What is to be the same of --truth in a run that is continued, in words."""
-    from onnx_xcam.cli.results import digest_of_files
+    from onnx_xcam.cli.run_settings import digest_of_files
 
     return "" if truth is None else f", truth {digest_of_files(truth)}{' of any class' if any_class else ''}"

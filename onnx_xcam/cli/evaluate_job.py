@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,23 +13,14 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from onnx_xcam.cli.earlier import Earlier
 from onnx_xcam.cli.options import say
+from onnx_xcam.cli.output_folder import put_in_place, written
 from onnx_xcam.cli.page_file import page_line
+from onnx_xcam.cli.photo_files import PhotoFiles
 from onnx_xcam.cli.progress import Reporter
-from onnx_xcam.cli.results import (
-    Earlier,
-    add_line,
-    begun_anew,
-    failure_line,
-    prepare_folder,
-    put_in_place,
-    read_results,
-    run_settings,
-    say_interrupted,
-    settings_in_line,
-    without_dropped,
-    written,
-)
+from onnx_xcam.cli.results import add_line, begun_anew, continued, failure_line, say_interrupted
+from onnx_xcam.cli.run_settings import run_settings, settings_in_line
 from onnx_xcam.evaluation.evaluator import Evaluator
 from onnx_xcam.evaluation.sanity import follows_the_model, sanity, summarised
 from onnx_xcam.evaluation.summary import summarise
@@ -52,20 +43,17 @@ class EvaluateJob:
     """One run of `evaluate`: knows the photos and the output folder."""
 
     def __init__(self, images: Mapping[Path, Path], folder: Path, *, resume: bool, quiet: bool) -> None:
-        """Prepare the output folder.
+        """Prepare a run.
 
         Args:
             images: the photos as they are called, and where they lie (resolved).
-            folder: for all that is written.
+            folder: for all that is written; `output_folder` has made it.
             resume: continue what is there.
             quiet: say only what went wrong.
-
-        Raises:
-            OutputError: the folder cannot be made or written to.
         """
         self._images, self._folder, self._resume, self._quiet = dict(images), folder, resume, quiet
         self._results = folder / RESULTS
-        prepare_folder(folder)
+        self._files = PhotoFiles(self._images, folder)
 
     def run(self, evaluator: Evaluator, classes: NDArray[np.int64] | None, told: Told) -> tuple[dict[str, Any], int]:
         """Measure all photos; the summary of all that the folder has, and how many photos failed in this run.
@@ -90,8 +78,8 @@ class EvaluateJob:
                 written(self._results),
                 self._results.open("ab") as lines,
             ):
-                for record in evaluator.stream(todo, classes, settings_in_line(settings)):
-                    add_line(lines, record)
+                for image, record in self._measured(evaluator, todo, classes, settings):
+                    add_line(lines, {**record, **self._files.in_line(image)})
                     done += 1
                     if (error := record["error"]) is not None:
                         failed += 1
@@ -103,6 +91,16 @@ class EvaluateJob:
                 say_interrupted(done, total)
             raise
         return self._finish(evaluator, settings, told), failed
+
+    def _measured(
+        self,
+        evaluator: Evaluator,
+        images: Sequence[Path],
+        classes: NDArray[np.int64] | None,
+        settings: Mapping[str, Any],
+    ) -> Iterator[tuple[Path, dict[str, Any]]]:
+        found = evaluator.stream(self._files.taken(images), classes, settings_in_line(settings))
+        return zip(images, found, strict=True)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The records that the folder has, one by one."""
@@ -131,8 +129,10 @@ class EvaluateJob:
         Raises:
             XcamError: no photo could be evaluated, or what `sanity` raises.
         """
-        done = (Path(record["image"]) for record in self.records() if record["error"] is None)
-        chosen = list(islice(done, photos))
+        folder = self._folder.resolve()
+        done = ((folder / record["path"]).resolve() for record in self.records() if record["error"] is None)
+        called = {resolved: image for image, resolved in self._images.items()}
+        chosen = list(islice((called.get(photo, photo) for photo in done), photos))
         steps: list[dict[str, Any]] = []
         for layer in recorder.layers:
             if not self._quiet:
@@ -147,17 +147,12 @@ class EvaluateJob:
 
     def _earlier(self, settings: Mapping[str, Any]) -> Earlier:
         if not self._resume:
-            earlier = begun_anew(self._results, quiet=self._quiet)
+            earlier = begun_anew(self._results, settings, quiet=self._quiet)
             for name in (TABLE, SUMMARY):  # they would tell of the run before
                 with written(self._folder / name):
                     (self._folder / name).unlink(missing_ok=True)
             return earlier
-        earlier = read_results(self._results, settings)
-        without_dropped(self._results, earlier)
-        if not self._quiet:
-            here = sum(path in earlier.finished for path in self._images.values())
-            say(f"note: {here} of {len(self._images)} photos are done already.")
-        return earlier
+        return continued(self._results, settings, self._images, quiet=self._quiet)
 
     def _finish(self, evaluator: Evaluator, settings: Mapping[str, Any], told: Told) -> dict[str, Any]:
         """Make the CSV file and the summary of all records, in one pass over them."""

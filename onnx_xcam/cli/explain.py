@@ -92,6 +92,7 @@ def explain(
 
     from onnx_xcam.cli.explain_job import ExplainJob, Page, Writing
     from onnx_xcam.cli.explaining import Explaining
+    from onnx_xcam.cli.output_folder import output_folder
     from onnx_xcam.cli.photos import find_pictures, refuse_mixed
     from onnx_xcam.explainer import XcamWarning
     from onnx_xcam.report import python_call
@@ -100,6 +101,7 @@ def explain(
         refuse_mixed(images, out)
     found = find_pictures(images, recursive=recursive, leave_out=out)
     writing = Writing(pictures=not no_pictures, raw=raw, beside=beside)
+    context.with_resource(output_folder(out))
     job = ExplainJob(found, out, writing=writing, resume=resume, quiet=quiet)
     options: dict[str, Any] = {
         "layers": layers_or_auto(layer),

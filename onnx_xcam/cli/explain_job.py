@@ -13,27 +13,17 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from onnx_xcam.cli.earlier import Earlier
 from onnx_xcam.cli.explain_page import EarlierPhotos, JobPage, entry_of, failed_entry, job_page
 from onnx_xcam.cli.explaining import Explaining, Outcome
-from onnx_xcam.cli.naming import beginnings, layer_parts, picture_name, raw_fused_name, raw_names, stems
-from onnx_xcam.cli.options import say
+from onnx_xcam.cli.naming import layer_parts, name_parts, picture_name, places, raw_fused_name, raw_names, stems
+from onnx_xcam.cli.output_folder import put_in_place, written
 from onnx_xcam.cli.page_file import check_page, page_line
+from onnx_xcam.cli.photo_files import PhotoFiles
+from onnx_xcam.cli.photos import without_results
 from onnx_xcam.cli.progress import Reporter
-from onnx_xcam.cli.results import (
-    Earlier,
-    add_line,
-    begun_anew,
-    failure_line,
-    one_or_all,
-    prepare_folder,
-    put_in_place,
-    read_results,
-    run_settings,
-    say_interrupted,
-    settings_in_line,
-    without_dropped,
-    written,
-)
+from onnx_xcam.cli.results import add_line, begun_anew, continued, failure_line, one_or_all, say_interrupted
+from onnx_xcam.cli.run_settings import run_settings, settings_in_line
 from onnx_xcam.errors import OutputError
 from onnx_xcam.explainer import Explanation
 from onnx_xcam.explainer.explanation import FUSED_LAYER
@@ -80,17 +70,14 @@ class ExplainJob:
     """One run of `explain`: knows the photos, the output folder and the names in it."""
 
     def __init__(self, images: Mapping[Path, Path], folder: Path, *, writing: Writing, resume: bool, quiet: bool):
-        """Prepare the output folder.
+        """Prepare a run.
 
         Args:
             images: the photos as they are called, and where they lie (resolved).
-            folder: for all that is written.
+            folder: for all that is written; `output_folder` has made it.
             writing: what is.
             resume: continue what is there.
             quiet: say only what went wrong.
-
-        Raises:
-            OutputError: the folder cannot be made or written to.
         """
         self._images, self._resolved = dict(images), frozenset(images.values())
         self._folder, self._writing, self._resume, self._quiet = folder, writing, resume, quiet
@@ -98,7 +85,7 @@ class ExplainJob:
         self._stems: dict[Path, str] = {}
         self._settings: dict[str, Any] = {}
         self._page: Page | None = None
-        prepare_folder(folder)
+        self._files = PhotoFiles(self._images, folder)
 
     def run(self, explaining: Explaining, classes: NDArray[np.int64] | None, page: Page | None = None) -> int:
         """Explain all photos for these classes (see `Explainer.choose`); the number of photos that failed is returned.
@@ -124,7 +111,7 @@ class ExplainJob:
             maps=explaining.kind_of_maps,
             write=" ".join(self._writing.told()),
         )
-        earlier = self._continued() if self._resume else self._begun_anew()
+        earlier = self._earlier(explaining)
         total = len(self._images)
         todo = [image for image, resolved in self._images.items() if resolved not in earlier.finished]
         done, failed = total - len(todo), 0
@@ -153,37 +140,24 @@ class ExplainJob:
     def _paged(self, explaining: Explaining, earlier: Earlier) -> AbstractContextManager[JobPage | None]:
         if self._page is None:
             return nullcontext()
-        done = EarlierPhotos(dict(zip(earlier.finished, earlier.kept, strict=True)), self._folder)
+        done = EarlierPhotos({photo: line.text for photo, line in earlier.finished.items()}, self._folder)
         settings = settings_of(
             explaining.model, explaining.methods, command=self._page.command, python=self._page.python
         )
         return job_page(self._page.file, settings, explaining, self._images, done)
 
-    def _continued(self) -> Earlier:
-        """What an earlier run has done, its file without the lines that are done again, and names for the rest."""
-        earlier = read_results(self._results, self._settings)
-        folder = self._folder.resolve()
-        pictures = {folder / file for files in earlier.finished.values() for file in files}
-        self._images = {image: path for image, path in self._images.items() if path not in pictures}
-        names = dict(zip(self._images, stems(list(self._images)), strict=True))
-        fitting = {self._images[image]: f"{stem}." for image, stem in names.items()}
-        taken = {
-            beginning
-            for photo, files in earlier.finished.items()
-            if photo not in fitting or not all(file.startswith(fitting[photo]) for file in files)
-            for file in files
-            for beginning in beginnings(file)
-        }
-        self._stems = dict(zip(self._images, stems(list(self._images), taken), strict=True)) if taken else names
-        without_dropped(self._results, earlier)
-        if not self._quiet:
-            here = sum(path in earlier.finished for path in self._images.values())
-            say(f"note: {here} of {len(self._images)} photos are done already.")
+    def _earlier(self, explaining: Explaining) -> Earlier:
+        """What an earlier run has done, and names for the rest: never those of files that stay."""
+        if self._resume:
+            self._images = without_results(self._images, self._folder)
+            earlier = continued(self._results, self._settings, self._images, quiet=self._quiet)
+        else:
+            earlier = begun_anew(self._results, self._settings, quiet=self._quiet)
+        done = {image for image, resolved in self._images.items() if resolved in earlier.finished}
+        parts = name_parts(explaining.methods, [FUSED_LAYER] if explaining.fuse else explaining.model.layers)
+        called = list(self._images)
+        self._stems = dict(zip(called, stems(called, parts, taken=places(earlier.files), done=done), strict=True))
         return earlier
-
-    def _begun_anew(self) -> Earlier:
-        self._stems = dict(zip(self._images, stems(list(self._images)), strict=True))
-        return begun_anew(self._results, quiet=self._quiet)
 
     def _explained(
         self, explaining: Explaining, classes: NDArray[np.int64] | None, images: Sequence[Path]
@@ -191,7 +165,7 @@ class ExplainJob:
         def finish(outcome: Outcome) -> _Done:
             return self._success(explaining, outcome) if outcome.explanations else self._failure(explaining, outcome)
 
-        return explaining.stream(images, classes, finish)
+        return explaining.stream(self._files.taken(images), classes, finish)
 
     def _head(self, explaining: Explaining, image: Path) -> dict[str, Any]:
         return {
@@ -201,14 +175,14 @@ class ExplainJob:
             "method": one_or_all(explaining.methods),
         }
 
-    def _tail(self, files: Sequence[Path], seconds: float | None, error: str | None) -> dict[str, Any]:
-        names = [file.as_posix() for file in files]
-        return {"files": names, "seconds": seconds, "error": error, "settings": settings_in_line(self._settings)}
+    def _tail(self, image: Path, files: Sequence[Path], seconds: float | None, error: str | None) -> dict[str, Any]:
+        told = {"files": [file.as_posix() for file in files], "seconds": seconds, "error": error}
+        return {**told, **self._files.in_line(image), "settings": settings_in_line(self._settings)}
 
     def _failure(self, explaining: Explaining, outcome: Outcome) -> _Done:
         image, error = outcome.image, str(outcome.error)
         nothing: dict[str, Any] = {"classes": [], "labels": None, "scores": [], "probabilities": None, "status": []}
-        record = {**self._head(explaining, image), **nothing, **self._tail([], None, error)}
+        record = {**self._head(explaining, image), **nothing, **self._tail(image, [], None, error)}
         entry = failed_entry(image, error) if self._page else b""
         return _Done(image, record, (), [failure_line(str(image), error)], entry)
 
@@ -235,7 +209,7 @@ class ExplainJob:
             "scores": _numbers(first.scores[0]),
             "probabilities": None if probabilities is None else _numbers(probabilities[0]),
             "status": one_or_all(status),
-            **self._tail(files, round(outcome.seconds, 6), None),
+            **self._tail(image, files, round(outcome.seconds, 6), None),
         }
         entry = entry_of(image, explanations) if self._page else b""
         warnings = dict.fromkeys(f"warning: {warning}" for one in explanations for warning in one.warnings())

@@ -1,42 +1,87 @@
-"""Names of the files that `explain` writes: as short as they can be, and never two the same."""
+"""Names of the files that `explain` writes: as short as they can be, and never two the same.
+
+A picture is called `<stem>.<method>.<layer>.<class id>.png`, method and layer only where there are several, and the raw
+maps of a photo `<stem>.npz`. A class id has no dot, so two pictures can only meet where `<stem>.<method>.<layer>` of
+one photo is that of another: `a` and `a.y` with the layers `y.x` and `x` are both `a.y.x`. So all of these are told
+apart, and not the stems alone; and so that no file system makes one of two, by what is the same to all of them.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
+_LONGEST_FILE = 255
+"""What file systems take: bytes on Linux, and elsewhere characters, which are never more."""
+_LONGEST_STEM, _LONGEST_LAYER = 150, 60
+_ROOM_FOR_NUMBERS = len("-1234567") + len(".1234567890.png")
+_CLASS_AND_SUFFIX = re.compile(r"\.\d+\.png\Z")
 
-def stems(images: Sequence[Path], taken: Collection[str] = ()) -> list[str]:
+
+def stems(
+    images: Sequence[Path], parts: Sequence[str] = ("",), *, taken: Collection[str] = (), done: Collection[Path] = ()
+) -> list[str]:
     """A name per image, told apart by what is needed: the stem, then the extension, the folder, a number.
 
-    The same images in the same order have the same names, whenever they are asked for. Upper and lower case count as
-    the same, as they do on some file systems. `taken` are names that stand for something else.
+    The same images in the same order have the same names, whenever they are asked for.
+
+    Args:
+        images: the photos as they are called.
+        parts: what a picture's name says beside the stem and the class, as `name_parts` gives them.
+        taken: `places` of files that are there already, and stay;
+        done: of these images, whose names are asked for only so that those of the others are the same as ever.
     """
     longer: tuple[Callable[[Path], str], ...] = (
         lambda path: path.name,
         lambda path: f"{path.resolve().parent.name}.{path.name}",
     )
+    size = min(_LONGEST_STEM, _LONGEST_FILE - _ROOM_FOR_NUMBERS - max(_bytes(f".{part}") for part in parts))
     names = [path.stem for path in images]
     for way in longer:
-        count = Counter(name.casefold() for name in names)
-        names = [way(path) if count[name.casefold()] > 1 else name for path, name in zip(images, names, strict=True)]
-    return _numbered([_short(name, 150) for name in names], taken)
+        count = Counter(place for name in names for place in _places_of(name, parts))
+        names = [
+            way(path) if any(count[place] > 1 for place in _places_of(name, parts)) else name
+            for path, name in zip(images, names, strict=True)
+        ]
+    names = _numbered([_short(name, size) for name in names], lambda name: _places_of(name, parts))
+    todo = [n for n, image in enumerate(images) if image not in done] if taken else []
+    free = _numbered([names[n] for n in todo], lambda name: _places_of(name, parts), taken)
+    for n, name in zip(todo, free, strict=True):
+        names[n] = name
+    return names
 
 
-def beginnings(file: str) -> list[str]:
-    """What a file's name may have been made of: `a.b.285.png` of `a`, `a.b` or `a.b.285`."""
-    parts = file.split(".")
-    return [".".join(parts[:count]) for count in range(1, len(parts))]
+def places(files: Iterable[str]) -> set[str]:
+    """Where files of an earlier run lie, whatever their classes: of a picture, where those of the others would be."""
+    return {folded(_CLASS_AND_SUFFIX.sub(".png", file)) for file in files}
+
+
+def _places_of(stem: str, parts: Sequence[str]) -> list[str]:
+    """The same of the files that a photo may come to have."""
+    return [folded(f"{stem}.npz"), *(folded(f"{'.'.join(filter(None, (stem, part)))}.png") for part in parts)]
+
+
+def folded(name: str) -> str:
+    """What is the same of two names that are one to some file system: that folds case, or composes accents."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+def name_parts(methods: Sequence[str], layers: Sequence[str]) -> list[str]:
+    """What a picture's name says of method and layer, for each of both: nothing where there is one of each."""
+    told = methods if len(methods) > 1 else [""]
+    return [".".join(filter(None, (method, part))) for method in told for part in layer_parts(layers)]
 
 
 def layer_parts(layers: Sequence[str]) -> list[str]:
     """What a picture's name says of its layer: nothing for a single layer."""
     if len(layers) == 1:
         return [""]
-    return _numbered([_short(re.sub(r"[^\w.-]+", "_", layer), 60).strip("_.") or "layer" for layer in layers])
+    plain = [_short(re.sub(r"[^\w.-]+", "_", layer), _LONGEST_LAYER).strip("_.") or "layer" for layer in layers]
+    return _numbered(plain, lambda name: [folded(name)])
 
 
 def picture_name(stem: str, method: str, layer_part: str, class_id: int) -> str:
@@ -54,21 +99,27 @@ def raw_fused_name(names: Sequence[str]) -> str:
     return names[0].removesuffix("map") + "fused"
 
 
+def _bytes(name: str) -> int:
+    return len(os.fsencode(name))
+
+
 def _short(name: str, size: int) -> str:
-    """The name's beginning, of so many bytes at most: file systems take 255, and more is put behind it."""
-    return os.fsencode(name)[:size].decode("utf-8", "ignore") if len(os.fsencode(name)) > size else name
+    """The name's beginning, of so many bytes at most."""
+    return os.fsencode(name)[:size].decode("utf-8", "ignore") if _bytes(name) > size else name
 
 
-def _numbered(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
-    """The names, the second and later ones of a kind, and those that are taken, with a number behind."""
-    used = {name.casefold() for name in taken}
+def _numbered(
+    names: Sequence[str], places_of: Callable[[str], Sequence[str]], taken: Collection[str] = ()
+) -> list[str]:
+    """The names, with a number behind those that would take a place that is taken."""
+    used = set(taken)
     numbers: dict[str, int] = {}  # the next one to try: else thousands of photos of one name would take for ever
     result = []
     for name in names:
-        candidate, number = name, numbers.get(name.casefold(), 2)
-        while candidate.casefold() in used:
+        candidate, number = name, numbers.get(folded(name), 2)
+        while not used.isdisjoint(wanted := places_of(candidate)):
             candidate, number = f"{name}-{number}", number + 1
-        numbers[name.casefold()] = number
-        used.add(candidate.casefold())
+        numbers[folded(name)] = number
+        used.update(wanted)
         result.append(candidate)
     return result

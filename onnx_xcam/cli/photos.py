@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from onnx_xcam.errors import OutputError
+from onnx_xcam.errors import ImageError, OutputError
 from onnx_xcam.images.read import find_images
+from onnx_xcam.text import load_json
+
+RESULTS = "results.jsonl"
 
 
 def find_pictures(paths: Iterable[Path], *, recursive: bool, leave_out: Path) -> dict[Path, Path]:
@@ -20,14 +24,42 @@ def find_pictures(paths: Iterable[Path], *, recursive: bool, leave_out: Path) ->
         leave_out: but of this one.
 
     Raises:
-        ImageError: a folder without pictures.
+        ImageError: a folder without pictures, or with none but those that earlier runs have written there.
     """
     found: dict[Path, Path] = {}
     for path in paths:
-        several = find_images([path], recursive=recursive, leave_out=leave_out) if path.is_dir() else [path]
+        several = _pictures_in(path, recursive, leave_out) if path.is_dir() else [path]
         for picture in several:
             found.setdefault(picture.resolve(), picture)
     return {picture: resolved for resolved, picture in found.items()}
+
+
+def _pictures_in(folder: Path, recursive: bool, leave_out: Path) -> list[Path]:
+    """Without those that an earlier run has written there: they would be explained in their turn."""
+    pictures = find_images([folder], recursive=recursive, leave_out=leave_out)
+    results = {parent: _results_in(parent) for parent in {picture.parent for picture in pictures}}
+    photos = [picture for picture in pictures if picture.name not in results[picture.parent]]
+    if not photos:
+        raise ImageError(f"{folder}: no picture there but those that earlier runs of onnx-xcam have written")
+    return photos
+
+
+def without_results(photos: Mapping[Path, Path], folder: Path) -> dict[Path, Path]:
+    """The photos, without those that an earlier run has written to its output folder."""
+    names, resolved = _results_in(folder), folder.resolve()
+    return {image: path for image, path in photos.items() if path.parent != resolved or path.name not in names}
+
+
+def _results_in(folder: Path) -> set[str]:
+    """The names of the files that the results.jsonl of a folder tells of, as far as it can be read."""
+    found: set[str] = set()
+    if not (folder / RESULTS).is_file():
+        return found
+    with suppress(OSError), (folder / RESULTS).open("rb") as lines:
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError):
+                found.update(Path(file).name for file in load_json(line.decode("utf-8-sig"))["files"])
+    return found
 
 
 def refuse_mixed(paths: Iterable[Path], folder: Path) -> None:

@@ -9,7 +9,8 @@ A record, one line of results.jsonl:
         {"layer": "features", "method": "xgrad-cam", "class": 282,
          "metrics": {"insertion": 0.31, "conservation": 0.02, "drop": null, ...},     null: not defined for this map
          "curves": {"insertion": [0.01, ..., 0.39], ...}}],                           null where a value is not finite
-     "files": [], "seconds": 1.9, "error": null, "settings": {...}}
+     "files": [], "seconds": 1.9, "error": null, "settings": {...},
+     "path": "../photos/cat.png", "sha256": "9f86..."}         which file it is; in results.jsonl only
 
 "layer" and "method" are always lists, in the order of the command line. A photo that failed has "error": "<sentence>",
 empty lists, null for labels and probabilities. "metrics" holds the same names in every result of a run, in the order

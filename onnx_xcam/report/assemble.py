@@ -13,12 +13,14 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import onnx_xcam
 from onnx_xcam.errors import OutputError
+from onnx_xcam.locks import NAME as LOCK
+from onnx_xcam.locks import held
 from onnx_xcam.text import printable
 
 WEB = Path(__file__).parent / "web"
@@ -110,17 +112,16 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OutputError: it cannot be written.
     """
-    draft = path.with_name(f".onnx-xcam.{path.name}")
-    file = _opened(path, draft)
-    try:
-        with file:
-            yield file
-        draft.replace(path)
-    except BaseException as error:
-        draft.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, os.fspath(draft), os.fspath(path)):
-            raise _unwritable(path, error) from error
-        raise
+    with _draft_of(path) as (file, draft):
+        try:
+            with file:
+                yield file
+            draft.replace(path)
+        except BaseException as error:
+            draft.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.filename in (None, os.fspath(draft), os.fspath(path)):
+                raise _unwritable(path, error) from error
+            raise
 
 
 def check_writable(path: Path) -> None:
@@ -129,19 +130,25 @@ def check_writable(path: Path) -> None:
     Raises:
         OutputError: it cannot.
     """
-    draft = path.with_name(f".onnx-xcam.{path.name}")
-    _opened(path, draft).close()
-    draft.unlink()
+    with _draft_of(path) as (file, draft):
+        file.close()
+        draft.unlink()
 
 
-def _opened(path: Path, draft: Path) -> IO[bytes]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise OutputError(f"'{path}' is a folder; give the name of a file for the page.")
-        return draft.open("wb")
-    except OSError as error:
-        raise _unwritable(path, error) from error
+@contextmanager
+def _draft_of(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
+    """A file beside a page that it is to replace, which no other run writes meanwhile, and where it lies."""
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise OutputError(f"'{path}' is a folder; give the name of a file for the page.")
+            stack.enter_context(held(path.with_name(f"{LOCK}.{path.name}"), f"the page '{path}'"))
+            draft = path.with_name(f".onnx-xcam.{path.name}")
+            file = draft.open("wb")
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        yield file, draft
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
