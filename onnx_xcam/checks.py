@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from onnx_xcam.errors import InputError, ModelError, XcamError
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.feeds import InputValue, example_feeds, free_picture
 from onnx_xcam.runtime import Optimisation, Session, open_session
+from onnx_xcam.slopes import FAR, FAR_BY_STEPS, HALF_TOLERANCE, TOLERANCE, Slope, of_first_image, slope_of
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.finding.score import find_score
@@ -31,7 +32,7 @@ from onnx_xcam.surgery.graphs.prepare import prepare
 from onnx_xcam.surgery.graphs.sample import picture_size
 from onnx_xcam.surgery.graphs.soundness import Following
 from onnx_xcam.surgery.graphs.stored import float_for
-from onnx_xcam.surgery.head import as_analysed, head_inputs, head_model, node_model, with_outputs
+from onnx_xcam.surgery.head import as_analysed, head_inputs, head_nodes, node_model, with_outputs
 from onnx_xcam.surgery.instrument import instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.unused import unused_inputs
@@ -41,8 +42,14 @@ PRODUCT_TOLERANCE = 1e-5
 """How far <gy, J v> and <Jᵀ gy, v> may differ, relative to what they are sums of; float64."""
 COTANGENTS = 3
 """How many random gy an attempt takes: of fewer, all would now and then be blind to a wrong rule's fault."""
+EVALUATOR_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, KeyError)
+"""What the reference evaluator raises where it cannot run a node."""
 SUM_TOLERANCE = 1e-4
 """How far the map and its formula, and their sums, may differ in float32, relative to the sum of magnitudes."""
+
+
+_STEPS = frozenset({"Round", "Floor", "Ceil", "Sign", "ArgMax", "ArgMin", "Hardmax"})
+"""Operators whose result depends on their input's values and changes by steps alone."""
 
 
 class Attempt(NamedTuple):
@@ -105,19 +112,42 @@ class LayerCheck:
             to the largest value of the map before the ReLU.
         conservation: difference between the sum of the map before the ReLU and sum(G A), relative to the sum of |G A|;
             over the tokens of the grid, where the layer holds tokens. None for a method that does not promise it.
-        finite_difference: <G, d> and the score's own change along a random direction d: shown, never judged, since
-            kinks of the model lie between. None for a quantised model, whose score changes by steps.
+        finite_difference: <G, d> and the score's own change, in float64, along the direction d in which they differ
+            most. None where they were not compared.
+        slope: how far they differ, relatively; a hundredth of a rule's result too much or too little is found.
+        large_step: the same three over a step of a hundredth, along the direction with the largest error. A large one
+            is a warning: the gradient tells little of what the score depends on.
+        without_gradient: nodes behind the layer that let no gradient pass.
+        not_compared: why the score's own change was not, or None.
     """
 
     layer: str
     formula: float
     conservation: float | None
     finite_difference: tuple[float, float] | None
+    slope: float | None = None
+    slope_passed: bool = True
+    large_step: tuple[float, float, float] | None = None
+    without_gradient: list[str] = field(default_factory=list)
+    not_compared: str | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether formula and conservation hold."""
-        return self.formula <= SUM_TOLERANCE and (self.conservation or 0.0) <= SUM_TOLERANCE
+        """Whether formula and conservation hold, and the score changes as the gradient says."""
+        return self.formula <= SUM_TOLERANCE and (self.conservation or 0.0) <= SUM_TOLERANCE and self.slope_passed
+
+    @property
+    def warning(self) -> str | None:
+        """What deserves a look though nothing is wrong."""
+        far = FAR_BY_STEPS if self.without_gradient else FAR
+        if not self.slope_passed or self.large_step is None or self.large_step[2] <= far:
+            return None
+        says, does, _ = self.large_step
+        nodes = f" ({', '.join(self.without_gradient[:3])})" if self.without_gradient else ""
+        return (
+            f"if '{self.layer}' changes by a hundredth, the score changes by {does / 100:.3g} where the gradient says "
+            f"{says / 100:.3g}: it depends on the layer by ways that carry no gradient{nodes}, and the map lacks these"
+        )
 
 
 @dataclass(frozen=True)
@@ -136,13 +166,19 @@ class CheckReport:
         parts: list[OutputCheck | NodeCheck | LayerCheck] = [*self.outputs, *self.nodes, *self.layers]
         return all(part.passed for part in parts)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What deserves a look though nothing is wrong."""
+        return [layer.warning for layer in self.layers if layer.warning]
+
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data."""
-        return {**asdict(self), "passed": self.passed}
+        return {**asdict(self), "warnings": self.warnings, "passed": self.passed}
 
     def text(self) -> str:
         """The report for people."""
-        lines = [f"{self.model}: {'all checks passed' if self.passed else 'FAILED'}", *self.notes, ""]
+        verdict = "all checks passed" if self.passed else "FAILED"
+        lines = [f"{self.model}: {verdict}{', but see the warning' if self.warnings else ''}", *self.notes, ""]
         for out in self.outputs:
             said = "bit-equal" if out.difference == 0 else f"differs by {out.difference:.1e} of its largest value"
             lines.append(f"{_mark(out.passed)} output '{out.name}' of the instrumented model: {said}")
@@ -163,12 +199,20 @@ class CheckReport:
                     f"{_mark(layer.conservation <= SUM_TOLERANCE)} conservation: sum(map before ReLU) and sum(G A) "
                     f"differ by {layer.conservation:.1e}"
                 )
-            if layer.finite_difference is not None:
-                lines.append(
-                    "      for orientation only: along a random direction the score changes by "
-                    f"{layer.finite_difference[1]:.6g}, the gradient says {layer.finite_difference[0]:.6g}"
-                )
+            lines += _slope_lines(layer)
         return "\n".join(printable(line) for line in lines)
+
+
+def _slope_lines(layer: LayerCheck) -> list[str]:
+    """How the score changes with the layer, for people."""
+    if layer.not_compared is not None:
+        return [f"      slope of the score at '{layer.layer}' not compared: {layer.not_compared}"]
+    if layer.finite_difference is None or layer.slope is None:
+        return []
+    says, does = layer.finite_difference
+    told = f"the gradient says {says:.6g}, the score changes by {does:.6g} (relative error {layer.slope:.1e})"
+    lines = [f"{_mark(layer.slope_passed)} slope of the score at '{layer.layer}': along the worst direction {told}"]
+    return [*lines, *([f"warning: {layer.warning}"] if layer.warning else [])]
 
 
 def _mark(passed: bool) -> str:
@@ -328,7 +372,7 @@ def _node_check(proof: _Proof, step: Step) -> NodeCheck:
             errors.append(_dot_product_error(proof, step, attempt))
             if errors[-1] <= PRODUCT_TOLERANCE:
                 break
-    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, KeyError) as problem:
+    except EVALUATOR_ERRORS as problem:
         return NodeCheck(name, str(node.op), None, f"the reference evaluator cannot run it: {str(problem)[:200]}")
     return NodeCheck(name, str(node.op), min(errors), None)
 
@@ -389,25 +433,53 @@ def _layer_check(proof: _Proof, index: int) -> LayerCheck:
         share = slopes * lined[:, None]
         gap = np.abs(raw.sum(-1) - share.sum((2, 3))) / np.maximum(np.abs(share).sum((2, 3)), 1e-300)
         conservation = float(gap.max())
-    steps_off = None if proof.graph.quantised else _finite_difference(proof, index, g)
-    return LayerCheck(layer, float(off), conservation, steps_off)
-
-
-def _finite_difference(proof: _Proof, index: int, gradient: np.ndarray) -> tuple[float, float]:
-    """What the gradient says of the first image's first class, and what the head itself does, along one direction."""
-    layer, images = proof.layers[index], proof.metadata["layouts"][index].find("N")
-    score, classes = proof.score.name, proof.after[contract.CLASSES]
-    model = head_model(proof.graph, proof.weights, layer, score)
-    head = open_session(model.SerializeToString(), providers="cpu")
-    a = proof.values[layer]
-    others = {name: proof.values[name] for name in head_inputs(proof.graph, layer, score)}
-    direction = proof.rng.standard_normal(a.shape) * (np.sqrt(np.mean(a.astype(np.float64) ** 2)) or 1.0)
-    step = 1e-2
-    ends = [
-        head.run({layer: (a + sign * step * direction).astype(a.dtype), **others}, [score])[score] for sign in (1, -1)
+    slope = _slope(proof, index, g)
+    if not isinstance(slope, Slope):
+        why = slope or "the model is quantised, so its score changes by steps"
+        return LayerCheck(layer, float(off), conservation, None, not_compared=why)
+    without = [
+        f"{node.op} '{node.name or node.outputs[0].name}'"
+        for node in head_nodes(proof.graph, proof.layers[index], proof.score.name)
+        if node.op in _STEPS
     ]
-    ahead, behind = (_class_score(end, int(classes[0, 0])) for end in ends)
-    return float((gradient[0, 0] * direction.take(0, images)).sum()), (ahead - behind) / (2 * step)
+    return LayerCheck(
+        layer,
+        float(off),
+        conservation,
+        (slope.says, slope.does),
+        slope.error,
+        slope.passed,
+        slope.large_step,
+        without,
+    )
+
+
+def _slope(proof: _Proof, index: int, gradient: np.ndarray) -> Slope | str | None:
+    """How the score of the first image's first class changes with the layer, and how the gradient says it does.
+
+    None for a quantised model, whose score changes by steps; a sentence where the reference evaluator cannot run what
+    lies behind the layer.
+    """
+    from onnx_xcam.reference import evaluate  # noqa: PLC0415  slow to import
+
+    graph, layer, score = proof.graph, proof.layers[index], proof.score.name
+    if graph.quantised:
+        return None
+    images = proof.metadata["layouts"][index].find("N")
+    class_id = int(proof.after[contract.CLASSES][0, 0])
+    head = node_model(graph, head_nodes(graph, layer, score), proof.values, [layer])
+    values = proof.values[layer].astype(np.float64)
+
+    def scored(at: np.ndarray) -> float:
+        return _class_score(evaluate(head, {layer: at}, [score])[0], class_id)
+
+    first = of_first_image(values.take(0, images), images, values.shape)
+    half = any(graph.dtype(name) == np.float16 for name in graph.producer)
+    try:
+        whole = of_first_image(gradient[0, 0], images, values.shape)
+        return slope_of(scored, values, whole, first, proof.rng, tolerance=HALF_TOLERANCE if half else TOLERANCE)
+    except EVALUATOR_ERRORS as problem:
+        return f"the reference evaluator cannot run it: {str(problem)[:200]}"
 
 
 def _class_score(score: np.ndarray, class_id: int) -> float:

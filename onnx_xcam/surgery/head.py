@@ -47,6 +47,11 @@ def head_inputs(graph: Graph, layer: str, score: str) -> list[str]:
     return _cut(graph, layer, score)[1]
 
 
+def head_nodes(graph: Graph, layer: str, score: str) -> list[gs.Node]:
+    """The nodes from a layer to the score, all that its values reach, in topological order."""
+    return [graph.nodes[index] for index in _cut(graph, layer, score)[0]]
+
+
 def head_model(graph: Graph, weights: Mapping[str, onnx.TensorProto], layer: str, score: str) -> onnx.ModelProto:
     """The part from a layer to the score as a model.
 
