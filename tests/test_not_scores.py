@@ -24,7 +24,7 @@ HEADS = {"fc": (C, 4), "fb": (C,), "wide": (16, 4), "one": (1, 4), "two": (2, 4)
 GRID = "a = Relu(c2)  m = Conv(a, k2)  "
 """m [N,2,6,6]: what a detector's head says of each place."""
 GRIDS = {"k1": (1, 4, 1, 1), "k2": (2, 4, 1, 1), "k4": (4, 4, 1, 1), "k10": (10, 4, 1, 1)}
-BOTH = {**HEADS, **GRIDS, "k5": (5, 4, 1, 1)}
+BOTH = {**HEADS, **GRIDS, "lw": (1, 12, 4), "lr": (1, 12, 3), "k5": (5, 4, 1, 1)}
 
 
 def made(body: str, outputs: str, image: str = "float[N,3,12,12] image", opset: int = 17) -> onnx.ModelProto:
@@ -109,6 +109,15 @@ OTHER_TASKS = {
     ),
     "text of any width": ("a = Relu(c2)  c = ReduceMean<axes=[2], keepdims=0>(a)  y = Transpose<perm=[2,0,1]>(c)",
                           "float[T,1,4] y", "float[1,3,12,W] image", STEP),
+    "text by a recurrent layer": (
+        "a = Relu(c2)  c = ReduceMean<axes=[2], keepdims=0>(a)  t = Transpose<perm=[2,0,1]>(c)  "
+        "l = LSTM<hidden_size=3>(t, lw, lr)  " + ints("s", 1) + "y = Squeeze(l, s)", "float[6,1,3] y", ONE_IMAGE, STEP,
+    ),
+    "the same of any width": (
+        "a = Relu(c2)  c = ReduceMean<axes=[2], keepdims=0>(a)  t = Transpose<perm=[2,0,1]>(c)  "
+        "l = LSTM<hidden_size=3>(t, lw, lr)  " + ints("s", 1) + "y = Squeeze(l, s)", "float[T,1,3] y",
+        "float[1,3,12,W] image", STEP,
+    ),
     # embeddings, by every spelling of the length
     "LpNormalization": (VECTOR + "y = LpNormalization<axis=1>(v)", "float[N,16] y", None, LENGTH),
     "ReduceL2": (VECTOR + "n = ReduceL2<axes=[1]>(v)  y = Div(v, n)", "float[N,16] y", None, LENGTH),

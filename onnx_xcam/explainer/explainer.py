@@ -182,7 +182,8 @@ class Explainer(OpenedModel):
             are no warning here; `Explanation.warnings` tells.
 
         Raises:
-            ClassError: a class is out of range, unknown, or cannot be chosen in this model; at once.
+            ClassError: a class is out of range, unknown, or cannot be chosen in this model; at once, or with the first
+                image where only a run tells how many classes there are.
         """
         wanted = self.choose(classes, top)
         if each is not None and not callable(each):

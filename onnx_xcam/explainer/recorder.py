@@ -16,6 +16,7 @@ from onnx_xcam.arguments import texts
 from onnx_xcam.cams.methods import find_method
 from onnx_xcam.classifiers import ProbabilityChoice, check_choice
 from onnx_xcam.errors import ModelError, XcamError
+from onnx_xcam.explainer.existing import refuse_missing
 from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.loading import LoadedModel, load_model
 from onnx_xcam.explainer.opened import Image, OpenedModel, require_images
@@ -184,6 +185,7 @@ class Recorder(OpenedModel):
         chosen = np.array([[-1]], np.int64) if classes is None else classes
         source = model.probabilities
         outputs = [output.name for output in model.session.outputs if output.name in self._wanted]
+        refuse_missing(model, chosen, 1, lambda feed, names: model.session.run({**feeds, **feed}, names, cancellation))
         found = model.session.run({**feeds, contract.CLASS_INPUT: chosen}, outputs, cancellation)
         ids = found[contract.CLASSES][:1]
         guided = self._guided_maps(feeds, ids, cancellation)

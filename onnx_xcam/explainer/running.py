@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.errors import InputError, ModelError
+from onnx_xcam.explainer.existing import refuse_missing
 from onnx_xcam.explainer.loading import LoadedModel
 from onnx_xcam.explainer.memory import BYTES_PER_RUN, bytes_of_a_class, classes_per_run
 from onnx_xcam.feeds import padded
@@ -44,6 +45,7 @@ def run_all(
 
     Raises:
         InputError: the model's own batch is beyond what is fed, or as `Session.run`.
+        ClassError: a class does not exist, of which only a run could tell.
         ModelError: it does not give what an instrumented model gives, or as `Session.run`.
     """
     size = model.batch or _IMAGES_PER_RUN
@@ -78,6 +80,7 @@ def _run_images(
     per_class = [*model.outputs("map"), *model.outputs("status"), *model.fused, contract.CLASSES, contract.SCORES]
     held = {name: session.hold(array) for name, array in others.items()}
     held[model.image_input.name] = session.hold(batch)
+    refuse_missing(model, classes, len(batch), lambda feed, names: run({**held, **feed}, names))
     parts: list[Results] = []
     for feed in _class_feeds(model, classes, batch):
         whole = [source.output] if source and not parts else []

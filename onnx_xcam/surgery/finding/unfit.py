@@ -33,15 +33,19 @@ WHAT: dict[Kind, str] = {
     "places": "numbers of each place or box, as detectors give",
     "steps": "scores of each time step, as text recognition gives",
     "map": "a map, as segmentation gives",
-    "rows": "several rows of numbers for each image, as detectors give",
+    "rows": "several rows of numbers, as detectors and text recognition give",
     "embedding": "an embedding: a vector that is divided by its length",
 }
 _LATER = "detection and segmentation are not supported"
-_TASKS: dict[Kind, str] = {"steps": "text recognition is not supported", "embedding": "embeddings are not supported"}
+_TASKS: dict[Kind, str] = {
+    "steps": "text recognition is not supported",
+    "rows": "detection and text recognition are not supported",
+    "embedding": "embeddings are not supported",
+}
 
 _FEW = 8
 """As many places may be left of a picture of a size that was only tried: a pooling window too small for it."""
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
 _BOXES = frozenset({"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT"})
 _RESHAPED = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Cast", "Expand"})
 _BOUNDED = frozenset({"Clip", "Max", "Add", *_RESHAPED})
@@ -117,13 +121,16 @@ class AxisEvidence:
         """What the positions of an axis are that are known not to be the images, None if nothing is known."""
         if (kind := self.places(name, axis)) is not None:
             return kind
-        dims = [(graph.shape(name) or (None,))[axis] for graph in (self._graph, self._sample)]
+        shapes = [graph.shape(name) or () for graph in (self._graph, self._sample)]
+        dims = [shape[axis] for shape in shapes if len(shape) == len(shapes[0])]
         length = next((dim for dim in dims if isinstance(dim, int)), None)
-        if length is None or length == 1 or length in self._batches:
-            return None
-        fixed = all(isinstance(batch, int) for batch in self._batches)
+        fixed = bool(self._batches) and all(isinstance(batch, int) for batch in self._batches)
+        if length is None:
+            return "steps" if fixed and is_recurrent(self._graph, name) else None
         several = any(atom.role == "C" and atom.size not in (1, None) for atom in self._axis(name, axis))
-        return "rows" if (fixed and self._batches) or several else None
+        if length == 1 or length in self._batches or not (several or fixed):
+            return None
+        return "steps" if is_recurrent(self._graph, name) else "rows"
 
     def places(self, name: str, axis: int) -> Kind | None:
         """Whether the positions of an axis are places of the picture, or steps along its width."""
@@ -143,13 +150,18 @@ def is_picked(graph: Graph, name: str) -> bool:
     return any(node.op in _BOXES for node in makers(graph, name))
 
 
+def is_recurrent(graph: Graph, name: str) -> bool:
+    """Whether a tensor is made step by step, by a recurrent layer."""
+    return any(node.op in _RECURRENT for node in makers(graph, name))
+
+
 def of_rank_three_or_more(graph: Graph, evidence: AxisEvidence, name: str, shape: Shape) -> Kind:
     """What a tensor is that has two axes or more beside that of the images."""
     wide = [axis for axis, dim in enumerate(shape) if dim != 1]
     if len(shape) > 3:
         return "map"
     kinds = [evidence.places(name, axis) for axis in wide]
-    if any(node.op in _RECURRENT for node in makers(graph, name)) or "steps" in kinds:
+    if is_recurrent(graph, name) or "steps" in kinds:
         return "map" if "places" in kinds or kinds.count("steps") > 1 else "steps"
     return "places" if "places" in kinds else "rows"
 

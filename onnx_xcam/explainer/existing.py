@@ -1,0 +1,60 @@
+"""Whether the classes that are asked for exist, in a model of which only a run tells how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.errors import ClassError, ModelError
+from onnx_xcam.explainer.loading import LoadedModel
+from onnx_xcam.labels import resolve_class
+
+Run = Callable[[Mapping[str, NDArray[np.int64]], Sequence[str]], Mapping[str, NDArray[Any]]]
+"""Runs the model on the images with further feeds, and gives the named outputs."""
+
+
+def refuse_missing(model: LoadedModel, classes: NDArray[np.int64] | None, images: int, run: Run) -> None:
+    """Refuse classes that do not exist, where the model's graph does not tell how many there are.
+
+    One run without any gradient tells it by the output that holds the scores or their probabilities; of a model that
+    gives neither, each class is tried without its map.
+
+    Args:
+        model: the instrumented model.
+        classes: int64 [1,K] or [N,K]; None where the model itself has settled them.
+        images: N.
+        run: runs it on these images.
+
+    Raises:
+        ClassError: a class does not exist.
+        XcamError: as `Session.run`.
+    """
+    if model.class_count is not None or classes is None or bool((classes == -1).all()):
+        return
+    names = {output.name for output in model.session.outputs}
+    sources = [model.metadata["score"], *([model.probabilities.output] if model.probabilities else [])]
+    told = next((name for name in sources if name in names), None)
+    if told is None:
+        _try_each(model, classes, run)
+        return
+    count = run(_feed(-1), [told])[told].size // images
+    for number in np.unique(classes).tolist():
+        resolve_class(number, None, count)
+
+
+def _try_each(model: LoadedModel, classes: NDArray[np.int64], run: Run) -> None:
+    """The same by asking for the score of each class: what picks it is refused by ONNX Runtime if it is not there."""
+    run(_feed(-1), [contract.SCORES])  # what fails here is no matter of classes
+    for number in np.unique(classes).tolist():
+        try:
+            run(_feed(number), [contract.SCORES])
+        except ModelError as error:
+            raise ClassError(f"class {number} is out of range: {model.name} has fewer classes") from error
+
+
+def _feed(number: int) -> dict[str, NDArray[np.int64]]:
+    return {contract.CLASS_INPUT: np.array([[number]], np.int64)}
