@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ from onnx_xcam.surgery.graphs.sample import picture_size
 from onnx_xcam.surgery.graphs.soundness import Following
 from onnx_xcam.surgery.graphs.stored import float_for
 from onnx_xcam.surgery.head import as_analysed, head_inputs, head_nodes, node_model, with_outputs
-from onnx_xcam.surgery.instrument import instrument_bytes
+from onnx_xcam.surgery.instrument import foreign_cause, instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.unused import unused_inputs
 from onnx_xcam.text import printable
@@ -260,7 +261,7 @@ def check(
         raise InputError(f"image is {shown(image)}; it must be an array of numbers [N,...], as the model takes them.")
     source = Source(model, allow_folders=allow_folders)
     request = {"layers": layers, "score": score, "method": method, "allow_folders": allow_folders}
-    with Following(source.name):
+    with Following(source.name, functools.partial(foreign_cause, source)):
         proof = _Proof(source, image, inputs, request)
         return CheckReport(
             proof.source.name.strip("'"),

@@ -276,6 +276,64 @@ def unused_note(names: Sequence[str]) -> str:
     return f"Inputs: {listed(names)} play no part in the score; they are fed zeros."
 
 
+_LEAST_SIDE = 8
+"""A picture is at least so high and wide; fewer may be channels."""
+_LONGEST_SYMBOL = 24
+
+
+def input_kind(shape: Sequence[int | str | None], kind: str) -> str | None:
+    """What an input that takes no pictures seems to take, for messages; None for one that takes pictures.
+
+    Args:
+        shape: of the input.
+        kind: its element type, such as "float32", "int64" or "string".
+    """
+    if image_axes(shape) is not None and kind not in ("bool", "string"):
+        return None
+    of_kind = {
+        "string": "texts, or pictures that are still encoded",
+        "int32": "whole numbers, as tokens of a text are" if len(shape) <= 2 else "",
+        "int64": "whole numbers, as tokens of a text are" if len(shape) <= 2 else "",
+        "uint8": "the bytes of an encoded picture" if len(shape) == 1 else "",
+    }
+    of_rank = {2: _kind_of_two, 3: _kind_of_three, 4: _kind_of_four}
+    if told := of_kind.get(kind):
+        return told
+    if len(shape) in of_rank:
+        return of_rank[len(shape)](shape)
+    return "a volume or a video" if len(shape) == 5 else "no pictures"
+
+
+def _is_side(*dims: int | str | None) -> bool:
+    """Whether all of these are numbers that may be a picture's height or width."""
+    return all(isinstance(dim, int) and dim >= _LEAST_SIDE for dim in dims)
+
+
+def _kind_of_two(shape: Sequence[int | str | None]) -> str:
+    pictured = "a picture without axes of images and channels"
+    return pictured if _is_side(*shape) else "rows of numbers: a table, a signal, or pictures laid flat"
+
+
+def _kind_of_three(shape: Sequence[int | str | None]) -> str:
+    first, second, third = shape
+    if (first in IMAGE_CHANNELS and _is_side(second, third)) or (third in IMAGE_CHANNELS and _is_side(first, second)):
+        return "a picture without the axis of images"
+    if second == third and _is_side(second, third):
+        return "pictures without the axis of channels"
+    return "signals or sequences"
+
+
+def _kind_of_four(shape: Sequence[int | str | None]) -> str:
+    for channels, sides in ((shape[1], shape[2:]), (shape[3], shape[1:3])):
+        if isinstance(channels, int) and all(not isinstance(side, int) or side >= _LEAST_SIDE for side in sides):
+            return f"pictures of {channels} channels"
+    return "no pictures"
+
+
 def shape_text(shape: Sequence[int | str | None]) -> str:
-    """A shape for messages: `[batch,3,224,?]`."""
-    return "[" + ",".join("?" if dim is None else str(dim) for dim in shape) + "]"
+    """A shape for messages: `[batch,3,224,?]`; formulas in place of a symbol are cut."""
+    return "[" + ",".join("?" if dim is None else _cut(str(dim)) for dim in shape) + "]"
+
+
+def _cut(symbol: str) -> str:
+    return symbol if len(symbol) <= _LONGEST_SYMBOL else symbol[: _LONGEST_SYMBOL - 1] + "…"

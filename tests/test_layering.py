@@ -21,6 +21,7 @@ HEAVY = {"onnxruntime", "cv2", "typer", "torch", "onnx", "onnx_graphsurgeon", "n
 
 THIRD = {
     "text": set(),
+    "operators": set(),
     "errors": set(),
     "arguments": set(),
     "contract": set(),
@@ -49,9 +50,10 @@ THIRD = {
 }
 """What else than the standard library a part may import."""
 
-BASE = {"errors", "contract", "text", "arguments"}
+BASE = {"errors", "contract", "text", "arguments", "operators"}
 OURS = {
     "text": set(),
+    "operators": set(),
     "errors": {"text"},
     "arguments": {"errors"},
     "contract": {"errors", "text"},

@@ -170,7 +170,7 @@ def test_of_two_trunks_the_end_of_the_busier_one():
     ("model", "said"),
     [
         (build("h = Gemm(x, w)  r = Relu(h)  logits = Gemm(r, v)", {"w": (8, 6), "v": (6, C)}, inputs="float[N,8] x"),
-         r"No spatial layer.*score 'logits'.*takes 'x' float32 \[N,8\]"),
+         r"No spatial layer.*takes 'x' float32 \[N,8\], rows of numbers"),
         (build("c = Conv(x, w)  r = Relu(c)  p = GlobalAveragePool(r)  f = Flatten(p)  logits = Gemm(f, v)",
                {"w": (4, 1, 9), "v": (4, C)}, inputs="float[N,1,100] x"), "No spatial layer"),
         (build("c = Conv(x, w)  r = Relu(c)  p = GlobalAveragePool(r)  f = Flatten(p)  logits = Gemm(f, v)",

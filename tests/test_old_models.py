@@ -166,7 +166,7 @@ def test_layers_keep_their_names_where_the_converter_renames_them(batch):
 
 def test_what_cannot_be_raised_says_so():
     old = net("t = ThresholdedRelu<alpha=0.1>(a)  b = Mul(t, t)", 9, 1)
-    with pytest.raises(ModelError, match=r"too old.*could not be raised to opset 11.*ThresholdedRelu.*newer opset"):
+    with pytest.raises(ModelError, match=r"too old.*could not be raised to opset 11.*ThresholdedRelu.*newer exporter"):
         instrument(old)
 
 

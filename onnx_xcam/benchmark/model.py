@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.graphs.prepare import prepare
 from onnx_xcam.surgery.graphs.sample import picture_size
 from onnx_xcam.surgery.graphs.soundness import Following
-from onnx_xcam.surgery.instrument import instrument_bytes
+from onnx_xcam.surgery.instrument import foreign_cause, instrument_bytes
 from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.unused import unused_inputs
 
@@ -79,7 +80,7 @@ def bench(
         )
     inputs, _ = read_pictures(source.skeleton(), source.path, inputs, None)
     wanted = _Wanted(batches, classes, seconds, inputs, progress)
-    with Following(source.name), tempfile.TemporaryDirectory() as folder:
+    with Following(source.name, functools.partial(foreign_cause, source)), tempfile.TemporaryDirectory() as folder:
         picture = free_picture(model_infos(source.skeleton()), inputs)
         made = instrument_bytes(
             model, layers=layers, score=score, method=method, emit=EMIT, picture=picture, allow_folders=allow_folders

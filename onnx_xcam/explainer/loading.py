@@ -16,7 +16,7 @@ from onnx_xcam.arguments import text, texts
 from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.comparison import compare_raised
-from onnx_xcam.errors import LayerError, ModelError, ScoreError
+from onnx_xcam.errors import InputError, LayerError, ModelError, ScoreError
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.probabilities import ModelTold, ProbabilitySource, told_by
@@ -44,6 +44,7 @@ class LoadedModel:
         probabilities: what they are read off, or None.
         fixed_classes: the model has no class input; what it explains was settled when it was instrumented.
         batch: the batch size that the model was exported with, or None for any.
+        folds: of any batch size it makes one answer, so that each image is to be run alone.
         was_instrumented: the file was instrumented already.
         is_number: its score is shown as a number, whose two classes are up and down.
         compared: for a model whose opset had to be raised, how its outputs before and after differ, as a sentence.
@@ -63,6 +64,7 @@ class LoadedModel:
     probabilities: ProbabilitySource | None
     fixed_classes: bool
     batch: int | None
+    folds: bool
     was_instrumented: bool
     is_number: bool = False
     compared: str | None = None
@@ -79,6 +81,10 @@ class LoadedModel:
         there = {output.name for output in self.session.outputs}
         names = [contract.output_name(kind, index) for index in range(len(self.layers))]
         return [name for name in names if name in there]
+
+    def images_per_run(self, most: int) -> int:
+        """How many images are fed to a run: the model's own batch, else one where it folds them, else `most`."""
+        return self.batch or (1 if self.folds else most)
 
     def feeds(self, batch: NDArray[Any], start: int = 0, images: int | None = None) -> dict[str, NDArray[Any]]:
         """What the inputs are fed for some images of a call, as many as the model's own batch at most.
@@ -186,10 +192,28 @@ def load_model(
             info.name == contract.CLASS_INPUT for info in (*session.inputs, *session.optional_inputs)
         ),
         batch=image_input.shape[0] if isinstance(image_input.shape[0], int) else None,
+        folds=_folds(session, image_input, given.name),
         was_instrumented=instrumented,
         compared=compared,
         skeleton=skeleton,
     )
+
+
+def _folds(session: Session, image: TensorInfo, name: str) -> bool:
+    """Whether a model makes one answer of all images of a run.
+
+    Raises:
+        InputError: it does, of a fixed number of them.
+    """
+    classes = next((output.shape for output in session.outputs if output.name == contract.CLASSES), ())
+    if not classes or classes[0] != 1 or image.shape[0] == 1:
+        return False
+    if isinstance(image.shape[0], int):
+        raise InputError(
+            f"{name} takes {image.shape[0]} images at once and makes one answer of them, as models of several crops, "
+            "frames or tiles do, which are not supported; export it for one image, or with an open number of images."
+        )
+    return True
 
 
 def _files(source: Source) -> tuple[Path, ...]:

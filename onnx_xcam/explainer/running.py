@@ -48,7 +48,7 @@ def run_all(
         ClassError: a class does not exist, of which only a run could tell.
         ModelError: it does not give what an instrumented model gives, or as `Session.run`.
     """
-    size = model.batch or _IMAGES_PER_RUN
+    size = model.images_per_run(_IMAGES_PER_RUN)
     run = functools.partial(model.session.run, cancellation=cancellation) if cancellation else model.session.run
     parts = []
     for start in range(0, len(batch), size):
@@ -114,7 +114,12 @@ def _check_outputs(found: dict[str, NDArray[Any]], names: Sequence[str], count: 
     Raises:
         ModelError: it does not.
     """
-    k = found[contract.CLASSES].shape[1:2]
+    answers, k = len(found[contract.CLASSES]) if found[contract.CLASSES].ndim else 0, found[contract.CLASSES].shape[1:2]
+    if answers not in (0, count) and found[contract.SCORES].shape == found[contract.CLASSES].shape:
+        raise ModelError(
+            f"{name} gives {answers} answer{'' if answers == 1 else 's'} for {count} images of a run, as models of "
+            "several crops, frames or tiles do; explain one image at a time."
+        )
     for output in names:
         spatial = output.startswith((contract.output_name("map"), contract.FUSED))
         shape, rank = found[output].shape, 4 if spatial else 2

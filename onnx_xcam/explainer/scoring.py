@@ -87,7 +87,7 @@ class Scorer:
         self, batch: NDArray[Any], ids: NDArray[np.int64], output: str, cancellation: Cancellation | None
     ) -> Iterator[tuple[int, NDArray[Any]]]:
         """Run by run how many images it was about, and what the output was."""
-        size = self.model.batch or max(1, min(_MOST_AT_ONCE, BYTES_PER_RUN // max(1, batch[0].nbytes)))
+        size = self.model.images_per_run(max(1, min(_MOST_AT_ONCE, BYTES_PER_RUN // max(1, batch[0].nbytes))))
         for start in range(0, len(batch), size):
             part = batch[start : start + size]
             feeds = {**self.model.feeds(part), contract.CLASS_INPUT: ids}

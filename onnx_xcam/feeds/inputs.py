@@ -105,7 +105,7 @@ def _image(free: Sequence[TensorInfo], some_given: bool) -> TensorInfo:
         others = ", ".join(map(listed, free)) or "none"
         raise InputError(
             "The model has no input that a picture can be fed to (rank 4, with 1, 3 or 4 channels first or last)"
-            + (f" beside those that are given; left: {others}." if some_given else f". Its inputs: {others}.")
+            + (f" beside those that are given; left: {others}." if some_given else f". {_taken(free)}")
         )
     if len(images) > 1:
         raise InputError(
@@ -121,6 +121,17 @@ def _image(free: Sequence[TensorInfo], some_given: bool) -> TensorInfo:
             f"'{images[0].name}': {_how(name)}."
         )
     return images[0]
+
+
+def _taken(free: Sequence[TensorInfo]) -> str:
+    """What a model without an input for pictures takes, and what can be done, as a sentence or two."""
+    if len(free) != 1:
+        return f"Its inputs: {', '.join(map(listed, free)) or 'none'}."
+    what = contract.input_kind(free[0].shape, free[0].kind if free[0].dtype is None else str(free[0].dtype))
+    advice = ""
+    if (what and what.startswith("a picture without")) or what == "pictures without the axis of channels":
+        advice = " Export it for [N,C,H,W] or [N,H,W,C]."
+    return f"It takes {listed(free[0])}, {what or 'no numbers that are known here'}.{advice}"
 
 
 def _how(name: str) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam.arguments import whole
 from onnx_xcam.errors import InputError, ModelError, ProviderError
+from onnx_xcam.operators import called, origin
 from onnx_xcam.runtime.providers import CPU, CUDA, check_running, import_onnxruntime, resolve_providers
 
 Feed: TypeAlias = Any
@@ -129,6 +130,13 @@ class Session:
 
 Optimisation = Literal["disable", "basic", "extended", "all"]
 """How far ONNX Runtime rewrites a model when it loads it."""
+_UNKNOWN_OPERATOR = (
+    re.compile(r"(?P<domain>[\w.]+):(?P<op>\w+)\(-?\d+\) is not a registered function/op"),
+    re.compile(r'In Node, \(.*?, "(?P<domain>[\w.]*)", -?\d+\).*No Op registered for (?P<op>\w+) with domain_version'),
+)
+"""How ONNX Runtime says that it has no such operator."""
+_SOURCE = re.compile(r"/\S+\.(?:cc|h):\d+ (?:.*? was false\. |\S.*?\) (?:\[ONNXRuntimeError\] : \d+ : \w+ : )?)")
+"""Where in ONNX Runtime's source something failed, before what failed."""
 _LEVELS = {"disable": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}
 
 
@@ -208,7 +216,15 @@ def _start(ort: Any, source: bytes | str, providers: tuple[str, ...], options: A
         session = ort.InferenceSession(source, options, providers=[_with_options(name) for name in wanted])
     except _ort_errors() as error:
         name = "The model" if isinstance(source, bytes) else f"The model {source!r}"
-        raise ModelError(f"{name} cannot be loaded by ONNX Runtime {ort.__version__}: {_sentence(error)}") from error
+        said = _sentence(error)
+        for unknown in filter(None, (pattern.search(said) for pattern in _UNKNOWN_OPERATOR)):
+            domain, op = unknown["domain"] or "", unknown["op"]
+            domain = "" if domain == "ai.onnx" else domain
+            raise ModelError(
+                f"{name} cannot be loaded by ONNX Runtime {ort.__version__}: it has no operator {called(domain, op)}, "
+                f"{origin(domain, op)}."
+            ) from error
+        raise ModelError(f"{name} cannot be loaded by ONNX Runtime {ort.__version__}: {said}") from error
     session.disable_fallback()  # else a failing run starts over on the CPU with a mere print
     check_running(providers, session.get_providers())
     return session
@@ -249,7 +265,8 @@ def _ort_errors() -> tuple[type[Exception], ...]:
 def _sentence(error: BaseException) -> str:
     """The message of an ONNX Runtime error on one line, without its codes."""
     text = re.sub(r"\s+", " ", str(error)).strip()
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    return _SOURCE.sub("", text)
 
 
 def _is_numeric(array: NDArray[Any] | None) -> bool:

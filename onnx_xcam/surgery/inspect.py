@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.prepare import prepare
 from onnx_xcam.surgery.graphs.sample import sample_of
 from onnx_xcam.surgery.graphs.soundness import Following
+from onnx_xcam.surgery.instrument import foreign_cause
 from onnx_xcam.surgery.modernise import modernised
 from onnx_xcam.surgery.unused import unused_inputs
 from onnx_xcam.text import printable
@@ -119,7 +121,7 @@ def inspect(model: ModelLike, *, picture: str | None = None, allow_folders: Fold
         LayerError: there is no such picture.
     """
     source = Source(model, allow_folders=allow_folders)
-    with Following(source.name):
+    with Following(source.name, functools.partial(foreign_cause, source)):
         return _inspected(source, picture)
 
 

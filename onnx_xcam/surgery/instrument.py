@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,17 +12,20 @@ import onnx
 from onnx_xcam import contract
 from onnx_xcam.arguments import one_of, path
 from onnx_xcam.cams.fusion import Fusion, check_fusion
-from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method
+from onnx_xcam.cams.methods import DEFAULT_METHOD, METHODS, emitted_method
 from onnx_xcam.classifiers import known_of_logits
 from onnx_xcam.contract import ClassInput, Emit, ExternalDataChoice, Metadata
 from onnx_xcam.errors import ModelError, OutputError, ShapeError, UnsupportedOpError
-from onnx_xcam.surgery.emission.protos import QUANTISERS
+from onnx_xcam.operators import called
+from onnx_xcam.surgery.emission.protos import QUANTISERS, is_standard
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.result import write_result
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.finding.layers import Layer, Layers, resolve
 from onnx_xcam.surgery.finding.score import Score, find_score
 from onnx_xcam.surgery.gradients.backward import is_rectifier, way
+from onnx_xcam.surgery.graphs.ends import pictures
+from onnx_xcam.surgery.graphs.foreign import foreign_among, foreign_operators
 from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.prepare import prepare
 from onnx_xcam.surgery.graphs.sample import sample_of
@@ -182,8 +186,14 @@ class _Plan:
 
 
 def _planned(source: Source, request: Request) -> _Plan:
-    with Following(source.name):
+    with Following(source.name, functools.partial(foreign_cause, source)):
         return _followed(source, request)
+
+
+def foreign_cause(source: Source) -> str | None:
+    """That a model has operators which nobody here knows, as a sentence, or None if it has not."""
+    foreign = foreign_operators(source.skeleton())
+    return foreign.sentence() if foreign else None
 
 
 def _followed(source: Source, request: Request) -> _Plan:
@@ -209,6 +219,7 @@ def _followed(source: Source, request: Request) -> _Plan:
             *score.notes,
             *([choice.explained.note] if choice.explained.note else []),
             *(_said(choice, layer, request.layers) for layer in chosen),
+            *_folded(graph, score),
             *_quantised(graph, chosen, score),
             *_guided(graph, score, request, choice.explained.name),
         ),
@@ -266,6 +277,17 @@ def _said(choice: Layers, layer: Layer, asked: str | Sequence[str]) -> str:
     return f"Layer: '{layer.shown}' ({layer.op}{path}), {layer.layout} {size}{_tokens(layer)}, {why}."
 
 
+def _folded(graph: Graph, score: Score) -> list[str]:
+    """That a model makes one answer of all images of a run, as those of several crops, frames or tiles do."""
+    images = [shape[0] for name in pictures(graph) if (shape := graph.shape(name))]
+    if score.batch is not None and score.shape[score.batch] != 1:
+        return []
+    if not images or images[0] == 1:
+        return []
+    shown = contract.shape_text(score.shape)
+    return [f"Batch: the score {shown} is one answer for all images of a run; each image is to be run alone."]
+
+
 def _quantised(graph: Graph, chosen: Sequence[Layer], score: Score) -> list[str]:
     """What is to be known of a gradient through quantised values."""
     passed = way(graph, [layer.name for layer in chosen], [score.name]).nodes
@@ -296,7 +318,20 @@ def _tokens(layer: Layer) -> str:
 def _advice(choice: Layers, chosen: Sequence[Layer]) -> str:
     """The nearest layer that works, as a sentence."""
     for layer in chosen:
-        if not choice.works(layer):
-            near = choice.nearest_that_works(layer)
-            return f"The nearest layer that works is '{near.shown}'." if near else "No later layer works either."
+        if not (missing := choice.unsupported(layer)):
+            continue
+        near = choice.nearest_that_works(layer)
+        later = f"The nearest layer that works is '{near.shown}'." if near else "No later layer works either."
+        if foreign := foreign_among(missing, choice.graph.opset):
+            (domain, op), *_ = foreign.nodes
+            return f"{later} {called(domain, op)} is no operator of ONNX but {foreign.origin()}."
+        told = f"explain, compare and evaluate have methods that need no gradient: --method {_without_gradient()}."
+        own = next((called(node.domain, node.op) for node in missing if not is_standard(node.domain)), None)
+        return f"{later} Where ONNX Runtime has {own}, {told}" if own else f"{later} {told[0].upper()}{told[1:]}"
     return ""
+
+
+def _without_gradient() -> str:
+    """The methods that run whatever lies behind the layer, as a choice."""
+    *first, last = [m.name for m in METHODS.values() if not m.is_emitted and "gradients" not in m.needs]
+    return f"{', '.join(first)} or {last}"

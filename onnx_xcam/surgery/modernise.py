@@ -7,6 +7,7 @@ but can be straightened: If nodes with a known condition, and sequences with kno
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,12 +20,15 @@ from onnx_xcam.surgery.branches import decided, inline_branches, rename
 from onnx_xcam.surgery.emission.protos import STANDARD, is_standard
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.gradients.backward import image_tensors, way
+from onnx_xcam.surgery.graphs.foreign import foreign_operators
 from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.prepare import prepare
 from onnx_xcam.surgery.graphs.soundness import Following, check_nodes, inlined_size, without_negative_sizes
 from onnx_xcam.surgery.lowering.constants import stored_tensors
 from onnx_xcam.surgery.sequences import TAKERS, Rewrites, rewrite, unboxed
 
+_ASSERTION = re.compile(r"^\S+:\d+: \w+: Assertion `.*?` failed: ")
+"""Where in the converter's source something failed, before what failed."""
 OLDEST_OPSET = 11
 """Range, GatherElements and ScatterElements exist from here on."""
 OLDEST_IR = 4
@@ -151,11 +155,11 @@ def _raised(model: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, list[st
         version_converter.ConvertError,
         EncodeError,  # above 2 GB
     ) as error:
-        text = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"{name} is too old to be explained as it is and could not be raised to opset {OLDEST_OPSET} ({text}); "
-            "export it again with a newer opset."
-        ) from error
+        said = f"{name} is too old to be explained as it is and could not be raised to opset {OLDEST_OPSET}"
+        if foreign := foreign_operators(model):
+            raise ModelError(f"{said}. {foreign.sentence()}") from error
+        text = _ASSERTION.sub("", " ".join(str(error).split()))[:200]
+        raise ModelError(f"{said} ({text}); export it again with a newer opset.") from error
     resized = [node for node in result.graph.node if node.op_type == "Resize"]
     before = [node.output[0] for node in model.graph.node if node.op_type in ("Upsample", "Resize")]
     if len(before) == len(resized):  # the converter keeps the order, but not these names

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.contract import Grid, Layout, shape_text
+from onnx_xcam.contract import Grid, Layout, input_kind, shape_text
 from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.emission.shapes import Dim, Shape
 from onnx_xcam.surgery.finding.axes import Place, roles_of
@@ -21,6 +21,8 @@ from onnx_xcam.surgery.finding.pictures import explained_picture
 from onnx_xcam.surgery.finding.suggest import suggestion
 from onnx_xcam.surgery.finding.usage import used_positions
 from onnx_xcam.surgery.gradients.backward import Way, image_tensors, way
+from onnx_xcam.surgery.graphs.ends import makers
+from onnx_xcam.surgery.graphs.foreign import foreign_among
 from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.stored import float_for
 
@@ -223,15 +225,20 @@ class Layers:
 
     def _nothing_spatial(self) -> str:
         graph = self.graph
-        inputs = [
-            f"'{name}' {graph.dtype(name) or '?'} {shape_text(graph.shape(name) or ())}"
-            for name in graph.input_names
-            if not graph.is_constant(name)
-        ]
+        if foreign := foreign_among(makers(graph, self.score), graph.opset):
+            return f"No spatial layer was found, since axes cannot be followed everywhere. {foreign.sentence()}"
+        names = [name for name in graph.input_names if not graph.is_constant(name)]
+        shapes = {name: graph.shape(name) or () for name in names}
+        kinds = {name: str(graph.dtype(name) or "?").replace("object", "string") for name in names}
+        inputs = [f"'{name}' {kinds[name]} {shape_text(shapes[name])}" for name in names]
+        takes = f"the model takes {', '.join(inputs) or 'nothing'}"
+        what = [input_kind(shapes[name], kinds[name]) for name in names]
+        if what and None not in what:
+            return f"No spatial layer was found: {takes}, {what[0]}. Only classifiers of pictures are explained."
         return (
             "No spatial layer was found: looked for four-dimensional feature maps (convolution, pooling) and for "
-            f"tokens of a known grid between the input and the score '{self.score}', found none; the model takes "
-            f"{', '.join(inputs) or 'nothing'}. Is this an image classifier?"
+            f"tokens of a known grid between the input and the score '{self.score}', found none; {takes}. "
+            "Is this an image classifier?"
         )
 
     # --- by name ----------------------------------------------------------------------------------------------------

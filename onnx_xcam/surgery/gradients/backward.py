@@ -9,6 +9,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import LayerError, ModelError, UnsupportedOpError
+from onnx_xcam.operators import called
 from onnx_xcam.surgery.emission import shapes
 from onnx_xcam.surgery.emission.broadcasting import expanded, expanded_where_unsure, unbroadcast
 from onnx_xcam.surgery.emission.emitter import Emitter
@@ -259,7 +260,6 @@ def describe_missing(missing: Sequence[gs.Node]) -> str:
     """Every operator without a rule and its nodes, in words."""
     by_op: dict[str, list[str]] = {}
     for node in missing:
-        op = node.op if is_standard(node.domain) else f"{node.domain}.{node.op}"
-        by_op.setdefault(op, []).append(f"'{node.name or node.outputs[0].name}'")
+        by_op.setdefault(called(node.domain, node.op), []).append(f"'{node.name or node.outputs[0].name}'")
     listed = "; ".join(f"{op}: {', '.join(names)}" for op, names in by_op.items())
     return f"No gradient rule for operators between the layer and the score: {listed}"

@@ -10,6 +10,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 from onnx_graphsurgeon.util.exception import OnnxGraphSurgeonException
 
 from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.graphs.foreign import foreign_operators
 from onnx_xcam.surgery.graphs.graph import Graph
 from onnx_xcam.surgery.graphs.refine import INVENTED, refine
 from onnx_xcam.surgery.graphs.refusals import refuse_one_machine, refuse_types
@@ -86,11 +87,13 @@ def _with_shapes(skeleton: onnx.ModelProto, name: str) -> onnx.ModelProto:
         pass  # strict: whatever is odd, be it only a shape that an exporter noted wrongly
     try:
         return _inferred(_without_wrong_shapes(skeleton), strict=False)
-    except onnx.shape_inference.InferenceError as error:
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        if foreign := foreign_operators(skeleton):
+            raise ModelError(f"The shapes of {name} cannot be inferred. {foreign.sentence()}") from error
+        if not isinstance(error, onnx.shape_inference.InferenceError):
+            raise ModelError(f"The graph of {name} cannot be analysed: {str(error)[:300]}.") from error
         text = " ".join(str(error).split())
         raise ModelError(f"The shapes of {name} contradict each other: {text[:300]}.") from error
-    except (RuntimeError, ValueError) as error:
-        raise ModelError(f"The graph of {name} cannot be analysed: {str(error)[:300]}.") from error
 
 
 def _drop_repeated_notes(graph: onnx.GraphProto) -> None:

@@ -7,7 +7,7 @@ attributes, functions may call themselves, and numbers may promise more than any
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -39,10 +39,11 @@ class Following:
 
     Args:
         what: the node that is looked at, or the model's name.
+        cause: of a model, what may be the reason that it cannot be followed, as a sentence; None if nothing is known.
     """
 
-    def __init__(self, what: gs.Node | str) -> None:
-        self.what = what
+    def __init__(self, what: gs.Node | str, cause: Callable[[], str | None] = lambda: None) -> None:
+        self.what, self.cause = what, cause
 
     def __enter__(self) -> None:
         pass
@@ -54,6 +55,8 @@ class Following:
             return
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
         if isinstance(self.what, str):
+            if (cause := self.cause()) is not None:
+                raise ModelError(f"{self.what} cannot be followed. {cause}") from error
             raise ModelError(
                 f"{self.what} cannot be followed; its nodes or shapes contradict each other ({reason}). "
                 "If ONNX Runtime runs it, please report it."

@@ -1,0 +1,135 @@
+"""What to say of operators that are not ONNX's own: whose they are, and what to do about a model that has some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+_WITHOUT = "export the model without it"
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where operators of some domains, or with some names in the standard domain, come from.
+
+    Attributes:
+        domains, names: what these begin with.
+        whose: in words.
+        advice: what to do.
+    """
+
+    whose: str
+    advice: str
+    domains: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+_ORIGINS = (
+    _Origin(
+        "a quantiser of Brevitas or QONNX",
+        "export the model as QDQ (Brevitas: export_onnx_qcdq)",
+        domains=("onnx.brevitas", "qonnx", "finn"),
+    ),
+    _Origin(
+        "a custom operator of TensorFlow",
+        "convert the model with standard operators only",
+        domains=("tf", "ai.onnx.converters.tensorflow"),
+        names=("TFL_", "Flex"),
+    ),
+    _Origin(
+        "an operator of PyTorch that its exporter left as it is",
+        "export the model again without the ATen fallback, with a newer opset",
+        domains=("org.pytorch", "aten", "prim"),
+        names=("ATen", "aten", "prim"),
+    ),
+    _Origin(
+        "a plugin of TensorRT or MMDeploy",
+        "export the model for ONNX Runtime, without its postprocessing",
+        domains=("TRT", "trt", "mmdeploy", "mmcv", "nvinfer"),
+        names=("TRT", "EfficientNMS", "BatchedNMS"),
+    ),
+    _Origin(
+        "an operator of onnxruntime-extensions, which decodes pictures or texts and processes them",
+        "use the model from before this processing was put into it",
+        domains=("ai.onnx.contrib", "com.microsoft.extensions"),
+    ),
+)
+
+REMOVED: Mapping[str, str] = {
+    "Affine": "Mul and Add",
+    "ConstantFill": "ConstantOfShape",
+    "Crop": "Slice",
+    "DynamicSlice": "Slice",
+    "GRUUnit": "GRU",
+    "GivenTensorFill": "an initializer",
+    "ImageScaler": "Mul and Add",
+    "ParametricSoftplus": "Mul and Softplus",
+    "Scale": "Mul",
+    "MeanVarianceNormalization": "that of opset 9",
+    "ScaledTanh": "Mul and Tanh",
+    "ThresholdedRelu": "that of opset 10",
+}
+"""The experimental operators of ONNX before version 1.5, and the standard ones that do the same."""
+
+RUNTIME_DOMAINS = frozenset(
+    {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview", "ai.onnx.preview.training"}
+    | {"com.microsoft", "com.microsoft.experimental", "com.microsoft.nchwc", "com.ms.internal.nhwc"}
+)
+"""The domains of which ONNX, or ONNX Runtime as it is installed, has operators."""
+
+
+@dataclass
+class Foreign:
+    """Operators of a model that neither ONNX nor ONNX Runtime has.
+
+    Attributes:
+        nodes: for each (domain, operator) the names of its nodes.
+    """
+
+    nodes: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def add(self, domain: str | None, op: str, node: str) -> None:
+        """Count one more node."""
+        self.nodes.setdefault((domain or "", op), []).append(node)
+
+    def __bool__(self) -> bool:
+        return bool(self.nodes)
+
+    def listed(self) -> str:
+        """The operators and where they are: `TRT.EfficientNMS_TRT ('nms')`."""
+        return ", ".join(f"{called(domain, op)} ({_names(names)})" for (domain, op), names in self.nodes.items())
+
+    def sentence(self) -> str:
+        """Which operators these are, whose, and what to do."""
+        one = len(self.nodes) == 1
+        what = "an operator that is" if one else "operators that are"
+        return f"The model has {what} not ONNX's: {self.listed()}, {self.origin()}."
+
+    def origin(self) -> str:
+        """Whose they are and what to do: of the first, whose advice mostly serves for the others."""
+        (domain, op), *_ = self.nodes
+        return origin(domain, op)
+
+
+def called(domain: str | None, op: str) -> str:
+    """An operator with its domain, unless that is the standard one."""
+    return f"{domain}.{op}" if domain and domain != "ai.onnx" else op
+
+
+def origin(domain: str | None, op: str) -> str:
+    """Whose an operator is that is not ONNX's own, and what to do, as a part of a sentence."""
+    if not domain and op in REMOVED:
+        return f"an experiment of old ONNX versions; put {REMOVED[op]} in its place, or export with a newer exporter"
+    for known in _ORIGINS:
+        if (domain or "").startswith(known.domains or ("\0",)) or (
+            not domain and op.startswith(known.names or ("\0",))
+        ):
+            return f"{known.whose}; {known.advice}"
+    if domain in RUNTIME_DOMAINS - {""}:
+        return f"which another version of ONNX Runtime may have; upgrade onnxruntime, or {_WITHOUT}"
+    return f"a custom operator of the domain {domain}; {_WITHOUT}" if domain else f"a custom operator; {_WITHOUT}"
+
+
+def _names(names: Sequence[str], most: int = 3) -> str:
+    shown: Iterable[str] = (f"'{name}'" for name in names[:most])
+    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
