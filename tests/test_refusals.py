@@ -41,7 +41,7 @@ FOREIGN = {
     "qonnx.custom_op.general": ("Trunc2", "a quantiser of Brevitas or QONNX; export the model as QDQ"),
     "tf": ("TFL_Thing", "a custom operator of TensorFlow; convert the model with standard operators only"),
     "org.pytorch.aten": ("ATen", "left as it is; export the model again without the ATen fallback"),
-    "TRT": ("EfficientNMS_TRT", "a plugin of TensorRT or MMDeploy; export the model for ONNX Runtime"),
+    "TRT": ("DCNv2_TRT", "a plugin of TensorRT or MMDeploy; export the model for ONNX Runtime"),
     "mmdeploy": ("MMCVRoiAlign", "a plugin of TensorRT or MMDeploy; export the model for ONNX Runtime"),
     "ai.onnx.contrib": ("DecodeImage", "an operator of onnxruntime-extensions, .* use the model from before"),
     "my.own": ("Magic", "a custom operator of the domain my.own; export the model without it"),
