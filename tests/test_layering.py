@@ -88,7 +88,7 @@ OURS = {
     "checks": {*BASE, "slopes", "surgery", "runtime", "cams", "reference", "explainer", "feeds", "comparison"},
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
     "evaluation": {*BASE, "cams", "surgery", "images", "runtime", "labels", "explainer", "feeds", "descriptions"},
-    "demo": {*BASE, "cams", "classifiers", "surgery", "images", "explainer", "feeds", "comparison"},
+    "demo": {*BASE, "cams", "classifiers", "surgery", "images", "explainer", "feeds", "comparison", "locks"},
     "report": {*BASE, "images", "explainer", "locks"},
     "cli": {
         *BASE,
@@ -104,6 +104,7 @@ OURS = {
         "demo",
         "report",
         "locks",
+        "files",
         "evaluation",
     },
 }

@@ -439,6 +439,25 @@ def test_a_page_and_a_picture_are_one_run_s_as_well(run, folder):
     assert run("explain", "plain.onnx", "photos", "-q", "-o", "out", "--html", "page.html")[0] == 0
 
 
+def test_a_demo_is_one_run_s_as_well(tmp_path):
+    from onnx_xcam.demo.page import _staging
+
+    with _staging(tmp_path / "page") as made:
+        (made / "index.html").write_text("mine")
+        with pytest.raises(OutputError, match="Another run is writing to the page"), _staging(tmp_path / "page"):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
+
+
+def test_a_picture_of_compare_is_put_in_place_as_a_whole(run, folder, monkeypatch):
+    """So that of two runs at once each writes all of it, or nothing."""
+    Path("c.png").write_bytes(b"before")
+    Path("link.png").hardlink_to("c.png")
+    assert run("compare", "plain.onnx", "photos/0.png", "-o", "c.png", "--no-axioms", "--method", "grad-cam")[0] == 0
+    assert Path("link.png").read_bytes() == b"before" != Path("c.png").read_bytes()
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
 def test_the_lock_of_one_who_has_just_ended_is_not_taken_for_a_lock(tmp_path, monkeypatch):
     """The file that was opened may be gone when it is locked: then it keeps nobody out, and a new one is made."""
     from onnx_xcam import locks

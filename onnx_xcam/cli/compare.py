@@ -76,7 +76,8 @@ def compare(
     from onnx_xcam.evaluation.compare import DEFAULT_METHODS
     from onnx_xcam.evaluation.compare import compare as compare_methods
     from onnx_xcam.explainer.recorder import Recorder
-    from onnx_xcam.images.read import write_image
+    from onnx_xcam.files import written
+    from onnx_xcam.images.read import encode_image
     from onnx_xcam.text import json_text
 
     _check_out(out, model, image)
@@ -97,7 +98,8 @@ def compare(
     say_all("note", [note for note in recorder.notes if note not in recorder.warnings])
     say_all("warning", recorder.warnings)
     found = compare_methods(recorder, recorder.prepare(image), recorder.choose(class_ or None, top), relu=not signed)
-    write_image(out, found.panel())
+    with written(out) as file:  # as a whole, also where another run writes the same one
+        file.write(encode_image(found.panel(), out.suffix))
     say_all("warning", dict.fromkeys(line for one in found.explanations.values() for line in one.warnings()))
     typer.echo(json_text(found.to_dict(), indent=2) if as_json else _table(found))
     typer.echo(str(out), err=as_json)

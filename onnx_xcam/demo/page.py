@@ -23,6 +23,8 @@ from onnx_xcam.explainer.opened import with_probabilities
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.feeds import InputValue, free_picture
+from onnx_xcam.locks import NAME as LOCK
+from onnx_xcam.locks import held
 from onnx_xcam.surgery import instrument_file
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import Source
@@ -234,7 +236,11 @@ def _staging(folder: Path) -> Iterator[Path]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
+        lock = folder.parent / f"{LOCK}.{folder.name}"
+        with (
+            held(lock, f"the page '{folder}'"),
+            tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name,
+        ):
             made = Path(name) / "page"
             made.mkdir()
             yield made
