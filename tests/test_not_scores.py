@@ -82,6 +82,20 @@ OTHER_TASKS = {
         "x = Reshape(o, s)  z = Concat<axis=1>(y, x)  b = Conv(a, k4)  g = Transpose<perm=[0,2,3,1]>(b)  "
         "h = Reshape(g, f)", "float[1,90,1] z, float[1,36,4] h", ONE_IMAGE, PLACE,
     ),
+    "two levels of any size": (
+        GRID + HWC + ints("s", 0, -1, 1) + "y = Reshape(t, s)  p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(a)  "
+        "n = Conv(p, k2)  o = Transpose<perm=[0,2,3,1]>(n)  x = Reshape(o, s)  z = Concat<axis=1>(y, x)",
+        "float[N,n,1] z", "float[N,3,H,W] image", PLACE,
+    ),
+    "two levels and all images as rows": (
+        GRID + HWC + ints("s", -1, 2) + "y = Reshape(t, s)  p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(a)  "
+        "n = Conv(p, k2)  o = Transpose<perm=[0,2,3,1]>(n)  x = Reshape(o, s)  z = Concat<axis=0>(y, x)  "
+        "c = Softmax<axis=1>(z)", "float[n,2] c", "float[N,3,12,12] image", PLACE,
+    ),
+    "two levels and all images in a list": (
+        GRID + ints("s", -1) + "y = Reshape(m, s)  p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(a)  "
+        "n = Conv(p, k2)  x = Reshape(n, s)  z = Concat<axis=0>(y, x)", "float[n] z", "float[N,3,12,12] image", PLACE,
+    ),
     "softmax of two classes each": (GRID + HWC + ints("s", 1, -1, 2) + "y = Reshape(t, s)  z = Softmax<axis=2>(y)",
                                     "float[1,36,2] z", ONE_IMAGE, PLACE),
     "without a batch axis, softmax": (GRID + HWC + ints("s", -1, 2) + "y = Reshape(t, s)  z = Softmax<axis=1>(y)",
@@ -127,6 +141,8 @@ OTHER_TASKS = {
     ),
     "length without its axis": (VECTOR + ints("o", 1) + "n = ReduceL2<axes=[1], keepdims=0>(v)  u = Unsqueeze(n, o)  "
                                 "y = Div(v, u)", "float[N,16] y", None, LENGTH),
+    "on its side": (VECTOR + "n = ReduceL2<axes=[1], keepdims=0>(v)  t = Transpose(v)  d = Div(t, n)  y = Transpose(d)",
+                    "float[N,16] y", None, LENGTH),
     "Max": (VECTOR + number("e", 1e-12) + "n = ReduceL2<axes=[1]>(v)  c = Max(n, e)  y = Div(v, c)", "float[N,16] y",
             None, LENGTH),
     "root of squares": (VECTOR + ints("last", 1) + SQUARES + "n = Sqrt(s)  y = Div(v, n)", "float[N,16] y", None,

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from onnx_xcam.contract import Grid
-from onnx_xcam.surgery.emission.shapes import Dim, Shape
+from onnx_xcam.surgery.emission.shapes import Dim, Shape, known_size
 
 UNKNOWN = "?"
 PLACES = "P"
@@ -93,8 +93,18 @@ def is_place(atom: Atom) -> bool:
 
 
 def _of_places(axes: Iterable[Axis], dim: Dim) -> Axis:
-    """An axis of which nothing is known but whether its positions are places."""
-    return fresh(PLACES if any(is_place(a) and a.size != 1 for axis in axes for a in axis) else UNKNOWN, dim)
+    """An axis of which nothing is known but whether its positions are places, and about how many of an image there are.
+
+    Where its length depends on the number of images, it is the places of one.
+    """
+    found = [[atom for atom in axis if is_place(atom) and atom.size != 1] for axis in axes]
+    if not any(found):
+        return fresh(UNKNOWN, dim)
+    if isinstance(dim, int):
+        return fresh(PLACES, dim)
+    counts = [known_size(atom.size for atom in atoms) for atoms in found if atoms]
+    count = None if None in counts else sum(filter(None, counts))
+    return (*fresh(UNKNOWN, None), *fresh(PLACES, count))
 
 
 def role_of(axis: Axis) -> str:

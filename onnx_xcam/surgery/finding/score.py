@@ -332,7 +332,8 @@ def _one_number(graph: Graph, name: str, activation: str | None, threshold: floa
         return f"One probability: {what} from 0.5.", 0.5
     if activation is None and threshold:
         return f"One number: {what} from {threshold:g}.", threshold
-    return "One logit: class 1 has this score, class 0 its negative.", 0.0
+    one = "logit" if activation else "logit or number"
+    return f"One {one}: class 1 has this score, class 0 its negative.", 0.0
 
 
 def _is_batch(graph: Graph, dim: Dim) -> bool:

@@ -47,7 +47,9 @@ _FEW = 8
 """As many places may be left of a picture of a size that was only tried: a pooling window too small for it."""
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
 _BOXES = frozenset({"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT"})
-_RESHAPED = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Cast", "Expand"})
+_RESHAPED = frozenset(
+    {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast", "Expand"}
+)
 _BOUNDED = frozenset({"Clip", "Max", "Add", *_RESHAPED})
 """What is done to a length before something is divided by it."""
 
