@@ -18,6 +18,7 @@ from onnx_xcam.errors import InputError, LayerError, ModelError
 from onnx_xcam.surgery import cam
 from onnx_xcam.surgery.emission.values import Value
 from onnx_xcam.surgery.rules import RULES
+from onnx_xcam.unchanged import VARIANTS, check_output, patched
 
 UINT8 = build(
     "f = Cast<to=1>(image)  k = Constant<value_float=0.01>()  x = Mul(f, k)  c = Conv<strides=[2,2]>(x, w) "
@@ -142,17 +143,51 @@ def test_each_method_is_checked_against_its_formula(method):
     assert (report.layers[0].conservation is not None) == ("conservation" in report.text()) == METHODS[method].conserves
 
 
+def compared(before, after, *levels, room=0.0):
+    """`check_output` of an output on one picture; the original at other levels last."""
+    runs = [[{"y": values}] for values in (before, after, *levels)]
+    return check_output("y", runs[0], runs[1], runs[2:], room)
+
+
 def test_a_changed_output_is_found():
     before = np.array([[1.0, 2.0]], np.float32)
-    assert checks._output_check("y", before, before.copy()).passed
-    near = checks._output_check("y", before, before * np.float32(1 + 3e-7))
+    assert compared(before, before.copy()).passed
+    near = compared(before, before * np.float32(1 + 3e-7))
     assert near.passed
     assert near.difference > 0
-    far = checks._output_check("y", before, before * np.float32(1 + 3e-6))
+    far = compared(before, before * np.float32(1 + 3e-6))
     assert not far.passed
     assert far.difference == pytest.approx(3e-6, rel=0.1)
-    assert not checks._output_check("y", before, np.array([[1.0, np.nan]], np.float32)).passed
-    assert not checks._output_check("y", np.array([1, 2]), np.array([1, 3])).passed
+    assert compared(before, before * np.float32(1 + 3e-6), room=1e-5).passed
+    assert not compared(before, np.array([[1.0, np.nan]], np.float32)).passed
+    assert not compared(np.array([1, 2]), np.array([1, 3])).passed
+
+
+def test_a_quantised_output_moves_as_far_as_by_itself_and_keeps_its_class():
+    before, level = np.array([[10, 50, 49]], np.int8), np.array([[10, 50, 47]], np.int8)
+    assert compared(before, np.array([[10, 50, 48]], np.int8), level).passed
+    assert not compared(before, np.array([[10, 50, 46]], np.int8), level).passed
+    other = compared(before, np.array([[10, 48, 49]], np.int8), level)
+    assert (other.passed, other.other_classes) == (False, 1)
+    assert "and has another top class on 1" in other.text()
+    assert compared(before, np.array([[10, 48, 49]], np.int8), np.array([[10, 48, 49]], np.int8)).passed, "its own, too"
+    tied = np.array([[10, 50, 50]], np.int8)
+    assert compared(tied, np.array([[10, 49, 50]], np.int8), np.array([[10, 49, 49]], np.int8)).passed
+
+
+def test_pictures_of_other_sizes_of_detail_and_contrast(batch):
+    more = patched({"image": batch, "other": np.ones(3)}, {"image": (2, 3)}, np.random.default_rng(0))
+    assert len(more) == len(VARIANTS)
+    assert len({feeds["image"].tobytes() for feeds in more}) == len(VARIANTS)
+    for feeds, (patches, contrast) in zip(more, VARIANTS, strict=True):
+        assert (feeds["image"].shape, feeds["image"].dtype) == (batch.shape, batch.dtype)
+        assert len(np.unique(feeds["image"][0, 0])) <= patches**2
+        assert np.ptp(feeds["image"]) <= contrast * np.ptp(batch) * 1.0001
+        assert (feeds["other"] == 1).all()
+    whole = patched(
+        {"image": np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)}, {"image": (1, 2)}, np.random.default_rng(0)
+    )
+    assert all(feeds["image"].dtype == np.uint8 for feeds in whole)
 
 
 def test_a_node_that_cannot_be_evaluated_is_no_proof(monkeypatch):

@@ -17,7 +17,7 @@ from onnx_xcam.classifiers import known_of_logits
 from onnx_xcam.contract import ClassInput, Emit, ExternalDataChoice, Metadata
 from onnx_xcam.errors import ModelError, OutputError, ShapeError, UnsupportedOpError
 from onnx_xcam.operators import called
-from onnx_xcam.surgery.emission.protos import QUANTISERS, is_standard
+from onnx_xcam.surgery.emission.protos import QUANTISERS, is_standard, tensors_read
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.result import write_result
 from onnx_xcam.surgery.files.source import ModelLike, Source
@@ -31,6 +31,7 @@ from onnx_xcam.surgery.graphs.prepare import prepare
 from onnx_xcam.surgery.graphs.sample import sample_of
 from onnx_xcam.surgery.graphs.soundness import Following
 from onnx_xcam.surgery.modernise import modernised
+from onnx_xcam.surgery.signed import signed_pairs, with_unsigned
 from onnx_xcam.surgery.tail import Request, Tail, image_tensor
 
 
@@ -199,7 +200,22 @@ def foreign_cause(source: Source) -> str | None:
 def _followed(source: Source, request: Request) -> _Plan:
     source, skeleton, notes = modernised(source)
     _refuse_twice(skeleton, source.name)
-    graph = prepare(skeleton, source.name)
+    tail, metadata = _tail(skeleton, source.name, notes, request)
+    read = {name for node in tail.graph.node for name in tensors_read(node)}
+    signed = read.intersection(pair.integers for pair in signed_pairs(skeleton))
+    if signed:
+        source = with_unsigned(source, signed)
+        tail, metadata = _tail(source.skeleton(), source.name, notes, request)
+    if any(p.key == contract.METADATA_KEY for p in skeleton.metadata_props):
+        source = source.without_metadata(contract.METADATA_KEY)
+    return _Plan(source, tail.SerializeToString(), metadata)
+
+
+def _tail(
+    skeleton: onnx.ModelProto, name: str, notes: Sequence[str], request: Request
+) -> tuple[onnx.ModelProto, Metadata]:
+    """What is to be appended to a model, and what is said about it."""
+    graph = prepare(skeleton, name)
     props = {p.key: p.value for p in skeleton.metadata_props}
     stated = contract.hints(props)
     sample = sample_of(skeleton, graph)
@@ -239,9 +255,7 @@ def _followed(source: Source, request: Request) -> _Plan:
     message = onnx.ModelProto(graph=tail)
     entry = message.metadata_props.add()
     entry.key, entry.value = contract.METADATA_KEY, metadata.to_json()
-    if any(p.key == contract.METADATA_KEY for p in skeleton.metadata_props):
-        source = source.without_metadata(contract.METADATA_KEY)
-    return _Plan(source, message.SerializeToString(), metadata)
+    return message, metadata
 
 
 def _of_classifier(

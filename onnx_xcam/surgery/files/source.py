@@ -2,7 +2,8 @@
 
 Protobuf merges concatenated messages, so `original bytes + tail bytes` is the original model with the tail's nodes,
 initializers, inputs, outputs and metadata added. The original part stays byte for byte what it was, and neither the
-surgery nor the writing of the result reads the weights into memory.
+surgery nor the writing of the result reads the weights into memory. What cannot be appended (see `modernise.py` and
+`signed.py`) becomes another source first.
 """
 
 from __future__ import annotations
