@@ -164,6 +164,8 @@ OTHER_TASKS = {
                           None, LENGTH),
     "named landmarks": (POOL + "landmarks = Gemm<transB=1>(flat, ten)", "float[N,10] landmarks", None,
                         "landmarks, by its name"),
+    "named boxes, within 0..1": (POOL + "z = Gemm<transB=1>(flat, four)  bounding_box = Sigmoid(z)",
+                                 "float[N,4] bounding_box", None, "boxes, by its name"),
     "named an embedding": (VECTOR + "image_embeds = Identity(v)", "float[N,16] image_embeds", None,
                            "an embedding, by its name"),
 }  # fmt: skip
@@ -299,7 +301,11 @@ MANY = {
     ),
     "boxes by their name": (
         LOGITS + "bbox = Gemm<transB=1>(flat, four)", "float[N,4] bbox, float[N,5] logits", "logits",
-        "the first of several outputs",
+        "called nothing else of several outputs",
+    ),
+    "boxes within 0..1 by their name": (
+        LOGITS + "z = Gemm<transB=1>(flat, four)  bounding_box = Sigmoid(z)  y = Softmax<axis=1>(logits)",
+        "float[N,4] bounding_box, float[N,5] y", "logits", "the one behind a Softmax of several outputs",
     ),
     "an embedding of length one": (
         LOGITS + "n = ReduceL2<axes=[1]>(flat)  v = Div(flat, n)", "float[N,4] v, float[N,5] logits", "logits", None,

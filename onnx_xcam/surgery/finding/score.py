@@ -114,6 +114,12 @@ class _Candidate:
         """Whether the model itself makes probabilities or a choice of these scores."""
         return self.origin.activation is not None or self.origin.choice is not None
 
+    @property
+    def otherwise(self) -> str | None:
+        """What the output's name says that it is, where neither classes are compared nor one is chosen of it."""
+        compared = self.origin.choice or self.origin.activation not in (None, "Sigmoid", "HardSigmoid")
+        return None if compared else named_otherwise(self.output)
+
 
 def _found_score(search: _Search) -> Score:
     graph, refused = search.graph, list[ScoreError]()
@@ -134,7 +140,7 @@ def _found_score(search: _Search) -> Score:
     if not found:
         raise ScoreError(f"No class score was found among the outputs: {_reasons(search, refused)}")
     chosen, why = _best(graph, list(found.values()))
-    if not chosen.is_told and not search.labelled:
+    if not search.labelled:
         _ask_if_named_otherwise(chosen)
     notes = chosen.score.notes
     if len(found) > 1:
@@ -151,11 +157,13 @@ def _best(graph: Graph, found: Sequence[_Candidate]) -> tuple[_Candidate, str]:
         for one in found
         if not any(leads_to(graph, one.score.name, other) for other in names if other != one.score.name)
     ] or list(found)
-    told = [one for one in made if one.origin.activation] or [one for one in made if one.is_told]
-    plain = [one for one in made if named_otherwise(one.output) is None] or made
-    chosen = (told or plain)[0]
+    fit = [one for one in made if one.otherwise is None] or made
+    told = [one for one in fit if one.origin.activation] or [one for one in fit if one.is_told]
+    chosen = (told or fit)[0]
     if chosen is found[0]:
         return chosen, "the first of several outputs"
+    if not told and len(fit) < len(made):
+        return chosen, "the first that is called nothing else of several outputs"
     if not told or len(told) == len(made):
         return chosen, "the last made of the outputs" if len(made) < len(found) else "the first of several outputs"
     how = f"behind a {chosen.origin.activation}" if chosen.origin.activation else "that a class is picked by"
@@ -187,12 +195,12 @@ def _flat_source(search: _Search, name: str) -> str | None:
 
 
 def _ask_if_named_otherwise(chosen: _Candidate) -> None:
-    """Refuse a plain output that is only called something, which is not scores.
+    """Refuse numbers that are called something else than scores where nothing shows that classes are compared by them.
 
     Raises:
         UnfitError: it is.
     """
-    if (what := named_otherwise(chosen.output)) is not None:
+    if (what := chosen.otherwise) is not None:
         advice = f"If it holds scores of classes all the same, say so with --score {chosen.output}."
         unfit = UnfitError(chosen.output, chosen.score.shape, "named", f"{what}, by its name", advice)
         raise ScoreError(f"No class score was found among the outputs: {unfit}")
