@@ -21,6 +21,8 @@ from onnx_xcam.comparison import OUTPUT_TOLERANCE, tolerance
 from onnx_xcam.errors import InputError, ModelError, XcamError
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.feeds import InputValue, example_feeds, free_picture
+from onnx_xcam.rows import TOLERANCE as ROWS_TOLERANCE
+from onnx_xcam.rows import difference, rounds, scaled_by_run
 from onnx_xcam.runtime import Optimisation, Session, open_session
 from onnx_xcam.slopes import FAR, FAR_BY_STEPS, HALF_TOLERANCE, TOLERANCE, Slope, of_first_image, slope_of
 from onnx_xcam.surgery.files.external import Folders
@@ -147,25 +149,75 @@ class LayerCheck:
 
 
 @dataclass(frozen=True)
+class RowsCheck:
+    """Two different images in a run, against each by itself.
+
+    Attributes:
+        difference: the largest one of outputs, scores and maps, relative to the largest value; None where they were not
+            compared.
+        output: where it is.
+        tolerance: what is allowed.
+        scaled_by_run: whether the model scales integers by all that a run holds, which is its own doing: a warning.
+        not_compared: why not, or None.
+    """
+
+    difference: float | None
+    output: str = ""
+    tolerance: float = 0.0
+    scaled_by_run: bool = False
+    not_compared: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether images do not influence each other, but for the scale of a run."""
+        return self.difference is None or self.difference <= self.tolerance or self.scaled_by_run
+
+    @property
+    def warning(self) -> str | None:
+        """What deserves a look though nothing is wrong."""
+        if self.difference is None or self.difference <= self.tolerance or not self.scaled_by_run:
+            return None
+        return (
+            f"the images of a run influence each other, '{self.output}' by {self.difference:.1e} of its largest value: "
+            "the model scales its integers by the whole run (DynamicQuantizeLinear); run one image at a time"
+        )
+
+    def lines(self) -> list[str]:
+        """For people."""
+        if self.not_compared is not None:
+            return [f"      images of a run not compared with each alone: {self.not_compared}"]
+        if self.difference is None or self.warning:
+            return [f"warning: {self.warning}"] if self.warning else []
+        if self.passed:
+            return [f"ok    images of a run: each gives what it gives alone (difference {self.difference:.1e})"]
+        return [
+            f"FAIL  images of a run influence each other: '{self.output}' of an image differs by {self.difference:.1e} "
+            "of its largest value from what it is when the image is run alone"
+        ]
+
+
+@dataclass(frozen=True)
 class CheckReport:
-    """What `check` found."""
+    """What `check` found. `rows` is None for a model that takes one image at a time."""
 
     model: str
     outputs: list[OutputCheck]
     nodes: list[NodeCheck]
     layers: list[LayerCheck]
     notes: list[str]
+    rows: RowsCheck | None = None
 
     @property
     def passed(self) -> bool:
         """Whether everything was proved."""
         parts: list[OutputCheck | NodeCheck | LayerCheck] = [*self.outputs, *self.nodes, *self.layers]
-        return all(part.passed for part in parts)
+        return all(part.passed for part in parts) and (self.rows is None or self.rows.passed)
 
     @property
     def warnings(self) -> list[str]:
         """What deserves a look though nothing is wrong."""
-        return [layer.warning for layer in self.layers if layer.warning]
+        found = [layer.warning for layer in self.layers] + [self.rows.warning if self.rows else None]
+        return [warning for warning in found if warning]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data."""
@@ -195,6 +247,7 @@ class CheckReport:
                     f"differ by {layer.conservation:.1e}"
                 )
             lines += _slope_lines(layer)
+        lines += self.rows.lines() if self.rows else []
         return "\n".join(printable(line) for line in lines)
 
 
@@ -263,6 +316,7 @@ def check(
             [_node_check(proof, step) for step in proof.steps],
             [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
             list(dict.fromkeys([*proof.notes, *proof.metadata["notes"]])),
+            proof.rows,
         )
 
 
@@ -294,6 +348,7 @@ class _Proof:
         self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
         self.after = explained.run(feeds, [out.name for out in explained.outputs])
         after = [self.after, *(explained.run(one, list(before[0])) for one in pictures[1:])]
+        self.rows = _rows_check(skeleton.graph, explained, feeds, self.rng)
         del explained
         self.before = before[0]
         self.outputs = self._compared(content, pictures, before, after)
@@ -355,6 +410,56 @@ class _Proof:
 def _picture(given: Source, inputs: Mapping[str, InputValue] | None) -> str:
     """The picture that is explained: the one that is not among the inputs."""
     return free_picture(model_infos(given.skeleton()), inputs or {})
+
+
+# --- several images ---------------------------------------------------------------------------------------------------
+
+
+_TURNED_BY_LAST_DIGITS = (contract.output_name("activations"), contract.output_name("gradients"))
+"""Where two values of a MaxPool's window are nearly equal, the last digit decides to which one the gradient goes."""
+
+
+def _rows_check(
+    graph: onnx.GraphProto, session: Session, feeds: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> RowsCheck | None:
+    """Run two different images, or as many as the model takes, and each of the two by itself or with its copies."""
+    infos = {info.name: info for info in (*session.inputs, *session.optional_inputs)}
+    picture = next((name for name in feeds if infos[name].shape[1:] and contract.image_axes(infos[name].shape)), None)
+    batch = infos[picture].shape[0] if picture else 1
+    if picture is None or batch == 1:
+        return None
+    count = batch if isinstance(batch, int) else 2
+    per_image = [name for name in feeds if name == picture or (infos[name].shape[:1] == (batch,) and batch is not None)]
+
+    def run(rows: Sequence[int], classes: np.ndarray) -> dict[str, Any]:
+        given = {name: value for name, value in feeds.items() if name not in per_image}
+        given |= {name: np.stack([images[name][row] for row in rows]) for name in per_image}
+        return session.run({**given, contract.CLASS_INPUT: classes}, [out.name for out in session.outputs])
+
+    images = {name: [feeds[name][0], feeds[name][-1]] for name in per_image}
+    first = images[picture][0]
+    images[picture][1] = rng.permuted(first.reshape(-1)).reshape(first.shape)
+    rows = [0] * (count - 1) + [1]
+    try:
+        together = run(rows, np.array([[-1]], np.int64))
+        ids = together[contract.CLASSES]
+        if len(ids) != count:
+            return RowsCheck(None, not_compared="the model makes one answer of all of them")
+        alone = {n: run([rows[n]] * (count if batch == count else 1), ids[n : n + 1]) for n in (0, count - 1)}
+    except (ModelError, InputError) as error:
+        return RowsCheck(None, not_compared=f"the model cannot be run so ({str(error)[:200]})")
+    found = [
+        (difference(value[n], one[name][0]), name)
+        for n, one in alone.items()
+        for name, value in together.items()
+        if not name.startswith(_TURNED_BY_LAST_DIGITS)
+        and isinstance(value, np.ndarray)
+        and value.ndim
+        and len(value) == count
+        and len(one[name])
+    ]
+    worst, name = max(found, default=(0.0, ""))
+    return RowsCheck(worst, name, ROWS_TOLERANCE[not rounds(graph)], scaled_by_run(graph))
 
 
 # --- one node -----------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def test_a_rule_that_is_off_by_a_hundredth_is_seen_at_the_layer(op, monkeypatch)
     assert "FAIL  slope of the score at 'r1'" in report.text()
 
 
-BESIDE = "k = Constant<value_float=20.0>()  z = Mul(a, k)  {steps}  y = Div(q, k)  p2 = GlobalAveragePool(y)  f2 = Flatten(p2)"
+BESIDE = "k = Constant<value_float=20.0>()  z = Mul(a, k)  {steps}  y = Div(q, k)  f = Flatten(y)"
 STEPS = {
     "Round": "q = Round(z)",
     "Floor": "q = Floor(z)",
@@ -123,7 +123,9 @@ def test_a_way_without_a_gradient_is_told(kind):
     """Most of the score comes by steps, a thousandth by the gradient's way: right, but next to nothing."""
     beside = BESIDE.format(steps=STEPS[kind])
     text = f"e = Constant<value_float=0.001>()  {GAP.replace('logits', 'l1')}  l0 = Mul(l1, e)  {beside}  "
-    model = cnn(text + "l2 = Gemm<transB=1>(f2, other)  logits = Add(l0, l2)", weights={**GAP_WEIGHTS, "other": (C, 4)})
+    model = cnn(
+        text + "l2 = Gemm<transB=1>(f, other)  logits = Add(l0, l2)", weights={**GAP_WEIGHTS, "other": (C, 144)}
+    )
     report = check(model, layers="a")
     (layer,) = report.layers
     assert layer.warning in report.warnings

@@ -243,10 +243,22 @@ class Explainer(OpenedModel):
             found.append(joined(alone))
         return found
 
+    def _of_rows(self, images: int) -> tuple[list[str], list[str]]:
+        """What is to be said of images that influence each other in a run: notes, and warnings, which come once."""
+        rows = self._model.rows
+        if not rows.mixed or (images == 1 and not self.batch):
+            return [], []
+        said = "Batch: the images of a run influence each other in this model"
+        if not self.batch:
+            return [f"{said}, so each is run by itself."], []
+        said = f"{said}, which takes {self.batch}, so each is run with copies of itself; among others it would differ."
+        return [], [said] if rows.first_word() else []
+
     def _explanation(self, pictures: Sequence[Picture], results: dict[str, NDArray[Any]]) -> Explanation:
         classes, source = results[contract.CLASSES], self._model.probabilities
         maps = [results[name] for name in self._model.outputs("map")]
         states = self._model.outputs("status")
+        notes, warned = self._of_rows(len(pictures))
         return Explanation(
             classes=classes,
             scores=results[contract.SCORES],
@@ -256,7 +268,8 @@ class Explainer(OpenedModel):
             labels=self.labels,
             layers=self.layers,
             pictures=pictures,
-            notes=self.notes,
+            notes=(*self.notes, *notes),
+            more_warnings=warned,
             method=self.method,
             signed=not self.relu,
             is_number=self._model.is_number,

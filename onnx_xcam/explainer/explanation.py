@@ -75,6 +75,7 @@ class Explanation:
         signed: bool = False,
         is_number: bool = False,
         fused: NDArray[np.float32] | None = None,
+        more_warnings: Sequence[str] = (),
     ) -> None:
         self.classes = classes
         self.scores = scores
@@ -87,6 +88,7 @@ class Explanation:
         self.pictures = tuple(pictures)
         self.notes = tuple(notes)
         self.labels = None if labels is None else [[label_of(i, labels) for i in row] for row in classes.tolist()]
+        self._more_warnings = tuple(more_warnings)
         self._maps = tuple(maps)
         self._status = tuple(status)
 
@@ -241,8 +243,11 @@ class Explanation:
         return -score if self.is_number and self.classes[n, k] == 0 else score
 
     def warnings(self) -> list[str]:
-        """One sentence for each map that is not good: it is blank, or holds values that are not finite."""
-        found = []
+        """One sentence for each map that is not good: it is blank, or holds values that are not finite.
+
+        Before these, what was found out about the model while it ran, once.
+        """
+        found = [*self._more_warnings]
         for layer, status in zip(self.layers, self._status, strict=True):
             for n, k in np.argwhere(status != contract.GOOD).tolist():
                 reason = contract.STATUS_TEXT.get(int(status[n, k]), f"status {status[n, k]}")

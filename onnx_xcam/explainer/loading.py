@@ -21,6 +21,7 @@ from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.probabilities import ModelTold, ProbabilitySource, told_by
 from onnx_xcam.feeds import InputValue, OtherInputs, free_picture, image_and_others, padded
+from onnx_xcam.rows import Rows, cannot_mix, rounds, scaled_by_run
 from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
@@ -49,6 +50,7 @@ class LoadedModel:
         is_number: its score is shown as a number, whose two classes are up and down.
         compared: for a model whose opset had to be raised, how its outputs before and after differ, as a sentence.
         skeleton: the instrumented graph without its weights, if it was made here: another's is not followed.
+        rows: whether the images of a run influence each other.
         class_memory: what was found out by it, for each shape of a batch.
     """
 
@@ -69,6 +71,7 @@ class LoadedModel:
     is_number: bool = False
     compared: str | None = None
     skeleton: bytes | None = None
+    rows: Rows = field(default_factory=lambda: Rows(mixed=None, is_exact=True))
     class_memory: dict[tuple[int, ...], int] = field(default_factory=dict)
 
     @property
@@ -196,6 +199,7 @@ def load_model(
         was_instrumented=instrumented,
         compared=compared,
         skeleton=skeleton,
+        rows=_rows(proto, image_input, metadata),
     )
 
 
@@ -214,6 +218,14 @@ def _folds(session: Session, image: TensorInfo, name: str) -> bool:
             "frames or tiles do, which are not supported; export it for one image, or with an open number of images."
         )
     return True
+
+
+def _rows(model: onnx.ModelProto, image: TensorInfo, metadata: Mapping[str, Any]) -> Rows:
+    """What the operators tell of the images of a run; what they do not tell is found out when several are run."""
+    wanted = [str(metadata["score"]), *map(str, metadata["layers"])]
+    if image.shape[0] == 1 or cannot_mix(model, image.name, wanted):
+        return Rows(mixed=False, is_exact=True)
+    return Rows(mixed=scaled_by_run(model.graph) or None, is_exact=not rounds(model.graph))
 
 
 def _files(source: Source) -> tuple[Path, ...]:

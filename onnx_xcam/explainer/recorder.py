@@ -125,7 +125,7 @@ class Recorder(OpenedModel):
 
         def scoring() -> LoadedModel:
             opened = load_model(model, layers=chosen, emit=[], **options)
-            return replace(opened, probabilities=self._model.probabilities)
+            return replace(opened, probabilities=self._model.probabilities, rows=self._model.rows)
 
         self._scorer = Scorer(scoring, self._inputs.spec)
 

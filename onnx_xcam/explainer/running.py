@@ -15,6 +15,7 @@ from onnx_xcam.explainer.existing import refuse_missing
 from onnx_xcam.explainer.loading import LoadedModel
 from onnx_xcam.explainer.memory import BYTES_PER_RUN, bytes_of_a_class, classes_per_run
 from onnx_xcam.feeds import padded
+from onnx_xcam.rows import tell_apart
 from onnx_xcam.runtime import Cancellation, Feed
 
 Results = dict[str, NDArray[Any]]
@@ -37,6 +38,9 @@ def run_all(
     a CNN a thousand classes take next to nothing, at a layer in the middle 1 to 10 MB each. Where they are cut, the
     model up to the score runs again for each part, which is little against the gradients of so many classes.
 
+    Images that influence each other are run one by one, in a batch that the model was exported with as copies of
+    themselves. Where the operators do not rule that out, it is found out when several are run for the first time.
+
     Args:
         model: the instrumented model.
         batch: [N,...], as the image input takes it, but of any N.
@@ -48,15 +52,32 @@ def run_all(
         ClassError: a class does not exist, of which only a run could tell.
         ModelError: it does not give what an instrumented model gives, or as `Session.run`.
     """
-    size = model.images_per_run(_IMAGES_PER_RUN)
     run = functools.partial(model.session.run, cancellation=cancellation) if cancellation else model.session.run
-    parts = []
-    for start in range(0, len(batch), size):
-        rows = classes if classes is None or len(classes) == 1 else classes[start : start + size]
-        part = batch[start : start + size]
+
+    def part_of(start: int, stop: int, rows: NDArray[np.int64] | None) -> Results:
+        part = batch[start:stop]
         others = model.others.rows(start, model.batch or len(part), len(batch))
-        parts.append(_run_images(model, run, part, rows, others))
-    return parts[0] if len(parts) == 1 else _joined(parts, axis=0)
+        return _run_images(model, run, part, rows, others)
+
+    def rows_of(start: int, stop: int) -> NDArray[np.int64] | None:
+        return classes if classes is None or len(classes) == 1 else classes[start:stop]
+
+    def in_parts(size: int) -> Results:
+        starts = range(0, len(batch), size)
+        parts = [part_of(start, start + size, rows_of(start, start + size)) for start in starts]
+        return parts[0] if len(parts) == 1 else _joined(parts, axis=0)
+
+    if model.rows.mixed:
+        return in_parts(1)
+    size = model.images_per_run(_IMAGES_PER_RUN)
+    results = in_parts(size)
+    if model.rows.mixed is None and (apart := tell_apart(batch[:size])):
+        chosen = None if model.fixed_classes else results[contract.CLASSES]
+        alone = {n: part_of(n, n + 1, None if chosen is None else chosen[n : n + 1]) for n in apart}
+        compared = [name for name in results if name == contract.SCORES or name in model.outputs("map")]
+        if model.rows.found((results[name][n], one[name][0]) for n, one in alone.items() for name in compared):
+            return in_parts(1)
+    return results
 
 
 def _run_images(

@@ -14,6 +14,7 @@ from onnx_xcam.cams.gradient_free import masks
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.explainer.loading import LoadedModel
 from onnx_xcam.images.preprocess import InputSpec
+from onnx_xcam.rows import tell_apart
 from onnx_xcam.runtime import Cancellation
 
 BYTES_PER_RUN = 64 << 20
@@ -87,8 +88,17 @@ class Scorer:
         self, batch: NDArray[Any], ids: NDArray[np.int64], output: str, cancellation: Cancellation | None
     ) -> Iterator[tuple[int, NDArray[Any]]]:
         """Run by run how many images it was about, and what the output was."""
-        size = self.model.images_per_run(max(1, min(_MOST_AT_ONCE, BYTES_PER_RUN // max(1, batch[0].nbytes))))
+        model = self.model
+        size = model.images_per_run(max(1, min(_MOST_AT_ONCE, BYTES_PER_RUN // max(1, batch[0].nbytes))))
+
+        def run(part: NDArray[Any]) -> NDArray[Any]:
+            feeds = {**model.feeds(part), contract.CLASS_INPUT: ids}
+            return model.session.run(feeds, [output], cancellation)[output]
+
+        if model.rows.mixed is None and (apart := tell_apart(batch[:size])):
+            together = run(batch[:size])
+            model.rows.found((together[n], run(batch[n : n + 1])[0]) for n in apart)
+        size = 1 if model.rows.mixed else size
         for start in range(0, len(batch), size):
             part = batch[start : start + size]
-            feeds = {**self.model.feeds(part), contract.CLASS_INPUT: ids}
-            yield len(part), self.model.session.run(feeds, [output], cancellation)[output]
+            yield len(part), run(part)
