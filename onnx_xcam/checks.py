@@ -339,7 +339,7 @@ class _Proof:
         plain = self._session(given.with_tail(b""))
         self.graph = prepare(skeleton, self.source.name)
         size = picture_size(skeleton, self.graph) or (224, 224)
-        unused = unused_inputs(Source(made, given.path, allow_folders=request["allow_folders"]).skeleton())
+        unused = unused_inputs(Source(made, given.path, allow_folders=request.get("allow_folders", ())).skeleton())
         feeds = example_feeds(plain.inputs, plain.optional_inputs, inputs, self.rng, image, size=size, unused=unused)
         pictures = [feeds, *(self._more(feeds) if self._is_quantised() else [])]
         before = [plain.run(one, [out.name for out in plain.outputs]) for one in pictures]
