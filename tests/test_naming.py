@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from onnx_xcam.cams.methods import METHODS
 from onnx_xcam.cli.naming import folded, layer_parts, name_parts, picture_name, places, stems
+from onnx_xcam.cli.output_folder import put_in_place
 from onnx_xcam.images.read import read_image, write_image
 
 KNOWN = {"preprocess": {"scale": "1/255"}, "labels": tiny_models.LABELS}
@@ -183,6 +184,23 @@ def test_accents_and_case_do_not_meet(run, folder):
     assert run("explain", "model.onnx", "photos", "--class", "1", "-q")[0] == 0
     assert len({folded(file) for file in files()}) == 4
     assert files()[0] == "b.1.png"
+
+
+def test_the_longest_names_of_a_large_model():
+    photos = [Path(f"{n}/folder/{'ü' * 120}.png") for n in range(1500)]
+    layers = ["encoder." * 12 + end for end in "ab"]
+    methods = ["elementwise-grad-cam", "guided-xgrad-cam"]
+    names = stems(photos, name_parts(methods, layers))
+    files = [file for name in names for file in files_of(name, methods, layers, [21840])]
+    assert len(set(files)) == len(files)
+    assert 240 < max(len(file.encode()) for file in files) <= 255
+
+
+def test_a_file_of_the_longest_name_is_put_in_place(tmp_path):
+    path = tmp_path / ("n" * 251 + ".png")
+    with put_in_place(path) as draft:
+        draft.write_bytes(b"whole")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"whole"]
 
 
 def test_the_longest_names(run, folder):

@@ -143,9 +143,12 @@ def test_a_line_cannot_name_a_photo_for_removal(run, folder):
     """Lines are read from a file that anyone may have written."""
     run("explain", "model.onnx", "photos", "-q", "-o", "photos")
     records = [json.loads(line) for line in Path("photos/results.jsonl").read_text().splitlines()]
-    records[0] |= {"sha256": "0", "files": ["0.png", "../model.onnx", "1.png"]}
-    Path("model.png").write_bytes(b"mine")
+    write_image("photos/2.7.png", RANDOM.integers(0, 256, (20, 30, 3), np.uint8))
+    records[0] |= {"sha256": "0", "files": ["../model.onnx", "1.png", "2.7.png", "results.jsonl", "mine.png"]}
+    Path("photos/mine.png").write_bytes(b"mine")
     Path("photos/results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
-    photos = [f"photos/{n}.png" for n in range(3)]
+    photos = [*(f"photos/{n}.png" for n in range(3)), "photos/2.7.png"]
+    for name in ("model.onnx", "results.jsonl"):  # so that all files of the line are there
+        Path("photos", name).touch()
     assert run("explain", "model.onnx", *photos, "-q", "-o", "photos", "--resume")[0] == 0
-    assert all(Path(photo).is_file() for photo in photos) and Path("model.onnx").is_file()
+    assert all(Path(photo).is_file() for photo in (*photos, "model.onnx", "photos/mine.png", "photos/model.onnx"))

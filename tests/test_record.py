@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 import onnx_xcam
 from onnx_xcam.cli import app
 from onnx_xcam.cli.output_folder import output_folder
+from onnx_xcam.cli.photo_files import PhotoFiles
 from onnx_xcam.errors import OutputError
 from onnx_xcam.images.read import write_image
 from onnx_xcam.locks import held
@@ -93,6 +94,7 @@ def test_a_line_says_which_file_its_photo_is(again, folder):
     again("plain.onnx", "photos")
     for record in records():
         file = folder / "out" / record["path"]
+        assert record["path"] == "../" + record["image"]
         assert file.resolve() == Path(record["image"]).resolve()
         assert record["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
 
@@ -228,12 +230,22 @@ def test_a_photo_that_changes_while_it_is_explained_is_done_again(run, folder, m
     assert "note: 2 of 3 photos are done already." in err
 
 
+def test_a_photo_is_known_by_what_it_was_before_it_is_read(folder):
+    files = PhotoFiles({Path("photos/0.png"): folder / "photos" / "0.png"}, folder / "out")
+    before = hashlib.sha256(Path("photos/0.png").read_bytes()).hexdigest()
+    for image in files.taken([Path("photos/0.png")]):
+        write_image(image, photo())  # a stream hands it to a worker, who reads it from now on
+        assert files.in_line(image) == {"path": "../photos/0.png", "sha256": before}
+
+
 def test_a_photo_that_has_two_lines_counts_once(run, folder):
     """As two runs at once left them before there was a lock."""
     command = ("evaluate", "plain.onnx", "photos", "--metrics", "drop", "-q", "-o", "out")
     run(*command)
     once = lines()
-    Path("out/results.jsonl").write_bytes(b"\n".join([*once, *once[1:], *once[:2]]) + b"\n")
+    failed = json.loads(once[2]) | {"error": "Memory ran out", "results": [], "classes": [], "scores": []}
+    more = json.dumps(failed | {"confidences": []}).encode()
+    Path("out/results.jsonl").write_bytes(b"\n".join([*once, *once[1:], *once[:2], more]) + b"\n")
     assert run(*command, "--resume")[0] == 0
     assert lines() == once
     assert json.loads(Path("out/summary.json").read_text())["images"] == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from onnx_xcam.cli.photo_files import digests_of_photos, path_in_line
 from onnx_xcam.cli.run_settings import refuse_other_run
 from onnx_xcam.errors import OutputError
 from onnx_xcam.text import json_text, load_json
+
+_RESULT = re.compile(r"\.(\d+\.png|npz)\Z")
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,8 @@ def tidy(path: Path, earlier: Earlier, photos: frozenset[Path]) -> None:
     Args:
         path: results.jsonl.
         earlier: what `read_earlier` gave.
-        photos: where today's photos lie (resolved); none of them is removed, whatever a line says.
+        photos: where today's photos lie (resolved); none of them is removed, whatever a line says, nor anything that
+            is not called as a result is.
 
     Raises:
         OutputError: it cannot be written.
@@ -176,6 +180,6 @@ def tidy(path: Path, earlier: Earlier, photos: frozenset[Path]) -> None:
             draft.write_bytes(b"".join(line.text + b"\n" for line in earlier.lines))
     for name in earlier.stale:
         file = path.parent / name
-        if file.suffix in (".png", ".npz") and file.resolve() not in photos:
+        if _RESULT.search(name) and file.resolve() not in photos:
             with written(file):
                 file.unlink(missing_ok=True)

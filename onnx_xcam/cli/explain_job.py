@@ -150,7 +150,7 @@ class ExplainJob:
         """What an earlier run has done, and names for the rest: never those of files that stay."""
         if self._resume:
             self._images = without_results(self._images, self._folder)
-            earlier = continued(self._results, self._settings, self._images, quiet=self._quiet)
+            earlier = continued(self._results, self._settings, self._images, quiet=self._quiet, given=self._resolved)
         else:
             earlier = begun_anew(self._results, self._settings, quiet=self._quiet)
         done = {image for image, resolved in self._images.items() if resolved in earlier.finished}

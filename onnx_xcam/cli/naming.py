@@ -15,10 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
-_LONGEST_FILE = 255
-"""What file systems take: bytes on Linux, and elsewhere characters, which are never more."""
 _LONGEST_STEM, _LONGEST_LAYER = 150, 60
-_ROOM_FOR_NUMBERS = len("-1234567") + len(".1234567890.png")
+"""Bytes. File systems take 255, and the rest is for numbers, the method, the class and the suffix."""
 _CLASS_AND_SUFFIX = re.compile(r"\.\d+\.png\Z")
 
 
@@ -39,7 +37,6 @@ def stems(
         lambda path: path.name,
         lambda path: f"{path.resolve().parent.name}.{path.name}",
     )
-    size = min(_LONGEST_STEM, _LONGEST_FILE - _ROOM_FOR_NUMBERS - max(_bytes(f".{part}") for part in parts))
     names = [path.stem for path in images]
     for way in longer:
         count = Counter(place for name in names for place in _places_of(name, parts))
@@ -47,7 +44,7 @@ def stems(
             way(path) if any(count[place] > 1 for place in _places_of(name, parts)) else name
             for path, name in zip(images, names, strict=True)
         ]
-    names = _numbered([_short(name, size) for name in names], lambda name: _places_of(name, parts))
+    names = _numbered([_short(name, _LONGEST_STEM) for name in names], lambda name: _places_of(name, parts))
     todo = [n for n, image in enumerate(images) if image not in done] if taken else []
     free = _numbered([names[n] for n in todo], lambda name: _places_of(name, parts), taken)
     for n, name in zip(todo, free, strict=True):
@@ -99,13 +96,9 @@ def raw_fused_name(names: Sequence[str]) -> str:
     return names[0].removesuffix("map") + "fused"
 
 
-def _bytes(name: str) -> int:
-    return len(os.fsencode(name))
-
-
 def _short(name: str, size: int) -> str:
     """The name's beginning, of so many bytes at most."""
-    return os.fsencode(name)[:size].decode("utf-8", "ignore") if _bytes(name) > size else name
+    return os.fsencode(name)[:size].decode("utf-8", "ignore") if len(os.fsencode(name)) > size else name
 
 
 def _numbered(

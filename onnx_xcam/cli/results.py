@@ -39,7 +39,14 @@ def say_interrupted(done: int, total: int) -> None:
     say(f"interrupted: {done} of {total} photos are done; the same command with --resume does the others.")
 
 
-def continued(path: Path, wanted: Mapping[str, Any], photos: Mapping[Path, Path], *, quiet: bool) -> Earlier:
+def continued(
+    path: Path,
+    wanted: Mapping[str, Any],
+    photos: Mapping[Path, Path],
+    *,
+    quiet: bool,
+    given: frozenset[Path] = frozenset(),
+) -> Earlier:
     """What an earlier run has done of these photos; its file is left with the lines that stay.
 
     Args:
@@ -47,13 +54,14 @@ def continued(path: Path, wanted: Mapping[str, Any], photos: Mapping[Path, Path]
         wanted: what `run_settings` says of this run.
         photos: as they are called, with where they lie (resolved).
         quiet: say nothing of it.
+        given: where else photos lie that are given today, and so are never removed.
 
     Raises:
         OutputError: as `read_earlier` and `tidy`, or it is no file.
     """
     check_plain(path)
     earlier = read_earlier(path, wanted, photos)
-    tidy(path, earlier, frozenset(photos.values()))
+    tidy(path, earlier, given.union(photos.values()))
     if not quiet:
         say(f"note: {len(earlier.finished)} of {len(photos)} photos are done already.")
     return earlier
