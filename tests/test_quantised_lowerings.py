@@ -1,4 +1,7 @@
-"""Each operator on integers, and the standard operators that it is taken for: both run by ONNX Runtime."""
+"""Each operator on integers, and the standard operators that it is taken for: both run by ONNX Runtime, exactly.
+
+The standard ones are computed in float; of those on integers the weights are such as no processor saturates at.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ QB = "b = QuantizeLinear(x, bs, bz)  "
 D = "  y = DequantizeLinear(r, ys, yz)"
 
 
-def integers(*shape: int, kind: type = np.int8, low: int = -90, high: int = 90) -> np.ndarray:
-    """Random weights."""
+def integers(*shape: int, kind: type = np.int8, low: int = -63, high: int = 64) -> np.ndarray:
+    """Random weights, those of int8 within 7 bits: with 8, ONNX Runtime's products are inexact on x86 without VNNI."""
     return np.random.default_rng(len(shape)).integers(low, high, shape).astype(kind)
 
 
@@ -157,7 +160,7 @@ def test_the_standard_operators_compute_the_same(case):
     onnx.checker.check_model(with_output_type(made.model), full_check=False)
     x = np.random.default_rng(1).normal(0, 1, case.shape).astype(np.float32)
     want = session(model).run(None, {"x": x})[0]
-    have = session(made.model).run(None, {"x": x})[0]
+    have = session(made.model, optimised=False).run(None, {"x": x})[0]
     assert have.shape == want.shape
     step = float(case.weights.get("ys", S["ys"]))
     assert np.abs(want).max() > 3 * step, "the comparison says something"
