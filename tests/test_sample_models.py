@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from onnx import numpy_helper
 
 from onnx_xcam import Explainer, contract
 
@@ -151,16 +152,18 @@ def test_the_twin_is_quantised_and_small(twin: onnx.ModelProto) -> None:
 
 
 def test_every_product_of_the_twin_takes_integers(twin: onnx.ModelProto) -> None:
-    """Each operand is the float of integers: uint8, of weights int8, of a bias int32."""
+    """Each operand is the float of integers: uint8, of a bias int32; one zero point for all channels."""
     makers = {output: node for node in twin.graph.node for output in node.output}
-    kinds = {tensor.name: tensor.data_type for tensor in twin.graph.initializer}
+    stored = {tensor.name: tensor for tensor in twin.graph.initializer}
+    kinds = {name: tensor.data_type for name, tensor in stored.items()}
     products = [node for node in twin.graph.node if node.op_type in ("Conv", "Gemm")]
     assert len(products) == 50
     for node in products:
         made = [makers[name] for name in node.input]
         assert [maker.op_type for maker in made] == ["DequantizeLinear"] * 3
         zeros = [kinds[maker.input[2]] for maker in made]
-        assert zeros == [onnx.TensorProto.UINT8, onnx.TensorProto.INT8, onnx.TensorProto.INT32]
+        assert zeros == [onnx.TensorProto.UINT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT32]
+        assert (numpy_helper.to_array(stored[made[1].input[2]]) == 128).all(), "else its convolutions take the slow way"
 
 
 def test_the_twin_states_what_the_model_states(model: onnx.ModelProto, twin: onnx.ModelProto) -> None:
