@@ -19,6 +19,7 @@ from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.comparison import OUTPUT_TOLERANCE, tolerance
 from onnx_xcam.errors import InputError, ModelError, XcamError
+from onnx_xcam.exactness import ProcessorCheck, check_processor
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.feeds import InputValue, example_feeds, free_picture
 from onnx_xcam.rows import TOLERANCE as ROWS_TOLERANCE
@@ -206,6 +207,8 @@ class CheckReport:
     layers: list[LayerCheck]
     notes: list[str]
     rows: RowsCheck | None = None
+    processor: ProcessorCheck | None = None
+    """Of a model with products of 8-bit integers. What it finds is a warning, since the instrumented model is right."""
 
     @property
     def passed(self) -> bool:
@@ -217,6 +220,8 @@ class CheckReport:
     def warnings(self) -> list[str]:
         """What deserves a look though nothing is wrong."""
         found = [layer.warning for layer in self.layers] + [self.rows.warning if self.rows else None]
+        if self.processor and self.processor.changes_answers:
+            found.insert(0, self.processor.text())
         return [warning for warning in found if warning]
 
     def to_dict(self) -> dict[str, Any]:
@@ -229,6 +234,8 @@ class CheckReport:
         lines = [f"{self.model}: {verdict}{', but see the warning' if self.warnings else ''}", *self.notes, ""]
         for out in self.outputs:
             lines.append(f"{_mark(out.passed)} {out.text()}")
+        if self.processor:
+            lines.append(f"{'warning:' if self.processor.changes_answers else _mark(True)} {self.processor.text()}")
         worst = max((node.error for node in self.nodes if node.error is not None), default=0.0)
         passed = sum(node.passed for node in self.nodes)
         lines.append(
@@ -284,6 +291,8 @@ def check(
     - For each differentiated node, on the model's own values (moved a little, away from kinks and ties):
       <gy, J v> from central differences equals <Jᵀ gy, v> from the rule, in float64, by onnx's reference evaluator.
       Of a quantised model this is the float model that is left without the rounding; its clipping stays in.
+    - Where ONNX Runtime's sums of 8-bit products saturate on this processor, the outputs are compared with those in
+      exact arithmetic. That they differ is a warning.
     - The emitted map is what the formula gives on the emitted A and G, and it sums to sum(G A) before the ReLU.
 
     Args:
@@ -317,6 +326,7 @@ def check(
             [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
             list(dict.fromkeys([*proof.notes, *proof.metadata["notes"]])),
             proof.rows,
+            proof.processor,
         )
 
 
@@ -344,6 +354,7 @@ class _Proof:
         pictures = [feeds, *(self._more(feeds) if self._is_quantised() else [])]
         before = [plain.run(one, [out.name for out in plain.outputs]) for one in pictures]
         del plain
+        self.processor = check_processor(given, feeds, before[0])
         explained = self._session(made)
         self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
         self.after = explained.run(feeds, [out.name for out in explained.outputs])

@@ -11,6 +11,7 @@ from onnx_xcam.cams.methods import METHODS
 from onnx_xcam.cli.options import (
     AllowFolderOption,
     ClassOption,
+    ExactOption,
     InputOption,
     LabelsOption,
     LayerOption,
@@ -66,6 +67,7 @@ def compare(
     input_: InputOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
+    exact: ExactOption = False,
     allow_folder: AllowFolderOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
@@ -94,6 +96,7 @@ def compare(
         inputs=others,
         allow_folders=allow_folder or (),
         probabilities=probabilities.value,
+        exact=exact,
     )
     say_all("note", [note for note in recorder.notes if note not in recorder.warnings])
     say_all("warning", recorder.warnings)

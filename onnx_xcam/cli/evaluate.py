@@ -10,6 +10,7 @@ import typer
 from onnx_xcam.cli.options import (
     AllowFolderOption,
     ClassOption,
+    ExactOption,
     HtmlOption,
     InputOption,
     LabelsOption,
@@ -111,6 +112,7 @@ def evaluate(
     input_: InputOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
+    exact: ExactOption = False,
     allow_folder: AllowFolderOption = None,
     html: HtmlOption = None,
     recursive: RecursiveOption = False,
@@ -156,6 +158,7 @@ def evaluate(
         "inputs": others,
         "allow_folders": allow_folder or (),
         "probabilities": probabilities.value,
+        **({"exact": True} if exact else {}),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XcamWarning)  # said below, without a line of source code

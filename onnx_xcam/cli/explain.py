@@ -11,6 +11,7 @@ from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.cli.options import (
     AllowFolderOption,
     ClassOption,
+    ExactOption,
     FuseOption,
     HtmlOption,
     InputOption,
@@ -63,6 +64,7 @@ def explain(
     input_: InputOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
+    exact: ExactOption = False,
     allow_folder: AllowFolderOption = None,
     beside: Annotated[bool, typer.Option("--beside", help="Put the photo beside the explanation.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Also write the unscaled maps, as `<stem>.npz`.")] = False,
@@ -113,6 +115,7 @@ def explain(
         "inputs": others,
         "allow_folders": allow_folder or (),
         "probabilities": probabilities.value,
+        **({"exact": True} if exact else {}),
     }
     methods = method or [DEFAULT_METHOD]
     with warnings.catch_warnings():

@@ -131,6 +131,14 @@ ThreadsOption = Annotated[
         "--threads", metavar="N", min=1, help="Threads of one operator. Default: all cores.", show_default=False
     ),
 ]
+ExactOption = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        help="Add up 8-bit products exactly, which x86 processors without VNNI do not do by themselves; on others this "
+        "changes nothing.",
+    ),
+]
 HtmlOption = Annotated[
     Path | None,
     typer.Option(

@@ -26,6 +26,7 @@ _CALLED = {
     "labels": "labels",
     "probabilities": "kind of probabilities",
     "inputs": "value of another input",
+    "products": "way of adding up 8-bit products",
     "write": "choice of what is written",
     "measure": "choice of what is measured",
 }
@@ -54,6 +55,7 @@ def run_settings(
         "labels": _digest(json_text(opened.labels)) if opened.labels else "none",
         "probabilities": opened.told_probabilities,
         "inputs": _digest(repr(sorted(inputs))) if inputs else "none",
+        **({"products": "exact"} if opened.exact else {}),
         **more,
     }
 

@@ -235,7 +235,7 @@ def evaluate(
         background: what stands where a pixel is away: the picture's "mean" colour, or the "zero" of the model's input.
         truth: what the photos show, of `load_truth`: for the metrics of the group "truth".
         options: further ones of `Recorder`: score, preprocess, labels, providers, threads, inputs, allow_folders,
-            probabilities.
+            probabilities, exact.
 
     Returns:
         a record for each image, in order, as `records` describes it. `summary.summarise` makes a summary of them.

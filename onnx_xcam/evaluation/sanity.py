@@ -112,6 +112,7 @@ def sanity(
     threads: int | None = None,
     inputs: Mapping[str, InputValue] | None = None,
     allow_folders: Folders = (),
+    exact: bool = False,
     others: Mapping[str, MapOf] | None = None,
 ) -> Iterator[SanityRecord]:
     """Randomise a model's weights step by step, and compare the maps of some photos with the original ones.
@@ -135,6 +136,7 @@ def sanity(
         threads: of one operator.
         inputs: the values of the inputs beside the picture.
         allow_folders: where external data may lie.
+        exact: have products of 8-bit integers added up exactly.
         others: maps of your own that are tried too, by name.
 
     Returns:
@@ -147,6 +149,7 @@ def sanity(
         raise XcamError("There are no photos to compare the maps of.")
     names = tuple(dict.fromkeys(find_method(name).name for name in methods))
     options: dict[str, Any] = {"methods": names, "providers": providers, "threads": threads, "inputs": inputs}
+    options["exact"] = exact
     original = Recorder(
         model, layer, score, preprocess=preprocess, labels=labels, allow_folders=allow_folders, **options
     )

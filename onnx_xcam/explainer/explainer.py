@@ -61,6 +61,7 @@ class Explainer(OpenedModel):
         relu: bool = True,
         fuse: Fusion | None = None,
         probabilities: ProbabilityChoice = "auto",
+        exact: bool = False,
     ) -> None:
         """Load a model, and instrument it unless it is instrumented already.
 
@@ -85,6 +86,8 @@ class Explainer(OpenedModel):
             fuse: of several layers, also make one map of all: their "mean", "max" or "product".
             probabilities: "auto" shows those that the model tells, or that the softmax makes of a classifier's logits;
                 "softmax" and "sigmoid" say that the scores are logits, and of which kind; "none" shows none.
+            exact: have products of 8-bit integers added up exactly, which ONNX Runtime by itself does not do on every
+                processor (see `notes`). Where it does, this changes nothing.
 
         Raises:
             XcamError: ModelError, LayerError, ScoreError, InputError, PreprocessError, LabelsError, ProviderError or
@@ -93,7 +96,7 @@ class Explainer(OpenedModel):
         chosen, relu = find_method(method), flag("relu", relu)
         check_choice(probabilities)
         options: dict[str, Any] = {"providers": providers, "threads": threads, "inputs": inputs}
-        options["allow_folders"] = allow_folders
+        options |= {"allow_folders": allow_folders, "exact": exact}
         self._recorder = None
         if chosen.is_emitted:
             loaded = load_model(

@@ -17,6 +17,7 @@ from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.comparison import compare_raised
 from onnx_xcam.errors import InputError, LayerError, ModelError, ScoreError
+from onnx_xcam.exactness import arithmetic_for
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.probabilities import ModelTold, ProbabilitySource, told_by
@@ -48,6 +49,8 @@ class LoadedModel:
         folds: of any batch size it makes one answer, so that each image is to be run alone.
         was_instrumented: the file was instrumented already.
         is_number: its score is shown as a number, whose two classes are up and down.
+        exact: whether its products of 8-bit integers had to be added up exactly.
+        inexact: that its products saturate on this processor, as a sentence; None where they do not.
         compared: for a model whose opset had to be raised, how its outputs before and after differ, as a sentence.
         skeleton: the instrumented graph without its weights, if it was made here: another's is not followed.
         rows: whether the images of a run influence each other.
@@ -69,6 +72,8 @@ class LoadedModel:
     folds: bool
     was_instrumented: bool
     is_number: bool = False
+    exact: bool = False
+    inexact: str | None = None
     compared: str | None = None
     skeleton: bytes | None = None
     rows: Rows = field(default_factory=lambda: Rows(mixed=None, is_exact=True))
@@ -122,13 +127,15 @@ def load_model(
     allow_folders: Folders = (),
     relu: bool = True,
     fuse: Fusion | None = None,
+    exact: bool = False,
     emit: Sequence[contract.Emit] = ("map", "status"),
     more_outputs: Sequence[str] = (),
 ) -> LoadedModel:
     """Open a plain or an instrumented model for explaining.
 
     Args:
-        model, layers, score, method, providers, threads, inputs, preprocess, allow_folders, relu, fuse: as `Explainer`.
+        model, layers, score, method, providers, threads, inputs, preprocess: as `Explainer`.
+        allow_folders, relu, fuse, exact: as `Explainer`.
         emit: the outputs that are needed; a model that was instrumented by someone else need not have the status.
         more_outputs: tensors of a plain model that are outputs as well, those that are there already left out.
 
@@ -149,7 +156,8 @@ def load_model(
         _refuse_other_targets(
             proto, given.name, {"layers": layers, "score": score, "method": method, "relu": relu, "fuse": fuse}
         )
-        session = _session_of(given, providers, threads)
+        arithmetic, inexact = arithmetic_for(given, proto, providers, exact=exact)
+        session = _session_of(given, {"providers": providers, "threads": threads, "arithmetic": arithmetic})
         compared = skeleton = None
         explained = proto
     else:
@@ -172,7 +180,8 @@ def load_model(
         there = {value.name for value in (*proto.graph.input, *proto.graph.output)}
         made = with_outputs(made, [name for name in more_outputs if name not in there])
         content, folder = given.runnable(made)
-        session = open_session(content, providers=providers, threads=threads, folder=folder)
+        arithmetic, inexact = arithmetic_for(given, proto, providers, exact=exact)
+        session = open_session(content, providers=providers, threads=threads, folder=folder, arithmetic=arithmetic)
     metadata = _metadata(session, given.name, [kind for kind in emit if kind != "status"])
     of_probabilities = told_by(metadata, proto.graph)
     added = [output.name for output in session.outputs if output.name.startswith(contract.ADDED)]
@@ -197,6 +206,8 @@ def load_model(
         batch=image_input.shape[0] if isinstance(image_input.shape[0], int) else None,
         folds=_folds(session, image_input, given.name),
         was_instrumented=instrumented,
+        exact=exact,
+        inexact=inexact,
         compared=compared,
         skeleton=skeleton,
         rows=_rows(proto, image_input, metadata),
@@ -234,12 +245,12 @@ def _files(source: Source) -> tuple[Path, ...]:
     return (source.path, *sorted({reference.part.path for reference in source.references()}))
 
 
-def _session_of(source: Source, providers: str | Sequence[str] | None, threads: int | None) -> Session:
+def _session_of(source: Source, options: Mapping[str, Any]) -> Session:
     """A session of the model as it is; from its file, unless its external data lie where ONNX Runtime takes none."""
     if source.path and all(reference.inside for reference in source.references()):
-        return open_session(source.path, providers=providers, threads=threads)
+        return open_session(source.path, **options)
     content, folder = source.runnable(source.with_tail(b""))
-    return open_session(content, providers=providers, threads=threads, folder=folder)
+    return open_session(content, folder=folder, **options)
 
 
 def _refuse_other_targets(proto: onnx.ModelProto, name: str, wanted: Mapping[str, Any]) -> None:

@@ -41,6 +41,7 @@ class OpenedModel:
         labels: the C class labels, or None.
         providers: ONNX Runtime's full names, the one in use first.
         batch: the batch size that the model was exported with, or None for any.
+        exact: whether it was asked for that products of 8-bit integers are added up exactly.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class OpenedModel:
         self.score = str(loaded.metadata["score"])
         self.providers = loaded.session.providers
         self.batch = loaded.batch
+        self.exact = loaded.exact
         inputs = model_inputs(loaded, preprocess, labels)
         self._model, self._inputs, said = with_probabilities(loaded, inputs, probabilities)
         self.labels = self._inputs.labels
@@ -67,6 +69,7 @@ class OpenedModel:
             *said,
             *loaded.others.notes(),
             f"Provider: {short_name(self.providers[0])}.",
+            *([loaded.inexact] if loaded.inexact else []),
         )
         lost = loaded.session.provider_warning
         self.warnings = (*self._inputs.warnings, *([lost] if lost else []))

@@ -77,12 +77,13 @@ class Recorder(OpenedModel):
         inputs: Mapping[str, InputValue] | None = None,
         allow_folders: Folders = (),
         probabilities: ProbabilityChoice = "auto",
+        exact: bool = False,
     ) -> None:
         """Load a plain model.
 
         Args:
-            model, layers, score, preprocess, labels, providers, threads, inputs, allow_folders, probabilities: as
-                `Explainer`.
+            model, layers, score, preprocess, labels, providers, threads, inputs: as `Explainer`.
+            allow_folders, probabilities, exact: as `Explainer`.
             methods: the CAM methods that will be asked for.
             ablations: whether the scores without each channel will be asked for, as the axioms need them.
 
@@ -102,7 +103,7 @@ class Recorder(OpenedModel):
         self.methods = tuple(dict.fromkeys(find_method(name).name for name in methods))
         needs = {find_method(name).needs for name in self.methods}
         options: dict[str, Any] = {"score": score, "providers": providers, "threads": threads, "inputs": inputs}
-        options["allow_folders"] = allow_folders
+        options |= {"allow_folders": allow_folders, "exact": exact}
         options["inputs"], told = read_pictures(given.skeleton(), given.path, inputs, preprocess)
         emit: list[contract.Emit] = ["activations"]
         if needs & {"gradients", "guided gradients"}:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx
 from google.protobuf.message import EncodeError
 
 from onnx_xcam.errors import ModelError
+from onnx_xcam.exactness import arithmetic_for
 from onnx_xcam.heads.batches import BatchSizes
 from onnx_xcam.heads.head import Head
 from onnx_xcam.heads.runner import Runner
@@ -37,6 +39,7 @@ def open_heads(
     threads: int | None = None,
     picture: str = "auto",
     allow_folders: Folders = (),
+    exact: bool = False,
 ) -> list[Head]:
     """The heads of some layers of a plain model, each in a session of its own.
 
@@ -48,6 +51,7 @@ def open_heads(
         threads: as `Explainer`.
         picture: as `instrument`.
         allow_folders: as `instrument`.
+        exact: as `Explainer`.
 
     Returns:
         A head for each layer, in the order asked for.
@@ -68,13 +72,15 @@ def open_heads(
         roles, name = choice.roles, found.name
         cuts = [masked_head(graph, roles, layer, name, weights=weights, foreign=foreign) for layer in chosen]
     asked = found.name if found.name not in graph.inner and not graph.quantised else None
-    exact = not graph.quantised and not any(graph.dtype(name) == np.float16 for name in graph.producer)
+    steady = not graph.quantised and not any(graph.dtype(name) == np.float16 for name in graph.producer)
+    arithmetic, _ = arithmetic_for(source, skeleton, providers, exact=exact)
+    options = {"providers": providers, "threads": threads, "arithmetic": arithmetic}
     heads = []
     for layer, cut in zip(chosen, cuts, strict=True):
-        opened = partial(_session, name=source.name, layer=layer, providers=providers, threads=threads)
+        opened = partial(_session, name=source.name, layer=layer, options=options)
         runner = Runner(opened(cut.model), cut, layer.layout, layer.grid)
-        sizes, balance = BatchSizes(runner, is_exact=exact), partial(_balance, opened, cut, layer, found)
-        heads.append(Head(runner, sizes, layer, asked, balance=balance, is_exact=exact))
+        sizes, balance = BatchSizes(runner, is_exact=steady), partial(_balance, opened, cut, layer, found)
+        heads.append(Head(runner, sizes, layer, asked, balance=balance, is_exact=steady))
     return heads
 
 
@@ -96,9 +102,7 @@ def _balance(
     return opened(made.model), made.curved
 
 
-def _session(
-    model: onnx.ModelProto, *, name: str, layer: Layer, providers: str | Sequence[str] | None, threads: int | None
-) -> Session:
+def _session(model: onnx.ModelProto, *, name: str, layer: Layer, options: Mapping[str, Any]) -> Session:
     try:
         content: bytes = model.SerializeToString()
     except (EncodeError, ValueError) as error:
@@ -106,4 +110,4 @@ def _session(
             f"The part of {name} behind the layer '{layer.shown}' is larger than the 2 GB that a model in memory can "
             "hold; choose a later layer."
         ) from error
-    return open_session(content, providers=providers, threads=threads)
+    return open_session(content, **options)

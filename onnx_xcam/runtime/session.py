@@ -128,6 +128,9 @@ class Session:
         return list(binding.copy_outputs_to_cpu())
 
 
+Arithmetic = Literal["default", "uint8 weights", "unoptimised"]
+"""How products of 8-bit integers are computed: as ONNX Runtime does by itself; with int8 weights made uint8 when it
+loads the model, since it adds up uint8 times uint8 exactly on every processor; or in float, between quantisers."""
 Optimisation = Literal["disable", "basic", "extended", "all"]
 """How far ONNX Runtime rewrites a model when it loads it."""
 _UNKNOWN_OPERATOR = (
@@ -147,6 +150,7 @@ def open_session(
     threads: int | None = None,
     folder: Path | None = None,
     optimisation: Optimisation = "all",
+    arithmetic: Arithmetic = "default",
 ) -> Session:
     """Load a model.
 
@@ -155,7 +159,8 @@ def open_session(
         providers: see `resolve_providers`.
         threads: of one operator (intra_op); None leaves it to ONNX Runtime. Operators run one after the other.
         folder: where the weights outside of the file lie, for a model given as bytes.
-        optimisation: how far the model is rewritten.
+        optimisation: how far the model is rewritten; not at all by the arithmetic "unoptimised".
+        arithmetic: how products of 8-bit integers are computed.
 
     Raises:
         DependencyError: ONNX Runtime is missing.
@@ -171,7 +176,9 @@ def open_session(
     ort = import_onnxruntime()
     chosen, named = resolve_providers(providers)
     source = model if isinstance(model, bytes) else str(model)
-    options = _options(ort, threads, folder, optimisation)
+    options = _options(ort, threads, folder, "disable" if arithmetic == "unoptimised" else optimisation)
+    if arithmetic == "uint8 weights":
+        options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return _session(ort, source, chosen, options)
     except ProviderError as error:
