@@ -173,7 +173,9 @@ def describe(model: onnx.ModelProto, labels: list[str]) -> None:
     onnx.checker.check_model(model, full_check=True)
 
 
-def quantise(model: onnx.ModelProto, photos: list[Photo]) -> onnx.ModelProto:
+def quantise(
+    model: onnx.ModelProto, photos: list[Photo], weights: str = "QUInt8", *, reduce_range: bool = False
+) -> onnx.ModelProto:
     """The model in 8 bits: QDQ, a scale for each channel of a weight, uint8 activations calibrated on the photos, which
     the package prepares as the model states.
 
@@ -205,7 +207,8 @@ def quantise(model: onnx.ModelProto, photos: list[Photo]) -> onnx.ModelProto:
             Photos(),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            weight_type=QuantType.QUInt8,
+            weight_type=QuantType[weights],
+            reduce_range=reduce_range,
             activation_type=QuantType.QUInt8,
         )
         twin = onnx.load(quantised)
