@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from onnx_xcam.files import open_file
 from onnx_xcam.text import check_depth, load_json
 
 LARGEST_FILE = 64 << 20
@@ -31,7 +32,7 @@ def read_text(path: Path) -> str:
         OSError: it cannot be read.
         ValueError: it is no text in UTF-8, or too large.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         raise ValueError(f"larger than {LARGEST_FILE >> 20} MiB")

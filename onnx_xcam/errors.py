@@ -9,6 +9,7 @@ XcamError
 ├── ClassError             a class is out of range or an unknown label
 ├── InputError             the model's inputs are not what an image can be fed to
 ├── ImageError             a picture cannot be read or has an impossible size
+│   └── EncodingError      a picture cannot be written as it is (an OutputError as well)
 ├── PreprocessError        a preprocessing description is wrong
 ├── LabelsError            a labels file is wrong
 ├── TruthError             masks or boxes of what photos show are wrong, or do not fit the photos
@@ -82,6 +83,10 @@ class ProviderError(XcamError):
 
 class OutputError(XcamError):
     """A result cannot be written."""
+
+
+class EncodingError(ImageError, OutputError):
+    """A picture cannot be encoded: it is larger than its format can hold, for instance."""
 
 
 class DependencyError(XcamError):

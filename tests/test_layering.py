@@ -62,7 +62,7 @@ OURS = {
     "arguments": {"errors"},
     "contract": {"errors", "text"},
     "classifiers": {"errors"},
-    "descriptions": {"text"},
+    "descriptions": {"text", "files"},
     "locks": {"errors"},
     "integers": set(),
     "files": {"errors"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from onnx_xcam.cli.photos import without_results
 from onnx_xcam.cli.progress import Reporter
 from onnx_xcam.cli.results import add_line, begun_anew, continued, failure_line, one_or_all, say_interrupted
 from onnx_xcam.cli.run_settings import run_settings, settings_in_line
-from onnx_xcam.errors import OutputError
+from onnx_xcam.errors import ImageError, OutputError
 from onnx_xcam.explainer import Explanation
 from onnx_xcam.explainer.explanation import FUSED_LAYER
 from onnx_xcam.images.read import encode_image
@@ -163,7 +163,12 @@ class ExplainJob:
         self, explaining: Explaining, classes: NDArray[np.int64] | None, images: Sequence[Path]
     ) -> Iterator[_Done]:
         def finish(outcome: Outcome) -> _Done:
-            return self._success(explaining, outcome) if outcome.explanations else self._failure(explaining, outcome)
+            if not outcome.explanations:
+                return self._failure(explaining, outcome)
+            try:
+                return self._success(explaining, outcome)
+            except ImageError as error:  # too large to be drawn, or for the format of its pictures
+                return self._failure(explaining, replace(outcome, explanations=(), error=error))
 
         return explaining.stream(self._files.taken(images), classes, finish)
 

@@ -23,6 +23,7 @@ from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.opened import Image, require_images
 from onnx_xcam.explainer.recorder import Recorded, Recorder
 from onnx_xcam.explainer.recording import LayerRecord, Recording
+from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.place import Placement
 from onnx_xcam.labels import label_of
 from onnx_xcam.runtime import Cancellation
@@ -105,7 +106,8 @@ class Evaluator:
             if recorded.error is not None:
                 raise recorded.error
             assert recorded.recording is not None
-            found, error = self._measured(recorded.recording, recorded.image, cancellation), None
+            with memory_for(recorded.recording.picture.name):
+                found, error = self._measured(recorded.recording, recorded.image, cancellation), None
         except _OF_ONE_IMAGE as wrong:
             found, error = dict(_NOTHING), str(wrong)
         seconds = recorded.seconds + perf_counter() - started

@@ -13,6 +13,7 @@ from onnx_xcam import arguments, contract
 from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
 from onnx_xcam.errors import InputError, LayerError, OutputError
 from onnx_xcam.explainer.notebook import notebook_html
+from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, dimmed, overlay, side_by_side
 from onnx_xcam.images.place import Placement, without_peaks
 from onnx_xcam.images.read import encode_image, write_image
@@ -153,7 +154,8 @@ class Explanation:
         maps = self.maps_of(self._shown(layer))[n, k]
         maps = without_peaks(maps) if self.is_guided else maps
         placement = self.pictures[n].placement
-        return placement.signed_heatmap(maps) if self.signed else placement.heatmap(maps)
+        with memory_for(self.pictures[n].name):
+            return placement.signed_heatmap(maps) if self.signed else placement.heatmap(maps)
 
     def overlay(
         self,
@@ -181,6 +183,7 @@ class Explanation:
         Raises:
             InputError: there is no photo, only a ready tensor.
             LayerError: this explanation has no such layer.
+            ImageError: the memory ran out.
         """
         n, k = self._place(n, k)
         alpha, beside = arguments.share("alpha", alpha), arguments.flag("beside", beside)
@@ -192,15 +195,16 @@ class Explanation:
         heat = self.heatmap(n, k, layer=layer)
         default = DEFAULT_DIVERGING if self.signed else DEFAULT_COLOUR_MAP
         seen = None if picture.placement.sees_all else picture.placement.seen()
-        drawn = overlay(
-            dimmed(picture.image_rgb) if self.is_guided else picture.image_rgb,
-            heat,
-            alpha=alpha,
-            colour_map=default if colour_map is None else arguments.text("colour_map", colour_map),
-            seen=seen,
-            signed=self.signed,
-        )
-        return side_by_side(picture.image_rgb, drawn) if beside else drawn
+        with memory_for(picture.name):
+            drawn = overlay(
+                dimmed(picture.image_rgb) if self.is_guided else picture.image_rgb,
+                heat,
+                alpha=alpha,
+                colour_map=default if colour_map is None else arguments.text("colour_map", colour_map),
+                seen=seen,
+                signed=self.signed,
+            )
+            return side_by_side(picture.image_rgb, drawn) if beside else drawn
 
     def save(
         self,

@@ -17,6 +17,7 @@ from onnx_xcam.errors import InputError, LabelsError
 from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.loading import LoadedModel
 from onnx_xcam.explainer.preprocessing import PreprocessLike, assumed_preprocess, stated_preprocess
+from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.place import Placement
 from onnx_xcam.images.preprocess import InputSpec, Preprocess, preprocess_image
 from onnx_xcam.images.read import as_image, read_image
@@ -47,8 +48,9 @@ class ModelInputs:
             ImageError: it cannot be read or has an impossible size.
             PreprocessError: the preprocessing contradicts the model's input.
         """
-        image_rgb = read_image(image) if isinstance(image, str | Path) else as_image(image)
-        item, placement = preprocess_image(image_rgb, self.preprocess, self.spec)
+        with memory_for(image if isinstance(image, str | Path) else name):
+            image_rgb = read_image(image) if isinstance(image, str | Path) else as_image(image)
+            item, placement = preprocess_image(image_rgb, self.preprocess, self.spec)
         return Picture(str(image) if isinstance(image, str | Path) else name, image_rgb, item, placement)
 
     def ready(self, tensor: NDArray[Any]) -> list[Picture]:

@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from onnx_xcam.errors import ImageError, InputError, ModelError, PreprocessError, XcamError
 from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.images.backend import memory_for
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -112,6 +114,10 @@ def stream(
         pool.shutdown(cancel_futures=True)
 
 
+def _name(image: Any) -> str:
+    return str(image) if isinstance(image, str | Path) else "the image"
+
+
 class _Work(Generic[R, S, T]):
     """What a worker does with a few images."""
 
@@ -133,7 +139,8 @@ class _Work(Generic[R, S, T]):
         for n, image in enumerate(images):
             self._go_on()
             try:
-                pictures = self._prepare(image)
+                with memory_for(_name(image)):
+                    pictures = self._prepare(image)
             except _OF_ONE_IMAGE as error:
                 results[n] = self._outcome(image, None, error, 0.0)
             else:
@@ -151,7 +158,7 @@ class _Work(Generic[R, S, T]):
         """The results of images that share a run; if that fails, each gets a run of its own."""
         self._go_on()
         try:
-            with self._running:
+            with self._running, memory_for(", ".join(pictures[0].name for _, pictures in group)):
                 started = perf_counter()
                 found = self._explain([pictures for _, pictures in group])
                 seconds = (perf_counter() - started) / len(group)

@@ -14,10 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 from onnx_xcam import contract
 from onnx_xcam.arguments import mapping
 from onnx_xcam.errors import InputError
+from onnx_xcam.files import open_file
 from onnx_xcam.runtime import TensorInfo
 
 InputValue: TypeAlias = "ArrayLike | Path"
 """Numbers in any form that numpy takes, or the path of a .npy file (str or Path)."""
+
+
+_MOST_BYTES = 2 << 30
+"""More than any input of a model of pictures takes."""
 
 
 def padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
@@ -60,6 +65,7 @@ def _as_array(name: str, value: ArrayLike) -> NDArray[Any]:
 def _read_array(name: str, path: str | Path) -> NDArray[Any]:
     """The array in a .npy file. Mapped first: a file shorter than it says is found before memory is asked for."""
     try:
+        open_file(Path(path)).close()
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise InputError(
@@ -77,6 +83,8 @@ def _read_array(name: str, path: str | Path) -> NDArray[Any]:
         raise InputError(
             f"'{path}', given for the input '{name}', holds several arrays; write the right one with numpy.save."
         )
+    if mapped.nbytes > _MOST_BYTES:
+        raise InputError(f"'{path}', given for the input '{name}', holds more than {_MOST_BYTES >> 30} GiB.")
     return _as_array(name, np.array(mapped))
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
-from onnx_xcam.errors import DependencyError
+from onnx_xcam.errors import DependencyError, ImageError
 
 MAX_PIXELS = 2**28
 """The largest picture that is read, in pixels (268 million: 16384 x 16384)."""
+
+
+_OUT_OF_MEMORY = -4
+"""OpenCV's code, `cv2.Error.StsNoMem`."""
 
 
 @functools.cache
@@ -28,6 +35,34 @@ def opencv() -> Any:
             f"OpenCV cannot be imported ({error}): pip install opencv-python; where a system library such as libGL is "
             "missing (slim images, servers), opencv-python-headless works as well"
         ) from error
+
+
+@contextlib.contextmanager
+def memory_for(name: object) -> Iterator[None]:
+    """A context in which memory that runs out is what is wrong with one picture.
+
+    Args:
+        name: what to call it.
+
+    Raises:
+        ImageError: there is not enough memory for it.
+    """
+    try:
+        yield
+    except _own_errors() as error:
+        if not is_no_memory(error):
+            raise
+        raise ImageError(f"{name}: there is not enough memory for this picture; scale it down first") from error
+
+
+def is_no_memory(error: Exception) -> bool:
+    """Whether an error of Python, NumPy or OpenCV says that the memory ran out."""
+    return isinstance(error, MemoryError) or getattr(error, "code", None) == _OUT_OF_MEMORY
+
+
+def _own_errors() -> tuple[type[Exception], ...]:
+    """What says that the memory ran out, among other things."""
+    return (MemoryError, opencv().error) if "cv2" in sys.modules else (MemoryError,)
 
 
 @functools.cache

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam.errors import ImageError, OutputError
-from onnx_xcam.images.backend import MAX_PIXELS, opencv, pillow
+from onnx_xcam.errors import EncodingError, ImageError, OutputError
+from onnx_xcam.files import open_file
+from onnx_xcam.images.backend import MAX_PIXELS, is_no_memory, memory_for, opencv, pillow
+from onnx_xcam.images.headers import Format, format_of, stated_size
 from onnx_xcam.images.pixels import ImageRGB, to_8_bit, to_rgb, upright
 
 SUFFIXES = frozenset(
@@ -59,6 +62,9 @@ _REFUSALS = (
 
 _BOMB_PIXELS, _BOMB_RATIO = 2**25, 1000
 """Above so many pixels there must be a byte of the file for every so many of them: a photo has one for every ten."""
+MAX_BYTES = 4 * MAX_PIXELS + (1 << 20)
+"""The largest file that is read: the largest picture in RGBA of 8 bits, not compressed, and a header."""
+_START = 32
 _ORIENTATION_TAG = 0x0112
 _WARNING_FILTERS = threading.Lock()  # they are the process's
 
@@ -72,16 +78,17 @@ def read_image(path: str | Path) -> ImageRGB:
     is divided by it (negative and non-finite values become 0).
 
     Raises:
-        ImageError: no such file, a folder, empty, truncated, not a picture that OpenCV can read, or more than
-            `MAX_PIXELS` pixels.
+        ImageError: no such file, something else than a file, empty, truncated, not a picture that OpenCV can read,
+            more than `MAX_PIXELS` pixels or `MAX_BYTES` bytes, or the memory ran out.
     """
-    pixels, orientation = _decoded(Path(path))
-    pixels = to_8_bit(pixels)
-    if pixels.ndim == 3 and pixels.shape[2] >= 3:
-        # By OpenCV: a tenth of the time that NumPy takes to pick the channels.
-        cv2 = opencv()
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    return np.ascontiguousarray(upright(to_rgb(pixels), orientation))
+    with memory_for(path):
+        pixels, orientation = _decoded(Path(path))
+        pixels = to_8_bit(pixels)
+        if pixels.ndim == 3 and pixels.shape[2] >= 3:
+            # By OpenCV: a tenth of the time that NumPy takes to pick the channels.
+            cv2 = opencv()
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+        return np.ascontiguousarray(upright(to_rgb(pixels), orientation))
 
 
 def read_mask(path: str | Path) -> NDArray[np.bool_]:
@@ -104,21 +111,29 @@ def read_mask(path: str | Path) -> NDArray[np.bool_]:
 
 def _decoded(path: Path) -> tuple[NDArray[Any], int]:
     """The pixels in a file as OpenCV gives them, [H,W] or [H,W,1..4], and the orientation yet to be undone."""
-    data = _read_bytes(path)
-    orientation = _checked_orientation(data, path)
+    with memory_for(path):
+        data, kind = _read_bytes(path)
+        _check_size(data, kind, path)
+        orientation = _orientation(data, path)
+        return _decoded_pixels(data, path), orientation
+
+
+def _decoded_pixels(data: bytes, path: Path) -> NDArray[Any]:
     cv2 = opencv()
     try:
         # UNCHANGED keeps alpha and depth, and implies IGNORE_ORIENTATION.
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (cv2.error, MemoryError) as error:
+        pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        if is_no_memory(error):
+            raise
         raise ImageError(f"{path}: OpenCV cannot read this picture: {_first_line(error)}") from error
     if pixels is None:
-        raise ImageError(f"{path}: not a picture that OpenCV can read, or a damaged or truncated one")
+        raise _no_picture(path)
     if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
         raise _too_large(path, pixels.shape[1], pixels.shape[0])
     if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4):
         raise ImageError(f"{path}: has {pixels.shape[2]} channels; save it as an RGB or grey picture")
-    return pixels, orientation
+    return pixels
 
 
 def as_image(array: Any) -> ImageRGB:
@@ -213,20 +228,24 @@ def encode_image(image_rgb: ImageRGB, suffix: str, quality: int = 95) -> bytes:
     """[H,W,3] uint8 RGB as the bytes of a picture file: PNG, JPEG (of this quality) or what else the suffix says.
 
     Raises:
-        OutputError: OpenCV does not know the suffix, or cannot encode this picture so.
+        OutputError: OpenCV does not know the suffix.
+        EncodingError: it cannot encode this picture so.
     """
     cv2 = opencv()
     suffix = suffix.lower()
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix in (".jpg", ".jpeg") else _png_options(cv2, suffix)
+    height, width = image_rgb.shape[:2]
+    if not cv2.haveImageWriter(f"x{suffix}"):
+        raise OutputError("OpenCV cannot write this kind of picture; use .png or .jpg")
     try:
-        done, data = cv2.imencode(suffix or ".", cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR), options)
+        with memory_for("the picture"):
+            done, data = cv2.imencode(suffix, cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR), options)
+            if done:
+                return bytes(data)
+        why = f"{width} x {height} pixels may be more than this format can have"
     except cv2.error as error:
-        raise OutputError(
-            f"OpenCV cannot write this kind of picture; use .png or .jpg ({_first_line(error)})"
-        ) from error
-    if not done:
-        raise OutputError("OpenCV cannot write this picture; use .png or .jpg")
-    return bytes(data)
+        why = _first_line(error)
+    raise EncodingError(f"a picture of {width} x {height} pixels cannot be written as {suffix} ({why})")
 
 
 def _png_options(cv2: Any, suffix: str) -> list[int]:
@@ -239,40 +258,60 @@ def _png_options(cv2: Any, suffix: str) -> list[int]:
     return [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
 
-def _read_bytes(path: Path) -> bytes:
-    """The whole file. Read by Python and not by OpenCV, which on Windows fails at non-ASCII paths."""
+def _read_bytes(path: Path) -> tuple[bytes, Format]:
+    """The whole file, and its format. Read by Python and not by OpenCV, which on Windows fails at non-ASCII paths."""
     try:
         if path.is_dir():
             raise ImageError(f"{path}: is a folder, not a picture")
-        data = path.read_bytes()
+        with open_file(path) as file:
+            start, size = file.read(_START), os.fstat(file.fileno()).st_size
+            kind = format_of(start)
+            file.seek(0)
+            data = b"" if kind is None or size > MAX_BYTES else file.read(size)
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise ImageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if not data:
+    if not start:
         raise ImageError(f"{path}: the file is empty (0 bytes)")
-    return data
+    if kind is None:
+        raise _no_picture(path)
+    if size > MAX_BYTES:
+        raise ImageError(f"{path}: the file has more than {MAX_BYTES >> 20} MiB; scale the picture down first")
+    return data, kind
 
 
-def _checked_orientation(data: bytes, path: Path) -> int:
+def _check_size(data: bytes, kind: Format, path: Path) -> None:
+    """Make sure, before anything is decoded, that the picture has a size that is taken.
+
+    Raises:
+        ImageError: no size is stated, or more than `MAX_PIXELS` pixels, or far more than the file can hold.
+    """
+    size = stated_size(data, kind)
+    if size is None:
+        raise _no_picture(path)
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise _too_large(path, width, height)
+    if width * height > max(_BOMB_PIXELS, _BOMB_RATIO * len(data)):
+        raise ImageError(
+            f"{path}: states {width} x {height} pixels in only {len(data)} bytes; the file is damaged, or made to "
+            "exhaust the memory"
+        )
+
+
+def _orientation(data: bytes, path: Path) -> int:
     """The EXIF orientation (1..8) that is still to be undone after decoding; 1 for formats that Pillow does not know.
 
     Raises:
-        ImageError: more than `MAX_PIXELS` pixels, or a JPEG without its end, both before anything is decoded.
+        ImageError: a JPEG without its end.
     """
     # Quietly: damage in the EXIF data costs the orientation, and whether the picture is whole OpenCV judges.
     with _WARNING_FILTERS, warnings.catch_warnings(action="ignore"):
         stream = io.BytesIO(data)
         header = _open_header(stream, path)
         if header is None:
-            return 1
-        if header.width * header.height > MAX_PIXELS:
-            raise _too_large(path, header.width, header.height)
-        if header.width * header.height > max(_BOMB_PIXELS, _BOMB_RATIO * len(data)):
-            raise ImageError(
-                f"{path}: states {header.width} x {header.height} pixels in only {len(data)} bytes; the file is "
-                "damaged, or made to exhaust the memory"
-            )
+            return _png_orientation(data)
         # Pillow stops where the scans begin. Within them 0xFF is escaped, so that the end marker can only be the end.
         if header.format == "JPEG" and data.find(b"\xff\xd9", stream.tell()) < 0:  # OpenCV 4 would read it, part grey
             raise ImageError(f"{path}: the picture file is truncated; copy or download it again")
@@ -281,11 +320,28 @@ def _checked_orientation(data: bytes, path: Path) -> int:
         early = header.info.keys() & {"exif", "Raw profile type exif"}
         if header.format == "PNG" and not early and b"eXIf" not in data:
             return 1  # else Pillow would decode the whole picture in search of a late EXIF chunk
-        try:
-            orientation = header.getexif().get(_ORIENTATION_TAG, 1)
-        except _REFUSALS:
-            return 1
-        return orientation if orientation in range(1, 9) else 1
+        return _told(header.getexif)
+
+
+def _told(exif: Callable[[], Any]) -> int:
+    """The orientation that EXIF data tell, 1 if they are damaged."""
+    try:
+        orientation = exif().get(_ORIENTATION_TAG, 1)
+    except _REFUSALS:
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _png_orientation(data: bytes) -> int:
+    """The orientation of a PNG that Pillow refuses for what else is in it: long texts, for instance."""
+    at, exif = 8, pillow().Exif()
+    while data.startswith(b"\x89PNG") and at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"eXIf":
+            exif.load(data[at + 8 : at + 8 + length])
+            return _told(lambda: exif)
+        at += 12 + length
+    return 1
 
 
 def _open_header(stream: io.BytesIO, path: Path) -> Any:
@@ -301,6 +357,10 @@ def _open_header(stream: io.BytesIO, path: Path) -> Any:
             except (*_REFUSALS, ImportError):  # ImportError: AVIF before Pillow 11.3
                 return None
     return None
+
+
+def _no_picture(path: Path) -> ImageError:
+    return ImageError(f"{path}: not a picture that OpenCV can read, or a damaged or truncated one")
 
 
 def _first_line(error: BaseException) -> str:

@@ -251,6 +251,8 @@ def _errors_of_run() -> Iterator[None]:
     """Turn what ONNX Runtime raises during a run into our errors."""
     try:
         yield
+    except MemoryError as error:
+        raise ModelError("Memory ran out; try fewer images or classes at once.") from error
     except _ort_errors() as error:
         text = _sentence(error)
         # A feed that does not fit is refused before anything runs; a node that fails names itself.

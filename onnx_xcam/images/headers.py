@@ -1,0 +1,171 @@
+"""How large a picture is, read from its header before anything is decoded.
+
+A decoder asks for memory by what a header says, and a file of a thousand bytes can say anything. So a file is decoded
+only if its size is known beforehand, from the fields that OpenCV's decoders read themselves: no other library is asked,
+since it might refuse a header that OpenCV takes. Where a file may state several sizes, the largest counts.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+Sizes = Iterator[tuple[int, int]]
+
+
+class Format(NamedTuple):
+    """A kind of picture file.
+
+    Attributes:
+        at, magic: where its first bytes stand, and what they are.
+        sizes: the widths and heights that a file states.
+    """
+
+    at: int
+    magic: bytes
+    sizes: Callable[[bytes], Sizes]
+
+
+def format_of(start: bytes) -> Format | None:
+    """The format of a file by its first bytes (32 are enough), or None where its size cannot be told."""
+    return next((one for one in _FORMATS if start.startswith(one.magic, one.at)), None)
+
+
+def stated_size(data: bytes, kind: Format) -> tuple[int, int] | None:
+    """The largest width and height that a file states, or None where its header is damaged."""
+    try:
+        sizes = [size for size in kind.sizes(data) if min(size) > 0]
+    except (struct.error, IndexError, ValueError):  # ValueError: numbers of thousands of digits
+        return None
+    return max(sizes, key=lambda size: size[0] * size[1], default=None)
+
+
+def _png(data: bytes) -> Sizes:
+    yield struct.unpack_from(">II", data, 16)
+
+
+def _jpeg(data: bytes) -> Sizes:
+    """The frame header, behind segments that state their lengths."""
+    at = 2
+    while at + 9 <= len(data):
+        if data[at] != 0xFF:  # OpenCV's decoder looks for the next marker, too
+            at = data.find(b"\xff", at)
+            if at < 0:
+                return
+            continue
+        marker = data[at + 1]
+        if marker == 0xDA:
+            return
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            yield width, height
+        alone = marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8
+        at += (1 if marker == 0xFF else 2) if alone else 2 + max(2, struct.unpack_from(">H", data, at + 2)[0])
+
+
+def _bmp(data: bytes) -> Sizes:
+    (length,) = struct.unpack_from("<i", data, 14)
+    width, height = struct.unpack_from("<HH" if length == 12 else "<ii", data, 18)
+    yield abs(width), abs(height)
+
+
+def _gif(data: bytes) -> Sizes:
+    yield struct.unpack_from("<HH", data, 6)
+
+
+def _webp(data: bytes) -> Sizes:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        yield 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    elif kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        yield 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    elif kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        yield width & 0x3FFF, height & 0x3FFF
+
+
+def _avif(data: bytes) -> Sizes:
+    for match in re.finditer(rb"ispe\0\0\0\0(.{8})", data, re.DOTALL):
+        yield struct.unpack(">II", match[1])
+
+
+def _jpeg_2000(data: bytes) -> Sizes:
+    """The size marker of every code stream; one of many components counts as so many pictures of four."""
+    for match in re.finditer(rb"\xff\x4f\xff\x51(.{38})", data, re.DOTALL):
+        _, _, right, bottom, left, top, *_, components = struct.unpack(">HHIIIIIIIIH", match[1])
+        yield (right - left) * max(1, -(-components // 4)), bottom - top
+
+
+def _tiff(data: bytes) -> Sizes:
+    """Of the first directory: the picture, and the tiles that it is cut into."""
+    order = "<" if data[:2] == b"II" else ">"
+    (version,) = struct.unpack_from(order + "H", data, 2)
+    big = version == 43
+    (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
+    at += 8 if big else 2
+    found = {}
+    for entry in range(at, min(at + count * (20 if big else 12), len(data)), 20 if big else 12):
+        tag, kind = struct.unpack_from(order + "HH", data, entry)
+        if tag in _TIFF_SIZES and kind in _TIFF_NUMBERS:
+            (found[tag],) = struct.unpack_from(order + _TIFF_NUMBERS[kind], data, entry + (12 if big else 8))
+    width, height, tile_width, tile_height = (found.get(tag, 0) for tag in _TIFF_SIZES)
+    yield width, height
+    if width and height:
+        yield tile_width, tile_height
+
+
+_TIFF_SIZES = (256, 257, 322, 323)
+_TIFF_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+
+
+def _netpbm(data: bytes) -> Sizes:
+    """P1 to P6 and PFM: two numbers behind the magic, between which there may be comments."""
+    if match := re.match(rb"..(?:\s|#[^\n]*\n)*(\d{1,18})(?:\s|#[^\n]*\n)+(\d{1,18})", data[:_TEXT], re.DOTALL):
+        yield int(match[1]), int(match[2])
+
+
+def _pam(data: bytes) -> Sizes:
+    """P7: names and numbers."""
+    found = {key: int(value) for key, value in re.findall(rb"(?m)^\s*(WIDTH|HEIGHT)\s+(\d{1,18})", data[:_TEXT])}
+    yield found.get(b"WIDTH", 0), found.get(b"HEIGHT", 0)
+
+
+def _radiance(data: bytes) -> Sizes:
+    for height, width in re.findall(rb"[-+]Y\s+(\d{1,18})\s+[-+]X\s+(\d{1,18})", data[:_TEXT]):
+        yield int(width), int(height)
+
+
+def _sun(data: bytes) -> Sizes:
+    yield struct.unpack_from(">II", data, 4)
+
+
+def _open_exr(data: bytes) -> Sizes:
+    for match in re.finditer(rb"dataWindow\0box2i\0.{4}(.{16})", data[:_TEXT], re.DOTALL):
+        left, top, right, bottom = struct.unpack("<iiii", match[1])
+        yield right - left + 1, bottom - top + 1
+
+
+_TEXT = 1 << 20
+"""Bytes in which a header of text has to end."""
+
+_FORMATS = (
+    Format(0, b"\xff\xd8\xff", _jpeg),
+    Format(0, b"\x89PNG\r\n\x1a\n", _png),
+    Format(0, b"BM", _bmp),
+    Format(0, b"GIF8", _gif),
+    Format(8, b"WEBP", _webp),
+    Format(4, b"ftyp", _avif),
+    Format(0, b"\0\0\0\x0cjP  ", _jpeg_2000),
+    Format(0, b"\xff\x4f\xff\x51", _jpeg_2000),
+    Format(0, b"II", _tiff),
+    Format(0, b"MM", _tiff),
+    Format(0, b"P7", _pam),
+    *(Format(0, b"P" + letter, _netpbm) for letter in (b"1", b"2", b"3", b"4", b"5", b"6", b"F", b"f")),
+    Format(0, b"#?", _radiance),
+    Format(0, b"\x59\xa6\x6a\x95", _sun),
+    Format(0, b"\x76\x2f\x31\x01", _open_exr),
+)
