@@ -238,7 +238,7 @@ def hints(props: Mapping[str, str]) -> dict[str, Any]:
     if "labels" in found:
         if any(isinstance(label, dict | list) for label in found["labels"]):
             raise ModelError("The model's metadata states labels that are no texts; a list of texts is needed.")
-        found["labels"] = tuple(str(label) for label in found["labels"])
+        found["labels"] = tuple("" if label is None else str(label) for label in found["labels"])
     return found
 
 

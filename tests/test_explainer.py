@@ -462,7 +462,7 @@ def test_several_inputs_or_none_for_an_image_say_what_is_needed():
     flat = onnx.parser.parse_model(
         f'<ir_version: 8, opset_import: ["" : 17]> flat {text} {{ y = Identity(x) {classes} {blank} }}'
     )
-    flat.metadata_props.add(key="onnx_xcam", value=json.dumps({**tiny_models.METADATA, "score": "y"}))
+    flat.metadata_props.add(key="onnx_xcam", value=json.dumps({"version": 1, "layers": ["y"], "score": "y"}))
     with pytest.raises(InputError, match=r"no input that a picture can be fed to.*'x' \(float32 \[N,7\]\)"):
         explainer_of(flat)
 

@@ -18,6 +18,7 @@ from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.comparison import compare_raised
 from onnx_xcam.errors import InputError, LayerError, ModelError, ScoreError
 from onnx_xcam.exactness import arithmetic_for
+from onnx_xcam.explainer.described import check_metadata
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.probabilities import ModelTold, ProbabilitySource, told_by
@@ -182,7 +183,7 @@ def load_model(
         content, folder = given.runnable(made)
         arithmetic, inexact = arithmetic_for(given, proto, providers, exact=exact)
         session = open_session(content, providers=providers, threads=threads, folder=folder, arithmetic=arithmetic)
-    metadata = _metadata(session, given.name, [kind for kind in emit if kind != "status"])
+    metadata = _metadata(session, given.name, proto.graph if instrumented else None, emit)
     of_probabilities = told_by(metadata, proto.graph)
     added = [output.name for output in session.outputs if output.name.startswith(contract.ADDED)]
     sources = [source.output for source in (of_probabilities.own, of_probabilities.logits) if source]
@@ -286,15 +287,27 @@ def _refuse_other_picture(metadata: Mapping[str, Any], picture: str, name: str) 
         )
 
 
-def _metadata(session: Session, name: str, kinds: Sequence[contract.Emit]) -> dict[str, Any]:
+def _metadata(
+    session: Session, name: str, graph: onnx.GraphProto | None, emit: Sequence[contract.Emit]
+) -> dict[str, Any]:
+    """What an instrumented model says of itself.
+
+    Args:
+        session: of the model.
+        name: what to call it.
+        graph: of a model that somebody else instrumented, to hold what it says against.
+        emit: the outputs that are needed; it may do without the status.
+    """
     metadata = _json(session.metadata.get(contract.METADATA_KEY, "{}"), name)
     if not metadata.get("layers") or "score" not in metadata:
         raise ModelError(
             f"{name} has the outputs of an instrumented model but its metadata {contract.METADATA_KEY!r} does not say "
             "which layers and score; instrument the original model again."
         )
+    if graph is not None:
+        check_metadata(metadata, graph, session.outputs, name)
     there = {output.name for output in session.outputs}
-    for kind in kinds:
+    for kind in (kind for kind in emit if kind != "status"):
         wanted = [contract.output_name(kind, index) for index in range(len(metadata["layers"]))]
         if missing := [output for output in wanted if output not in there]:
             raise ModelError(

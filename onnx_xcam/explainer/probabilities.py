@@ -27,6 +27,10 @@ _CONTRADICTIONS = {
 }
 
 
+_ROUNDING = 0.05
+"""How far quantised probabilities may be beyond 0 and 1."""
+
+
 @dataclass(frozen=True)
 class ProbabilitySource:
     """Which output of the model, [N,C] once flattened, tells the probabilities, and what is still to do to it.
@@ -46,6 +50,9 @@ class ProbabilitySource:
         Args:
             values: the output, [N,C] once flattened. C = 1 is one logit: class 1 has it, class 0 the rest.
             classes: ids.
+
+        Raises:
+            ModelError: they are no probabilities.
         """
         table = (values.reshape(len(classes), -1).astype(np.float64) - self.zero_point) * self.scale
         if self.squash == "exp":
@@ -59,7 +66,14 @@ class ProbabilitySource:
                 table = powers / powers.sum(axis=1, keepdims=True)
         if table.shape[1] == 1:
             table = np.concatenate([1 - table, table], axis=1)
-        return np.take_along_axis(table, classes, axis=1).astype(np.float32)
+        found: NDArray[np.float32] = np.take_along_axis(table, classes, axis=1).astype(np.float32)
+        beyond = found[(found < -_ROUNDING) | (found > 1 + _ROUNDING)]
+        if beyond.size:
+            raise ModelError(
+                f"The output '{self.output}' is said to tell probabilities, but it told {beyond[0]:.4g}; turn them off "
+                "with --probabilities none (probabilities=), or instrument the original model again."
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -158,7 +172,12 @@ def _stated(stated: Any, outputs: set[str]) -> ProbabilitySource | None:
     if stated is None:
         return None
     right = isinstance(stated, list) and len(stated) in (2, 4) and all(isinstance(n, int | float) for n in stated[2:])
-    if right and stated[0] in outputs and stated[1] in get_args(Squash):
+    if (
+        right
+        and all(isinstance(text, str) for text in stated[:2])
+        and stated[0] in outputs
+        and stated[1] in get_args(Squash)
+    ):
         return ProbabilitySource(*stated)
     raise ModelError(f"The model's metadata states its probabilities in a wrong way: {stated!r}; instrument it again.")
 

@@ -107,6 +107,10 @@ def _run_images(
         whole = [source.output] if source and not parts else []
         parts.append(run({**held, **feed}, [*per_class, *whole]))
         _check_outputs(parts[-1], per_class, len(batch), model.name)
+        if model.metadata.get("relu", True) and any((parts[-1][name] < 0).any() for name in model.outputs("map")):
+            raise ModelError(
+                f"{model.name} gives signed maps, but its metadata say that it does not; instrument the original again."
+            )
     probabilities = {source.output: parts[0].pop(source.output).reshape(len(batch), -1)} if source else {}
     results = {**(parts[0] if len(parts) == 1 else _joined(parts, axis=1)), **probabilities}
     return results if count == len(batch) else {name: value[:count] for name, value in results.items()}

@@ -1,0 +1,191 @@
+"""What an instrumented file says of itself, held against what it is.
+
+The metadata come with the file, and so from whoever made it. Maps, records and pages repeat them; what contradicts the
+file's own tensors and outputs, or this version of the contract, is refused when the file is opened. Fields that are not
+known are left alone: later versions of the same contract may add some.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import onnx
+
+from onnx_xcam import contract
+from onnx_xcam.arguments import shown
+from onnx_xcam.cams.fusion import check_fusion
+from onnx_xcam.cams.methods import emitted_method
+from onnx_xcam.errors import ModelError, XcamError
+from onnx_xcam.runtime import TensorInfo
+
+_MOST_NOTES, _LONGEST_NOTES = 1000, 100_000
+_SQUASHES = ("softmax", "sigmoid", "exp", "none")
+
+
+def check_metadata(
+    metadata: Mapping[str, Any], graph: onnx.GraphProto, outputs: Sequence[TensorInfo], name: str
+) -> None:
+    """Make sure that what a file says of itself is so.
+
+    Args:
+        metadata: of the file, of the right kinds (`contract.parse_metadata`).
+        graph: the file's, without the weights.
+        outputs: as the session tells them.
+        name: what to call the file.
+
+    Raises:
+        ModelError: something is not.
+    """
+    _Described(metadata, graph, outputs, name).check()
+
+
+class _Described:
+    def __init__(
+        self, metadata: Mapping[str, Any], graph: onnx.GraphProto, outputs: Sequence[TensorInfo], name: str
+    ) -> None:
+        self.metadata, self.graph, self.name = metadata, graph, name
+        self.outputs = {output.name: output for output in outputs}
+
+    def check(self) -> None:
+        self._version()
+        self._layers()
+        self._method()
+        self._score()
+        for field in ("probabilities", "logits"):
+            self._probabilities(field, self.metadata.get(field))
+        notes = self.metadata.get("notes") or ()
+        if len(notes) > _MOST_NOTES or sum(map(len, notes)) > _LONGEST_NOTES:
+            self._refuse("hold more notes than anybody reads")
+        activation = self.metadata.get("activation")
+        if activation is not None and not re.fullmatch(r"\w{1,60}", activation):
+            self._refuse(f"name the activation {shown(activation)}, which is none")
+
+    def _version(self) -> None:
+        version = self.metadata.get("version", contract.VERSION)
+        if isinstance(version, int) and not isinstance(version, bool) and version > contract.VERSION:
+            raise ModelError(
+                f"{self.name} was instrumented by a later onnx_xcam (version {version} of its contract, where this one "
+                f"knows {contract.VERSION}); update onnx-xcam, or instrument the original model again."
+            )
+        if version is True or version != contract.VERSION:
+            self._refuse(f"name the version {shown(version)}, which is not {contract.VERSION}")
+
+    def _layers(self) -> None:
+        layers = self.metadata["layers"]
+        maps = [output for output in self.outputs if re.fullmatch(r"xcam_(map|activations|gradients)(_\d+)?", output)]
+        if len(layers) > max(1, len(maps)):
+            self._refuse(f"name {len(layers)} layers, more than there are maps")
+        if len(set(layers)) < len(layers):
+            self._refuse("name a layer twice")
+        there = set(_tensors(self.graph))
+        for layer in layers:
+            if layer not in there:
+                self._refuse(f"name the layer {shown(layer)}, which the model does not have")
+        layouts, grids = self.metadata.get("layouts"), self.metadata.get("grids")
+        if layouts is not None and len(layouts) != len(layers):
+            self._refuse(f"state {len(layouts)} layouts for {len(layers)} layers")
+        if grids is not None and len(grids) != len(layers):
+            self._refuse(f"state {len(grids)} grids for {len(layers)} layers")
+        for index, layout in enumerate(layouts or ()):
+            self._layout(index, layout, grids[index] if grids else None, known=grids is not None)
+
+    def _layout(self, index: int, layout: str, grid: Sequence[int | None] | None, *, known: bool) -> None:
+        activations = self._shape(contract.output_name("activations", index))
+        rank = len(activations) if activations else self._rank(self.metadata["layers"][index])
+        if rank not in (None, len(layout)):
+            self._refuse(f"state the layout {layout} for a layer of {rank} axes")
+        if known and (grid is None) == ("T" in layout):
+            self._refuse(f"state the layout {layout} {'without' if grid is None else 'and'} a grid of tokens")
+        if grid is None:
+            return
+        height, width, before, after = grid
+        sizes = [one for one in (height, width) if one is not None]
+        if any(one < 1 for one in sizes) or before is None or after is None or min(before, after) < 0:
+            self._refuse(f"state a grid of tokens that cannot be, {list(grid)}")
+        on_map = self._shape(contract.output_name("map", index))
+        guided = "guided" in str(self.metadata.get("method", ""))
+        pairs = zip((height, width), on_map[2:], strict=False) if on_map and not guided else ()
+        if any(isinstance(one, int) and isinstance(other, int) and one != other for one, other in pairs):
+            self._refuse(f"state a grid of {height} x {width} tokens, which is not that of the map")
+        axis = "NTC".find("T") if layout == "TNC" else layout.find("T")  # the images come first
+        tokens = activations[axis] if activations and len(activations) == len(layout) else None
+        if isinstance(tokens, int) and len(sizes) == 2 and math.prod(sizes) + before + after != tokens:
+            self._refuse(
+                f"state a grid of {height} x {width} tokens and {before + after} others, but there are {tokens}"
+            )
+
+    def _method(self) -> None:
+        try:
+            emitted_method(self.metadata.get("method") or "xgrad-cam")
+            check_fusion(self.metadata.get("fuse"), layers=None, relu=self.metadata.get("relu") is not False)
+        except XcamError as error:
+            self._refuse(f"contradict the methods that there are ({error})")
+        if bool(self.metadata.get("fuse")) != (contract.FUSED in self.outputs):
+            self._refuse("do not fit its outputs: layers are fused, or not, by one and not by the other")
+
+    def _score(self) -> None:
+        score, count = self.metadata["score"], self.metadata.get("class_count")
+        if score not in set(_tensors(self.graph)):
+            self._refuse(f"name the score {shown(score)}, which the model does not have")
+        if count is None:
+            return
+        lengths = [length for length in self._shape(score)[1:] if length != 1]
+        told = lengths[0] if len(lengths) == 1 else None
+        if count < 1 or (isinstance(told, int) and told != count):
+            wrong = f", but {shown(score)} has {told}" if told else ""
+            self._refuse(f"state {count} classes{wrong}")
+
+    def _probabilities(self, field: str, stated: Any) -> None:
+        if stated is None:
+            return
+        right = isinstance(stated, list) and len(stated) in (2, 4) and all(isinstance(one, str) for one in stated[:2])
+        if not right or stated[1] not in _SQUASHES or not all(map(_is_finite, stated[2:])):
+            self._refuse(f"state {field} in a wrong way, {shown(stated)}")
+        output = self.outputs.get(stated[0])
+        if output is None or output.name.startswith("xcam_"):
+            self._refuse(f"take {field} from {shown(stated[0])}, which is no output of the original model")
+        if len(stated) == 4 and not 0 < stated[2] < 1e6:
+            self._refuse(f"state the scale {stated[2]} of {field}")
+        lengths = [length for length in output.shape if isinstance(length, int) and length != 1]
+        count = self.metadata.get("class_count")
+        if output.dtype is None or output.dtype.kind not in "fiu" or (count and lengths and lengths[-1] != count):
+            if count == 2 and not [length for length in output.shape[1:] if length != 1]:
+                return  # one logit, or its sigmoid, stands for two classes
+            self._refuse(f"take {field} from {shown(stated[0])}, which has no number for each of {count} classes")
+
+    def _shape(self, name: str) -> tuple[int | str | None, ...]:
+        return self.outputs[name].shape if name in self.outputs else ()
+
+    def _rank(self, tensor: str) -> int | None:
+        for value in (*self.graph.value_info, *self.graph.output, *self.graph.input):
+            if value.name == tensor and value.type.tensor_type.HasField("shape"):
+                return len(value.type.tensor_type.shape.dim)
+        return None
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ModelError(
+            f"{self.name} is not what its metadata {contract.METADATA_KEY!r} say: they {what}; instrument the original "
+            "model again."
+        )
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[str]:
+    """All names of a graph and of the bodies in it."""
+    yield from (value.name for value in graph.input)
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from _made(graph.node)
+
+
+def _made(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    for node in nodes:
+        yield from node.output
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _made(body.node)
