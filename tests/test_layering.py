@@ -81,6 +81,7 @@ OURS = {
     "comparison": {*BASE, "surgery", "runtime", "feeds"},
     "explainer": {
         *BASE,
+        "files",
         "classifiers",
         "rows",
         "surgery",

@@ -15,12 +15,13 @@ from onnx_xcam.arguments import flag, shown
 from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
 from onnx_xcam.classifiers import ProbabilityChoice, check_choice
-from onnx_xcam.errors import XcamError, XcamWarning
+from onnx_xcam.errors import ModelError, XcamError, XcamWarning
 from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.explanation import Explanation, Picture, joined
 from onnx_xcam.explainer.loading import load_model
 from onnx_xcam.explainer.opened import Image, OpenedModel, require_images
 from onnx_xcam.explainer.recorder import Recorder
+from onnx_xcam.explainer.reopening import Identity, digests, opened_with, stamps
 from onnx_xcam.explainer.running import run_all
 from onnx_xcam.explainer.stream import IMAGES_PER_GROUP, Streamed, stream
 from onnx_xcam.feeds import InputValue
@@ -93,27 +94,71 @@ class Explainer(OpenedModel):
             XcamError: ModelError, LayerError, ScoreError, InputError, PreprocessError, LabelsError, ProviderError or
                 DependencyError, as the case may be.
         """
+        options: dict[str, Any] = {"providers": providers, "threads": threads, "inputs": inputs}
+        options |= {"allow_folders": allow_folders, "layers": layers, "score": score, "preprocess": preprocess, "exact": exact}
+        more: dict[str, Any] = {
+            "method": method,
+            "labels": labels,
+            "relu": relu,
+            "fuse": fuse,
+            "probabilities": probabilities,
+        }
+        self._open(model, **more, **options)
+        self._opened_with = opened_with(model, {**options, **more})
+        self._stamps = stamps(self.files)
+        for message in self.warnings:
+            warnings.warn(message, XcamWarning, stacklevel=2)
+
+    def _open(
+        self,
+        model: ModelLike,
+        *,
+        method: str,
+        labels: str | Path | Sequence[str] | None,
+        relu: bool,
+        fuse: Fusion | None,
+        probabilities: ProbabilityChoice,
+        **options: Any,
+    ) -> None:
+        """The same without warnings.
+
+        Args:
+            model, method, labels, relu, fuse, probabilities: as above.
+            options: further ones, that `load_model` and `Recorder` know.
+        """
         chosen, relu = find_method(method), flag("relu", relu)
         check_choice(probabilities)
-        options: dict[str, Any] = {"providers": providers, "threads": threads, "inputs": inputs}
-        options |= {"allow_folders": allow_folders, "exact": exact}
         self._recorder = None
         if chosen.is_emitted:
-            loaded = load_model(
-                model, layers=layers, score=score, method=method, relu=relu, fuse=fuse, preprocess=preprocess, **options
-            )
+            loaded = load_model(model, method=method, relu=relu, fuse=fuse, **options)
             self.method, self.relu = str(loaded.metadata.get("method", method)), loaded.metadata.get("relu", True)
         else:
             check_fusion(fuse, layers=None, relu=relu)
-            known: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "probabilities": probabilities}
-            self._recorder = Recorder(model, layers, score, methods=[method], **known, **options)
+            self._recorder = Recorder(model, methods=[method], labels=labels, probabilities=probabilities, **options)
             loaded = self._recorder.loaded
             check_fusion(fuse, layers=len(loaded.layers), relu=relu)
             self.method, self.relu = chosen.name, relu
-        super().__init__(loaded, preprocess, labels, probabilities)
+        super().__init__(loaded, options["preprocess"], labels, probabilities)
         self.fuse: Fusion | None = loaded.metadata.get("fuse") if chosen.is_emitted else fuse
-        for message in self.warnings:
-            warnings.warn(message, XcamWarning, stacklevel=2)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy: opened again from its file, as it was.
+
+        Raises:
+            ModelError: the model is in no file, or the file has changed since it was opened.
+        """
+        if self._opened_with is None:
+            raise ModelError(
+                "An Explainer of a model in memory cannot be pickled or copied, since the model is not kept; write the "
+                "model to a file and give its path."
+            )
+        if stamps(self.files) != self._stamps:
+            raise ModelError(f"'{self.name}' changed since it was opened; make a new Explainer.")
+        return _opened_again, (type(self), self._opened_with, self._identity(), (self.name, self.notes, self.warnings))
+
+    def _identity(self) -> Identity:
+        settings = {"the labels": self.labels, "the preprocessing": self.preprocess, "the providers": self.providers}
+        return Identity(digests(self.files), settings, dict(self.inputs))
 
     def explain(
         self,
@@ -278,6 +323,23 @@ class Explainer(OpenedModel):
             is_number=self._model.is_number,
             fused=results[contract.FUSED] if self._model.fused else None,
         )
+
+
+def _opened_again(
+    kind: type[Explainer], arguments: dict[str, Any], identity: Identity, said: tuple[Any, ...]
+) -> Explainer:
+    """An Explainer as another one was; what that has warned of is not said again.
+
+    Raises:
+        ModelError: it cannot be as it was.
+        and what `Explainer` raises.
+    """
+    made = kind.__new__(kind)
+    made._open(**arguments)
+    made._opened_with, made._stamps = arguments, stamps(made.files)
+    identity.require(made._identity())
+    made.name, made.notes, made.warnings = said
+    return made
 
 
 def _status(maps: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam.arguments import is_listed, shown
 from onnx_xcam.classifiers import ProbabilityChoice, known_of_logits
-from onnx_xcam.errors import ClassError, ImageError, InputError
+from onnx_xcam.errors import ClassError, ImageError, InputError, ModelError
 from onnx_xcam.explainer.classes import Classes, choose_classes
 from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.inputs import ModelInputs, config_beside, model_inputs
@@ -89,6 +89,14 @@ class OpenedModel:
     def channels_last(self) -> bool:
         """Whether a picture as the model takes it is [H,W,C], and not [C,H,W]."""
         return self._inputs.spec.layout == "NHWC"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy, which cannot copy a session.
+
+        Raises:
+            ModelError: always; an `Explainer` is opened again instead.
+        """
+        raise ModelError(f"A {type(self).__name__} cannot be pickled or copied; make one in each process.")
 
     def prepare(self, image: str | Path | NDArray[Any]) -> Picture:
         """Read one image and bring it into the form that the model takes; the result is accepted as an image.
