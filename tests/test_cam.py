@@ -239,6 +239,12 @@ def test_each_status(n):
     assert np.isfinite(found["xcam_heatmap"]).all()
 
 
+def test_a_signed_map_that_only_speaks_against_the_class_is_not_empty():
+    found = run(instrument(status_model(), emit=["map", "status"], relu=False), 5 * images(2), [[0, 1, 2]])
+    assert (found["xcam_map"][:, 1] <= 0).all() and found["xcam_map"][:, 1].any()
+    np.testing.assert_array_equal(found["xcam_status"], [[0, 0, 2]] * 2)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("head", ["gap", "dense"])
 def test_what_is_not_finite_is_said_and_never_drawn(head, bad):

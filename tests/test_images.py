@@ -4,6 +4,8 @@ import os
 import struct
 import subprocess
 import sys
+import threading
+import warnings
 import zlib
 from pathlib import Path
 
@@ -580,3 +582,27 @@ def test_opencvs_own_limit_is_ours(tmp_path):
     code += f"opencv().imdecode(numpy.frombuffer({data!r}, numpy.uint8), -1)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "MAX_IMAGE_PIXELS" in done.stderr
+
+
+def test_the_processs_warning_filters_are_left_as_they_are(tmp_path, monkeypatch):
+    """Two threads that silence Pillow: were both within at once, the later one would bring back what the first set."""
+    first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
+
+    def opening(stream, path):
+        if not first_in.is_set():
+            first_in.set()
+            second_in.wait(0.3)  # it cannot come while the lock is held
+        else:
+            second_in.set()
+            first_out.wait(10)
+
+    monkeypatch.setattr(reading, "_open_header", opening)
+    before = list(warnings.filters)
+    first = threading.Thread(target=lambda: (reading._orientation(b"", tmp_path), first_out.set()))
+    second = threading.Thread(target=reading._orientation, args=(b"", tmp_path))
+    first.start()
+    assert first_in.wait(10)
+    second.start()
+    first.join()
+    second.join()
+    assert warnings.filters == before

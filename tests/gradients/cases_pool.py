@@ -30,6 +30,9 @@ AVERAGE = [
     (TWO, "kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1], count_include_pad = 1, ceil_mode = 1"),
     (TWO, "kernel_shape = [3, 3], strides = [2, 2], pads = [1, 0, 0, 1], ceil_mode = 1"),
     (TWO, "kernel_shape = [7, 6]"),
+    # One window as large as the input, but moved off it by the padding at the beginning.
+    (TWO, "kernel_shape = [7, 6], strides = [2, 2], pads = [1, 1, 0, 0]"),
+    (TWO, "kernel_shape = [7, 6], strides = [2, 3], pads = [0, 2, 0, 0], count_include_pad = 1"),
     (TWO, 'kernel_shape = [3, 2], strides = [2, 2], auto_pad = "SAME_UPPER", count_include_pad = 1'),
     (TWO, 'kernel_shape = [3, 2], strides = [2, 2], auto_pad = "SAME_LOWER", count_include_pad = 1'),
 ]
