@@ -59,6 +59,7 @@ OPTIONS = [
 def test_an_explainer_is_opened_again_with_its_options(options, model, tmp_path, monkeypatch):
     """From another folder: what was relative to the first still means the same."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "imagenet").mkdir()  # a preset's name is no path
     with warnings.catch_warnings(action="ignore"):
         explainer = Explainer("m.onnx", **options)
     held = pickle.dumps(explainer)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam.errors import ModelError
 from onnx_xcam.files import CHUNK, open_file
+from onnx_xcam.images.presets import PRESETS
 
 _PATHS = (str, os.PathLike)
 
@@ -28,8 +29,9 @@ def opened_with(model: Any, options: Mapping[str, Any]) -> dict[str, Any] | None
         return None
     kept = dict(options)
     kept["model"] = Path(model).absolute()
-    for name in ("preprocess", "labels"):
-        kept[name] = _absolute_file(kept[name])
+    kept["labels"] = _absolute_file(kept["labels"])
+    if not isinstance(kept["preprocess"], str) or kept["preprocess"] not in PRESETS:
+        kept["preprocess"] = _absolute_file(kept["preprocess"])
     folders = kept["allow_folders"]
     kept["allow_folders"] = [Path(one).absolute() for one in ([folders] if isinstance(folders, _PATHS) else folders)]
     if kept["inputs"] is not None:
@@ -38,9 +40,9 @@ def opened_with(model: Any, options: Mapping[str, Any]) -> dict[str, Any] | None
 
 
 def _absolute_file(value: Any, *, copied: bool = False) -> Any:
-    """A path that leads to the same file from any folder; names of presets, numbers and data as they are."""
+    """A path that leads to the same file from any folder; numbers and data as they are."""
     if isinstance(value, _PATHS):
-        return Path(value).absolute() if Path(value).exists() else value
+        return Path(value).absolute()
     return np.array(value) if copied else value
 
 
