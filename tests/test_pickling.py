@@ -72,6 +72,13 @@ def test_an_explainer_is_opened_again_with_its_options(options, model, tmp_path,
     assert other._model.session is not explainer._model.session
 
 
+def test_arguments_that_are_used_up_or_changed_afterwards(model):
+    layers, settings = ["features"], {"preset": "unit"}
+    explainer = Explainer(model, layers=layers, labels=iter(LABELS), providers=iter(["cpu"]), preprocess=settings)
+    layers[:], settings["preset"] = ["c"], "raw"
+    same(explainer, again(explainer))
+
+
 @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, again])
 def test_every_kind_of_copy(how, model):
     explainer = Explainer(model, preprocess="unit")

@@ -21,7 +21,7 @@ from onnx_xcam.explainer.explanation import Explanation, Picture, joined
 from onnx_xcam.explainer.loading import load_model
 from onnx_xcam.explainer.opened import Image, OpenedModel, require_images
 from onnx_xcam.explainer.recorder import Recorder
-from onnx_xcam.explainer.reopening import Identity, digests, opened_with, stamps
+from onnx_xcam.explainer.reopening import Identity, digests, opened_with, read_once, stamps
 from onnx_xcam.explainer.running import run_all
 from onnx_xcam.explainer.stream import IMAGES_PER_GROUP, Streamed, stream
 from onnx_xcam.feeds import InputValue
@@ -36,6 +36,8 @@ _WARNINGS_SHOWN = 3
 
 class Explainer(OpenedModel):
     """Explains what a classifier sees, from its ONNX file. Calls may come from several threads at once.
+
+    Pickling or copying one opens its model again, from its file; of a model in memory, that is an error.
 
     Images are cut into runs of the batch size that the model was exported with, if it has one, the last run padded by
     repeating its last image, and what the padding gave is dropped.
@@ -94,6 +96,7 @@ class Explainer(OpenedModel):
             XcamError: ModelError, LayerError, ScoreError, InputError, PreprocessError, LabelsError, ProviderError or
                 DependencyError, as the case may be.
         """
+        layers, labels, providers, allow_folders = map(read_once, (layers, labels, providers, allow_folders))
         options: dict[str, Any] = {"providers": providers, "threads": threads, "inputs": inputs}
         options |= {"allow_folders": allow_folders, "layers": layers, "score": score, "preprocess": preprocess, "exact": exact}
         more: dict[str, Any] = {

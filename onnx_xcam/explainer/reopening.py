@@ -6,9 +6,10 @@ and the copy must be as the original was: the same files, the same labels, prepr
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def opened_with(model: Any, options: Mapping[str, Any]) -> dict[str, Any] | None
     """The arguments of an Explainer as they hold in any folder; None for a model that is in no file."""
     if not isinstance(model, _PATHS):
         return None
-    kept = dict(options)
+    kept = {name: copy.deepcopy(value) if isinstance(value, list | dict) else value for name, value in options.items()}
     kept["model"] = Path(model).absolute()
     kept["labels"] = _absolute_file(kept["labels"])
     if not isinstance(kept["preprocess"], str) or kept["preprocess"] not in PRESETS:
@@ -35,15 +36,21 @@ def opened_with(model: Any, options: Mapping[str, Any]) -> dict[str, Any] | None
     folders = kept["allow_folders"]
     kept["allow_folders"] = [Path(one).absolute() for one in ([folders] if isinstance(folders, _PATHS) else folders)]
     if kept["inputs"] is not None:
-        kept["inputs"] = {name: _absolute_file(value, copied=True) for name, value in kept["inputs"].items()}
+        values = dict(kept["inputs"]).items()
+        kept["inputs"] = {name: _absolute_file(copy.deepcopy(value)) for name, value in values}
     return kept
 
 
-def _absolute_file(value: Any, *, copied: bool = False) -> Any:
+def read_once(value: Any) -> Any:
+    """What an iterator gives, as a list, since it is needed more than once."""
+    return list(value) if isinstance(value, Iterator) else value
+
+
+def _absolute_file(value: Any) -> Any:
     """A path that leads to the same file from any folder; numbers and data as they are."""
     if isinstance(value, _PATHS):
         return Path(value).absolute()
-    return np.array(value) if copied else value
+    return value
 
 
 @dataclass(frozen=True)
