@@ -74,6 +74,7 @@ EXPLAINER = {
     "relu": (True, False, np.True_),
     "fuse": (None,),
     "probabilities": ("auto", "none"),
+    "exact": (True, False),
 }
 INSTRUMENT = {name: EXPLAINER[name] for name in ("layers", "score", "method", "allow_folders", "relu", "fuse")} | {
     "emit": (("map",), ["status", "map"], [], ()),

@@ -98,7 +98,13 @@ class Explainer(OpenedModel):
         """
         layers, labels, providers, allow_folders = map(read_once, (layers, labels, providers, allow_folders))
         options: dict[str, Any] = {"providers": providers, "threads": threads, "inputs": inputs}
-        options |= {"allow_folders": allow_folders, "layers": layers, "score": score, "preprocess": preprocess, "exact": exact}
+        options |= {
+            "allow_folders": allow_folders,
+            "layers": layers,
+            "score": score,
+            "preprocess": preprocess,
+            "exact": exact,
+        }
         more: dict[str, Any] = {
             "method": method,
             "labels": labels,

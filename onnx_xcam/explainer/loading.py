@@ -12,11 +12,11 @@ import onnx
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.arguments import text, texts
+from onnx_xcam.arguments import flag, text, texts
 from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.comparison import compare_raised
-from onnx_xcam.errors import InputError, LayerError, ModelError, ScoreError
+from onnx_xcam.errors import InputError, LayerError, ModelError, ProviderError, ScoreError
 from onnx_xcam.exactness import arithmetic_for
 from onnx_xcam.explainer.described import check_metadata
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
@@ -149,6 +149,8 @@ def load_model(
     layers = layers if isinstance(layers, str) else texts("layers", layers, LayerError)
     text("score", score, ScoreError)
     check_fusion(fuse, layers=None, relu=relu)
+    exact = flag("exact", exact)
+    providers = None if providers is None else texts("providers", providers, ProviderError)
     given = Source(model, allow_folders=allow_folders)
     proto = given.skeleton()
     inputs, told = read_pictures(proto, given.path, inputs, preprocess)
