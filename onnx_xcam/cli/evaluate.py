@@ -174,7 +174,7 @@ def evaluate(
             recorder, names, steps=steps, background="zero" if background == "zero" else "mean", truth=known
         )
         if not quiet:
-            say_all("note", evaluator.notes)
+            say_all("note", [note for note in evaluator.notes if note not in recorder.warnings])
         say_all("warning", recorder.warnings)
         measure = f"{','.join(names)} in {steps} steps, background {background}{_told(truth, any_class)}"
         if html is not None:

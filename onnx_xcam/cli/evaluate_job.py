@@ -14,7 +14,7 @@ import typer
 from numpy.typing import NDArray
 
 from onnx_xcam.cli.earlier import Earlier
-from onnx_xcam.cli.options import say
+from onnx_xcam.cli.options import say, say_all
 from onnx_xcam.cli.output_folder import put_in_place, written
 from onnx_xcam.cli.page_file import page_line
 from onnx_xcam.cli.photo_files import PhotoFiles
@@ -90,6 +90,8 @@ class EvaluateJob:
             if not self._quiet:
                 say_interrupted(done, total)
             raise
+        finally:
+            say_all("warning", recorder.remarks.summed_up())
         return self._finish(evaluator, settings, told), failed
 
     def _measured(

@@ -123,7 +123,7 @@ def explain(
         explaining = Explaining(model, methods, relu=not signed, fuse=fuse, options=options)
         explainer = explaining.model
         if not quiet:
-            say_all("note", explainer.notes)
+            say_all("note", [note for note in explainer.notes if note not in explainer.warnings])
         say_all("warning", explainer.warnings)
         told = {**options, "fuse": fuse, **({"relu": False} if signed else {})}
         python = python_call(model, next(iter(found)), methods, told, {"classes": class_, "top": top})

@@ -17,6 +17,7 @@ from onnx_xcam.cli.earlier import Earlier
 from onnx_xcam.cli.explain_page import EarlierPhotos, JobPage, entry_of, failed_entry, job_page
 from onnx_xcam.cli.explaining import Explaining, Outcome
 from onnx_xcam.cli.naming import layer_parts, name_parts, picture_name, places, raw_fused_name, raw_names, stems
+from onnx_xcam.cli.options import say_all
 from onnx_xcam.cli.output_folder import put_in_place, written
 from onnx_xcam.cli.page_file import check_page, page_line
 from onnx_xcam.cli.photo_files import PhotoFiles
@@ -133,6 +134,8 @@ class ExplainJob:
             if not self._quiet:
                 say_interrupted(done, total)
             raise
+        finally:
+            say_all("warning", explaining.model.remarks.summed_up())
         if page is not None:
             typer.echo(page_line(page.file))
         return failed
@@ -217,7 +220,7 @@ class ExplainJob:
             **self._tail(image, files, round(outcome.seconds, 6), None),
         }
         entry = entry_of(image, explanations) if self._page else b""
-        warnings = dict.fromkeys(f"warning: {warning}" for one in explanations for warning in one.warnings())
+        warnings = dict.fromkeys(f"warning: {warning}" for one in explanations for warning in one.map_warnings())
         return _Done(image, record, lines, list(warnings), entry)
 
     def _pictures(self, image: Path, explanation: Explanation, method: str) -> tuple[list[Path], list[str]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -257,7 +258,18 @@ class Explainer(OpenedModel):
             return [self.prepare(image)] if isinstance(image, str | Path) else self._pictures(image)
 
         handed_out = (lambda result: result) if each is None else each
-        return stream(images, prepared, explained, Streamed, handed_out, group=group, cancel=cancellation.cancel)
+        found = stream(images, prepared, explained, Streamed, handed_out, group=group, cancel=cancellation.cancel)
+        return self._telling(found)
+
+    def _telling(self, results: Generator[T]) -> Iterator[T]:
+        """The results of a stream, with an XcamWarning for what is to be known of how pictures were read, once each."""
+        told = len(self.remarks.first())
+        with closing(results):
+            for result in results:
+                for sentence in self.remarks.first(told):
+                    warnings.warn(sentence, XcamWarning, stacklevel=2)
+                    told += 1
+                yield result
 
     def _explained(
         self,

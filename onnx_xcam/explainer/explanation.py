@@ -34,12 +34,14 @@ class Picture:
         image_rgb: uint8 [H,W,3], upright; None for a ready tensor.
         item: what the model is fed, the input's shape without the batch axis.
         placement: how the item's pixels lie on the photo; None for a ready tensor.
+        remarks: what was assumed or lost when its file was read, as parts of sentences about it.
     """
 
     name: str
     image_rgb: NDArray[np.uint8] | None
     item: NDArray[np.generic]
     placement: Placement
+    remarks: tuple[str, ...] = ()
 
 
 class Explanation:
@@ -247,6 +249,11 @@ class Explanation:
         return -score if self.is_number and self.classes[n, k] == 0 else score
 
     def warnings(self) -> list[str]:
+        """What is to be known of how the pictures were read, and what `map_warnings` tells."""
+        of_files = [f"{one.name}: {remark}." for one in self.pictures for remark in one.remarks]
+        return [*map(printable, dict.fromkeys(of_files)), *self.map_warnings()]
+
+    def map_warnings(self) -> list[str]:
         """One sentence for each map that is not good: it is blank, or holds values that are not finite.
 
         Before these, what was found out about the model while it ran, once.

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from onnx_xcam import contract
 from onnx_xcam.arguments import several, shown
 from onnx_xcam.descriptions import read_text
-from onnx_xcam.errors import InputError, LabelsError
+from onnx_xcam.errors import InputError, LabelsError, PreprocessError
 from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.loading import LoadedModel
-from onnx_xcam.explainer.preprocessing import PreprocessLike, assumed_preprocess, stated_preprocess
+from onnx_xcam.explainer.preprocessing import PreprocessLike, assumed_preprocess, stated_preprocess, takes_whole_numbers
 from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.place import Placement
 from onnx_xcam.images.preprocess import InputSpec, Preprocess, preprocess_image
-from onnx_xcam.images.read import as_image, read_image
+from onnx_xcam.images.presets import PRESETS
+from onnx_xcam.images.read import ReadPicture, as_image, read_picture, remarks_for
 from onnx_xcam.labels import labels_from_metadata, load_labels
 from onnx_xcam.text import load_json
 
@@ -48,10 +49,13 @@ class ModelInputs:
             ImageError: it cannot be read or has an impossible size.
             PreprocessError: the preprocessing contradicts the model's input.
         """
+        if self.spec.takes_bands:
+            raise PreprocessError(self.spec.only_tensors())
         with memory_for(image if isinstance(image, str | Path) else name):
-            image_rgb = read_image(image) if isinstance(image, str | Path) else as_image(image)
-            item, placement = preprocess_image(image_rgb, self.preprocess, self.spec)
-        return Picture(str(image) if isinstance(image, str | Path) else name, image_rgb, item, placement)
+            read = read_picture(image) if isinstance(image, str | Path) else ReadPicture(as_image(image), None, ())
+            item, placement = preprocess_image(read.image_rgb, self.preprocess, self.spec)
+        name = str(image) if isinstance(image, str | Path) else name
+        return Picture(name, read.image_rgb, item, placement, remarks_for(read, self.spec.dtype))
 
     def ready(self, tensor: NDArray[Any]) -> list[Picture]:
         """The items of a tensor that is preprocessed already.
@@ -86,16 +90,20 @@ def model_inputs(
     info = model.image_input
     assert info.dtype is not None  # find_image_input has looked
     stated, source = stated_preprocess(preprocess, model.session.metadata, model.path)
-    spec = InputSpec.from_shape(info.name, info.dtype, info.shape, stated.layout if stated else None)
+    spec = InputSpec.of_bands(info.name, info.dtype, info.shape) or InputSpec.from_shape(
+        info.name, info.dtype, info.shape, stated.layout if stated else None
+    )
     notes: list[str] = []
     warnings: list[str] = []
-    if stated is None:
+    if spec.takes_bands:  # said where a photo is given
+        stated = stated or PRESETS["raw"]
+    elif stated is None:
         stated, assumption = assumed_preprocess(spec)
-        (notes if spec.dtype.kind == "u" else warnings).append(assumption)
+        (notes if takes_whole_numbers(spec) else warnings).append(assumption)
     else:
         notes.append(f"Preprocessing: {stated.summary(spec)}, from {source}.")
     notes.append(f"Input: {spec.name!r}, {spec.layout}, {spec.dtype}.")
-    if stated.size_is_assumed(spec):
+    if stated.size_is_assumed(spec) and not spec.takes_bands:
         height, width = stated.input_size(spec)
         warnings.append(
             f"Size: the model takes any size and no preprocessing states one; {height}x{width} is assumed. "

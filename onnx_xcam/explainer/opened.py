@@ -20,6 +20,7 @@ from onnx_xcam.explainer.inputs import ModelInputs, config_beside, model_inputs
 from onnx_xcam.explainer.loading import LoadedModel
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.probabilities import chosen_source
+from onnx_xcam.explainer.remarks import Remarks
 from onnx_xcam.runtime import short_name
 
 Image: TypeAlias = str | Path | NDArray[Any] | Picture
@@ -42,6 +43,7 @@ class OpenedModel:
         providers: ONNX Runtime's full names, the one in use first.
         batch: the batch size that the model was exported with, or None for any.
         exact: whether it was asked for that products of 8-bit integers are added up exactly.
+        remarks: what was to be known of how the pictures were read that were prepared so far.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class OpenedModel:
         labels: str | Path | Sequence[str] | None,
         probabilities: ProbabilityChoice = "auto",
     ) -> None:
+        self.remarks = Remarks()
         self.name = str(loaded.path or "the model")
         self.files = loaded.files
         self.layers = tuple(loaded.layers)
@@ -104,7 +107,12 @@ class OpenedModel:
         Raises:
             ImageError: it cannot be read or has an impossible size.
         """
-        return self._inputs.prepare(image)
+        return self._prepared(image)
+
+    def _prepared(self, image: str | Path | NDArray[Any], name: str = "the image") -> Picture:
+        picture = self._inputs.prepare(image, name)
+        self.remarks.add(picture)
+        return picture
 
     def choose(
         self, classes: Classes | None = None, top: int | None = None, images: int = 1
@@ -140,7 +148,7 @@ class OpenedModel:
         if not several:
             raise InputError("There are no images to explain: the list is empty.")
         pictures = [
-            image if isinstance(image, Picture) else self._inputs.prepare(image, f"image {n}")
+            image if isinstance(image, Picture) else self._prepared(image, f"image {n}")
             for n, image in enumerate(several)
         ]
         shapes = {picture.item.shape for picture in pictures}

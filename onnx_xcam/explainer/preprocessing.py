@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from onnx_xcam import contract
 from onnx_xcam.images.preprocess import InputSpec, Preprocess
 from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
@@ -32,13 +34,17 @@ def stated_preprocess(
 def assumed_preprocess(spec: InputSpec) -> tuple[Preprocess, str]:
     """The preprocessing for a model of which nothing tells it, and the sentence that says so."""
     channels = "GRAY" if spec.channels == 1 else "RGB"
-    if spec.dtype.kind == "u":
+    if takes_whole_numbers(spec):
         raw = PRESETS["raw"].replace(channels=channels)
         return raw, f"Preprocessing: {raw.summary(spec)}: nothing states it, and the input takes whole numbers."
     preset = "gray" if spec.channels == 1 else "imagenet"
     what = "grey values 0..1" if spec.channels == 1 else "ImageNet's mean and standard deviation"
     return PRESETS[preset], (
         f"Preprocessing: nothing states it, so {what} are assumed ({PRESETS[preset].summary(spec)}). "
-        "If the model was trained with another, the explanation is of the wrong input: state it with --preprocess "
-        f"(preprocess=), a preset ({', '.join(PRESETS)}) or a file, or beside the model as <model>.preprocess.json."
+        "If the model wants another, state it with --preprocess (preprocess=), or in <model>.preprocess.json beside it."
     )
+
+
+def takes_whole_numbers(spec: InputSpec) -> bool:
+    """Whether an input takes pixels as they are: whole numbers that reach 255."""
+    return spec.dtype.kind in "iu" and np.iinfo(spec.dtype).max >= 255

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -76,7 +76,7 @@ def stream(
     group: int,
     cancel: Callable[[], None],
     more_workers: int = 0,
-) -> Iterator[T]:
+) -> Generator[T]:
     """What `each` makes of the outcome of every image, in order.
 
     Args:

@@ -100,7 +100,7 @@ def free_picture(inputs: Iterable[TensorInfo], given: Iterable[str]) -> str:
 
 
 def _image(free: Sequence[TensorInfo], some_given: bool) -> TensorInfo:
-    images = [info for info in free if takes_pictures(info)]
+    images = [info for info in free if takes_pictures(info)] or [info for info in free if _takes_bands(info)]
     if not images:
         others = ", ".join(map(listed, free)) or "none"
         raise InputError(
@@ -177,6 +177,12 @@ def _zeros(info: TensorInfo, per_image: bool) -> NDArray[Any] | None:
 def takes_pictures(info: TensorInfo) -> bool:
     """Whether pictures can be fed to an input."""
     return info.dtype is not None and info.dtype.kind != "b" and contract.image_axes(info.shape) is not None
+
+
+def _takes_bands(info: TensorInfo) -> bool:
+    """Whether an input takes pictures of more channels, or others, than a photo has."""
+    told = contract.input_kind(info.shape, str(info.dtype)) if info.dtype is not None else None
+    return len(info.shape) == 4 and told is not None and told.startswith("pictures of")
 
 
 def _is_per_image(info: TensorInfo, image: TensorInfo) -> bool | None:

@@ -32,6 +32,7 @@ ImageLayout = Literal["NCHW", "NHWC"]
 DEFAULT_SIZE = 224
 """Height and width where neither the model nor the preprocessing tells them; `size_is_assumed` says so."""
 
+_PHOTO_CHANNELS = frozenset({1, 3})
 _GRAY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV and Pillow have it
 _LEAST_LEVELS = 32
 _MAX_INPUT_PIXELS = 2**26
@@ -73,6 +74,36 @@ class InputSpec:
         raise InputError(
             f"input {name!r} has the shape {list(shape)}; an image input has 1 or 3 channels,"
             " at axis 1 (NCHW) or 3 (NHWC)"
+        )
+
+    @classmethod
+    def of_bands(cls, name: str, dtype: npt.DTypeLike, shape: tuple[int | str | None, ...]) -> InputSpec | None:
+        """The input of a model that takes another number of channels than a photo has; None for one that takes photos.
+
+        Channels are the fewer where both ends of the shape are numbers, as the sides of a picture are longer.
+        """
+        if len(shape) != 4 or {shape[1], shape[3]} & _PHOTO_CHANNELS:
+            return None
+        first, last = (dim if isinstance(dim, int) and dim > 0 else None for dim in (shape[1], shape[3]))
+        if first is None and last is None:
+            return None
+        layout: ImageLayout = "NCHW" if last is None or (first is not None and first <= last) else "NHWC"
+        sides = shape[2:] if layout == "NCHW" else shape[1:3]
+        height, width = (side if isinstance(side, int) and side > 0 else None for side in sides)
+        channels = first if layout == "NCHW" else last
+        return cls(name, np.dtype(dtype), layout, channels or 0, height, width)
+
+    @property
+    def takes_bands(self) -> bool:
+        """Whether it takes another number of channels than a photo has."""
+        return self.channels not in _PHOTO_CHANNELS
+
+    def only_tensors(self) -> str:
+        """That photos cannot be read for such an input, as a part of a sentence, and what can be done."""
+        axes = "N,{},H,W" if self.layout == "NCHW" else "N,H,W,{}"
+        return (
+            f"the model's input {self.name!r} takes pictures of {self.channels} channels, which are not read from "
+            f"files; hand in a ready tensor [{axes.format(self.channels)}] (Python: explain(array))"
         )
 
 
@@ -206,6 +237,8 @@ def preprocess_image(
         PreprocessError: size, layout or channels contradict the model, or its integer dtype cannot hold the values;
             or a very long photo would become gigantic before it is cropped (`resize_window` tells when).
     """
+    if spec.takes_bands:
+        raise PreprocessError(spec.only_tensors())
     height, width = target = preprocess.input_size(spec)
     if height * width > _MAX_INPUT_PIXELS:
         raise PreprocessError(f"an input of {_by(target)} pixels is beyond the limit of {_MAX_INPUT_PIXELS}")
@@ -268,11 +301,15 @@ def _value_table(preprocess: Preprocess, spec: InputSpec) -> npt.NDArray[Any]:
     if not _fits(exact, spec.dtype):
         raise PreprocessError(
             f"the model's input {spec.name!r} holds {spec.dtype}, which cannot carry the values {exact.min():.4g} to "
-            f"{exact.max():.4g} that the preprocessing makes; for raw pixels use the preset raw"
+            f"{exact.max():.4g} that the preprocessing makes; for pixels as they are, {_as_they_are(spec.dtype)}"
         )
     table = (np.rint(exact) if spec.dtype.kind in "iu" else exact).astype(spec.dtype)
     table.flags.writeable = False  # it is handed out again
     return table
+
+
+def _as_they_are(dtype: np.dtype[Any]) -> str:
+    return "say mean 128 (-128 to 127)" if dtype == np.int8 else "use the preset raw"
 
 
 def _fits(exact: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> bool:

@@ -10,6 +10,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from onnx_xcam.errors import EncodingError, ImageError, OutputError
 from onnx_xcam.files import open_file
 from onnx_xcam.images.backend import MAX_PIXELS, is_no_memory, memory_for, opencv, pillow
 from onnx_xcam.images.headers import Format, format_of, stated_size
+from onnx_xcam.images.pages import holds_several
 from onnx_xcam.images.pixels import ImageRGB, to_8_bit, to_rgb, upright
+from onnx_xcam.images.remarks import READY, FileValues
+from onnx_xcam.images.tiff import RGB, WHITE_IS_ZERO, TiffPage, first_page
 
 SUFFIXES = frozenset(
     f".{name}"
@@ -81,14 +85,49 @@ def read_image(path: str | Path) -> ImageRGB:
         ImageError: no such file, something else than a file, empty, truncated, not a picture that OpenCV can read,
             more than `MAX_PIXELS` pixels or `MAX_BYTES` bytes, or the memory ran out.
     """
+    return read_picture(path).image_rgb
+
+
+@dataclass(frozen=True)
+class ReadPicture:
+    """A picture and what is to be known of how it was read.
+
+    Attributes:
+        image_rgb: as `read_image` gives it.
+        values: what the file holds; None for an ordinary picture of 8 bits.
+        remarks: what was assumed or lost, as parts of sentences about the file.
+    """
+
+    image_rgb: ImageRGB
+    values: FileValues | None
+    remarks: tuple[str, ...]
+
+
+def remarks_for(read: ReadPicture, dtype: np.dtype[Any]) -> tuple[str, ...]:
+    """The remarks on a picture that a model's input of this type is fed."""
+    lost = None if read.values is None else read.values.remark_for_integers(dtype)
+    if lost is None or read.values is None:
+        return read.remarks
+    return (*(one for one in read.remarks if one != read.values.remark()), lost)
+
+
+def read_picture(path: str | Path) -> ReadPicture:
+    """`read_image`, with what is to be known of the result.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
     with memory_for(path):
-        pixels, orientation = _decoded(Path(path))
-        pixels = to_8_bit(pixels)
+        decoded = _decoded(Path(path))
+        values = None if decoded.pixels.dtype == np.uint8 else FileValues.of(decoded.pixels)
+        pixels = to_8_bit(decoded.upright_values())
         if pixels.ndim == 3 and pixels.shape[2] >= 3:
             # By OpenCV: a tenth of the time that NumPy takes to pick the channels.
             cv2 = opencv()
             pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-        return np.ascontiguousarray(upright(to_rgb(pixels), orientation))
+        image_rgb = np.ascontiguousarray(upright(to_rgb(pixels), decoded.orientation))
+        remark = values.remark() if values else None
+        return ReadPicture(image_rgb, values, (*decoded.remarks, *([remark] if remark else [])))
 
 
 def read_mask(path: str | Path) -> NDArray[np.bool_]:
@@ -100,22 +139,70 @@ def read_mask(path: str | Path) -> NDArray[np.bool_]:
     path = Path(path)
     if path.suffix.lower() in (".jpe", ".jpeg", ".jpg"):
         raise ImageError(f"{path}: a mask cannot be a JPEG, which does not keep black black; save it as PNG")
-    pixels, orientation = _decoded(path)
-    marked: NDArray[np.bool_] = pixels != 0
+    decoded = _decoded(path)
+    marked: NDArray[np.bool_] = decoded.upright_values() != 0
     if marked.ndim == 3:
         colours = marked.shape[2] - (marked.shape[2] in (2, 4))
         shown = np.logical_or.reduce(marked[..., :colours], axis=2)
         marked = shown if colours == marked.shape[2] else np.logical_and(shown, marked[..., -1])
-    return np.ascontiguousarray(upright(marked, orientation))
+    return np.ascontiguousarray(upright(marked, decoded.orientation))
 
 
-def _decoded(path: Path) -> tuple[NDArray[Any], int]:
-    """The pixels in a file as OpenCV gives them, [H,W] or [H,W,1..4], and the orientation yet to be undone."""
+@dataclass(frozen=True)
+class _Decoded:
+    """A file as OpenCV gives it.
+
+    Attributes:
+        pixels: [H,W] or [H,W,1..4].
+        orientation: yet to be undone.
+        white_is_zero: the values of the file run from white to black, and OpenCV has left them so.
+        remarks: see `ReadPicture`.
+    """
+
+    pixels: NDArray[Any]
+    orientation: int
+    white_is_zero: bool
+    remarks: tuple[str, ...]
+
+    def upright_values(self) -> NDArray[Any]:
+        """The pixels, black at 0."""
+        if not self.white_is_zero:
+            return self.pixels
+        kind = self.pixels.dtype.kind
+        white = max(1.0, float(np.nanmax(self.pixels))) if kind == "f" else np.iinfo(self.pixels.dtype).max
+        return (white - self.pixels).astype(self.pixels.dtype)
+
+
+def _decoded(path: Path) -> _Decoded:
     with memory_for(path):
         data, kind = _read_bytes(path)
         _check_size(data, kind, path)
+        page = first_page(data)
+        remarks = [] if page is None else _judged_bands(page, path)
+        if holds_several(data, page):
+            remarks.append("it holds several pictures, of which the first is taken")
         orientation = _orientation(data, path)
-        return _decoded_pixels(data, path), orientation
+        pixels = _decoded_pixels(data, path)
+        # OpenCV inverts 8 bits (and fewer) itself, not more.
+        inverted = page is not None and page.photometric == WHITE_IS_ZERO and pixels.dtype.itemsize > 1
+        return _Decoded(pixels, orientation, inverted, tuple(remarks))
+
+
+def _judged_bands(page: TiffPage, path: Path) -> list[str]:
+    """What is to be known of the bands of a TIFF file.
+
+    Raises:
+        ImageError: it has more than colours and alpha, of which OpenCV would drop some in silence.
+    """
+    others = page.bands_beside
+    if others == 1 and page.photometric == RGB and page.samples == 4:
+        return ["its fourth band is not said to be alpha, but is taken for it and laid over white"]
+    if others:
+        raise ImageError(
+            f"{path}: has {page.samples} bands, more than a photo's colours; save those that the model wants as an RGB "
+            f"or grey picture, or {READY}"
+        )
+    return []
 
 
 def _decoded_pixels(data: bytes, path: Path) -> NDArray[Any]:

@@ -1,0 +1,69 @@
+"""What is to be said of a picture whose values do not become 0..255 as anyone would expect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_LITTLE = 8
+"""Values that end below an eighth of the type's range are hardly meant for all of it."""
+READY = "hand in a ready tensor (Python: explain(array))"
+
+
+@dataclass(frozen=True)
+class FileValues:
+    """The values that a picture file holds.
+
+    Attributes:
+        dtype: their type.
+        low, high: the smallest and the largest finite value of the colours.
+    """
+
+    dtype: np.dtype[Any]
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, pixels: npt.NDArray[Any]) -> FileValues:
+        """Of pixels as they are decoded, [H,W] or [H,W,1..4]; alpha does not count."""
+        colours = pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] == 4 else pixels
+        if pixels.dtype.kind == "f":
+            finite = colours[np.isfinite(colours)]
+            colours = finite if finite.size else np.zeros(1, pixels.dtype)
+        return cls(pixels.dtype, float(colours.min()), float(colours.max()))
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether they are more than the 256 of an ordinary picture."""
+        return self.dtype.itemsize > 1
+
+    @property
+    def white(self) -> float:
+        """The value that becomes 255; `read_image` states the rules."""
+        return max(1.0, self.high) if self.dtype.kind == "f" else float(np.iinfo(self.dtype).max)
+
+    def remark(self) -> str | None:
+        """What is lost on the way to 0..255, as a part of a sentence; None where nothing unexpected is."""
+        span = f"its {self.dtype} values go from {self.low:g} to {self.high:g}"
+        if self.low < 0:
+            return f"{span}: those below 0 become black, and {self.white:g} white; {_RESCALE}"
+        if self.dtype.kind == "f" and self.high > 1:
+            return f"{span}: they are divided by {self.high:g}, the picture's own largest; {_RESCALE}"
+        if self.dtype.kind != "f" and self.is_deep and 0 < self.high < self.white / _LITTLE:
+            return f"{span}, but {self.white:g} is taken for white, so hardly any contrast is left; {_RESCALE}"
+        return None
+
+    def remark_for_integers(self, wanted: np.dtype[Any]) -> str | None:
+        """What a model loses that takes whole numbers of 16 bits or more, if the file has such ones."""
+        if not self.is_deep or wanted.kind not in "iu" or wanted.itemsize == 1:
+            return None
+        return (
+            f"its {self.dtype} values, {self.low:g} to {self.high:g}, become 0 to 255 before the model's {wanted} "
+            f"input gets them; for the file's own values {READY}"
+        )
+
+
+_RESCALE = f"scale the file to its type's full range, or {READY}"
