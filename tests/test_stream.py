@@ -278,7 +278,7 @@ class _Item:
     """What `stream` takes for a prepared picture, with a number in it."""
 
     def __init__(self, n: int) -> None:
-        self.n, self.item = n, np.zeros((1, n // 2 + 1), np.float32)
+        self.n, self.name, self.item = n, f"item {n}", np.zeros((1, n // 2 + 1), np.float32)
 
 
 def test_no_more_runs_at_once_than_allowed(monkeypatch):
