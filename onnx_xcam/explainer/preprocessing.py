@@ -40,7 +40,7 @@ def assumed_preprocess(spec: InputSpec) -> tuple[Preprocess, str]:
     preset = "gray" if spec.channels == 1 else "imagenet"
     what = "grey values 0..1" if spec.channels == 1 else "ImageNet's mean and standard deviation"
     return PRESETS[preset], (
-        f"Preprocessing: nothing states it, so {what} are assumed ({PRESETS[preset].summary(spec)}). "
+        f"Preprocessing: nothing states it, so {what} are assumed ({PRESETS[preset].geometry(spec)}). "
         "If the model wants another, state it with --preprocess (preprocess=), or in <model>.preprocess.json beside it."
     )
 

@@ -209,15 +209,17 @@ class Preprocess:
 
     def summary(self, spec: InputSpec) -> str:
         """One line for the user: "224x224, centre crop 0.875, linear, RGB, (x * 0.003922 - mean [...]) / std [...]"."""
-        rule = {"stretch": "stretched", "crop": "centre crop", "letterbox": f"letterbox (padded with {self.pad_value})"}
-        crop = f" {self.crop_fraction:g}" if self.crop_fraction < 1 or self.resize == "crop" else ""
         values = "raw values 0..255"
         if not self.is_raw:
             mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
             values = f"(pixel * {self.scale:.4g} - [{mean}]) / [{std}]"
-        return (
-            f"{_by(self.input_size(spec))}, {rule[self.resize]}{crop}, {self.interpolation}, {self.channels}, {values}"
-        )
+        return f"{self.geometry(spec)}, {values}"
+
+    def geometry(self, spec: InputSpec) -> str:
+        """The part of the summary that is not about values: "224x224, centre crop 0.875, linear, RGB"."""
+        rule = {"stretch": "stretched", "crop": "centre crop", "letterbox": f"letterbox (padded with {self.pad_value})"}
+        crop = f" {self.crop_fraction:g}" if self.crop_fraction < 1 or self.resize == "crop" else ""
+        return f"{_by(self.input_size(spec))}, {rule[self.resize]}{crop}, {self.interpolation}, {self.channels}"
 
 
 def preprocess_image(

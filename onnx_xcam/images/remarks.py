@@ -45,15 +45,20 @@ class FileValues:
         """The value that becomes 255; `read_image` states the rules."""
         return max(1.0, self.high) if self.dtype.kind == "f" else float(np.iinfo(self.dtype).max)
 
+    @property
+    def _advice(self) -> str:
+        span = "0 to 1" if self.dtype.kind == "f" else f"0 to {self.white:g}"
+        return f"scale the file's values to {span}, or {READY}"
+
     def remark(self) -> str | None:
         """What is lost on the way to 0..255, as a part of a sentence; None where nothing unexpected is."""
         span = f"its {self.dtype} values go from {self.low:g} to {self.high:g}"
         if self.low < 0:
-            return f"{span}: those below 0 become black, and {self.white:g} white; {_RESCALE}"
+            return f"{span}: those below 0 become black, and {self.white:g} white; {self._advice}"
         if self.dtype.kind == "f" and self.high > 1:
-            return f"{span}: they are divided by {self.high:g}, the picture's own largest; {_RESCALE}"
+            return f"{span}: they are divided by {self.high:g}, the picture's own largest; {self._advice}"
         if self.dtype.kind != "f" and self.is_deep and 0 < self.high < self.white / _LITTLE:
-            return f"{span}, but {self.white:g} is taken for white, so hardly any contrast is left; {_RESCALE}"
+            return f"{span}, but {self.white:g} is taken for white, so hardly any contrast is left; {self._advice}"
         return None
 
     def remark_for_integers(self, wanted: np.dtype[Any]) -> str | None:
@@ -64,6 +69,3 @@ class FileValues:
             f"its {self.dtype} values, {self.low:g} to {self.high:g}, become 0 to 255 before the model's {wanted} "
             f"input gets them; for the file's own values {READY}"
         )
-
-
-_RESCALE = f"scale the file to its type's full range, or {READY}"
