@@ -23,7 +23,7 @@ Score = Callable[[Array], float]
 TOLERANCE = 2e-3
 """How far both may differ; G is float32."""
 HALF_TOLERANCE = 3e-2
-"""The same where G has been float16 on the way."""
+"""The same where G has been float16 on the way, or ONNX Runtime rounds activations beside weights of few bits."""
 FAR, FAR_BY_STEPS = 1.0, 0.3
 """By how much of what the gradient says a score may change otherwise over a step of a hundredth, and where operators go
 by steps. Networks with kinks and curves were measured to stay below 0.13."""
