@@ -146,7 +146,7 @@ class _Work(Generic[R, S, T]):
             else:
                 groups.setdefault(pictures[0].item.shape, []).append((n, pictures))
         for alike in groups.values():
-            for n, result, wrong, seconds in self._run(alike):
+            for n, result, wrong, seconds in self._run(alike, images):
                 results[n] = self._outcome(images[n], result, wrong, seconds)
         done = []
         for n in range(len(images)):
@@ -154,18 +154,20 @@ class _Work(Generic[R, S, T]):
             done.append(self._each(results.pop(n)))
         return done
 
-    def _run(self, group: Sequence[tuple[int, list[Picture]]]) -> list[tuple[int, R | None, XcamError | None, float]]:
+    def _run(
+        self, group: Sequence[tuple[int, list[Picture]]], images: Sequence[Any]
+    ) -> list[tuple[int, R | None, XcamError | None, float]]:
         """The results of images that share a run; if that fails, each gets a run of its own."""
         self._go_on()
         try:
-            with self._running, memory_for(", ".join(pictures[0].name for _, pictures in group)):
+            with self._running, memory_for(", ".join(_name(images[n]) for n, _ in group)):
                 started = perf_counter()
                 found = self._explain([pictures for _, pictures in group])
                 seconds = (perf_counter() - started) / len(group)
         except _OF_ONE_IMAGE as error:
             if len(group) == 1:
                 return [(group[0][0], None, error, 0.0)]
-            return [result for alone in group for result in self._run([alone])]
+            return [result for alone in group for result in self._run([alone], images)]
         return [(n, one, None, seconds) for (n, _), one in zip(group, found, strict=True)]
 
     def _go_on(self) -> None:
