@@ -209,8 +209,9 @@ CLASSIFIERS = {
         "y = Reshape(c, s)", "float[n,5] y", ANY_BATCH, "y", 5,
     ),
     "such a window of any size": (
-        "a = Relu(c2)  p = AveragePool<kernel_shape=[112,112], strides=[112,112]>(a)  c = Conv(p, k5)  " +
-        ints("s", -1, 5) + "y = Reshape(c, s)", "float[n,5] y", "float[N,3,H,W] image", "y", 5,
+        "a = Relu(c2)  p = AveragePool<kernel_shape=[112,112], strides=[112,112]>(a)  c = Conv(p, k5)  "
+        "t = Transpose<perm=[0,2,3,1]>(c)  " +
+        ints("s", -1, 5) + "y = Reshape(t, s)", "float[n,5] y", "float[N,3,H,W] image", "y", 5,
     ),
     "flattened by its own shape": (
         "a = Relu(c2)  p = GlobalAveragePool(a)  h = Shape<end=1>(p)  " + ints("u", -1) +
@@ -249,6 +250,9 @@ CLASSIFIERS = {
         POOL + number("k", 16) + "n = ReduceL2<axes=[1]>(flat)  u = Div(flat, n)  g = Gemm<transB=1>(u, fc)  "
         "y = Mul(g, k)", "float[N,5] y", ANY_BATCH, "y", 5,
     ),
+    "shares": (LOGITS + "y = LpNormalization<axis=1, p=1>(logits)", "float[N,5] y", ANY_BATCH, "y", 5),
+    "by the length of the features": (LOGITS + "n = ReduceL2<axes=[1]>(flat)  y = Div(logits, n)", "float[N,5] y",
+                                      ANY_BATCH, "y", 5),
     "the largest of all places": ("a = Relu(c2)  m = Conv(a, k5)  y = GlobalMaxPool(m)", "float[N,5,1,1] y", ANY_BATCH,
                                   "y", 5),
     "a standardised end": (
@@ -298,6 +302,10 @@ MANY = {
     "a label beside an embedding": (
         LOGITS + "v = Gemm<transB=1>(flat, wide)  y = ArgMax<axis=1>(logits)", "float[N,16] v, int64[N,1] y", "logits",
         "the one that a class is picked by of several outputs",
+    ),
+    "a label of one head before the softmax of another": (
+        LOGITS + "z = Gemm<transB=1>(flat, two)  k = ArgMax<axis=1>(z)  y = Softmax<axis=1>(logits)",
+        "int64[N,1] k, float[N,5] y", "logits", "the one behind a Softmax of several outputs",
     ),
     "boxes by their name": (
         LOGITS + "bbox = Gemm<transB=1>(flat, four)", "float[N,4] bbox, float[N,5] logits", "logits",
@@ -415,6 +423,14 @@ def test_a_vector_is_taken_where_it_is_named():
     assert any("divided by its own length" in note for note in score.notes)
     model = made(POOL + "landmarks = Gemm<transB=1>(flat, ten)", "float[N,10] landmarks")
     assert find_score(prepare(model), "landmarks").count == 10
+
+
+def test_a_row_of_places_is_taken_where_it_is_named():
+    text, outputs, image, said = OTHER_TASKS["a heat map as a row"]
+    model = made(text, outputs, image)
+    with pytest.raises(ScoreError, match=said):
+        find_score(prepare(model))
+    assert find_score(prepare(model), "r").count == 36
 
 
 def test_places_are_no_images_where_they_are_named_either():
