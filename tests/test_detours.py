@@ -215,9 +215,9 @@ AXES = numbers("one_axis", 1) + numbers("last_axis", 3)
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 COUNTED = "(int64 i, bool go, float[P,4,6,6] before) => (bool on, float[Q,4,6,6] after) { on = Identity(go) after = Sigmoid(before) }"
 IN_THE_WAY = {
-    "If": "m = ReduceMean<keepdims=0>(c2) z = Constant<value_float=0.0>() big = Greater(m, z) " + chosen("big", "t = Sigmoid(c2)", "e = Relu(c2)", "x") + "a = Relu(x) ",
-    "Loop": numbers("n", 2, scalar=True) + f"x = Loop<body = b {COUNTED}>(n, , c2) p = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(x) a = Relu(p) ",
-    "Scan": "t = Unsqueeze(c2, first) y = Scan<num_scan_inputs = 1, body = b (float[N,4,6,6] u) => (float[N,4,6,6] v) { v = Sigmoid(u) }>(t) x = Squeeze(y, first) a = Relu(x) ".replace("t =", numbers("first", 0) + "t =", 1),
+    "If": "m = ReduceMean<keepdims=0>(c2) z = Constant<value_float=0.0>() big = Greater(m, z) " + chosen("big", "t = Sigmoid(c2)", "e = Relu(c2)", "x") + "a = Add(c2, x) ",
+    "Loop": numbers("n", 2, scalar=True) + f"x = Loop<body = b {COUNTED}>(n, , c2) p = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(x) a = Add(c2, p) ",
+    "Scan": "t = Unsqueeze(c2, first) y = Scan<num_scan_inputs = 1, body = b (float[N,4,6,6] u) => (float[N,4,6,6] v) { v = Sigmoid(u) }>(t) x = Squeeze(y, first) a = Add(c2, x) ".replace("t =", numbers("first", 0) + "t =", 1),
     **{op: AXES + LINES + f"y = {op}<hidden_size = 4>(l, w, r) " + BACK for op in GATES},
     "SequenceAt": "q = SplitToSequence<axis=1>(c2) m = ReduceMax<keepdims=0>(c2) f = Floor(m) g = Sub(f, f) k = Cast<to=7>(g) x = SequenceAt(q, k) a = Add(c2, x) ",
 }  # fmt: skip

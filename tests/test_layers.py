@@ -346,10 +346,13 @@ def test_layers_in_two_branches(batch):
 
 
 def blocked():
-    """Two operators without a rule between r1 and a, one of them twice; from r3 on everything works."""
+    """Two operators without a rule between r1 and a, one of them twice; from r3 on everything works.
+
+    What a foreign operator does to places is not known; r2, which goes round it, says where those of r3 lie.
+    """
     text = """
       d1 = Det(c2)  u = Unsqueeze(d1, ax)  r2 = Mul(c2, u)  d2 = Det(r2)  u2 = Unsqueeze(d2, ax)
-      q = my.Strange(r2)  r3 = Add(q, u2)  a = Relu(r3)
+      q = my.Strange(r2)  s = Add(q, u2)  r3 = Add(s, r2)  a = Relu(r3)
     """
     model = cnn(GAP, act=text, weights={**GAP_WEIGHTS, "ax": np.array([2, 3])})
     model.opset_import.add(domain="my", version=1)

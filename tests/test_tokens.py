@@ -198,7 +198,7 @@ def test_a_grid_that_no_tensor_tells():
     identity.input.extend(numbers)
     model.graph.initializer.extend(onnx.numpy_helper.from_array(np.array(v), k) for k, v in numbers.items())
     assert [one.name for one in onnx_xcam.inspect(model).layers if one.default] == ["patches"]
-    with pytest.raises(LayerError, match="no height and width could be followed"):
+    with pytest.raises(LayerError, match="where its positions lie on the picture is lost behind the Slice"):
         onnx_xcam.instrument(model, layers="x1")
 
 

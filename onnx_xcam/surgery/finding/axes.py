@@ -9,16 +9,37 @@ lined up as tokens need no knowledge of windows, heads or tokens.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnx_xcam.contract import Grid
 from onnx_xcam.surgery.emission.shapes import Dim, Shape, known_size
+from onnx_xcam.surgery.finding.places import (
+    MOST,
+    At,
+    alike,
+    at_indices,
+    coarser,
+    listed,
+    packed,
+    padded,
+    stretched,
+    taken,
+)
 
 UNKNOWN = "?"
 PLACES = "P"
 """The role of places of the picture that make no grid any more: those of several maps, one after the other."""
+GONE = "~"
+"""Rows or columns of which an operator leaves it open where they lie on the picture; the next convolution does not find
+them again, but a sum with a map whose places are known does (a residual connection)."""
+LOST = "!"
+"""Axes of which an operator leaves it open what they are at all; else as `GONE`."""
+MIXED = "#"
+"""Rows or columns that hold several places of the picture at once: a map and its mirror image, for instance."""
+ADRIFT = (GONE, LOST, MIXED)
 
 
 Place: TypeAlias = "tuple[str, int]"
@@ -29,10 +50,12 @@ class Atom(NamedTuple):
     """`size` positions of an axis of `total`, `stride` apart: index // stride % size.
 
     Attributes:
-        role: N, C, H, W, T (tokens of which some are no part of the grid), P (see PLACES) or "?".
+        role: N, C, H, W, T (tokens of which some are no part of the grid), P (see PLACES), "?", or one of `ADRIFT`.
         total, stride, size: see above; a whole axis has stride 1 and size = total.
         grid: of a T.
         places: where the size of a whole H or W can be read off at run time; of a T both.
+        at: where the `total` positions lie on the picture, see places.py; of a T those of its grid's rows and columns.
+        by: the operator that has changed that, for messages.
     """
 
     role: str
@@ -41,6 +64,8 @@ class Atom(NamedTuple):
     size: Dim
     grid: Grid | None = None
     places: tuple[Place, ...] = ()
+    at: At | tuple[At, At] = None
+    by: str = ""
 
     @property
     def whole(self) -> bool:
@@ -64,9 +89,16 @@ Axis: TypeAlias = tuple[Atom, ...]
 Axes: TypeAlias = tuple[Axis, ...]
 
 
-def fresh(role: str, dim: Dim, *places: Place) -> Axis:
-    """A whole axis."""
-    return (Atom(role, dim, 1, dim, None, places),)
+def fresh(role: str, dim: Dim, *places: Place, at: At | bool = None, by: str = "") -> Axis:
+    """A whole axis; one of which it is not known (`at` is False) where it lies on the picture is lost."""
+    if isinstance(at, bool):
+        return lost(dim, by)
+    return (Atom(role, dim, 1, dim, None, places, at, by),)
+
+
+def lost(dim: Dim, by: str, role: str = GONE) -> Axis:
+    """An axis of which an operator leaves open where it lies on the picture; one of size 1 lies nowhere."""
+    return () if dim == 1 else (Atom(role, dim, 1, dim, by=by),)
 
 
 def unknown(shape: Shape) -> Axes:
@@ -74,12 +106,95 @@ def unknown(shape: Shape) -> Axes:
     return tuple(fresh(UNKNOWN, dim) for dim in shape)
 
 
-def tokens(grid: Grid, places: tuple[Place, ...] = ()) -> Axis:
+def tokens(grid: Grid, places: tuple[Place, ...] = (), at: tuple[At, At] = (None, None), by: str = "") -> Axis:
     """The axis of a grid of known size, with the tokens that stand before and after it."""
     if grid.before or grid.after:
         size = grid.before + (grid.size or 0) + grid.after
-        return (Atom("T", size, 1, size, grid, places),)
-    return (*fresh("H", grid.height, *places[:1]), *fresh("W", grid.width, *places[1:]))
+        return (Atom("T", size, 1, size, grid, places, at if any(at) else None, by),)
+    rows, columns = fresh("H", grid.height, *places[:1], at=at[0], by=by), places[1:]
+    return (*rows, *fresh("W", grid.width, *columns, at=at[1], by=by))
+
+
+def grid_at(axis: Axis) -> tuple[tuple[At, At], str]:
+    """Where the rows and the columns of a grid of tokens lie, and the operator that has changed that."""
+    atoms = [atom for atom in axis if atom.size != 1]
+    by = next((atom.by for atom in atoms if atom.by), "")
+    if len(atoms) == 2:
+        rows, columns = (at_of((atom,)) for atom in atoms)
+        return (rows, columns), by
+    found: Any = atoms[0].at if atoms else None
+    return (None, None) if found is None else found, by
+
+
+def at_of(axis: Axis) -> At:
+    """Where the positions of a whole axis of height or width lie, or of its outermost part."""
+    atom = next((atom for atom in axis if atom.size != 1), None)
+    if atom is None or atom.at is None or atom.role not in "HW":
+        return None
+    at: Any = atom.at
+    if atom.whole:
+        return at  # type: ignore[no-any-return]
+    assert isinstance(atom.total, int) and isinstance(atom.size, int)
+    return coarser(at, atom.total, atom.size, atom.stride)
+
+
+def by_of(axis: Axis) -> str:
+    """The operator that has changed where an axis lies on the picture, "" if none has."""
+    return next((atom.by for atom in axis if atom.by), "")
+
+
+def is_adrift(axis: Axis) -> bool:
+    """Whether an axis is lost or mixed, or a part of it is."""
+    return any(atom.role in ADRIFT for atom in axis)
+
+
+def is_spatial(axis: Axis) -> bool:
+    """Whether something of the picture's space, known or lost, is in an axis."""
+    return any(atom.role in ("H", "W", "T", *ADRIFT) and atom.size != 1 for atom in axis)
+
+
+def is_extent(axis: Axis) -> bool:
+    """Whether an axis goes over the picture: rows, columns, tokens or what became of them, and not within windows."""
+    known = [atom for atom in axis if atom.size != 1]
+    return any(atom.role in ("T", *ADRIFT) or (atom.role in ("H", "W") and atom.outermost) for atom in known)
+
+
+def agreed(parts: Sequence[Axis], by: str) -> Axis:
+    """What an axis means that several operands share: what the first one says that knows.
+
+    Where they lie on the picture differently, it holds several places at once.
+    """
+    if mixed := [axis for axis in parts if any(atom.role == MIXED for atom in axis)]:
+        return mixed[0]
+    known = [axis for axis in parts if not is_unknown(axis) and not is_adrift(axis)]
+    if not known:
+        return next((axis for axis in parts if is_adrift(axis)), next(iter(parts), ()))
+    first = next((axis for axis in known if not any(atom.at for atom in axis)), known[0])
+    return (
+        first
+        if all(_lie_alike(first, other) for other in known)
+        else lost(size_of(first), f"{by}, where maps meet that lie on the picture differently", MIXED)
+    )
+
+
+def _lie_alike(one: Axis, other: Axis) -> bool:
+    if [atom.role for atom in one] != [atom.role for atom in other]:
+        return True  # they differ in more than that, and the first one has always won
+    pairs = [(a, b) for a, b in zip(one, other, strict=True) if a.at != b.at]
+    return all(
+        a.total != b.total or not isinstance(a.total, int) or a.role == "T" or alike(a.at, b.at, a.total)  # type: ignore[arg-type]
+        for a, b in pairs
+    ) and not any(a.role == "T" for a, b in pairs)
+
+
+def size_of(axis: Axis) -> Dim:
+    """The length of an axis, None if it is not known."""
+    size = 1
+    for atom in axis:
+        if not isinstance(atom.size, int):
+            return atom.size if len(axis) == 1 else None
+        size *= atom.size
+    return size
 
 
 def is_unknown(axis: Axis) -> bool:
@@ -89,7 +204,7 @@ def is_unknown(axis: Axis) -> bool:
 
 def is_place(atom: Atom) -> bool:
     """Whether the positions are those of rows and columns of the picture."""
-    return atom.role in ("H", "W", "T", PLACES)
+    return atom.role in ("H", "W", "T", PLACES, GONE, MIXED)
 
 
 def _of_places(axes: Iterable[Axis], dim: Dim) -> Axis:
@@ -113,6 +228,8 @@ def role_of(axis: Axis) -> str:
     Height and width may be coarser than they were (every second row, the others among the channels).
     """
     atoms = [atom for atom in axis if atom.size != 1] or list(axis)
+    if is_adrift(axis):
+        return UNKNOWN
     if atoms and all(atom.role == "C" for atom in atoms):
         return "C"
     if not all(atom.outermost if atom.role in "HW" else atom.whole for atom in atoms):
@@ -145,36 +262,108 @@ def places_of(axis: Axis) -> tuple[Place, ...]:
     return found if len(found) == 2 else ()
 
 
-def resized(axis: Axis, dim: Dim) -> Axis:
-    """The axis with another size: images, channels, rows and columns stay what they are, all else is lost."""
+def resized(axis: Axis, dim: Dim, by: str = "") -> Axis:
+    """The axis resampled to another size: images, channels, rows and columns stay what they are, all else is lost."""
     role = role_of(axis)
-    return fresh(role, dim) if role in "NCHW" else _of_places([axis], dim)
+    if is_adrift(axis):
+        return lost(dim, by_of(axis), next(atom.role for atom in axis if atom.role in ADRIFT))
+    if role not in ("H", "W"):
+        return fresh(role, dim) if role in "NC" else _of_places([axis], dim)
+    size, at = size_of(axis), at_of(axis)
+    known = isinstance(size, int) and isinstance(dim, int)
+    return fresh(role, dim, at=stretched(at, size, dim) if known else at and False, by=by_of(axis) or by)  # type: ignore[arg-type]
 
 
-def cut(axis: Axis, positions: np.ndarray | None, dim: Dim) -> Axis:
-    """The axis with only these positions left (None for unknown ones); a grid must stay whole."""
-    grid = grid_of(axis)
-    if grid is None or positions is None or not len(positions) or (np.diff(positions) != 1).any():
+def at_places(axis: Axis, indices: NDArray[np.float64] | None, dim: Dim, by: str) -> Axis:
+    """An axis of height or width read at these indices, which may lie between positions; None for unknown ones."""
+    size = size_of(axis)
+    if (
+        indices is None
+        or not isinstance(size, int)
+        or not 0 < size <= MOST
+        or is_adrift(axis)
+        or role_of(axis) not in ("H", "W")
+    ):
+        return lost(dim, by_of(axis) or by) if is_spatial(axis) else resized(axis, dim)
+    return fresh(role_of(axis), dim, at=at_indices(at_of(axis), size, indices), by=by)
+
+
+def cut(axis: Axis, positions: np.ndarray | None, dim: Dim, by: str = "") -> Axis:
+    """The axis with only these positions left (None for unknown ones), in their order; a grid must stay whole."""
+    size, role = size_of(axis), role_of(axis)
+    if positions is not None and isinstance(size, int) and np.array_equal(positions, np.arange(size)):
+        return axis
+    if not is_spatial(axis) or role in ("N", "C"):
         return resized(axis, dim)
+    by = by_of(axis) or by
+    if positions is None or not isinstance(size, int) or not 0 < len(positions) <= MOST or size > MOST:
+        return lost(dim, by)
+    if role in ("H", "W"):
+        return fresh(role, dim, at=taken(at_of(axis), size, positions), by=by)
+    return _cut_tokens(axis, positions, by) or lost(dim, by)
+
+
+def _cut_tokens(axis: Axis, positions: np.ndarray, by: str) -> Axis | None:
+    """A grid of tokens that stays whole, be it turned round; None if it does not."""
+    if np.array_equal(positions, np.arange(len(positions))[::-1]) and all(a.role in "HW" and a.whole for a in axis):
+        return tuple(atom._replace(at=_reversed(atom), by=by) for atom in axis)
+    grid = grid_of(axis)
+    if grid is None or (np.diff(positions) != 1).any():
+        return None
     end = grid.before + (grid.size or 0)
     start, stop = int(positions[0]), int(positions[-1]) + 1
     if start > grid.before or stop < end:
-        return fresh(UNKNOWN, dim)
-    return tokens(grid._replace(before=grid.before - start, after=stop - end), places_of(axis))
+        return None
+    return tokens(grid._replace(before=grid.before - start, after=stop - end), places_of(axis), *grid_at(axis))
 
 
-def joined(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim) -> Axis:
+def _reversed(atom: Atom) -> At:
+    assert isinstance(atom.total, int)
+    return packed(listed(at_of((atom,)), atom.total)[::-1])
+
+
+def joined(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str = "") -> Axis:
     """One axis after the other: what stands beside a grid are further tokens."""
     roles = [role_of(part) for part in parts]
+    if any(is_adrift(part) and "T" not in roles for part in parts):
+        return lost(dim, next(by_of(part) for part in parts if is_adrift(part)))
     if "T" in roles:
         at = roles.index("T")
         grid, others = grid_of(parts[at]), [*dims[:at], *dims[at + 1 :]]
         if grid is None or not all(isinstance(size, int) for size in others):
             return _of_places(parts, dim)
         before, after = sum(dims[:at]), sum(dims[at + 1 :])  # type: ignore[arg-type]
-        return tokens(grid._replace(before=grid.before + before, after=grid.after + after), places_of(parts[at]))
+        whole = grid._replace(before=grid.before + before, after=grid.after + after)
+        return tokens(whole, places_of(parts[at]), *grid_at(parts[at]))
     role = next((role for role in roles if role in "NCHW"), UNKNOWN)
+    if role == "N" and roles.count("N") > 1:
+        return lost(dim, f"{by}, which puts several pictures, or views of one, into one batch", LOST)
+    if role in ("H", "W"):
+        return _lined_up(parts, dims, dim, by)
     return fresh(role, dim) if role != UNKNOWN else _of_places(parts, dim)
+
+
+def _lined_up(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str) -> Axis:
+    """Rows below rows, or columns beside columns."""
+    roles = [role_of(part) for part in parts]
+    role = next(role for role in roles if role in ("H", "W"))
+    own = [i for i, found in enumerate(roles) if found == role]
+    sizes = [size for size in dims if isinstance(size, int)]
+    if len(sizes) < len(dims) or sum(sizes) > MOST:
+        return fresh(role, dim) if len(own) == 1 else lost(dim, by)
+    return fresh(role, dim, at=_in_a_row([at_of(part) for part in parts], sizes, own), by=by)
+
+
+def _in_a_row(parts: Sequence[At], sizes: Sequence[int], own: Sequence[int]) -> At | bool:
+    """Rows below rows, or columns beside columns; what is none of the picture's (is not in `own`) pads the others."""
+    first, last = own[0], own[-1]
+    if len(own) < last - first + 1:
+        return False
+    before, after = sum(sizes[:first]), sum(sizes[last + 1 :])
+    rows = packed(np.concatenate([listed(parts[i], sizes[i]) for i in own]))
+    if not before and not after:
+        return rows
+    return padded(rows, sum(sizes[i] for i in own), before, after)
 
 
 # --- reshape ----------------------------------------------------------------------------------------------------------
@@ -239,7 +428,7 @@ def _merged(atoms: Iterable[Atom]) -> Axis:
         last = result[-1] if result else None
         if (
             last is not None
-            and (last.role, last.total, last.grid, last.places) == (atom.role, atom.total, atom.grid, atom.places)
+            and last._replace(stride=1, size=1) == atom._replace(stride=1, size=1)
             and isinstance(last.size, int)
             and isinstance(atom.size, int)
             and last.stride == atom.stride * atom.size

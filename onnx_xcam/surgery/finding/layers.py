@@ -16,7 +16,15 @@ from onnx_xcam.contract import Grid, Layout, input_kind, shape_text
 from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.emission.shapes import Dim, Shape
 from onnx_xcam.surgery.finding.axes import Place, roles_of
-from onnx_xcam.surgery.finding.layouts import axis_roles, grid_places, layout_of, may_be_nchw, token_grid
+from onnx_xcam.surgery.finding.layouts import (
+    axis_roles,
+    displaced,
+    grid_places,
+    layout_of,
+    may_be_nchw,
+    token_grid,
+    window_of,
+)
 from onnx_xcam.surgery.finding.pictures import explained_picture
 from onnx_xcam.surgery.finding.suggest import suggestion
 from onnx_xcam.surgery.finding.usage import used_positions
@@ -96,6 +104,8 @@ class Layers:
 
     def _candidate(self, name: str) -> Layer | None:
         shape, layout = self.graph.shape(name), layout_of(self.roles.get(name))
+        if layout is not None and displaced(self.roles.get(name)) is not None:
+            return None
         if name not in self.way.tensors or shape is None or layout is None or name == self.score:
             return None
         if not self.graph.is_float(name) or not self._is_outside(name):
@@ -154,15 +164,13 @@ class Layers:
 
         So it is the end of one of two trunks, and not a value within its last attention.
         """
-        return self._busiest(layers)[-1]
+        most = max(self.through[layer.name] for layer in layers)
+        return [layer for layer in layers if 2 * self.through[layer.name] >= most][-1]
 
     def carrying_most(self) -> list[Layer]:
         """The candidates that carry most, where none carries all."""
-        return self._busiest(self.candidates) if self.candidates else []
-
-    def _busiest(self, layers: Sequence[Layer]) -> list[Layer]:
-        most = max(self.through[layer.name] for layer in layers)
-        return [layer for layer in layers if 2 * self.through[layer.name] >= most]
+        most = max((self.through[layer.name] for layer in self.candidates), default=0)
+        return [layer for layer in self.candidates if self.through[layer.name] == most]
 
     def reason(self, layer: Layer) -> str:
         """Why the default layer is the default, and what it lacks, in words."""
@@ -173,9 +181,35 @@ class Layers:
             why += "; no layer carries all that the score gets from the image, this one a part"
         if others := self.holds(layer):
             why += f"; it holds {' and '.join(map(repr, others))} too"
+        if why_not := self._passed_over(layer):
+            why += f"; another is passed over, since {why_not}"
+        if window := self.window(layer):
+            why += f"; its map covers {window} but is stretched over the whole picture"
         if not self.is_wholly_used(layer):
             return why + "; the score uses only some of its positions, and there is no layer of which it uses all"
         return why + (" of which the score uses every position" if passed_over and layer.bottleneck else "")
+
+    def _passed_over(self, layer: Layer) -> str | None:
+        """Why the first of the tensors that carry what a layer does not, or as much and later, is no layer."""
+        order, carried = self.graph.order, 0 if not layer.bottleneck else self.paths
+        for name, why in self._displaced.items():
+            later = order[name] > order[layer.name]
+            if name in self.way.tensors and self.through[name] >= carried and (later or not layer.bottleneck):
+                return why
+        return None
+
+    @cached_property
+    def _displaced(self) -> dict[str, str]:
+        """Feature maps that cannot be laid on the picture, and why."""
+        found = {}
+        for name, axes in self.roles.items():
+            if name in self.graph.producer and len(axes) == 4 and (why := displaced(axes)):
+                found[name] = why
+        return found
+
+    def window(self, layer: Layer) -> str | None:
+        """What part of the picture a layer covers, in words; None if all."""
+        return window_of(self.roles.get(layer.name))
 
     def holds(self, layer: Layer) -> list[str]:
         """The pictures beside the explained one that a layer is made of too."""
@@ -227,6 +261,12 @@ class Layers:
         graph = self.graph
         if foreign := foreign_among(makers(graph, self.score), graph.opset):
             return f"No spatial layer was found, since axes cannot be followed everywhere. {foreign.sentence()}"
+        for name, why in self._displaced.items():
+            if name in self.way.tensors:
+                return (
+                    f"No layer was found whose map can be laid on the picture '{self.explained.names[0]}'; that of "
+                    f"'{graph.shown(name)}' cannot, since {why}."
+                )
         names = [name for name in graph.input_names if not graph.is_constant(name)]
         shapes = {name: graph.shape(name) or () for name in names}
         kinds = {name: str(graph.dtype(name) or "?").replace("object", "string") for name in names}
@@ -290,6 +330,8 @@ class Layers:
         if shape is None or (layout is None and (len(shape) != 4 or not may_be_nchw(axes))):
             listed = "unknown" if shape is None else f"{list(shape)}{self._why_not(name, shape)}"
             raise LayerError(f"{said} is not a spatial layer: its shape is {listed}{self._instead()}.")
+        if why := displaced(axes):
+            raise LayerError(f"A map of {said} cannot be laid on the picture: {why}{self._instead()}.")
         if not self.graph.is_float(name):
             raise LayerError(f"{said} holds {self.graph.dtype(name)} values, which have no gradient{self._instead()}.")
         if name not in self.graph.producer:
@@ -308,6 +350,8 @@ class Layers:
 
     def _why_not(self, name: str, shape: Shape) -> str:
         """What is known of axes that make no spatial layer."""
+        if why := displaced(self.roles.get(name)):
+            return f"; {why}"
         roles = roles_of(self.roles.get(name, ()))
         if len(shape) == 3 and "T" in roles:
             return f"; its axis {roles.find('T')} is a grid of tokens whose height and width are no fixed numbers"
