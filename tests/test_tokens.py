@@ -284,3 +284,50 @@ def test_a_coarser_grid_is_not_read_off_where_the_whole_one_stands():
     coarse = [axis[0].split(8)[0] for axis in (height, width)]
     assert grid_of(tuple(coarse))[:2] == (7, 7)
     assert places_of(tuple(coarse)) == ()
+
+
+CLASS_TOKENS = {
+    "ConstantOfShape": "zeros = ConstantOfShape(target) token = Add(zeros, c)",
+    "Tile": "one3 = Constant<value = int64[2] {1, 1}>() times = Concat<axis=0>(batch, one3) token = Tile(c, times)",
+    "Expand": "token = Expand(c, target)",
+}
+
+
+def _class_token_model(token: str, opset: int, before: str = "x0 = Identity(x)") -> onnx.ModelProto:
+    """Two blocks of attention on 4 x 4 tokens and a class token that is made for as many images as there are."""
+    block = (
+        "q%(n)s = MatMul(%(x)s, wq) k%(n)s = MatMul(%(x)s, wk) t%(n)s = Transpose<perm=[0,2,1]>(k%(n)s) "
+        "a%(n)s = MatMul(q%(n)s, t%(n)s) p%(n)s = Softmax<axis=-1>(a%(n)s) v%(n)s = MatMul(%(x)s, wv) "
+        "o%(n)s = MatMul(p%(n)s, v%(n)s) x%(n)s = Add(%(x)s, o%(n)s) "
+    )
+    return build(
+        "patches = Conv<kernel_shape=[4,4], strides=[4,4]>(image, w) lined = Reshape(patches, lines) "
+        "tokens = Transpose<perm=[0,2,1]>(lined) zero = Constant<value = int64 {0}>() size = Shape(tokens) "
+        "n = Gather(size, zero) batch = Unsqueeze<axes=[0]>(n) rest = Constant<value = int64[2] {1, 8}>() "
+        f"target = Concat<axis=0>(batch, rest) {token} x = Concat<axis=1>(token, tokens) {before} "
+        + block % {"n": 1, "x": "x0"}
+        + block % {"n": 2, "x": "x1"}
+        + "first = Gather<axis=1>(x2, zero) logits = Gemm(first, fc)",
+        {
+            **{"w": (8, 3, 4, 4), "lines": np.array([0, 8, 16]), "c": (1, 1, 8), "fc": (8, 5)},
+            **dict.fromkeys(("wq", "wk", "wv"), (8, 8)),
+        },
+        inputs="float[N,3,16,16] image",
+        opset=opset,
+    )
+
+
+@pytest.mark.parametrize("opset", [11, 12])
+@pytest.mark.parametrize("how", CLASS_TOKENS)
+def test_a_class_token_for_a_symbolic_batch(how, opset):
+    """Whatever makes it as often as there are images: the default is what the last block reads."""
+    report = onnx_xcam.inspect(_class_token_model(CLASS_TOKENS[how], opset))
+    assert [layer.name for layer in report.layers if layer.default] == ["x1"]
+    assert "attention" not in report.notes[0]
+
+
+def test_a_default_before_all_attention_is_said():
+    sort = "k = Constant<value = int64[1] {17}>() x0, order = TopK<axis=1>(x, k)"
+    report = onnx_xcam.inspect(_class_token_model(CLASS_TOKENS["Expand"], 12, sort))
+    assert [layer.name for layer in report.layers if layer.default] == ["x"]
+    assert "it lies before all attention, so what positions tell each other is not in it" in report.notes[0]

@@ -187,7 +187,23 @@ class Layers:
             why += f"; its map covers {window} but is stretched over the whole picture"
         if not self.is_wholly_used(layer):
             return why + "; the score uses only some of its positions, and there is no layer of which it uses all"
+        if self._is_before_attention(layer):
+            why += "; it lies before all attention, so what positions tell each other is not in it"
         return why + (" of which the score uses every position" if passed_over and layer.bottleneck else "")
+
+    def _is_before_attention(self, layer: Layer) -> bool:
+        """Whether the score gets what it gets by attention, several times, and a layer lies before that."""
+        found = [self.graph.order[node.outputs[0].name] for node in self.way.nodes if self._is_attention(node)]
+        return len(found) > 1 and min(found) > self.graph.order[layer.name]
+
+    def _is_attention(self, node: gs.Node) -> bool:
+        """Whether a product weighs with a softmax of what depends on the picture."""
+        if node.op == "Attention":
+            return True
+        maker = self.graph.producer.get(node.inputs[0].name) if node.op in ("MatMul", "Einsum") else None
+        while maker is not None and maker.op in (*_MOVES, "Cast", "Where"):
+            maker = self.graph.producer.get(maker.inputs[-1 if maker.op == "Where" else 0].name)
+        return maker is not None and maker.op == "Softmax"
 
     def _passed_over(self, layer: Layer) -> str | None:
         """Why the first of the tensors that carry what a layer does not, or as much and later, is no layer."""

@@ -1,4 +1,5 @@
-"""Shapes that onnx's shape inference loses: those behind a Reshape or Expand whose target the graph computes.
+"""Shapes that onnx's shape inference loses: those of a Reshape, Expand, Tile or ConstantOfShape whose target
+the graph computes.
 
 Exporters with a symbolic batch write `Reshape(x, Concat(Shape(x)[0], 2, 58, ...))`. The shape computations are followed
 here with dimensions as values (numbers, symbols, None), so that only what is really unknown stays unknown; every node
@@ -106,13 +107,21 @@ class _Refinement:
             kind = self.graph.dtype(lends[_TYPED_BY[node.op]]) if len(lends) > _TYPED_BY[node.op] else None
             node.outputs[0].dtype = node.outputs[0].dtype or kind
             return self.graph.shape(lends[0])
-        if node.op not in ("Reshape", "Expand") or len(node.inputs) < 2:
+        return self._stated_shape(node)
+
+    def _stated_shape(self, node: gs.Node) -> Shape | None:
+        """The output shape that an input states."""
+        at = {"ConstantOfShape": 0, "Reshape": 1, "Expand": 1, "Tile": 1}.get(node.op)
+        target = None if at is None or len(node.inputs) <= at else self._dims(node.inputs[at].name)
+        if target is None or target.ndim != 1:
             return None
-        x, target = self.graph.shape(node.inputs[0].name), self._dims(node.inputs[1].name)
-        if x is None or target is None or target.ndim != 1:
-            return None
+        x = self.graph.shape(node.inputs[0].name)
+        if node.op == "ConstantOfShape" or x is None:
+            return tuple(target) if node.op == "ConstantOfShape" else None
         if node.op == "Expand":
             return broadcast(x, tuple(target))
+        if node.op == "Tile":
+            return tuple(map(_mul, x, target)) if len(target) == len(x) else None
         return reshaped(x, list(target), bool(node.attrs.get("allowzero", 0)))
 
     def _infer(self, node: gs.Node) -> None:
