@@ -132,6 +132,7 @@ class Metadata:
     picture: str | None = None
     logits: Probabilities | None = None
     is_number: bool = False
+    names: tuple[tuple[str, ...], ...] = ()
 
     def to_json(self) -> str:
         """The metadata as the JSON text that is stored in the model."""
@@ -151,6 +152,8 @@ class Metadata:
             "logits": None if self.logits is None else self.logits.stated(),
             **({"is_number": True} if self.is_number else {}),
         }
+        if any(self.names):
+            data["names"] = [list(names) for names in self.names]
         if self.picture is not None:
             data["picture"] = self.picture
         if self.preprocess is not None:
@@ -207,6 +210,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "fuse": (lambda value: isinstance(value, str), "a name"),
     "notes": (_texts, "a list of sentences"),
     "activation": (lambda value: isinstance(value, str), "a name"),
+    "names": (lambda value: isinstance(value, list) and all(map(_texts, value)), "a list of lists of names"),
     "picture": (lambda value: isinstance(value, str), "a name"),
     "is_number": (lambda value: isinstance(value, bool), "true or false"),
     "class_count": (lambda value: _whole(value) and value >= 0, "a number of classes"),

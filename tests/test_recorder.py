@@ -190,7 +190,7 @@ def test_what_was_not_recorded_is_said():
         recording.map("guided-xgrad-cam")
     with pytest.raises(XcamError, match="has no shares"):
         recording.shares("guided-xgrad-cam")
-    with pytest.raises(XcamError, match="no layer 'b'; it has a"):
+    with pytest.raises(XcamError, match="no layer 'b'; it has 'a'"):
         recording.map("eigen-cam", "b")
 
 

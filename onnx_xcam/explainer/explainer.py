@@ -336,6 +336,7 @@ class Explainer(OpenedModel):
             status=[results[name] for name in states] if len(states) == len(maps) else [_status(m) for m in maps],
             labels=self.labels,
             layers=self.layers,
+            names=self._model.names,
             pictures=pictures,
             notes=(*self.notes, *notes),
             more_warnings=warned,

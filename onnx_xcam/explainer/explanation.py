@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from onnx_xcam import arguments, contract
 from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
-from onnx_xcam.errors import InputError, LayerError, OutputError
+from onnx_xcam.errors import InputError, OutputError
+from onnx_xcam.explainer.layer_names import layer_index
 from onnx_xcam.explainer.notebook import notebook_html
 from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, dimmed, overlay, side_by_side
@@ -53,6 +54,7 @@ class Explanation:
         probabilities: float32 [N,K], or None if the model tells none: see docs/inputs-and-scores.md.
         labels: N lists of K labels (None for a class without one), or None if no labels are known.
         layers: names of the target layers' tensors.
+        names: for each layer what else it is called: as it was asked for, its node, its module path.
         method: the CAM method.
         signed: whether the maps show what speaks against a class too, as negative values.
         fused: float32 [N,K,h,w]: the maps of all layers as one, within -1..1; None unless that was asked for.
@@ -78,6 +80,7 @@ class Explanation:
         signed: bool = False,
         is_number: bool = False,
         fused: NDArray[np.float32] | None = None,
+        names: Sequence[Sequence[str]] = (),
         more_warnings: Sequence[str] = (),
     ) -> None:
         self.classes = classes
@@ -88,6 +91,7 @@ class Explanation:
         self.signed = signed
         self.is_number = is_number
         self.fused = fused
+        self.names = tuple(map(tuple, names))
         self.pictures = tuple(pictures)
         self.notes = tuple(notes)
         self.labels = None if labels is None else [[label_of(i, labels) for i in row] for row in classes.tolist()]
@@ -288,12 +292,7 @@ class Explanation:
         return 0 if self.fused is None else FUSED_LAYER
 
     def _layer_index(self, layer: int | str) -> int:
-        if isinstance(layer, str) and layer in self.layers:
-            return self.layers.index(layer)
-        if arguments.is_whole(layer) and -len(self.layers) <= int(layer) < len(self.layers):
-            return int(layer)
-        there = ", ".join(map(repr, self.layers))
-        raise LayerError(f"This explanation has no layer {arguments.shown(layer)}; it has {there}.")
+        return layer_index(layer, self.layers, self.names, "This explanation")
 
     def _repr_png_(self) -> bytes | None:
         """The first overlay, for notebooks."""
@@ -332,6 +331,7 @@ def joined(explanations: Sequence[Explanation]) -> Explanation:
         notes=first.notes,
         method=first.method,
         signed=first.signed,
+        names=first.names,
         is_number=first.is_number,
         fused=np.concatenate(fused) if fused else None,
     )

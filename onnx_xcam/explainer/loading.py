@@ -85,6 +85,12 @@ class LoadedModel:
         """Names of the target layers' tensors."""
         return [str(name) for name in self.metadata["layers"]]
 
+    @property
+    def names(self) -> list[tuple[str, ...]]:
+        """What each layer is called beside its tensor."""
+        stated = self.metadata.get("names") or []
+        return [tuple(stated[i]) if i < len(stated) else () for i in range(len(self.layers))]
+
     def outputs(self, kind: contract.Emit) -> list[str]:
         """The outputs of this kind that the model has, one per layer (or none at all)."""
         there = {output.name for output in self.session.outputs}
@@ -256,13 +262,20 @@ def _session_of(source: Source, options: Mapping[str, Any]) -> Session:
     return open_session(content, folder=folder, **options)
 
 
+def _are_own(wanted: Sequence[str], own: Mapping[str, Any]) -> bool:
+    """Whether layers that are asked for are those of an instrumented model, by any of their names."""
+    tensors, names = list(own.get("layers", [])), list(own.get("names") or [])
+    every = [{tensor, *(names[i] if i < len(names) else ())} for i, tensor in enumerate(tensors)]
+    return len(wanted) == len(every) and all(name in known for name, known in zip(wanted, every, strict=True))
+
+
 def _refuse_other_targets(proto: onnx.ModelProto, name: str, wanted: Mapping[str, Any]) -> None:
     """An instrumented model is used as it is; wanting something else of it is an error, not a silent no."""
     text = next((p.value for p in reversed(proto.metadata_props) if p.key == contract.METADATA_KEY), "{}")
     own = _json(text, name)
     layers = [wanted["layers"]] if isinstance(wanted["layers"], str) else list(wanted["layers"])
     what = None
-    if layers != ["auto"] and layers != list(own.get("layers", [])):
+    if layers != ["auto"] and not _are_own(layers, own):
         what = f"layers {', '.join(map(repr, layers))}"
     elif wanted["score"] not in ("auto", own.get("score")):
         what = f"the score {wanted['score']!r}"

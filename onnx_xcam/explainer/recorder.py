@@ -264,6 +264,7 @@ class Recorder(OpenedModel):
         gradients = found.get(contract.output_name("gradients", index))
         return {
             "name": self.layers[index],
+            "names": self._model.names[index],
             "layout": self._model.metadata["layouts"][index],
             "grid": contract.Grid(*grid) if grid else None,
             "activations": found[contract.output_name("activations", index)][:1],

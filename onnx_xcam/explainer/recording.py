@@ -18,8 +18,9 @@ from onnx_xcam.cams.fusion import Fusion, check_fusion, fused
 from onnx_xcam.cams.lining import lined_up
 from onnx_xcam.cams.methods import Method, find_method
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
-from onnx_xcam.errors import LayerError, ModelError, XcamError
+from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.explainer.layer_names import layer_index
 from onnx_xcam.heads import Balance
 
 _XP = NumpyArrays()
@@ -40,6 +41,7 @@ class LayerRecord:
         split: tells what the scores are made of behind the layer; None as for `ablate`.
         mask: gives the scores of the input masked by each channel of `[C,h,w]`, float32 [K,C].
         input_size: height and width of the model's input.
+        names: what the layer is called beside its tensor.
     """
 
     name: str
@@ -53,6 +55,7 @@ class LayerRecord:
     split: Callable[[], Balance] | None
     mask: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     input_size: tuple[int, int]
+    names: tuple[str, ...] = ()
 
     @functools.cached_property
     def A(self) -> NDArray[np.float32]:  # noqa: N802  - the paper's name
@@ -192,10 +195,8 @@ class Recording:
         Raises:
             LayerError: there is none.
         """
-        for index, record in enumerate(self.layers):
-            if layer in (index, record.name):
-                return record
-        raise LayerError(f"The recording has no layer {layer!r}; it has {', '.join(r.name for r in self.layers)}.")
+        layers = [record.name for record in self.layers]
+        return self.layers[layer_index(layer, layers, [record.names for record in self.layers], "The recording")]
 
     def map(self, method: str, layer: int | str = 0) -> NDArray[np.float32]:
         """The map before the ReLU, float32 [K,h,w], or [K,H,W] of a guided method.
@@ -238,6 +239,7 @@ class Recording:
             status=[one[None] for one in status],
             labels=self.labels,
             layers=[layer.name for layer in self.layers],
+            names=[layer.names for layer in self.layers],
             pictures=[self.picture],
             notes=self.notes,
             method=find_method(method).name,

@@ -245,6 +245,7 @@ def _tail(
         logits=score.logits,
         is_number=score.form == "logit" and score.probabilities is None,
         picture=choice.explained.name,
+        names=_names(chosen, request.layers),
         **stated,
     )
     try:
@@ -282,6 +283,15 @@ def _refuse_twice(skeleton: onnx.ModelProto, name: str) -> None:
             f"{name} has tensors named {', '.join(taken[:5])}, which those to be added would clash with; is it an "
             "instrumented model without its outputs? Instrument the original."
         )
+
+
+def _names(chosen: Sequence[Layer], asked: str | Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """What each layer is called beside its tensor: as it was asked for, its node, its module path."""
+    wanted = [asked] if isinstance(asked, str) else asked
+    return tuple(
+        tuple(n for n in dict.fromkeys((one, layer.node, layer.path)) if n and n not in ("auto", layer.shown))
+        for one, layer in zip(wanted, chosen, strict=True)
+    )
 
 
 def _said(choice: Layers, layer: Layer, asked: str | Sequence[str]) -> str:

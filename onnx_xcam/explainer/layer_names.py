@@ -1,0 +1,51 @@
+"""Which of some layers a name means: names that are accepted when a model is opened are accepted of its results."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from onnx_xcam import arguments
+from onnx_xcam.errors import LayerError
+
+
+def layer_index(layer: int | str, layers: Sequence[str], names: Sequence[Sequence[str]], what: str) -> int:
+    """The index of a layer.
+
+    Args:
+        layer: an index, a tensor, or another of a layer's names: the one it was asked for by, its node, its module
+            path, a module that it lies in, or a part of a name that fits only one layer.
+        layers: the tensors.
+        names: for each layer what else it is called; may be empty.
+        what: who has these layers, for messages: "This explanation".
+
+    Raises:
+        LayerError: there is no such layer, or the name fits several.
+    """
+    if arguments.is_whole(layer) and -len(layers) <= int(layer) < len(layers):
+        return int(layer) % len(layers)
+    every = [[tensor, *(names[i] if i < len(names) else ())] for i, tensor in enumerate(layers)]
+    if isinstance(layer, str) and layer:
+        for fits in (_is, _within, _contains):
+            found = [index for index, own in enumerate(every) if any(fits(name, layer) for name in own if name)]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                listed = ", ".join(repr(layers[index]) for index in found)
+                raise LayerError(f"{what} has several layers that {layer!r} fits: {listed}; name one of them.")
+    known = [name for own in every for name in own if name]
+    near = difflib.get_close_matches(str(layer), known, 1, 0.5)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise LayerError(f"{what} has no layer {arguments.shown(layer)}{hint}; it has {', '.join(map(repr, layers))}.")
+
+
+def _is(name: str, wanted: str) -> bool:
+    return name == wanted
+
+
+def _within(name: str, wanted: str) -> bool:
+    return name.startswith(f"{wanted}.")
+
+
+def _contains(name: str, wanted: str) -> bool:
+    return wanted in name
