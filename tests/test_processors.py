@@ -18,7 +18,7 @@ from onnx_xcam import Explainer, check, instrument
 from onnx_xcam.errors import ModelError
 from onnx_xcam.evaluation.sanity import sanity
 from onnx_xcam.images.read import write_image
-from onnx_xcam.surgery.finding.products import products
+from onnx_xcam.surgery.finding.products import beyond_seven_bits, products
 from onnx_xcam.surgery.lowering import lowered
 
 K = 16
@@ -167,6 +167,31 @@ def test_weights_alone_are_no_product_of_integers():
     assert check(made).processor is None
 
 
+FLOATS = {
+    "Conv whose result stays float": FORMS["QDQ Conv"].replace(END.format("c"), "c = Identity(y)  "),
+    "MatMul with float weights": FORMS["QDQ MatMul"].replace("MatMul(d, v)", "MatMul(d, wf)"),
+    "activations that are not quantised": FORMS["QDQ MatMul"].replace("MatMul(d, v)", "MatMul(f, v)"),
+}
+
+
+@pytest.mark.parametrize("text", FLOATS.values(), ids=FLOATS)
+def test_what_onnx_runtime_multiplies_as_floats_is_no_product_of_integers(text):
+    """It is right on every processor, and nothing is said."""
+    assert not products(build(text))
+
+
+def test_of_a_type_that_nothing_tells_the_worse_is_assumed():
+    text = "y = MatMulInteger(a, b)"
+    made = build(text, inputs=f"uint8[4,{K}] a", outputs=f"int32[4,{C}] y")
+    assert {(product.signed, product.weights) for product in products(made)} == {(False, "int8"), (False, "uint8")}
+
+
+def test_damaged_weights_are_told_when_the_model_is_loaded():
+    made = build("y = MatMulInteger(a, b)", {"b": LARGE}, inputs=f"uint8[4,{K}] a", outputs=f"int32[4,{C}] y")
+    made.graph.initializer[0].raw_data = b"short"
+    assert beyond_seven_bits(made, {"b"})
+
+
 def test_a_model_that_cannot_be_computed_exactly_is_refused(saturates):
     """ONNX Runtime makes no uint8 weights of this operator's at this opset."""
     made = model("QLinearMatMul", opset=21)
@@ -203,7 +228,7 @@ def test_check_tells_whether_this_processor_changes_the_answers(form, saturates)
     assert report.processor is not None
     assert bool(report.processor.saturating) == report.processor.changes_answers == saturates
     text = report.text()
-    assert ("changes the model's answers" in text) == ("see the warning" in text) == bool(report.warnings) == saturates
+    assert ("changes the model's answers" in text) == (report.processor.text() in report.warnings) == saturates
     assert ("added up exactly on this processor" in text) == (not saturates)
     if saturates:
         assert report.processor.differences["logits"] > 0.1

@@ -74,7 +74,7 @@ def products(model: onnx.ModelProto) -> dict[Product, set[str]]:
     Args:
         model: with or without its large weights.
     """
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    opset = max(1, next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1))
     found: dict[Product, set[str]] = {}
     for nodes, initializers, inputs in _parts(model):
         part = _Part(nodes, initializers, inputs)
@@ -93,7 +93,10 @@ def beyond_seven_bits(model: onnx.ModelProto, names: Set[str]) -> bool:
     """
     for _, initializers, _ in _parts(model):
         for name in initializers.keys() & names:
-            values = numpy_helper.to_array(initializers[name])
+            try:
+                values = numpy_helper.to_array(initializers[name])
+            except (ValueError, TypeError):  # damaged: told when the model is loaded
+                return True
             if values.dtype != np.int8 or (values.size and max(-int(values.min()), int(values.max())) > SAFE):
                 return True
     return False
