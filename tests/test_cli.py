@@ -158,7 +158,7 @@ def test_explain_writes_pictures_and_results_and_says_what_it_did(run, folder):
     (line,) = results(folder / "explanations")
     np.testing.assert_allclose(line.pop("scores"), expected.scores[0], rtol=1e-6)
     np.testing.assert_allclose(line.pop("probabilities"), expected.probabilities[0], rtol=1e-6)
-    assert 0 < line.pop("seconds") < 60
+    assert line.pop("seconds") > 0
     assert line.pop("settings")["classes"] == "2,1"
     assert line == {
         "image": str(Path("photos/a.png")),

@@ -28,7 +28,8 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-PATIENCE = 30.0
+PATIENCE = 600.0
+"""Seconds after which a page is taken to hang; however busy the machine is, none takes so long."""
 
 
 def missing(what: str) -> NoReturn:
@@ -54,7 +55,7 @@ def run_node(script: str, *arguments: str | Path, modules: Path = WEB) -> str:
     """What a script prints. It is an ES module; `#/name` in it means the file `name` in `modules`."""
     script = script.replace("#/", modules.as_uri() + "/")
     command = [node(), "--input-type=module", "--eval", script, "--", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

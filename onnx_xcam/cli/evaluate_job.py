@@ -19,7 +19,7 @@ from onnx_xcam.cli.output_folder import put_in_place, written
 from onnx_xcam.cli.page_file import page_line
 from onnx_xcam.cli.photo_files import PhotoFiles
 from onnx_xcam.cli.progress import Reporter
-from onnx_xcam.cli.results import add_line, begun_anew, continued, failure_line, say_interrupted
+from onnx_xcam.cli.results import add_line, begun_anew, continued, failure_line, lines_in, say_interrupted
 from onnx_xcam.cli.run_settings import run_settings, settings_in_line
 from onnx_xcam.evaluation.evaluator import Evaluator
 from onnx_xcam.evaluation.sanity import follows_the_model, sanity, summarised
@@ -72,6 +72,7 @@ class EvaluateJob:
         total = len(self._images)
         todo = [image for image, resolved in self._images.items() if resolved not in earlier.finished]
         done, failed = total - len(todo), 0
+        earlier_lines = lines_in(self._results)
         try:
             with (
                 Reporter(done, total, bar=not self._quiet and len(todo) > 1) as reporter,
@@ -88,7 +89,7 @@ class EvaluateJob:
         except KeyboardInterrupt:
             self._finish(evaluator, settings, told)
             if not self._quiet:
-                say_interrupted(done, total)
+                say_interrupted(total - len(todo) + lines_in(self._results) - earlier_lines, total)
             raise
         finally:
             say_all("warning", recorder.remarks.summed_up())

@@ -23,7 +23,7 @@ from onnx_xcam.cli.page_file import check_page, page_line
 from onnx_xcam.cli.photo_files import PhotoFiles
 from onnx_xcam.cli.photos import without_results
 from onnx_xcam.cli.progress import Reporter
-from onnx_xcam.cli.results import add_line, begun_anew, continued, failure_line, one_or_all, say_interrupted
+from onnx_xcam.cli.results import add_line, begun_anew, continued, failure_line, lines_in, one_or_all, say_interrupted
 from onnx_xcam.cli.run_settings import run_settings, settings_in_line
 from onnx_xcam.errors import ImageError, OutputError
 from onnx_xcam.explainer import Explanation
@@ -116,6 +116,7 @@ class ExplainJob:
         total = len(self._images)
         todo = [image for image, resolved in self._images.items() if resolved not in earlier.finished]
         done, failed = total - len(todo), 0
+        earlier_lines = lines_in(self._results)
         try:
             with (
                 Reporter(done, total, bar=not self._quiet and len(todo) > 1) as reporter,
@@ -132,7 +133,7 @@ class ExplainJob:
                     _report(reporter, one)
         except KeyboardInterrupt:
             if not self._quiet:
-                say_interrupted(done, total)
+                say_interrupted(total - len(todo) + lines_in(self._results) - earlier_lines, total)
             raise
         finally:
             say_all("warning", explaining.model.remarks.summed_up())

@@ -29,6 +29,14 @@ def add_line(lines: BinaryIO, record: Mapping[str, Any]) -> None:
     lines.flush()
 
 
+def lines_in(path: Path) -> int:
+    """How many photos have a line: what is done of a run that was interrupted, wherever it was just then."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as lines:
+        return sum(1 for _ in lines)
+
+
 def failure_line(image: str, error: str) -> str:
     """What is said of a photo that failed; many errors name it already."""
     return f"error: {error}" if image in error else f"error: {image}: {error}"
