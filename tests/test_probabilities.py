@@ -83,6 +83,7 @@ ARE_NOT = {
     "twice": "s = Softmax<axis=1>(logits)  y = Add(s, s)",
     "a hundred times a sigmoid": "k = Constant<value_float=100.0>()  s = Sigmoid(logits)  y = Mul(s, k)",
     "expected values": "s = Softmax<axis=1>(logits)  y = Mul(s, each)",
+    "by the sum of the run": "s = Sigmoid(logits)  l = Constant<value_ints=[0]>()  t = ReduceSum(s, l)  y = Div(s, t)",
     "within bounds": "y = Tanh(logits)",
     "cut to 0..1": ONE + "o = Constant<value_float=0.0>()  y = Clip(logits, o, one)",
     "of unit length": "y = LpNormalization<axis=1>(logits)",
@@ -97,6 +98,13 @@ def test_an_output_that_is_none_tells_none_whatever_the_labels(kind, labels, bat
     explanation = told(end(ARE_NOT[kind], weights=weights), batch, labels=labels, score="y")
     assert explanation.probabilities is None
     assert " p " not in explanation.caption()
+
+
+def test_a_long_product_is_followed_once():
+    """Each factor is there twice: followed each time it would take longer than anybody waits."""
+    squares = "  ".join(f"s{n + 1} = Mul(s{n}, s{n})" for n in range(60))
+    model = end(f"s0 = Sigmoid(logits)  {squares}  y = Identity(s60)")
+    assert told(model, images(1), [0]).probabilities is not None
 
 
 # --- logits ----------------------------------------------------------------------------------------------------------
@@ -172,6 +180,15 @@ def test_a_thousand_logits_are_imagenets(count, shown, batch):
     assert (told(model, batch, [0]).probabilities is not None) == shown
 
 
+def test_pairs_of_findings_have_the_probabilities_of_their_softmax(batch):
+    """[N,6] logits in three pairs, each with a softmax of its own: the score that is asked for is what they are of."""
+    shape = "s = Constant<value_ints=[0,3,2]>()  pairs = Reshape(logits, s)  y = Softmax<axis=2>(pairs)"
+    text = POOLED + "logits = Gemm<transB=1>(flat, w)  " + shape
+    model = cnn(text, output="float[N,3,2] y", weights={"w": (6, 4)})
+    found = told(model, batch, list(range(6)), score="logits").probabilities
+    np.testing.assert_allclose(found, run(model, batch)["y"].reshape(3, 6), rtol=1e-6)
+
+
 def test_a_class_that_is_chosen_makes_a_classifier(batch):
     model = end("y = ArgMax<axis=1>(logits)", output=f"int64[N,1] y, float[N,{C}] logits")
     logits = run(model, batch)["logits"].astype(np.float64)
@@ -235,6 +252,17 @@ def test_a_number_goes_up_or_down(kind, instrumented):
         assert f"value {value:.2f}" in explanation._repr_html_()
     assert explainer.explain(batch, ["up"]).labels == [["up"]] * 8
     assert not any("shown as numbers" in note for note in explainer.notes)
+
+
+def test_a_number_with_a_name_is_still_a_number(tmp_path):
+    """Hugging Face writes a label for the only output of a regression."""
+    model = cnn(POOLED + NUMBERS["age"], output="float[N,1] y", weights=ONE_NUMBER)
+    onnx.save(model, tmp_path / "m.onnx")
+    config = {"problem_type": "regression", "id2label": {"0": "age"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    explanation = told(tmp_path / "m.onnx", images(1, seed=4), [0, 1])
+    assert explanation.probabilities is None
+    assert explanation.labels == [["down", "up"]]
 
 
 def test_one_logit_with_two_labels_is_a_classifier():

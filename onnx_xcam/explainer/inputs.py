@@ -126,6 +126,8 @@ def _labels(model: LoadedModel, labels: str | Path | Sequence[str] | None) -> tu
         names, origin = tuple(load_labels(labels)), f"from '{labels}'"
     else:
         found, origin = _found_labels(model)
+        if found is not None and len(found) == 1 and model.told.is_number:
+            return None, f"one {origin}, which names a number and no class"
         if found is None:
             return None, origin
         names = tuple(found)

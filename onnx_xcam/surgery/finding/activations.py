@@ -58,7 +58,7 @@ def _of_quotient(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
     if powers is None:
         return None
     total = _made_by(graph, below, "ReduceSum")
-    if total is not None and _same(graph, total.inputs[0].name, above) and _keeps_images(graph, total):
+    if total is not None and _same(graph, total.inputs[0].name, above) and keeps_images(graph, total):
         return "Softmax", _without_its_largest(graph, powers.inputs[0].name)
     addend = _plus_one(graph, below)
     return ("Sigmoid", str(powers.inputs[0].name)) if addend and _same(graph, addend, above) else None
@@ -79,7 +79,7 @@ def _of_difference(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
         source = None if powers is None else powers.inputs[0].name
     else:
         source = None if total is None else total.inputs[0].name
-    if total is None or source is None or not _same(graph, source, x) or not _keeps_images(graph, total):
+    if total is None or source is None or not _same(graph, source, x) or not keeps_images(graph, total):
         return None
     return "LogSoftmax", _without_its_largest(graph, x)
 
@@ -148,7 +148,7 @@ def _without_its_largest(graph: Graph, name: str) -> str:
     return str(x) if largest is not None and _same(graph, largest.inputs[0].name, x) else name
 
 
-def _keeps_images(graph: Graph, node: gs.Node) -> bool:
+def keeps_images(graph: Graph, node: gs.Node) -> bool:
     """Whether a reduction goes over other axes than the first, that of the images."""
     axes = node.attrs.get("axes")
     if axes is None and len(node.inputs) > 1:

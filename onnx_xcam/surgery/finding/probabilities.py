@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.contract import Probabilities
 from onnx_xcam.surgery.emission.protos import is_standard
-from onnx_xcam.surgery.finding.activations import ACTIVATIONS, activation, number
+from onnx_xcam.surgery.finding.activations import ACTIVATIONS, activation, keeps_images, number
 from onnx_xcam.surgery.finding.final import before_rounding, is_copy, roundings, step_back
 from onnx_xcam.surgery.graphs.ends import ends, seen
 from onnx_xcam.surgery.graphs.graph import Graph
@@ -28,7 +28,7 @@ _EXCLUSIVE = frozenset({"ArgMax", "TopK", "Softmax", "LogSoftmax", "Hardmax"})
 _MOVED = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Cast", "Transpose", "Slice",
                     "Gather", "Split", "Expand", "DequantizeLinear", "QuantizeLinear"})  # fmt: skip
 """What gives values of its first input, if in other places."""
-_STEPS = 200
+_STEPS = 100
 """More nodes behind an activation are not followed."""
 
 
@@ -135,13 +135,27 @@ def _shares_out_over_classes(graph: Graph, node: gs.Node) -> bool:
     return not over_images or (graph.opset < 13 and shape[0] == 1)
 
 
-def _largest_sum(graph: Graph, name: str, left: int = _STEPS) -> float | None:
+def _largest_sum(graph: Graph, name: str, known: dict[str, float | None] | None = None) -> float | None:
     """What a tensor is at most, if it is made of probabilities by what keeps them so; None if it is not.
 
     A mean of two is their sum, at most 2, by 2: what ends at 1 is a probability.
+
+    Args:
+        graph: the model.
+        name: the tensor.
+        known: what was found out on the way, so that no tensor is followed twice.
     """
+    known = {} if known is None else known
+    if name not in known:
+        known[name] = None  # until it is known, and where there are too many
+        if len(known) < _STEPS:
+            known[name] = _followed(graph, name, known)
+    return known[name]
+
+
+def _followed(graph: Graph, name: str, known: dict[str, float | None]) -> float | None:
     node = graph.producer.get(name)
-    if node is None or left <= 0 or not is_standard(node.domain) or not graph.is_float(name):
+    if node is None or not is_standard(node.domain) or not graph.is_float(name):
         return None
     if (found := activation(graph, node)) is not None:
         fits = ACTIVATIONS[found[0]] == "none" and _shares_out_over_classes(graph, node)
@@ -149,7 +163,7 @@ def _largest_sum(graph: Graph, name: str, left: int = _STEPS) -> float | None:
     names = [str(tensor.name) for tensor in node.inputs]
 
     def of(name: str) -> float | None:
-        return _largest_sum(graph, name, left - 1)
+        return _largest_sum(graph, name, known)
 
     if node.op in _MOVED or node.op in ("ReduceMean", "ReduceMax", "ReduceMin"):
         return of(names[0])
@@ -202,8 +216,9 @@ def _of_quotient(graph: Graph, names: list[str], of: _Of) -> float | None:
     below = graph.producer.get(names[1])
     if below is not None and below.op in ("Add", "Max", "Clip"):  # a little, so that nothing is divided by zero
         below = graph.producer.get(below.inputs[0].name)
-    total = below is not None and below.op == "ReduceSum" and below.inputs[0].name == names[0]
-    return 1.0 if total and of(names[0]) is not None else None
+    if below is None or below.op != "ReduceSum" or below.inputs[0].name != names[0] or not keeps_images(graph, below):
+        return None
+    return 1.0 if of(names[0]) is not None else None
 
 
 _OF_TWO: Mapping[str, Callable[[Graph, list[str], _Of], float | None]] = {
