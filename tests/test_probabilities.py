@@ -225,7 +225,7 @@ def test_a_file_of_an_earlier_version_is_no_better_known(batch):
     assert told(made, batch).probabilities is None
     assert told(made, batch, labels=LABELS).probabilities is not None
     entry.value = json.dumps({**data, "probabilities": None, "logits": ["z", "softmax"]})
-    with pytest.raises(ModelError, match="states its probabilities in a wrong way"):
+    with pytest.raises(ModelError, match="logits from 'z', which is no output"):
         told(made, batch)
 
 
