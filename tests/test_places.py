@@ -181,6 +181,8 @@ def test_a_map_of_a_part_of_the_picture_says_which(text, arrays, said):
     layer, note = default(between(text, opset=18, **arrays))
     assert layer == "a"
     assert f"its map covers {said} but is stretched over the whole picture" in note
+    asked = instrument(between(text, opset=18, **arrays), layers="a").metadata_props[0].value
+    assert f"as asked; its map covers {said}" in asked
 
 
 def test_a_picture_that_is_turned_before_the_first_convolution():

@@ -297,7 +297,7 @@ def _names(chosen: Sequence[Layer], asked: str | Sequence[str]) -> tuple[tuple[s
 def _said(choice: Layers, layer: Layer, asked: str | Sequence[str]) -> str:
     size = contract.shape_text(layer.shape)
     path = f", module '{layer.path}'" if layer.path else ""
-    why = choice.reason(layer) if asked == "auto" else "as asked"
+    why = choice.reason(layer) if asked == "auto" else "; ".join(["as asked", *choice.limits(layer)])
     return f"Layer: '{layer.shown}' ({layer.op}{path}), {layer.layout} {size}{_tokens(layer)}, {why}."
 
 

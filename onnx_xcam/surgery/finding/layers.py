@@ -176,20 +176,27 @@ class Layers:
         """Why the default layer is the default, and what it lacks, in words."""
         order = self.graph.order
         passed_over = [c for c in self.candidates if order[c.name] > order[layer.name] and not self.is_wholly_used(c)]
-        why = "the last spatial feature map"
+        used = self.is_wholly_used(layer)
+        said = ["the last spatial feature map"]
+        said[0] += " of which the score uses every position" if used and passed_over and layer.bottleneck else ""
         if not layer.bottleneck:
-            why += "; no layer carries all that the score gets from the image, this one a part"
-        if others := self.holds(layer):
-            why += f"; it holds {' and '.join(map(repr, others))} too"
+            said.append("no layer carries all that the score gets from the image, this one a part")
         if why_not := self._passed_over(layer):
-            why += f"; another is passed over, since {why_not}"
-        if window := self.window(layer):
-            why += f"; its map covers {window} but is stretched over the whole picture"
-        if not self.is_wholly_used(layer):
-            return why + "; the score uses only some of its positions, and there is no layer of which it uses all"
-        if self._is_before_attention(layer):
-            why += "; it lies before all attention, so what positions tell each other is not in it"
-        return why + (" of which the score uses every position" if passed_over and layer.bottleneck else "")
+            said.append(f"another is passed over, since {why_not}")
+        if not used:
+            said.append("the score uses only some of its positions, and there is no layer of which it uses all")
+        elif self._is_before_attention(layer):
+            said.append("it lies before all attention, so what positions tell each other is not in it")
+        return "; ".join([*said, *self.limits(layer)])
+
+    def limits(self, layer: Layer) -> list[str]:
+        """What is to be known of a layer's map whoever chose the layer, as parts of a sentence."""
+        found = []
+        if others := self.holds(layer):
+            found.append(f"it holds {' and '.join(map(repr, others))} too")
+        if window := window_of(self.roles.get(layer.name)):
+            found.append(f"its map covers {window} but is stretched over the whole picture")
+        return found
 
     def _is_before_attention(self, layer: Layer) -> bool:
         """Whether the score gets what it gets by attention, several times, and a layer lies before that."""
@@ -222,10 +229,6 @@ class Layers:
             if name in self.graph.producer and len(axes) == 4 and (why := displaced(axes)):
                 found[name] = why
         return found
-
-    def window(self, layer: Layer) -> str | None:
-        """What part of the picture a layer covers, in words; None if all."""
-        return window_of(self.roles.get(layer.name))
 
     def holds(self, layer: Layer) -> list[str]:
         """The pictures beside the explained one that a layer is made of too."""
