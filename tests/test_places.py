@@ -193,6 +193,18 @@ def test_a_picture_that_is_turned_before_the_first_convolution():
     assert default(build(blue_first, {**WEIGHTS, "i": ints(2, 1, 0)}))[0] == "a"
 
 
+@pytest.mark.parametrize(("taken", "layer"), [(list(range(16))[::-1], "a"), ([0], "r"), ([1, 0, *range(2, 16)], "r")])
+def test_tokens_turned_round_and_back_or_picked(taken, layer):
+    """Tokens in the reverse order, twice, are upright; one token is no grid, and two that change places are none."""
+    text = (
+        "c = Conv<kernel_shape=[3,3], strides=[3,3]>(image, w) r = Relu(c) l = Reshape(r, lines) "
+        "t = Transpose<perm=[0,2,1]>(l) f = Gather<axis=1>(t, i) g = Gather<axis=1>(f, i) a = MatMul(g, v) "
+        "p = ReduceMean<axes=[1], keepdims=0>(a) logits = Gemm<transB=1>(p, fc, fb)"
+    )
+    arrays = {"w": (4, 3, 3, 3), "v": (4, 4), "lines": ints(0, 4, 16), "i": ints(*taken), **GAP_WEIGHTS}
+    assert default(build(text, arrays))[0] == layer
+
+
 def test_views_of_a_picture_in_one_batch_are_refused_with_the_reason():
     text = BACKWARDS + "f = " + FLIP % "image" + "both = Concat<axis=0>(image, f) c = Conv(both, w) a = Relu(c) " + GAP
     with pytest.raises(LayerError, match=r"that of '\w+' cannot, since .* the Concat 'both', which puts several pict"):

@@ -305,7 +305,8 @@ def cut(axis: Axis, positions: np.ndarray | None, dim: Dim, by: str = "") -> Axi
 
 def _cut_tokens(axis: Axis, positions: np.ndarray, by: str) -> Axis | None:
     """A grid of tokens that stays whole, be it turned round; None if it does not."""
-    if np.array_equal(positions, np.arange(len(positions))[::-1]) and all(a.role in "HW" and a.whole for a in axis):
+    whole = all(atom.role in ("H", "W") and atom.whole for atom in axis)
+    if whole and np.array_equal(positions, np.arange(size_of(axis) or 0)[::-1]):
         return tuple(atom._replace(at=_reversed(atom), by=by) for atom in axis)
     grid = grid_of(axis)
     if grid is None or (np.diff(positions) != 1).any():
