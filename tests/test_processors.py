@@ -7,7 +7,9 @@ that saturates; they are told so by XCAM_SATURATES=1.
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,7 +17,7 @@ import pytest
 from models import C, build, images, session
 
 from onnx_xcam import Explainer, check, instrument
-from onnx_xcam.errors import ModelError
+from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.evaluation.sanity import sanity
 from onnx_xcam.images.read import write_image
 from onnx_xcam.surgery.finding.products import beyond_seven_bits, products
@@ -109,7 +111,7 @@ def truth(made: onnx.ModelProto) -> np.ndarray:
     return session(lowered(made).model, optimised=False).run(["logits"], {"image": X})[0]
 
 
-def opened(made: onnx.ModelProto, **options) -> Explainer:
+def opened(made: onnx.ModelProto | Path, **options) -> Explainer:
     """With signed maps: those of classes that nothing speaks for would be a warning."""
     return Explainer(made, preprocess="unit", relu=False, **options)
 
@@ -201,6 +203,18 @@ def test_a_model_that_cannot_be_computed_exactly_is_refused(saturates):
     with pytest.raises(ModelError, match=r"cannot be computed exactly on this processor.*QLinearMatMul.*uint8 weights"):
         opened(made, exact=True)
     assert said(opened(made))
+
+
+def test_a_pickled_explainer_is_as_exact(tmp_path):
+    onnx.save(model("QDQ Conv"), tmp_path / "model.onnx")
+    again = pickle.loads(pickle.dumps(opened(tmp_path / "model.onnx", exact=True)))
+    assert again.exact
+    assert off(scores(again), truth(model("QDQ Conv"))) < 0.03
+
+
+def test_exact_is_true_or_false():
+    with pytest.raises(XcamError, match="exact"):
+        opened(model("QDQ Conv"), exact="yes")
 
 
 def test_methods_that_run_the_head_run_it_exactly():

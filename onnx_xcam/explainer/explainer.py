@@ -104,7 +104,7 @@ class Explainer(OpenedModel):
             "layers": layers,
             "score": score,
             "preprocess": preprocess,
-            "exact": exact,
+            "exact": flag("exact", exact),
         }
         more: dict[str, Any] = {
             "method": method,
