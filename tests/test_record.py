@@ -297,6 +297,7 @@ SHARED = {
     "preprocess": ["preprocessing", "--preprocess", "imagenet"],
     "probabilities": ["kind of probabilities", "--probabilities", "none"],
     "input_": ["value of another input", "--input", "gain=2"],
+    "exact": ["way of adding up 8-bit products", "--exact"],
 }
 """What decides what is written: what is said of another value, and how it is given."""
 DECIDES = {
