@@ -166,7 +166,8 @@ def test_weights_in_other_files_come_inside(runtime, tmp_path):
     ],
 )
 def test_inputs_that_nothing_states(inputs, says, runtime, tmp_path):
-    body = f"{models.TRUNK} a = Relu(c2) {models.GAP}"
+    moved = "mean = ReduceMean<keepdims=0>(extra) moved = Add(image, mean)"
+    body = f"{moved} {models.TRUNK.replace('(image', '(moved')} a = Relu(c2) {models.GAP}"
     onnx.save(models.build(body, {**models.TRUNK_WEIGHTS, **models.GAP_WEIGHTS}, inputs=inputs), tmp_path / "m.onnx")
     with pytest.raises(InputError, match=says):
         write_page(tmp_path / "m.onnx", tmp_path / "page", runtime=runtime)
