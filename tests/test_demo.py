@@ -261,3 +261,16 @@ def test_all_errors_are_ours(runtime, tmp_path):
     (tmp_path / "no model.onnx").write_bytes(b"no model")
     with pytest.raises(XcamError, match="is not an ONNX model"):
         write_page(tmp_path / "no model.onnx", tmp_path / "page", runtime=runtime)
+
+
+@pytest.mark.parametrize("kind", ["float[N,7]", "string[2]", "bool"])
+def test_inputs_that_play_no_part(kind, runtime, tmp_path):
+    """The page feeds zeros, or empty texts, as many as there are images."""
+    body = f"{models.TRUNK} a = Relu(c2) {models.GAP}"
+    inputs = f"float[N,3,12,12] image, {kind} extra"
+    onnx.save(models.build(body, {**models.TRUNK_WEIGHTS, **models.GAP_WEIGHTS}, inputs=inputs), tmp_path / "m.onnx")
+    page = write_page(tmp_path / "m.onnx", tmp_path / "page", runtime=runtime)
+    (other,) = json.loads((page.folder / "model.json").read_text())["others"]
+    dtype, dims = {"float[N,7]": ("float32", [1, 7]), "string[2]": ("string", [2]), "bool": ("bool", [])}[kind]
+    assert (other["name"], other["dtype"], other["dims"]) == ("extra", dtype, dims)
+    assert any("'extra' plays no part in the score" in note for note in page.notes)
