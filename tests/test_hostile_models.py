@@ -79,7 +79,8 @@ REFUSED = {
 }
 """What `instrument` says."""
 UNSUITED = {"long chain without a rule", "very many axes", "negative Resize", "very many positions", "many positions"}
-"""May be refused, for want of a rule or a shape."""
+UNSUITED |= {"very many parts", "many parts"}
+"""May be refused, for want of a rule or a shape; behind a sequence that is not taken apart there is no layer."""
 
 
 @pytest.mark.parametrize("name", MODELS)
