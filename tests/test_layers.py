@@ -146,6 +146,20 @@ def test_default_layer_with_symbolic_height_and_width(case):
     assert other["xcam_map"].shape == (3, 1, 8, 11)
 
 
+@pytest.mark.parametrize("before", ["x = Identity(image)", "h = Constant<value_float=0.5>()  x = Mul(image, h)"])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_picture_as_wide_as_channels_are_many_is_read_as_the_convolution_reads_it(before, kernel):
+    """[N,2,8,4] may be eight rows of two RGBA pixels, but no convolution reads channels on the last axis."""
+    model = build(
+        f'{before}  last = Conv<auto_pad="SAME_UPPER">(x, w)  p = GlobalAveragePool(last)  f = Flatten(p)  '
+        "logits = Gemm<transB=1>(f, fc)",
+        {"w": (4, 2, kernel, kernel), "fc": (C, 4)},
+        inputs="float[N,2,8,4] image",
+    )
+    assert found(model) == ["last"]
+    assert found(model, "last") == ["last"]
+
+
 def test_average_pool_of_unknown_size_is_no_default():
     """`AveragePool` down to an unknown size may have pooled space away; with H and W symbolic that is what it does."""
     text, weights, expected = DEFAULTS["average pool"]

@@ -24,7 +24,7 @@ from onnx_xcam.surgery.finding.axes import (
     roles_of,
     unknown,
 )
-from onnx_xcam.surgery.finding.effects import ended, left_over
+from onnx_xcam.surgery.finding.effects import ended, first_kept, kept, left_over
 from onnx_xcam.surgery.finding.places import At, edges, in_order, is_whole, listed
 from onnx_xcam.surgery.finding.spread import Spread, placed
 from onnx_xcam.surgery.finding.table import EFFECTS, IMAGES, PER_PIXEL, SAMPLED, WEIGHTED, WINDOWED
@@ -82,8 +82,22 @@ def _pictures(graph: Graph) -> dict[str, Axes]:
             continue
         first, last = (shape[axis] in IMAGE_CHANNELS for axis in (1, 3))
         if first != last:
-            found[name] = placed("NCHW" if first else "NHWC", name, shape)
+            found[name] = placed("NCHW" if first or _is_read_as_nchw(graph, name) else "NHWC", name, shape)
     return found
+
+
+def _is_read_as_nchw(graph: Graph, name: str) -> bool:
+    """Whether a convolution or a pool reads an input whose axes nothing has moved: the last one is its width then."""
+    waiting, met = [name], {name}
+    while waiting:
+        for node in graph.readers.get(waiting.pop(), []):
+            if node.op in _ON_IMAGES and node.inputs[0].name in met:
+                return True
+            if EFFECTS.get(node.op) in (kept, first_kept) and is_standard(node.domain):
+                new = [out.name for out in node.outputs if out.name and out.name not in met]
+                met.update(new)
+                waiting += new
+    return False
 
 
 def layout_of(axes: Axes | None) -> Layout | None:
