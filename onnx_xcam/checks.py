@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,10 +22,10 @@ from onnx_xcam.errors import InputError, ModelError, XcamError
 from onnx_xcam.exactness import ProcessorCheck, check_processor
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.feeds import InputValue, example_feeds, free_picture
-from onnx_xcam.rows import TOLERANCE as ROWS_TOLERANCE
-from onnx_xcam.rows import difference, rounds, scaled_by_run
+from onnx_xcam.influence import RowsCheck, check_rows
+from onnx_xcam.layer_check import LayerCheck, mark
 from onnx_xcam.runtime import Optimisation, Session, open_session
-from onnx_xcam.slopes import FAR, FAR_BY_STEPS, HALF_TOLERANCE, TOLERANCE, Slope, of_first_image, slope_of
+from onnx_xcam.slopes import HALF_TOLERANCE, TOLERANCE, Slope, of_first_image, slope_of
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.finding.score import find_score
@@ -49,9 +49,6 @@ COTANGENTS = 3
 """How many random gy an attempt takes: of fewer, all would now and then be blind to a wrong rule's fault."""
 EVALUATOR_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, KeyError)
 """What the reference evaluator raises where it cannot run a node."""
-SUM_TOLERANCE = 1e-4
-"""How far the map and its formula, and their sums, may differ in float32, relative to the sum of magnitudes."""
-
 LEVELS: tuple[Optimisation, ...] = ("disable", "basic", "extended")
 """ONNX Runtime's levels of optimisation besides the default."""
 
@@ -102,102 +99,6 @@ class NodeCheck:
 
 
 @dataclass(frozen=True)
-class LayerCheck:
-    """A layer's map.
-
-    Attributes:
-        layer: the tensor.
-        formula: largest difference between the emitted map and the formula on the emitted A and G in float64, relative
-            to the largest value of the map before the ReLU.
-        conservation: difference between the sum of the map before the ReLU and sum(G A), relative to the sum of |G A|;
-            over the tokens of the grid, where the layer holds tokens. None for a method that does not promise it.
-        finite_difference: <G, d> and the score's own change, in float64, along the direction d in which they differ
-            most. None where they were not compared.
-        slope: how far they differ, relatively; a hundredth of a rule's result too much or too little is found.
-        large_step: the same three over a step of a hundredth, along the direction with the largest error. A large one
-            is a warning: the gradient tells little of what the score depends on.
-        without_gradient: nodes behind the layer that let no gradient pass.
-        not_compared: why the score's own change was not, or None.
-    """
-
-    layer: str
-    formula: float
-    conservation: float | None
-    finite_difference: tuple[float, float] | None
-    slope: float | None = None
-    slope_passed: bool = True
-    large_step: tuple[float, float, float] | None = None
-    without_gradient: list[str] = field(default_factory=list)
-    not_compared: str | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether formula and conservation hold, and the score changes as the gradient says."""
-        return self.formula <= SUM_TOLERANCE and (self.conservation or 0.0) <= SUM_TOLERANCE and self.slope_passed
-
-    @property
-    def warning(self) -> str | None:
-        """What deserves a look though nothing is wrong."""
-        far = FAR_BY_STEPS if self.without_gradient else FAR
-        if not self.slope_passed or self.large_step is None or self.large_step[2] <= far:
-            return None
-        says, does, _ = self.large_step
-        nodes = f" ({', '.join(self.without_gradient[:3])})" if self.without_gradient else ""
-        return (
-            f"if '{self.layer}' changes by a hundredth, the score changes by {does / 100:.3g} where the gradient says "
-            f"{says / 100:.3g}: it depends on the layer by ways that carry no gradient{nodes}, and the map lacks these"
-        )
-
-
-@dataclass(frozen=True)
-class RowsCheck:
-    """Two different images in a run, against each by itself.
-
-    Attributes:
-        difference: the largest one of outputs, scores and maps, relative to the largest value; None where they were not
-            compared.
-        output: where it is.
-        tolerance: what is allowed.
-        scaled_by_run: whether the model scales integers by all that a run holds, which is its own doing: a warning.
-        not_compared: why not, or None.
-    """
-
-    difference: float | None
-    output: str = ""
-    tolerance: float = 0.0
-    scaled_by_run: bool = False
-    not_compared: str | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether images do not influence each other, but for the scale of a run."""
-        return self.difference is None or self.difference <= self.tolerance or self.scaled_by_run
-
-    @property
-    def warning(self) -> str | None:
-        """What deserves a look though nothing is wrong."""
-        if self.difference is None or self.difference <= self.tolerance or not self.scaled_by_run:
-            return None
-        return (
-            f"the images of a run influence each other, '{self.output}' by {self.difference:.1e} of its largest value: "
-            "the model scales its integers by the whole run (DynamicQuantizeLinear); run one image at a time"
-        )
-
-    def lines(self) -> list[str]:
-        """For people."""
-        if self.not_compared is not None:
-            return [f"      images of a run not compared with each alone: {self.not_compared}"]
-        if self.difference is None or self.warning:
-            return [f"warning: {self.warning}"] if self.warning else []
-        if self.passed:
-            return [f"ok    images of a run: each gives what it gives alone (difference {self.difference:.1e})"]
-        return [
-            f"FAIL  images of a run influence each other: '{self.output}' of an image differs by {self.difference:.1e} "
-            "of its largest value from what it is when the image is run alone"
-        ]
-
-
-@dataclass(frozen=True)
 class CheckReport:
     """What `check` found. `rows` is None for a model that takes one image at a time."""
 
@@ -233,45 +134,21 @@ class CheckReport:
         verdict = "all checks passed" if self.passed else "FAILED"
         lines = [f"{self.model}: {verdict}{', but see the warning' if self.warnings else ''}", *self.notes, ""]
         for out in self.outputs:
-            lines.append(f"{_mark(out.passed)} {out.text()}")
+            lines.append(f"{mark(out.passed)} {out.text()}")
         if self.processor:
-            lines.append(f"{'warning:' if self.processor.changes_answers else _mark(True)} {self.processor.text()}")
+            lines.append(f"{'warning:' if self.processor.changes_answers else mark(True)} {self.processor.text()}")
         worst = max((node.error for node in self.nodes if node.error is not None), default=0.0)
         passed = sum(node.passed for node in self.nodes)
         lines.append(
-            f"{_mark(passed == len(self.nodes))} gradient: {passed} of {len(self.nodes)} differentiated nodes pass the "
+            f"{mark(passed == len(self.nodes))} gradient: {passed} of {len(self.nodes)} differentiated nodes pass the "
             f"float64 dot-product test (worst relative error {worst:.1e})"
         )
         for node in self.nodes:
             if not node.passed:
                 lines.append(f"      {node.op} '{node.node}': {node.problem or f'relative error {node.error:.1e}'}")
-        for layer in self.layers:
-            right = layer.formula <= SUM_TOLERANCE
-            lines.append(f"{_mark(right)} map of '{layer.layer}': {layer.formula:.1e} from its formula")
-            if layer.conservation is not None:
-                lines.append(
-                    f"{_mark(layer.conservation <= SUM_TOLERANCE)} conservation: sum(map before ReLU) and sum(G A) "
-                    f"differ by {layer.conservation:.1e}"
-                )
-            lines += _slope_lines(layer)
+        lines += [line for layer in self.layers for line in layer.lines()]
         lines += self.rows.lines() if self.rows else []
         return "\n".join(printable(line) for line in lines)
-
-
-def _slope_lines(layer: LayerCheck) -> list[str]:
-    """How the score changes with the layer, for people."""
-    if layer.not_compared is not None:
-        return [f"      slope of the score at '{layer.layer}' not compared: {layer.not_compared}"]
-    if layer.finite_difference is None or layer.slope is None:
-        return []
-    says, does = layer.finite_difference
-    told = f"the gradient says {says:.6g}, the score changes by {does:.6g} (relative error {layer.slope:.1e})"
-    lines = [f"{_mark(layer.slope_passed)} slope of the score at '{layer.layer}': along the worst direction {told}"]
-    return [*lines, *([f"warning: {layer.warning}"] if layer.warning else [])]
-
-
-def _mark(passed: bool) -> str:
-    return "ok   " if passed else "FAIL "
 
 
 def check(
@@ -359,7 +236,7 @@ class _Proof:
         self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
         self.after = explained.run(feeds, [out.name for out in explained.outputs])
         after = [self.after, *(explained.run(one, list(before[0])) for one in pictures[1:])]
-        self.rows = _rows_check(skeleton.graph, explained, feeds, self.rng)
+        self.rows = check_rows(skeleton.graph, explained, feeds, self.rng)
         del explained
         self.before = before[0]
         self.outputs = self._compared(content, pictures, before, after)
@@ -421,56 +298,6 @@ class _Proof:
 def _picture(given: Source, inputs: Mapping[str, InputValue] | None) -> str:
     """The picture that is explained: the one that is not among the inputs."""
     return free_picture(model_infos(given.skeleton()), inputs or {})
-
-
-# --- several images ---------------------------------------------------------------------------------------------------
-
-
-_TURNED_BY_LAST_DIGITS = (contract.output_name("activations"), contract.output_name("gradients"))
-"""Where two values of a MaxPool's window are nearly equal, the last digit decides to which one the gradient goes."""
-
-
-def _rows_check(
-    graph: onnx.GraphProto, session: Session, feeds: Mapping[str, np.ndarray], rng: np.random.Generator
-) -> RowsCheck | None:
-    """Run two different images, or as many as the model takes, and each of the two by itself or with its copies."""
-    infos = {info.name: info for info in (*session.inputs, *session.optional_inputs)}
-    picture = next((name for name in feeds if infos[name].shape[1:] and contract.image_axes(infos[name].shape)), None)
-    batch = infos[picture].shape[0] if picture else 1
-    if picture is None or batch == 1:
-        return None
-    count = batch if isinstance(batch, int) else 2
-    per_image = [name for name in feeds if name == picture or (infos[name].shape[:1] == (batch,) and batch is not None)]
-
-    def run(rows: Sequence[int], classes: np.ndarray) -> dict[str, Any]:
-        given = {name: value for name, value in feeds.items() if name not in per_image}
-        given |= {name: np.stack([images[name][row] for row in rows]) for name in per_image}
-        return session.run({**given, contract.CLASS_INPUT: classes}, [out.name for out in session.outputs])
-
-    images = {name: [feeds[name][0], feeds[name][-1]] for name in per_image}
-    first = images[picture][0]
-    images[picture][1] = rng.permuted(first.reshape(-1)).reshape(first.shape)
-    rows = [0] * (count - 1) + [1]
-    try:
-        together = run(rows, np.array([[-1]], np.int64))
-        ids = together[contract.CLASSES]
-        if len(ids) != count:
-            return RowsCheck(None, not_compared="the model makes one answer of all of them")
-        alone = {n: run([rows[n]] * (count if batch == count else 1), ids[n : n + 1]) for n in (0, count - 1)}
-    except (ModelError, InputError) as error:
-        return RowsCheck(None, not_compared=f"the model cannot be run so ({str(error)[:200]})")
-    found = [
-        (difference(value[n], one[name][0]), name)
-        for n, one in alone.items()
-        for name, value in together.items()
-        if not name.startswith(_TURNED_BY_LAST_DIGITS)
-        and isinstance(value, np.ndarray)
-        and value.ndim
-        and len(value) == count
-        and len(one[name])
-    ]
-    worst, name = max(found, default=(0.0, ""))
-    return RowsCheck(worst, name, ROWS_TOLERANCE[not rounds(graph)], scaled_by_run(graph))
 
 
 # --- one node -----------------------------------------------------------------------------------------------------
