@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -27,13 +29,14 @@ except ImportError:  # Windows, where a file that is open cannot be removed: tha
 CHUNK = 1 << 20
 """Bytes that are in memory at once while files are copied or compared."""
 
-_DRAFT = ".xcam-draft-"
+_DRAFT = ".onnx-xcam."
+"""How the names of hidden drafts begin."""
 _ORDINARY_MODE = 0o666
 """What the process's umask leaves of it is the mode of an ordinary new file. The umask itself is the whole process's:
 it can only be read by changing it, so it is left to the system to apply."""
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BufferedReader:
     """A regular file, opened for reading. Nothing else is: a pipe would wait for ever, a device never ends.
 
     Raises:
@@ -53,6 +56,16 @@ def _require_file(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
         raise OSError(errno.EINVAL, f"it is {what}, not a file", str(path))
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of what is in a regular file, as `sha256sum` gives it.
+
+    Raises:
+        OSError: as `open_file`.
+    """
+    with open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def same_content(one: Path, other: Path) -> bool:
@@ -82,10 +95,22 @@ def written(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OutputError: it cannot be written.
     """
+    with writing_to(path), Draft(path) as draft:
+        yield draft.file
+        draft.place()
+
+
+@contextlib.contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """A context in which what goes wrong with a file that is written becomes one sentence.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     try:
-        with Draft(path) as draft:
-            yield draft.file
-            draft.place()
+        yield
+    except BrokenPipeError:
+        raise  # of a closed stdout (`| head`), and so not about the file
     except OSError as error:
         raise cannot_write(path, error) from error
 

@@ -118,7 +118,7 @@ OURS = {
     "benchmark": {*BASE, "surgery", "runtime", "feeds", "explainer"},
     "evaluation": {*BASE, "cams", "surgery", "images", "runtime", "labels", "explainer", "feeds", "descriptions"},
     "demo": {*BASE, "cams", "classifiers", "surgery", "images", "explainer", "feeds", "comparison", "locks"},
-    "report": {*BASE, "images", "explainer", "locks"},
+    "report": {*BASE, "images", "explainer", "files", "locks"},
     "cli": {
         *BASE,
         "cams",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from onnx_xcam.cams.methods import METHODS
 from onnx_xcam.cli.naming import folded, layer_parts, name_parts, picture_name, places, stems
-from onnx_xcam.cli.output_folder import put_in_place
+from onnx_xcam.files import written
 from onnx_xcam.images.read import read_image, write_image
 
 KNOWN = {"preprocess": {"scale": "1/255"}, "labels": tiny_models.LABELS}
@@ -198,8 +198,8 @@ def test_the_longest_names_of_a_large_model():
 
 def test_a_file_of_the_longest_name_is_put_in_place(tmp_path):
     path = tmp_path / ("n" * 251 + ".png")
-    with put_in_place(path) as draft:
-        draft.write_bytes(b"whole")
+    with written(path) as file:
+        file.write(b"whole")
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"whole"]
 
 

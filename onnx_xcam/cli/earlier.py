@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onnx_xcam.cli.output_folder import put_in_place, written
 from onnx_xcam.cli.photo_files import digests_of_photos, path_in_line
 from onnx_xcam.cli.run_settings import refuse_other_run
 from onnx_xcam.errors import OutputError
+from onnx_xcam.files import writing_to, written
 from onnx_xcam.text import json_text, load_json
 
 _RESULT = re.compile(r"\.(\d+\.png|npz)\Z")
@@ -176,10 +176,10 @@ def tidy(path: Path, earlier: Earlier, photos: frozenset[Path]) -> None:
         OutputError: it cannot be written.
     """
     if earlier.rewrite:
-        with written(path), put_in_place(path) as draft:
-            draft.write_bytes(b"".join(line.text + b"\n" for line in earlier.lines))
+        with written(path) as file:
+            file.write(b"".join(line.text + b"\n" for line in earlier.lines))
     for name in earlier.stale:
-        file = path.parent / name
-        if _RESULT.search(name) and file.resolve() not in photos:
-            with written(file):
-                file.unlink(missing_ok=True)
+        stale = path.parent / name
+        if _RESULT.search(name) and stale.resolve() not in photos:
+            with writing_to(stale):
+                stale.unlink(missing_ok=True)

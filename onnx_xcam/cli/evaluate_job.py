@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 
 from onnx_xcam.cli.earlier import Earlier
 from onnx_xcam.cli.options import say, say_all
-from onnx_xcam.cli.output_folder import put_in_place, written
 from onnx_xcam.cli.page_file import page_line
 from onnx_xcam.cli.photo_files import PhotoFiles
 from onnx_xcam.cli.progress import Reporter
@@ -25,6 +25,7 @@ from onnx_xcam.evaluation.evaluator import Evaluator
 from onnx_xcam.evaluation.sanity import follows_the_model, sanity, summarised
 from onnx_xcam.evaluation.summary import summarise
 from onnx_xcam.explainer.recorder import Recorder
+from onnx_xcam.files import writing_to, written
 from onnx_xcam.report import settings_of, write_evaluation
 from onnx_xcam.text import json_text, load_json, printable
 
@@ -76,7 +77,7 @@ class EvaluateJob:
         try:
             with (
                 Reporter(done, total, bar=not self._quiet and len(todo) > 1) as reporter,
-                written(self._results),
+                writing_to(self._results),
                 self._results.open("ab") as lines,
             ):
                 for image, record in self._measured(evaluator, todo, classes, settings):
@@ -152,7 +153,7 @@ class EvaluateJob:
         if not self._resume:
             earlier = begun_anew(self._results, settings, quiet=self._quiet)
             for name in (TABLE, SUMMARY):  # they would tell of the run before
-                with written(self._folder / name):
+                with writing_to(self._folder / name):
                     (self._folder / name).unlink(missing_ok=True)
             return earlier
         return continued(self._results, settings, self._images, quiet=self._quiet)
@@ -160,9 +161,10 @@ class EvaluateJob:
     def _finish(self, evaluator: Evaluator, settings: Mapping[str, Any], told: Told) -> dict[str, Any]:
         """Make the CSV file and the summary of all records, in one pass over them."""
         recorder, table = evaluator.recorder, self._folder / TABLE
-        with written(table), put_in_place(table) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        with written(table) as file:
+            rows = csv.writer(codecs.getwriter("utf-8")(file), lineterminator="\n")
             summary = summarise(
-                _tabled(self.records(), csv.writer(file, lineterminator="\n"), evaluator.metrics),
+                _tabled(self.records(), rows, evaluator.metrics),
                 model=recorder.name,
                 layers=recorder.layers,
                 methods=recorder.methods,
@@ -178,8 +180,8 @@ class EvaluateJob:
 
     def _write_summary(self, summary: Mapping[str, Any]) -> None:
         path = self._folder / SUMMARY
-        with written(path), put_in_place(path) as draft:
-            draft.write_text(json_text(summary, indent=1) + "\n", encoding="utf-8")
+        with written(path) as file:
+            file.write((json_text(summary, indent=1) + "\n").encode("utf-8"))
 
 
 def write_page(

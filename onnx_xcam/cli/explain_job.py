@@ -18,7 +18,6 @@ from onnx_xcam.cli.explain_page import EarlierPhotos, JobPage, entry_of, failed_
 from onnx_xcam.cli.explaining import Explaining, Outcome
 from onnx_xcam.cli.naming import layer_parts, name_parts, picture_name, places, raw_fused_name, raw_names, stems
 from onnx_xcam.cli.options import say_all
-from onnx_xcam.cli.output_folder import put_in_place, written
 from onnx_xcam.cli.page_file import check_page, page_line
 from onnx_xcam.cli.photo_files import PhotoFiles
 from onnx_xcam.cli.photos import without_results
@@ -28,6 +27,7 @@ from onnx_xcam.cli.run_settings import run_settings, settings_in_line
 from onnx_xcam.errors import ImageError, OutputError
 from onnx_xcam.explainer import Explanation
 from onnx_xcam.explainer.explanation import FUSED_LAYER
+from onnx_xcam.files import writing_to, written
 from onnx_xcam.images.read import encode_image
 from onnx_xcam.report import settings_of
 
@@ -120,7 +120,7 @@ class ExplainJob:
         try:
             with (
                 Reporter(done, total, bar=not self._quiet and len(todo) > 1) as reporter,
-                written(self._results),
+                writing_to(self._results),
                 self._results.open("ab") as lines,
                 self._paged(explaining, earlier) as shown,
             ):
@@ -201,8 +201,8 @@ class ExplainJob:
         files, lines = [], []
         for explanation in explanations:
             method = explanation.method if len(explanations) > 1 else ""
-            written, told = self._pictures(image, explanation, method)
-            files += written
+            pictures, told = self._pictures(image, explanation, method)
+            files += pictures
             lines += told
         if self._writing.raw:
             files.append(self._write_raw(explanations, image))
@@ -234,9 +234,9 @@ class ExplainJob:
                 line = f"{image.name}  {explanation.caption(0, k)}{where}"
                 if self._writing.pictures:
                     files.append(self._free(picture_name(self._stems[image], method, part, class_id)))
-                    with written(files[-1]), put_in_place(files[-1]) as draft:
-                        picture = explanation.overlay(0, k, layer=layer, beside=self._writing.beside)
-                        draft.write_bytes(encode_image(picture, ".png"))
+                    picture = explanation.overlay(0, k, layer=layer, beside=self._writing.beside)
+                    with written(files[-1]) as file:
+                        file.write(encode_image(picture, ".png"))
                     line += f"  -> {files[-1]}"
                 lines.append(line)
         return files, lines
@@ -249,9 +249,9 @@ class ExplainJob:
             maps.update({name: one.maps_of(layer)[0] for layer, name in enumerate(names)})
             if one.fused is not None:
                 maps[raw_fused_name(names)] = one.fused[0]
-        with written(path), put_in_place(path) as draft:
+        with written(path) as file:
             # Not compressed: maps are small, and it would take twenty times as long for a tenth of the size.
-            np.savez(draft, classes=explanations[0].classes[0], scores=explanations[0].scores[0], **maps)
+            np.savez(file, classes=explanations[0].classes[0], scores=explanations[0].scores[0], **maps)
         return path
 
     def _free(self, name: str) -> Path:

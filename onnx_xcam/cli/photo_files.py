@@ -7,11 +7,12 @@ results are moved together; and times, which copying and unpacking change, do no
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from onnx_xcam.files import sha256_of
 
 _LARGEST = 1 << 32
 """Bytes; what is larger is no photo, and is refused when it is read."""
@@ -23,8 +24,7 @@ def digest_of_photo(path: Path) -> str | None:
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST:
             return None
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except (OSError, ValueError):  # ValueError: a zero byte in the path
         return None
 

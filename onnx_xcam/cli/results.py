@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 
 from onnx_xcam.cli.earlier import NOTHING, Earlier, read_earlier, tidy
 from onnx_xcam.cli.options import say
-from onnx_xcam.cli.output_folder import check_plain, written
+from onnx_xcam.cli.output_folder import check_plain
 from onnx_xcam.cli.run_settings import refuse_other_command
+from onnx_xcam.files import writing_to
 from onnx_xcam.text import json_text, load_json
 
 _FIRST_LINE = 1 << 24
@@ -87,7 +88,7 @@ def begun_anew(path: Path, wanted: Mapping[str, Any], *, quiet: bool) -> Earlier
         OutputError: it cannot be written, or what is there is of another command.
     """
     check_plain(path)
-    with written(path):
+    with writing_to(path):
         if path.exists():
             with path.open("rb") as file:
                 first = file.readline(_FIRST_LINE)

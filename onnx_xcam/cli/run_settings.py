@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam.errors import OutputError
 from onnx_xcam.explainer.opened import OpenedModel
+from onnx_xcam.files import sha256_of
 from onnx_xcam.text import json_text
 
 _SHOWN = 60
@@ -123,8 +124,7 @@ def _digest_of_model(opened: OpenedModel) -> str:
 
 def _digest_of_file(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise OutputError(f"'{path}' cannot be read: {error.strerror or error}.") from error
 

@@ -7,7 +7,6 @@ and the copy must be as the original was: the same files, the same labels, prepr
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.errors import ModelError
-from onnx_xcam.files import CHUNK, open_file
+from onnx_xcam.files import sha256_of
 from onnx_xcam.images.presets import PRESETS
 
 _PATHS = (str, os.PathLike)
@@ -102,17 +101,10 @@ def digests(files: Sequence[Path]) -> dict[Path, str]:
     Raises:
         ModelError: one cannot be read.
     """
-    found = {}
     try:
-        for path in files:
-            digest = hashlib.sha256()
-            with open_file(path) as file:
-                while part := file.read(CHUNK):
-                    digest.update(part)
-            found[path.absolute()] = digest.hexdigest()
+        return {path.absolute(): sha256_of(path) for path in files}
     except OSError as error:
         raise _gone(error) from error
-    return found
 
 
 def _gone(error: OSError) -> ModelError:

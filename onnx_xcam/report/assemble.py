@@ -10,15 +10,15 @@ import base64
 import hashlib
 import html
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import onnx_xcam
 from onnx_xcam.errors import OutputError
+from onnx_xcam.files import Draft, remove_abandoned
 from onnx_xcam.locks import NAME as LOCK
 from onnx_xcam.locks import held
 from onnx_xcam.text import printable
@@ -106,22 +106,23 @@ def _within(content: str) -> str:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[IO[bytes]]:
+def writing(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of `path` as a whole when all went well, and else is gone.
 
     Raises:
         OutputError: it cannot be written.
     """
-    with _draft_of(path) as (file, draft):
+    with _draft_of(path) as draft:
         try:
-            with file:
-                yield file
-            draft.replace(path)
-        except BaseException as error:
-            draft.unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.filename in (None, os.fspath(draft), os.fspath(path)):
+            yield draft.file
+        except OSError as error:
+            if error.filename is None:  # else it is about another file: a photo, for instance
                 raise _unwritable(path, error) from error
             raise
+        try:
+            draft.place()
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
 
 def check_writable(path: Path) -> None:
@@ -130,25 +131,24 @@ def check_writable(path: Path) -> None:
     Raises:
         OutputError: it cannot.
     """
-    with _draft_of(path) as (file, draft):
-        file.close()
-        draft.unlink()
+    with _draft_of(path):
+        pass
 
 
 @contextmanager
-def _draft_of(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
-    """A file beside a page that it is to replace, which no other run writes meanwhile, and where it lies."""
+def _draft_of(path: Path) -> Iterator[Draft]:
+    """The draft of a page, which no other run writes meanwhile."""
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
                 raise OutputError(f"'{path}' is a folder; give the name of a file for the page.")
             stack.enter_context(held(path.with_name(f"{LOCK}.{path.name}"), f"the page '{path}'"))
-            draft = path.with_name(f".onnx-xcam.{path.name}")
-            file = draft.open("wb")
+            remove_abandoned(path.parent)
+            draft = stack.enter_context(Draft(path))
         except OSError as error:
             raise _unwritable(path, error) from error
-        yield file, draft
+        yield draft
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

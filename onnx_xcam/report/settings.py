@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from onnx_xcam.explainer.opened import OpenedModel
+from onnx_xcam.files import sha256_of
 from onnx_xcam.report.assemble import text
 from onnx_xcam.text import json_text
 
@@ -79,7 +79,7 @@ def settings_of(
     """
     known = [
         ("Model", explainer.files[0].name if explainer.files else explainer.name),
-        *([("Model's SHA-256", _sha256(explainer))] if explainer.files else []),
+        *([("Model's SHA-256", sha256_of(explainer.files[0]))] if explainer.files else []),
         *(("Weights file", path.name) for path in explainer.files[1:]),
         ("Method", ", ".join(methods)),
         *(("Layer", layer) for layer in explainer.layers),
@@ -156,8 +156,3 @@ def _listing(name: str, call: str) -> str:
     """Lines of code as markup."""
     lines = "\n".join(text(line) for line in call.splitlines())  # `text` puts what it is given on one
     return f'<h3>{name}</h3><pre tabindex="0" aria-label="{name}">{lines}</pre>'
-
-
-def _sha256(explainer: OpenedModel) -> str:
-    with explainer.files[0].open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
