@@ -101,6 +101,12 @@ def lost(dim: Dim, by: str, role: str = GONE) -> Axis:
     return () if dim == 1 else (Atom(role, dim, 1, dim, by=by),)
 
 
+def lost_again(axis: Axis, dim: Dim, by: str) -> Axis:
+    """An axis that is made of another and lies nobody knows where; what was lost before stays lost in the same way."""
+    role = next((atom.role for atom in axis if atom.role in ADRIFT), GONE)
+    return lost(dim, by_of(axis) or by, role)
+
+
 def unknown(shape: Shape) -> Axes:
     """The axes of a tensor of which nothing is known."""
     return tuple(fresh(UNKNOWN, dim) for dim in shape)
@@ -266,12 +272,14 @@ def resized(axis: Axis, dim: Dim, by: str = "") -> Axis:
     """The axis resampled to another size: images, channels, rows and columns stay what they are, all else is lost."""
     role = role_of(axis)
     if is_adrift(axis):
-        return lost(dim, by_of(axis), next(atom.role for atom in axis if atom.role in ADRIFT))
+        return lost_again(axis, dim, by)
     if role not in ("H", "W"):
         return fresh(role, dim) if role in "NC" else _of_places([axis], dim)
     size, at = size_of(axis), at_of(axis)
-    known = isinstance(size, int) and isinstance(dim, int)
-    return fresh(role, dim, at=stretched(at, size, dim) if known else at and False, by=by_of(axis) or by)  # type: ignore[arg-type]
+    stays: At | bool = None if at is None else False  # spread evenly stays so, whatever the lengths are
+    if isinstance(size, int) and isinstance(dim, int):
+        stays = stretched(at, size, dim)
+    return fresh(role, dim, at=stays, by=by_of(axis) or by)
 
 
 def at_places(axis: Axis, indices: NDArray[np.float64] | None, dim: Dim, by: str) -> Axis:
@@ -284,7 +292,7 @@ def at_places(axis: Axis, indices: NDArray[np.float64] | None, dim: Dim, by: str
         or is_adrift(axis)
         or role_of(axis) not in ("H", "W")
     ):
-        return lost(dim, by_of(axis) or by) if is_spatial(axis) else resized(axis, dim)
+        return lost_again(axis, dim, by) if is_spatial(axis) else resized(axis, dim)
     return fresh(role_of(axis), dim, at=at_indices(at_of(axis), size, indices), by=by)
 
 
@@ -297,10 +305,10 @@ def cut(axis: Axis, positions: np.ndarray | None, dim: Dim, by: str = "") -> Axi
         return resized(axis, dim)
     by = by_of(axis) or by
     if positions is None or not isinstance(size, int) or not 0 < len(positions) <= MOST or size > MOST:
-        return lost(dim, by)
+        return lost_again(axis, dim, by)
     if role in ("H", "W"):
         return fresh(role, dim, at=taken(at_of(axis), size, positions), by=by)
-    return _cut_tokens(axis, positions, by) or lost(dim, by)
+    return _cut_tokens(axis, positions, by) or lost_again(axis, dim, by)
 
 
 def _cut_tokens(axis: Axis, positions: np.ndarray, by: str) -> Axis | None:
@@ -327,7 +335,7 @@ def joined(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str = "") -
     """One axis after the other: what stands beside a grid are further tokens."""
     roles = [role_of(part) for part in parts]
     if any(is_adrift(part) and "T" not in roles for part in parts):
-        return lost(dim, next(by_of(part) for part in parts if is_adrift(part)))
+        return lost_again(next(part for part in parts if is_adrift(part)), dim, by)
     if "T" in roles:
         at = roles.index("T")
         grid, others = grid_of(parts[at]), [*dims[:at], *dims[at + 1 :]]

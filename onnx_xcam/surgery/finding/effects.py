@@ -28,6 +28,7 @@ from onnx_xcam.surgery.finding.axes import (
     is_unknown,
     joined,
     lost,
+    lost_again,
     regrouped,
     resized,
     role_of,
@@ -91,7 +92,7 @@ def along_axis(default: int) -> Rule:
 
 
 def _reordered(axis: Axis, dim: Dim, by: str) -> Axis:
-    return lost(dim, by) if is_spatial(axis) else axis
+    return lost_again(axis, dim, by) if is_spatial(axis) else axis
 
 
 def scattered(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
@@ -133,7 +134,7 @@ def tiled(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
         for i in range(len(shape))
     ]
     return tuple(
-        axis if once[i] else lost(shape[i], said(node)) if is_spatial(axis) else resized(axis, shape[i])
+        axis if once[i] else lost_again(axis, shape[i], said(node)) if is_spatial(axis) else resized(axis, shape[i])
         for i, axis in enumerate(axes)
     )
 
