@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from onnx_xcam.arguments import one_of
 from onnx_xcam.errors import XcamError
 
 ProbabilityChoice = Literal["auto", "softmax", "sigmoid", "none"]
@@ -43,8 +44,7 @@ def check_choice(choice: str) -> None:
     Raises:
         XcamError: it is none.
     """
-    if not isinstance(choice, str) or choice not in PROBABILITY_CHOICES:
-        raise XcamError(f"probabilities is one of {', '.join(PROBABILITY_CHOICES)}, not {choice!r}.")
+    one_of("probabilities", choice, PROBABILITY_CHOICES)
 
 
 def known_of_logits(
@@ -66,23 +66,26 @@ def known_of_logits(
                 f"not {stated!r}."
             )
         return Known(stated, "as the model's metadata say")
-    for source, words in (("the model's metadata say", _said(props)), ("config.json beside it says", _said(config))):
+    for source, words in (
+        ("the model's metadata say", _said(props)),
+        ("config.json beside the model says", _said(config)),
+    ):
         for word in words:
             if (found := _of_task(usual, word, source)) is not None:
                 return found
     if labels:
-        return Known(usual, "as it has a label for each class")
+        return Known(usual, "as the model has a label for each class")
     return Known(usual, f"as {count} classes are ImageNet's") if count in _IMAGENET else None
 
 
 def _of_task(usual: str, word: str, source: str) -> Known | None:
     """What the name of a task says; nothing if it is none that is known here."""
     if any(part in word for part in _SEVERAL):
-        return Known("sigmoid", f"as {source} that it tells several labels at once")
+        return Known("sigmoid", f"as {source} that there may be several labels at once")
     if any(part in word for part in _CLASSES):
-        return Known(usual, f"as {source} that it is a classifier")
+        return Known(usual, f"as {source} that the model is a classifier")
     if word == "pose" or any(part in word for part in _OTHERS):
-        return Known("none", f"as {source} that its task is another ({word})")
+        return Known("none", f"as {source} that the task is another ({word})")
     return None
 
 

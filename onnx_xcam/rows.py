@@ -14,22 +14,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnx_xcam.surgery.finding.table import ELEMENTWISE, ELEMENTWISE_IN_THE_FIRST, IMAGES, PER_PIXEL, WINDOWED
+
 TOLERANCE = {True: 1e-3, False: 5e-2}
 """How far a value in a run of several may be from the same one alone, relative to the largest: where the model is
 exact, and where it rounds to float16 or to integers."""
 _ROUNDING = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul"})
 _SCALED_BY_RUN = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
 
-_ELEMENTWISE = frozenset({
-    "Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Elu", "Selu", "Celu", "Softplus",
-    "Softsign", "Erf", "Gelu", "Mish", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg", "Identity", "Dropout", "Cast",
-    "QuantizeLinear", "DequantizeLinear", "PRelu", "Pow",
-})  # fmt: skip
-_OF_PAIRS = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean"})
-_SPATIAL = frozenset({
-    "Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization", "LRN",
-    "InstanceNormalization", "QLinearConv",
-})  # fmt: skip
+_ELEMENTWISE = ELEMENTWISE | ELEMENTWISE_IN_THE_FIRST
+_SPATIAL = WINDOWED | PER_PIXEL | IMAGES | {"QLinearConv"}
+"""What reads its input as images, channels, height and width, and each image for itself."""
 _ALONG_AN_AXIS = {"Softmax": -1, "LogSoftmax": -1, "Concat": None, "Split": 0, "LayerNormalization": -1}
 
 
@@ -94,8 +89,7 @@ def _rank_kept(
     alone = len(inside) == 1 and node.input[0] in ranks
     axis = stated.get("axis", _ALONG_AN_AXIS.get(op))
     keeps = {
-        "elementwise": op in _ELEMENTWISE,
-        "pairs": op in _OF_PAIRS and all(len(dims or ()) < rank or (dims or ())[0] == 1 for dims in others),
+        "elementwise": op in _ELEMENTWISE and all(len(dims or ()) < rank or (dims or ())[0] == 1 for dims in others),
         "spatial": op in _SPATIAL and alone and not stated.get("training_mode") and len(node.output) == 1,
         "product": op == "MatMul" and alone and rank > 1,
         "axis": op in _ALONG_AN_AXIS and axis is not None and axis % rank != 0 and (opset >= 13 or "max" not in op),

@@ -110,7 +110,7 @@ ProbabilitiesOption = Annotated[
     ProbabilityWay,
     typer.Option(
         "--probabilities",
-        metavar="auto|softmax|sigmoid|none",
+        metavar="|".join(ProbabilityWay),
         help="auto: those that the model tells, or the softmax of a known classifier's logits. softmax or sigmoid: the "
         "scores are logits, of one class out of several or of several labels at once. none: show none.",
     ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import onnx
 
@@ -19,10 +19,10 @@ from onnx_xcam.arguments import shown
 from onnx_xcam.cams.fusion import check_fusion
 from onnx_xcam.cams.methods import emitted_method
 from onnx_xcam.errors import ModelError, XcamError
+from onnx_xcam.explainer.probabilities import Squash
 from onnx_xcam.runtime import TensorInfo
 
 _MOST_NOTES, _LONGEST_NOTES = 1000, 100_000
-_SQUASHES = ("softmax", "sigmoid", "exp", "none")
 
 
 def check_metadata(
@@ -142,10 +142,10 @@ class _Described:
         if stated is None:
             return
         right = isinstance(stated, list) and len(stated) in (2, 4) and all(isinstance(one, str) for one in stated[:2])
-        if not right or stated[1] not in _SQUASHES or not all(map(_is_finite, stated[2:])):
+        if not right or stated[1] not in get_args(Squash) or not all(map(_is_finite, stated[2:])):
             self._refuse(f"state {field} in a wrong way, {shown(stated)}")
         output = self.outputs.get(stated[0])
-        if output is None or output.name.startswith("xcam_"):
+        if output is None or output.name.startswith(contract.ADDED):
             self._refuse(f"take {field} from {shown(stated[0])}, which is no output of the original model")
         if len(stated) == 4 and not 0 < stated[2] < 1e6:
             self._refuse(f"state the scale {stated[2]} of {field}")

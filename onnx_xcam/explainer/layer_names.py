@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from onnx_xcam import arguments
 from onnx_xcam.errors import LayerError
+from onnx_xcam.surgery.finding.suggest import suggestion
 
 
 def layer_index(layer: int | str, layers: Sequence[str], names: Sequence[Sequence[str]], what: str) -> int:
@@ -34,8 +34,7 @@ def layer_index(layer: int | str, layers: Sequence[str], names: Sequence[Sequenc
                 listed = ", ".join(repr(layers[index]) for index in found)
                 raise LayerError(f"{what} has several layers that {layer!r} fits: {listed}; name one of them.")
     known = [name for own in every for name in own if name]
-    near = difflib.get_close_matches(str(layer), known, 1, 0.5)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    hint = suggestion(str(layer), known, 1)
     raise LayerError(f"{what} has no layer {arguments.shown(layer)}{hint}; it has {', '.join(map(repr, layers))}.")
 
 

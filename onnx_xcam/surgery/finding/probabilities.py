@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from math import isclose
 from typing import Literal, NamedTuple
 
-import onnx_graphsurgeon as gs
-
 from onnx_xcam.contract import Probabilities
 from onnx_xcam.surgery.emission.protos import is_standard
 from onnx_xcam.surgery.finding.activations import ACTIVATIONS, activation, keeps_images, number
@@ -58,7 +56,7 @@ def told_of(graph: Graph, score: str, last: str | None, *, one: bool) -> Told:
     for output in graph.output_names:
         origin = step_back(graph, output)
         same = before_rounding(graph, origin.name) == score or is_copy(graph, origin.name, score)
-        if same and origin.told is not None and _of_classes(graph, output):
+        if same and origin.told is not None:
             return Told(_stepwise(graph, output, origin.told), None)
     copy = next((name for name in graph.output_names if is_copy(graph, name, score)), "")
     if not copy:
@@ -73,7 +71,7 @@ def _of_copy(graph: Graph, score: str, last: str | None, *, one: bool) -> str | 
     """How an output that holds the scores tells probabilities; "" if it certainly does not, None if nothing shows."""
     own = step_back(graph, score)
     if own.activation:
-        return own.told if own.told is not None and _of_classes(graph, score) else ""
+        return own.told or ""
     total = _largest_sum(graph, score)
     if total is not None:
         return "none" if isclose(total, 1, rel_tol=1e-3) else ""
@@ -110,31 +108,6 @@ def is_probability(graph: Graph, name: str) -> bool:
     return total is not None and isclose(total, 1, rel_tol=1e-3)
 
 
-def _of_classes(graph: Graph, output: str) -> bool:
-    """Whether the activation that made an output, if it is one that shares out 1, shares it out among classes."""
-    name = output
-    for _ in range(_STEPS):
-        node = graph.producer.get(name)
-        if node is None:
-            return True
-        if activation(graph, node) is not None:
-            return _shares_out_over_classes(graph, node)
-        name = next((t.name for t in node.inputs if t.name and not graph.is_constant(t.name)), "")
-    return True
-
-
-def _shares_out_over_classes(graph: Graph, node: gs.Node) -> bool:
-    """Whether a softmax, if it is one, goes over another axis than that of the images."""
-    if node.op not in ("Softmax", "LogSoftmax"):
-        return True  # written out, it was found by its axis
-    shape = graph.shape(node.inputs[0].name)
-    if shape is None or len(shape) < 2:
-        return True
-    axis = node.attrs.get("axis", -1 if graph.opset >= 13 else 1)
-    over_images: bool = axis % len(shape) == 0
-    return not over_images or (graph.opset < 13 and shape[0] == 1)
-
-
 def _largest_sum(graph: Graph, name: str, known: dict[str, float | None] | None = None) -> float | None:
     """What a tensor is at most, if it is made of probabilities by what keeps them so; None if it is not.
 
@@ -158,8 +131,7 @@ def _followed(graph: Graph, name: str, known: dict[str, float | None]) -> float 
     if node is None or not is_standard(node.domain) or not graph.is_float(name):
         return None
     if (found := activation(graph, node)) is not None:
-        fits = ACTIVATIONS[found[0]] == "none" and _shares_out_over_classes(graph, node)
-        return 1.0 if fits else None
+        return 1.0 if ACTIVATIONS[found[0]] == "none" else None
     names = [str(tensor.name) for tensor in node.inputs]
 
     def of(name: str) -> float | None:
@@ -172,7 +144,7 @@ def _followed(graph: Graph, name: str, known: dict[str, float | None]) -> float 
     if node.op == "Exp":
         maker = graph.producer.get(names[0])
         logged = None if maker is None else activation(graph, maker)
-        return 1.0 if logged and logged[0] == "LogSoftmax" and _of_classes(graph, names[0]) else None
+        return 1.0 if logged and logged[0] == "LogSoftmax" else None
     rule = _OF_TWO.get(str(node.op))
     return rule(graph, names, of) if rule and len(names) == 2 else None
 

@@ -19,23 +19,30 @@ IMAGES = frozenset({"ConvTranspose", "LRN", "DepthToSpace", "SpaceToDepth"})
 SAMPLED = frozenset({"GridSample"})
 WEIGHTED = frozenset({"MatMul", "Gemm", "Einsum"})
 
+_ELEMENTWISE = """
+    Abs Acos Acosh Add And Asin Asinh Atan Atanh Bernoulli BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast
+    CastLike Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish
+    Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu
+    Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor"""
+ELEMENTWISE = frozenset(_ELEMENTWISE.split())
+"""Each element is made of those in its own place, once the inputs are broadcast; no other is looked at."""
+ELEMENTWISE_IN_THE_FIRST = frozenset({"DequantizeLinear", "Dropout", "QuantizeLinear"})
+"""The same of the first input; the others say how."""
+
 _ROWS: Mapping[Rule, str] = {
     image_effects.windowed: " ".join(WINDOWED),
     image_effects.per_pixel: " ".join(PER_PIXEL),
     image_effects.images: " ".join(IMAGES),
     image_effects.sampled: " ".join(SAMPLED),
     # Element by element, or within an axis without reordering it.
-    effects.kept: """
-        Abs Acos Acosh Add And Asin Asinh Atan Atanh Bernoulli BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr
-        BitwiseXor Cast CastLike Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Expand Floor Gelu Greater GreaterOrEqual
-        HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or
-        PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh
-        ThresholdedRelu Where Xor
-        Hardmax LogSoftmax LpNormalization MeanVarianceNormalization Softmax CumProd CumSum Trilu Optional
-        OptionalGetElement""",
-    effects.first_kept: """
-        Attention CausalConvWithState DequantizeLinear Dropout DynamicQuantizeLinear GroupNormalization
-        LayerNormalization LinearAttention MaxUnpool QuantizeLinear RMSNormalization RotaryEmbedding SwiGLU""",
+    effects.kept: f"""
+        {_ELEMENTWISE}
+        BitCast Expand Hardmax LogSoftmax LpNormalization MeanVarianceNormalization Softmax CumProd CumSum Trilu
+        Optional OptionalGetElement""",
+    effects.first_kept: f"""
+        {" ".join(ELEMENTWISE_IN_THE_FIRST)}
+        Attention CausalConvWithState DynamicQuantizeLinear GroupNormalization LayerNormalization LinearAttention
+        MaxUnpool RMSNormalization RotaryEmbedding SwiGLU""",
     effects.squeezed: """
         ArgMax ArgMin ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
         ReduceSumSquare Squeeze""",
