@@ -102,6 +102,7 @@ def check_rows(
         if not name.startswith(_TURNED_BY_LAST_DIGITS)
         and isinstance(value, np.ndarray)
         and value.ndim
+        and value.dtype.kind not in "OSU"
         and len(value) == count
         and len(one[name])
     ]

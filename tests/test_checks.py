@@ -75,6 +75,20 @@ def test_good_models_pass(case):
         np.testing.assert_allclose(says, does, rtol=0.05, atol=1e-3)
 
 
+def test_labels_as_texts_are_compared_too():
+    """An output of texts: what they are in a run of several images is no matter of numbers."""
+    names = ",".join(f'"{name}"' for name in "abcde")
+    end = (
+        "k = ArgMax<axis=1, keepdims=0>(logits)  "
+        f"y = ai.onnx.ml.LabelEncoder<keys_int64s=[0,1,2,3,4], values_strings=[{names}]>(k)"
+    )
+    model = cnn("dense", end=end, output="string[N] y")
+    model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 3))
+    report = check(model)
+    assert report.passed, report.text()
+    assert report.rows.difference is not None
+
+
 def test_the_report_for_people_and_for_programs():
     report = check(cnn("dense", end="y = Softmax<axis=1>(logits)", output=f"float[N,{C}] y"), layers=["a", "r1"])
     text = report.text()

@@ -309,12 +309,14 @@ def test_rows_that_are_picked_are_no_labels():
 def test_metadata_that_state_probabilities_wrongly():
     made = instrument(end("y = Softmax<axis=1>(logits)"), emit=("map",))
     entry = next(entry for entry in made.metadata_props if entry.key == "onnx_xcam")
-    for wrong in ('["z", "none"]', '["y", "cube"]', '"y"', "7"):
+    said = "stat(es its|e) probabilities in a wrong way"
+    elsewhere = "they take probabilities from 'z', which is no output of the original model"
+    for wrong, why in (('["z", "none"]', elsewhere), ('["y", "cube"]', said), ('"y"', said), ("7", said)):
         broken = onnx.ModelProto()
         broken.CopyFrom(made)
         broken.metadata_props[0].value = entry.value.replace('["y", "none"]', wrong)
         assert broken.metadata_props[0].value != entry.value
-        with pytest.raises(ModelError, match="states its probabilities in a wrong way"):
+        with pytest.raises(ModelError, match=why):
             explained(broken, images(1), [0])
 
 

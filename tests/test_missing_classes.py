@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from models import TRUNK, TRUNK_WEIGHTS, build, images
 
-from onnx_xcam import Explainer
+from onnx_xcam import Explainer, instrument
 from onnx_xcam.errors import ClassError
 from onnx_xcam.explainer.recorder import Recorder
 
@@ -65,3 +65,15 @@ def test_in_a_recording():
     with pytest.raises(ClassError, match="class 7 is out of range"):
         recorder.record(picture, np.array([[7]]))
     assert recorder.record(picture, np.array([[6]])).classes.tolist() == [6]
+
+
+@pytest.mark.parametrize("wanted", [9, -9])
+def test_a_class_fixed_at_surgery_that_is_not_there(wanted):
+    """How many there are is known at run time only, and any run of the file fails."""
+    text, output = ENDS["logits"]
+    model = build(BODY + text, TRUNK_WEIGHTS, inputs="float[N,3,12,12] image, float[4,K] table", outputs=output)
+    fixed = instrument(model, class_input="fixed", classes=[1, wanted])
+    with pytest.raises(ClassError, match=r"a class that was fixed when .* is out of range"):
+        Explainer(fixed, preprocess="unit", inputs={"table": TABLE}).explain(images(1))
+    there = instrument(model, class_input="fixed", classes=[1, -7])
+    assert Explainer(there, preprocess="unit", inputs={"table": TABLE}).explain(images(1)).classes.shape == (1, 2)

@@ -307,6 +307,9 @@ MANY = {
         LOGITS + "z = Gemm<transB=1>(flat, two)  k = ArgMax<axis=1>(z)  y = Softmax<axis=1>(logits)",
         "int64[N,1] k, float[N,5] y", "logits", "the one behind a Softmax of several outputs",
     ),
+    "a copy of the features that the scores are made of": (
+        LOGITS + "v = Identity(flat)", "float[N,4] v, float[N,5] logits", "logits", None,
+    ),
     "boxes by their name": (
         LOGITS + "bbox = Gemm<transB=1>(flat, four)", "float[N,4] bbox, float[N,5] logits", "logits",
         "called nothing else of several outputs",

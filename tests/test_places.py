@@ -164,6 +164,21 @@ def test_the_upright_half_of_a_model_that_looks_at_a_mirror_image_too():
     np.testing.assert_allclose(*maps, atol=1e-6)
 
 
+@pytest.mark.parametrize("join", ["m = Add(r1, r2)", "m = Concat<axis=1>(r1, r2)", "m = Max(r2, r1)"])
+def test_rows_of_one_branch_beside_columns_of_another_are_no_map(join):
+    """A picture and the same one turned by a quarter, where they are square."""
+    branch = "c%(n)s = Conv<pads=[1,1,1,1]>(%(x)s, w) r%(n)s = Relu(c%(n)s) "
+    text = BACKWARDS + branch % {"n": 1, "x": "image"} + "y = Transpose<perm=[0,1,3,2]>(image) x = " + FLIP % "y"
+    text += branch % {"n": 2, "x": "x"} + join + " p = GlobalAveragePool(m) flat = Flatten(p) "
+    text += "logits = Gemm<transB=1>(flat, fc, fb)"
+    model = build(text, {**WEIGHTS, "fc": (5, 8 if "Concat" in join else 4)})
+    layer, note = default(model)
+    assert layer == "r1"
+    assert "another is passed over" in note
+    with pytest.raises(LayerError, match="where maps meet that lie on the picture differently"):
+        instrument(model, layers="m")
+
+
 @pytest.mark.parametrize(
     ("text", "arrays", "said"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,25 @@ def _try_each(model: LoadedModel, classes: NDArray[np.int64], run: Run) -> None:
             run(_feed(number), [contract.SCORES])
         except ModelError as error:
             raise ClassError(f"class {number} is out of range: {model.name} has fewer classes") from error
+
+
+def refuse_fixed(model: LoadedModel, error: ModelError) -> None:
+    """Name the cause of a failed run where it is a class that was fixed at surgery and is beyond the last one.
+
+    ONNX Runtime computes every output of a model whichever are asked for, so no run tells it beforehand.
+
+    Raises:
+        ClassError: what picks a class out of the scores is what failed.
+    """
+    if model.fixed_classes and model.class_count is None and _PICKS.search(str(error)):
+        raise ClassError(
+            f"a class that was fixed when {model.name} was instrumented is out of range: the model has fewer classes "
+            "with these inputs; instrument the original again with classes that it has"
+        ) from error
+
+
+_PICKS = re.compile(r"running (?:Gather|GatherElements|TopK|ScatterElements) node\. Name:'xcam/")
+"""How ONNX Runtime says that one of our nodes which pick classes failed."""
 
 
 def _feed(number: int) -> dict[str, NDArray[np.int64]]:

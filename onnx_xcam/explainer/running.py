@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.errors import InputError, ModelError
-from onnx_xcam.explainer.existing import refuse_missing
+from onnx_xcam.explainer.existing import refuse_fixed, refuse_missing
 from onnx_xcam.explainer.loading import LoadedModel
 from onnx_xcam.explainer.memory import BYTES_PER_RUN, bytes_of_a_class, classes_per_run
 from onnx_xcam.feeds import padded
@@ -105,7 +105,11 @@ def _run_images(
     parts: list[Results] = []
     for feed in _class_feeds(model, classes, batch):
         whole = [source.output] if source and not parts else []
-        parts.append(run({**held, **feed}, [*per_class, *whole]))
+        try:
+            parts.append(run({**held, **feed}, [*per_class, *whole]))
+        except ModelError as error:
+            refuse_fixed(model, error)
+            raise
         _check_outputs(parts[-1], per_class, len(batch), model.name)
         if model.metadata.get("relu", True) and any((parts[-1][name] < 0).any() for name in model.outputs("map")):
             raise ModelError(

@@ -184,6 +184,8 @@ def agreed(parts: Sequence[Axis], by: str) -> Axis:
 
 
 def _lie_alike(one: Axis, other: Axis) -> bool:
+    if {role_of(one), role_of(other)} == {"H", "W"}:
+        return False  # rows of one stand beside columns of the other: it was turned by a quarter
     if [atom.role for atom in one] != [atom.role for atom in other]:
         return True  # they differ in more than that, and the first one has always won
     pairs = [(a, b) for a, b in zip(one, other, strict=True) if a.at != b.at]

@@ -155,7 +155,7 @@ def _best(graph: Graph, found: Sequence[_Candidate]) -> tuple[_Candidate, str]:
     made = [
         one
         for one in found
-        if not any(leads_to(graph, one.score.name, other) for other in names if other != one.score.name)
+        if not any(leads_to(graph, _source(graph, one.score.name), other) for other in names if other != one.score.name)
     ] or list(found)
     fit = [one for one in made if one.otherwise is None] or made
     told = [one for one in fit if one.origin.activation] or [one for one in fit if one.is_told]
@@ -168,6 +168,13 @@ def _best(graph: Graph, found: Sequence[_Candidate]) -> tuple[_Candidate, str]:
         return chosen, "the last made of the outputs" if len(made) < len(found) else "the first of several outputs"
     how = f"behind a {chosen.origin.activation}" if chosen.origin.activation else "that a class is picked by"
     return chosen, f"the {'one' if len(told) == 1 else 'first'} {how} of several outputs"
+
+
+def _source(graph: Graph, name: str) -> str:
+    """The tensor that holds the same values before they were copied, moved or rounded."""
+    while (source := before_reshape(graph, name)) is not None:
+        name = source
+    return name
 
 
 def _reasons(search: _Search, refused: Sequence[ScoreError]) -> str:
