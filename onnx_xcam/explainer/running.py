@@ -54,29 +54,36 @@ def run_all(
     """
     run = functools.partial(model.session.run, cancellation=cancellation) if cancellation else model.session.run
 
-    def part_of(start: int, stop: int, rows: NDArray[np.int64] | None) -> Results:
-        part = batch[start:stop]
-        others = model.others.rows(start, model.batch or len(part), len(batch))
-        return _run_images(model, run, part, rows, others)
+    size = model.images_per_run(_IMAGES_PER_RUN)
 
     def rows_of(start: int, stop: int) -> NDArray[np.int64] | None:
         return classes if classes is None or len(classes) == 1 else classes[start:stop]
 
-    def in_parts(size: int) -> Results:
-        starts = range(0, len(batch), size)
-        parts = [part_of(start, start + size, rows_of(start, start + size)) for start in starts]
-        return parts[0] if len(parts) == 1 else _joined(parts, axis=0)
+    def part_from(start: int) -> Results:
+        part = batch[start : start + size]
+        others = model.others.rows(start, model.batch or len(part), len(batch))
+        return _run_images(model, run, part, rows_of(start, start + size), others)
+
+    def alone(n: int, rows: NDArray[np.int64] | None) -> Results:
+        """An image in a run of its own; where values are given for the places of a batch, at its place there."""
+        place = n % size if model.others.are_of_places(len(batch)) else 0
+        others = model.others.rows(n, model.batch or 1, len(batch))
+        found = _run_images(model, run, np.repeat(batch[n : n + 1], place + 1, axis=0), rows, others)
+        return {name: value[place : place + 1] for name, value in found.items()}
+
+    def one_by_one() -> Results:
+        return _joined([alone(n, rows_of(n, n + 1)) for n in range(len(batch))], axis=0)
 
     if model.rows.mixed:
-        return in_parts(1)
-    size = model.images_per_run(_IMAGES_PER_RUN)
-    results = in_parts(size)
+        return one_by_one()
+    parts = [part_from(start) for start in range(0, len(batch), size)]
+    results = parts[0] if len(parts) == 1 else _joined(parts, axis=0)
     if model.rows.mixed is None and (apart := tell_apart(batch[:size])):
         chosen = None if model.fixed_classes else results[contract.CLASSES]
-        alone = {n: part_of(n, n + 1, None if chosen is None else chosen[n : n + 1]) for n in apart}
+        runs = {n: alone(n, None if chosen is None else chosen[n : n + 1]) for n in apart}
         compared = [name for name in results if name == contract.SCORES or name in model.outputs("map")]
-        if model.rows.found((results[name][n], one[name][0]) for n, one in alone.items() for name in compared):
-            return in_parts(1)
+        if model.rows.found((results[name][n], one[name][0]) for n, one in runs.items() for name in compared):
+            return one_by_one()
     return results
 
 

@@ -48,6 +48,10 @@ class OtherInputs:
                 found[name] = padded(rows, length)
         return found
 
+    def are_of_places(self, images: int) -> bool:
+        """Whether a value has rows for the places of a batch, and not for the images of a call."""
+        return any(len(self.values[name]) not in (1, images) for name in self.per_image.intersection(self.values))
+
     def check_count(self, images: int, batch: int | None) -> None:
         """Raise an InputError unless each value is there once, for each image, or for each place of the batch."""
         for name in sorted(self.per_image.intersection(self.values)):
@@ -170,7 +174,10 @@ def _zeros(info: TensorInfo, per_image: bool) -> NDArray[Any] | None:
         dim if isinstance(dim, int) and not (per_image and axis == 0) else 1 for axis, dim in enumerate(info.shape)
     ]
     if math.prod(shape) > _LARGEST:
-        raise InputError(f"No zeros are fed to {listed(info)}: it takes more than 2**28.")
+        raise InputError(
+            f"No zeros are fed to {listed(info)}, which plays no part in the score: it takes more than 2**28. "
+            "Remove that input from the model."
+        )
     return np.zeros(shape, dtype)
 
 
