@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 import onnx
 
@@ -19,7 +19,7 @@ from onnx_xcam.arguments import shown
 from onnx_xcam.cams.fusion import check_fusion
 from onnx_xcam.cams.methods import emitted_method
 from onnx_xcam.errors import ModelError, XcamError
-from onnx_xcam.explainer.probabilities import Squash
+from onnx_xcam.explainer.probabilities import stated_source
 from onnx_xcam.runtime import TensorInfo
 
 _MOST_NOTES, _LONGEST_NOTES = 1000, 100_000
@@ -141,14 +141,12 @@ class _Described:
     def _probabilities(self, field: str, stated: Any) -> None:
         if stated is None:
             return
-        right = isinstance(stated, list) and len(stated) in (2, 4) and all(isinstance(one, str) for one in stated[:2])
-        if not right or stated[1] not in get_args(Squash) or not all(map(_is_finite, stated[2:])):
-            self._refuse(f"state {field} in a wrong way, {shown(stated)}")
-        output = self.outputs.get(stated[0])
-        if output is None or output.name.startswith(contract.ADDED):
+        source = stated_source(field, stated, self.outputs)
+        output = self.outputs[source.output]
+        if not (0 < source.scale < 1e6 and abs(source.zero_point) <= 1e10):  # nor is either of them no number
+            self._refuse(f"state the scale {source.scale} and the zero point {source.zero_point} of {field}")
+        if output.name.startswith(contract.ADDED):
             self._refuse(f"take {field} from {shown(stated[0])}, which is no output of the original model")
-        if len(stated) == 4 and not 0 < stated[2] < 1e6:
-            self._refuse(f"state the scale {stated[2]} of {field}")
         lengths = [length for length in output.shape if isinstance(length, int) and length != 1]
         count = self.metadata.get("class_count")
         if output.dtype is None or output.dtype.kind not in "fiu" or (count and lengths and lengths[-1] != count):
@@ -170,10 +168,6 @@ class _Described:
             f"{self.name} is not what its metadata {contract.METADATA_KEY!r} say: they {what}; instrument the original "
             "model again."
         )
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[str]:

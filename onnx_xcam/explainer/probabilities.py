@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -103,10 +103,10 @@ def told_by(metadata: Mapping[str, Any], graph: onnx.GraphProto) -> ModelTold:
     """
     outputs = {output.name for output in graph.output}
     own = (
-        _stated(metadata["probabilities"], outputs) if "probabilities" in metadata else _found(graph, metadata["score"])
+        _stated(metadata, "probabilities", outputs) if "probabilities" in metadata else _found(graph, metadata["score"])
     )
     if "logits" in metadata:
-        logits = _stated(metadata["logits"], outputs)
+        logits = _stated(metadata, "logits", outputs)
         own = None if logits is not None else own
     else:  # instrumented when logits were taken for a classifier's whatever they were
         logits = own if own is not None and own.squash in ("softmax", "sigmoid") else None
@@ -132,16 +132,16 @@ def chosen_source(
     if told.own is not None:
         if (told.activation, choice) in _CONTRADICTIONS:
             raise ScoreError(
-                f"The model itself makes probabilities by a {told.activation}, which {choice!r} contradicts; leave it "
-                "out (--probabilities)."
+                f"The model itself makes probabilities by a {told.activation}, which --probabilities {choice} "
+                "(probabilities=) contradicts; leave that option out."
             )
         return told.own, None
     if told.logits is not None:
         return _of_logits(choice, told.logits, known)
     if choice != "auto":
         raise ScoreError(
-            f"A {choice} needs logits that come out of the model as its layers with weights make them, and this "
-            "score is none such; leave it out (--probabilities)."
+            f"--probabilities {choice} (probabilities=) needs an output of logits, just as a layer with weights makes "
+            "them, and this model's score is no such output; leave that option out."
         )
     return None, None
 
@@ -149,14 +149,14 @@ def chosen_source(
 def _of_logits(
     choice: str, logits: ProbabilitySource, known: Callable[[str], Known | None]
 ) -> tuple[ProbabilitySource | None, str | None]:
-    """The same of scores that may be logits."""
+    """The source of the probabilities that are made of scores which may be logits, and what is to be said of it."""
     if choice != "auto":
         return replace(logits, squash=_squash(choice)), None
     found = known(logits.squash)
     if found is None:
         return None, (
-            f"Probabilities: none, as nothing says that '{logits.output}' holds a classifier's logits; if it does, say "
-            f"so by labels or with --probabilities {logits.squash}."
+            f"Probabilities: none, as nothing says that '{logits.output}' holds a classifier's logits; if it does, "
+            f"give labels (--labels, labels=) or --probabilities {logits.squash} (probabilities=)."
         )
     if found.how == "none":
         return None, f"Probabilities: none, {found.why}."
@@ -168,18 +168,25 @@ def _squash(how: str) -> Squash:
     return "sigmoid" if how == "sigmoid" else "softmax"
 
 
-def _stated(stated: Any, outputs: set[str]) -> ProbabilitySource | None:
-    if stated is None:
-        return None
-    right = isinstance(stated, list) and len(stated) in (2, 4) and all(isinstance(n, int | float) for n in stated[2:])
-    if (
-        right
+def stated_source(field: str, stated: Any, outputs: Collection[str]) -> ProbabilitySource:
+    """What a field of the metadata says of an output.
+
+    Raises:
+        ModelError: it names an output that is not there, or a way that nobody knows.
+    """
+    right = (
+        isinstance(stated, list)
+        and len(stated) in (2, 4)
         and all(isinstance(text, str) for text in stated[:2])
-        and stated[0] in outputs
-        and stated[1] in get_args(Squash)
-    ):
+        and all(isinstance(number, int | float) and not isinstance(number, bool) for number in stated[2:])
+    )
+    if right and stated[0] in outputs and stated[1] in get_args(Squash):
         return ProbabilitySource(*stated)
-    raise ModelError(f"The model's metadata states its probabilities in a wrong way: {stated!r}; instrument it again.")
+    raise ModelError(f"The model's metadata states its {field} in a wrong way: {stated!r}; instrument it again.")
+
+
+def _stated(metadata: Mapping[str, Any], field: str, outputs: Collection[str]) -> ProbabilitySource | None:
+    return None if metadata[field] is None else stated_source(field, metadata[field], outputs)
 
 
 def _found(graph: onnx.GraphProto, score: str) -> ProbabilitySource | None:
