@@ -139,7 +139,7 @@ def is_listed(value: object) -> bool:
 
 
 def _axes(value: object) -> int:
-    """Of an array; 0 of anything else."""
+    """How many axes an array has; 0 for anything else."""
     return int(getattr(value, "ndim", 0))
 
 

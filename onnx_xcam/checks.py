@@ -109,7 +109,7 @@ class CheckReport:
     notes: list[str]
     rows: RowsCheck | None = None
     processor: ProcessorCheck | None = None
-    """Of a model with products of 8-bit integers. What it finds is a warning, since the instrumented model is right."""
+    """None without products of 8-bit integers. What it finds is a warning: the instrumented model is right."""
 
     @property
     def passed(self) -> bool:

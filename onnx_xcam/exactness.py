@@ -25,8 +25,8 @@ from onnx_xcam.trials import trial
 Providers: TypeAlias = str | Sequence[str] | None
 
 SATURATES = (
-    "Processor: ONNX Runtime's sums of uint8 x int8 products saturate on this one (x86 without VNNI), so this model's "
-    "scores and maps may differ from those elsewhere; --exact (exact=True) computes them exactly."
+    "Processor: ONNX Runtime's sums of uint8 x int8 products saturate here (x86 without VNNI), so this model's scores "
+    "and maps may differ from those elsewhere; --exact (exact=True) computes them exactly."
 )
 _BY_SPEED: tuple[Arithmetic, ...] = ("default", "uint8 weights", "unoptimised")
 _NEAR = 0.02
@@ -60,7 +60,7 @@ class ProcessorCheck:
         if not ops:
             return "8-bit products: added up exactly on this processor"
         if not self.differences:
-            return f"8-bit products: on this processor those in {ops} saturate, and ONNX Runtime has no exact way here"
+            return f"8-bit products: on this processor those in {ops} saturate, whatever ONNX Runtime is told"
         name, worst = max(self.differences.items(), key=lambda item: item[1])
         if not worst:
             return f"8-bit products: on this processor those in {ops} can saturate, but do not with these values"
@@ -69,7 +69,7 @@ class ProcessorCheck:
             moved = f", and its largest number is at {places[0]} instead of {places[1]}"
         return (
             f"8-bit products: this processor changes the model's answers, since those in {ops} saturate: '{name}' is "
-            f"off by {worst:.1e} of its largest value{moved}; --exact explains it in exact arithmetic"
+            f"off by {worst:.1e} of its largest value{moved}; explain --exact (exact=True) is exact"
         )
 
 

@@ -53,7 +53,7 @@ class RowsCheck:
         )
 
     def lines(self) -> list[str]:
-        """For people."""
+        """What was found, for people."""
         if self.not_compared is not None:
             return [f"      images of a run not compared with each alone: {self.not_compared}"]
         if self.difference is None or self.warning:

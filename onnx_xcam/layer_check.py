@@ -54,7 +54,7 @@ class LayerCheck:
         nodes = f" ({', '.join(self.without_gradient[:3])})" if self.without_gradient else ""
         return (
             f"if '{self.layer}' changes by a hundredth, the score changes by {does / 100:.3g} where the gradient says "
-            f"{says / 100:.3g}: it depends on the layer by ways that carry no gradient{nodes}, and the map lacks these"
+            f"{says / 100:.3g}: some ways from the layer to the score carry no gradient{nodes}, and the map lacks these"
         )
 
     def lines(self) -> list[str]:

@@ -95,7 +95,7 @@ def _weights(product: Product) -> NDArray[Any]:
 
 
 def _shape(product: Product) -> tuple[int, ...]:
-    """Of the activations."""
+    """The shape of the activations."""
     if product.op == "QAttention":
         return (1, _SIDE, _DEPTH)
     if "Conv" not in product.op:

@@ -447,7 +447,7 @@ def test_scores_that_were_only_reshaped_are_named():
     """Two classes for each of several findings."""
     model = made(POOL + "z = Gemm<transB=1>(flat, four)  " + ints("s", -1, 2, 2) + "r = Reshape(z, s)  "
                  "y = Softmax<axis=2>(r)", "float[N,2,2] y")  # fmt: skip
-    with pytest.raises(ScoreError, match=r"'r' has the shape \[N,2,2\].*--score 'z' takes them as \[N,4\]"):
+    with pytest.raises(ScoreError, match=r"'r' has the shape \[N,2,2\].*--score 'z' \(score=\) takes them as \[N,4\]"):
         instrument(model)
     assert find_score(prepare(model), "z").count == 4
 

@@ -207,9 +207,9 @@ def test_choices_that_cannot_be(batch):
         opened(cnn("dense"), probabilities="cube")
     with pytest.raises(XcamError, match="probabilities is one of"):
         Recorder(cnn("dense"), methods=["xgrad-cam"], probabilities=None)
-    with pytest.raises(ScoreError, match="by a Softmax, which 'sigmoid' contradicts"):
+    with pytest.raises(ScoreError, match="by a Softmax, which --probabilities sigmoid"):
         opened(end("y = Softmax<axis=1>(logits)"), probabilities="sigmoid")
-    with pytest.raises(ScoreError, match="needs logits that come out"):
+    with pytest.raises(ScoreError, match="needs an output of logits"):
         opened(end("y = Tanh(logits)"), probabilities="softmax")
     with pytest.raises(XcamError, match=r"'onnx_xcam.probabilities' is one of softmax, sigmoid, none, not 'cube'"):
         opened(with_metadata(cnn("dense"), **{"onnx_xcam.probabilities": "cube"}))

@@ -153,7 +153,7 @@ def _record(text: bytes, path: Path, number: int) -> dict[str, Any]:
             if not {"path", "sha256"} & record.keys():
                 raise OutputError(
                     f"Line {number} of '{path}' does not tell which file its photo was, as an earlier version of "
-                    "onnx-xcam wrote it, so it cannot be continued; name another folder with -o."
+                    "onnx-xcam wrote it, so that run cannot be continued; name another folder with -o."
                 )
             where, sha256 = record.get("path"), record.get("sha256")
             if isinstance(where, str) and "\0" not in where and isinstance(sha256, str | None):

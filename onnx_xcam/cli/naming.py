@@ -58,7 +58,7 @@ def places(files: Iterable[str]) -> set[str]:
 
 
 def _places_of(stem: str, parts: Sequence[str]) -> list[str]:
-    """The same of the files that a photo may come to have."""
+    """Where the files that a photo may come to have would lie, whatever its classes."""
     return [folded(f"{stem}.npz"), *(folded(f"{'.'.join(filter(None, (stem, part)))}.png") for part in parts)]
 
 

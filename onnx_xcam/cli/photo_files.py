@@ -30,7 +30,7 @@ def digest_of_photo(path: Path) -> str | None:
 
 
 def digests_of_photos(paths: Iterable[Path]) -> dict[Path, str | None]:
-    """The same of many, several at once: of files on a network one waits for each."""
+    """The digests of many photos, several at once: of files on a network one waits for each."""
     several = list(paths)
     with ThreadPoolExecutor(_READERS, "onnx-xcam-digests") as pool:
         return dict(zip(several, pool.map(digest_of_photo, several), strict=True))

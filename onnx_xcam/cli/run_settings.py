@@ -112,13 +112,13 @@ def _short(value: object) -> str:
 
 
 def digest_of_files(path: Path) -> str:
-    """Of what is in a file, or of all files in a folder and their names in it."""
+    """A short digest of what is in a file, or in all files of a folder, and of their names in it."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     return _digest(repr([(file.relative_to(path).as_posix(), _digest_of_file(file)) for file in files]))
 
 
 def _digest_of_model(opened: OpenedModel) -> str:
-    """Of what is in its file, and in those that hold its weights."""
+    """A short digest of what is in the model's file, and in those that hold its weights."""
     return _digest(" ".join(_digest_of_file(file) for file in opened.files))
 
 

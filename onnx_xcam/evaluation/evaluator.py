@@ -71,7 +71,7 @@ class Evaluator:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Those of the recorder, and what confidence is where the model tells no probabilities."""
+        """The notes of the recorder, and what confidence is where the model tells no probabilities."""
         if not self._perturbed or self.recorder.confidence_kind == "probability":
             return tuple(self.recorder.notes)
         measured = ", ".join(name for name in self.metrics if name in self._perturbed)

@@ -48,7 +48,7 @@ def refuse_missing(model: LoadedModel, classes: NDArray[np.int64] | None, images
 
 
 def _try_each(model: LoadedModel, classes: NDArray[np.int64], run: Run) -> None:
-    """The same by asking for the score of each class: what picks it is refused by ONNX Runtime if it is not there."""
+    """Ask for the score of each class: ONNX Runtime refuses to pick one that is not there."""
     run(_feed(-1), [contract.SCORES])  # what fails here is no matter of classes
     for number in np.unique(classes).tolist():
         try:

@@ -130,7 +130,7 @@ class Explainer(OpenedModel):
         probabilities: ProbabilityChoice,
         **options: Any,
     ) -> None:
-        """The same without warnings.
+        """Load the model as `__init__` does, but without warnings.
 
         Args:
             model, method, labels, relu, fuse, probabilities: as above.

@@ -40,7 +40,7 @@ class Remarks:
             return [told.sentence for told in list(self._told.values())[start:]]
 
     def summed_up(self) -> list[str]:
-        """The same, with how many other pictures each holds for."""
+        """The sentences on the first picture of each kind, with how many other pictures each holds for."""
         with self._lock:
             return [
                 told.sentence if told.pictures == 1 else f"{told.sentence[:-1]} (so with {told.pictures - 1} more)."

@@ -100,7 +100,7 @@ def _jpeg_2000(data: bytes) -> Sizes:
 
 
 def _tiff(data: bytes) -> Sizes:
-    """Of the first directory: the picture, and the tiles that it is cut into."""
+    """The sizes in the first directory: of the picture, and of the tiles that it is cut into."""
     order = "<" if data[:2] == b"II" else ">"
     (version,) = struct.unpack_from(order + "H", data, 2)
     big = version == 43

@@ -28,7 +28,7 @@ class FileValues:
 
     @classmethod
     def of(cls, pixels: npt.NDArray[Any]) -> FileValues:
-        """Of pixels as they are decoded, [H,W] or [H,W,1..4]; alpha does not count."""
+        """The values of pixels as they are decoded, [H,W] or [H,W,1..4]; alpha does not count."""
         colours = pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] == 4 else pixels
         if pixels.dtype.kind == "f":
             finite = colours[np.isfinite(colours)]

@@ -40,8 +40,10 @@ def packed(places: _Floats) -> At:
 
 
 def taken(at: At, count: int, positions: NDArray[np.int64]) -> At | bool:
-    """Of the positions that are taken, in this order; those that repeat others before the first one or behind the last
-    one, as a reflection at the borders does, are a padding.
+    """The places of the positions that are taken, in this order.
+
+    Those that repeat others before the first one or behind the last one, as a reflection at the borders does, are a
+    padding.
     """
     for start in np.flatnonzero(positions == 0).tolist() if len(positions) > count else ():
         after = len(positions) - start - count
@@ -51,7 +53,7 @@ def taken(at: At, count: int, positions: NDArray[np.int64]) -> At | bool:
 
 
 def at_indices(at: At, count: int, indices: _Floats) -> At | bool:
-    """At indices that may lie between two positions, or beyond the ends; False where they are in no order."""
+    """The places at indices between two positions, or beyond the ends; False where they are in no order."""
     places = listed(at, count)
     if not in_order(places) and not in_order(places[::-1]):
         return False
@@ -62,21 +64,21 @@ def at_indices(at: At, count: int, indices: _Floats) -> At | bool:
 
 
 def stretched(at: At, count: int, size: int) -> At | bool:
-    """Of an axis that is resampled to another size."""
+    """The places of an axis that is resampled to another size."""
     if at is None or not size:
         return None
     return size <= MOST and at_indices(at, count, (np.arange(size) + 0.5) * count / size - 0.5)
 
 
 def padded(at: At, count: int, before: int, after: int) -> At | bool:
-    """With positions more at the ends, or fewer where these numbers are negative."""
+    """The places of an axis with positions more at the ends, or fewer where these numbers are negative."""
     if count + before + after > MOST:
         return False
     return at_indices(at, count, np.arange(-before, count + after, dtype=np.float64))
 
 
 def coarser(at: At, total: int, size: int, stride: int) -> At:
-    """Of blocks of `stride` positions each."""
+    """The places of blocks of `stride` positions each."""
     return None if at is None else packed(listed(at, total).reshape(size, stride).mean(axis=1))
 
 

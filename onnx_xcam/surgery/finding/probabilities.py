@@ -81,7 +81,7 @@ def _of_copy(graph: Graph, score: str, last: str | None, *, one: bool) -> str | 
 
 
 def _stepwise(graph: Graph, output: str, how: str) -> Probabilities | None:
-    """As told; of an output that holds integers, with the step and the zero point by which these are read."""
+    """How an output tells probabilities; if it holds integers, with the step and zero point by which they are read."""
     if output not in graph.quantised:
         return Probabilities(output, how)
     quantiser = next(node for node in roundings(graph, output) if node.op == "QuantizeLinear")

@@ -145,7 +145,7 @@ def _found_score(search: _Search) -> Score:
     notes = chosen.score.notes
     if len(found) > 1:
         others = ", ".join(f"'{one.output}'" for one in found.values() if one is not chosen)
-        notes = (*notes, f"Score: {why} that look like class scores (others: {others}; choose with --score).")
+        notes = (*notes, f"Score: {why} that look like class scores (others: {others}; choose with --score, score=).")
     return replace(chosen.score, notes=notes)
 
 
@@ -185,7 +185,7 @@ def _reasons(search: _Search, refused: Sequence[ScoreError]) -> str:
     for error in unfit:
         if error.kind == "rows" and (name := _flat_source(search, error.name)) is not None:
             shape = shape_text(search.graph.shape(name) or ())
-            sentences.append(f"If each of its numbers is a class, --score '{name}' takes them as {shape}.")
+            sentences.append(f"If each of its numbers is a class, --score '{name}' (score=) takes them as {shape}.")
             break
     return " ".join(sentences)
 
@@ -208,7 +208,7 @@ def _ask_if_named_otherwise(chosen: _Candidate) -> None:
         UnfitError: it is.
     """
     if (what := chosen.otherwise) is not None:
-        advice = f"If it holds scores of classes all the same, say so with --score {chosen.output}."
+        advice = f"If it holds scores of classes all the same, say so with --score {chosen.output} (score=)."
         unfit = UnfitError(chosen.output, chosen.score.shape, "named", f"{what}, by its name", advice)
         raise ScoreError(f"No class score was found among the outputs: {unfit}")
 
@@ -306,7 +306,7 @@ def _score(
     if activation is None and is_normalised(graph, name):
         if not asked:
             raise UnfitError(
-                name, shape, "embedding", advice=f"--score {name} takes its numbers for classes all the same."
+                name, shape, "embedding", advice=f"--score {name} (score=) takes its numbers for classes all the same."
             )
         notes = (
             *notes,

@@ -13,7 +13,7 @@ from onnx_xcam.surgery.lowering import LOWERINGS
 
 
 def foreign_operators(model: onnx.ModelProto) -> Foreign:
-    """Those of a model, of its subgraphs and local functions too."""
+    """The foreign operators of a model, of its subgraphs and local functions too."""
     opset = next((entry.version for entry in model.opset_import if is_standard(entry.domain)), 1)
     own = {(function.domain, function.name) for function in model.functions}
     found = Foreign()
@@ -27,7 +27,7 @@ def foreign_operators(model: onnx.ModelProto) -> Foreign:
 
 
 def foreign_among(nodes: Iterable[gs.Node], opset: int) -> Foreign:
-    """Those among the nodes of an analysed graph."""
+    """The foreign operators among the nodes of an analysed graph."""
     found = Foreign()
     for node in nodes:
         if is_foreign(node.domain, node.op, opset):
