@@ -220,6 +220,31 @@ def test_tokens_turned_round_and_back_or_picked(taken, layer):
     assert default(build(text, arrays))[0] == layer
 
 
+BRANCHES = (
+    "m = If<then_branch = t () => (float[N,4,12,12] u) {{ u = {one} }}, "
+    "else_branch = e () => (float[N,4,12,12] v) {{ v = {other} }}>({condition})"
+)
+
+
+@pytest.mark.parametrize("condition", ["flag", "big"])
+@pytest.mark.parametrize(
+    ("one", "other", "upright"),
+    [
+        ("Identity(r)", "Neg(r)", True),
+        ("Identity(r)", "Slice(r, s, e, axis, s)", False),
+        ("Slice(r, s, e, axis, s)", "Identity(r)", False),
+    ],
+)
+def test_a_choice_between_branches_is_what_both_of_them_are(one, other, upright, condition):
+    """Also where the picture does not decide."""
+    text = "mean = ReduceMean<keepdims=0>(r) zero = Constant<value_float=0.0>() big = Greater(mean, zero) " + BACKWARDS
+    text += BRANCHES.format(one=one, other=other, condition=condition)
+    model = build(FIRST + text + LAST, WEIGHTS, inputs="float[N,3,12,12] image, bool flag")
+    name, note = default(model)
+    assert name == ("a" if upright else "r")
+    assert ("is lost behind the If 'm'" in note) is not upright
+
+
 def test_views_of_a_picture_in_one_batch_are_refused_with_the_reason():
     text = BACKWARDS + "f = " + FLIP % "image" + "both = Concat<axis=0>(image, f) c = Conv(both, w) a = Relu(c) " + GAP
     with pytest.raises(LayerError, match=r"that of '\w+' cannot, since .* the Concat 'both', which puts several pict"):

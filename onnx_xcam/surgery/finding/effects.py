@@ -12,6 +12,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from onnx_xcam.surgery.emission.protos import is_standard
 from onnx_xcam.surgery.emission.shapes import Dim, Shape, differ
 from onnx_xcam.surgery.finding.axes import (
     LOST,
@@ -68,9 +69,30 @@ def first_kept(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | Non
 
 def ended(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     """Nothing is known of any axis of what is made of a picture, and nothing can be found out again."""
-    if not any(p.is_seen(node, index) for index in range(len(node.inputs))):
+    if not any(out.name in p.seen for out in node.outputs):
         return None
     return tuple(lost(dim, said(node), LOST) for dim in shape)
+
+
+def either(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+    """If: what both branches say, where each makes its result element by element of one tensor from outside."""
+    branches = [value for value in node.attrs.values() if isinstance(value, gs.Graph)]
+    found = [_through_branch(p, branch, branch.outputs[index].name) for branch in branches]
+    known = [axes for axes, dims in filter(None, found) if dims == shape]
+    if not branches or len(known) < len(branches):
+        return ended(p, node, index, shape)
+    return tuple(agreed([axes[axis] for axes in known], said(node)) for axis in range(len(shape)))
+
+
+def _through_branch(p: Spread, branch: gs.Graph, name: str) -> tuple[Axes, Shape] | None:
+    """The axes and the shape of the tensor from outside that a branch's result is made of, None if it is not so."""
+    made = {out.name: inner for inner in branch.nodes for out in inner.outputs}
+    while (inner := made.get(name)) is not None:
+        if len(inner.inputs) != 1 or p.rules.get(inner.op) is not kept or not is_standard(inner.domain):
+            return None
+        name = inner.inputs[0].name
+    shape = p.graph.shape(name)
+    return (p.found[name], shape) if name in p.found and shape is not None else None
 
 
 def made(_p: Spread, _node: gs.Node, _index: int, _shape: Shape) -> Axes | None:

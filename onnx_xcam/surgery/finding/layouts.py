@@ -40,7 +40,7 @@ def axis_roles(graph: Graph) -> dict[str, Axes]:
     What comes before the first weights is the picture itself, scaled or cut up; it is left out, but for what a
     convolution reads.
     """
-    spread = Spread(graph)
+    spread = Spread(graph, EFFECTS)
     spread.found.update(_pictures(graph))
     _follow(spread)
     on_images = any(node.op in _ON_IMAGES for node in graph.nodes)
@@ -51,7 +51,7 @@ def axis_roles(graph: Graph) -> dict[str, Axes]:
 def _follow(spread: Spread) -> None:
     graph = spread.graph
     for node in graph.nodes:
-        rule = EFFECTS.get(node.op, ended) if is_standard(node.domain) else ended
+        rule = spread.rules.get(node.op, ended) if is_standard(node.domain) else ended
         with Following(node):
             for index, out in enumerate(node.outputs):
                 shape = graph.shape(out.name)

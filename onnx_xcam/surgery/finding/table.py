@@ -51,6 +51,7 @@ _ROWS: Mapping[Rule, str] = {
     effects.unsqueezed: "Unsqueeze",
     effects.taken_out: "Slice Split",
     effects.gathered: "Gather",
+    effects.either: "If",
     effects.concatenated: "Concat",
     effects.padded_out: "Pad",
     effects.centred_out: "CenterCropPad",
@@ -71,7 +72,7 @@ _ROWS: Mapping[Rule, str] = {
     # Values are picked, sorted, counted, warped or handed through a program: they may lie anywhere. Operators on
     # integers are lowered to those on floats before anything looks at axes.
     effects.ended: """
-        Col2Im Compress ConcatFromSequence ConvInteger Det GRU GatherND If ImageDecoder LSTM Loop MatMulInteger
+        Col2Im Compress ConcatFromSequence ConvInteger Det GRU GatherND ImageDecoder LSTM Loop MatMulInteger
         MaxRoiPool Multinomial NegativeLogLikelihoodLoss NonMaxSuppression NonZero OneHot QLinearConv QLinearMatMul RNN
         RegexFullMatch RoiAlign STFT Scan SequenceAt SequenceConstruct SequenceErase SequenceInsert SequenceMap
         SoftmaxCrossEntropyLoss SplitToSequence StringConcat StringNormalizer StringSplit TensorScatter TfIdfVectorizer
