@@ -171,6 +171,16 @@ def test_what_is_moved_or_copied_is_done_all_the_same(again, folder, monkeypatch
         assert Path("out", one["path"]).resolve() == Path(one["image"]).resolve()
 
 
+def test_of_two_copies_of_a_photo_that_is_gone_one_has_its_line(again, folder):
+    again("plain.onnx", "photos")
+    Path("photos").rename("pictures")
+    shutil.copy("pictures/0.png", "pictures/9.png")
+    again("plain.onnx", "pictures")
+    assert sorted(one["image"] for one in records()) == [f"pictures/{n}.png" for n in (0, 1, 2, 9)]
+    paths = [one["path"] for one in records()]
+    assert len(set(paths)) == 4
+
+
 def test_a_photo_that_changed_is_done_again_and_its_old_files_go(again, folder):
     again("plain.onnx", "photos")
     before = records()

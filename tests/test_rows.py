@@ -188,6 +188,7 @@ SAFE = {
 UNSAFE = {
     **{kind: mixing(kind) for kind in MIXING},
     "training": normalised(),
+    "training that tells nobody": cnn("dense", act=NORMALISED[0].replace("n, rm, rv =", "n ="), weights=NORMALISED[1]),
     "of each place in the batch": cnn("gap", act="d = Add(c2, each)  a = Relu(d)", weights={"each": (2, 1, 1, 1)}, n=2),
     "transposed": cnn("gap", act="t = Transpose<perm=[1,0,2,3]>(c2)  d = Softmax<axis=1>(t)  "
                       "a = Transpose<perm=[1,0,2,3]>(d)"),
