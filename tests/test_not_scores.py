@@ -318,6 +318,18 @@ MANY = {
         LOGITS + "z = Gemm<transB=1>(flat, four)  bounding_box = Sigmoid(z)  y = Softmax<axis=1>(logits)",
         "float[N,4] bounding_box, float[N,5] y", "logits", "the one behind a Softmax of several outputs",
     ),
+    "four numbers of 0..1 before a softmax": (
+        LOGITS + "z = Gemm<transB=1>(flat, four)  o = Sigmoid(z)  y = Softmax<axis=1>(logits)",
+        "float[N,4] o, float[N,5] y", "logits", "the one behind a Softmax of several outputs",
+    ),
+    "four labels before five": (
+        LOGITS + "z = Gemm<transB=1>(flat, four)  o = Sigmoid(z)  y = Sigmoid(logits)",
+        "float[N,4] o, float[N,5] y", "z", "the first of several outputs",
+    ),
+    "boxes that are predicted": (
+        LOGITS + "pred_boxes = Gemm<transB=1>(flat, four)", "float[N,4] pred_boxes, float[N,5] logits", "logits",
+        "called nothing else of several outputs",
+    ),
     "an embedding of length one": (
         LOGITS + "n = ReduceL2<axes=[1]>(flat)  v = Div(flat, n)", "float[N,4] v, float[N,5] logits", "logits", None,
     ),

@@ -249,3 +249,36 @@ def test_views_of_a_picture_in_one_batch_are_refused_with_the_reason():
     text = BACKWARDS + "f = " + FLIP % "image" + "both = Concat<axis=0>(image, f) c = Conv(both, w) a = Relu(c) " + GAP
     with pytest.raises(LayerError, match=r"that of '\w+' cannot, since .* the Concat 'both', which puts several pict"):
         instrument(build(text, WEIGHTS))
+
+
+STN = (
+    "l = Conv<strides=[4,4]>(image, wl) k = Relu(l) kf = Flatten(k) t = Gemm(kf, wt, bt) t3 = Reshape(t, two_by_three) "
+    "n = Shape(image) g = AffineGrid(t3, n) x = GridSample(image, g) c = Conv<pads=[1,1,1,1]>(x, w) a = Relu(c) "
+)
+STN_WEIGHTS = {
+    **WEIGHTS, "wl": (2, 3, 3, 3), "wt": (18, 6), "bt": np.array([1, 0, 0, 0, 1, 0], np.float32),
+    "two_by_three": ints(-1, 2, 3),
+}  # fmt: skip
+
+
+def test_what_only_says_where_a_picture_is_read_is_no_default():
+    """Of a spatial transformer the layers before the grid say nothing of what is seen; they can be named."""
+    model = build(STN + GAP, STN_WEIGHTS, opset=20)
+    with pytest.raises(LayerError, match=r"that of 'x' cannot, since .* is lost behind the GridSample 'x'\.$"):
+        instrument(model)
+    with pytest.raises(LayerError, match=r"'a' is not a spatial layer: .* is lost behind the GridSample 'x'\.$"):
+        instrument(model, layers="a")
+    report = inspect(model)
+    assert [row.name for row in report.layers] == ["l", "k"] and not any(row.default for row in report.layers)
+    assert "lost behind the GridSample 'x'" in report.notes[0]
+    assert instrument(model, layers="k").graph.output[-1].name == "xcam_gradients"
+
+
+def test_what_is_read_elsewhere_is_seen_all_the_same():
+    """A transformer in the middle: what it reads from carries everything."""
+    text = STN.replace("GridSample(image, g)", "GridSample(r, g)").replace("(x, w)", "(x, v)")
+    layer, note = default(
+        build(FIRST.replace("c =", "c0 =").replace("(c)", "(c0)") + text + GAP, STN_WEIGHTS, opset=20)
+    )
+    assert layer == "r"
+    assert "another is passed over, since where its positions lie on the picture is lost behind the GridSample" in note

@@ -282,6 +282,18 @@ def test_a_fixed_number_of_crops_is_refused():
     assert not any("one answer" in note for note in Explainer(folding("mean of scores", 1), preprocess="unit").notes)
 
 
+def test_a_reshape_to_groups_of_images_is_named():
+    """How many images a group has is written in a Reshape alone, and ONNX Runtime finds it there."""
+    text = TRUNK + "a = Relu(c2)  " + GAP.replace("logits", "each") + "  s = Constant<value_ints=[-1,10,5]>()  "
+    model = build(text + "r = Reshape(each, s)  logits = ReduceMean<axes=[1], keepdims=0>(r)",
+                  {**TRUNK_WEIGHTS, **GAP_WEIGHTS}, outputs=f"float[n,{C}] logits")  # fmt: skip
+    said = (
+        r"Reshape.* cannot make \[-1,10,5\] of \[1,5\]: it is made for .* crops or frames are, which are not supported"
+    )
+    with pytest.warns(UserWarning), pytest.raises(ModelError, match=said):
+        Explainer(model).explain(np.zeros((12, 12, 3), np.uint8))
+
+
 def test_no_plain_model_is_told_that_it_is_not_instrumented(batch):
     """A file of before, whose outputs do not tell that its batch is folded."""
     made = instrument(folding("mean of scores"))

@@ -142,6 +142,27 @@ def test_a_batch_of_the_export_is_filled_with_one_photo_and_that_is_a_warning():
     assert not any("copies" in warning for warning in again.warnings()), "it is said once"
 
 
+def test_one_photo_in_a_batch_of_the_export_is_tried_beside_another(monkeypatch):
+    """Copies of one photo do not differ by themselves from what it is among others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        explainer = opened(normalised(3))
+    runs = count_runs(explainer, monkeypatch)
+    with pytest.warns(UserWarning, match="which takes 3, so each is run with copies of itself"):
+        first = explainer.explain(images(1), [1])
+    assert len(runs) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.testing.assert_array_equal(explainer.explain(images(1), [1]).maps, first.maps)
+    assert len(runs) == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        apart = opened(cnn("s = Constant<value_ints=[3,144]>()  flat = Reshape(a, s)  " + DENSE.split(")", 1)[1], n=3,
+                           weights=DENSE_WEIGHTS))  # fmt: skip
+        found = apart.explain(images(1), [1])
+    assert not any("copies" in warning for warning in found.warnings())
+
+
 @pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
 def test_confidences_of_changed_pictures_are_those_of_each():
     model, batch = mixing("a mean over the images"), images(5)

@@ -78,13 +78,31 @@ def run_all(
         return one_by_one()
     parts = [part_from(start) for start in range(0, len(batch), size)]
     results = parts[0] if len(parts) == 1 else _joined(parts, axis=0)
+    if model.rows.mixed is None and len(batch) == 1 and (beside := _with_another(batch, model.batch or 1)) is not None:
+        others = model.others.rows(0, len(beside), 1)
+        among = _run_images(model, run, beside, None if model.fixed_classes else results[contract.CLASSES], others)
+        model.rows.found((among[name][0], results[name][0]) for name in results if name in _compared(model))
     if model.rows.mixed is None and (apart := tell_apart(batch[:size])):
         chosen = None if model.fixed_classes else results[contract.CLASSES]
         runs = {n: alone(n, None if chosen is None else chosen[n : n + 1]) for n in apart}
-        compared = [name for name in results if name == contract.SCORES or name in model.outputs("map")]
+        compared = [name for name in results if name in _compared(model)]
         if model.rows.found((results[name][n], one[name][0]) for n, one in runs.items() for name in compared):
             return one_by_one()
     return results
+
+
+def _compared(model: LoadedModel) -> list[str]:
+    """The outputs by which it is told whether images influence each other."""
+    return [contract.SCORES, *model.outputs("map")]
+
+
+def _with_another(image: NDArray[Any], size: int) -> NDArray[Any] | None:
+    """A run of `size` images: this one, and others that have its values in the reverse order; None if none can differ.
+
+    One photo in a batch that the model was exported with stands beside copies of itself, which tells nothing.
+    """
+    another = np.flip(image, axis=tuple(range(1, image.ndim)))
+    return np.concatenate([image, *[another] * (size - 1)]) if size > 1 and (another != image).any() else None
 
 
 def _run_images(

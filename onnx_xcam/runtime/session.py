@@ -261,7 +261,20 @@ def _errors_of_run() -> Iterator[None]:
             raise InputError(f"The feeds do not fit the model's inputs: {text}") from error
         if re.search(r"alloc|out of memory", text, re.IGNORECASE):
             raise ModelError(f"Memory ran out; try fewer images or classes at once: {text}") from error
+        if reshape := _RESHAPE.search(text):
+            name = f" '{reshape['name']}'" if reshape["name"] else ""
+            raise ModelError(
+                f"The model's Reshape{name} cannot make [{reshape['wanted']}] of [{reshape['given']}]: it is made for "
+                "another size, or for groups of images, as models of crops or frames are, which are not supported."
+            ) from error
         raise ModelError(f"ONNX Runtime failed while it ran the model: {text}") from error
+
+
+_RESHAPE = re.compile(
+    r"running Reshape node\. Name:'(?P<name>[^']*)'.*"
+    r"Input shape:\{(?P<given>[\d,]*)\}, requested shape:\{(?P<wanted>[-\d,]*)\}"
+)
+"""How ONNX Runtime says that a Reshape does not fit."""
 
 
 def _ort_errors() -> tuple[type[Exception], ...]:

@@ -6,7 +6,7 @@ A candidate is a feature map whose axes are known to be images, channels and spa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,12 +31,17 @@ from onnx_xcam.surgery.finding.usage import used_positions
 from onnx_xcam.surgery.gradients.backward import Way, image_tensors, way
 from onnx_xcam.surgery.graphs.ends import makers
 from onnx_xcam.surgery.graphs.foreign import foreign_among
-from onnx_xcam.surgery.graphs.graph import Graph
+from onnx_xcam.surgery.graphs.graph import Graph, inputs_of
 from onnx_xcam.surgery.graphs.stored import float_for
 
 _SAME_VALUES = frozenset({"Identity", "Dropout"})
 _PRIME = 2**2203 - 1
 _POOLS = frozenset({"AveragePool", "MaxPool"})
+_COORDINATES: Mapping[str, frozenset[int]] = {
+    "GridSample": frozenset({1}), "DeformConv": frozenset({2}), "RoiAlign": frozenset({1, 2}),
+    "MaxRoiPool": frozenset({1}),
+}  # fmt: skip
+"""Inputs that say where something is read, and not what."""
 _MOVES = _SAME_VALUES | {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"}
 
 
@@ -153,11 +158,21 @@ class Layers:
         Raises:
             LayerError: there is no spatial layer at all.
         """
-        if not self.candidates:
+        if not self._looked_at:
             raise LayerError(self._nothing_spatial())
-        informative = [layer for layer in self.candidates if self.is_wholly_used(layer)]
+        informative = [layer for layer in self._looked_at if self.is_wholly_used(layer)]
         suited = [layer for layer in informative if layer.bottleneck and not self._is_pooled(layer)]
-        return self._origin(suited[-1] if suited else self._carrying(informative or self.candidates))
+        return self._origin(suited[-1] if suited else self._carrying(informative or self._looked_at))
+
+    @cached_property
+    def _looked_at(self) -> list[Layer]:
+        """The candidates whose values the score is made of; others only say where something else is read."""
+        needed = {self.score}
+        for node in reversed(self.graph.nodes):
+            if any(out.name in needed for out in node.outputs):
+                places = _COORDINATES.get(node.op, frozenset())
+                needed.update(t.name for index, t in enumerate(inputs_of(node)) if index not in places)
+        return [layer for layer in self.candidates if layer.name in needed]
 
     def _carrying(self, layers: Sequence[Layer]) -> Layer:
         """The last of the layers that carry most, where none carries all: half as many paths as the busiest, or more.
@@ -213,13 +228,16 @@ class Layers:
         return maker is not None and maker.op == "Softmax"
 
     def _passed_over(self, layer: Layer) -> str | None:
-        """Why the first of the tensors that carry what a layer does not, or as much and later, is no layer."""
+        """Why the tensor that carries most of those that carry what a layer does not, or as much and later, is none."""
         order, carried = self.graph.order, 0 if not layer.bottleneck else self.paths
-        for name, why in self._displaced.items():
-            later = order[name] > order[layer.name]
-            if name in self.way.tensors and self.through[name] >= carried and (later or not layer.bottleneck):
-                return why
-        return None
+        found = [
+            name
+            for name in self._displaced
+            if name in self.way.tensors
+            and self.through[name] >= carried
+            and (order[name] > order[layer.name] or not layer.bottleneck)
+        ]
+        return self._displaced[max(found, key=self.through.__getitem__)] if found else None
 
     @cached_property
     def _displaced(self) -> dict[str, str]:
@@ -280,12 +298,12 @@ class Layers:
         graph = self.graph
         if foreign := foreign_among(makers(graph, self.score), graph.opset):
             return f"No spatial layer was found, since axes cannot be followed everywhere. {foreign.sentence()}"
-        for name, why in self._displaced.items():
-            if name in self.way.tensors:
-                return (
-                    f"No layer was found whose map can be laid on the picture '{self.explained.names[0]}'; that of "
-                    f"'{graph.shown(name)}' cannot, since {why}."
-                )
+        if displaced_ones := [name for name in self._displaced if name in self.way.tensors]:
+            name = max(displaced_ones, key=self.through.__getitem__)
+            return (
+                f"No layer was found whose map can be laid on the picture '{self.explained.names[0]}'; that of "
+                f"'{graph.shown(name)}' cannot, since {self._displaced[name]}."
+            )
         names = [name for name in graph.input_names if not graph.is_constant(name)]
         shapes = {name: graph.shape(name) or () for name in names}
         kinds = {name: str(graph.dtype(name) or "?").replace("object", "string") for name in names}
@@ -379,7 +397,7 @@ class Layers:
         return f", and its axes are {', '.join(roles)} where N,C,H,W or N,H,W,C is needed" if len(shape) == 4 else ""
 
     def _instead(self) -> str:
-        return f"; the default would be '{_best_name(self.default())}'" if self.candidates else ""
+        return f"; the default would be '{_best_name(self.default())}'" if self._looked_at else ""
 
     def works(self, layer: Layer) -> bool:
         """Whether every operator from the layer to the score has a rule."""

@@ -115,6 +115,11 @@ class _Candidate:
         return self.origin.activation is not None or self.origin.choice is not None
 
     @property
+    def may_be_a_box(self) -> bool:
+        """Whether these are four numbers of 0..1, as the corners of a box are written beside the classes."""
+        return self.origin.activation in ("Sigmoid", "HardSigmoid") and self.score.count == 4
+
+    @property
     def otherwise(self) -> str | None:
         """What the output's name says that it is, where neither classes are compared nor one is chosen of it."""
         compared = self.origin.choice or self.origin.activation not in (None, "Sigmoid", "HardSigmoid")
@@ -159,6 +164,8 @@ def _best(graph: Graph, found: Sequence[_Candidate]) -> tuple[_Candidate, str]:
     ] or list(found)
     fit = [one for one in made if one.otherwise is None] or made
     told = [one for one in fit if one.origin.activation] or [one for one in fit if one.is_told]
+    if any(one.origin.activation in ("Softmax", "LogSoftmax") for one in told):
+        told = [one for one in told if not one.may_be_a_box]
     chosen = (told or fit)[0]
     if chosen is found[0]:
         return chosen, "the first of several outputs"

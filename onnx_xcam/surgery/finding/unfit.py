@@ -264,9 +264,9 @@ _LAST = frozenset({"BatchNormalization", "LayerNormalization", "Tanh"})
 
 def named_otherwise(name: str) -> str | None:
     """What an output's name says that it is, if that is something else than scores; a path says nothing."""
-    if "/" in name or _SAY_SO.search(name):
-        return None
     words = {word.lower() for word in _WORDS.findall(name)}
+    if "/" in name or _SAY_SO.search("_".join(words - {"pred", "predicted", "prediction", "predictions", "preds"})):
+        return None
     return next((what for what, known in _SAY_OTHERWISE.items() if words & set(known)), None)
 
 
