@@ -161,36 +161,20 @@ def load_model(
     proto = given.skeleton()
     inputs, told = read_pictures(proto, given.path, inputs, preprocess)
     instrumented = contract.is_instrumented(output.name for output in proto.graph.output)
+    request: dict[str, Any] = {"layers": layers, "score": score, "method": method, "relu": relu, "fuse": fuse}
+    made = compared = None
     if instrumented:
-        _refuse_other_targets(
-            proto, given.name, {"layers": layers, "score": score, "method": method, "relu": relu, "fuse": fuse}
-        )
-        arithmetic, inexact = arithmetic_for(given, proto, providers, exact=exact)
-        session = _session_of(given, {"providers": providers, "threads": threads, "arithmetic": arithmetic})
-        compared = skeleton = None
-        explained = proto
+        _refuse_other_targets(proto, given.name, request)
     else:
         from onnx_xcam.surgery import instrument_bytes  # noqa: PLC0415  - not needed for every model
 
-        made = instrument_bytes(
-            model,
-            layers=layers,
-            score=score,
-            method=method,
-            emit=emit,
-            allow_folders=allow_folders,
-            relu=relu,
-            fuse=fuse,
-            picture=free_picture(model_infos(proto), inputs),
-        )
+        picture = free_picture(model_infos(proto), inputs)
+        made = instrument_bytes(model, emit=emit, allow_folders=allow_folders, picture=picture, **request)
         compared = compare_raised(given, inputs, made)
-        explained = Source(made, given.path, allow_folders=allow_folders).skeleton()
-        skeleton = explained.SerializeToString()
-        there = {value.name for value in (*proto.graph.input, *proto.graph.output)}
-        made = with_outputs(made, [name for name in more_outputs if name not in there])
-        content, folder = given.runnable(made)
-        arithmetic, inexact = arithmetic_for(given, proto, providers, exact=exact)
-        session = open_session(content, providers=providers, threads=threads, folder=folder, arithmetic=arithmetic)
+    explained = proto if made is None else Source(made, given.path, allow_folders=allow_folders).skeleton()
+    arithmetic, inexact = arithmetic_for(given, proto, providers, exact=exact)
+    options = {"providers": providers, "threads": threads, "arithmetic": arithmetic}
+    session = _session_of(given, None if made is None else _with_more(made, proto, more_outputs), options)
     metadata = _metadata(session, given.name, proto.graph if instrumented else None, emit)
     of_probabilities = told_by(metadata, proto.graph)
     added = [output.name for output in session.outputs if output.name.startswith(contract.ADDED)]
@@ -218,7 +202,7 @@ def load_model(
         exact=exact,
         inexact=inexact,
         compared=compared,
-        skeleton=skeleton,
+        skeleton=None if made is None else explained.SerializeToString(),
         rows=_rows(proto, image_input, metadata),
     )
 
@@ -254,11 +238,20 @@ def _files(source: Source) -> tuple[Path, ...]:
     return (source.path, *sorted({reference.part.path for reference in source.references()}))
 
 
-def _session_of(source: Source, options: Mapping[str, Any]) -> Session:
-    """A session of the model as it is; from its file, unless its external data lie where ONNX Runtime takes none."""
-    if source.path and all(reference.inside for reference in source.references()):
+def _with_more(made: bytes, original: onnx.ModelProto, names: Sequence[str]) -> bytes:
+    """An instrumented model that has these tensors as outputs too, unless they are inputs or outputs already."""
+    there = {value.name for value in (*original.graph.input, *original.graph.output)}
+    return with_outputs(made, [name for name in names if name not in there])
+
+
+def _session_of(source: Source, made: bytes | None, options: Mapping[str, Any]) -> Session:
+    """A session of what was made of a model, or of the model as it is.
+
+    The model as it is is opened from its file, unless its external data lie where ONNX Runtime takes none.
+    """
+    if made is None and source.path and all(reference.inside for reference in source.references()):
         return open_session(source.path, **options)
-    content, folder = source.runnable(source.with_tail(b""))
+    content, folder = source.runnable(source.with_tail(b"") if made is None else made)
     return open_session(content, folder=folder, **options)
 
 
