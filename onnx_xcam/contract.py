@@ -327,11 +327,17 @@ def _kind_of_three(shape: Sequence[int | str | None]) -> str:
     return "signals or sequences"
 
 
-def _kind_of_four(shape: Sequence[int | str | None]) -> str:
+def channel_count(shape: Sequence[int | str | None]) -> int | None:
+    """How many channels pictures of this four-dimensional shape have, be it none that a photo has; None for others."""
     for channels, sides in ((shape[1], shape[2:]), (shape[3], shape[1:3])):
         if isinstance(channels, int) and all(not isinstance(side, int) or side >= _LEAST_SIDE for side in sides):
-            return f"pictures of {channels} channels"
-    return "no pictures"
+            return channels
+    return None
+
+
+def _kind_of_four(shape: Sequence[int | str | None]) -> str:
+    channels = channel_count(shape)
+    return "no pictures" if channels is None else f"pictures of {channels} channels"
 
 
 def shape_text(shape: Sequence[int | str | None]) -> str:

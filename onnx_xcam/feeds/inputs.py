@@ -188,8 +188,9 @@ def takes_pictures(info: TensorInfo) -> bool:
 
 def _takes_bands(info: TensorInfo) -> bool:
     """Whether an input takes pictures of more channels, or others, than a photo has."""
-    told = contract.input_kind(info.shape, str(info.dtype)) if info.dtype is not None else None
-    return len(info.shape) == 4 and told is not None and told.startswith("pictures of")
+    if info.dtype is None or len(info.shape) != 4 or takes_pictures(info):
+        return False
+    return contract.channel_count(info.shape) is not None
 
 
 def _is_per_image(info: TensorInfo, image: TensorInfo) -> bool | None:
