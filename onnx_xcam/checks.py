@@ -332,8 +332,12 @@ def _dot_product_error(proof: _Proof, step: Step, attempt: Attempt) -> float:
     first = point[free[0]]  # by its extremes a dynamic quantiser scales: taken for constants, as its rule takes them
     extremes = (float(first.min()), float(first.max()))
     ahead, behind = (evaluate(forward, end, outputs, rounding=False, extremes=extremes) for end in ends)
-    moved = [(a - b) / (2 * size) for a, b in zip(ahead, behind, strict=True)]
-    cotangents = [rng.standard_normal((COTANGENTS, *m.shape)) for m in moved]
+    loose = [~(np.isinf(a) & (a == b)) for a, b in zip(ahead, behind, strict=True)]  # what no mask of infinity holds
+    moved = [
+        np.subtract(a, b, where=free_here, out=np.zeros_like(a)) / (2 * size)
+        for a, b, free_here in zip(ahead, behind, loose, strict=True)
+    ]
+    cotangents = [rng.standard_normal((COTANGENTS, *x.shape)) * x for x in loose]
     feeds = {**point, **{f"{COTANGENT}_{i}": g for i, g in enumerate(cotangents)}}
     found = evaluate(vjp_model(forward, free, outputs), feeds, rounding=False, extremes=extremes)
     left = sum(_sums(g * m) for g, m in zip(cotangents, moved, strict=True))

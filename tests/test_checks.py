@@ -75,6 +75,17 @@ def test_good_models_pass(case):
         np.testing.assert_allclose(says, does, rtol=0.05, atol=1e-3)
 
 
+def test_classes_masked_by_infinity_are_no_failure():
+    """What stays infinite has no slope, whatever is added to it."""
+    end = "m = Constant<value_floats=[0.0,0.0,-inf,0.0,-inf]>()  l = Add(logits, m)  y = Softmax<axis=1>(l)"
+    model = cnn("dense", end=end.replace("-inf", "-1e38"), output=f"float[N,{C}] y")
+    mask = next(node for node in model.graph.node if node.op_type == "Constant")
+    mask.attribute[0].floats[:] = [0.0, 0.0, -np.inf, 0.0, -np.inf]
+    report = check(model)
+    assert report.passed, report.text()
+    assert any(node.op == "Add" for node in report.nodes)
+
+
 def test_labels_as_texts_are_compared_too():
     """An output of texts: what they are in a run of several images is no matter of numbers."""
     names = ",".join(f'"{name}"' for name in "abcde")

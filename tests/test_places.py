@@ -126,6 +126,12 @@ KEPT = {
         "q = Gather<axis=2>(r, i) m = MaxPool<kernel_shape=[3,1]>(q)",
         {"i": ints(1, *range(12), 10)},
     ),
+    "rows and columns that are weighed together": (  # coordinate attention
+        "h = ReduceMean<axes=[3]>(r) q = ReduceMean<axes=[2]>(r) l = Transpose<perm=[0,1,3,2]>(q) "
+        "y = Concat<axis=2>(h, l) z = Conv(y, u) k, o = Split<axis=2>(z, n) b = Transpose<perm=[0,1,3,2]>(o) "
+        "s1 = Sigmoid(k) s2 = Sigmoid(b) j = Mul(r, s1) m = Mul(j, s2)",
+        {"u": (4, 4, 1, 1), "n": ints(12, 12)},
+    ),
     "values that are sorted beside": ("f, i = TopK<axis=3>(r, k) m = Add(r, f)", {"k": ints(12)}),
     "a deformable convolution": (
         "o = Conv<pads=[1,1,1,1]>(r, ow) m = DeformConv<pads=[1,1,1,1], kernel_shape=[3,3]>(r, v, o)",

@@ -357,6 +357,8 @@ def joined(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str = "") -
 def _lined_up(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str) -> Axis:
     """Rows below rows, or columns beside columns."""
     roles = [role_of(part) for part in parts]
+    if {"H", "W"} <= set(roles):
+        return lost(dim, by)  # as coordinate attention does, and takes them apart again
     role = next(role for role in roles if role in ("H", "W"))
     own = [i for i, found in enumerate(roles) if found == role]
     sizes = [size for size in dims if isinstance(size, int)]
