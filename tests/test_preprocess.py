@@ -583,3 +583,19 @@ def test_timm():
 def test_timm_errors(data, message):
     with pytest.raises(PreprocessError, match=message):
         load_preprocess(data)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "advice"),
+    [
+        (np.uint8, r"say scale 1, mean 0 and std 1$"),
+        (np.int16, r"say scale 1, .* at most 128\.498 \(0 to 32767\), .* hand in a ready tensor"),
+    ],
+)
+def test_values_that_an_input_of_whole_numbers_cannot_hold_are_refused_with_what_it_can(dtype, advice):
+    grey = Preprocess(channels="GRAY", scale=257)
+    narrow = InputSpec("x", np.dtype(dtype), "NCHW", 1, 8, 8)
+    with pytest.raises(PreprocessError, match=advice):
+        preprocess_image(NOISE, grey, narrow)
+    for scale in (1, 128.498) if dtype == np.int16 else (1,):
+        preprocess_image(NOISE, grey.replace(scale=scale), narrow)

@@ -9,7 +9,7 @@ import pytest
 from models import build
 
 from onnx_xcam import Explainer, check, inspect, instrument
-from onnx_xcam.errors import InputError, LayerError
+from onnx_xcam.errors import InputError, LayerError, XcamWarning
 
 SIAMESE = """
   cl = Conv<pads=[1,1,1,1]>(left, w)  fl = Relu(cl)  pl = GlobalAveragePool(fl)
@@ -65,6 +65,16 @@ def test_a_second_picture_is_read_and_prepared_like_the_first(tmp_path):
     for one in opened:
         np.testing.assert_array_equal(one.inputs["right"], shrunk.item[None])
     assert any("'right' is fed" in note and "right.png', 8x8" in note for note in opened[0].notes)
+
+
+@pytest.mark.parametrize("method", ["xgrad-cam", "score-cam"])
+def test_what_a_second_picture_lost_when_it_was_read_is_told(tmp_path, method):
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), photo(1).astype(np.uint16) * 10)
+    with pytest.warns(XcamWarning, match=r"deep\.png: its uint16 values go from .* 65535 is taken for white"):
+        opened = Explainer(siamese(), preprocess="unit", providers="cpu", method=method, inputs={"right": path})
+    assert sum("65535" in warning for warning in opened.warnings) == 1
+    assert not any("65535" in note for note in opened.notes)
 
 
 def test_methods_of_several_runs_take_pictures_too(tmp_path):

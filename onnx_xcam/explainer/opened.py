@@ -75,7 +75,7 @@ class OpenedModel:
             *([loaded.inexact] if loaded.inexact else []),
         )
         lost = loaded.session.provider_warning
-        self.warnings = (*self._inputs.warnings, *([lost] if lost else []))
+        self.warnings = (*self._inputs.warnings, *loaded.others.warnings(), *([lost] if lost else []))
 
     @property
     def is_number(self) -> bool:

@@ -14,9 +14,10 @@ from onnx_xcam import contract
 from onnx_xcam.arguments import mapping
 from onnx_xcam.errors import InputError
 from onnx_xcam.explainer.preprocessing import PreprocessLike, assumed_preprocess, stated_preprocess
-from onnx_xcam.feeds import InputValue, takes_pictures
+from onnx_xcam.feeds import FedPicture, InputValue, takes_pictures
+from onnx_xcam.files import is_file
 from onnx_xcam.images.preprocess import InputSpec, Preprocess, preprocess_image
-from onnx_xcam.images.read import as_image, read_image
+from onnx_xcam.images.read import ReadPicture, as_image, read_picture, remarks_for
 from onnx_xcam.runtime import TensorInfo
 
 _ARRAYS = (".npy", ".npz")
@@ -43,7 +44,7 @@ def read_pictures(
     path: Path | None,
     given: Mapping[str, InputValue] | None,
     preprocess: PreprocessLike | None,
-) -> tuple[dict[str, InputValue], dict[str, str]]:
+) -> tuple[dict[str, InputValue], dict[str, FedPicture]]:
     """The values of inputs, those that are pictures as the model takes them, `[1,...]`; and what is told of these.
 
     A picture is a file that is no .npy file, or an uint8 `[H,W,3]` array, for an input that takes pictures.
@@ -62,15 +63,16 @@ def read_pictures(
     values = {} if given is None else dict(mapping("inputs", given, "values by the names of inputs", InputError))
     told = {}
     for info, value in _pictures(model_infos(proto), values):
-        pixels = read_image(value) if isinstance(value, str | Path) else as_image(value)
+        read = read_picture(value) if isinstance(value, str | Path) else ReadPicture(as_image(value), None, ())
         metadata = {entry.key: entry.value for entry in proto.metadata_props}
         stated, _ = stated_preprocess(preprocess, metadata, path)
         assert info.dtype is not None  # `takes_pictures` has looked
         spec = InputSpec.from_shape(info.name, info.dtype, info.shape, stated.layout if stated else None)
         used = _for_channels(stated, spec) if stated else assumed_preprocess(spec)[0]
-        values[info.name] = preprocess_image(pixels, used, spec)[0][None]
+        values[info.name] = preprocess_image(read.image_rgb, used, spec)[0][None]
         what = f"'{value}'" if isinstance(value, str | Path) else "the given picture"
-        told[info.name] = f"{what}, {used.summary(spec)}"
+        remarks = tuple(f"{value}: {remark}." for remark in remarks_for(read, spec.dtype))
+        told[info.name] = FedPicture(f"{what}, {used.summary(spec)}", remarks)
     return values, told
 
 
@@ -81,7 +83,7 @@ def _pictures(infos: list[TensorInfo], values: Mapping[str, Any]) -> Iterator[tu
         if value is None or not takes_pictures(info):
             continue
         if isinstance(value, str | Path):
-            if Path(value).suffix.lower() not in _ARRAYS and Path(value).is_file():
+            if Path(value).suffix.lower() not in _ARRAYS and is_file(Path(value)):
                 yield info, value
         elif _is_picture(info, value):
             yield info, value

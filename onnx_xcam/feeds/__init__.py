@@ -1,9 +1,17 @@
 """What a model is fed: which input the picture goes to, and the values of the others."""
 
-from onnx_xcam.feeds.inputs import OtherInputs, example_feeds, free_picture, image_and_others, takes_pictures
+from onnx_xcam.feeds.inputs import (
+    FedPicture,
+    OtherInputs,
+    example_feeds,
+    free_picture,
+    image_and_others,
+    takes_pictures,
+)
 from onnx_xcam.feeds.values import InputValue, padded, parse_value
 
 __all__ = [
+    "FedPicture",
     "InputValue",
     "OtherInputs",
     "example_feeds",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,18 @@ _LARGEST = 1 << 28
 """Random inputs have at most so many elements."""
 
 
+class FedPicture(NamedTuple):
+    """What is told of a picture that is fed to an input beside the explained one.
+
+    Attributes:
+        how: its file and what is done to it, as a part of a sentence.
+        remarks: sentences on what was assumed or lost when the file was read.
+    """
+
+    how: str
+    remarks: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class OtherInputs:
     """The values of the inputs beside the picture.
@@ -30,14 +42,14 @@ class OtherInputs:
         perhaps: the names of those of which the file does not tell: the same, but any other size is taken as it is.
         unused: what those are fed that play no part in the explanation: for each a row of zeros or of empty texts, or
             None where nothing at all reads a value of its kind.
-        told: what is said of some, by name; of the others their shape is told.
+        told: what is said of those that are pictures, by name; of the others their shape is told.
     """
 
     values: Mapping[str, NDArray[Any]]
     per_image: frozenset[str]
     perhaps: frozenset[str]
     unused: Mapping[str, NDArray[Any] | None] = field(default_factory=dict)
-    told: Mapping[str, str] = field(default_factory=dict)
+    told: Mapping[str, FedPicture] = field(default_factory=dict)
 
     def rows(self, start: int, length: int, images: int) -> dict[str, Any]:
         """What belongs to a run of `length` images from `start` on, of `images` in all; the last row is repeated."""
@@ -62,9 +74,16 @@ class OtherInputs:
                     "used for all, or one for each image of a call."
                 )
 
+    def warnings(self) -> list[str]:
+        """What was assumed or lost when the pictures among them were read."""
+        return [remark for picture in self.told.values() for remark in picture.remarks]
+
     def notes(self) -> list[str]:
         """What is fed, as sentences."""
-        said = [f"Input: '{name}' is fed {self.told.get(name) or _told(value)}." for name, value in self.values.items()]
+        of_pictures = {name: picture.how for name, picture in self.told.items()}
+        said = [
+            f"Input: '{name}' is fed {of_pictures.get(name) or _told(value)}." for name, value in self.values.items()
+        ]
         return [*said, *([contract.unused_note(list(self.unused))] if self.unused else [])]
 
 

@@ -311,7 +311,16 @@ def _value_table(preprocess: Preprocess, spec: InputSpec) -> npt.NDArray[Any]:
 
 
 def _as_they_are(dtype: np.dtype[Any]) -> str:
-    return "say mean 128 (-128 to 127)" if dtype == np.int8 else "use the preset raw"
+    if dtype == np.int8:
+        return "say mean 128 (-128 to 127)"
+    plain = "say scale 1, mean 0 and std 1"
+    if dtype.kind not in "iu" or dtype.itemsize == 1:
+        return plain
+    largest = np.iinfo(dtype).max
+    return (
+        f"{plain}, for all of {dtype} a scale of at most {largest / 255:.6g} (0 to {largest}), and for the values of a "
+        "file of more than 8 bits hand in a ready tensor (Python: explain(array))"
+    )
 
 
 def _fits(exact: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> bool:
