@@ -13,7 +13,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +50,36 @@ def open_file(path: Path) -> BufferedReader:
     except BaseException:
         os.close(handle)
         raise
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file lies there. Whoever opens it is told why a path leads nowhere."""
+    return _is(path, stat.S_ISREG)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder lies there. Whoever opens it is told why a path leads nowhere."""
+    return _is(path, stat.S_ISDIR)
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything lies there."""
+    return _is(path, lambda mode: True)
+
+
+def _is(path: Path, of_kind: Callable[[int], bool]) -> bool:
+    try:
+        return of_kind(path.stat().st_mode)
+    except (OSError, ValueError):  # `Path.is_file` raises some: a name that is too long, a folder that is closed
+        return False
+
+
+def resolved(path: Path) -> Path:
+    """Where a path leads, links resolved as far as they lead anywhere."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: links in a circle, before Python 3.13
+        return path.absolute()
 
 
 def _require_file(path: Path, status: os.stat_result) -> None:

@@ -76,6 +76,37 @@ def test_a_folder_that_may_not_be_written_to(run, folder, command):
     assert (status, err.count("\n")) == (1, 1) and "The folder 'out' cannot be written to" in err
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links and the longest names are others")
+@pytest.mark.parametrize("kind", ["a link to itself", "a name that is too long"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "explain model.onnx {}.png -q",
+        "explain model.onnx photos -q --labels {}.txt",
+        "explain model.onnx photos -q --preprocess {}.json",
+        "explain model.onnx photos -q --input image={}.npy",
+        "explain {}.onnx photos -q",
+        "evaluate model.onnx photos --truth {}.csv -q",
+        "compare model.onnx {}.png",
+        "check model.onnx {}.png",
+    ],
+)
+def test_a_path_that_leads_nowhere_is_told_as_such(run, folder, arguments, kind):
+    given = next(one.split("=")[-1] for one in arguments.split() if "{}" in one)
+    name = "loop" if kind == "a link to itself" else "y" * 300
+    if name == "loop":
+        Path(given.format(name)).symlink_to(given.format(name))
+    status, _, err = run(*arguments.format(name).split())
+    assert status == 1 and name in err and "unexpected" not in err
+
+
+def test_files_that_may_lie_beside_a_model_of_the_longest_name(run, folder):
+    """Their names would be too long for the file system."""
+    longest = "m" * 250 + ".onnx"
+    onnx.save(tiny_models.tiny(), longest)
+    assert run("explain", longest, "photos", "-q")[0] == 0
+
+
 def test_a_folder_where_a_picture_should_go(run, folder):
     for n in range(3):
         for class_id in range(tiny_models.CLASSES):

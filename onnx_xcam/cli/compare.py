@@ -117,11 +117,12 @@ def _check_out(out: Path, model: Path, image: Path) -> None:
     import numpy as np
 
     from onnx_xcam.errors import OutputError
+    from onnx_xcam.files import is_folder, resolved
     from onnx_xcam.images.read import encode_image
 
-    if out.resolve() in (model.resolve(), image.resolve()):
+    if resolved(out) in (resolved(model), resolved(image)):
         raise OutputError(f"'{out}' is the model or the photo; name another file with -o.")
-    if not out.parent.is_dir():
+    if not is_folder(out.parent):
         raise OutputError(f"The folder '{out.parent}' is not there; make it, or name another file with -o.")
     encode_image(np.zeros((1, 1, 3), np.uint8), out.suffix)
 

@@ -12,7 +12,7 @@ from typing import Any
 from onnx_xcam.cli.photo_files import digests_of_photos, path_in_line
 from onnx_xcam.cli.run_settings import refuse_other_run
 from onnx_xcam.errors import OutputError
-from onnx_xcam.files import writing_to, written
+from onnx_xcam.files import resolved, writing_to, written
 from onnx_xcam.text import json_text, load_json
 
 _RESULT = re.compile(r"\.(\d+\.png|npz)\Z")
@@ -138,7 +138,7 @@ def _moved(line: Line, image: Path, photo: Path, folder: Path) -> Line:
 def _line(text: bytes, record: Mapping[str, Any], folder: Path, there: set[str]) -> Line:
     files = tuple(Path(file).name for file in record["files"])
     done = record["error"] is None and there.issuperset(files)
-    return Line(text, (folder / record["path"]).resolve(), record["sha256"], files, done)
+    return Line(text, resolved(folder / record["path"]), record["sha256"], files, done)
 
 
 def _record(text: bytes, path: Path, number: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from onnx_xcam.errors import OutputError
+from onnx_xcam.files import resolved
 from onnx_xcam.report.assemble import check_writable
 from onnx_xcam.text import printable
 
@@ -25,7 +26,7 @@ def check_page(file: Path, photos: Collection[Path], model_files: Iterable[Path]
         OutputError: it is a photo, the model, or a file of results, or cannot be written.
     """
     taken = {*photos, *(path.resolve() for path in model_files), *((folder / name).resolve() for name in RESULTS)}
-    if file.resolve() in taken:
+    if resolved(file) in taken:
         raise OutputError(f"'{file}' is one of the photos, the model or a file of results; name another for --html.")
     check_writable(file)
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from onnx_xcam.errors import ImageError, OutputError
+from onnx_xcam.files import is_file, is_folder, resolved
 from onnx_xcam.images.read import find_images
 from onnx_xcam.text import load_json
 
@@ -28,10 +29,10 @@ def find_pictures(paths: Iterable[Path], *, recursive: bool, leave_out: Path) ->
     """
     found: dict[Path, Path] = {}
     for path in paths:
-        several = _pictures_in(path, recursive, leave_out) if path.is_dir() else [path]
+        several = _pictures_in(path, recursive, leave_out) if is_folder(path) else [path]
         for picture in several:
-            found.setdefault(picture.resolve(), picture)
-    return {picture: resolved for resolved, picture in found.items()}
+            found.setdefault(resolved(picture), picture)
+    return {picture: where for where, picture in found.items()}
 
 
 def _pictures_in(folder: Path, recursive: bool, leave_out: Path) -> list[Path]:
@@ -46,14 +47,14 @@ def _pictures_in(folder: Path, recursive: bool, leave_out: Path) -> list[Path]:
 
 def without_results(photos: Mapping[Path, Path], folder: Path) -> dict[Path, Path]:
     """The photos, without those that an earlier run has written to its output folder."""
-    names, resolved = _results_in(folder), folder.resolve()
-    return {image: path for image, path in photos.items() if path.parent != resolved or path.name not in names}
+    names, lies = _results_in(folder), resolved(folder)
+    return {image: path for image, path in photos.items() if path.parent != lies or path.name not in names}
 
 
 def _results_in(folder: Path) -> set[str]:
     """The names of the files that the results.jsonl of a folder tells of, as far as it can be read."""
     found: set[str] = set()
-    if not (folder / RESULTS).is_file():
+    if not is_file(folder / RESULTS):
         return found
     with suppress(OSError), (folder / RESULTS).open("rb") as lines:
         for line in lines:
@@ -70,7 +71,7 @@ def refuse_mixed(paths: Iterable[Path], folder: Path) -> None:
     Raises:
         OutputError: it is.
     """
-    if any(path.is_dir() and path.resolve() == folder.resolve() for path in paths):
+    if any(is_folder(path) and resolved(path) == resolved(folder) for path in paths):
         raise OutputError(
             f"'{folder}' holds the photos and what was written, which --resume cannot tell apart; name another folder "
             "for the results with -o."

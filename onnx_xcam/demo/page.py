@@ -23,6 +23,7 @@ from onnx_xcam.explainer.opened import with_probabilities
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.feeds import InputValue, free_picture
+from onnx_xcam.files import is_folder, is_there
 from onnx_xcam.locks import NAME as LOCK
 from onnx_xcam.locks import held
 from onnx_xcam.surgery import instrument_file
@@ -203,9 +204,9 @@ def _copy_runtime(browser: BrowserRuntime, folder: Path) -> None:
 
 def _refuse_foreign(folder: Path) -> None:
     """Raise an OutputError unless the folder is new, empty, or a page of ours."""
-    if not folder.exists():
+    if not is_there(folder):
         return
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise OutputError(f"'{folder}' is a file; give the name of a folder for the page.")
     if next(folder.iterdir(), None) is None:
         return

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 from onnx_xcam.descriptions import read_stated
 from onnx_xcam.errors import TruthError
+from onnx_xcam.files import is_file, is_folder
 from onnx_xcam.text import load_json
 
 MASK_SUFFIXES = frozenset({".bmp", ".gif", ".pbm", ".pgm", ".png", ".tif", ".tiff"})
@@ -74,11 +75,11 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
     Raises:
         TruthError: there is no such file, or it is none of these.
     """
-    if path.is_dir():
+    if is_folder(path):
         return _from_folder(path)
     readers = {".json": _from_json, ".csv": _from_csv, ".xml": _from_voc}
     reader = readers.get(path.suffix.lower())
-    if reader is None and path.exists():
+    if reader is None and is_file(path):
         raise TruthError(f"{path}: is neither a folder of masks or .xml files nor a .json, .csv or .xml file")
     text = read_stated(path, TruthError, "no such file or folder")
     assert reader is not None

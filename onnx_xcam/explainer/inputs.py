@@ -17,6 +17,7 @@ from onnx_xcam.errors import InputError, LabelsError, PreprocessError
 from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.loading import LoadedModel
 from onnx_xcam.explainer.preprocessing import PreprocessLike, assumed_preprocess, stated_preprocess, takes_whole_numbers
+from onnx_xcam.files import is_file
 from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.place import Placement
 from onnx_xcam.images.preprocess import InputSpec, Preprocess, preprocess_image
@@ -159,7 +160,7 @@ def _found_labels(model: LoadedModel) -> tuple[Sequence[str] | None, str]:
 def _labels_sidecar(model: Path) -> Path | None:
     """`NAME.labels.txt` or `.json` for the model `NAME.onnx`, else a Hugging Face `config.json` that has labels."""
     named = (model.with_name(f"{model.stem}.labels{suffix}") for suffix in (".txt", ".json"))
-    if (found := next((path for path in named if path.is_file()), None)) is not None:
+    if (found := next((path for path in named if is_file(path)), None)) is not None:
         return found
     return model.with_name("config.json") if "id2label" in config_beside(model) else None
 

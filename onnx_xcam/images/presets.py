@@ -9,6 +9,7 @@ from typing import Any
 from onnx_xcam import arguments
 from onnx_xcam.descriptions import load_description, read_text
 from onnx_xcam.errors import PreprocessError
+from onnx_xcam.files import is_file
 from onnx_xcam.images.fields import check_fields, number, suggest
 from onnx_xcam.images.preprocess import Preprocess
 
@@ -71,7 +72,7 @@ def find_sidecar(model: str | Path) -> Path | None:
     model = Path(model)
     names = [f"{model.stem}.preprocess{suffix}" for suffix in _FILE_SUFFIXES]
     candidates = (model.with_name(name) for name in [*names, "preprocessor_config.json"])
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if is_file(path)), None)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.errors import EncodingError, ImageError, OutputError
-from onnx_xcam.files import open_file
+from onnx_xcam.files import is_file, is_folder, is_there, open_file, resolved
 from onnx_xcam.images.backend import MAX_PIXELS, is_no_memory, memory_for, opencv, pillow
 from onnx_xcam.images.headers import Format, format_of, stated_size
 from onnx_xcam.images.pages import holds_several
@@ -265,11 +265,11 @@ def find_images(
     Raises:
         ImageError: a path does not exist, a folder cannot be listed or has no picture.
     """
-    skipped = None if leave_out is None else Path(leave_out).resolve()
+    skipped = None if leave_out is None else resolved(Path(leave_out))
     found: list[Path] = []
     for path in map(Path, paths):
-        if not path.is_dir():
-            if not path.exists():
+        if not is_folder(path):
+            if not is_there(path):
                 raise ImageError(f"{path}: no such file or folder")
             found.append(path)
             continue
@@ -286,10 +286,10 @@ def _pictures_in(folder: Path, recursive: bool, skipped: Path | None) -> list[Pa
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise ImageError(f"{folder}: the folder cannot be listed: {error.strerror}") from error
-    pictures = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+    pictures = [path for path in entries if path.suffix.lower() in SUFFIXES and is_file(path)]
     if recursive:
         for path in entries:
-            if path.is_dir() and not path.is_symlink() and path.resolve() != skipped:
+            if is_folder(path) and not path.is_symlink() and resolved(path) != skipped:
                 pictures += _pictures_in(path, recursive, skipped)
     return pictures
 
@@ -348,7 +348,7 @@ def _png_options(cv2: Any, suffix: str) -> list[int]:
 def _read_bytes(path: Path) -> tuple[bytes, Format]:
     """The whole file, and its format. Read by Python and not by OpenCV, which on Windows fails at non-ASCII paths."""
     try:
-        if path.is_dir():
+        if is_folder(path):
             raise ImageError(f"{path}: is a folder, not a picture")
         with open_file(path) as file:
             start, size = file.read(_START), os.fstat(file.fileno()).st_size
