@@ -210,6 +210,35 @@ def test_what_is_no_picture_is_said(said, parts):
             call(model)
 
 
+@pytest.mark.parametrize("images", ["N", "1"])
+def test_frames_of_a_video_are_not_explained_as_if_they_were_images(images):
+    """Their convolution is that of pictures, but the batch of its layers is not that of the answers."""
+    text = f"""
+      frames = Constant<value=int64[4]{{-1, 3, 12, 12}}>()  image = Reshape(video, frames)  {TRUNK} a = Relu(c2)
+      pooled = GlobalAveragePool(a)  apart = Constant<value=int64[3]{{-1, 4, {WEIGHTS["fc"][1]}}}>()
+      each = Reshape(pooled, apart)  flat = ReduceMean<axes=[1], keepdims=0>(each)
+      logits = Gemm<transB=1>(flat, fc, fb)
+    """
+    inputs, outputs = f"float[{images},4,3,12,12] video", f"float[{images},{C}] logits"
+    model = build(text, WEIGHTS, inputs=inputs, outputs=outputs)
+    asked = lambda model: instrument(model, layers="a")  # noqa: E731
+    for call in (instrument, asked, Explainer, onnx_xcam.check):
+        with pytest.raises(LayerError, match=r"takes 'video' float32 .*, a volume or a video\. Only classifiers"):
+            call(model)
+    assert not inspect(model).layers
+
+
+def test_an_operator_of_another_domain_is_named_inside_a_branch_too():
+    branches = "then_branch = g1() => (float[N,6,12,12] t) { t = my.own.Swirl(a) }"
+    branches += ", else_branch = g2() => (float[N,6,12,12] e) { e = Relu(a) }"
+    node = "most = ReduceMax<keepdims=0>(a) zero = Constant<value_float=0.0>() k = Greater(most, zero)"
+    model = behind(f"{node} q = If(k)<{branches}>", "my.own")
+    with pytest.raises(UnsupportedOpError, match=r"my\.own\.Swirl is no operator of ONNX but a custom operator of"):
+        instrument(model)
+    with pytest.raises(ModelError, match=r"it has no operator my\.own\.Swirl, a custom operator of the domain my\.own"):
+        open_session(model.SerializeToString())
+
+
 def test_a_picture_without_an_axis_is_told_what_to_do():
     text = (
         "axis = Constant<value=int64[1]{0}>() q = Unsqueeze(image, axis) "

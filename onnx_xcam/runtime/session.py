@@ -136,6 +136,7 @@ Optimisation = Literal["disable", "basic", "extended", "all"]
 _UNKNOWN_OPERATOR = (
     re.compile(r"(?P<domain>[\w.]+):(?P<op>\w+)\(-?\d+\) is not a registered function/op"),
     re.compile(r'In Node, \(.*?, "(?P<domain>[\w.]*)", -?\d+\).*No Op registered for (?P<op>\w+) with domain_version'),
+    re.compile(r"No opset import for domain '(?P<domain>[\w.]+)'.*OpType: (?P<op>\w+)"),
 )
 """How ONNX Runtime says that it has no such operator."""
 _SOURCE = re.compile(r"/\S+\.(?:cc|h):\d+ (?:.*? was false\. |\S.*?\) (?:\[ONNXRuntimeError\] : \d+ : \w+ : )?)")

@@ -36,6 +36,7 @@ from onnx_xcam.surgery.graphs.stored import float_for
 
 _SAME_VALUES = frozenset({"Identity", "Dropout"})
 _PRIME = 2**2203 - 1
+_PICTURE_AXES = 4
 _POOLS = frozenset({"AveragePool", "MaxPool"})
 _COORDINATES: Mapping[str, frozenset[int]] = {
     "GridSample": frozenset({1}), "DeformConv": frozenset({2}), "RoiAlign": frozenset({1, 2}),
@@ -104,8 +105,16 @@ class Layers:
         self.used = used_positions(self.sample, way(self.sample, image_tensors(self.sample, names), [score]))
         self.through, self.paths = _paths(graph, self.way, score)
         self.candidates = [
-            layer for node in graph.nodes for out in node.outputs if (layer := self._candidate(out.name))
+            layer
+            for node in ([] if self._takes_volumes() else graph.nodes)
+            for out in node.outputs
+            if (layer := self._candidate(out.name))
         ]
+
+    def _takes_volumes(self) -> bool:
+        """Whether what is explained is a volume or a video; layers of its slices or frames have no images as batch."""
+        ranks = [len(self.graph.shape(name) or ()) for name in self.explained.names]
+        return bool(ranks) and min(ranks) > _PICTURE_AXES
 
     def _candidate(self, name: str) -> Layer | None:
         shape, layout = self.graph.shape(name), layout_of(self.roles.get(name))
@@ -298,13 +307,16 @@ class Layers:
         graph = self.graph
         if foreign := foreign_among(makers(graph, self.score), graph.opset):
             return f"No spatial layer was found, since axes cannot be followed everywhere. {foreign.sentence()}"
-        if displaced_ones := [name for name in self._displaced if name in self.way.tensors]:
+        displaced_ones = [name for name in self._displaced if name in self.way.tensors]
+        if displaced_ones and not self._takes_volumes():
             name = max(displaced_ones, key=self.through.__getitem__)
             return (
                 f"No layer was found whose map can be laid on the picture '{self.explained.names[0]}'; that of "
                 f"'{graph.shown(name)}' cannot, since {self._displaced[name]}."
             )
         names = [name for name in graph.input_names if not graph.is_constant(name)]
+        if self._takes_volumes():
+            names = [name for name in names if name in self.explained.names]
         shapes = {name: graph.shape(name) or () for name in names}
         kinds = {name: str(graph.dtype(name) or "?").replace("object", "string") for name in names}
         inputs = [f"'{name}' {kinds[name]} {shape_text(shapes[name])}" for name in names]
@@ -363,6 +375,8 @@ class Layers:
         shape = self.graph.shape(name)
         axes = self.roles.get(name)
         layout = layout_of(axes)
+        if self._takes_volumes():
+            raise LayerError(self._nothing_spatial())
         said = f"'{wanted}'" if self.graph.shown(name) == wanted else f"'{wanted}' (tensor '{name}')"
         if shape is None or (layout is None and (len(shape) != 4 or not may_be_nchw(axes))):
             listed = "unknown" if shape is None else f"{list(shape)}{self._why_not(name, shape)}"

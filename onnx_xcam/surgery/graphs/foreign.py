@@ -27,11 +27,14 @@ def foreign_operators(model: onnx.ModelProto) -> Foreign:
 
 
 def foreign_among(nodes: Iterable[gs.Node], opset: int) -> Foreign:
-    """The foreign operators among the nodes of an analysed graph."""
+    """The foreign operators among the nodes of an analysed graph, and in their subgraphs."""
     found = Foreign()
-    for node in nodes:
+    stack = list(nodes)[::-1]
+    while stack:
+        node = stack.pop()
         if is_foreign(node.domain, node.op, opset):
-            found.add(node.domain, node.op, node.name or node.outputs[0].name)
+            found.add(node.domain, node.op, node.name or next((tensor.name for tensor in node.outputs), ""))
+        stack += [inner for graph in node.attrs.values() if isinstance(graph, gs.Graph) for inner in graph.nodes]
     return found
 
 
