@@ -69,7 +69,31 @@ def test_an_explainer_is_opened_again_with_its_options(options, model, tmp_path,
         other = pickle.loads(held)
     same(explainer, other)
     same(explainer, again(other))
+    same(explainer, again(explainer))  # by a path that leads nowhere from here
+    same(explainer, copy.deepcopy(explainer))
     assert other._model.session is not explainer._model.session
+
+
+@pytest.mark.parametrize("method", ["xgrad-cam", "eigen-cam", "ablation-cam", "score-cam"])
+def test_a_process_may_go_to_another_folder(method, model, tmp_path, monkeypatch):
+    """Score-CAM opens its model once more when it is first asked."""
+    monkeypatch.chdir(tmp_path)
+    np.save("more.npy", np.float32(0.5))
+    onnx.save(with_another_input(), "more.onnx")
+    here = Explainer("more.onnx", method=method, preprocess="raw", inputs={"more": "more.npy"}).explain(PHOTOS[0])
+    explainer = Explainer("more.onnx", method=method, preprocess="raw", inputs={"more": "more.npy"})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    np.testing.assert_array_equal(explainer.explain(PHOTOS[0]).maps, here.maps)
+
+
+def with_another_input():
+    made = tiny()
+    made.graph.input.append(onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, []))
+    (last,) = (node for node in made.graph.node if "y" in node.output)
+    last.output[0] = "before"
+    made.graph.node.append(onnx.helper.make_node("Mul", ["before", "more"], ["y"]))
+    return made
 
 
 def test_arguments_that_are_used_up_or_changed_afterwards(model):

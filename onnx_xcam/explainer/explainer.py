@@ -115,7 +115,8 @@ class Explainer(OpenedModel):
         }
         self._open(model, **more, **options)
         self._opened_with = opened_with(model, {**options, **more})
-        self._stamps = stamps(self.files)
+        self._lasting = [file.absolute() for file in self.files]
+        self._stamps = stamps(self._lasting)
         for message in self.warnings:
             warnings.warn(message, XcamWarning, stacklevel=2)
 
@@ -162,13 +163,13 @@ class Explainer(OpenedModel):
                 "An Explainer of a model in memory cannot be pickled or copied, since the model is not kept; write the "
                 "model to a file and give its path."
             )
-        if stamps(self.files) != self._stamps:
+        if stamps(self._lasting) != self._stamps:
             raise ModelError(f"'{self.name}' changed since it was opened; make a new Explainer.")
         return _opened_again, (type(self), self._opened_with, self._identity(), (self.name, self.notes, self.warnings))
 
     def _identity(self) -> Identity:
         settings = {"the labels": self.labels, "the preprocessing": self.preprocess, "the providers": self.providers}
-        return Identity(digests(self.files), settings, dict(self.inputs))
+        return Identity(digests(self._lasting), settings, dict(self.inputs))
 
     def explain(
         self,
@@ -358,7 +359,8 @@ def _opened_again(
     """
     made = kind.__new__(kind)
     made._open(**arguments)
-    made._opened_with, made._stamps = arguments, stamps(made.files)
+    made._opened_with, made._lasting = arguments, [file.absolute() for file in made.files]
+    made._stamps = stamps(made._lasting)
     identity.require(made._identity())
     made.name, made.notes, made.warnings = said
     return made

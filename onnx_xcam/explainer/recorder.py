@@ -23,6 +23,7 @@ from onnx_xcam.explainer.opened import Image, OpenedModel, require_images
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.recording import LayerRecord, Recording
+from onnx_xcam.explainer.reopening import anywhere
 from onnx_xcam.explainer.scoring import Scorer
 from onnx_xcam.explainer.stream import stream
 from onnx_xcam.feeds import InputValue, free_picture
@@ -124,8 +125,10 @@ class Recorder(OpenedModel):
                 model, layers=chosen, method="guided-xgrad-cam", relu=False, emit=["map"], **options
             )
 
+        later = anywhere(model, options)
+
         def scoring() -> LoadedModel:
-            opened = load_model(model, layers=chosen, emit=[], **options)
+            opened = load_model(**later, layers=chosen, emit=[])
             return replace(opened, probabilities=self._model.probabilities, rows=self._model.rows)
 
         self._scorer = Scorer(scoring, self._inputs.spec)

@@ -25,12 +25,16 @@ _PATHS = (str, os.PathLike)
 
 def opened_with(model: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
     """The arguments of an Explainer as they hold in any folder; None for a model that is in no file."""
-    if not isinstance(model, _PATHS):
-        return None
+    return anywhere(model, options) if isinstance(model, _PATHS) else None
+
+
+def anywhere(model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A model and options of `Explainer` as they hold in any folder, also after the process has gone to another one."""
     kept = {name: copy.deepcopy(value) if isinstance(value, list | dict) else value for name, value in options.items()}
-    kept["model"] = Path(model).absolute()
-    kept["labels"] = _absolute_file(kept["labels"])
-    if not isinstance(kept["preprocess"], str) or kept["preprocess"] not in PRESETS:
+    kept["model"] = _absolute_file(model)
+    if "labels" in kept:
+        kept["labels"] = _absolute_file(kept["labels"])
+    if "preprocess" in kept and (not isinstance(kept["preprocess"], str) or kept["preprocess"] not in PRESETS):
         kept["preprocess"] = _absolute_file(kept["preprocess"])
     folders = kept["allow_folders"]
     kept["allow_folders"] = [Path(one).absolute() for one in ([folders] if isinstance(folders, _PATHS) else folders)]
