@@ -88,6 +88,12 @@ def _require_file(path: Path, status: os.stat_result) -> None:
         raise OSError(errno.EINVAL, f"it is {what}, not a file", str(path))
 
 
+def _refuse_device(path: Path) -> None:
+    """Make sure that a file that is put in place takes that of no device or pipe, nor of a link to one: /dev/null."""
+    if is_there(path) and not (is_file(path) or is_folder(path)):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+
+
 def sha256_of(path: Path) -> str:
     """The digest of what is in a regular file, as `sha256sum` gives it.
 
@@ -162,9 +168,10 @@ class Draft:
         """Begin a file; its folder is made if need be.
 
         Raises:
-            OSError: the folder or a file in it cannot be made.
+            OSError: the folder or a file in it cannot be made, or a device or a pipe lies there.
         """
         self.path = path
+        _refuse_device(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._name: Path | None = None
         handle = _nameless(path.parent)
@@ -191,6 +198,7 @@ class Draft:
             OSError: it cannot be written, or something else than a file is there.
         """
         self.file.flush()
+        _refuse_device(self.path)
         if self._name is None:
             self._name = _with_name(self.file.fileno(), self.path.parent)
         if fcntl is None:

@@ -254,3 +254,24 @@ def test_a_full_disk_leaves_the_earlier_result(tmp_path):
     assert "cannot be written: File too large" in done.stdout, done.stderr
     assert out.read_bytes() == before
     assert [entry.name for entry in out.parent.iterdir()] == ["out.onnx"]
+
+
+@POSIX
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "made meanwhile"])
+def test_a_result_takes_the_place_of_no_pipe_or_device(drafts, tmp_path, kind):
+    """A user who may do so would lose /dev/null."""
+    out, pipe = tmp_path / "out", tmp_path / "pipe"
+    if kind == "pipe":
+        os.mkfifo(out)
+    elif kind == "link to a pipe":
+        os.mkfifo(pipe)
+        out.symlink_to(pipe)
+    with (
+        pytest.raises(OutputError, match="cannot be written: it is a device or a pipe, not a file"),
+        written(out) as file,
+    ):
+        file.write(b"result")
+        if kind == "made meanwhile":
+            os.mkfifo(out)
+    assert stat.S_ISFIFO(out.stat().st_mode)
+    assert {path.name for path in tmp_path.iterdir()} <= {"out", "pipe"}

@@ -357,6 +357,7 @@ BAD_FILES = {
     "pickled": (pickled, "something else, or holds Python objects"),
     "text": (lambda path: path.write_text("1 2 3 4"), "cannot be read as a .npy file"),
     "empty": (lambda path: path.write_bytes(b""), "cannot be read as a .npy file"),
+    "damaged archive": (lambda path: path.write_bytes(b"PK\3\4" + bytes(99)), "cannot be read as a .npy file"),
     "cut": (
         lambda path: (np.save(path, GATE), path.write_bytes(path.read_bytes()[:-8])), "cannot be read as a .npy file",
     ),

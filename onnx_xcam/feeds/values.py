@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -72,7 +73,7 @@ def _read_array(name: str, path: str | Path) -> NDArray[Any]:
             f"The value of the input '{name}' is neither numbers (0.5 or 1,224,224 or [[1,2],[3,4]]) nor a file that "
             f"is there: '{path}'."
         ) from error
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, zipfile.BadZipFile) as error:
         pickled = "pickle" in str(error) or "Python objects" in str(error)
         why = "it is something else, or holds Python objects" if pickled else " ".join(str(error).split()).rstrip(".")
         raise InputError(
