@@ -54,7 +54,7 @@ LIES = {
     "a fusion that nobody knows": ({"fuse": "nope"}, "fused by mean, max, product"),
     "a fusion that is not there": ({"fuse": "mean"}, "do not fit its outputs"),
     "a score that is not there": ({"score": "nope"}, "the score 'nope'"),
-    "too few classes": ({"class_count": 2}, "2 classes, but 'logits' has 5|2 classes"),
+    "too few classes": ({"class_count": 2}, "no number for each of 2 classes"),
     "no classes": ({"class_count": 0}, "0 classes"),
     "too many classes": ({"class_count": 10**9}, "1000000000 classes"),
     "an activation of HTML": ({"activation": HTML}, "the activation '<img"),
@@ -87,6 +87,14 @@ def test_lies(name):
         if field == "probabilities" and changes[field] != 5:
             with pytest.raises(ModelError, match="logits"):
                 opened(saying(logits=changes[field]))
+
+
+@pytest.mark.parametrize("count", [2, 4, 6])
+def test_a_number_of_classes_that_the_score_does_not_have(count):
+    """Also where no probabilities are stated that would tell."""
+    made = instrument(tiny(), emit=("map",))
+    with pytest.raises(ModelError, match=f"state {count} classes, but 'y' has 5"):
+        opened(saying(made, class_count=count, probabilities=None, logits=None))
 
 
 def test_what_is_so_is_accepted():

@@ -99,17 +99,27 @@ def test_what_only_others_read(text, outputs, batch):
     assert check(model, batch).passed
 
 
-BRANCHES = """
-  yes = Constant<value = bool {1}>()
-  scaled = If (yes) <
-    then_branch = taken () => (float[N,C] one) { one = Identity(logits) },
-    else_branch = left () => (float[N,C] two) { two = Mul(logits, u) }
-  >
-"""
+BRANCHES = {
+    "of the picture": """
+      yes = Constant<value = bool {1}>()
+      scaled = If (yes) <
+        then_branch = taken () => (float[N,C] one) { one = Identity(logits) },
+        else_branch = left () => (float[N,C] two) { two = Mul(logits, u) }
+      >""",
+    "of a factor": """
+      yes = Constant<value = bool {1}>()
+      factor = If (yes) <
+        then_branch = taken () => (float one) { one = Constant<value_float = 1.0>() },
+        else_branch = left () => (float two) { two = Identity(u) }
+      >
+      scaled = Mul(logits, factor)""",
+}
 
 
-def test_a_branch_that_is_not_taken(batch):
-    model = with_inputs("float[N,3,12,12] image, float u", BRANCHES, f"float[N,{C}] scaled")
+@pytest.mark.parametrize("kind", BRANCHES)
+def test_a_branch_that_is_not_taken(kind, batch):
+    model = with_inputs("float[N,3,12,12] image, float u", BRANCHES[kind], f"float[N,{C}] scaled")
+    assert NOTE in inspect(model).notes
     explainer = Explainer(model, preprocess="unit")
     assert NOTE in explainer.notes
     expected = Explainer(cnn("gap"), preprocess="unit").explain(batch, [1])
