@@ -277,6 +277,15 @@ def test_classes_that_the_model_does_not_have_are_said_at_once(tmp_path, labels)
         load_truth(path, PHOTOS, labels=labels)
 
 
+def test_ids_beyond_the_last_class_are_said_at_once(tmp_path):
+    path = written(tmp_path, "b.json", json.dumps({"cat.jpg": {"9": [[1, 2, 3, 4]], "5": [[1, 2, 3, 4]]}}))
+    for labels in (None, ["a", "b", "c", "d", "e"]):
+        with pytest.raises(TruthError, match=r"none of its classes \(5, 9\) is one of the model's 5 classes, 0 to 4"):
+            load_truth(path, PHOTOS, labels=labels, class_count=5)
+        assert load_truth(path, PHOTOS, labels=labels, class_count=6).of(PHOTOS[0], SIZE, class_id=5) is not None
+    assert load_truth(path, PHOTOS, class_count=5, any_class=True).of(PHOTOS[0], SIZE, class_id=1) is not None
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

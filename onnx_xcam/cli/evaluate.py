@@ -169,7 +169,11 @@ def evaluate(
             ablations=needs_ablations(names),
             **options,
         )
-        known = None if truth is None else load_truth(truth, found, labels=recorder.labels, any_class=any_class)
+        known = (
+            load_truth(truth, found, labels=recorder.labels, any_class=any_class, class_count=recorder.class_count)
+            if truth is not None
+            else None
+        )
         evaluator = Evaluator(
             recorder, names, steps=steps, background="zero" if background == "zero" else "mean", truth=known
         )

@@ -161,6 +161,7 @@ def load_truth(
     *,
     labels: Sequence[str] | None = None,
     any_class: bool = False,
+    class_count: int | None = None,
 ) -> Truth:
     """What these photos show, from masks or boxes (`annotations.read_annotations` lists the formats).
 
@@ -172,6 +173,7 @@ def load_truth(
         photos: the photos that will be asked for.
         labels: the model's, to see at once whether the annotation's classes are the model's.
         any_class: count every object, whatever its class is called.
+        class_count: how many classes the model has, if that is known, for classes that are named by their ids.
 
     Raises:
         TruthError: the annotation cannot be read, fits none of the photos or several of one name, or names only
@@ -193,7 +195,7 @@ def load_truth(
         known = ", ".join(list(annotations)[:3]) or "nothing"
         raise TruthError(f"{path}: names none of the photos; it knows {known}{', …' if len(annotations) > 3 else ''}")
     if not any_class:
-        _check_names(path, found.values(), labels)
+        _check_names(path, found.values(), labels, class_count)
     return Truth(found, any_class=any_class)
 
 
@@ -205,12 +207,20 @@ def _ends(photo: Path) -> Iterable[tuple[str, ...]]:
         yield (*parts[:-1], photo.stem)
 
 
-def _check_names(path: Path, annotations: Iterable[Annotation], labels: Sequence[str] | None) -> None:
+def _check_names(
+    path: Path, annotations: Iterable[Annotation], labels: Sequence[str] | None, class_count: int | None
+) -> None:
     names = {box.name for annotation in annotations for box in annotation.boxes}
     known = {_folded(label) for label in labels or ()}
-    if names and not any(name is None or name.isdecimal() or _folded(name) in known for name in names):
+
+    def is_id(name: str) -> bool:
+        return name.isdecimal() and (class_count is None or int(name) < class_count)
+
+    if names and not any(name is None or is_id(name) or _folded(name) in known for name in names):
         shown = ", ".join(sorted(map(str, names))[:5])
         what = "is a label of the model" if labels else "can be compared: the model's labels are not known"
+        if class_count is not None and all(name is not None and name.isdecimal() for name in names):
+            what = f"is one of the model's {class_count} classes, 0 to {class_count - 1}"
         raise TruthError(
             f"{path}: none of its classes ({shown}) {what}; rename them, state the labels, or count every object "
             "(--any-class, any_class=True)"

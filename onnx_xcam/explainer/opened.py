@@ -40,6 +40,7 @@ class OpenedModel:
         preprocess: what is done to a photo, a `Preprocess`.
         inputs: what the inputs beside the picture are fed, by name.
         labels: the C class labels, or None.
+        class_count: C, or None where only a run tells it.
         providers: ONNX Runtime's full names, the one in use first.
         batch: the batch size that the model was exported with, or None for any.
         exact: whether it was asked for that products of 8-bit integers are added up exactly.
@@ -64,6 +65,7 @@ class OpenedModel:
         inputs = model_inputs(loaded, preprocess, labels)
         self._model, self._inputs, said = with_probabilities(loaded, inputs, probabilities)
         self.labels = self._inputs.labels
+        self.class_count = loaded.class_count
         self.preprocess = self._inputs.preprocess
         self.inputs: Mapping[str, NDArray[Any]] = dict(loaded.others.values)
         self.notes = (
