@@ -39,6 +39,8 @@ LIES = {
     "a layer that is not there": ({"layers": ["nope"]}, "the layer 'nope', which the model does not have"),
     "a layer of HTML": ({"layers": [HTML]}, "the layer '<img"),
     "an output of ours is no layer": ({"layers": ["xcam_nope"]}, "the layer"),
+    "an input as a layer": ({"layers": ["image"]}, "the layer 'image', which no node of the original model makes"),
+    "a map as a layer": ({"layers": ["xcam_map"]}, "the layer 'xcam_map', which no node of the original model makes"),
     "too many layers": ({"layers": ["x"] * 100_000}, "100000 layers, more than there are maps"),
     "a layer twice": ({"layers": ["features", "features"]}, "a layer twice"),
     "layers as a text": ({"layers": "features"}, "'layers' is not a list of names"),

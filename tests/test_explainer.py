@@ -581,6 +581,13 @@ def test_a_blank_map_is_never_without_a_word(make):
     np.testing.assert_array_equal(explanation.overlay(0, 1), PHOTOS[0])
 
 
+def test_values_beyond_the_type_of_the_input_are_told_by_their_map_alone():
+    """And not by a warning of NumPy's as well."""
+    with pytest.warns(XcamWarning, match="not finite"):
+        explanation = explainer_of(tiny_models.tiny(metadata=KNOWN)).explain(tensor(1).astype(np.float64) + 1e300, [1])
+    assert explanation.status.tolist() == [[contract.NOT_FINITE]]
+
+
 @pytest.mark.parametrize("make", [tiny_models.tiny, tiny_models.by_hand])
 def test_values_that_are_not_finite_are_never_without_a_word(make):
     explainer = explainer_of(make(metadata=KNOWN))

@@ -80,10 +80,12 @@ class _Described:
             self._refuse(f"name {len(layers)} layers, more than there are maps")
         if len(set(layers)) < len(layers):
             self._refuse("name a layer twice")
-        there = set(_tensors(self.graph))
+        there, made = set(_tensors(self.graph)), set(_made(self.graph.node))
         for layer in layers:
             if layer not in there:
                 self._refuse(f"name the layer {shown(layer)}, which the model does not have")
+            if layer not in made or layer.startswith(contract.ADDED):
+                self._refuse(f"name the layer {shown(layer)}, which no node of the original model makes")
         layouts, grids = self.metadata.get("layouts"), self.metadata.get("grids")
         if layouts is not None and len(layouts) != len(layers):
             self._refuse(f"state {len(layouts)} layouts for {len(layers)} layers")

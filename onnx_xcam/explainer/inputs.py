@@ -75,7 +75,9 @@ class ModelInputs:
         height, width = tensor.shape[2:] if self.spec.layout == "NCHW" else tensor.shape[1:3]
         size = (int(height), int(width))
         whole = Placement(photo=size, input=size, scaled=size)
-        return [Picture(f"image {n}", None, item, whole) for n, item in enumerate(tensor.astype(dtype, copy=False))]
+        with np.errstate(over="ignore"):  # what becomes infinite is told by the status of its map
+            items = tensor.astype(dtype, copy=False)
+        return [Picture(f"image {n}", None, item, whole) for n, item in enumerate(items)]
 
 
 def model_inputs(
