@@ -182,7 +182,10 @@ def stated_source(field: str, stated: Any, outputs: Collection[str]) -> Probabil
     )
     if right and stated[0] in outputs and stated[1] in get_args(Squash):
         return ProbabilitySource(*stated)
-    raise ModelError(f"The model's metadata states its {field} in a wrong way: {stated!r}; instrument it again.")
+    why = repr(stated)
+    if right and stated[0] not in outputs:
+        why = f"they take {field} from {stated[0]!r}, which is no output of the original model"
+    raise ModelError(f"The model's metadata states its {field} in a wrong way: {why}; instrument it again.")
 
 
 def _stated(metadata: Mapping[str, Any], field: str, outputs: Collection[str]) -> ProbabilitySource | None:
