@@ -28,6 +28,8 @@ def is_whole(value: object) -> bool:
     """Whether a value is a whole number: of Python or NumPy, but neither a truth value nor 2.0."""
     if isinstance(value, bool | str | bytes | float) or _axes(value):
         return False
+    if getattr(getattr(value, "dtype", None), "kind", "") == "b":  # NumPy 1 takes its truth values for 0 and 1
+        return False
     try:
         operator.index(value)  # type: ignore[arg-type]
     except TypeError:

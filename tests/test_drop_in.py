@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -125,6 +126,8 @@ WAYS = ["first_output", "by_name", "io_binding", "io_binding_of_all", "openvino"
 def test_other_ways_print_the_same(way: str, pairs: Pairs, tmp_path: Path) -> None:
     if way == "openvino":
         need_module("openvino")
+    if way == "opencv" and int(cv2.__version__.split(".")[0]) < 5:
+        pytest.skip("OpenCV before 5 reads no Expand to more axes")
     original, explained = pairs("sample")
     np.save(tmp_path / "x.npy", drawn(session(str(original)), 1))
     want = printed(OTHERWISE, way, original, tmp_path / "x.npy")

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
+import pytest
 from onnx import TensorProto, helper
 
 MICROSOFT = "com.microsoft"
@@ -26,6 +28,19 @@ class Case:
     domain: str = MICROSOFT
     note: str = ""
     weights: Sequence[int] = ()
+    since: tuple[int, int] = (1, 0)
+    """Since which version of ONNX Runtime the node runs, or is refused as one without a kernel."""
+
+    @property
+    def too_new(self) -> pytest.MarkDecorator:
+        """The mark that skips the case where ONNX Runtime is too old for it."""
+        first = ".".join(map(str, self.since))
+        return pytest.mark.skipif(not self.runs, reason=f"{self.op} in this form needs ONNX Runtime {first}")
+
+    @property
+    def runs(self) -> bool:
+        """Whether this version of ONNX Runtime is new enough for the node."""
+        return tuple(map(int, ort.__version__.split(".")[:2])) >= self.since
 
     @property
     def name(self) -> str:
@@ -78,6 +93,8 @@ def ints(*values: int) -> np.ndarray:
 IMAGE, WEIGHT, BIAS, RESULT = (2, 3, 6, 5), (4, 3, 3, 3), (4,), (2, 4, 6, 5)
 NHWC, NHWC_WEIGHT, NHWC_RESULT = (2, 6, 5, 3), (4, 3, 1, 3), (2, 6, 5, 4)
 PADS = {"pads": [1, 1, 1, 1], "kernel_shape": [3, 3]}
+FLOAT_NHWC = (1, 27)
+"""Before it, NhwcFusedConv takes float16 only. What needs another version crashed the process before."""
 ALL = (11, 13, 17, 18, 21, 23)
 
 CONVOLUTIONS = [
@@ -93,9 +110,9 @@ CONVOLUTIONS = [
     Case("FusedConv", [IMAGE, WEIGHT, None, RESULT], {**PADS, "activation": "Tanh"}),
     Case("FusedConv", [IMAGE, WEIGHT, BIAS, RESULT], PADS),
     Case("FusedConv", [(2, 3, 9, 9), (6, 1, 3, 3), (6,)], {"group": 3, "strides": [2, 2], "activation": "Relu"}),
-    Case("NhwcFusedConv", [NHWC, WEIGHT, BIAS], {**PADS, "activation": "Relu"}),
-    Case("NhwcFusedConv", [NHWC, WEIGHT, BIAS, NHWC_RESULT], {**PADS, "activation": "Relu"}),
-    Case("NhwcFusedConv", [NHWC, WEIGHT, BIAS, NHWC_RESULT], PADS),
+    Case("NhwcFusedConv", [NHWC, WEIGHT, BIAS], {**PADS, "activation": "Relu"}, since=FLOAT_NHWC),
+    Case("NhwcFusedConv", [NHWC, WEIGHT, BIAS, NHWC_RESULT], {**PADS, "activation": "Relu"}, since=FLOAT_NHWC),
+    Case("NhwcFusedConv", [NHWC, WEIGHT, BIAS, NHWC_RESULT], PADS, since=FLOAT_NHWC),
     Case("NhwcConv", [NHWC, NHWC_WEIGHT, BIAS], {"pads": [1, 0, 1, 0], "kernel_shape": [3, 1]}),
     Case("NhwcConv", [NHWC, NHWC_WEIGHT], {"pads": [1, 0, 1, 0], "kernel_shape": [3, 1]}),
 ]
@@ -173,7 +190,7 @@ MASK2, MASK3 = (np.arange(10).reshape(2, 5) % 3 > 0).astype(np.int32), ints(*(1,
 ATTENTION = [
     Case("Attention", [TOKENS, QKV, QKV_BIAS], {"num_heads": 2}),
     Case("Attention", [TOKENS, QKV, QKV_BIAS], {"num_heads": 4, "scale": 0.3}),
-    Case("Attention", [TOKENS, QKV, None], {"num_heads": 2}, note="no bias"),
+    Case("Attention", [TOKENS, QKV, None], {"num_heads": 2}, note="no bias", since=(1, 32)),
     Case("Attention", [TOKENS, QKV, QKV_BIAS, MASK2], {"num_heads": 2}, note="mask"),
     Case("Attention", [TOKENS, QKV, QKV_BIAS, MASK2], {"num_heads": 2, "mask_filter_value": -1.0}),
     Case("Attention", [TOKENS, QKV, QKV_BIAS, MASK3], {"num_heads": 2}, note="mask"),
@@ -200,7 +217,7 @@ ALIASES = [
         weights=(1,),
     ),
     Case("Pad", [(2, 3, 4), np.array([0, 1, 0, 0, 0, 2], np.int64)], {"mode": "reflect"}, weights=(1,)),
-    Case("ExpandDims", [(2, 3), ints(1)], weights=(1,)),
+    Case("ExpandDims", [(2, 3), ints(1)], weights=(1,), since=(1, 28)),
     Case("GatherND", [(2, 3, 4), np.array([[0, 1], [1, 2]], np.int64)]),
     Case("Trilu", [(2, 4, 4)], {"upper": 0}, opsets=(14, 18)),
     Case("GridSample", [(1, 2, 4, 4), (1, 3, 3, 2)], {"mode": "bilinear"}, opsets=(16,)),

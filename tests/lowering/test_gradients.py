@@ -57,7 +57,9 @@ def net(case: Case, opset: int) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=imports, ir_version=10 if opset > 20 else 8)
 
 
-def _runs(case: Case) -> bool:
+def _has_kernel(case: Case) -> bool:
+    if not case.runs:
+        return True  # with a newer ONNX Runtime it may have one: the tests are skipped by name
     try:
         session(case.model(case.opsets[0])).run(None, case.feeds())
     except (
@@ -70,9 +72,9 @@ def _runs(case: Case) -> bool:
 
 
 FORMS = [
-    pytest.param(case, opset, id=f"{case.name} opset {opset}")
+    pytest.param(case, opset, id=f"{case.name} opset {opset}", marks=case.too_new)
     for case in CASES
-    if case.op not in ("GridSample", "GatherND") and _runs(case)
+    if case.op not in ("GridSample", "GatherND") and _has_kernel(case)
     for opset in {case.opsets[0], case.opsets[-1]}
 ]
 
@@ -92,9 +94,9 @@ def test_the_gradient_is_that_of_the_standard_nodes(case: Case, opset: int):
     np.testing.assert_allclose(ours["logits"], plain, rtol=0, atol=1e-6 * np.abs(plain).max())
 
 
-@pytest.mark.parametrize("op", sorted({form.values[0].op for form in FORMS}))
+@pytest.mark.parametrize("op", sorted({form.values[0].op for form in FORMS if form.values[0].runs}))
 def test_check_proves_it(op: str):
-    case = next(form.values[0] for form in reversed(FORMS) if form.values[0].op == op)
+    case = next(form.values[0] for form in reversed(FORMS) if form.values[0].op == op and form.values[0].runs)
     report = check(net(case, case.opsets[-1]), layers="a")
     assert report.passed, report.text()
 
