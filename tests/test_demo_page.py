@@ -346,12 +346,16 @@ def test_styles(style, browser, tmp_path):
     model, preprocess = STYLES[style]
     path = tmp_path / "m.onnx"
     onnx.save(with_preprocess(model, preprocess), path)
-    page = write_page(path, tmp_path / "page")
-    explainer = Explainer(path, providers="cpu")
-    with web.served(page.folder) as address, web.Tab(browser, address) as tab:
-        for photo in (CAT, web.PHOTOS / "coffee.png"):
-            compare_small(tab, explainer, photo)
-        assert tab.complaints == []
+    known = Explainer(path, providers="cpu").told_probabilities != "none"
+    logits = "sigmoid" if style == "one logit" else "softmax"
+    for probabilities in ("auto",) if known else ("auto", logits):
+        page = write_page(path, tmp_path / probabilities, probabilities=probabilities)
+        explainer = Explainer(path, providers="cpu", probabilities=probabilities)
+        assert (explainer.told_probabilities == "none") is (probabilities == "auto" and not known)
+        with web.served(page.folder) as address, web.Tab(browser, address) as tab:
+            for photo in (CAT, web.PHOTOS / "coffee.png"):
+                compare_small(tab, explainer, photo)
+            assert tab.complaints == []
 
 
 def compare_small(tab: web.Tab, explainer: Explainer, photo: Path) -> None:
@@ -366,7 +370,10 @@ def compare_small(tab: web.Tab, explainer: Explainer, photo: Path) -> None:
         tab.wait("window.xcam.last?.classId", class_id)
         shown = tab.last()
         assert shown["score"] == pytest.approx(float(every.scores[0, k]), rel=CLOSE, abs=1e-5)
-        assert shown["probability"] == pytest.approx(float(every.probabilities[0, k]), rel=CLOSE)
+        if every.probabilities is None:
+            assert shown["probability"] is None
+        else:
+            assert shown["probability"] == pytest.approx(float(every.probabilities[0, k]), rel=CLOSE)
         assert shown["status"] == every.status[0, k]
         wanted = every.maps[0, k]
         assert np.abs(shown["map"] - wanted).max() <= CLOSE * max(wanted.max(), 1e-30)
@@ -400,7 +407,9 @@ def test_other_inputs_and_an_instrumented_model(browser, tmp_path):
     inputs = {"gain": 2.5, "shift": -1}
     page = write_page(tmp_path / "made.onnx", tmp_path / "page", inputs=inputs)
     assert (tmp_path / "page/model.onnx").read_bytes() == (tmp_path / "made.onnx").read_bytes()
-    explainer = Explainer(tmp_path / "plain.onnx", inputs=inputs, providers="cpu")
+    labels = tmp_path / "made.labels.txt"
+    explainer = Explainer(tmp_path / "plain.onnx", labels=labels, inputs=inputs, providers="cpu")
+    assert explainer.told_probabilities == "softmax of logits"
     with web.served(page.folder) as address, web.Tab(browser, address) as tab:
         compare_small(tab, explainer, CAT)
         assert "<b>cat</b>" in tab.page.inner_text("#classes"), "text, not markup"
