@@ -170,6 +170,8 @@ def agreed(parts: Sequence[Axis], by: str) -> Axis:
 
     Where they lie on the picture differently, it holds several places at once.
     """
+    if len(parts) == 1:
+        return parts[0]
     if mixed := [axis for axis in parts if any(atom.role == MIXED for atom in axis)]:
         return mixed[0]
     known = [axis for axis in parts if not is_unknown(axis) and not is_adrift(axis)]
