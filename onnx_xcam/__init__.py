@@ -6,7 +6,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnx_xcam.checks import check as check
     from onnx_xcam.errors import XcamError as XcamError
     from onnx_xcam.explainer import Explainer as Explainer
     from onnx_xcam.explainer import Explanation as Explanation
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from onnx_xcam.surgery.inspect import inspect as inspect
     from onnx_xcam.surgery.instrument import instrument as instrument
     from onnx_xcam.surgery.instrument import instrument_file as instrument_file
+    from onnx_xcam.verification.check import check as check
 
 __version__ = "0.1.0"
 
@@ -22,7 +22,7 @@ _HOME = {
     "Explanation": "explainer",
     "Streamed": "explainer",
     "XcamError": "errors",
-    "check": "checks",
+    "check": "verification.check",
     "inspect": "surgery",
     "instrument": "surgery",
     "instrument_file": "surgery",

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from onnx_xcam.common.descriptions import load_description, read_stated
 from onnx_xcam.contract import METADATA_KEY
-from onnx_xcam.descriptions import load_description, read_stated
 from onnx_xcam.errors import ClassError, LabelsError
 from onnx_xcam.text import load_json, load_literal
 

@@ -12,6 +12,7 @@ from test_heads import run_of
 from test_quantised import quantised
 
 from onnx_xcam import instrument
+from onnx_xcam.ablation import open_heads
 from onnx_xcam.cams.contributions import shares_of
 from onnx_xcam.cams.grad import grad_cam
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
@@ -19,7 +20,6 @@ from onnx_xcam.cams.xgrad import xgrad_cam
 from onnx_xcam.errors import XcamError
 from onnx_xcam.evaluation.axioms import axiom_errors, best_scale, errors_of
 from onnx_xcam.explainer.recorder import Recorder
-from onnx_xcam.heads import open_heads
 
 ROOT = Path(__file__).resolve().parent.parent
 

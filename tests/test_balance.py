@@ -15,15 +15,15 @@ from test_heads import MODELS, picture, run_of
 from test_quantised import quantised
 from token_models import token_model
 
+from onnx_xcam.ablation import Balance, open_heads
+from onnx_xcam.ablation import channel_ablation as head_module
 from onnx_xcam.errors import UnsupportedOpError
-from onnx_xcam.heads import Balance, open_heads
-from onnx_xcam.heads import head as head_module
-from onnx_xcam.surgery import balance
-from onnx_xcam.surgery.constant_parts import CONSTANT_PARTS, CURVED, HOMOGENEOUS, PRODUCTS
-from onnx_xcam.surgery.emission.emitter import Emitter
-from onnx_xcam.surgery.gradients.vjp_model import new_emitter, tensor_info
-from onnx_xcam.surgery.graphs.prepare import prepare
-from onnx_xcam.surgery.graphs.stored import forward_value
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.autodiff.vjp_model import new_emitter, tensor_info
+from onnx_xcam.surgery.builder.emitter import Emitter
+from onnx_xcam.surgery.builder.forward_values import forward_value
+from onnx_xcam.surgery.submodels import score_decomposition as balance
+from onnx_xcam.surgery.submodels.affine_terms import CONSTANT_PARTS, CURVED, HOMOGENEOUS, PRODUCTS
 
 SAMPLE = Path(__file__).parent.parent / "sample_models" / "efficientnet_lite0.onnx"
 MORE_ROWS = [

@@ -11,14 +11,14 @@ import pytest
 from models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn, images
 
 import onnx_xcam
-from onnx_xcam import XcamError, check, checks
+from onnx_xcam import XcamError, check
 from onnx_xcam.cams.contributions import map_of
 from onnx_xcam.cams.methods import EMITTED, METHODS
 from onnx_xcam.errors import InputError, LayerError, ModelError
-from onnx_xcam.surgery import cam
-from onnx_xcam.surgery.emission.values import Value
+from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.rules import RULES
-from onnx_xcam.unchanged import VARIANTS, check_output, patched
+from onnx_xcam.surgery.tail import cam
+from onnx_xcam.verification.unchanged import VARIANTS, check_output, patched
 
 UINT8 = build(
     "f = Cast<to=1>(image)  k = Constant<value_float=0.01>()  x = Mul(f, k)  c = Conv<strides=[2,2]>(x, w) "
@@ -217,7 +217,7 @@ def test_pictures_of_other_sizes_of_detail_and_contrast(batch):
 
 def test_a_node_that_cannot_be_evaluated_is_no_proof(monkeypatch):
     """Silence is not success: a node without a result fails the check and is named."""
-    monkeypatch.setattr(checks, "_dot_product_error", _refuses)
+    monkeypatch.setattr("onnx_xcam.verification.check._dot_product_error", _refuses)
     report = check(cnn("gap"))
     assert not report.passed
     assert "cannot run it: no such thing" in report.text()

@@ -47,7 +47,7 @@ def results(folder: Path) -> list[dict]:
 
 
 def program(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "onnx_xcam.cli", *arguments]
+    command = [sys.executable, "-m", "onnx_xcam", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, encoding="utf-8", env=ENVIRONMENT, check=False, **options
     )
@@ -131,9 +131,7 @@ def test_a_bug_is_one_message_and_debug_shows_where(folder, monkeypatch, capsys)
 
 @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell's pipe")
 def test_a_reader_that_hangs_up_is_no_error(folder):
-    command = (
-        f'"{sys.executable}" -m onnx_xcam.cli explain model.onnx photos photos photos -q | "{sys.executable}" -c ""'
-    )
+    command = f'"{sys.executable}" -m onnx_xcam explain model.onnx photos photos photos -q | "{sys.executable}" -c ""'
     done = subprocess.run(command, shell=True, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert "results.jsonl" not in done.stderr
@@ -461,7 +459,7 @@ def test_check_proves_a_model(run, folder, arguments, n):
 
 
 def test_check_that_fails_is_status_1(run, folder, monkeypatch):
-    monkeypatch.setattr("onnx_xcam.checks.PRODUCT_TOLERANCE", -1.0)
+    monkeypatch.setattr("onnx_xcam.verification.check.PRODUCT_TOLERANCE", -1.0)
     status, out, _ = run("check", "model.onnx")
     assert status == 1
     assert "FAILED" in out

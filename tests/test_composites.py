@@ -12,9 +12,9 @@ import pytest
 from models import GAP, GAP_WEIGHTS, cnn
 
 from onnx_xcam import check, instrument
-from onnx_xcam.surgery.gradients.composites import steps
-from onnx_xcam.surgery.graphs.graph import Graph
-from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.autodiff.composites import steps
+from onnx_xcam.surgery.ir.graph import Graph
 
 CONSTANTS = (
     "root = Constant<value_float=1.41421356>()  inverse = Constant<value_float=0.70710678>()  "

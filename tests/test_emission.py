@@ -11,8 +11,8 @@ from models import GAP, GAP_WEIGHTS, build, cnn, images, run, session
 from onnx import helper
 
 from onnx_xcam import instrument
-from onnx_xcam.surgery.emission.emitter import Emitter
-from onnx_xcam.surgery.emission.values import Value
+from onnx_xcam.surgery.builder.emitter import Emitter
+from onnx_xcam.surgery.builder.values import Value
 
 A = np.array([[1.5, -2.0, 0.5], [3.0, 0.25, -1.0]], np.float32)
 B = np.array([[2.0, 4.0, -0.5], [0.125, -3.0, 8.0]], np.float32)

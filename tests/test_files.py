@@ -14,9 +14,10 @@ import onnx
 import pytest
 from external_models import save_external
 
-from onnx_xcam import files, instrument_file
+from onnx_xcam import instrument_file
+from onnx_xcam.common import files
+from onnx_xcam.common.files import open_file, remove_abandoned, written
 from onnx_xcam.errors import OutputError
-from onnx_xcam.files import open_file, remove_abandoned, written
 from onnx_xcam.surgery.files import result
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="modes, pipes and signals of POSIX")
@@ -39,7 +40,7 @@ def mode(path):
 
 def begun(folder, *, named):
     """A process that has written a part of `folder/out`, and then waits."""
-    code = "import sys, time; from pathlib import Path; from onnx_xcam import files\n"
+    code = "import sys, time; from pathlib import Path; from onnx_xcam.common import files\n"
     code += "files._nameless = lambda folder: None\n" if named else ""
     code += "with files.written(Path(sys.argv[1])) as file:\n"
     code += "    file.write(b'part'); file.flush(); print(flush=True); time.sleep(60)\n"

@@ -11,8 +11,8 @@ from models import TRUNK, TRUNK_WEIGHTS, C, build, cnn, images, run, session, we
 
 from onnx_xcam import Explainer, instrument
 from onnx_xcam.errors import ModelError, ScoreError
-from onnx_xcam.surgery.finding.score import find_score
-from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.targets.classification import find_score
 
 ONE = "one = Constant<value_float=1.0>()  "
 LAST = "last = Constant<value_ints=[1]>()  "

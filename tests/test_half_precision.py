@@ -14,7 +14,7 @@ from models import build, cnn, images, run
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_xcam import XcamError, check, inspect, instrument
-from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.lowering import lowered
 
 CAM = ("map", "activations", "gradients", "heatmap", "status")

@@ -16,10 +16,10 @@ from test_half_precision import halved
 from test_quantised import FLOAT, middle, quantised
 from token_models import token_model
 
+from onnx_xcam.ablation import Head, batches, open_heads
 from onnx_xcam.errors import ClassError, InputError, LayerError, ModelError
-from onnx_xcam.heads import Head, batches, open_heads
 from onnx_xcam.runtime import Cancellation
-from onnx_xcam.surgery.head import with_outputs
+from onnx_xcam.surgery.submodels.behind_layer import with_outputs
 
 NHWC = build(
     "x = Transpose<perm=[0,3,1,2]>(image)  c = Conv(x, w)  t = Transpose<perm=[0,2,3,1]>(c)  a = Relu(t) "
@@ -322,7 +322,7 @@ MEASURED = """
 import re, sys
 from pathlib import Path
 import numpy as np
-from onnx_xcam.heads import batches, open_heads
+from onnx_xcam.ablation import batches, open_heads
 from test_heads import run_of
 import onnx
 

@@ -20,7 +20,7 @@ from hostile import ESCAPED_NAME, ESCAPES
 import onnx_xcam
 from onnx_xcam import contract
 from onnx_xcam.cli.naming import layer_parts, picture_name, stems
-from onnx_xcam.descriptions import load_description
+from onnx_xcam.common.descriptions import load_description
 from onnx_xcam.errors import ClassError, LabelsError, ModelError, PreprocessError, XcamError, XcamWarning
 from onnx_xcam.explainer import Explainer
 from onnx_xcam.images import load_preprocess
@@ -157,7 +157,7 @@ def test_yaml_is_read_within_bounds(text, tmp_path):
 
 
 def test_large_files_are_not_read(tmp_path, monkeypatch):
-    from onnx_xcam import descriptions
+    from onnx_xcam.common import descriptions
 
     monkeypatch.setattr(descriptions, "LARGEST_FILE", 100)
     for name in ("labels.txt", "labels.json", "labels.yaml"):
@@ -266,7 +266,7 @@ def test_results_are_lines_of_json_and_files_stay_in_their_folder(folder, run):
 def test_a_photo_whose_name_is_not_utf_8(folder):
     name = os.fsencode(folder) + b"/caf\xe9.png"
     os.rename(folder / "photo.png", name)  # noqa: PTH104  Path takes no bytes
-    command = [os.fsencode(sys.executable), b"-m", b"onnx_xcam.cli", b"explain", b"model.onnx", name]
+    command = [os.fsencode(sys.executable), b"-m", b"onnx_xcam", b"explain", b"model.onnx", name]
     environment = {**os.environ, "PYTHONPATH": str(Path(onnx_xcam.__file__).parent.parent)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr

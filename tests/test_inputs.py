@@ -466,7 +466,7 @@ def test_check_repeats_rows_for_a_fixed_batch():
 
 
 def command(*words):
-    line = [sys.executable, "-m", "onnx_xcam.cli", *map(str, words)]
+    line = [sys.executable, "-m", "onnx_xcam", *map(str, words)]
     return subprocess.run(line, capture_output=True, text=True, check=False)
 
 

@@ -9,9 +9,9 @@ from models import GAP, GAP_WEIGHTS, TRUNK, C, build, cnn, images, props, run, t
 
 from onnx_xcam import inspect, instrument
 from onnx_xcam.errors import LayerError, UnsupportedOpError
-from onnx_xcam.surgery.finding.layers import Layers, resolve
-from onnx_xcam.surgery.finding.score import find_score
-from onnx_xcam.surgery.graphs.prepare import module_path, prepare
+from onnx_xcam.surgery.analysis.prepare import module_path, prepare
+from onnx_xcam.surgery.targets.classification import find_score
+from onnx_xcam.surgery.targets.layers import Layers, resolve
 
 
 def layers_of(model):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from onnx_xcam.cams.methods import METHODS
 from onnx_xcam.cli.naming import folded, layer_parts, name_parts, picture_name, places, stems
-from onnx_xcam.files import written
+from onnx_xcam.common.files import written
 from onnx_xcam.images.read import read_image, write_image
 
 KNOWN = {"preprocess": {"scale": "1/255"}, "labels": tiny_models.LABELS}

@@ -13,8 +13,8 @@ from models import TRUNK, TRUNK_WEIGHTS, C, build, images, run, tensors
 from onnx_xcam import inspect, instrument
 from onnx_xcam.contract import LABELS_KEY
 from onnx_xcam.errors import ScoreError
-from onnx_xcam.surgery.finding.score import find_score
-from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.targets.classification import find_score
 
 POOL = "a = Relu(c2)  pooled = GlobalAveragePool(a)  flat = Flatten(pooled)  "
 LOGITS = POOL + "logits = Gemm<transB=1>(flat, fc, fb)  "

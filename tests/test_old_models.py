@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from onnx_xcam import Explainer, check, inspect, instrument
 from onnx_xcam.cli import app
-from onnx_xcam.comparison import compare_raised, output_difference, tolerance
 from onnx_xcam.errors import ModelError
-from onnx_xcam.surgery import modernise
 from onnx_xcam.surgery.files.source import Source
+from onnx_xcam.surgery.normalise import normalise as modernise
+from onnx_xcam.trials.comparison import compare_raised, output_difference, tolerance
 
 NORM = "BatchNormalization<epsilon=1e-3>(a, scale, bias, mean, var)"
 HEAD = "  pooled = GlobalAveragePool(b)  flat = Flatten(pooled)  logits = Gemm<transB=1>(flat, fc, fb)"

@@ -9,7 +9,7 @@ import pytest
 from gradients.checker import check
 from gradients.node_tests import exemption, node_tests, problem
 
-from onnx_xcam.surgery.gradients.bodies import has_body
+from onnx_xcam.surgery.autodiff.function_bodies import has_body
 from onnx_xcam.surgery.rules import RULES
 
 NO_KERNEL = {

@@ -20,7 +20,7 @@ from onnx_xcam import Explainer, check, instrument
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.evaluation.sanity import sanity
 from onnx_xcam.images.read import write_image
-from onnx_xcam.surgery.finding.products import beyond_seven_bits, products
+from onnx_xcam.surgery.analysis.integer_products import beyond_seven_bits, products
 from onnx_xcam.surgery.lowering import lowered
 
 K = 16

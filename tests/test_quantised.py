@@ -19,7 +19,7 @@ import onnx_xcam
 from onnx_xcam import check, contract, inspect, instrument
 from onnx_xcam.errors import LayerError, UnsupportedOpError
 from onnx_xcam.surgery.rules import RULES
-from onnx_xcam.unchanged import VARIANTS
+from onnx_xcam.verification.unchanged import VARIANTS
 
 HEAD = (
     "c3 = Conv<strides=[2,2], pads=[1,1,1,1]>(a, w3, b3)  a3 = Relu(c3)  s = Add(a3, a3)  "

@@ -21,9 +21,9 @@ import onnx_xcam
 from onnx_xcam.cli import app
 from onnx_xcam.cli.output_folder import output_folder
 from onnx_xcam.cli.photo_files import PhotoFiles
+from onnx_xcam.common.locks import held
 from onnx_xcam.errors import OutputError
 from onnx_xcam.images.read import write_image
-from onnx_xcam.locks import held
 
 RANDOM = np.random.default_rng(5)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(onnx_xcam.__file__).parent.parent), "PYTHONUTF8": "1"}
@@ -483,7 +483,7 @@ def test_a_picture_of_compare_is_put_in_place_as_a_whole(run, folder, monkeypatc
 
 def test_the_lock_of_one_who_has_just_ended_is_not_taken_for_a_lock(tmp_path, monkeypatch):
     """The file that was opened may be gone when it is locked: then it keeps nobody out, and a new one is made."""
-    from onnx_xcam import locks
+    from onnx_xcam.common import locks
 
     lock, tried = locks._lock, []
 
@@ -502,7 +502,7 @@ def test_the_lock_of_one_who_has_just_ended_is_not_taken_for_a_lock(tmp_path, mo
 
 
 def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capfd):
-    from onnx_xcam import locks
+    from onnx_xcam.common import locks
 
     def none(descriptor: int) -> None:
         raise OSError(95, "Operation not supported")

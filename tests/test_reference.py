@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from onnx_xcam.reference import evaluate
+from onnx_xcam.verification.reference import evaluate
 
 POOLS = [
     ("kernel_shape = [3, 3], strides = [1, 1], pads = [1, 1, 1, 1], ceil_mode = 1", (2, 3, 14, 14)),

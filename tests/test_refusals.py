@@ -12,7 +12,7 @@ from onnx_xcam import Explainer, contract, inspect, instrument
 from onnx_xcam.errors import InputError, LayerError, ModelError, UnsupportedOpError, XcamError
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.runtime import open_session
-from onnx_xcam.surgery.graphs.foreign import foreign_operators
+from onnx_xcam.surgery.analysis.foreign_operators import foreign_operators
 
 pytestmark = pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
 

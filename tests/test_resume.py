@@ -29,7 +29,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(onnx_xcam.__file__).parent.p
 PROGRAM = [
     sys.executable,
     "-m",
-    "onnx_xcam.cli",
+    "onnx_xcam",
     "explain",
     "model.onnx",
     "photos",

@@ -13,7 +13,7 @@ from tiny_models import count_runs
 
 from onnx_xcam import Explainer, check, instrument
 from onnx_xcam.explainer.recorder import Recorder
-from onnx_xcam.rows import cannot_mix
+from onnx_xcam.surgery.axes.batch_independence import cannot_mix
 
 MIXING = {
     "a mean over the images": "m = ReduceMean<axes=[0]>(logits)  y = Sub(logits, m)",

@@ -13,9 +13,9 @@ from gradients.rows import ints, row, scalar
 from gradients.table import FUNCTION_ROWS, ROWS
 
 from onnx_xcam.errors import UnsupportedOpError
-from onnx_xcam.surgery.emission.values import Value
-from onnx_xcam.surgery.gradients.bodies import has_body
-from onnx_xcam.surgery.gradients.vjp_model import vjp_model
+from onnx_xcam.surgery.autodiff.function_bodies import has_body
+from onnx_xcam.surgery.autodiff.vjp_model import vjp_model
+from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.lowering import LOWERINGS
 from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE
 from onnx_xcam.surgery.rules.registry import vjp

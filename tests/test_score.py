@@ -9,8 +9,8 @@ from models import GAP, TRUNK, TRUNK_WEIGHTS, C, build, cnn, images, outputs, pr
 
 from onnx_xcam import inspect, instrument
 from onnx_xcam.errors import ScoreError
-from onnx_xcam.surgery.finding.score import find_score
-from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.targets.classification import find_score
 
 EVERY = ["map", "activations", "gradients", "heatmap", "status"]
 

@@ -8,9 +8,9 @@ import pytest
 from models import GAP, GAP_WEIGHTS, C, build, cnn, images, run, tensors
 
 from onnx_xcam import check, instrument
-from onnx_xcam.surgery.emission import shapes
-from onnx_xcam.surgery.graphs.prepare import prepare
-from onnx_xcam.surgery.graphs.refine import reshaped
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.analysis.symbolic_shapes import reshaped
+from onnx_xcam.surgery.ir import dims
 
 
 def shape_of(body, name, *, inputs="float[N,C,H,W] x", weights=None, opset=17):
@@ -141,8 +141,8 @@ def test_reshaped_against_numpy(seed):
     ],
 )
 def test_broadcast(a, b, expected):
-    assert shapes.broadcast(a, b) == expected
-    assert shapes.broadcast(b, a) == expected
+    assert dims.broadcast(a, b) == expected
+    assert dims.broadcast(b, a) == expected
 
 
 def test_what_is_known_is_not_forgotten():

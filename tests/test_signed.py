@@ -18,7 +18,7 @@ from test_fusions import forward_ops
 
 import onnx_xcam
 from onnx_xcam import check, inspect, instrument
-from onnx_xcam.surgery.signed import signed_pairs
+from onnx_xcam.surgery.normalise.unsigned_activations import signed_pairs
 
 Level = ort.GraphOptimizationLevel
 LEVELS = (Level.ORT_DISABLE_ALL, Level.ORT_ENABLE_BASIC, Level.ORT_ENABLE_EXTENDED, Level.ORT_ENABLE_ALL)

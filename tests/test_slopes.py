@@ -10,9 +10,9 @@ import pytest
 from models import DENSE, DENSE_WEIGHTS, GAP, GAP_WEIGHTS, C, cnn
 
 from onnx_xcam import check
-from onnx_xcam.slopes import of_first_image, slope_of
-from onnx_xcam.surgery.emission.values import Value
+from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.rules import RULES
+from onnx_xcam.verification.slopes import of_first_image, slope_of
 
 # --- the comparison itself -------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from token_models import CLASSES, HEIGHT, MODELS, WIDTH, token_model
 import onnx_xcam
 from onnx_xcam import contract
 from onnx_xcam.errors import LayerError
-from onnx_xcam.surgery.finding.axes import fresh, grid_of, places_of, regrouped, roles_of, tokens
+from onnx_xcam.surgery.axes.axes import fresh, grid_of, places_of, regrouped, roles_of, tokens
 
 DEFAULTS = {
     "class token": ("x1", "NTC", [HEIGHT, WIDTH, 1, 0]),

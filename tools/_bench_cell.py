@@ -32,7 +32,7 @@ from onnx_xcam.explainer.memory import bytes_of_a_class, classes_per_run
 from onnx_xcam.runtime import open_session
 from onnx_xcam.surgery import inspect, instrument_bytes
 from onnx_xcam.surgery.files.source import Source
-from onnx_xcam.surgery.head import with_outputs
+from onnx_xcam.surgery.submodels.behind_layer import with_outputs
 
 PLAIN, OURS, EAGER, ONNX_AD = "onnxruntime forward", "onnx_xcam", "torch forward", "onnx-ad"
 SAME = 0.999

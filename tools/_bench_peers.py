@@ -21,11 +21,11 @@ from _sessions import session
 from torch import nn
 
 from onnx_xcam import contract
+from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.source import Source
-from onnx_xcam.surgery.finding.score import find_score
-from onnx_xcam.surgery.graphs.prepare import prepare
-from onnx_xcam.surgery.head import head_inputs, head_model, with_outputs
-from onnx_xcam.surgery.modernise import modernised
+from onnx_xcam.surgery.normalise.normalise import modernised
+from onnx_xcam.surgery.submodels.behind_layer import head_inputs, head_model, with_outputs
+from onnx_xcam.surgery.targets.classification import find_score
 
 Maps = Callable[[np.ndarray], np.ndarray]
 """From classes int64 [N,K] to maps [N,K,h,w], for the images that the peer was made with."""

@@ -13,7 +13,7 @@ from _comparison import LOOKED_INTO, Found, per_image
 from _matching import Match
 from onnx import TensorProto, numpy_helper
 
-from onnx_xcam.reference import evaluate
+from onnx_xcam.verification.reference import evaluate
 
 
 class Comparison(_comparison.Comparison):

@@ -27,8 +27,8 @@ from torch import nn
 import onnx_xcam
 from onnx_xcam import contract
 from onnx_xcam.surgery import instrument_bytes
-from onnx_xcam.surgery.graphs.bounds import clips_nothing
-from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.analysis.value_ranges import clips_nothing
 
 EMIT = ("map", "activations", "gradients")
 CALIBRATION = 8

@@ -213,8 +213,8 @@ def _warm_up() -> None:
     import onnx.reference  # noqa: F401
     import onnxruntime
 
-    import onnx_xcam.checks
     import onnx_xcam.explainer
+    import onnx_xcam.verification.check
 
     onnxruntime.set_default_logger_severity(4)
-    assert onnx_xcam.checks and onnx_xcam.explainer
+    assert onnx_xcam.verification.check and onnx_xcam.explainer

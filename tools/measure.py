@@ -252,11 +252,11 @@ def _head(path: Path, layer: str, feeds: dict[str, Any], threads: int) -> tuple[
     """A session of the part behind a layer, and its inputs as they are in a run of the whole model."""
     from _sessions import session
 
+    from onnx_xcam.surgery.analysis.prepare import prepare
     from onnx_xcam.surgery.files.source import Source
-    from onnx_xcam.surgery.finding.score import find_score
-    from onnx_xcam.surgery.graphs.prepare import prepare
-    from onnx_xcam.surgery.head import head_inputs, head_model, with_outputs
-    from onnx_xcam.surgery.modernise import modernised
+    from onnx_xcam.surgery.normalise.normalise import modernised
+    from onnx_xcam.surgery.submodels.behind_layer import head_inputs, head_model, with_outputs
+    from onnx_xcam.surgery.targets.classification import find_score
 
     source, skeleton, _ = modernised(Source(path))
     graph = prepare(skeleton)

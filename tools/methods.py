@@ -42,8 +42,8 @@ from onnx_xcam.cams.methods import METHODS
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.explainer.recording import LayerRecord
-from onnx_xcam.surgery.head import with_outputs
 from onnx_xcam.surgery.instrument import instrument_bytes
+from onnx_xcam.surgery.submodels.behind_layer import with_outputs
 
 TOLERANCE = 1e-4
 CASES: dict[str, tuple[str, ...]] = {

@@ -31,7 +31,7 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
-        command = [sys.executable, "-m", "onnx_xcam.cli", "explain", MODEL, PHOTOS, *OPTIONS]
+        command = [sys.executable, "-m", "onnx_xcam", "explain", MODEL, PHOTOS, *OPTIONS]
         subprocess.run([*command, "--no-pictures", "-o", folder, "--html", str(page)], cwd=ROOT, check=True)
         shot = Path(folder) / "shot.png"
         with sync_playwright() as playwright:

@@ -22,14 +22,14 @@ from onnx_xcam.explainer.memory import bytes_of_a_class, classes_per_run
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.feeds import InputValue, example_feeds, free_picture, takes_pictures
 from onnx_xcam.runtime import Session, short_name
+from onnx_xcam.surgery.analysis.concrete_size import picture_size
+from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import Source
-from onnx_xcam.surgery.graphs.prepare import prepare
-from onnx_xcam.surgery.graphs.sample import picture_size
-from onnx_xcam.surgery.graphs.soundness import Following
 from onnx_xcam.surgery.instrument import foreign_cause, instrument_bytes
-from onnx_xcam.surgery.modernise import modernised
-from onnx_xcam.surgery.unused import unused_inputs
+from onnx_xcam.surgery.ir.verify import Following
+from onnx_xcam.surgery.normalise.normalise import modernised
+from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
 
 EMIT: tuple[contract.Emit, ...] = ("map",)
 PLAIN = "plain"

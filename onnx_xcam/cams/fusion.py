@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any, Literal, get_args
 
-from onnx_xcam.arguments import shown
 from onnx_xcam.cams.arrays import Arrays
+from onnx_xcam.common.arguments import shown
 from onnx_xcam.errors import XcamError
 
 Fusion = Literal["mean", "max", "product"]

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from onnx_xcam.arguments import text
 from onnx_xcam.cams.arrays import Arrays
 from onnx_xcam.cams.contributions import Contributions
 from onnx_xcam.cams.grad import grad_cam, grad_cam_plus_plus
 from onnx_xcam.cams.pointwise import elementwise_grad_cam, hires_cam, layer_cam
 from onnx_xcam.cams.xgrad import xgrad_cam
+from onnx_xcam.common.arguments import text
 from onnx_xcam.errors import XcamError
 
 DEFAULT_METHOD = "xgrad-cam"

@@ -39,8 +39,8 @@ def check(
 
     import numpy as np
 
-    from onnx_xcam.checks import check as check_model
     from onnx_xcam.explainer import Explainer, XcamWarning
+    from onnx_xcam.verification.check import check as check_model
 
     layers, others, folders = layers_or_auto(layer), input_values(input_), allow_folder or ()
     batch = None

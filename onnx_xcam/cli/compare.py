@@ -75,10 +75,10 @@ def compare(
     how far each is from the axioms of conservation and sensitivity: 0 is best."""
     refuse_class_and_top(class_, top)
     others = input_values(input_)
+    from onnx_xcam.common.files import written
     from onnx_xcam.evaluation.compare import DEFAULT_METHODS
     from onnx_xcam.evaluation.compare import compare as compare_methods
     from onnx_xcam.explainer.recorder import Recorder
-    from onnx_xcam.files import written
     from onnx_xcam.images.read import encode_image
     from onnx_xcam.text import json_text
 
@@ -116,8 +116,8 @@ def _check_out(out: Path, model: Path, image: Path) -> None:
     """
     import numpy as np
 
+    from onnx_xcam.common.files import is_folder, resolved
     from onnx_xcam.errors import OutputError
-    from onnx_xcam.files import is_folder, resolved
     from onnx_xcam.images.read import encode_image
 
     if resolved(out) in (resolved(model), resolved(image)):

@@ -21,11 +21,11 @@ from onnx_xcam.cli.photo_files import PhotoFiles
 from onnx_xcam.cli.progress import Reporter
 from onnx_xcam.cli.results import add_line, begun_anew, continued, failure_line, lines_in, say_interrupted
 from onnx_xcam.cli.run_settings import run_settings, settings_in_line
+from onnx_xcam.common.files import writing_to, written
 from onnx_xcam.evaluation.evaluator import Evaluator
 from onnx_xcam.evaluation.sanity import follows_the_model, sanity, summarised
 from onnx_xcam.evaluation.summary import summarise
 from onnx_xcam.explainer.recorder import Recorder
-from onnx_xcam.files import writing_to, written
 from onnx_xcam.report import settings_of, write_evaluation
 from onnx_xcam.text import json_text, load_json, printable
 

@@ -24,10 +24,10 @@ from onnx_xcam.cli.photos import without_results
 from onnx_xcam.cli.progress import Reporter
 from onnx_xcam.cli.results import add_line, begun_anew, continued, failure_line, lines_in, one_or_all, say_interrupted
 from onnx_xcam.cli.run_settings import run_settings, settings_in_line
+from onnx_xcam.common.files import writing_to, written
 from onnx_xcam.errors import ImageError, OutputError
 from onnx_xcam.explainer import Explanation
 from onnx_xcam.explainer.explanation import FUSED_LAYER
-from onnx_xcam.files import writing_to, written
 from onnx_xcam.images.read import encode_image
 from onnx_xcam.report import settings_of
 

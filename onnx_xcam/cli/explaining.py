@@ -14,7 +14,7 @@ from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import find_method
 from onnx_xcam.errors import XcamError
 from onnx_xcam.explainer import Explainer, Explanation, Streamed
-from onnx_xcam.explainer.opened import OpenedModel
+from onnx_xcam.explainer.model import OpenedModel
 from onnx_xcam.explainer.recorder import Recorded, Recorder
 
 T = TypeVar("T")

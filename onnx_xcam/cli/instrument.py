@@ -115,9 +115,9 @@ def instrument(
 
 def _compared(model: Path, folders: Sequence[Path]) -> list[str]:
     """How the outputs of a model whose opset has to be raised change, as a sentence; before anything is written."""
-    from onnx_xcam.comparison import compare_raised
     from onnx_xcam.errors import DependencyError
     from onnx_xcam.surgery.files.source import Source
+    from onnx_xcam.trials.comparison import compare_raised
 
     try:
         said = compare_raised(Source(model, allow_folders=folders))

@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from onnx_xcam.cli.options import say
+from onnx_xcam.common.files import remove_abandoned, writing_to
+from onnx_xcam.common.locks import NAME as LOCK
+from onnx_xcam.common.locks import held
 from onnx_xcam.errors import OutputError
-from onnx_xcam.files import remove_abandoned, writing_to
-from onnx_xcam.locks import NAME as LOCK
-from onnx_xcam.locks import held
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from onnx_xcam.common.files import resolved
 from onnx_xcam.errors import OutputError
-from onnx_xcam.files import resolved
 from onnx_xcam.report.assemble import check_writable
 from onnx_xcam.text import printable
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from onnx_xcam.files import sha256_of
+from onnx_xcam.common.files import sha256_of
 
 _LARGEST = 1 << 32
 """Bytes; what is larger is no photo, and is refused when it is read."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from onnx_xcam.common.files import is_file, is_folder, resolved
 from onnx_xcam.errors import ImageError, OutputError
-from onnx_xcam.files import is_file, is_folder, resolved
 from onnx_xcam.images.read import find_images
 from onnx_xcam.text import load_json
 

@@ -13,7 +13,7 @@ from onnx_xcam.cli.earlier import NOTHING, Earlier, read_earlier, tidy
 from onnx_xcam.cli.options import say
 from onnx_xcam.cli.output_folder import check_plain
 from onnx_xcam.cli.run_settings import refuse_other_command
-from onnx_xcam.files import writing_to
+from onnx_xcam.common.files import writing_to
 from onnx_xcam.text import json_text, load_json
 
 _FIRST_LINE = 1 << 24

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam.common.files import sha256_of
 from onnx_xcam.errors import OutputError
-from onnx_xcam.explainer.opened import OpenedModel
-from onnx_xcam.files import sha256_of
+from onnx_xcam.explainer.model import OpenedModel
 from onnx_xcam.text import json_text
 
 _SHOWN = 60

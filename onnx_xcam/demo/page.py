@@ -12,24 +12,24 @@ from typing import Any
 
 from onnx_xcam import contract
 from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method, find_method
-from onnx_xcam.classifiers import ProbabilityChoice, check_choice
-from onnx_xcam.comparison import compare_raised
+from onnx_xcam.common.files import is_folder, is_there
+from onnx_xcam.common.locks import NAME as LOCK
+from onnx_xcam.common.locks import held
 from onnx_xcam.demo.browser_runtime import FILES, LICENCE, BrowserRuntime, find_runtime
 from onnx_xcam.demo.settings import MODEL_FILE, PAGE_MARK, page_settings, shown_name
 from onnx_xcam.errors import ModelError, OutputError, XcamError
-from onnx_xcam.explainer.inputs import model_inputs
-from onnx_xcam.explainer.loading import load_model
-from onnx_xcam.explainer.opened import with_probabilities
+from onnx_xcam.explainer.load import load_model
+from onnx_xcam.explainer.model import with_probabilities
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
+from onnx_xcam.explainer.photo_pipeline import model_inputs
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.feeds import InputValue, free_picture
-from onnx_xcam.files import is_folder, is_there
-from onnx_xcam.locks import NAME as LOCK
-from onnx_xcam.locks import held
 from onnx_xcam.surgery import instrument_file
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import Source
+from onnx_xcam.surgery.targets.known_classifiers import ProbabilityChoice, check_choice
 from onnx_xcam.text import json_text, load_json
+from onnx_xcam.trials.comparison import compare_raised
 
 WEB = Path(__file__).parent / "web"
 PAGE_FILES = (

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.errors import InputError, ModelError
-from onnx_xcam.explainer.inputs import ModelInputs
-from onnx_xcam.explainer.loading import LoadedModel
+from onnx_xcam.explainer.load import LoadedModel
+from onnx_xcam.explainer.photo_pipeline import ModelInputs
 from onnx_xcam.images.draw import colour
 from onnx_xcam.images.preprocess import preprocess_image
 

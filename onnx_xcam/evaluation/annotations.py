@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from onnx_xcam.descriptions import read_stated
+from onnx_xcam.common.descriptions import read_stated
+from onnx_xcam.common.files import is_file, is_folder
 from onnx_xcam.errors import TruthError
-from onnx_xcam.files import is_file, is_folder
 from onnx_xcam.text import load_json
 
 MASK_SUFFIXES = frozenset({".bmp", ".gif", ".pbm", ".pgm", ".png", ".tif", ".tiff"})

@@ -11,8 +11,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam.arguments import one_of, shown, whole
 from onnx_xcam.cams.methods import find_method
+from onnx_xcam.common.arguments import one_of, shown, whole
 from onnx_xcam.errors import ImageError, InputError, ModelError, PreprocessError, TruthError, XcamError
 from onnx_xcam.evaluation.axioms import AxiomErrors, errors_of
 from onnx_xcam.evaluation.metrics import AXIOMS, CURVES, DEFAULT_GROUPS, METRICS, TRUTH, find_metrics
@@ -20,7 +20,7 @@ from onnx_xcam.evaluation.perturbation import STEPS, Background, faithfulness
 from onnx_xcam.evaluation.truth import Truth, score_against
 from onnx_xcam.explainer import Picture
 from onnx_xcam.explainer.classes import Classes
-from onnx_xcam.explainer.opened import Image, require_images
+from onnx_xcam.explainer.model import Image, require_images
 from onnx_xcam.explainer.recorder import Recorded, Recorder
 from onnx_xcam.explainer.recording import LayerRecord, Recording
 from onnx_xcam.images.backend import memory_for

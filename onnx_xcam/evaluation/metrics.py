@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from onnx_xcam.arguments import texts
+from onnx_xcam.common.arguments import texts
 from onnx_xcam.errors import XcamError
 from onnx_xcam.evaluation import perturbation
 

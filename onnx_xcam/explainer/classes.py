@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam.arguments import is_listed, is_whole, shown
+from onnx_xcam.common.arguments import is_listed, is_whole, shown
 from onnx_xcam.errors import ClassError
 from onnx_xcam.labels import resolve_class
 

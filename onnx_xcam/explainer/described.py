@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 import onnx
 
 from onnx_xcam import contract
-from onnx_xcam.arguments import shown
 from onnx_xcam.cams.fusion import check_fusion
 from onnx_xcam.cams.methods import emitted_method
+from onnx_xcam.common.arguments import shown
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.probabilities import stated_source
 from onnx_xcam.runtime import TensorInfo

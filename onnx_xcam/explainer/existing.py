@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.errors import ClassError, ModelError
-from onnx_xcam.explainer.loading import LoadedModel
+from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.labels import resolve_class
 
 Run = Callable[[Mapping[str, NDArray[np.int64]], Sequence[str]], Mapping[str, NDArray[Any]]]

@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.arguments import flag, shown
 from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
-from onnx_xcam.classifiers import ProbabilityChoice, check_choice
+from onnx_xcam.common.arguments import flag, shown
 from onnx_xcam.errors import ModelError, XcamError, XcamWarning
 from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.explanation import Explanation, Picture, joined
-from onnx_xcam.explainer.loading import load_model
-from onnx_xcam.explainer.opened import Image, OpenedModel, require_images
+from onnx_xcam.explainer.load import load_model
+from onnx_xcam.explainer.model import Image, OpenedModel, require_images
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.explainer.reopening import Identity, digests, opened_with, read_once, stamps
 from onnx_xcam.explainer.running import run_all
@@ -29,6 +28,7 @@ from onnx_xcam.feeds import InputValue
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike
+from onnx_xcam.surgery.targets.known_classifiers import ProbabilityChoice, check_choice
 
 T = TypeVar("T")
 

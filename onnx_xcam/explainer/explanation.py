@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam import arguments, contract
+from onnx_xcam import contract
 from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
+from onnx_xcam.common import arguments
 from onnx_xcam.errors import InputError, OutputError
 from onnx_xcam.explainer.layer_names import layer_index
 from onnx_xcam.explainer.notebook import notebook_html

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onnx_xcam import arguments
+from onnx_xcam.common import arguments
+from onnx_xcam.common.suggestions import suggestion
 from onnx_xcam.errors import LayerError
-from onnx_xcam.surgery.finding.suggest import suggestion
 
 
 def layer_index(layer: int | str, layers: Sequence[str], names: Sequence[Sequence[str]], what: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from onnx_xcam import contract
 from onnx_xcam.runtime import TensorInfo
-from onnx_xcam.surgery.growth import bytes_more
+from onnx_xcam.surgery.analysis.peak_memory import bytes_more
 
 BYTES_PER_RUN = 2 << 30
 """Many classes are cut so that what depends on them stays about within this."""

@@ -11,11 +11,11 @@ import onnx
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.arguments import mapping
+from onnx_xcam.common.arguments import mapping
+from onnx_xcam.common.files import is_file
 from onnx_xcam.errors import InputError
 from onnx_xcam.explainer.preprocessing import PreprocessLike, assumed_preprocess, stated_preprocess
 from onnx_xcam.feeds import FedPicture, InputValue, takes_pictures
-from onnx_xcam.files import is_file
 from onnx_xcam.images.preprocess import InputSpec, Preprocess, preprocess_image
 from onnx_xcam.images.read import ReadPicture, as_image, read_picture, remarks_for
 from onnx_xcam.runtime import TensorInfo

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnx_xcam.classifiers import Known
 from onnx_xcam.errors import ModelError, ScoreError
+from onnx_xcam.surgery.targets.known_classifiers import Known
 
 Squash = Literal["softmax", "sigmoid", "exp", "none"]
 

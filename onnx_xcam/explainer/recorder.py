@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.arguments import texts
+from onnx_xcam.ablation import Head, open_heads
 from onnx_xcam.cams.methods import find_method
-from onnx_xcam.classifiers import ProbabilityChoice, check_choice
+from onnx_xcam.common.arguments import texts
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.existing import refuse_missing
 from onnx_xcam.explainer.explanation import Picture
-from onnx_xcam.explainer.loading import LoadedModel, load_model
-from onnx_xcam.explainer.opened import Image, OpenedModel, require_images
+from onnx_xcam.explainer.load import LoadedModel, load_model
+from onnx_xcam.explainer.model import Image, OpenedModel, require_images
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.recording import LayerRecord, Recording
@@ -27,10 +27,10 @@ from onnx_xcam.explainer.reopening import anywhere
 from onnx_xcam.explainer.scoring import Scorer
 from onnx_xcam.explainer.stream import stream
 from onnx_xcam.feeds import InputValue, free_picture
-from onnx_xcam.heads import Head, open_heads
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.targets.known_classifiers import ProbabilityChoice, check_choice
 
 T = TypeVar("T")
 

@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
+from onnx_xcam.ablation import Balance
 from onnx_xcam.cams import gradient_free
 from onnx_xcam.cams.contributions import Contributions, map_of, shares_of
 from onnx_xcam.cams.fusion import Fusion, check_fusion, fused
-from onnx_xcam.cams.lining import lined_up
+from onnx_xcam.cams.layout import lined_up
 from onnx_xcam.cams.methods import Method, find_method
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.explanation import Explanation, Picture
 from onnx_xcam.explainer.layer_names import layer_index
-from onnx_xcam.heads import Balance
 
 _XP = NumpyArrays()
 

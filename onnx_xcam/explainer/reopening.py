@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam.common.files import sha256_of
 from onnx_xcam.errors import ModelError
-from onnx_xcam.files import sha256_of
 from onnx_xcam.images.presets import PRESETS
 
 _PATHS = (str, os.PathLike)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from onnx_xcam import contract
 from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.explainer.existing import refuse_fixed, refuse_missing
-from onnx_xcam.explainer.loading import LoadedModel
+from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.explainer.memory import BYTES_PER_RUN, bytes_of_a_class, classes_per_run
 from onnx_xcam.feeds import padded
-from onnx_xcam.rows import tell_apart
 from onnx_xcam.runtime import Cancellation, Feed
+from onnx_xcam.surgery.axes.batch_independence import tell_apart
 
 Results = dict[str, NDArray[Any]]
 

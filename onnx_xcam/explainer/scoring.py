@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from onnx_xcam import contract
 from onnx_xcam.cams.gradient_free import masks
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
-from onnx_xcam.explainer.loading import LoadedModel
+from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.images.preprocess import InputSpec
-from onnx_xcam.rows import tell_apart
 from onnx_xcam.runtime import Cancellation
+from onnx_xcam.surgery.axes.batch_independence import tell_apart
 
 BYTES_PER_RUN = 64 << 20
 """What is fed to a run at most, and what is held of masks at once."""

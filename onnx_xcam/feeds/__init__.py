@@ -1,6 +1,6 @@
 """What a model is fed: which input the picture goes to, and the values of the others."""
 
-from onnx_xcam.feeds.inputs import (
+from onnx_xcam.feeds.model_inputs import (
     FedPicture,
     OtherInputs,
     example_feeds,

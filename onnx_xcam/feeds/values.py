@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.arguments import mapping
+from onnx_xcam.common.arguments import mapping
+from onnx_xcam.common.files import open_file
 from onnx_xcam.errors import InputError
-from onnx_xcam.files import open_file
 from onnx_xcam.runtime import TensorInfo
 
 InputValue: TypeAlias = "ArrayLike | Path"

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnx_xcam import arguments
-from onnx_xcam.descriptions import load_description, read_text
+from onnx_xcam.common import arguments
+from onnx_xcam.common.descriptions import load_description, read_text
+from onnx_xcam.common.files import is_file
 from onnx_xcam.errors import PreprocessError
-from onnx_xcam.files import is_file
 from onnx_xcam.images.fields import check_fields, number, suggest
 from onnx_xcam.images.preprocess import Preprocess
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam.common.files import is_file, is_folder, is_there, open_file, resolved
 from onnx_xcam.errors import EncodingError, ImageError, OutputError
-from onnx_xcam.files import is_file, is_folder, is_there, open_file, resolved
 from onnx_xcam.images.backend import MAX_PIXELS, is_no_memory, memory_for, opencv, pillow
 from onnx_xcam.images.headers import Format, format_of, stated_size
 from onnx_xcam.images.pages import holds_several

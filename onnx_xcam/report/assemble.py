@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import onnx_xcam
+from onnx_xcam.common.files import Draft, remove_abandoned
+from onnx_xcam.common.locks import NAME as LOCK
+from onnx_xcam.common.locks import held
 from onnx_xcam.errors import OutputError
-from onnx_xcam.files import Draft, remove_abandoned
-from onnx_xcam.locks import NAME as LOCK
-from onnx_xcam.locks import held
 from onnx_xcam.text import printable
 
 WEB = Path(__file__).parent / "web"

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from onnx_xcam.explainer.opened import OpenedModel
-from onnx_xcam.files import sha256_of
+from onnx_xcam.common.files import sha256_of
+from onnx_xcam.explainer.model import OpenedModel
 from onnx_xcam.report.assemble import text
 from onnx_xcam.text import json_text
 

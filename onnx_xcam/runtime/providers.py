@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from onnx_xcam.arguments import texts
+from onnx_xcam.common.arguments import texts
 from onnx_xcam.errors import DependencyError, ProviderError
 
 CPU = "CPUExecutionProvider"

@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam.arguments import whole
+from onnx_xcam.common.arguments import whole
+from onnx_xcam.common.operators import called, origin
 from onnx_xcam.errors import InputError, ModelError, ProviderError
-from onnx_xcam.operators import called, origin
 from onnx_xcam.runtime.providers import CPU, CUDA, check_running, import_onnxruntime, resolve_providers
 
 Feed: TypeAlias = Any

@@ -11,18 +11,18 @@ import onnx
 
 from onnx_xcam import contract
 from onnx_xcam.errors import LayerError, ModelError
+from onnx_xcam.surgery.analysis.concrete_size import sample_of
+from onnx_xcam.surgery.analysis.ends import pictures
+from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
-from onnx_xcam.surgery.finding.layers import Layer, Layers
-from onnx_xcam.surgery.finding.score import find_score
-from onnx_xcam.surgery.graphs.ends import pictures
-from onnx_xcam.surgery.graphs.graph import Graph
-from onnx_xcam.surgery.graphs.prepare import prepare
-from onnx_xcam.surgery.graphs.sample import sample_of
-from onnx_xcam.surgery.graphs.soundness import Following
 from onnx_xcam.surgery.instrument import foreign_cause
-from onnx_xcam.surgery.modernise import modernised
-from onnx_xcam.surgery.unused import unused_inputs
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.verify import Following
+from onnx_xcam.surgery.normalise.normalise import modernised
+from onnx_xcam.surgery.targets.classification import find_score
+from onnx_xcam.surgery.targets.layers import Layer, Layers
+from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
 from onnx_xcam.text import printable
 
 

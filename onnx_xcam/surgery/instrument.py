@@ -10,29 +10,29 @@ from dataclasses import dataclass, replace
 import onnx
 
 from onnx_xcam import contract
-from onnx_xcam.arguments import one_of, path
 from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD, METHODS, emitted_method
-from onnx_xcam.classifiers import known_of_logits
+from onnx_xcam.common.arguments import one_of, path
+from onnx_xcam.common.operators import called
 from onnx_xcam.contract import ClassInput, Emit, ExternalDataChoice, Metadata
 from onnx_xcam.errors import ModelError, OutputError, ShapeError, UnsupportedOpError
-from onnx_xcam.operators import called
-from onnx_xcam.surgery.emission.protos import QUANTISERS, is_standard, tensors_read
+from onnx_xcam.surgery.analysis.concrete_size import sample_of
+from onnx_xcam.surgery.analysis.ends import pictures
+from onnx_xcam.surgery.analysis.foreign_operators import foreign_among, foreign_operators
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.autodiff.backward import is_rectifier, way
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.result import write_result
 from onnx_xcam.surgery.files.source import ModelLike, Source
-from onnx_xcam.surgery.finding.layers import Layer, Layers, resolve
-from onnx_xcam.surgery.finding.score import Score, find_score
-from onnx_xcam.surgery.gradients.backward import is_rectifier, way
-from onnx_xcam.surgery.graphs.ends import pictures
-from onnx_xcam.surgery.graphs.foreign import foreign_among, foreign_operators
-from onnx_xcam.surgery.graphs.graph import Graph
-from onnx_xcam.surgery.graphs.prepare import prepare
-from onnx_xcam.surgery.graphs.sample import sample_of
-from onnx_xcam.surgery.graphs.soundness import Following
-from onnx_xcam.surgery.modernise import modernised
-from onnx_xcam.surgery.signed import signed_pairs, with_unsigned
-from onnx_xcam.surgery.tail import Request, Tail, image_tensor
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.protos import QUANTISERS, is_standard, tensors_read
+from onnx_xcam.surgery.ir.verify import Following
+from onnx_xcam.surgery.normalise.normalise import modernised
+from onnx_xcam.surgery.normalise.unsigned_activations import signed_pairs, with_unsigned
+from onnx_xcam.surgery.tail.tail import Request, Tail, image_tensor
+from onnx_xcam.surgery.targets.classification import Score, find_score
+from onnx_xcam.surgery.targets.known_classifiers import known_of_logits
+from onnx_xcam.surgery.targets.layers import Layer, Layers, resolve
 
 
 def instrument(

@@ -25,13 +25,13 @@ from onnx import TensorProto, numpy_helper
 
 from onnx_xcam import contract
 from onnx_xcam.errors import ModelError, XcamError
+from onnx_xcam.surgery.analysis.concrete_size import sample_of
+from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
-from onnx_xcam.surgery.finding.score import find_score
-from onnx_xcam.surgery.graphs.prepare import prepare
-from onnx_xcam.surgery.graphs.sample import sample_of
-from onnx_xcam.surgery.graphs.soundness import Following
-from onnx_xcam.surgery.modernise import modernised
+from onnx_xcam.surgery.ir.verify import Following
+from onnx_xcam.surgery.normalise.normalise import modernised
+from onnx_xcam.surgery.targets.classification import find_score
 
 Order: TypeAlias = Literal["cascading", "independent"]
 ORDERS: tuple[Order, ...] = ("cascading", "independent")

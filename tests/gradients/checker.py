@@ -17,8 +17,8 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto
 
-from onnx_xcam.reference import evaluate
-from onnx_xcam.surgery.gradients.vjp_model import COTANGENT, GRADIENT, vjp_model
+from onnx_xcam.surgery.autodiff.vjp_model import COTANGENT, GRADIENT, vjp_model
+from onnx_xcam.verification.reference import evaluate
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 ALWAYS_FLOAT32 = {"Resize": {2}, "Upsample": {1}}

@@ -13,10 +13,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from gradients.checker import FLOATS, Problem, float_outputs, run, with_float_type
 from onnx_xcam.errors import UnsupportedOpError
-from onnx_xcam.surgery.gradients.backward import way
-from onnx_xcam.surgery.gradients.bodies import has_body
-from onnx_xcam.surgery.gradients.vjp_model import vjp_model
-from onnx_xcam.surgery.graphs.prepare import prepare
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.autodiff.backward import way
+from onnx_xcam.surgery.autodiff.function_bodies import has_body
+from onnx_xcam.surgery.autodiff.vjp_model import vjp_model
 from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE
 
 ONNX_RUNTIME_REFUSES = (

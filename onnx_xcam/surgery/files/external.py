@@ -19,9 +19,9 @@ from typing import NoReturn, TypeAlias
 import onnx
 from onnx import TensorProto
 
-from onnx_xcam.arguments import is_listed, path, shown
+from onnx_xcam.common.arguments import is_listed, path, shown
+from onnx_xcam.common.files import open_file
 from onnx_xcam.errors import ModelError
-from onnx_xcam.files import open_file
 from onnx_xcam.surgery.files.wire import FilePart, is_stripped
 
 Folders: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]

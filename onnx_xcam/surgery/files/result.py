@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 import onnx
 
+from onnx_xcam.common.files import CHUNK, Draft, cannot_write, open_file, remove_abandoned, same_bytes, same_content
 from onnx_xcam.contract import ExternalDataChoice
 from onnx_xcam.errors import ModelError, OutputError
-from onnx_xcam.files import CHUNK, Draft, cannot_write, open_file, remove_abandoned, same_bytes, same_content
 from onnx_xcam.surgery.files import wire
 from onnx_xcam.surgery.files.external import ExternalData, Reference, is_plain, relocate
 from onnx_xcam.surgery.files.source import Source

@@ -20,9 +20,9 @@ from typing import TypeAlias
 import onnx
 from google.protobuf.message import EncodeError
 
-from onnx_xcam import arguments
+from onnx_xcam.common import arguments
+from onnx_xcam.common.files import open_file
 from onnx_xcam.errors import ModelError
-from onnx_xcam.files import open_file
 from onnx_xcam.surgery.files import wire
 from onnx_xcam.surgery.files.external import ExternalData, Folders, Reference, folders, kept_outside, relocate
 

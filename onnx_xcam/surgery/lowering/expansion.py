@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnx_xcam.surgery.emission.protos import MICROSOFT, is_standard
-from onnx_xcam.surgery.emission.shapes import Shape
+from onnx_xcam.surgery.ir.dims import Shape
+from onnx_xcam.surgery.ir.protos import MICROSOFT, is_standard
 from onnx_xcam.surgery.lowering.constants import Constants
 from onnx_xcam.surgery.lowering.order import in_order
 from onnx_xcam.surgery.lowering.same import one_tensor_each

@@ -10,7 +10,7 @@ from heapq import heapify, heappop, heappush
 
 import onnx
 
-from onnx_xcam.surgery.emission.protos import tensors_read
+from onnx_xcam.surgery.ir.protos import tensors_read
 
 
 def in_order(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import onnx
 
-from onnx_xcam.surgery.emission.protos import QUANTISERS
+from onnx_xcam.surgery.ir.protos import QUANTISERS
 from onnx_xcam.surgery.lowering.constants import Constants
 
 

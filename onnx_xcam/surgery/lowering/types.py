@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import onnx
 from onnx import TensorProto, TypeProto
 
-from onnx_xcam.surgery.emission.shapes import Shape
+from onnx_xcam.surgery.ir.dims import Shape
 
 _OWN_TYPE = frozenset(
     {

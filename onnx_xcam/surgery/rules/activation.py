@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from onnx_xcam.surgery.graphs.bounds import End, clips_nothing
+from onnx_xcam.surgery.analysis.value_ranges import End, clips_nothing
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, elementwise, vjp
 
 SELU_ALPHA = 1.67326319217681884765625

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.rules.node import NodeView
 from onnx_xcam.surgery.rules.registry import Gradients, Value, vjp
 from onnx_xcam.surgery.rules.windows import Windows, fold, scatter_windows, unfold, windows_of

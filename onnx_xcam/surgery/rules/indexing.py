@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.scatter import add_at, add_elements, class_first, class_last, per_class, wrapped
 
@@ -30,7 +31,7 @@ def gather_nd(node: NodeView, gy: Value) -> Gradients:
     rest, tail = shapes.dim_parts(x, indexed), x.shape[indexed:]
     count: shapes.Part = places.shape[0] if isinstance(places.shape[0], int) else -1
     rows = gy.reshape([shapes.dim_part(gy, 0), count, *rest], (gy.shape[0], places.shape[0], *tail))
-    flat = x.reshape([-1, *rest], (shapes.known_size(x.shape[:indexed]), *tail))
+    flat = x.reshape([-1, *rest], (dims.known_size(x.shape[:indexed]), *tail))
     return add_at(rows, 1, places, flat, 0).reshape_like(x)
 
 
@@ -44,7 +45,7 @@ def _flat_places(x: Value, indices: Value, batch: int, depth: int) -> Value:
             column = indices.slice([axis - batch], [axis - batch + 1], [indices.rank - 1])
             coordinate = wrapped(column.squeeze([-1]), x, axis)
         place = place * shapes.dim_part(x, axis) + coordinate
-    return place.reshape([-1], (shapes.known_size(indices.shape[:-1]),))
+    return place.reshape([-1], (dims.known_size(indices.shape[:-1]),))
 
 
 @vjp("ScatterElements")
@@ -97,7 +98,7 @@ def compress(node: NodeView, gy: Value) -> Gradients:
     chosen = node.emitter.one("NonZero", [node.input(1)], np.int64, (1, node.y.shape[axis or 0])).squeeze([0])
     if axis is not None:
         return add_at(gy, axis % x.rank + 1, chosen, x, axis % x.rank, distinct=True)
-    flat = x.reshape([-1], (shapes.known_size(x.shape),))
+    flat = x.reshape([-1], (dims.known_size(x.shape),))
     return add_at(gy, 1, chosen, flat, 0, distinct=True).reshape_like(x)
 
 
@@ -135,5 +136,5 @@ def max_unpool(node: NodeView, gy: Value) -> Gradients:
     """y = zeros with x at flat indices;  gx = gy at these."""
     if node.has_input(2):
         raise node.unsupported("it has an output_shape, which engines read differently")
-    flat = gy.reshape([0, -1], (gy.shape[0], shapes.known_size(gy.shape[1:])))
+    flat = gy.reshape([0, -1], (gy.shape[0], dims.known_size(gy.shape[1:])))
     return flat.gather(node.input(1), 1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_xcam.surgery.emission import shapes
-from onnx_xcam.surgery.emission.broadcasting import expanded_where_unsure, unbroadcast
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.builder.broadcasting import expanded_where_unsure, unbroadcast
+from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 
 
@@ -69,7 +70,7 @@ def dft(node: NodeView, gy: Value) -> Gradients:
     order = [0, *kept, axis + 1, gy.rank - 1]
     lead = [shapes.dim_part(gy, a) for a in order[:-2]]
     known = tuple(gy.shape[a] for a in order[:-2])
-    rows = gy.transpose(order).reshape([*lead, -1], (*known, shapes.known_size((y.shape[axis], y.shape[-1]))))
+    rows = gy.transpose(order).reshape([*lead, -1], (*known, dims.known_size((y.shape[axis], y.shape[-1]))))
     gx = (rows @ matrix.swap_last()).reshape([*lead, -1, parts], (*known, x.shape[axis], parts))
     return gx.transpose([int(a) for a in np.argsort(order)])
 
@@ -87,7 +88,7 @@ def _dft_matrix(node: NodeView, axis: int, parts: int) -> Value:
     size, places = shapes.dim_part(x, axis), x.range_of(axis)
     same = places.unsqueeze([1]).equal(places).cast(x.dtype).unsqueeze([1, 3])
     units = same * node.constant(np.eye(parts), x.dtype).unsqueeze([0, 2])
-    units = units.reshape([-1, size, parts], (shapes.known_size((x.shape[axis], parts)), x.shape[axis], parts))
+    units = units.reshape([-1, size, parts], (dims.known_size((x.shape[axis], parts)), x.shape[axis], parts))
     flags = {name: node.attr(name, 0) for name in ("inverse", "onesided")}
     inputs = [units, node.input(1) if node.has_input(1) else None]
     shape = (units.shape[0], y.shape[axis], y.shape[-1])
@@ -95,4 +96,4 @@ def _dft_matrix(node: NodeView, axis: int, parts: int) -> Value:
         rows = node.emitter.one("DFT", inputs, x.dtype, shape, axis=1, **flags)
     else:
         rows = node.emitter.one("DFT", [*inputs, node.constant(1, np.int64)], x.dtype, shape, **flags)
-    return rows.reshape([shapes.dim_part(units, 0), -1], (shape[0], shapes.known_size(shape[1:])))
+    return rows.reshape([shapes.dim_part(units, 0), -1], (shape[0], dims.known_size(shape[1:])))

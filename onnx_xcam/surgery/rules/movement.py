@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.scatter import add_at, wrapped
 
@@ -90,7 +91,7 @@ def _sliced_places(node: NodeView) -> list[tuple[int, Value]]:
     return found
 
 
-def _slice_positions(positions: Value, bounds: tuple[Value, Value], i: int, step: int, size: shapes.Dim) -> Value:
+def _slice_positions(positions: Value, bounds: tuple[Value, Value], i: int, step: int, size: dims.Dim) -> Value:
     starts, stops = bounds
     if positions.const is not None and starts.const is not None and stops.const is not None:
         first, last = int(starts.const.reshape(-1)[i]), int(stops.const.reshape(-1)[i])
@@ -112,7 +113,7 @@ def gather(node: NodeView, gy: Value) -> Gradients:
     if indices.const is not None and isinstance(size, int):
         flat = node.constant(indices.const.reshape(-1) % size, np.int64)
     else:
-        flat = wrapped(indices.cast(np.int64).reshape([-1], (shapes.known_size(indices.shape),)), x, axis)
+        flat = wrapped(indices.cast(np.int64).reshape([-1], (dims.known_size(indices.shape),)), x, axis)
     after = shapes.dim_parts(x, axis + 1)
     before = shapes.dim_parts(gy, 0, axis + 1)
     count: shapes.Part = flat.shape[0] if isinstance(flat.shape[0], int) else -1
@@ -132,7 +133,7 @@ def tile(node: NodeView, gy: Value) -> Gradients:
     x = node.x
     repeats = node.const(1)
     parts: list[shapes.Part] = [shapes.dim_part(gy, 0)]
-    shape: list[shapes.Dim] = [gy.shape[0]]
+    shape: list[dims.Dim] = [gy.shape[0]]
     for axis in range(x.rank):
         copies = int(repeats[axis]) if repeats is not None else node.input(1).slice([axis], [axis + 1], [0])
         parts += [copies, shapes.dim_part(x, axis)]

@@ -9,11 +9,11 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import UnsupportedOpError
-from onnx_xcam.surgery.emission.broadcasting import expanded
-from onnx_xcam.surgery.emission.emitter import Emitter
-from onnx_xcam.surgery.emission.values import Value
-from onnx_xcam.surgery.graphs.graph import Graph
-from onnx_xcam.surgery.graphs.stored import forward_value, rounded_value
+from onnx_xcam.surgery.builder.broadcasting import expanded
+from onnx_xcam.surgery.builder.emitter import Emitter
+from onnx_xcam.surgery.builder.forward_values import forward_value, rounded_value
+from onnx_xcam.surgery.builder.values import Value
+from onnx_xcam.surgery.ir.graph import Graph
 
 
 class NodeView:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnx_xcam.errors import ShapeError
-from onnx_xcam.surgery.emission import shapes
-from onnx_xcam.surgery.emission.broadcasting import unbroadcast
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.builder.broadcasting import unbroadcast
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.windows import fold, unfold
 

@@ -7,7 +7,8 @@ from math import prod
 
 import numpy as np
 
-from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.windows import Windows, scatter_windows, window_counts, windows_of
 
@@ -26,7 +27,7 @@ def global_average_pool(node: NodeView, gy: Value) -> Gradients:
 def global_max_pool(node: NodeView, gy: Value) -> Gradients:
     """y = max of x over space;  gy goes to the first position of the maximum."""
     x = node.x
-    flat = x.reshape([*shapes.dim_parts(x, 0, 2), -1], (*x.shape[:2], shapes.known_size(x.shape[2:])))
+    flat = x.reshape([*shapes.dim_parts(x, 0, 2), -1], (*x.shape[:2], dims.known_size(x.shape[2:])))
     chosen = flat.range_of(2).equal(flat.argmax(2))
     column = gy.reshape([0, 0, 0, 1], (*gy.shape[:3], 1))
     return column.masked(chosen).reshape_like(x)
@@ -142,13 +143,13 @@ def _indices(node: NodeView, windows: Windows) -> Value:
 
 def _size(x: Value) -> shapes.Part:
     """The number of elements of x as a part of a shape."""
-    known = shapes.known_size(x.shape)
+    known = dims.known_size(x.shape)
     return known if known is not None else x.emitter.one("Size", [x], np.int64, ()).unsqueeze([0])
 
 
 def _scattered(target: Value, indices: Value, gy: Value, *, add: bool) -> Value:
     """`gy` `[K, N, C, *windows]` written to, or added at, the flat positions in zeros `[K, size]`."""
-    flat = indices.reshape([1, -1], (1, shapes.known_size(indices.shape)))
+    flat = indices.reshape([1, -1], (1, dims.known_size(indices.shape)))
     places = flat.expand([shapes.dim_part(gy, 0), 1], (gy.shape[0], flat.shape[1]))
     updates = gy.reshape([0, -1], (gy.shape[0], flat.shape[1]))
     return target.scatter_elements(places, updates, 1, add=add)

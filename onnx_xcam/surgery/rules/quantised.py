@@ -15,9 +15,9 @@ from functools import reduce
 
 import numpy as np
 
-from onnx_xcam.integers import integer_range
-from onnx_xcam.surgery.graphs.bounds import clips_nothing
-from onnx_xcam.surgery.graphs.stored import along_axis
+from onnx_xcam.common.integers import integer_range
+from onnx_xcam.surgery.analysis.value_ranges import clips_nothing
+from onnx_xcam.surgery.builder.forward_values import along_axis
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 
 
@@ -13,7 +14,7 @@ def reduced_axes(node: NodeView) -> list[int]:
     if not axes:
         noop = bool(node.attr("noop_with_empty_axes", 0))
         return [] if noop else list(range(rank))
-    return list(shapes.normal_axes(axes, rank, node.describe()))
+    return list(dims.normal_axes(axes, rank, node.describe()))
 
 
 def with_kept_axes(node: NodeView, value: Value, axes: list[int], lead: int) -> Value:

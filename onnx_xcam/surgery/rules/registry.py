@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from onnx_xcam.surgery.emission.values import Value
+from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.rules.node import NodeView
 
 Gradients: TypeAlias = Value | Sequence[Value | None] | None

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from onnx_xcam.surgery.emission import shapes
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.scatter import contract
 
@@ -66,7 +67,7 @@ def _stays(node: NodeView, axis: int, position: int, scales: _Parameter | None) 
     """Whether an axis keeps its size, so that nothing is resized there."""
     if scales is not None:
         return scales.const is not None and bool(scales.const[position] == 1)
-    return shapes.same(node.x.shape[axis], node.y.shape[axis])
+    return dims.same(node.x.shape[axis], node.y.shape[axis])
 
 
 def _whole(roi: _Parameter, ends: tuple[int, int]) -> bool:

@@ -16,8 +16,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from onnx_xcam.surgery.emission import shapes
-from onnx_xcam.surgery.emission.shapes import Part
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.builder.shapes import Part
+from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 
 CUBIC = -0.75
@@ -55,7 +56,7 @@ def affine_grid(node: NodeView, gy: Value) -> Gradients:
     unit = node.constant(np.eye(rank, rank + 1)[None], gy.dtype)
     shape = (1, *space, rank)
     points = emitter.one("AffineGrid", [unit, one_image], gy.dtype, shape, align_corners=node.attr("align_corners", 0))
-    points = points.reshape([-1, rank], (shapes.known_size(space), rank))
+    points = points.reshape([-1, rank], (dims.known_size(space), rank))
     g = gy.reshape([*shapes.dim_parts(gy, 0, 2), -1, rank], (*gy.shape[:2], points.shape[0], rank)).swap_last()
     return emitter.concat([g @ points, g.sum([3])], 3)
 
@@ -69,7 +70,7 @@ def grid_sample(node: NodeView, gy: Value) -> Gradients:
     """
     x, grid = node.inputs
     lines = [_taps(node, position, axis) for axis, position in enumerate(_positions(node), 2)]
-    g = gy.reshape([*shapes.dim_parts(gy, 0, 3), -1], (*gy.shape[:3], shapes.known_size(gy.shape[3:])))
+    g = gy.reshape([*shapes.dim_parts(gy, 0, 3), -1], (*gy.shape[:3], dims.known_size(gy.shape[3:])))
     gx = _put_back(g, x, lines).reshape_like(x) if node.needs(0) else None
     if not node.needs(1):
         return gx, None
@@ -82,9 +83,7 @@ def _positions(node: NodeView) -> list[Value]:
     """For each axis in space the positions in pixels, `[N, P]`; the grid lists the last axis first, from -1 to 1."""
     x, grid = node.inputs
     rank = x.rank - 2
-    flat = grid.reshape(
-        [shapes.dim_part(grid, 0), -1, rank], (grid.shape[0], shapes.known_size(grid.shape[1:-1]), rank)
-    )
+    flat = grid.reshape([shapes.dim_part(grid, 0), -1, rank], (grid.shape[0], dims.known_size(grid.shape[1:-1]), rank))
     found = []
     for axis in range(rank):
         where = flat.slice([rank - 1 - axis], [rank - axis], [2]).squeeze([2])
@@ -192,7 +191,7 @@ def _corners(x: Value, lines: list[list[Tap]]) -> Iterator[tuple[tuple[Tap, ...]
 
 def _flat(x: Value) -> Value:
     """An image `[N, C, ...]` as `[N, C, pixels]`."""
-    return x.reshape([*shapes.dim_parts(x, 0, 2), -1], (*x.shape[:2], shapes.known_size(x.shape[2:])))
+    return x.reshape([*shapes.dim_parts(x, 0, 2), -1], (*x.shape[:2], dims.known_size(x.shape[2:])))
 
 
 def _put_back(g: Value, x: Value, lines: list[list[Tap]]) -> Value:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_xcam.surgery.emission import shapes
-from onnx_xcam.surgery.emission.values import Value
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.builder.values import Value
+from onnx_xcam.surgery.ir import dims
 
 
 def add_at(g: Value, at: int, places: Value, x: Value, axis: int, *, distinct: bool = False) -> Value:
@@ -40,7 +41,7 @@ def _add_slices(g: Value, at: int, places: Value, x: Value, axis: int) -> Value:
     return zeros.scatter_elements(spread, g, at, add=True)
 
 
-def _add_at_known(g: Value, at: int, places: np.ndarray, size: int, shape: shapes.Shape) -> Value:
+def _add_at_known(g: Value, at: int, places: np.ndarray, size: int, shape: dims.Shape) -> Value:
     count = len(places)
     shapes.table_size(size)
     if count and abs(places - np.arange(places[0], places[0] + count)).max(initial=0) == 0:
@@ -62,12 +63,12 @@ def _inverse(x: Value, axis: int, places: Value) -> Value:
     return behind.scatter_elements(places, ranks, 0).with_shape((x.shape[axis],))
 
 
-def _pick_inverse(g: Value, at: int, inverse: Value, shape: shapes.Shape) -> Value:
+def _pick_inverse(g: Value, at: int, inverse: Value, shape: dims.Shape) -> Value:
     """Gather from g with one slice of zeros appended, which the positions without a gradient point to."""
     return g.pad([0], [1], [at]).gather(inverse, at).with_shape(shape)
 
 
-def contract(g: Value, at: int, matrix: Value, shape: shapes.Shape) -> Value:
+def contract(g: Value, at: int, matrix: Value, shape: dims.Shape) -> Value:
     """Multiply a matrix to axis `at`: `result[..., j, ...] = sum_i g[..., i, ...] matrix[i, j]`."""
     axes = list(range(g.rank))
     if at == g.rank - 2:
@@ -95,7 +96,7 @@ def add_elements(g: Value, indices: Value, x: Value, axis: int) -> Value:
     one_hot = places.equal(x.range_of(axis)).cast(g.dtype)
     rows = g.transpose([0, *(a + 1 for a in last)]).unsqueeze([x.rank])
     result = (rows @ one_hot).squeeze([x.rank]).transpose([0, *(int(a) + 1 for a in np.argsort(last))])
-    smaller = [a for a in last[:-1] if not shapes.same(indices.shape[a], x.shape[a])]
+    smaller = [a for a in last[:-1] if not dims.same(indices.shape[a], x.shape[a])]
     behind = [shapes.add_parts(shapes.dim_part(x, a), -shapes.dim_part(indices, a)) for a in smaller]
     return result.pad([0] * len(smaller), behind, [a + 1 for a in smaller]).with_shape(shape)
 

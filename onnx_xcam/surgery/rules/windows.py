@@ -11,9 +11,10 @@ from math import prod
 
 import numpy as np
 
-from onnx_xcam.surgery.emission import shapes
-from onnx_xcam.surgery.emission.shapes import Part
-from onnx_xcam.surgery.emission.values import Value, linear
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.builder.shapes import Part
+from onnx_xcam.surgery.builder.values import Value, linear
+from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.rules.node import NodeView
 
 
@@ -120,7 +121,7 @@ def scatter_windows(g: Value, kernel: Value, windows: Windows, group: int, x: Va
 
 
 def _turned_conv(
-    g: Value, kernel: Value, windows: Windows, *, group: int, shape: shapes.Shape, pads: Sequence[int]
+    g: Value, kernel: Value, windows: Windows, *, group: int, shape: dims.Shape, pads: Sequence[int]
 ) -> Value:
     """The convolution of windows that lie one position apart by the turned kernel."""
     channels = shape[1]
@@ -131,7 +132,7 @@ def _turned_conv(
     )  # fmt: skip
 
 
-def _spread_conv(g: Value, kernel: Value, windows: Windows, group: int, shape: shapes.Shape) -> Value | None:
+def _spread_conv(g: Value, kernel: Value, windows: Windows, group: int, shape: dims.Shape) -> Value | None:
     """The same for windows further apart: as if they lay one apart, those that are not there with a gradient of zero.
 
     For a kernel that sees a single channel or position; on a CPU this takes a half to a third of the time of ONNX
@@ -169,7 +170,7 @@ def _spread(g: Value, strides: Sequence[int]) -> Value:
     return repeated * g.emitter.constant(mask[0].astype(g.dtype))
 
 
-def _cropped(value: Value, shape: shapes.Shape) -> Value:
+def _cropped(value: Value, shape: dims.Shape) -> Value:
     """The value without what lies behind these sizes in space."""
     stops = [dim for dim in shape[2:] if isinstance(dim, int)]
     return value if value.shape == shape else value.slice([0] * len(stops), stops, list(range(2, value.rank)))
@@ -203,7 +204,7 @@ def _turned(kernel: Value, group: int, channels: int) -> Value:
     return swapped.flip(spatial)
 
 
-def _conv_transpose(g: Value, kernel: Value, windows: Windows, x: Value, *, group: int, shape: shapes.Shape) -> Value:
+def _conv_transpose(g: Value, kernel: Value, windows: Windows, x: Value, *, group: int, shape: dims.Shape) -> Value:
     spatial = x.shape[2:]
     common = {"strides": list(windows.strides), "dilations": list(windows.dilations), "group": group,
               "kernel_shape": list(windows.kernel)}  # fmt: skip

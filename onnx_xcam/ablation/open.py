@@ -1,0 +1,113 @@
+"""From a model to the heads of some of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import EncodeError
+
+from onnx_xcam.ablation.batches import BatchSizes
+from onnx_xcam.ablation.channel_ablation import Head
+from onnx_xcam.ablation.runner import Runner
+from onnx_xcam.errors import ModelError
+from onnx_xcam.runtime import Session, open_session
+from onnx_xcam.surgery.analysis.concrete_size import sample_of
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.protos import QUANTISERS
+from onnx_xcam.surgery.ir.verify import Following
+from onnx_xcam.surgery.normalise.normalise import modernised
+from onnx_xcam.surgery.submodels.masked import MaskedHead, masked_head, tensors_of_head
+from onnx_xcam.surgery.submodels.score_decomposition import balance_model
+from onnx_xcam.surgery.targets.classification import Score, find_score
+from onnx_xcam.surgery.targets.layers import Layer, Layers, resolve
+from onnx_xcam.trials.exactness import arithmetic_for
+
+
+def open_heads(
+    model: ModelLike,
+    layers: str | Sequence[str] = "auto",
+    score: str = "auto",
+    *,
+    providers: str | Sequence[str] | None = None,
+    threads: int | None = None,
+    picture: str = "auto",
+    allow_folders: Folders = (),
+    exact: bool = False,
+) -> list[Head]:
+    """The heads of some layers of a plain model, each in a session of its own.
+
+    Args:
+        model: path, bytes or ModelProto of a plain model; never changed.
+        layers: as `instrument`.
+        score: as `instrument`.
+        providers: as `Explainer`.
+        threads: as `Explainer`.
+        picture: as `instrument`.
+        allow_folders: as `instrument`.
+        exact: as `Explainer`.
+
+    Returns:
+        A head for each layer, in the order asked for.
+
+    Raises:
+        XcamError: what `instrument` and `open_session` raise; ModelError for a head that holds more than 2 GB.
+    """
+    source = Source(model, allow_folders=allow_folders)
+    with Following(source.name):
+        source, skeleton, _ = modernised(source)
+        graph = prepare(skeleton, source.name)
+        sample = sample_of(skeleton, graph)
+        found = find_score(graph, score, sample)
+        choice = Layers(graph, found.name, sample, picture)
+        chosen = resolve(choice, layers)
+        weights = _weights(source, graph, chosen, found.name)
+        foreign = {n.output[0] for n in skeleton.graph.node if n.domain and n.op_type in _ROUNDING}
+        roles, name = choice.roles, found.name
+        cuts = [masked_head(graph, roles, layer, name, weights=weights, foreign=foreign) for layer in chosen]
+    asked = found.name if found.name not in graph.inner and not graph.quantised else None
+    steady = not graph.quantised and not any(graph.dtype(name) == np.float16 for name in graph.producer)
+    arithmetic, _ = arithmetic_for(source, skeleton, providers, exact=exact)
+    options = {"providers": providers, "threads": threads, "arithmetic": arithmetic}
+    heads = []
+    for layer, cut in zip(chosen, cuts, strict=True):
+        opened = partial(_session, name=source.name, layer=layer, options=options)
+        runner = Runner(opened(cut.model), cut, layer.layout, layer.grid)
+        sizes, balance = BatchSizes(runner, is_exact=steady), partial(_balance, opened, cut, layer, found)
+        heads.append(Head(runner, sizes, layer, asked, balance=balance, is_exact=steady))
+    return heads
+
+
+_ROUNDING = QUANTISERS | {"DequantizeLinear"}
+
+
+def _weights(source: Source, graph: Graph, layers: Sequence[Layer], score: str) -> dict[str, onnx.TensorProto]:
+    """The initializers that the heads read; of those in other files no more is loaded."""
+    read = set().union(*(tensors_of_head(graph, layer.name, score) for layer in layers))
+    model = source.load(external=lambda tensor: tensor.name in read)
+    return {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in read}
+
+
+def _balance(
+    opened: Callable[[onnx.ModelProto], Session], cut: MaskedHead, layer: Layer, score: Score
+) -> tuple[Session, tuple[str, ...]]:
+    with Following("the part behind the layer"):
+        made = balance_model(cut, layer, score)
+    return opened(made.model), made.curved
+
+
+def _session(model: onnx.ModelProto, *, name: str, layer: Layer, options: Mapping[str, Any]) -> Session:
+    try:
+        content: bytes = model.SerializeToString()
+    except (EncodeError, ValueError) as error:
+        raise ModelError(
+            f"The part of {name} behind the layer '{layer.shown}' is larger than the 2 GB that a model in memory can "
+            "hold; choose a later layer."
+        ) from error
+    return open_session(content, **options)

@@ -1,0 +1,98 @@
+"""One run of a head: what it is fed, and its score as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam.contract import Grid, Layout, shape_text
+from onnx_xcam.errors import InputError, ModelError
+from onnx_xcam.runtime import Cancellation, Session
+from onnx_xcam.surgery.submodels.masked import KEEP, OTHERS, Fed, MaskedHead
+
+Values = Mapping[str, NDArray[Any]]
+"""Tensors of the model by name, as a run gave them; the first image's part is meant."""
+
+
+class Runner:
+    """A head in a session.
+
+    Args:
+        session: of the head's model.
+        cut: the head.
+        layout: of the layer.
+        grid: of a layer of tokens.
+    """
+
+    def __init__(self, session: Session, cut: MaskedHead, layout: Layout, grid: Grid | None) -> None:
+        self.session = session
+        self.cut = cut
+        self.layout = layout
+        self.grid = grid
+
+    def table(
+        self, values: Values, keep: NDArray[np.float32], cancellation: Cancellation | None = None
+    ) -> NDArray[np.float64]:
+        """The scores of all classes, [B, number of classes], for the masks float32 [B,C], in one run.
+
+        Raises:
+            ModelError: the head cannot be run for so many, or gives no score for each.
+        """
+        try:
+            score = self.session.run(self.feeds(values, keep), [self.cut.score], cancellation)[self.cut.score]
+        except InputError as error:
+            raise ModelError(f"The part behind the layer cannot be run: {error}") from error
+        if score.size % len(keep) or (score.ndim and score.shape[0] not in (len(keep), score.size)):
+            raise ModelError(
+                f"The part behind the layer gives the score {shape_text(score.shape)} for {len(keep)} images."
+            )
+        table = score.astype(np.float64).reshape(len(keep), -1)
+        return np.concatenate([-table, table], axis=1) if table.shape[1] == 1 else table
+
+    def feeds(self, values: Values, keep: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """What is fed for masks float32 [B,C]."""
+        found: dict[str, NDArray[Any]] = {KEEP: keep}
+        found.update((fed.input, _first_image(values[fed.name], fed, len(keep))) for fed in self.cut.fed)
+        if self.cut.others:
+            assert self.grid is not None
+            beside = np.ones(self.layer(values).shape[self.layout.find("T")], np.float32)
+            beside[self.grid.tokens] = 0
+            found[OTHERS] = beside
+        return found
+
+    def layer(self, values: Values) -> NDArray[Any]:
+        """What is fed for the layer, of all images of the run.
+
+        Raises:
+            InputError: something is not among the values, or the layer has another shape.
+        """
+        missing = [fed.name for fed in self.cut.fed if fed.name not in values]
+        if missing:
+            raise InputError(f"The value of '{missing[0]}' is needed beside the layer; see Head.needed.")
+        name = self.cut.fed[0].name
+        array = values[name]
+        if array.ndim != len(self.layout) or 0 in array.shape:
+            raise InputError(f"The value of '{name}' has the shape {shape_text(array.shape)}, not {self.layout}.")
+        return array
+
+    def images(self, values: Values) -> int:
+        """For how many images the model was run."""
+        return int(self.layer(values).shape[self.layout.find("N")])
+
+    def channels(self, values: Values) -> int:
+        """The number C of channels of the layer."""
+        return int(self.layer(values).shape[self.layout.find("C")])
+
+
+def _first_image(array: NDArray[Any], fed: Fed, images: int) -> NDArray[Any]:
+    """The first image's part of a tensor; of one that holds lengths, those for so many images."""
+    if fed.images is None:
+        return array
+    if fed.lengths:
+        lengths = array.copy()
+        lengths[fed.images] = images
+        return lengths
+    return array[(*[slice(None)] * fed.images, slice(0, 1))]

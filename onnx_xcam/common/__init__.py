@@ -1,0 +1,1 @@
+"""Ground that every part stands on: arguments, files, locks, text, integers, suggestions."""

@@ -1,0 +1,77 @@
+"""Small files that describe something, in JSON or YAML: read within bounds, and nothing in them is executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from onnx_xcam.common.files import open_file
+from onnx_xcam.text import check_depth, load_json
+
+LARGEST_FILE = 64 << 20
+"""In bytes; labels of 20,000 classes take 1 MB."""
+_LARGEST_YAML = 4 << 20
+"""PyYAML takes some 10 seconds for that."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases: a file of a few lines could stand for billions of elements, or contain itself."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not supported")
+        return super().compose_node(parent, index)
+
+
+def read_text(path: Path) -> str:
+    """A file's text, in UTF-8, without a byte order mark.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no text in UTF-8, or too large.
+    """
+    with open_file(path) as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise ValueError(f"larger than {LARGEST_FILE >> 20} MiB")
+    return data.decode("utf-8-sig")
+
+
+def read_stated(path: Path, failure: type[Exception], missing: str) -> str:
+    """A file's text, as `read_text`, with what goes wrong in a sentence.
+
+    Args:
+        path: the file.
+        failure: raised where it cannot be read.
+        missing: what is said where there is no such file.
+    """
+    try:
+        return read_text(path)
+    except FileNotFoundError as error:
+        raise failure(f"{path}: {missing}") from error
+    except UnicodeDecodeError as error:
+        raise failure(f"{path}: not a text file in UTF-8: {error.reason} at byte {error.start}") from error
+    except (OSError, ValueError) as error:
+        raise failure(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def load_description(text: str, suffix: str) -> Any:
+    """The data of JSON (suffix ".json") or YAML (any other).
+
+    Raises:
+        ValueError: it is neither, or nested too deeply, or too large.
+    """
+    if suffix.lower() == ".json":
+        return load_json(text)
+    if len(text) > _LARGEST_YAML:
+        raise ValueError(f"larger than {_LARGEST_YAML >> 20} MiB; write it as JSON")
+    try:
+        data = yaml.load(text, _Loader)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except (yaml.YAMLError, LookupError, AttributeError, TypeError) as error:  # PyYAML: `!!int ''`, `!!timestamp x`
+        raise ValueError(" ".join(str(error).split()) or "a value that is not of the stated type") from error
+    check_depth(data)
+    return data

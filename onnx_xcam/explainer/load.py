@@ -1,0 +1,342 @@
+"""From a model file to a session: instrument it if it is plain, and read off what the Explainer has to know."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.cams.fusion import Fusion, check_fusion
+from onnx_xcam.cams.methods import DEFAULT_METHOD
+from onnx_xcam.common.arguments import flag, text, texts
+from onnx_xcam.errors import InputError, LayerError, ModelError, ProviderError, ScoreError
+from onnx_xcam.explainer.described import check_metadata
+from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
+from onnx_xcam.explainer.preprocessing import PreprocessLike
+from onnx_xcam.explainer.probabilities import ModelTold, ProbabilitySource, told_by
+from onnx_xcam.feeds import InputValue, OtherInputs, free_picture, image_and_others, padded
+from onnx_xcam.runtime import Session, TensorInfo, open_session
+from onnx_xcam.surgery.axes.batch_independence import Rows, cannot_mix, rounds, scaled_by_run
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.submodels.behind_layer import with_outputs
+from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
+from onnx_xcam.trials.comparison import compare_raised
+from onnx_xcam.trials.exactness import arithmetic_for
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """An instrumented model in a session.
+
+    Attributes:
+        name: the file's path in quotes, or "the model": for messages.
+        path: None for a model that was given as bytes or as a ModelProto.
+        files: its file and those that it keeps weights in; none for a model without a path.
+        metadata: the JSON of `metadata_props["onnx_xcam"]`.
+        image_input: the input that the pictures go to.
+        others: what the other inputs are fed.
+        class_count: C, or None where nothing tells it.
+        told: what the model itself tells of its probabilities.
+        probabilities: what they are read off, or None.
+        fixed_classes: the model has no class input; what it explains was settled when it was instrumented.
+        batch: the batch size that the model was exported with, or None for any.
+        folds: of any batch size it makes one answer, so that each image is to be run alone.
+        was_instrumented: the file was instrumented already.
+        is_number: its score is shown as a number, whose two classes are up and down.
+        exact: whether its products of 8-bit integers had to be added up exactly.
+        inexact: that its products saturate on this processor, as a sentence; None where they do not.
+        compared: for a model whose opset had to be raised, how its outputs before and after differ, as a sentence.
+        skeleton: the instrumented graph without its weights, if it was made here: another's is not followed.
+        rows: whether the images of a run influence each other.
+        class_memory: what was found out by it, for each shape of a batch.
+    """
+
+    session: Session
+    name: str
+    path: Path | None
+    files: tuple[Path, ...]
+    metadata: dict[str, Any]
+    image_input: TensorInfo
+    others: OtherInputs
+    class_count: int | None
+    told: ModelTold
+    probabilities: ProbabilitySource | None
+    fixed_classes: bool
+    batch: int | None
+    folds: bool
+    was_instrumented: bool
+    is_number: bool = False
+    exact: bool = False
+    inexact: str | None = None
+    compared: str | None = None
+    skeleton: bytes | None = None
+    rows: Rows = field(default_factory=lambda: Rows(mixed=None, is_exact=True))
+    class_memory: dict[tuple[int, ...], int] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the target layers' tensors."""
+        return [str(name) for name in self.metadata["layers"]]
+
+    @property
+    def names(self) -> list[tuple[str, ...]]:
+        """What each layer is called beside its tensor."""
+        stated = self.metadata.get("names") or []
+        return [tuple(stated[i]) if i < len(stated) else () for i in range(len(self.layers))]
+
+    def outputs(self, kind: contract.Emit) -> list[str]:
+        """The outputs of this kind that the model has, one per layer (or none at all)."""
+        there = {output.name for output in self.session.outputs}
+        names = [contract.output_name(kind, index) for index in range(len(self.layers))]
+        return [name for name in names if name in there]
+
+    def images_per_run(self, most: int) -> int:
+        """How many images are fed to a run: the model's own batch, else one where it folds them, else `most`."""
+        return self.batch or (1 if self.folds else most)
+
+    def feeds(self, batch: NDArray[Any], start: int = 0, images: int | None = None) -> dict[str, NDArray[Any]]:
+        """What the inputs are fed for some images of a call, as many as the model's own batch at most.
+
+        The last one is repeated up to that.
+
+        Args:
+            batch: the images.
+            start: the place of the first one in the call.
+            images: how many the call is about, if there are more than these.
+        """
+        count = len(batch)
+        batch = padded(batch, self.batch or count)
+        return {self.image_input.name: batch, **self.others.rows(start, len(batch), images or count)}
+
+    @property
+    def fused(self) -> list[str]:
+        """The output with the maps of all layers as one, if the model has it."""
+        return [output.name for output in self.session.outputs if output.name == contract.FUSED]
+
+
+def load_model(
+    model: ModelLike,
+    *,
+    layers: str | Sequence[str],
+    score: str,
+    method: str = DEFAULT_METHOD,
+    providers: str | Sequence[str] | None,
+    threads: int | None,
+    inputs: Mapping[str, InputValue] | None,
+    preprocess: PreprocessLike | None = None,
+    allow_folders: Folders = (),
+    relu: bool = True,
+    fuse: Fusion | None = None,
+    exact: bool = False,
+    emit: Sequence[contract.Emit] = ("map", "status"),
+    more_outputs: Sequence[str] = (),
+) -> LoadedModel:
+    """Open a plain or an instrumented model for explaining.
+
+    Args:
+        model, layers, score, method, providers, threads, inputs, preprocess: as `Explainer`.
+        allow_folders, relu, fuse, exact: as `Explainer`.
+        emit: the outputs that are needed; a model that was instrumented by someone else need not have the status.
+        more_outputs: tensors of a plain model that are outputs as well, those that are there already left out.
+
+    Raises:
+        ModelError: not an ONNX model, or an instrumented one without an output that is needed.
+        LayerError: layers, a score or a method are asked of a model that was instrumented for others.
+        InputError: no image-like input, or a value of another input is missing or wrong.
+        and what the surgery and `open_session` raise.
+    """
+    layers = layers if isinstance(layers, str) else texts("layers", layers, LayerError)
+    text("score", score, ScoreError)
+    check_fusion(fuse, layers=None, relu=relu)
+    exact = flag("exact", exact)
+    providers = None if providers is None else texts("providers", providers, ProviderError)
+    given = Source(model, allow_folders=allow_folders)
+    proto = given.skeleton()
+    inputs, told = read_pictures(proto, given.path, inputs, preprocess)
+    instrumented = contract.is_instrumented(output.name for output in proto.graph.output)
+    request: dict[str, Any] = {"layers": layers, "score": score, "method": method, "relu": relu, "fuse": fuse}
+    made = compared = None
+    if instrumented:
+        _refuse_other_targets(proto, given.name, request)
+    else:
+        from onnx_xcam.surgery import instrument_bytes  # noqa: PLC0415  - not needed for every model
+
+        picture = free_picture(model_infos(proto), inputs)
+        made = instrument_bytes(model, emit=emit, allow_folders=allow_folders, picture=picture, **request)
+        compared = compare_raised(given, inputs, made)
+    explained = proto if made is None else Source(made, given.path, allow_folders=allow_folders).skeleton()
+    arithmetic, inexact = arithmetic_for(given, proto, providers, exact=exact)
+    options = {"providers": providers, "threads": threads, "arithmetic": arithmetic}
+    session = _session_of(given, None if made is None else _with_more(made, proto, more_outputs), options)
+    metadata = _metadata(session, given.name, proto.graph if instrumented else None, emit)
+    of_probabilities = told_by(metadata, proto.graph)
+    added = [output.name for output in session.outputs if output.name.startswith(contract.ADDED)]
+    sources = [source.output for source in (of_probabilities.own, of_probabilities.logits) if source]
+    unused = unused_inputs(explained, [*added, *more_outputs, *sources])
+    image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs, unused)
+    _refuse_other_picture(metadata, image_input.name, given.name)
+    return LoadedModel(
+        session=session,
+        name=given.name,
+        path=given.path,
+        files=_files(given),
+        metadata=metadata,
+        image_input=image_input,
+        others=replace(others, told=told),
+        class_count=_class_count(metadata, session),
+        told=of_probabilities,
+        probabilities=of_probabilities.own,
+        fixed_classes=not any(
+            info.name == contract.CLASS_INPUT for info in (*session.inputs, *session.optional_inputs)
+        ),
+        batch=image_input.shape[0] if isinstance(image_input.shape[0], int) else None,
+        folds=_folds(session, image_input, given.name),
+        was_instrumented=instrumented,
+        exact=exact,
+        inexact=inexact,
+        compared=compared,
+        skeleton=None if made is None else explained.SerializeToString(),
+        rows=_rows(proto, image_input, metadata),
+    )
+
+
+def _folds(session: Session, image: TensorInfo, name: str) -> bool:
+    """Whether a model makes one answer of all images of a run.
+
+    Raises:
+        InputError: it does, of a fixed number of them.
+    """
+    classes = next((output.shape for output in session.outputs if output.name == contract.CLASSES), ())
+    if not classes or classes[0] != 1 or image.shape[0] == 1:
+        return False
+    if isinstance(image.shape[0], int):
+        raise InputError(
+            f"{name} takes {image.shape[0]} images at once and makes one answer of them, as models of several crops, "
+            "frames or tiles do, which are not supported; export it for one image, or with an open number of images."
+        )
+    return True
+
+
+def _rows(model: onnx.ModelProto, image: TensorInfo, metadata: Mapping[str, Any]) -> Rows:
+    """What the operators tell of the images of a run; what they do not tell is found out when several are run."""
+    wanted = [str(metadata["score"]), *map(str, metadata["layers"])]
+    if image.shape[0] == 1 or cannot_mix(model, image.name, wanted):
+        return Rows(mixed=False, is_exact=True)
+    return Rows(mixed=scaled_by_run(model.graph) or None, is_exact=not rounds(model.graph))
+
+
+def _files(source: Source) -> tuple[Path, ...]:
+    if source.path is None:
+        return ()
+    return (source.path, *sorted({reference.part.path for reference in source.references()}))
+
+
+def _with_more(made: bytes, original: onnx.ModelProto, names: Sequence[str]) -> bytes:
+    """An instrumented model that has these tensors as outputs too, unless they are inputs or outputs already."""
+    there = {value.name for value in (*original.graph.input, *original.graph.output)}
+    return with_outputs(made, [name for name in names if name not in there])
+
+
+def _session_of(source: Source, made: bytes | None, options: Mapping[str, Any]) -> Session:
+    """A session of what was made of a model, or of the model as it is.
+
+    The model as it is is opened from its file, unless its external data lie where ONNX Runtime takes none.
+    """
+    if made is None and source.path and all(reference.inside for reference in source.references()):
+        return open_session(source.path, **options)
+    content, folder = source.runnable(source.with_tail(b"") if made is None else made)
+    return open_session(content, folder=folder, **options)
+
+
+def _are_own(wanted: Sequence[str], own: Mapping[str, Any]) -> bool:
+    """Whether layers that are asked for are those of an instrumented model, by any of their names."""
+    tensors, names = list(own.get("layers", [])), list(own.get("names") or [])
+    every = [{tensor, *(names[i] if i < len(names) else ())} for i, tensor in enumerate(tensors)]
+    return len(wanted) == len(every) and all(name in known for name, known in zip(wanted, every, strict=True))
+
+
+def _refuse_other_targets(proto: onnx.ModelProto, name: str, wanted: Mapping[str, Any]) -> None:
+    """An instrumented model is used as it is; wanting something else of it is an error, not a silent no."""
+    text = next((p.value for p in reversed(proto.metadata_props) if p.key == contract.METADATA_KEY), "{}")
+    own = _json(text, name)
+    layers = [wanted["layers"]] if isinstance(wanted["layers"], str) else list(wanted["layers"])
+    what = None
+    if layers != ["auto"] and not _are_own(layers, own):
+        what = f"layers {', '.join(map(repr, layers))}"
+    elif wanted["score"] not in ("auto", own.get("score")):
+        what = f"the score {wanted['score']!r}"
+    elif wanted["method"] not in (DEFAULT_METHOD, own.get("method", DEFAULT_METHOD)):
+        what = f"the method {wanted['method']!r}"
+    elif not wanted["relu"] and own.get("relu", True):
+        what = "signed maps"
+    elif wanted["fuse"] not in (None, own.get("fuse")):
+        what = f"layers fused by their {wanted['fuse']}"
+    if what:
+        raise LayerError(
+            f"{name} is instrumented already, for the layers {', '.join(map(repr, own.get('layers', [])))}, the score "
+            f"{own.get('score')!r} and the method {own.get('method')!r}; it cannot give {what}. Use the original model."
+        )
+
+
+def _refuse_other_picture(metadata: Mapping[str, Any], picture: str, name: str) -> None:
+    """Raise a LayerError if an instrumented model of several pictures explains another one than this."""
+    own = metadata.get("picture")
+    if own not in (None, picture):
+        raise LayerError(
+            f"{name} was instrumented to explain the picture '{own}', but the picture goes to '{picture}' here: give "
+            f"the value of '{picture}' with --input (inputs=), or instrument the original with --picture {picture}."
+        )
+
+
+def _metadata(
+    session: Session, name: str, graph: onnx.GraphProto | None, emit: Sequence[contract.Emit]
+) -> dict[str, Any]:
+    """What an instrumented model says of itself.
+
+    Args:
+        session: of the model.
+        name: what to call it.
+        graph: of a model that somebody else instrumented, to hold what it says against.
+        emit: the outputs that are needed; it may do without the status.
+    """
+    metadata = _json(session.metadata.get(contract.METADATA_KEY, "{}"), name)
+    if not metadata.get("layers") or "score" not in metadata:
+        raise ModelError(
+            f"{name} has the outputs of an instrumented model but its metadata {contract.METADATA_KEY!r} does not say "
+            "which layers and score; instrument the original model again."
+        )
+    if graph is not None:
+        check_metadata(metadata, graph, session.outputs, name)
+    there = {output.name for output in session.outputs}
+    for kind in (kind for kind in emit if kind != "status"):
+        wanted = [contract.output_name(kind, index) for index in range(len(metadata["layers"]))]
+        if missing := [output for output in wanted if output not in there]:
+            raise ModelError(
+                f"{name} is instrumented without {missing[0]!r}; instrument the original again with --emit {kind}."
+            )
+    return metadata
+
+
+def _json(text: str, name: str) -> dict[str, Any]:
+    try:
+        return contract.parse_metadata(text)
+    except (ValueError, json.JSONDecodeError) as error:
+        raise ModelError(f"The metadata {contract.METADATA_KEY!r} of {name} cannot be read: {error}.") from error
+
+
+def _class_count(metadata: Mapping[str, Any], session: Session) -> int | None:
+    if isinstance(metadata.get("class_count"), int):
+        return int(metadata["class_count"])
+    # Another's model need not say it; a score of rank 1 may be one logit per image as well as one score per class.
+    shape = next((output.shape for output in session.outputs if output.name == metadata["score"]), ())
+    lengths = [length for length in shape[1:] if length != 1]
+    if len(shape) > 1 and not lengths:
+        return 2  # one logit, seen as two classes
+    return lengths[0] if len(lengths) == 1 and isinstance(lengths[0], int) else None

@@ -1,6 +1,0 @@
-"""The part of a model from a layer to the score in a session of its own: scores with channels of the layer left out."""
-
-from onnx_xcam.heads.head import Balance, Head
-from onnx_xcam.heads.opening import open_heads
-
-__all__ = ["Balance", "Head", "open_heads"]

@@ -1,0 +1,87 @@
+"""The graph for pictures of one size, where height and width are symbols.
+
+Tokens that are counted, windows that are cut, positions that are picked: with numbers, all of these can be followed.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnx_xcam import contract
+from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.ir.dims import differ
+from onnx_xcam.surgery.ir.graph import Graph
+
+SIZES = (
+    (224, 448),
+    *((n, n) for n in (224, 256, 384, 299, 336, 448, 512, 518, 378, 392, 240, 288, 192, 160, 128, 96, 64, 32)),
+)
+"""Heights and widths that are tried: first different ones, divisible by most patches and windows, then those of models
+that take squares of one size, which are often exported with symbols all the same."""
+
+_BROADCAST = frozenset({"Add", "Sub", "Mul", "Div"})
+
+
+def sample_of(skeleton: onnx.ModelProto, graph: Graph) -> Graph | None:
+    """The graph with numbers in place of a symbolic height and width of its images; None where they are no symbols, or
+    the model takes pictures of none of the sizes.
+    """
+    if not _open_sides(skeleton, graph):
+        return None
+    return next((sample for size in SIZES if (sample := _sample(skeleton, graph, size)) is not None), None)
+
+
+def picture_size(skeleton: onnx.ModelProto, graph: Graph) -> tuple[int, int] | None:
+    """Height and width of squares that a model takes, where they are symbols: the first of the sizes that fits.
+
+    None where they are no symbols, or no size was found to fit.
+    """
+    if not _open_sides(skeleton, graph):
+        return None
+    return next((size for size in SIZES[1:] if _sample(skeleton, graph, size) is not None), None)
+
+
+def _sample(skeleton: onnx.ModelProto, graph: Graph, size: tuple[int, int]) -> Graph | None:
+    """The graph for pictures of one height and width, None if it does not take them."""
+    model = onnx.ModelProto()
+    model.CopyFrom(skeleton)
+    numbers: dict[str, int] = {}
+    for dim, symbol, side in _open_sides(model, graph):
+        dim.dim_value = numbers.setdefault(symbol, size[side])
+    del model.graph.value_info[:]  # what it says of sizes would stand against the sample's
+    try:
+        sample = prepare(model)
+    except ModelError:
+        return None
+    return None if any(_contradicts(sample, node) for node in sample.nodes) else sample
+
+
+_Side: TypeAlias = "tuple[onnx.TensorShapeProto.Dimension, str, int]"
+
+
+def _open_sides(model: onnx.ModelProto, graph: Graph) -> list[_Side]:
+    """Heights and widths of images that are no numbers: the dimension, its symbol, and 0 for height or 1 for width."""
+    found = []
+    for value in model.graph.input:
+        axes = None if graph.is_constant(value.name) else contract.image_axes(graph.shape(value.name) or ())
+        for side, axis in enumerate(axes or ()):
+            dim = value.type.tensor_type.shape.dim[axis]
+            if not dim.HasField("dim_value"):
+                found.append((dim, dim.dim_param or f"{value.name} {axis}", side))
+    return found
+
+
+def _contradicts(graph: Graph, node: gs.Node) -> bool:
+    """Whether a node's operands do not fit each other: a table of positions, or weights that mix a number of tokens."""
+    shapes = [graph.shape(tensor.name) for tensor in node.inputs[:2]]
+    a, b = [*shapes, None, None][:2]
+    if a is None or b is None:
+        return False
+    if node.op == "MatMul":
+        return len(a) > 0 and len(b) > 1 and differ(a[-1], b[-2])
+    pairs = zip(a[::-1], b[::-1], strict=False)
+    return node.op in _BROADCAST and any(differ(x, y) for x, y in pairs if 1 not in (x, y))

@@ -1,0 +1,178 @@
+"""Evaluating what is constant: nodes whose inputs are all small known constants, Shape and Size of static shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import zip_longest
+from math import isfinite, prod
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.surgery.ir.dims import known_size
+from onnx_xcam.surgery.ir.graph import Graph, exported
+from onnx_xcam.surgery.ir.protos import is_standard
+
+_LIST_LIMIT = 256
+_BYTES_LIMIT = 1 << 28
+"""Folding stops for good where all results together would take more than this."""
+FOLD_LIMIT = 1 << 16
+"""Folding stops where a result would have more elements than this."""
+
+_NEVER_FOLDED = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout"}
+    | {"If", "Loop", "Scan", "Optional", "SequenceConstruct", "SequenceEmpty"}
+)
+_MAKES_LARGE = frozenset({"ConstantOfShape", "Expand", "Tile", "Range", "Pad", "OneHot", "EyeLike"})
+"""Operators whose output can be larger than all of their inputs: its size is worked out before they are run."""
+_TAKES_LONG = frozenset(
+    {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv", "Einsum", "NonMaxSuppression", "RoiAlign"}
+    | {"MaxRoiPool", "GridSample", "Resize", "Upsample", "LSTM", "GRU", "RNN", "Col2Im", "Det", "DFT", "STFT", "LRN"}
+    | {"MelWeightMatrix", "HannWindow", "HammingWindow", "BlackmanWindow", "ImageDecoder", "TfIdfVectorizer"}
+    | {"MaxUnpool", "AffineGrid", "CenterCropPad", "MaxPool", "AveragePool", "LpPool", "Attention", "RotaryEmbedding"}
+    | {"StringConcat", "StringSplit", "StringNormalizer", "RegexFullMatch"}
+)
+"""Operators that no shape, mask or table is made of, and whose evaluation could take longer than their sizes tell."""
+
+
+_FAILURES = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError),
+    onnx.checker.ValidationError,
+)
+
+
+def fold(graph: Graph, node: gs.Node) -> bool:
+    """Add the node's outputs to the graph's constants if they are constant; whether they are."""
+    folded = _shape_of(graph, node) or _evaluated(graph, node)
+    if folded is not None:
+        graph.constants.update(folded)
+        graph.folded_bytes += sum(array.nbytes for array in folded.values())
+    return folded is not None
+
+
+def _shape_of(graph: Graph, node: gs.Node) -> dict[str, np.ndarray] | None:
+    if node.op not in ("Shape", "Size") or not is_standard(node.domain):
+        return None
+    shape = graph.shape(node.inputs[0].name)
+    if shape is None:
+        return None
+    if node.op == "Size":
+        size = known_size(shape)
+        return None if size is None else {node.outputs[0].name: np.array(size, np.int64)}
+    part = shape[slice(node.attrs.get("start", 0), node.attrs.get("end"))]
+    if not all(isinstance(dim, int) for dim in part):
+        return None
+    return {node.outputs[0].name: np.array(part, np.int64)}
+
+
+def _evaluated(graph: Graph, node: gs.Node) -> dict[str, np.ndarray] | None:
+    if node.op == "Constant":
+        value = _constant_attribute(node)
+        return None if value is None or value.size > FOLD_LIMIT else {node.outputs[0].name: value}
+    names = [tensor.name for tensor in node.inputs]
+    if not is_standard(node.domain) or node.op in _NEVER_FOLDED | _TAKES_LONG or not names:
+        return None
+    if graph.folded_bytes > _BYTES_LIMIT:
+        return None
+    if not all(not name or name in graph.constants for name in names):
+        return None
+    if any(isinstance(value, gs.Graph) for value in node.attrs.values()) or not _is_small(graph, node):
+        return None
+    return _run(graph, node, [name for name in names if name])
+
+
+def _is_small(graph: Graph, node: gs.Node) -> bool:
+    """Whether the outputs are small, by their shapes or, where these are unknown, by what the operator can make."""
+    values = [graph.constants[tensor.name] for tensor in node.inputs if tensor.name]
+    if node.op in _MAKES_LARGE:
+        size = _result_size(graph, node)
+        return size is not None and size <= FOLD_LIMIT
+    shapes = [graph.shape(out.name) for out in node.outputs if out.name]
+    sizes = [known_size(shape) if shape is not None else None for shape in shapes]
+    if None not in sizes:
+        return max(sizes, default=0) <= FOLD_LIMIT  # type: ignore[type-var,operator]
+    return sum(value.size for value in values) <= _LIST_LIMIT
+
+
+def _result_size(graph: Graph, node: gs.Node) -> int | None:
+    """The number of elements that a node of `_MAKES_LARGE` makes of constants, whatever the file says of it."""
+    arrays = [graph.constants.get(tensor.name) for tensor in node.inputs]
+    x = arrays[0]
+    if x is None or (node.op == "Range" and any(array is None for array in arrays)):
+        return None
+    if node.op == "ConstantOfShape":
+        return prod(_integers(x))
+    if node.op == "EyeLike":
+        return x.size
+    if node.op == "Range":
+        start, stop, step = (float(np.asarray(array).reshape(-1)[0]) for array in arrays)
+        return max(0, int((stop - start) / step) + 1) if step and isfinite((stop - start) / step) else None
+    second = arrays[1] if len(arrays) > 1 else None
+    numbers = [int(n) for n in node.attrs.get("pads", [])] if second is None else _integers(second)
+    return _SIZES[node.op](x, numbers) if numbers else None
+
+
+def _integers(array: np.ndarray) -> list[int]:
+    return [int(number) for number in array.reshape(-1)]
+
+
+def _expanded_size(x: np.ndarray, shape: list[int]) -> int:
+    pairs = zip_longest(reversed(x.shape), reversed(shape), fillvalue=1)
+    return prod(max(dim, number) for dim, number in pairs)
+
+
+def _padded_size(x: np.ndarray, pads: list[int]) -> int:
+    if len(pads) != 2 * x.ndim:  # of some axes only
+        return x.size * prod(1 + abs(n) for n in pads)
+    return prod(dim + sum(pair) for dim, *pair in zip(x.shape, pads[: x.ndim], pads[x.ndim :], strict=True))
+
+
+_SIZES: Mapping[str, Callable[[np.ndarray, list[int]], int]] = {
+    "Expand": _expanded_size,
+    "Tile": lambda x, repeats: x.size * prod(repeats),
+    "Pad": _padded_size,
+    "OneHot": lambda x, depth: x.size * abs(depth[0]),
+}
+
+
+def _constant_attribute(node: gs.Node) -> np.ndarray | None:
+    value = node.attrs.get("value")
+    if isinstance(value, gs.Constant) and value.dtype == object:
+        return None
+    if isinstance(value, gs.Constant):
+        return None if isinstance(value._values, gs.ir.tensor.LazyValues) and _is_stripped(value) else value.values
+    for key, dtype in (
+        ("value_float", np.float32),
+        ("value_floats", np.float32),
+        ("value_int", np.int64),
+        ("value_ints", np.int64),
+    ):
+        if key in node.attrs:
+            return np.array(node.attrs[key], dtype)
+    return None
+
+
+def _is_stripped(constant: gs.Constant) -> bool:
+    return bool(constant._values.tensor.data_location == onnx.TensorProto.EXTERNAL)
+
+
+def _run(graph: Graph, node: gs.Node, names: list[str]) -> dict[str, np.ndarray] | None:
+    proto = exported(node)
+    from onnx.reference import ReferenceEvaluator  # noqa: PLC0415  slow to import, seldom needed
+
+    try:
+        inputs = [
+            onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(graph.constants[n].dtype), None)
+            for n in dict.fromkeys(names)
+        ]
+        outputs = [onnx.helper.make_tensor_value_info(o.name, 0, None) for o in node.outputs if o.name]
+        model = onnx.helper.make_model(
+            onnx.helper.make_graph([proto], "fold", inputs, outputs),
+            opset_imports=[onnx.helper.make_opsetid("", graph.opset)],
+        )
+        results = ReferenceEvaluator(model).run(None, {n: graph.constants[n] for n in names})
+    except _FAILURES:
+        return None  # not folded: whoever needs the value as a constant says so
+    named = [o.name for o in node.outputs if o.name]
+    return {name: np.asarray(result) for name, result in zip(named, results, strict=True)}

@@ -1,0 +1,127 @@
+"""How much more memory a run takes where one dimension of its inputs is one longer, followed through the graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import helper, numpy_helper
+
+from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.ir.dims import known_size
+
+_LONGEST_VECTOR = 1 << 20
+"""Beyond, onnx's shape inference, which keeps a record of each element of a vector, would take long."""
+
+_LENGTHS = 16
+"""Vectors of so many integers may be lengths."""
+
+Feeds = Mapping[str, "Sequence[int] | np.ndarray[Any, Any]"]
+"""The inputs' shapes, or arrays of these shapes, by name; the values of short vectors of integers are followed."""
+
+
+def bytes_more(skeleton: bytes, few: Feeds, more: Feeds) -> int | None:
+    """The bytes that are in use at once at the worst moment of a run with `more`, beyond those of one with `few`.
+
+    The sizes of all tensors are inferred for both. What the difference is of those that depend on the inputs that
+    differ is added up node by node, from where a tensor is made to where it is last read. ONNX Runtime takes more: its
+    arena rounds up, some kernels copy.
+
+    Args:
+        skeleton: the model, which may lack its weights.
+        few, more: what all inputs are fed.
+
+    Returns:
+        None if the size of a tensor on the way cannot be told.
+    """
+    differing = {name for name, fed in few.items() if _shape(fed) != _shape(more[name])}
+    smaller, larger = _inferred(skeleton, few, differing), _inferred(skeleton, more, differing)
+    if smaller is None or larger is None:
+        return None
+    before, after = _sizes(smaller), _sizes(larger)
+    nodes = smaller.graph.node
+    last = {name: n for n, node in enumerate(nodes) for name in node.input}
+    last.update((output.name, len(nodes)) for output in smaller.graph.output)
+    growing = set(differing)
+    ending: dict[int, int] = {}
+    live = most = 0
+    for n, node in enumerate(nodes):
+        if not growing.isdisjoint(node.input):
+            growing.update(node.output)
+            if node.op_type == "TopK":
+                continue  # its K comes from a value; at most the scores, which are few
+            for name in filter(None, node.output):
+                if name not in before or name not in after:
+                    return None
+                size = after[name] - before[name]
+                live += size
+                end = max(n, last.get(name, n))
+                ending[end] = ending.get(end, 0) + size
+        most = max(most, live)
+        live -= ending.pop(n, 0)
+    return most
+
+
+def _inferred(skeleton: bytes, feeds: Feeds, differing: set[str]) -> onnx.ModelProto | None:
+    """The model with all shapes that follow from those of the inputs; what has a default and differs is a plain one."""
+    try:
+        model = onnx.ModelProto.FromString(skeleton)
+        graph = model.graph
+        if any(len(tensor.dims) == 1 and tensor.dims[0] > _LONGEST_VECTOR for tensor in graph.initializer):
+            return None
+        for value in graph.input:
+            if value.name in feeds:
+                stated = value.type.tensor_type.shape
+                del stated.dim[:]
+                lengths = _shape(feeds[value.name])
+                stated.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=length) for length in lengths)
+        known = {name: fed for name, fed in feeds.items() if _may_be_lengths(fed)}
+        plain = [value for value in graph.input if value.name not in known]
+        del graph.input[:]
+        graph.input.extend(plain)
+        weights = [tensor for tensor in graph.initializer if tensor.name not in differing]
+        weights += [numpy_helper.from_array(np.asarray(fed), name) for name, fed in known.items()]
+        del graph.initializer[:]
+        graph.initializer.extend(weights)
+        del graph.value_info[:]
+        for output in graph.output:
+            output.type.tensor_type.ClearField("shape")
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except (onnx.shape_inference.InferenceError, DecodeError, ValueError, RuntimeError):
+        return None
+
+
+def _may_be_lengths(fed: Sequence[int] | np.ndarray[Any, Any]) -> bool:
+    return isinstance(fed, np.ndarray) and fed.dtype == np.int64 and fed.ndim == 1 and fed.size <= _LENGTHS
+
+
+def _shape(fed: Sequence[int] | np.ndarray[Any, Any]) -> tuple[int, ...]:
+    return fed.shape if isinstance(fed, np.ndarray) else tuple(fed)
+
+
+def _sizes(model: onnx.ModelProto) -> dict[str, int]:
+    """Bytes of the tensors whose shape is known, to onnx's inference or by folding what lengths are computed from."""
+    found = {}
+    for value in (*model.graph.value_info, *model.graph.output):
+        kind = value.type.tensor_type
+        dims = kind.shape.dim
+        if kind.elem_type and kind.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+            width: int = helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize
+            found[value.name] = math.prod(dim.dim_value for dim in dims) * width
+    if all(name in found for node in model.graph.node for name in node.output if name):
+        return found
+    try:
+        graph = prepare(model)
+    except ModelError:
+        return found
+    for name in graph.producer:
+        dtype, shape = graph.dtype(name), graph.shape(name)
+        size = None if shape is None else known_size(shape)
+        if dtype is not None and size is not None:
+            found.setdefault(name, size * dtype.itemsize)
+    return found

@@ -1,0 +1,75 @@
+"""Which positions of their input Slice, Split and Gather take, where the graph tells."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.surgery.ir.dims import Dim
+from onnx_xcam.surgery.ir.graph import Graph
+
+CUTS = frozenset({"Slice", "Split", "Gather"})
+_MOST_POSITIONS = 1 << 22
+"""Of longer axes the positions are not listed."""
+
+
+def positions(graph: Graph, node: gs.Node, output: int) -> dict[int, np.ndarray | None] | None:
+    """For each axis that a node of `CUTS` cuts, the positions of its input that an output takes.
+
+    Returns:
+        None for an axis whose positions are not known; None at all if not even the axes are.
+    """
+    shape = graph.shape(node.inputs[0].name)
+    if shape is None:
+        return None
+    if node.op == "Slice":
+        return _sliced(graph, node, shape)
+    axis = int(node.attrs.get("axis", 0)) % len(shape)
+    if node.op == "Gather":
+        indices, dim = graph.constants.get(node.inputs[1].name), shape[axis]
+        known = indices is not None and isinstance(dim, int) and dim > 0
+        return {axis: indices.reshape(-1) % dim if known else None}  # type: ignore[union-attr]
+    return {axis: _split(graph, node, axis, output)}
+
+
+def _sliced(graph: Graph, node: gs.Node, shape: tuple[Dim, ...]) -> dict[int, np.ndarray | None] | None:
+    starts, stops = ints(graph, node, 1, "starts"), ints(graph, node, 2, "ends")
+    known = [numbers for numbers in (starts, stops) if numbers is not None]
+    axes = ints(graph, node, 3, "axes")
+    if axes is None:
+        if (len(node.inputs) > 3 and node.inputs[3].name) or not known:
+            return None
+        axes = list(range(len(known[0])))
+    steps = ints(graph, node, 4, "steps")
+    if steps is None:
+        steps = [1] * len(axes)
+    found: dict[int, np.ndarray | None] = {}
+    for i, axis in enumerate(axes):
+        dim = shape[axis]
+        if starts is None or stops is None or not isinstance(dim, int) or dim > _MOST_POSITIONS:
+            found[axis % len(shape)] = None
+            continue
+        stop = None if steps[i] < 0 and stops[i] < -dim else stops[i]
+        found[axis % len(shape)] = np.arange(dim)[starts[i] : stop : steps[i]]
+    return found
+
+
+def _split(graph: Graph, node: gs.Node, axis: int, output: int) -> np.ndarray | None:
+    sizes = ints(graph, node, 1, "split")
+    if sizes is None:
+        shapes = [graph.shape(out.name) for out in node.outputs]
+        dims = [None if shape is None else shape[axis] for shape in shapes]
+        if not all(isinstance(dim, int) for dim in dims):
+            return None
+        sizes = [int(dim) for dim in dims]  # type: ignore[arg-type]
+    start = sum(sizes[:output])
+    return np.arange(start, start + sizes[output]) if start + sizes[output] <= _MOST_POSITIONS else None
+
+
+def ints(graph: Graph, node: gs.Node, index: int, attribute: str) -> list[int] | None:
+    """Numbers that newer opsets take as an input and older ones as an attribute; None if not known."""
+    if len(node.inputs) > index and node.inputs[index].name:
+        value = graph.constants.get(node.inputs[index].name)
+        return None if value is None else [int(number) for number in value.reshape(-1)]
+    stated = node.attrs.get(attribute)
+    return None if stated is None else [int(number) for number in np.atleast_1d(stated)]

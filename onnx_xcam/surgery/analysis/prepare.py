@@ -1,0 +1,197 @@
+"""From a skeleton to a Graph: operators lowered, shapes inferred, small constants folded. For analysis only."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import numpy_helper
+from onnx_graphsurgeon.logger import G_LOGGER
+from onnx_graphsurgeon.util.exception import OnnxGraphSurgeonException
+
+from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.analysis.foreign_operators import foreign_operators
+from onnx_xcam.surgery.analysis.refusals import refuse_one_machine, refuse_types
+from onnx_xcam.surgery.analysis.symbolic_shapes import INVENTED, refine
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.verify import without_negative_sizes
+from onnx_xcam.surgery.lowering import lowered
+from onnx_xcam.text import load_literal
+
+_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+_LONGEST_VECTOR = 1 << 20
+
+
+def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
+    """The graph of a skeleton, ready for analysis.
+
+    Raises:
+        ModelError: the graph contradicts itself (a cycle, wrong types, a tensor that nothing makes), or is of a kind
+            that is refused (see refusals.py).
+    """
+    refuse_one_machine(skeleton, name)
+    standard = lowered(without_negative_sizes(skeleton))
+    model = _with_shapes(standard.model, name)
+    _drop_repeated_notes(model.graph)
+    scopes = {i: path for i, node in enumerate(model.graph.node) if (path := module_path(node))}
+    graph = _imported(model, name)
+    constants = _initializers(model, name)
+    result = Graph(graph, constants, scopes, inner=standard.inner, stand_ins=standard.stand_ins, same=standard.same)
+    _check_order(result, name)
+    with G_LOGGER.suppress(G_LOGGER.CRITICAL + 1):  # as above: of constants in types that numpy has not
+        refine(result)
+    refuse_types(result, name)
+    return result
+
+
+def _imported(model: onnx.ModelProto, name: str) -> gs.Graph:
+    try:
+        with G_LOGGER.suppress(G_LOGGER.CRITICAL + 1):  # it prints to stdout
+            return gs.import_onnx(model)
+    except (OnnxGraphSurgeonException, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"The graph of {name} cannot be read; it may be damaged: {error}.") from error
+
+
+def module_path(node: onnx.NodeProto) -> str:
+    """The PyTorch module path that the exporter recorded for a node, such as `layer4.2.relu`, or "".
+
+    The dynamo exporter keeps a list of scopes in the node's metadata; the TorchScript exporter writes
+    `/layer4/layer4.2/relu/Relu`, where a child of a container repeats its parent's path, into the node's name. ONNX
+    Runtime's optimiser leaves some of these names and adds to them: `fused /fc/Gemm`, `/norm/Mul/LayerNormFusion/`.
+    """
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES_KEY:
+            try:
+                scopes = load_literal(str(entry.value))
+            except ValueError:
+                return ""
+            return str(scopes[-2]) if isinstance(scopes, list) and len(scopes) >= 2 else ""
+    first, *scopes = node.name.removeprefix("fused ").split("/")
+    if first:
+        return ""
+    while scopes and (not (last := scopes[-1].partition(":")[0]) or last.endswith("Fusion")):
+        scopes.pop()
+    path: list[str] = []
+    for scope in scopes[:-1]:
+        if path and scope.startswith(path[-1] + "."):
+            path[-1] = scope
+        else:
+            path.append(scope)
+    return ".".join(path)
+
+
+def _with_shapes(skeleton: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    try:
+        return _inferred(skeleton, strict=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        pass  # strict: whatever is odd, be it only a shape that an exporter noted wrongly
+    try:
+        return _inferred(_without_wrong_shapes(skeleton), strict=False)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        if foreign := foreign_operators(skeleton):
+            raise ModelError(f"The shapes of {name} cannot be inferred. {foreign.sentence()}") from error
+        if not isinstance(error, onnx.shape_inference.InferenceError):
+            raise ModelError(f"The graph of {name} cannot be analysed: {str(error)[:300]}.") from error
+        text = " ".join(str(error).split())
+        raise ModelError(f"The shapes of {name} contradict each other: {text[:300]}.") from error
+
+
+def _drop_repeated_notes(graph: onnx.GraphProto) -> None:
+    """Drop what is noted of outputs a second time, as a tensor inside: half-precision converters leave notes without
+    shapes behind, which would be read last.
+    """
+    known = {value.name for value in graph.output if value.type.tensor_type.HasField("shape")}
+    kept = [value for value in graph.value_info if value.name not in known]
+    if len(kept) < len(graph.value_info):
+        del graph.value_info[:]
+        graph.value_info.extend(kept)
+
+
+def _inferred(model: onnx.ModelProto, *, strict: bool) -> onnx.ModelProto:
+    """The model with the shapes that onnx infers, by the values of integer tensors where that is needed.
+
+    Following these values, onnx keeps a record for each element of any vector of known length, be it one of 2**40:
+    that is left out where there is such a vector.
+    """
+    found = onnx.shape_inference.infer_shapes(model, strict_mode=strict)
+    shapes = {value.name: value.type.tensor_type for value in (*found.graph.value_info, *found.graph.output)}
+    stated = [value.type.tensor_type for value in found.graph.input]
+    lengths = [kind.shape.dim[0].dim_value for kind in (*shapes.values(), *stated) if len(kind.shape.dim) == 1]
+    lengths += [tensor.dims[0] for tensor in found.graph.initializer if len(tensor.dims) == 1]
+    named = [name for node in found.graph.node for name in node.output if name]
+    if max(lengths, default=0) > _LONGEST_VECTOR or all(name in shapes and _is_told(shapes[name]) for name in named):
+        return found
+    return onnx.shape_inference.infer_shapes(model, strict_mode=strict, data_prop=True)
+
+
+def _is_told(kind: onnx.TypeProto.Tensor) -> bool:
+    """Whether a shape is known, to the symbol of each dimension."""
+    return kind.HasField("shape") and all(
+        dim.HasField("dim_value") or (dim.dim_param and not str(dim.dim_param).startswith(INVENTED))
+        for dim in kind.shape.dim
+    )
+
+
+def _without_wrong_shapes(skeleton: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which no tensor or output has a noted shape other than the one that follows from its node.
+
+    Exporters that move transposes about leave such notes behind; ONNX Runtime warns of them and goes by the nodes.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(skeleton)
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    inferred = _inferred(model, strict=False).graph
+    followed = {value.name: value for value in (*inferred.value_info, *inferred.output)}
+    for value in skeleton.graph.value_info:
+        if value.name not in followed or not _contradict(value, followed[value.name]):
+            model.graph.value_info.append(value)
+    for output, noted in zip(model.graph.output, skeleton.graph.output, strict=True):
+        if not _contradict(noted, followed[output.name]):
+            output.CopyFrom(noted)
+    return model
+
+
+def _contradict(noted: onnx.ValueInfoProto, followed: onnx.ValueInfoProto) -> bool:
+    """Whether two shapes have another rank, or another number on some axis."""
+    kinds = [value.type.tensor_type for value in (noted, followed)]
+    if not all(kind.HasField("shape") for kind in kinds):
+        return False
+    first, second = ([d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim] for kind in kinds)
+    return len(first) != len(second) or any(
+        a != b and a is not None and b is not None for a, b in zip(first, second, strict=True)
+    )
+
+
+def _initializers(model: onnx.ModelProto, name: str) -> dict[str, np.ndarray]:
+    stored = [t for t in model.graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL and t.name]
+    return {tensor.name: _array(tensor, name) for tensor in stored}
+
+
+def _array(tensor: onnx.TensorProto, name: str) -> np.ndarray:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"The weights '{tensor.name}' of {name} are damaged: {error}.") from error
+
+
+def _check_order(graph: Graph, name: str) -> None:
+    made = set(graph.input_names) | {n for n, t in graph.tensors.items() if isinstance(t, gs.Constant)}
+    for node in graph.nodes:
+        for tensor in node.inputs:
+            if tensor.name and tensor.name not in made:
+                raise ModelError(
+                    f"In {name}, node '{node.name}' ({node.op}) reads '{tensor.name}', which nothing "
+                    "before it makes, in whatever order; the file is damaged."
+                )
+        again = [tensor.name for tensor in node.outputs if tensor.name and tensor.name in made]
+        if again:
+            raise ModelError(
+                f"In {name}, node '{node.name}' ({node.op}) makes '{again[0]}', which is there before it already; "
+                "the file is damaged."
+            )
+        made.update(tensor.name for tensor in node.outputs)
+    for output in graph.output_names:
+        if output not in made:
+            raise ModelError(f"The output '{output}' of {name} is made by no node; the file is damaged.")

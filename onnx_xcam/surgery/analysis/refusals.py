@@ -1,0 +1,64 @@
+"""Files that nothing can be done with: refused at once, with a word on where to get one that is taken."""
+
+from __future__ import annotations
+
+import onnx
+
+from onnx_xcam import contract
+from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.ir.graph import Graph
+
+_ONE_MACHINE = {
+    "com.microsoft.nchwc": "ONNX Runtime writes for one kind of processor when it optimises at level 'all'",
+    "com.ms.internal.nhwc": "ONNX Runtime writes for one execution provider",
+}
+_COMPILED = "EPContext"
+
+_STORAGE = frozenset({"bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"})
+_TAKES_THEM = frozenset(
+    {"Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "Constant", "ConstantOfShape", "Identity", "Shape"}
+    | {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice", "Gather", "Expand"}
+    | {"If", "Loop", "Scan"}
+)
+"""What ONNX Runtime's CPU does with numbers of these types: convert and move them."""
+
+
+def refuse_one_machine(skeleton: onnx.ModelProto, name: str) -> None:
+    """Refuse a model that is optimised, or compiled, for one machine or provider.
+
+    Raises:
+        ModelError: it is, and is not an instrumented one (which needs no surgery any more).
+    """
+    nodes = skeleton.graph.node
+    if contract.is_instrumented({value.name for value in skeleton.graph.output}):
+        return
+    for domain, why in _ONE_MACHINE.items():
+        found = [node for node in nodes if node.domain == domain]
+        if found:
+            raise ModelError(
+                f"{name} has {len(found)} nodes of the domain {domain} (such as {found[0].op_type}), which {why}; use "
+                "the file from before that optimisation, or save it at the level 'extended'."
+            )
+    if any(node.op_type == _COMPILED for node in nodes):
+        raise ModelError(
+            f"{name} holds a part that is compiled for one device (operator {_COMPILED}), which cannot be looked into; "
+            "use the file that it was compiled from."
+        )
+
+
+def refuse_types(graph: Graph, name: str) -> None:
+    """Refuse a model that computes in a type that ONNX Runtime's CPU only stores.
+
+    Raises:
+        ModelError: it does.
+    """
+    for node in graph.nodes:
+        if node.op in _TAKES_THEM:
+            continue
+        for tensor in (*node.inputs, *node.outputs):
+            dtype = graph.dtype(tensor.name) if tensor.name else None
+            if dtype is not None and dtype.name in _STORAGE:
+                raise ModelError(
+                    f"{name} computes in {dtype.name} (node '{node.name or node.outputs[0].name}', {node.op}), for "
+                    "which ONNX Runtime's CPU has no kernels; convert it to float16 or float32."
+                )

@@ -1,0 +1,70 @@
+"""Which tensors are known to hold no negative value, by the operators that make them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.common.integers import integer_range
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.protos import is_standard
+
+NON_NEGATIVE = frozenset(
+    {"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt", "ReduceL1", "ReduceL2"}
+)
+MOVES = frozenset(
+    {"Identity", "Dropout", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather"}
+)
+PICKS = frozenset({"GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceMean", "ReduceMax", "ReduceMin"})
+"""What they give lies between the least and the largest of what they are given."""
+_OF_ALL_INPUTS = frozenset({"Concat", "Add", "Sum", "Mul", "Max"})
+_KEEPS_SIGN = MOVES | PICKS | _OF_ALL_INPUTS | {"AveragePool", "Cast", "ReduceSum", "Expand", "Tile"}
+
+
+def lowest_is_zero(graph: Graph, node: gs.Node, dtype: np.dtype[Any] | None) -> bool:
+    """Whether the smallest integer of a QuantizeLinear or DequantizeLinear stands for zero: unsigned ones without a
+    zero point, or one at the lower end. `dtype` is that of the integers.
+    """
+    bounds = None if dtype is None else integer_range(dtype)
+    if bounds is None:
+        return False
+    zero = graph.constants.get(node.inputs[2].name) if len(node.inputs) > 2 else np.zeros((), dtype)
+    return zero is not None and bool((zero.astype(np.int64) == bounds[0]).all())
+
+
+def is_non_negative(graph: Graph, name: str) -> bool:
+    """Whether a tensor is known to hold no negative value, by the operators that make it."""
+    waiting, asked = [name], {name}
+    while waiting:  # every tensor that it is made of by operators that keep the sign must be non-negative itself
+        needed = _needed(graph, waiting.pop())
+        if needed is None:
+            return False
+        waiting += [tensor for tensor in dict.fromkeys(needed) if tensor not in asked]
+        asked.update(needed)
+    return True
+
+
+def _is_bounded(graph: Graph, node: gs.Node) -> bool:
+    """Whether a Clip or a DequantizeLinear gives nothing below zero, whatever it is given."""
+    if node.op == "DequantizeLinear":
+        return lowest_is_zero(graph, node, graph.dtype(node.inputs[0].name))
+    low = graph.constants.get(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("min")
+    return low is not None and bool((np.asarray(low) >= 0).all())
+
+
+def _needed(graph: Graph, tensor: str) -> list[str] | None:
+    """The tensors that must be non-negative for this one to be so, None if that does not help."""
+    if tensor in graph.constants:
+        return [] if (np.asarray(graph.constants[tensor]) >= 0).all() else None
+    node = graph.producer.get(tensor)
+    if node is None or not is_standard(node.domain):
+        return None
+    if node.op in NON_NEGATIVE:
+        return []
+    if node.op in ("Clip", "DequantizeLinear"):
+        return [] if _is_bounded(graph, node) else None
+    if node.op not in _KEEPS_SIGN:
+        return None
+    return [t.name for t in (node.inputs if node.op in _OF_ALL_INPUTS else node.inputs[:1])]

@@ -1,0 +1,119 @@
+"""Between which numbers the values of a tensor lie, and what a quantiser therefore does not clip.
+
+    y = a x + b,  a > 0:  y >= a L + b  where x >= L,  y <= a H + b  where x <= H
+
+The chain of operators is followed back to one whose range is known: an activation, a Clip, or a DequantizeLinear, which
+gives nothing outside of what its smallest and largest integer stand for. GELU spelled out and quantised is such a
+chain, 1 + erf(x), and an average that is quantised with the scale of what it averages.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypeAlias
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.common.integers import integer_range
+from onnx_xcam.surgery.analysis.signs import MOVES, PICKS, is_non_negative
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.protos import is_standard
+
+End: TypeAlias = Literal["min", "max"]
+"""Which end of a range is asked for."""
+
+_RANGES = {
+    **dict.fromkeys(("Erf", "Tanh", "Softsign", "Sin", "Cos"), (-1.0, 1.0)),
+    **dict.fromkeys(("Sigmoid", "HardSigmoid", "Softmax"), (0.0, 1.0)),
+}
+_CHAIN = 32
+"""How many operators are followed back."""
+_SLACK = 1e-3
+"""Of half a step: what a scale's own rounding makes of -128 (2 / 255) + 1."""
+
+
+def bound(graph: Graph, name: str, end: End) -> float:
+    """A number that no value of a tensor lies below (or above), infinite if none is known."""
+    factor, shift = 1.0, 0.0
+    for _ in range(_CHAIN):
+        if end == "min" and is_non_negative(graph, name):
+            return shift
+        node = graph.producer.get(name)
+        if node is None or not is_standard(node.domain):
+            break
+        own = _own_bound(graph, node, end)
+        if own is not None:
+            return factor * own + shift
+        step = _affine(graph, node, end)
+        if step is None:
+            break
+        name, a, b = step
+        factor, shift = factor * a, factor * b + shift
+    return -math.inf if end == "min" else math.inf
+
+
+def _own_bound(graph: Graph, node: gs.Node, end: End) -> float | None:
+    """What a node gives at least (or at most), whatever it is given."""
+    if node.op == "DequantizeLinear":
+        return end_value(graph, node, end)
+    if node.op == "Clip":
+        at = 1 if end == "min" else 2
+        given = graph.constants.get(node.inputs[at].name) if len(node.inputs) > at else node.attrs.get(end)
+        return None if given is None or np.size(given) != 1 else float(np.asarray(given).reshape(()))
+    known = _RANGES.get(str(node.op))
+    return None if known is None else known[end == "max"]
+
+
+def _affine(graph: Graph, node: gs.Node, end: End) -> tuple[str, float, float] | None:
+    """x, a, b where a node gives a x + b with a > 0, or no less (no more)."""
+    names = [tensor.name for tensor in node.inputs]
+    if node.op in MOVES | PICKS or (node.op == "AveragePool" and not node.attrs.get("count_include_pad", 0)):
+        return names[0], 1.0, 0.0
+    if len(names) != 2 or node.op not in ("Add", "Sub", "Mul", "Div"):
+        return None
+    if node.op in ("Add", "Mul") and names[0] in graph.constants:
+        names.reverse()
+    other = graph.constants.get(names[1])
+    if other is None or other.size == 0 or other.dtype.kind != "f":
+        return None
+    if node.op in ("Add", "Sub"):
+        addends = other if node.op == "Add" else -other
+        return names[0], 1.0, float(addends.min() if end == "min" else addends.max())
+    if other.size != 1 or other.reshape(()) <= 0:
+        return None
+    factor = float(other.reshape(()))
+    return names[0], factor if node.op == "Mul" else 1 / factor, 0.0
+
+
+def end_value(graph: Graph, node: gs.Node, end: End, integer: np.ndarray | None = None) -> float | None:
+    """What the last integer at one end stands for, of a QuantizeLinear or DequantizeLinear; None if not known.
+
+    Args:
+        graph: the graph.
+        node: the node; where it has several scales, the value nearest to the middle counts.
+        end: which end.
+        integer: another integer than that of the type, where fewer are used.
+    """
+    integers = node.inputs[0] if node.op == "DequantizeLinear" else node.outputs[0]
+    dtype = graph.dtype(integers.name)
+    bounds = None if dtype is None else integer_range(dtype)
+    names = [*(tensor.name for tensor in node.inputs[1:3]), ""][:2]
+    scale, zero = (graph.constants.get(name) for name in names)
+    if bounds is None or scale is None or (zero is None and names[1]):
+        return None
+    last = np.asarray(bounds[end == "max"] if integer is None else integer).astype(np.float64)
+    values = (last - (0.0 if zero is None else zero.astype(np.float64))) * scale.astype(np.float64)
+    return float(values.max() if (end == "min") == (node.op == "QuantizeLinear") else values.min())
+
+
+def clips_nothing(graph: Graph, quantiser: gs.Node, end: End, integer: np.ndarray | None = None) -> bool:
+    """Whether a QuantizeLinear, or a Clip of its integers, lets all of its input pass at one end: what comes in rounds
+    to no integer beyond it.
+    """
+    last, scale = end_value(graph, quantiser, end, integer), graph.constants.get(quantiser.inputs[1].name)
+    if last is None or scale is None:
+        return False
+    room = float(scale.min()) * 0.5 * (1 + _SLACK)
+    reached = bound(graph, quantiser.inputs[0].name, end)
+    return reached >= last - room if end == "min" else reached <= last + room

@@ -1,0 +1,134 @@
+"""What convolution, pooling and their like do to axes: they read four axes as images, channels, height, width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.surgery.axes.axes import (
+    Axes,
+    Axis,
+    at_of,
+    by_of,
+    fresh,
+    is_adrift,
+    is_unknown,
+    lost,
+    resized,
+    role_of,
+)
+from onnx_xcam.surgery.axes.effects import ended, kept
+from onnx_xcam.surgery.axes.places import MOST, At, at_indices, centred
+from onnx_xcam.surgery.axes.spread import Spread, placed, said
+from onnx_xcam.surgery.ir.dims import Dim, Shape
+
+CONVOLUTIONS = frozenset({"Conv", "DeformConv"})
+
+
+def image_axes(p: Spread, node: gs.Node, shape: Shape) -> Axes | None:
+    """The axes of an operator's input as it reads them; what was not known is known from here on."""
+    axes = p.axes(node, 0)
+    if len(shape) != 4 or (axes is not None and len(axes) != 4):
+        return None
+    if axes is None:
+        return tuple(fresh(role, None) for role in "NCHW")
+    dims = p.dims(node, 0)
+    if all(is_unknown(axis) for axis in axes):
+        axes = placed("NCHW", node.inputs[0].name, dims)
+        p.found[node.inputs[0].name] = axes
+    return tuple(fresh(r, d) if is_unknown(a) else a for r, a, d in zip("NCHW", axes, dims, strict=True))
+
+
+def images(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+    """Pixels become blocks of pixels, or blocks pixels."""
+    if len(shape) != 4:
+        return kept(p, node, index, shape)
+    axes = image_axes(p, node, shape)
+    out = node.outputs[index].name
+    if axes is None:
+        return placed("NCHW", out, shape)
+    space = [
+        _again(axis, resized(axis, dim, said(node)), role, dim, (out, at))
+        for at, role, axis, dim in zip((2, 3), "HW", axes[2:], shape[2:], strict=True)
+    ]
+    return (*placed("NC", out, shape[:2]), *space)
+
+
+def _again(before: Axis, after: Axis, role: str, dim: Dim, place: tuple[str, int]) -> Axis:
+    """Height or width at another resolution; an axis that is the other one of the two, or lost, stays it."""
+    if is_adrift(before):
+        return after
+    lead = _lead(before)
+    return fresh(lead or role, dim, place, at=at_of(after) if lead else None, by=by_of(after))
+
+
+def per_pixel(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+    """Channel by channel, which are on axis 1."""
+    return image_axes(p, node, shape) or kept(p, node, index, shape)
+
+
+def windowed(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+    """Convolution and pooling read four axes as N, C, H, W; an axis that is known to be another stays no H or W."""
+    axes = image_axes(p, node, shape)
+    if axes is None:
+        return kept(p, node, index, shape)
+    n, c, *space = axes
+    channels = fresh("C", shape[1]) if node.op in CONVOLUTIONS or role_of(c) == "C" else c
+    if _is_pointwise(p, node):
+        return (n, channels, *space)
+    return (n, channels, *(_seen(p, node, at, axis, shape[at + 2]) for at, axis in enumerate(space)))
+
+
+def _seen(p: Spread, node: gs.Node, at: int, axis: Axis, dim: Dim) -> Axis:
+    """An axis behind windows over it."""
+    lead = _lead(axis)
+    if lead is None or is_adrift(axis):
+        return lost(dim, by_of(axis) or said(node))
+    return fresh(lead, dim, (node.outputs[0].name, at + 2), at=_behind_windows(p, node, at, axis, dim), by=by_of(axis))
+
+
+def _lead(axis: Axis) -> str | None:
+    """H or W, if neighbours on the axis are neighbours in height or width, be it at another resolution."""
+    first = next((atom for atom in axis if atom.size != 1), axis[0] if axis else None)
+    return first.role if first is not None and first.role in ("H", "W") and first.outermost else None
+
+
+def _behind_windows(p: Spread, node: gs.Node, at: int, axis: Axis, dim: Dim) -> At | bool:
+    """Where the centres of windows lie, of an axis that is not spread evenly; else that is taken for granted."""
+    places, size = at_of(axis), p.dims(node, 0)[at + 2]
+    if places is None:
+        return None
+    if not isinstance(size, int) or not isinstance(dim, int) or len(places) != size or dim > MOST:
+        return False
+    return at_indices(places, size, centred(_window(p, node, at, size, dim), dim))
+
+
+def _window(p: Spread, node: gs.Node, at: int, size: int, dim: int) -> Sequence[int]:
+    """Stride, padding before, kernel and dilation along an axis of space."""
+    stride, dilation = (int((node.attrs.get(name) or [1, 1])[at]) for name in ("strides", "dilations"))
+    stated: Any = node.attrs.get("kernel_shape") or (p.dims(node, 1)[2:] if node.op in CONVOLUTIONS else (size, size))
+    kernel = int(stated[at]) if isinstance(stated[at], int) else 1
+    if str(node.attrs.get("auto_pad", "NOTSET")).startswith("SAME"):
+        missing = max(0, (dim - 1) * stride + (kernel - 1) * dilation + 1 - size)
+        before = missing // 2 if node.attrs["auto_pad"] == "SAME_UPPER" else -(-missing // 2)
+    else:
+        before = int((node.attrs.get("pads") or [0, 0, 0, 0])[at])
+    return stride, before, kernel, dilation
+
+
+def _is_pointwise(p: Spread, node: gs.Node) -> bool:
+    kernel: Sequence[Dim] = node.attrs.get("kernel_shape") or (
+        p.dims(node, 1)[2:] if node.op in CONVOLUTIONS and len(node.inputs) > 1 else [None]
+    )
+    numbers = [*kernel, *node.attrs.get("strides", [1])]
+    return all(number == 1 for number in numbers) and not any(node.attrs.get("pads", []))
+
+
+def sampled(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+    """A grid of places, which may be anywhere, is read: images and channels stay."""
+    axes = image_axes(p, node, shape)
+    if axes is None:
+        return ended(p, node, index, shape)
+    return (*axes[:2], *(lost(dim, said(node)) for dim in shape[2:]))

@@ -1,0 +1,168 @@
+"""What the axes of a tensor mean: images, channels, height, width, tokens, and where they lie on the picture.
+
+Convolution and pooling fix the meaning of their axes (N, C, then space), and so does an input that is plainly a
+picture; from there it spreads forward through operators that keep, permute, split or merge axes. Nothing is read off
+names.
+"""
+
+from __future__ import annotations
+
+from onnx_xcam.contract import IMAGE_CHANNELS, LAYOUTS, Grid, Layout
+from onnx_xcam.surgery.axes.axes import (
+    Axes,
+    Axis,
+    Place,
+    at_of,
+    by_of,
+    grid_at,
+    grid_of,
+    is_adrift,
+    is_unknown,
+    places_of,
+    role_of,
+    roles_of,
+    unknown,
+)
+from onnx_xcam.surgery.axes.effects import ended, first_kept, kept, left_over
+from onnx_xcam.surgery.axes.places import At, edges, in_order, is_whole, listed
+from onnx_xcam.surgery.axes.spread import Spread, placed
+from onnx_xcam.surgery.axes.table import EFFECTS, IMAGES, PER_PIXEL, SAMPLED, WEIGHTED, WINDOWED
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.protos import is_standard
+from onnx_xcam.surgery.ir.verify import Following
+
+_ON_IMAGES = WINDOWED | PER_PIXEL | IMAGES | SAMPLED | {"Upsample"}
+
+
+def axis_roles(graph: Graph) -> dict[str, Axes]:
+    """The axes of every float tensor of known rank that some node makes, and of the images that go in.
+
+    What comes before the first weights is the picture itself, scaled or cut up; it is left out, but for what a
+    convolution reads.
+    """
+    spread = Spread(graph, EFFECTS)
+    spread.found.update(_pictures(graph))
+    _follow(spread)
+    on_images = any(node.op in _ON_IMAGES for node in graph.nodes)
+    behind = _behind(graph, _ON_IMAGES if on_images else WEIGHTED)
+    return {name: axes for name, axes in spread.found.items() if name in behind}
+
+
+def _follow(spread: Spread) -> None:
+    graph = spread.graph
+    for node in graph.nodes:
+        rule = spread.rules.get(node.op, ended) if is_standard(node.domain) else ended
+        with Following(node):
+            for index, out in enumerate(node.outputs):
+                shape = graph.shape(out.name)
+                if not shape or not (graph.is_float(out.name) or out.name in graph.quantised):
+                    continue
+                axes = rule(spread, node, index, shape)
+                known = axes if axes is not None and len(axes) == len(shape) else unknown(shape)
+                spread.found[out.name] = left_over(spread, node, known, shape)
+
+
+def _behind(graph: Graph, ops: frozenset[str]) -> set[str]:
+    """The tensors behind operators of these kinds, and those that an operator on images reads."""
+    made: set[str] = set()
+    for node in graph.nodes:
+        if node.op in _ON_IMAGES and node.inputs:
+            made.add(node.inputs[0].name)
+        if node.op in ops or any(tensor.name in made for tensor in node.inputs):
+            made.update(out.name for out in node.outputs)
+    return made
+
+
+def _pictures(graph: Graph) -> dict[str, Axes]:
+    """The axes of inputs that are plainly images, as one side has 1, 3 or 4 channels and the other has not."""
+    found = {}
+    for name in graph.input_names:
+        shape = graph.shape(name)
+        if graph.is_constant(name) or shape is None or len(shape) != 4:
+            continue
+        first, last = (shape[axis] in IMAGE_CHANNELS for axis in (1, 3))
+        if first != last:
+            found[name] = placed("NCHW" if first or _is_read_as_nchw(graph, name) else "NHWC", name, shape)
+    return found
+
+
+def _is_read_as_nchw(graph: Graph, name: str) -> bool:
+    """Whether a convolution or a pool reads an input whose axes nothing has moved: the last one is its width then."""
+    waiting, met = [name], {name}
+    while waiting:
+        for node in graph.readers.get(waiting.pop(), []):
+            if node.op in _ON_IMAGES and node.inputs[0].name in met:
+                return True
+            if EFFECTS.get(node.op) in (kept, first_kept) and is_standard(node.domain):
+                new = [out.name for out in node.outputs if out.name and out.name not in met]
+                met.update(new)
+                waiting += new
+    return False
+
+
+def layout_of(axes: Axes | None) -> Layout | None:
+    """The layout that these axes make, None if it is none of the contract's or the grid of its tokens is not known."""
+    roles = roles_of(axes or ())
+    layout = next((known for known in LAYOUTS if known == roles), None)
+    return None if layout is not None and "T" in layout and token_grid(axes) is None else layout
+
+
+def token_grid(axes: Axes | None) -> Grid | None:
+    """The grid behind the axis of tokens, None if there is none or its size is not known."""
+    return grid_of(_token_axis(axes))
+
+
+def grid_places(axes: Axes | None) -> tuple[Place, ...]:
+    """Where height and width of the grid behind the tokens can be read off at run time; empty if nowhere."""
+    return places_of(_token_axis(axes))
+
+
+def _token_axis(axes: Axes | None) -> Axis:
+    """The axis of tokens, empty if there is none."""
+    return next((axis for axis in axes or () if role_of(axis) == "T"), ())
+
+
+def may_be_nchw(axes: Axes | None) -> bool:
+    """Whether nothing that is known of four axes speaks against images, channels, height, width."""
+    known = [is_unknown(axis) or role_of(axis) == role for axis, role in zip(axes or (), "NCHW", strict=False)]
+    return all(known)
+
+
+def displaced(axes: Axes | None) -> str | None:
+    """Why a map of these axes cannot be laid on the picture as it is, as the rest of a sentence; None if it can."""
+    for axis in axes or ():
+        if is_adrift(axis):
+            return f"where its positions lie on the picture is lost behind the {by_of(axis)}"
+        for name, at, count in _sides(axis):
+            if at is None or not count:
+                continue
+            places = listed(at, count)
+            if count > 1 and in_order(places[::-1]):
+                return f"it is a mirror image of the picture's {name} (the {by_of(axis)})"
+            if not in_order(places):
+                return f"it does not hold the picture's {name} in its order (the {by_of(axis)})"
+    return None
+
+
+def window_of(axes: Axes | None) -> str | None:
+    """What part of the picture a map of these axes covers, in words; None if all."""
+    parts, by = [], ""
+    for axis in axes or ():
+        for name, at, count in _sides(axis):
+            if at is not None and count and not is_whole(at, count):
+                first, last = edges(at, count)
+                parts.append(f"{100 * first:.0f} to {100 * last:.0f} % of the {name}")
+                by = by or by_of(axis)
+    return f"{' and '.join(parts)} (the {by})" if parts else None
+
+
+def _sides(axis: Axis) -> list[tuple[str, At, int]]:
+    """What is known of height and width on an axis: their name, their places, their size."""
+    role = role_of(axis)
+    if role == "T":
+        grid, (rows, columns) = grid_of(axis), grid_at(axis)[0]
+        return [] if grid is None else [("height", rows, grid.height or 0), ("width", columns, grid.width or 0)]
+    if role not in ("H", "W"):
+        return []
+    at = at_of(axis)
+    return [("height" if role == "H" else "width", at, 0 if at is None else len(at))]

@@ -1,1 +1,0 @@
-"""What is explained: the class score, the layers, and what their axes mean."""

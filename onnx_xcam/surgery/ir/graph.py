@@ -1,0 +1,147 @@
+"""Graph: the model as the surgery reads it, for looking only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.ir.dims import Shape
+from onnx_xcam.surgery.ir.protos import QUANTISERS
+
+FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16)})
+
+
+class Graph:
+    """An onnx_graphsurgeon graph with what the surgery asks of it, everything keyed by name.
+
+    Attributes:
+        nodes: in topological order.
+        constants: known small constants: initializers, Constant nodes and what was folded from them.
+        folded_bytes: what the results of folding take.
+        scopes: by a node's position, the module path that the exporter recorded.
+        bodies: by a node's first output, its function body, as far as they were asked for (see bodies.py).
+        outer: for a function body, the graph of its node.
+        inner: the tensors that the model itself has not: those inside a function body, or between the nodes that an
+            operator was lowered to.
+        stand_ins: inner tensors that stand for a quantised tensor of the model: its name, by theirs.
+        same: tensors of the model that hold what another one does, which is read in their place: its name, by theirs.
+    """
+
+    def __init__(
+        self,
+        graph: gs.Graph,
+        constants: dict[str, np.ndarray],
+        scopes: dict[int, str],
+        *,
+        inner: frozenset[str] = frozenset(),
+        stand_ins: Mapping[str, str] = MappingProxyType({}),
+        same: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.gs = graph
+        self.opset = int(graph.opset)
+        self.nodes: list[gs.Node] = list(graph.nodes)
+        self.constants = constants
+        self.folded_bytes = 0
+        self.scopes = scopes
+        self.bodies: dict[str, Graph | None] = {}
+        self.outer: Graph | None = None
+        self.inner = inner
+        self.stand_ins = stand_ins
+        self.same = same
+        self.tensors: dict[str, gs.Tensor] = dict(graph.tensors())
+        self.input_names = [tensor.name for tensor in graph.inputs]
+        self.output_names = [tensor.name for tensor in graph.outputs]
+
+    @cached_property
+    def producer(self) -> dict[str, gs.Node]:
+        """The node that makes each tensor."""
+        return {out.name: node for node in self.nodes for out in node.outputs if out.name}
+
+    @cached_property
+    def readers(self) -> dict[str, list[gs.Node]]:
+        """The nodes that read each tensor, once for each time that they do."""
+        found: dict[str, list[gs.Node]] = {}
+        for node in self.nodes:
+            for tensor in inputs_of(node):
+                found.setdefault(tensor.name, []).append(node)
+        return found
+
+    @cached_property
+    def order(self) -> dict[str, int]:
+        """The position of each tensor's producer; graph inputs and constants come first."""
+        return {out.name: i for i, node in enumerate(self.nodes) for out in node.outputs if out.name}
+
+    def shape(self, name: str) -> Shape | None:
+        """The tensor's static shape, None if even the rank is unknown."""
+        if name in self.constants:
+            return self.constants[name].shape
+        tensor = self.tensors.get(name)
+        if tensor is None or tensor.shape is None:
+            return None
+        return tuple(
+            d if isinstance(d, int) and d >= 0 else (d or None) if isinstance(d, str) else None for d in tensor.shape
+        )
+
+    def dtype(self, name: str) -> np.dtype[Any] | None:
+        """The tensor's numpy dtype, None if unknown."""
+        if name in self.constants:
+            return self.constants[name].dtype
+        tensor = self.tensors.get(name)
+        kind = None if tensor is None else tensor.dtype
+        if kind is None or kind in ("", 0) or isinstance(kind, onnx.TypeProto):  # of a dictionary, of an optional
+            return None
+        if not isinstance(kind, int):
+            found: np.dtype[Any] = np.dtype(kind)
+            return found
+        try:
+            return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"The tensor '{name}' has an unknown element type; the file is damaged.") from error
+
+    def is_float(self, name: str) -> bool:
+        """Whether a tensor can carry a gradient; one of unknown type is taken for one that can."""
+        dtype = self.dtype(name)
+        return dtype is None or dtype in FLOATS
+
+    @cached_property
+    def quantised(self) -> frozenset[str]:
+        """The integer tensors that stand for floats: those of the quantisers, and what is made of them by moving."""
+        found: set[str] = set()
+        for node in self.nodes:
+            if node.op in QUANTISERS:
+                found.add(node.outputs[0].name)
+                continue
+            kinds = {self.dtype(tensor.name) for tensor in node.inputs if tensor.name in found}
+            found.update(out.name for out in node.outputs if out.name and self.dtype(out.name) in kinds)
+        return frozenset(found)
+
+    def shown(self, name: str) -> str:
+        """What to call a tensor outside: what only the analysis has stands for a tensor of the model."""
+        return self.stand_ins.get(name, name)
+
+    def is_constant(self, name: str) -> bool:
+        """Whether the tensor is an initializer or a known constant."""
+        return name in self.constants or isinstance(self.tensors.get(name), gs.Constant)
+
+
+def inputs_of(node: gs.Node) -> Iterator[gs.Tensor]:
+    """The tensors a node reads, those that its subgraphs take from outside included."""
+    yield from node.inputs
+    for value in node.attrs.values():
+        if isinstance(value, gs.Graph):
+            local = {out.name for inner in value.nodes for out in inner.outputs} | {t.name for t in value.inputs}
+            for inner in value.nodes:
+                yield from (t for t in inputs_of(inner) if t.name not in local and not isinstance(t, gs.Constant))
+
+
+def exported(node: gs.Node) -> onnx.NodeProto:
+    """A node as a protobuf message."""
+    proto: onnx.NodeProto = gs.exporters.onnx_exporter.OnnxExporter.export_node(node)
+    return proto

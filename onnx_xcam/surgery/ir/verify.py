@@ -1,0 +1,247 @@
+"""Whether a model keeps the rules of ONNX, so far as the surgery relies on them; and what to say where it does not.
+
+A model file is input from outside. Protobuf only promises that it is a ModelProto: an operator may lack inputs or
+attributes, functions may call themselves, and numbers may promise more than any memory holds.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.ir.protos import is_standard, subgraphs
+
+MOST_NODES = 500_000
+"""More than that no model has; it would take minutes, and gigabytes, to look at it."""
+
+_CONTRADICTIONS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
+
+
+class Following:
+    """A context in which a model is followed: where that fails, because the model contradicts itself, a ModelError.
+
+    Args:
+        what: the node that is looked at, or the model's name.
+        cause: of a model, what may be the reason that it cannot be followed, as a sentence; None if nothing is known.
+    """
+
+    def __init__(self, what: gs.Node | str, cause: Callable[[], str | None] = lambda: None) -> None:
+        self.what, self.cause = what, cause
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not isinstance(error, _CONTRADICTIONS):
+            return
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        if isinstance(self.what, str):
+            if (cause := self.cause()) is not None:
+                raise ModelError(f"{self.what} cannot be followed. {cause}") from error
+            raise ModelError(
+                f"{self.what} cannot be followed; its nodes or shapes contradict each other ({reason}). "
+                "If ONNX Runtime runs it, please report it."
+            ) from error
+        name = self.what.name or next((out.name for out in self.what.outputs), "")
+        raise ModelError(
+            f"Node '{name}' ({self.what.op}) cannot be followed: its inputs, attributes and shapes do not fit "
+            f"each other ({reason}); the file is damaged."
+        ) from error
+
+
+def check_nodes(model: onnx.ModelProto, name: str) -> None:
+    """Make sure that every node has the inputs, outputs and attributes that its operator is defined with.
+
+    Operators that the installed onnx does not know are left to others.
+
+    Raises:
+        ModelError: a node does not, or there are more nodes than any model has.
+    """
+    opset = next((entry.version for entry in model.opset_import if is_standard(entry.domain)), 0)
+    for count, node in enumerate(_all_nodes(model), 1):
+        if count > MOST_NODES:
+            raise ModelError(f"{name} has more than {MOST_NODES} nodes, too many to be explained.")
+        problem = _problem(node, opset)
+        if problem:
+            raise ModelError(
+                f"Node '{node.name or next(iter(node.output), '')}' ({node.op_type}) of {name} is not as the operator "
+                f"is defined: {problem}; the file is damaged."
+            )
+
+
+def without_negative_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model itself, or a copy in which sizes below zero, as some exporters state -1, are unknown ones.
+
+    onnx's shape inference goes on with them, and may abort the process where it meets one.
+    """
+    if not any(_is_negative(dim) for dim in _stated_sizes(model.graph)):
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for dim in _stated_sizes(copy.graph):
+        if _is_negative(dim):
+            dim.ClearField("dim_value")
+    return copy
+
+
+def _is_negative(dim: onnx.TensorShapeProto.Dimension) -> bool:
+    return dim.HasField("dim_value") and dim.dim_value < 0
+
+
+def _stated_sizes(graph: onnx.GraphProto) -> Iterator[onnx.TensorShapeProto.Dimension]:
+    """Every size that a graph and the graphs in its nodes state."""
+    graphs = [graph]
+    while graphs:
+        inner = graphs.pop()
+        for value in (*inner.input, *inner.output, *inner.value_info):
+            yield from value.type.tensor_type.shape.dim
+        graphs += [found for node in inner.node for found in subgraphs(node)]
+
+
+def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    stack: list[onnx.NodeProto] = [*model.graph.node, *(node for f in model.functions for node in f.node)]
+    while stack:
+        node = stack.pop()
+        yield node
+        for graph in subgraphs(node):
+            stack.extend(graph.node)
+
+
+def _problem(node: onnx.NodeProto, opset: int) -> str | None:
+    """What is wrong with a node, None if nothing."""
+    names = [*node.input, *node.output, node.op_type, node.domain, node.name, *(a.name for a in node.attribute)]
+    if any(isinstance(name, bytes) for name in names):  # how protobuf hands out what is not UTF-8
+        return "it holds names that are not text"
+    if not node.output:
+        return "it has no output"
+    made = [name for name in node.output if name]
+    if len(set(made)) < len(made):
+        return "two of its outputs have one name"
+    form = _form(node.op_type, opset) if is_standard(node.domain) else None
+    return None if form is None else _against(node, form)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How an operator is defined: the numbers of its inputs and outputs, which inputs must be named, its attributes.
+
+    Attributes:
+        attributes: the type of each.
+        required: those without which it means nothing.
+    """
+
+    inputs: tuple[int, int]
+    outputs: tuple[int, int]
+    single: tuple[bool, ...]
+    attributes: Mapping[str, int]
+    required: tuple[str, ...]
+
+
+@functools.cache
+def _form(op: str, opset: int) -> _Form | None:
+    """None for an operator that the installed onnx does not know."""
+    if not onnx.defs.has(op, opset):
+        return None
+    schema = onnx.defs.get_schema(op, opset)
+    kinds: Any = {name: attribute.type for name, attribute in schema.attributes.items()}  # without value in the stubs
+    return _Form(
+        (schema.min_input, schema.max_input),
+        (schema.min_output, schema.max_output),
+        tuple(port.option == onnx.defs.OpSchema.FormalParameterOption.Single for port in schema.inputs),
+        {name: int(kind.value) for name, kind in kinds.items()},
+        tuple(name for name, attribute in schema.attributes.items() if attribute.required),
+    )
+
+
+def _against(node: onnx.NodeProto, form: _Form) -> str | None:
+    """How a node differs from its operator's form, None if it does not."""
+    for what, names, (least, most) in (("inputs", node.input, form.inputs), ("outputs", node.output, form.outputs)):
+        if not least <= len(names) <= most:
+            return f"it has {len(names)} {what}, not {least} to {most}"
+    if any(needed and not name for name, needed in zip(node.input, form.single, strict=False)):
+        return "an input that it needs is left out"
+    for attribute in node.attribute:
+        wanted = form.attributes.get(attribute.name)
+        if wanted is None or attribute.ref_attr_name or attribute.type == wanted:
+            continue
+        if attribute.type or not _holds(attribute, wanted):
+            return f"its attribute '{attribute.name}' has another type"
+    given = {attribute.name for attribute in node.attribute}
+    return next((f"its attribute '{name}' is missing" for name in form.required if name not in given), None)
+
+
+def _holds(attribute: onnx.AttributeProto, kind: int) -> bool:
+    """Whether an attribute of an old file, which states no type, has a value of this kind."""
+    fields = {1: "f", 2: "i", 3: "s", 4: "t", 5: "g", 6: "floats", 7: "ints", 8: "strings", 9: "tensors", 10: "graphs"}
+    field = fields.get(kind, "")
+    return bool(field) and (bool(getattr(attribute, field)) if kind > 5 else attribute.HasField(field))
+
+
+def inlined_size(model: onnx.ModelProto, name: str) -> int:
+    """How many nodes the graph has once its local functions are inlined.
+
+    Raises:
+        ModelError: a function calls itself, or the graph would be gigantic.
+    """
+    bodies = {(f.domain, f.name): list(_calls(f.node)) for f in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(calls: Iterable[tuple[str, str]]) -> int:
+        total = sum(sizes.get(call, 1) for call in calls)
+        if total > MOST_NODES:
+            raise ModelError(f"{name} would have more than {MOST_NODES} nodes once its local functions are inlined.")
+        return total
+
+    for function in _callees_first(bodies, name):
+        sizes[function] = size(bodies[function])
+    return size(_calls(model.graph.node))
+
+
+def _calls(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, str]]:
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        yield node.domain, node.op_type
+        for graph in subgraphs(node):
+            stack.extend(graph.node)
+
+
+def _callees_first(bodies: dict[tuple[str, str], list[tuple[str, str]]], name: str) -> Iterator[tuple[str, str]]:
+    """The functions, each after those that it calls."""
+    state: dict[tuple[str, str], bool] = {}  # False while its callees are looked at
+    for start in bodies:
+        stack = [start]
+        while stack:
+            function = stack[-1]
+            if state.get(function):
+                stack.pop()
+                continue
+            below = [call for call in dict.fromkeys(bodies[function]) if call in bodies and not state.get(call)]
+            if function not in state:
+                state[function] = False
+                if any(state.get(call) is False for call in below):
+                    raise ModelError(f"A local function of {name}, '{function[1]}', calls itself; the file is damaged.")
+                stack.extend(below)
+                continue
+            state[function] = True
+            stack.pop()
+            yield function

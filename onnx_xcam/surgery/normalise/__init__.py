@@ -1,0 +1,1 @@
+"""Old and unusual files brought into the form that the surgery works on."""

@@ -1,0 +1,190 @@
+"""The constant part of each operator: what a node adds of its own, beside what it makes of its inputs.
+
+A piecewise affine node is y = J x + c near its input, with J its derivative by the tensors x that depend on the layer:
+c is the bias of a Conv, the 6 of a ReLU6 where it clips, the other operand of an Add. Each c is computed from the
+constants themselves, never as y - J x, so that what is made of it can be checked (see balance.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.surgery.builder.values import Value
+from onnx_xcam.surgery.ir.protos import is_standard
+from onnx_xcam.surgery.rules.node import NodeView
+from onnx_xcam.surgery.rules.norm import per_channel
+
+HOMOGENEOUS = frozenset(
+    {"Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Abs", "Neg", "Identity", "Dropout", "Cast", "CastLike"}
+    | {"MaxPool", "GlobalMaxPool", "AveragePool", "GlobalAveragePool", "LpPool", "GlobalLpPool"}
+    | {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "CumSum"}
+    | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Split", "Slice", "Gather", "Expand", "Tile"}
+    | {"GatherElements", "GatherND", "DepthToSpace", "SpaceToDepth", "Trilu", "ReverseSequence", "Resize"}
+)
+"""Operators without a constant part: y(t x) = t y(x) for t > 0, so y = J x by Euler's theorem."""
+PRODUCTS = frozenset({"Mul", "Div", "MatMul", "Einsum", "Gemm", "Conv", "ConvTranspose"})
+"""Operators that are linear in each operand, and so only where just one of them depends on the layer."""
+CURVED = frozenset({"LayerNormalization", "InstanceNormalization", "GroupNormalization"})
+"""Operators that are curved and have a bias."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A constant part, or one summand of it.
+
+    Attributes:
+        value: it broadcasts against y.
+        source: the tensor that it comes from; None for one of the node's own numbers.
+    """
+
+    value: Value
+    source: str | None = None
+
+
+Parts = Iterator[Operand]
+CONSTANT_PARTS: dict[str, Callable[[NodeView], Parts]] = {}
+
+
+def constant_part(*ops: str) -> Callable[[Callable[[NodeView], Parts]], Callable[[NodeView], Parts]]:
+    """Register the constant part of operators."""
+
+    def register(function: Callable[[NodeView], Parts]) -> Callable[[NodeView], Parts]:
+        CONSTANT_PARTS.update(dict.fromkeys(ops, function))
+        return function
+
+    return register
+
+
+def _operand(node: NodeView, index: int, value: Value | None = None) -> Operand:
+    return Operand(node.input(index) if value is None else value, str(node.node.inputs[index].name))
+
+
+def _other(node: NodeView) -> list[int]:
+    """The inputs that do not depend on the layer."""
+    return [i for i in range(len(node.node.inputs)) if node.has_input(i) and not node.needs(i)]
+
+
+@constant_part("Conv", "ConvTranspose")
+def conv(node: NodeView) -> Parts:
+    """y = x * W + b;  c = b."""
+    if node.has_input(2) and not node.needs(2):
+        yield _operand(node, 2, node.input(2).unsqueeze(list(range(1, node.y.rank - 1))))
+
+
+@constant_part("Gemm")
+def gemm(node: NodeView) -> Parts:
+    """Y = alpha A' B' + beta C;  c = beta C."""
+    if node.has_input(2) and not node.needs(2):
+        yield _operand(node, 2, node.input(2) * node.attr("beta", 1.0))
+
+
+@constant_part("Add", "Sum")
+def add(node: NodeView) -> Parts:
+    """y = a + b + ...;  c = those of them that do not depend on the layer."""
+    yield from (_operand(node, i) for i in _other(node))
+
+
+@constant_part("Mean")
+def mean(node: NodeView) -> Parts:
+    """y = (a + b + ...) / n;  c = those of them that do not depend on the layer, / n."""
+    yield from (_operand(node, i, node.input(i) / len(node.node.inputs)) for i in _other(node))
+
+
+@constant_part("Sub")
+def sub(node: NodeView) -> Parts:
+    """y = a - b;  c = a, or -b."""
+    yield from (_operand(node, i, -node.input(i) if i else None) for i in _other(node))
+
+
+@constant_part("Concat")
+def concat(node: NodeView) -> Parts:
+    """y = the inputs one after the other;  c = those that do not depend on the layer, and zeros for the others."""
+    others, axis = _other(node), int(node.attr("axis", 1)) % node.y.rank
+    for i in others:
+        pieces = [node.input(j) if j == i else node.input(j) * 0 for j in range(len(node.node.inputs))]
+        yield _operand(node, i, node.emitter.concat(pieces, axis).with_shape(node.y.shape))
+
+
+@constant_part("Max", "Min")
+def extremum(node: NodeView) -> Parts:
+    """y = max(a, b, ...);  c = y where an input that does not depend on the layer is it; of several, in equal parts."""
+    if _other(node):
+        masks = [x.equal(node.y).cast(node.y.dtype) for x in node.inputs]
+        count = masks[0]
+        for mask in masks[1:]:
+            count = count + mask
+        yield from (_operand(node, i, node.input(i) * masks[i] / count) for i in _other(node))
+
+
+@constant_part("Where")
+def where(node: NodeView) -> Parts:
+    """y = a where c, else b;  c = the operand that does not depend on the layer where it is chosen."""
+    condition = node.input(0)
+    for i in (1, 2):
+        if not node.needs(i):
+            chosen = condition if i == 1 else condition.logical_not()
+            yield _operand(node, i, node.input(i) * chosen.cast(node.y.dtype))
+
+
+@constant_part("Clip")
+def clip(node: NodeView) -> Parts:
+    """y = min(max(x, low), high);  c = low where y = low, high where y = high."""
+    for index, name in ((1, "min"), (2, "max")):
+        bound = node.input(index) if node.has_input(index) else node.attr(name)
+        if bound is None or node.is_unclipped:
+            continue
+        inside = node.rounded_y > bound if name == "min" else node.rounded_y < bound
+        mask = inside.logical_not().cast(node.y.dtype)
+        value = mask * bound
+        yield _operand(node, index, value) if node.has_input(index) else Operand(value)
+
+
+@constant_part("HardSigmoid")
+def hard_sigmoid(node: NodeView) -> Parts:
+    """y = min(max(alpha x + beta, 0), 1);  c = beta where 0 < y < 1, 1 where y = 1."""
+    above = (node.y < 1).logical_not().cast(node.y.dtype)
+    inside = (node.y > 0).logical_and(node.y < 1).cast(node.y.dtype)
+    yield Operand(inside * node.attr("beta", 0.5) + above)
+
+
+@constant_part("Shrink")
+def shrink(node: NodeView) -> Parts:
+    """y = x + bias where x < -lambda, x - bias where x > lambda, else 0;  c = bias, or -bias."""
+    limit: float = node.attr("lambd", 0.5)
+    sides = [(node.x < -limit).cast(node.y.dtype), (node.x > limit).cast(node.y.dtype)]
+    yield Operand((sides[0] - sides[1]) * node.attr("bias", 0.0))
+
+
+@constant_part("BatchNormalization")
+def batch_normalization(node: NodeView) -> Parts:
+    """y = scale (x - mean) / sqrt(var + eps) + bias;  c = bias - scale mean / sqrt(var + eps)."""
+    if node.attr("training_mode", 0):
+        return
+    scale, bias, average, variance = (node.input(i).cast(node.y.dtype) for i in range(1, 5))
+    deviation = (variance + node.attr("epsilon", 1e-5)).sqrt()
+    yield _operand(node, 2, per_channel(bias - scale * average / deviation, node.y.rank))
+
+
+@constant_part(*CURVED)
+def normalization(node: NodeView) -> Parts:
+    """y = scale x̂ + bias, x̂ curved;  c = bias."""
+    if node.has_input(2) and not node.needs(2):
+        bias = node.input(2)
+        yield _operand(node, 2, bias if node.op == "LayerNormalization" else per_channel(bias, node.y.rank))
+
+
+def is_affine(node: gs.Node, tensors: Collection[str]) -> bool:
+    """Whether a node is piecewise affine in its inputs among `tensors`, and its constant part is known."""
+    if not is_standard(node.domain) or node.attrs.get("training_mode", 0):
+        return False
+    active = [i for i, tensor in enumerate(node.inputs) if tensor.name in tensors]
+    if node.op in PRODUCTS:
+        factors = [i for i in active if i < 2 or node.op == "Einsum"]
+        return len(factors) == 1 and not (node.op == "Div" and 1 in factors)
+    if node.op in HOMOGENEOUS:
+        return active == [0] and not node.attrs.get("extrapolation_value", 0)
+    one = node.op in ("Clip", "BatchNormalization", "HardSigmoid", "Shrink")
+    return node.op in CONSTANT_PARTS and node.op not in CURVED and (active == [0] or not one)

@@ -1,0 +1,306 @@
+"""The head of a model, from a layer to the score, for many masks of the layer's channels at once.
+
+    xcam_a [1,...], other tensors [1,...], xcam_keep [B,C]  ->  the score of B images
+
+Row b is the score of the one image with each channel c of the layer multiplied by `xcam_keep[b,c]`. The layer is fed
+once; its B copies come into being inside. Of a layer of tokens, those of the grid alone are multiplied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from onnx_xcam import contract
+from onnx_xcam.errors import ShapeError
+from onnx_xcam.surgery.autodiff.vjp_model import tensor_info
+from onnx_xcam.surgery.axes.axes import Axes, roles_of
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.builder.emitter import Emitter
+from onnx_xcam.surgery.builder.values import Value
+from onnx_xcam.surgery.files.source import Source
+from onnx_xcam.surgery.ir.graph import Graph, exported, inputs_of
+from onnx_xcam.surgery.ir.protos import MICROSOFT
+from onnx_xcam.surgery.normalise.inline_if import rename
+from onnx_xcam.surgery.rules import RULES
+from onnx_xcam.surgery.targets.layers import Layer
+
+KEEP, OTHERS = "xcam_keep", "xcam_others"
+"""Inputs: the mask, float32 `[B,C]`; and, where tokens stand beside the grid, float32 `[T]`: 1 for each of these."""
+_LAYER, _FED = "xcam_a", "xcam_fed"
+_IR_VERSION = 8
+_LENGTHS = ("Shape", "Size")
+
+
+@dataclass(frozen=True)
+class Fed:
+    """A tensor of the model that the head is fed.
+
+    Attributes:
+        name: the tensor.
+        input: the head's input that takes it.
+        images: the axis of its images, None if it has none or it is not known.
+        lengths: whether it holds the lengths of another tensor, of which the one at position `images` counts images.
+    """
+
+    name: str
+    input: str
+    images: int | None
+    lengths: bool = False
+
+
+@dataclass(frozen=True)
+class MaskedHead:
+    """See above.
+
+    Attributes:
+        model: the head.
+        fed: what is fed of the model's tensors: first the layer, or the integers that it is made of, then what goes
+            round the layer. Of each only the first image's part is fed.
+        others: whether `xcam_others` is an input as well.
+        score: the only output, of a shape of the contract for B images.
+        skeleton: the model without its large weights, serialised.
+    """
+
+    model: onnx.ModelProto
+    skeleton: bytes
+    fed: tuple[Fed, ...]
+    others: bool
+    score: str
+
+
+def masked_head(
+    graph: Graph,
+    roles: Mapping[str, Axes],
+    layer: Layer,
+    score: str,
+    *,
+    weights: Mapping[str, onnx.TensorProto],
+    foreign: Collection[str] = (),
+) -> MaskedHead:
+    """The head of a layer.
+
+    Args:
+        graph: the whole model.
+        roles: what the axes of its tensors mean.
+        layer: the layer.
+        score: the score tensor.
+        weights: the model's initializers, by name.
+        foreign: what those quantisers make that are ONNX Runtime's own, not the standard's.
+
+    Raises:
+        ShapeError: a shape that is needed is not known.
+    """
+    return _Cut(graph, roles, layer, score).head(weights, foreign)
+
+
+def tensors_of_head(graph: Graph, layer: str, score: str) -> set[str]:
+    """Names of the tensors that the head of a layer reads, and of those that it makes again."""
+    inside = _behind(graph, layer, score)
+    return _read(graph, inside | _made_again(graph, [layer]) | _made_again(graph, _outside(graph, inside) - {layer}))
+
+
+class _Cut:
+    """The nodes of a head.
+
+    Attributes:
+        first: positions of the nodes that make the layer again from what the model has.
+        nodes: those of all others.
+        source: the tensor that is fed for the layer.
+        crossing: the others that are fed.
+    """
+
+    def __init__(self, graph: Graph, roles: Mapping[str, Axes], layer: Layer, score: str) -> None:
+        self.graph, self.roles, self.layer, self.score = graph, roles, layer, score
+        inside = _behind(graph, layer.name, score)
+        self.first = _made_again(graph, [layer.name])
+        self.nodes = inside | _made_again(graph, _outside(graph, inside) - {layer.name})
+        for_layer = sorted(_outside(graph, self.first))
+        if len(for_layer) > 1:
+            raise ShapeError(f"The layer '{layer.shown}' is made of several tensors at once; choose another layer.")
+        self.source = for_layer[0] if for_layer else layer.name
+        self.crossing = sorted(_outside(graph, self.nodes) - {self.source, layer.name})
+
+    def head(self, weights: Mapping[str, onnx.TensorProto], foreign: Collection[str]) -> MaskedHead:
+        """The head as a model."""
+        graph, name = self.graph, self.layer.name
+        emitter = Emitter(graph.opset, graph.tensors.__contains__)
+        keep = emitter.input(KEEP, np.float32, ("xcam_B", "xcam_C"))
+        fed = [self._fed(self.source, self.source if self.first else _LAYER)]
+        fed += [self._fed(n, f"{_FED}_{i}" if self._is_spread(n) else n) for i, n in enumerate(self.crossing)]
+        inputs = [keep, *(self._as_input(emitter, one) for one in fed)]
+        a = emitter.forward(_LAYER, graph.dtype(name), graph.shape(name) or ()) if self.first else inputs[1]
+        beside = list(zip(fed[1:], inputs[2:], strict=True))
+        made = [emitter.named(self._masked(emitter, a, keep, inputs), name)]
+        made += [emitter.named(_spread(value, one, keep), one.name) for one, value in beside if one.input != one.name]
+        first = [exported(graph.nodes[i]) for i in sorted(self.first)]
+        for node in first:
+            rename(node, {name: _LAYER})
+        tail = emitter.export([value.name for value in made], _IR_VERSION)
+        nodes = [*first, *tail.node, *(exported(graph.nodes[i]) for i in sorted(self.nodes))]
+        for node in nodes:
+            if node.output[0] in foreign:
+                node.domain = MICROSOFT
+        model = self._assembled(nodes, inputs, [*tail.initializer, *self._stored(nodes, weights)])
+        return MaskedHead(model, _skeleton(model), tuple(fed), len(inputs) > 1 + len(fed), self.score)
+
+    def _assembled(
+        self, nodes: Sequence[onnx.NodeProto], inputs: Sequence[Value], stored: Sequence[onnx.TensorProto]
+    ) -> onnx.ModelProto:
+        fed = [tensor_info(value) for value in inputs]
+        body = onnx.helper.make_graph(nodes, "head", fed, [self._output()], stored, value_info=self._ranks())
+        domains = {"": self.graph.opset, **{node.domain: 1 for node in nodes if node.domain}}
+        opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in domains.items()]
+        return onnx.helper.make_model(body, opset_imports=opsets, ir_version=_IR_VERSION)
+
+    def _masked(self, emitter: Emitter, a: Value, keep: Value, inputs: list[Value]) -> Value:
+        """The layer times the mask, `[B,...]` in the layer's own layout and dtype."""
+        layout, grid = self.layer.layout, self.layer.grid
+        order = [layout.find("N"), layout.find("C")]
+        mask = keep if order[0] < order[1] else keep.transpose([1, 0])
+        mask = mask.unsqueeze([axis for axis in range(len(layout)) if axis not in order])
+        if grid is not None and (grid.before or grid.after):
+            others = emitter.input(OTHERS, np.float32, ("xcam_T",))
+            inputs.append(others)
+            mask = mask.maximum(others.unsqueeze([axis for axis in range(3) if layout[axis] != "T"]))
+        return a * mask.cast(a.dtype)
+
+    def _as_input(self, emitter: Emitter, fed: Fed) -> Value:
+        shape = self.graph.shape(fed.name)
+        if shape is None:
+            raise ShapeError(
+                f"The head of '{self.layer.shown}' needs the rank of '{fed.name}', which shape inference could not "
+                "find; run the model through onnxslim or ONNX Runtime's symbolic shape inference first."
+            )
+        sizes = tuple(None if axis == fed.images and not fed.lengths else dim for axis, dim in enumerate(shape))
+        return emitter.input(fed.input, self.graph.dtype(fed.name), sizes)
+
+    def _output(self) -> onnx.ValueInfoProto:
+        kind = onnx.helper.np_dtype_to_tensor_dtype(self.graph.dtype(self.score) or np.dtype(np.float32))
+        return onnx.helper.make_tensor_value_info(self.score, kind, None)
+
+    def _ranks(self) -> list[onnx.ValueInfoProto]:
+        """The ranks of the tensors inside, as far as they are known of the whole model.
+
+        What is reshaped to computed lengths has none in the head, where the nodes before it are not there to be
+        followed. Lengths themselves may differ with the number of images.
+        """
+        graph, found = self.graph, []
+        for name in sorted(out.name for i in self.nodes | self.first for out in graph.nodes[i].outputs if out.name):
+            shape, kind = graph.shape(name), graph.dtype(name)
+            if shape is not None and kind is not None and name != self.score:
+                dtype = onnx.helper.np_dtype_to_tensor_dtype(kind)
+                found.append(onnx.helper.make_tensor_value_info(name, dtype, [None] * len(shape)))
+        return found
+
+    def _stored(
+        self, nodes: Sequence[onnx.NodeProto], weights: Mapping[str, onnx.TensorProto]
+    ) -> list[onnx.TensorProto]:
+        """The constants that the nodes read, those included that other nodes of the model make."""
+        made = {name for node in nodes for name in node.output}
+        names = sorted(n for n in _read(self.graph, self.nodes | self.first) if n not in made)
+        known = self.graph.constants
+        return [
+            weights[n] if n in weights else onnx.numpy_helper.from_array(np.asarray(known[n]), n)
+            for n in names
+            if n in weights or n in known
+        ]
+
+    # --- axes ---------------------------------------------------------------------------------------------------------
+
+    def _fed(self, name: str, given: str) -> Fed:
+        node = self.graph.producer.get(name)
+        if node is None or node.op != "Shape":
+            return Fed(name, given, self._images(name))
+        axis = self._images(node.inputs[0].name)
+        place = None if axis is None else axis - int(node.attrs.get("start", 0))
+        length = (self.graph.shape(name) or (None,))[0]
+        inside = place is not None and place >= 0 and (not isinstance(length, int) or place < length)
+        return Fed(name, given, place if inside else None, lengths=True)
+
+    def _images(self, name: str) -> int | None:
+        """The axis of the images."""
+        if name in (self.source, self.layer.name):
+            return self.layer.layout.find("N")
+        dims = self.graph.shape(name) or ()
+        if name in self.graph.input_names and contract.image_axes(dims):
+            return 0
+        found = roles_of(self.roles.get(name, ())).find("N")
+        if found >= 0:
+            return found
+        symbol = (self.graph.shape(self.layer.name) or ())[self.layer.layout.find("N")]
+        return dims.index(symbol) if isinstance(symbol, str) and symbol in dims else None
+
+    def _is_spread(self, name: str) -> bool:
+        """Whether a tensor that goes round the layer is needed once for each mask: not where it would be broadcast."""
+        if self._images(name) is None or self._fed(name, name).lengths:
+            return False
+        readers = [self.graph.nodes[i] for i in self.nodes if name in _read(self.graph, [i])]
+        return not all(node.op == "MatMul" or (node.op in RULES and RULES[node.op].broadcast) for node in readers)
+
+
+def _spread(value: Value, fed: Fed, keep: Value) -> Value:
+    """What is fed of one image, once for each mask."""
+    assert fed.images is not None
+    return value.expand([shapes.dim_part(keep, 0) if axis == fed.images else 1 for axis in range(value.rank)])
+
+
+def _skeleton(model: onnx.ModelProto) -> bytes:
+    result: bytes = Source(model).skeleton().SerializeToString()
+    return result
+
+
+def _read(graph: Graph, nodes: Collection[int]) -> set[str]:
+    """The tensors that nodes read, given their positions."""
+    return {tensor.name for i in nodes for tensor in inputs_of(graph.nodes[i]) if tensor.name}
+
+
+def _outside(graph: Graph, nodes: Collection[int]) -> set[str]:
+    """The tensors that nodes read and none of them makes, constants apart."""
+    made = {out.name for i in nodes for out in graph.nodes[i].outputs}
+    return {name for name in _read(graph, nodes) - made if not graph.is_constant(name)}
+
+
+def _behind(graph: Graph, layer: str, score: str) -> set[int]:
+    """The positions of the nodes that depend on the layer and lead to the score."""
+    reached, passed = {layer}, []
+    for index, node in enumerate(graph.nodes):
+        outputs = {out.name for out in node.outputs if out.name}
+        if layer not in outputs and not reached.isdisjoint(_read(graph, [index])):
+            reached |= outputs
+            passed.append(index)
+    needed, found = {score}, set()
+    for index in reversed(passed):
+        if any(out.name in needed for out in graph.nodes[index].outputs):
+            found.add(index)
+            needed |= _read(graph, [index])
+    return found
+
+
+def _made_again(graph: Graph, names: Iterable[str]) -> set[int]:
+    """The positions of the nodes by which these tensors are made of what can be asked of the model."""
+    found: set[int] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if _is_made(graph, name) and graph.order[name] not in found:
+            found.add(graph.order[name])
+            waiting += _read(graph, [graph.order[name]])
+    return found
+
+
+def _is_made(graph: Graph, name: str) -> bool:
+    """Whether a tensor is made again in the head, and not asked of the model.
+
+    That is what the model has not, floats that DequantizeLinear makes (asked for, they would keep ONNX Runtime from
+    computing on the integers), and integers that lengths were made into: these differ with the number of images.
+    """
+    node = graph.producer.get(name)
+    if node is None or graph.is_constant(name):
+        return False
+    kind = graph.dtype(name)
+    counts = kind is not None and kind.kind in "ib" and name not in graph.quantised and node.op not in _LENGTHS
+    return name in graph.inner or node.op == "DequantizeLinear" or counts

@@ -1,0 +1,187 @@
+"""What a score is made of behind a layer: the layer's own part, that of the biases, and that of ways round the layer.
+
+Going back from S through piecewise affine nodes y = J x + c, <dS/dy, y> = <dS/dx, x> + <dS/dy, c> at every node, so
+
+    S = sum(G A) + sum over the nodes of <dS/dy, c>
+
+exactly where all nodes between layer and score are piecewise affine: equation 5 of Fu et al. 2020 (arXiv 2008.02312),
+there written for the layers of a ReLU network, whose constants are biases. What curved nodes add (Sigmoid, Softmax, a
+product of two tensors that both depend on the layer) is what remains of S.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from onnx_xcam.errors import UnsupportedOpError
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.autodiff.backward import gradients, way
+from onnx_xcam.surgery.autodiff.composites import steps
+from onnx_xcam.surgery.autodiff.vjp_model import new_emitter, tensor_info
+from onnx_xcam.surgery.builder.broadcasting import expanded
+from onnx_xcam.surgery.builder.emitter import Emitter
+from onnx_xcam.surgery.builder.forward_values import forward_value
+from onnx_xcam.surgery.builder.values import INT_MAX, Value
+from onnx_xcam.surgery.ir.graph import Graph, inputs_of
+from onnx_xcam.surgery.ir.protos import is_standard
+from onnx_xcam.surgery.rules.node import NodeView
+from onnx_xcam.surgery.submodels.affine_terms import CONSTANT_PARTS, Operand, is_affine
+from onnx_xcam.surgery.submodels.masked import MaskedHead
+from onnx_xcam.surgery.targets.classification import Score
+from onnx_xcam.surgery.targets.layers import Layer
+from onnx_xcam.surgery.targets.selection import select_classes
+
+PARTS = ("layer", "bias", "side", "magnitude")
+"""The outputs beside the scores: `xcam_layer` and so on, float64 `[K]`, summed over all images.
+
+- layer: sum(G A) over the positions of the map.
+- bias: the constant parts made of weights and of the nodes' own numbers.
+- side: those made of tensors that go round the layer, and sum(G A) of tokens that the map does not show.
+- magnitude: the sum of the magnitudes of all that was summed.
+"""
+_IR_VERSION = 8
+
+
+def output_of(part: str) -> str:
+    """The output that gives a part."""
+    return f"xcam_{part}"
+
+
+@dataclass(frozen=True)
+class BalanceModel:
+    """A head that tells what its scores are made of.
+
+    Attributes:
+        model: it has the head's inputs and `xcam_class`, and the outputs `xcam_scores` and those of `PARTS`.
+        curved: the nodes that are not piecewise affine, or of which the constant part is not known.
+    """
+
+    model: onnx.ModelProto
+    curved: tuple[str, ...]
+
+
+def balance_model(head: MaskedHead, layer: Layer, score: Score) -> BalanceModel:
+    """A head with what its scores are made of.
+
+    Raises:
+        UnsupportedOpError: an operator between layer and score has no gradient rule, or the model is quantised, whose
+            rounding is neither a constant nor a part of any layer.
+    """
+    graph = prepare(onnx.ModelProto.FromString(head.skeleton), "the part behind the layer")
+    if graph.quantised:
+        raise UnsupportedOpError(
+            "The score of a quantised model is not split into what the layer and the biases make of it: each rounding "
+            "adds its own. Use the float model."
+        )
+    emitter = new_emitter(graph)
+    selection = select_classes(graph, emitter, score, "required", None)
+    emitter.define_symbol("xcam_K", selection.classes, 1)
+    parts, curved = emit_balance(graph, emitter, layer, score, selection.seed)
+    outputs = [emitter.named(selection.scores, "xcam_scores")]
+    outputs += [emitter.named(value, output_of(name)) for name, value in parts.items()]
+    tail = emitter.export([value.name for value in outputs], _IR_VERSION)
+    model = onnx.ModelProto()
+    model.CopyFrom(head.model)
+    del model.graph.output[:]
+    model.graph.node.extend(tail.node)
+    model.graph.initializer.extend(tail.initializer)
+    model.graph.input.append(tensor_info(emitter.forward("xcam_class", np.dtype(np.int64), ("xcam_M", "xcam_K"))))
+    model.graph.output.extend(tensor_info(value) for value in outputs)
+    return BalanceModel(model, curved)
+
+
+def emit_balance(
+    graph: Graph, emitter: Emitter, layer: Layer, score: Score, seed: Value
+) -> tuple[dict[str, Value], tuple[str, ...]]:
+    """Emit what the scores of some classes are made of behind a layer: `PARTS` by name, and the curved nodes.
+
+    Args:
+        graph: the model, or a head of it.
+        emitter: takes the added nodes.
+        layer: the layer.
+        score: the score.
+        seed: gradient of each class's score with respect to the score tensor, `[K, *score.shape]`.
+    """
+    sums = Sums(seed)
+    gradient, curved = emit_parts(graph, emitter, {score.name: seed}, layer.name, sums=sums, unclipped=score.unclipped)
+    a = forward_value(graph, emitter, layer.name, "The layer")
+    g = expanded(gradient, a)
+    axis = layer.layout.find("T")
+    for part_name, start, stop in _token_ranges(layer):
+        cut = [v if axis < 0 else v.slice([start], [stop], [at]) for v, at in ((g, axis + 1), (a, axis))]
+        sums.add(part_name, *cut)
+    return sums.found, curved
+
+
+def emit_parts(
+    graph: Graph,
+    emitter: Emitter,
+    seeds: Mapping[str, Value],
+    target: str,
+    *,
+    sums: Sums,
+    unclipped: Collection[str] = (),
+) -> tuple[Value, tuple[str, ...]]:
+    """Add the constant parts of all nodes behind a tensor to sums; its gradient, and the names of the curved nodes.
+
+    Args:
+        graph, emitter, seeds, unclipped: as `gradients`.
+        target: the tensor.
+        sums: what the parts are added to, as "bias" and "side".
+    """
+    path = way(graph, [target], seeds)
+    whole = [step for step in steps(graph, path.nodes, {target, *seeds}) if len(step.parts) > 1]
+    inside = {id(part) for step in whole for part in step.parts}
+    single = [node for node in path.nodes if id(node) not in inside]
+    curved = [step.node for step in whole] + [node for node in single if not is_affine(node, path.tensors)]
+    parts: list[tuple[str, Operand]] = []
+    for node in single:
+        if is_standard(node.domain) and node.op in CONSTANT_PARTS:
+            view = NodeView(graph, node, emitter, path.tensors, unclipped)
+            parts += [(str(node.outputs[0].name), part) for part in CONSTANT_PARTS[node.op](view)]
+    targets = list(dict.fromkeys([target, *(name for name, _ in parts)]))
+    found = gradients(graph, emitter, seeds, targets, unclipped)
+    pictured = _pictured(graph)
+    for name, part in parts:
+        y = forward_value(graph, emitter, name, "The constant part")
+        sums.add("side" if part.source in pictured else "bias", expanded(found[name], y), part.value)
+    return found[target], tuple(str(node.name or node.outputs[0].name) for node in curved)
+
+
+class Sums:
+    """The parts, as far as they were added up: float64 `[K]`."""
+
+    def __init__(self, seed: Value) -> None:
+        zero = (seed * 0).sum(list(range(1, seed.rank)), keepdims=False).cast(np.float64)
+        self.found = dict.fromkeys(PARTS, zero)
+
+    def add(self, part: str, gradient: Value, value: Value) -> None:
+        """Add <gradient, value>, of `[K, *shape]` and what broadcasts against that shape."""
+        products = gradient * value.cast(gradient.dtype)
+        axes = list(range(1, products.rank))
+        self.found[part] = self.found[part] + products.sum(axes, keepdims=False).cast(np.float64)
+        size = products.abs().sum(axes, keepdims=False).cast(np.float64)
+        self.found["magnitude"] = self.found["magnitude"] + size
+
+
+def _token_ranges(layer: Layer) -> Sequence[tuple[str, int, int]]:
+    """Which positions of the layer count as which part: of tokens, those beside the grid do not show in the map."""
+    if layer.grid is None or not (layer.grid.before or layer.grid.after):
+        return [("layer", 0, INT_MAX)]
+    before, after = layer.grid.before, layer.grid.after
+    ranges = [("side", 0, before), ("layer", before, -after or INT_MAX), ("side", -after, INT_MAX)]
+    return [one for one, there in zip(ranges, (before, True, after), strict=True) if there]
+
+
+def _pictured(graph: Graph) -> set[str]:
+    """The tensors whose values depend on what the graph is fed; lengths do not count."""
+    fed = [name for name in graph.input_names if not graph.is_constant(name)]
+    reached = {name for name in fed if graph.is_float(name) or name in graph.quantised}
+    for node in graph.nodes:
+        if any(tensor.name in reached for tensor in inputs_of(node)):
+            reached.update(out.name for out in node.outputs if graph.is_float(out.name))
+    return reached

@@ -1,0 +1,235 @@
+"""The added part of the graph: from the score back to the layers, and the outputs of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from onnx_xcam import contract
+from onnx_xcam.cams.fusion import Fusion, check_fusion
+from onnx_xcam.cams.methods import emitted_method
+from onnx_xcam.common.arguments import flag, one_of
+from onnx_xcam.contract import ClassInput, Emit, Layout
+from onnx_xcam.errors import LayerError, XcamError
+from onnx_xcam.surgery.analysis.ends import inputs_behind
+from onnx_xcam.surgery.analysis.signs import is_non_negative
+from onnx_xcam.surgery.autodiff.backward import gradients
+from onnx_xcam.surgery.autodiff.vjp_model import new_emitter, tensor_info
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.builder.broadcasting import expanded
+from onnx_xcam.surgery.builder.emitter import Emitter
+from onnx_xcam.surgery.builder.forward_values import forward_value
+from onnx_xcam.surgery.builder.values import Value
+from onnx_xcam.surgery.ir import dims
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.tail.cam import Cam, emit_cam, emit_fused, emit_guided, emit_heatmap, emit_status
+from onnx_xcam.surgery.targets.classification import Score
+from onnx_xcam.surgery.targets.layers import Layer
+from onnx_xcam.surgery.targets.selection import Selection, select_classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of the surgery; see `instrument`."""
+
+    layers: str | Sequence[str]
+    score: str
+    method: str
+    emit: Sequence[Emit]
+    class_input: ClassInput
+    classes: Sequence[int] | None
+    relu: bool
+    fuse: Fusion | None
+    picture: str = "auto"
+
+    def __post_init__(self) -> None:
+        emitted_method(self.method)
+        listed = isinstance(self.emit, Sequence) and not isinstance(self.emit, str)
+        wrong = [kind for kind in self.emit if kind not in contract.EMITS] if listed else self.emit
+        if not listed or wrong:
+            raise XcamError(f"emit takes a list of {', '.join(contract.EMITS)}, not {wrong!r}.")
+        one_of("class_input", self.class_input, contract.CLASS_INPUTS)
+        object.__setattr__(self, "relu", flag("relu", self.relu))  # NumPy's as Python's, for the metadata
+        check_fusion(self.fuse, layers=None, relu=self.relu)
+
+
+@dataclass(frozen=True)
+class _Image:
+    """The picture that goes into the model.
+
+    Attributes:
+        axes: of height and width in the input, `[N, ...]`.
+        size: their lengths, as parts of a shape and as a static shape.
+    """
+
+    axes: tuple[int, int]
+    size: list[shapes.Part]
+    static: dims.Shape
+
+
+class Tail:
+    """The added part of the graph."""
+
+    def __init__(
+        self, graph: Graph, score: Score, layers: Sequence[Layer], request: Request, picture: str | None = None
+    ) -> None:
+        self.graph = graph
+        self.picture = picture
+        self.score = score
+        self.layers = layers
+        self.request = request
+        self.method = emitted_method(request.method)
+        self.inputs = inputs_behind(graph, score.name)
+        self.emitter: Emitter = new_emitter(graph, self.inputs)
+        self.outputs: list[Value] = []
+
+    def build(self) -> onnx.GraphProto:
+        """The nodes, initializers, inputs and outputs to add."""
+        how = self.request.class_input
+        selection = select_classes(self.graph, self.emitter, self.score, how, self.request.classes)
+        k = selection.classes.shape[1]
+        if isinstance(k, str):
+            self.emitter.define_symbol(k, selection.classes, 1)
+        self._add(selection.classes, contract.CLASSES)
+        self._add(selection.scores, contract.SCORES)
+        if self.request.emit or self.request.fuse:
+            self._explain(selection)
+        tail = self.emitter.export([value.name for value in self.outputs], _IR_VERSION)
+        result = onnx.GraphProto(node=tail.node, initializer=tail.initializer)
+        result.output.extend(tensor_info(value) for value in self.outputs)
+        if how != "fixed":
+            result.input.append(tensor_info(self.emitter.forward(*_CLASS_INPUT)))
+        if how == "optional":
+            result.initializer.append(onnx.numpy_helper.from_array(np.array([[-1]], np.int64), contract.CLASS_INPUT))
+        return result
+
+    def _add(self, value: Value, name: str) -> None:
+        self.outputs.append(self.emitter.named(value, name))
+
+    def _explain(self, selection: Selection) -> None:
+        if not self.request.fuse and set(self.request.emit) == {"activations"}:
+            for index, layer in enumerate(self.layers):  # no gradient, so no rule is needed on the way
+                a = self._images_first(layer)
+                self._add(a.cast(np.float32), contract.output_name("activations", index))
+            return
+        names = [layer.name for layer in self.layers]
+        seeds = {self.score.name: selection.seed}
+        found = gradients(self.graph, self.emitter, seeds, names, self.score.unclipped)
+        guided = None
+        if self.method.is_guided:
+            image = image_tensor(self.graph, self.score.name, self.picture)
+            slopes = gradients(self.graph, self.emitter, seeds, [image.name], self.score.unclipped, guided=True)
+            guided = slopes[image.name].transpose([0, *(image.order.index(axis) + 1 for axis in range(4))])
+        cams = [
+            self._layer(index, layer, found[layer.name], guided, selection) for index, layer in enumerate(self.layers)
+        ]
+        if self.request.fuse:
+            self._add(emit_fused(cams, self.request.fuse), contract.FUSED)
+
+    def _layer(self, index: int, layer: Layer, gradient: Value, guided: Value | None, selection: Selection) -> Cam:
+        layout = contract.images_first(layer.layout)
+        a = self._images_first(layer)
+        gradient = gradient.transpose([0, *(layer.layout.find(axis) + 1 for axis in layout)])
+        assert self.method.formula is not None  # `emitted_method` has seen to it
+        cam = emit_cam(
+            self.method.formula,
+            a,
+            gradient,
+            layout=layout,
+            grid=layer.grid,
+            space=self._space(layer, a, layout),
+            non_negative=is_non_negative(self.graph, layer.name),
+            relu=self.request.relu,
+        )
+        if guided is not None:
+            image = self._image("A guided map")
+            cam = emit_guided(cam, guided, image.axes, image.size)
+        for kind in dict.fromkeys(self.request.emit):
+            self._add(self._output(kind, a, gradient, cam, selection), contract.output_name(kind, index))
+        return cam
+
+    def _images_first(self, layer: Layer) -> Value:
+        """A with its images first."""
+        a = forward_value(self.graph, self.emitter, layer.name, "The layer")
+        return a.transpose([layer.layout.find(axis) for axis in contract.images_first(layer.layout)])
+
+    def _space(self, layer: Layer, a: Value, layout: Layout) -> list[shapes.Part]:
+        """Height and width of the layer as parts of a shape."""
+        if layer.grid is None:
+            at = layout.find("H")
+            return [shapes.dim_part(a, at), shapes.dim_part(a, at + 1)]
+        if layer.grid.height is not None and layer.grid.width is not None:
+            return [layer.grid.height, layer.grid.width]
+        tensors = [(forward_value(self.graph, self.emitter, name, "The layer"), axis) for name, axis in layer.places]
+        return [shapes.dim_part(tensor, axis) for tensor, axis in tensors]
+
+    def _output(self, kind: Emit, a: Value, gradient: Value, cam: Cam, selection: Selection) -> Value:
+        if kind == "map":
+            return cam.map
+        if kind == "activations":
+            return a.cast(np.float32)
+        if kind == "status":
+            return emit_status(cam, selection.scores)
+        if kind == "heatmap":
+            image = self._image("The heat map")
+            return emit_heatmap(cam, image.size, (*cam.map.shape[:2], *image.static))
+        full = expanded(gradient, a).cast(np.float32)
+        return full.transpose([1, 0, *range(2, full.rank)])
+
+    def _image(self, what: str) -> _Image:
+        """The picture's place and size, which something needs."""
+        name = self.picture or _image_input(self.graph, self.inputs)
+        shape = self.graph.shape(name) if name else None
+        axes = contract.image_axes(shape) if shape else None
+        if name is None or shape is None or axes is None:
+            raise LayerError(
+                f"{what} needs an image input [N,C,H,W] or [N,H,W,C] to take its size from; there is none."
+            )
+        image = self.emitter.forward(name, self.graph.dtype(name), shape)
+        return _Image(axes, [shapes.dim_part(image, axis) for axis in axes], tuple(shape[axis] for axis in axes))
+
+
+def _image_input(graph: Graph, inputs: Sequence[str]) -> str | None:
+    """The first of these inputs that pictures fit."""
+    return next((name for name in inputs if contract.image_axes(graph.shape(name) or ()) is not None), None)
+
+
+@dataclass(frozen=True)
+class ImageTensor:
+    """The picture as the first tensor that has a gradient.
+
+    Attributes:
+        name: the input itself, or what a Cast, a DequantizeLinear or a Transpose makes of one of whole numbers.
+        order: which axis of the input each of its axes is.
+    """
+
+    name: str
+    order: tuple[int, ...]
+
+
+def image_tensor(graph: Graph, score: str, picture: str | None = None) -> ImageTensor:
+    """The picture that a score is made of, as a tensor that has a gradient; of several the one that is named.
+
+    Raises:
+        LayerError: there is none.
+    """
+    name, order = picture or _image_input(graph, inputs_behind(graph, score)), tuple(range(4))
+    while name is not None and not graph.is_float(name) and name not in graph.quantised:
+        readers = [node for node in graph.nodes if any(tensor.name == name for tensor in node.inputs)]
+        passed = len(readers) == 1 and readers[0].op in ("Cast", "Identity", "DequantizeLinear", "Transpose")
+        if passed and readers[0].op == "Transpose":
+            order = tuple(order[axis] for axis in readers[0].attrs.get("perm", (3, 2, 1, 0)))
+        name = str(readers[0].outputs[0].name) if passed else None
+    if name is None:
+        raise LayerError(
+            "A guided map needs an image input [N,C,H,W] or [N,H,W,C] of floats, or of whole numbers that become "
+            "floats at once; there is none. Choose another method."
+        )
+    return ImageTensor(name, order)
+
+
+_IR_VERSION = 8
+_CLASS_INPUT = (contract.CLASS_INPUT, np.dtype(np.int64), ("xcam_M", "xcam_K"))

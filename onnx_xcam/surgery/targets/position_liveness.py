@@ -1,0 +1,304 @@
+"""Which positions of each axis of a tensor the score uses.
+
+A classifier that reads its class token uses one position of the last block's output, whatever attention gathered
+there; a gradient exists at that position only. This is found backwards from the score, operator by operator: a cut
+uses what it takes, an operator that works position by position uses what is used of its output, and everything that
+mixes positions (attention, convolution, a mean) uses them all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.surgery.analysis.picked_positions import CUTS, ints, positions
+from onnx_xcam.surgery.autodiff.backward import Way, active_inputs
+from onnx_xcam.surgery.ir.dims import Dim, Shape
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.verify import Following
+from onnx_xcam.surgery.rules import RULES
+
+Used: TypeAlias = "np.ndarray | None"
+"""Along one axis: bool `[dim]`, or None for all positions (or where it is not known).
+
+On an axis of unknown length, bool `[period]`, repeated: the list of all images' tokens uses the same of each image.
+"""
+
+_MOST_POSITIONS = 1 << 22
+"""More positions are not looked at one by one, but taken to be all used."""
+
+_SAME_PLACE = frozenset(
+    {"Identity", "Dropout", "Cast", "CastLike", "Clip", "BatchNormalization", "Round", "QuantizeLinear"}
+    | {"DequantizeLinear", *(op for op, rule in RULES.items() if rule.broadcast)}
+)
+_NORMS = {"LayerNormalization": -1, "RMSNormalization": -1, "SimplifiedLayerNormalization": -1}
+_SOFTMAX = frozenset({"Softmax", "LogSoftmax", "LpNormalization", "Hardmax"})
+
+
+def used_positions(graph: Graph, way: Way) -> dict[str, list[Used]]:
+    """For each tensor on the way that the score uses only partly, what it uses of each axis."""
+    sweep = _Sweep(graph, way)
+    for node in reversed(way.nodes):
+        with Following(node):
+            sweep.step(node)
+    return {name: axes for name, axes in sweep.used.items() if any(axis is not None for axis in axes)}
+
+
+def _either(a: list[Used], b: list[Used]) -> list[Used]:
+    return [None if x is None or y is None or len(x) != len(y) else _some(x | y) for x, y in zip(a, b, strict=True)]
+
+
+def _some(used: np.ndarray) -> Used:
+    return None if used.all() else used
+
+
+@dataclass(frozen=True)
+class _View:
+    """An input of a node (shape x), an output (shape y), and what is used of the output."""
+
+    graph: Graph
+    node: gs.Node
+    index: int
+    output: int
+    x: Shape
+    y: Shape
+    used: list[Used]
+
+
+class _Sweep:
+    def __init__(self, graph: Graph, way: Way) -> None:
+        self.graph = graph
+        self.way = way
+        self.used: dict[str, list[Used]] = {}
+
+    def step(self, node: gs.Node) -> None:
+        """Add what a node uses of its inputs."""
+        active = {tensor.name for tensor in active_inputs(node)}
+        for index, tensor in enumerate(node.inputs):
+            shape = self.graph.shape(tensor.name)
+            if shape is None or tensor.name not in self.way.tensors or tensor.name not in active:
+                continue
+            found = self._by_node(node, index, shape)
+            known = self.used.get(tensor.name)
+            self.used[tensor.name] = found if known is None else _either(known, found)
+
+    def _by_node(self, node: gs.Node, index: int, shape: Shape) -> list[Used]:
+        """What one node uses of its input at `index`."""
+        every: list[Used] = [None] * len(shape)
+        rule = _same_place if node.op in _SAME_PLACE else _RULES.get(node.op)
+        if rule is None or (index and rule not in _SEVERAL_INPUTS):
+            return every
+        result: list[Used] | None = None
+        for output, out in enumerate(node.outputs):
+            if out.name not in self.way.tensors:
+                continue
+            of_output = self.graph.shape(out.name)
+            if of_output is None:
+                return every
+            used = self.used.get(out.name) or [None] * len(of_output)
+            found = rule(_View(self.graph, node, index, output, shape, of_output, used))
+            if len(found) != len(shape):
+                return every
+            result = found if result is None else _either(result, found)
+        return result or every
+
+
+_Rule: TypeAlias = Callable[[_View], "list[Used]"]
+
+
+def _same_place(v: _View) -> list[Used]:
+    """Element by element; where an axis is broadcast, its one position is used."""
+    if len(v.x) > len(v.y):
+        return []
+    last = v.used[len(v.y) - len(v.x) :], v.y[len(v.y) - len(v.x) :]
+    same = [isinstance(dim, str) and dim == after for dim, after in zip(v.x, last[1], strict=True)]
+    return [used if alike else _fitting(used, dim) for used, dim, alike in zip(last[0], v.x, same, strict=True)]
+
+
+def _fitting(used: Used, dim: Dim) -> Used:
+    return used if used is not None and len(used) == dim else None
+
+
+def _same_but_last(v: _View) -> list[Used]:
+    axis = int(v.node.attrs.get("axis", -1)) % len(v.x)
+    kept = range(axis) if v.node.op in _NORMS else [a for a in range(len(v.x)) if a != axis]
+    return [_fitting(v.used[a], v.x[a]) if a in kept else None for a in range(len(v.x))]
+
+
+def _transpose(v: _View) -> list[Used]:
+    perm = v.node.attrs.get("perm") or list(range(len(v.x)))[::-1]
+    result: list[Used] = [None] * len(v.x)
+    for to, axis in enumerate(perm):
+        result[axis] = v.used[to]
+    return result
+
+
+def _cut(v: _View) -> list[Used]:
+    """A position is used if it is taken to one that is used."""
+    taken = positions(v.graph, v.node, v.output)
+    if taken is None:
+        return []
+    scalar = v.node.op == "Gather" and len(v.y) == len(v.x) - 1
+    if not scalar and len(v.y) != len(v.x):
+        return []
+    result, behind = [], list(v.used)
+    if scalar:
+        behind.insert(next(iter(taken)), None)
+    for axis, dim in enumerate(v.x):
+        used, places = behind[axis], taken.get(axis)
+        if axis not in taken:
+            result.append(_fitting(used, dim))
+        elif places is None or not isinstance(dim, int):
+            result.append(None)
+        else:
+            marks = np.zeros(dim, bool)
+            marks[places if used is None or len(used) != len(places) else places[used]] = True
+            result.append(_some(marks))
+    return result
+
+
+def _concat(v: _View) -> list[Used]:
+    axis = int(v.node.attrs.get("axis", 1)) % len(v.x)
+    result = [_fitting(used, dim) for used, dim in zip(v.used, v.x, strict=True)]
+    whole, result[axis] = v.used[axis], None
+    dims = [(v.graph.shape(t.name) or [None] * len(v.x))[axis] for t in v.node.inputs[: v.index + 1]]
+    if whole is not None and all(isinstance(dim, int) for dim in dims):
+        stop = sum(dims)  # type: ignore[arg-type]
+        result[axis] = _some(whole[stop - dims[-1] : stop])  # type: ignore[operator]
+    return result
+
+
+def _reshape(v: _View) -> list[Used]:
+    """Axes that a reshape leaves alone keep what is used; those it splits or merges, as far as sizes are numbers."""
+    result: list[Used] = []
+    for before, after in _groups(v.x, v.y):
+        marks = [v.used[axis] for axis in after]
+        old, new = _numbers(v.x, before), _numbers(v.y, after)
+        if len(before) == len(after) == 1:
+            result.append(_fitting(marks[0], v.x[before[0]]))
+        elif all(mark is None for mark in marks):
+            result += [None] * len(before)
+        elif old is None or new is None or math.prod(new) > _MOST_POSITIONS:
+            known = isinstance(v.x[before[0]], int) if before else True
+            found = None if known else _repeated(marks, _numbers(v.y, after[1:]), _numbers(v.x, before[1:]))
+            result += found or [None] * len(before)
+        else:
+            result += _projected(marks, new, old)
+    return result
+
+
+def _numbers(shape: Shape, axes: list[int]) -> list[int] | None:
+    dims = [dim for axis in axes if isinstance(dim := shape[axis], int)]
+    return dims if len(dims) == len(axes) else None
+
+
+def _projected(marks: list[Used], new: list[int], old: list[int]) -> list[Used]:
+    """What is used along each axis of the shape `old`, given the same of `new`."""
+    grid: np.ndarray = np.ones(new, dtype=np.bool_)
+    for i, mark in enumerate(marks):
+        if mark is not None:
+            grid = grid & mark.reshape([-1 if axis == i else 1 for axis in range(len(new))])
+    grid = grid.reshape(old)
+    others = [tuple(axis for axis in range(len(old)) if axis != i) for i in range(len(old))]
+    return [_some(np.asarray(grid.any(axis=axes))) for axes in others]
+
+
+def _repeated(marks: list[Used], new: list[int] | None, old: list[int] | None) -> list[Used] | None:
+    """As `_projected` where the length of the leading axes is not known: `new` and `old` are the others' lengths."""
+    if new is None or old is None or 0 in (*new, *old):
+        return None
+    period = 1 if marks[0] is None else len(marks[0])
+    block = math.lcm(period * math.prod(new), math.prod(old))
+    if block > _MOST_POSITIONS:
+        return None
+    times = block // (period * math.prod(new))
+    leading = None if marks[0] is None else np.tile(marks[0], times)
+    return _projected([leading, *marks[1:]], [period * times, *new], [block // math.prod(old), *old])
+
+
+_Groups: TypeAlias = list[tuple[list[int], list[int]]]
+
+
+def _groups(x: Shape, y: Shape) -> _Groups:
+    """The smallest runs of axes before and after a reshape that hold the same elements."""
+    same = 0
+    while same < min(len(x), len(y)) and x[-1 - same] is not None and x[-1 - same] == y[-1 - same]:
+        same += 1
+    end = [([len(x) - back], [len(y) - back]) for back in range(same, 0, -1)]
+    return _leading_groups(x[: len(x) - same], y[: len(y) - same]) + end
+
+
+def _leading_groups(x: Shape, y: Shape) -> _Groups:
+    """As `_groups`; where sizes are not known, one run takes what is left."""
+    groups: _Groups = []
+    i = j = 0
+    while i < len(x) and j < len(y):
+        start, sizes = (i, j), [x[i], y[j]]
+        i, j = i + 1, j + 1
+        while sizes[0] != sizes[1] or sizes[0] is None:
+            if not all(isinstance(size, int) for size in sizes) or (i == len(x) and j == len(y)):
+                i, j = len(x), len(y)
+                break
+            if j == len(y) or (i < len(x) and sizes[0] < sizes[1]):  # type: ignore[operator]
+                sizes[0], i = _times(sizes[0], x[i]), i + 1
+            else:
+                sizes[1], j = _times(sizes[1], y[j]), j + 1
+        groups.append((list(range(start[0], i)), list(range(start[1], j))))
+    return [*groups, (list(range(i, len(x))), list(range(j, len(y))))]
+
+
+def _times(a: Dim, b: Dim) -> Dim:
+    return a * b if isinstance(a, int) and isinstance(b, int) else None
+
+
+def _matmul(v: _View) -> list[Used]:
+    """Rows and columns are used as those of the product, what is summed over all of it."""
+    rank = len(v.x)
+    if rank < 2 or len(v.y) < rank:
+        return []
+    lead = [_fitting(used, dim) for used, dim in zip(v.used[len(v.y) - rank : -2], v.x[:-2], strict=True)]
+    if v.index == 0:
+        return [*lead, _fitting(v.used[-2], v.x[-2]), None]
+    return [*lead, None, _fitting(v.used[-1], v.x[-1])]
+
+
+def _gemm(v: _View) -> list[Used]:
+    turned = v.node.attrs.get("transB" if v.index else "transA", 0)
+    used = [None, v.used[1]] if v.index else [v.used[0], None]
+    return used[::-1] if turned else used
+
+
+def _einsum(v: _View) -> list[Used]:
+    terms, _, result = str(v.node.attrs["equation"]).replace(" ", "").partition("->")
+    term = terms.split(",")[v.index]
+    if len(term) != len(v.x) or len(result) != len(v.y):
+        return []
+    return [v.used[result.index(letter)] if letter in result else None for letter in term]
+
+
+def _reduce(v: _View) -> list[Used]:
+    axes = ints(v.graph, v.node, 1, "axes")
+    if axes is None:
+        return []
+    gone = {axis % len(v.x) for axis in axes}
+    left = iter(v.used if len(v.y) != len(v.x) else [u for a, u in enumerate(v.used) if a not in gone])
+    return [None if axis in gone else next(left) for axis in range(len(v.x))]
+
+
+_RULES: dict[str, _Rule] = {
+    **dict.fromkeys(CUTS, _cut),
+    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape),
+    **dict.fromkeys((op for op in RULES if op.startswith("Reduce")), _reduce),
+    **dict.fromkeys((*_SOFTMAX, *_NORMS), _same_but_last),
+    "Transpose": _transpose,
+    "Concat": _concat,
+    "MatMul": _matmul,
+    "Gemm": _gemm,
+    "Einsum": _einsum,
+}
+_SEVERAL_INPUTS: Sequence[_Rule] = (_same_place, _concat, _matmul, _gemm, _einsum)

@@ -1,0 +1,234 @@
+"""Which output of a model is probabilities, and which holds the scores that could be made into some.
+
+An output tells probabilities where an activation made it, softmax or sigmoid, or something that keeps probabilities
+what they are: 1 - p, p q, the mean of several p, p by the sum of all p, parts put together or taken out. Scores that
+come out as they are tell none by themselves: they may be a classifier's logits, and then softmax or sigmoid is to be
+taken, or numbers of any kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import isclose
+from typing import Literal, NamedTuple
+
+from onnx_xcam.contract import Probabilities
+from onnx_xcam.surgery.analysis.ends import ends, seen
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.protos import is_standard
+from onnx_xcam.surgery.targets.activation_patterns import ACTIVATIONS, activation, keeps_images, number
+from onnx_xcam.surgery.targets.logits import before_rounding, is_copy, roundings, step_back
+
+Squash = Literal["softmax", "sigmoid"]
+
+_EXCLUSIVE = frozenset({"ArgMax", "TopK", "Softmax", "LogSoftmax", "Hardmax"})
+"""What is made of the scores of classes of which one is chosen."""
+_MOVED = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Cast", "Transpose", "Slice",
+                    "Gather", "Split", "Expand", "DequantizeLinear", "QuantizeLinear"})  # fmt: skip
+"""What gives values of its first input, if in other places."""
+_STEPS = 100
+"""More nodes behind an activation are not followed."""
+
+
+class Told(NamedTuple):
+    """What outputs tell of a score.
+
+    Attributes:
+        probabilities: the output that is probabilities, or that holds the scores where the model itself shows how
+            probabilities are made of them; None if there is none.
+        logits: the output that holds the scores as they are, and what would be taken of a classifier's; None if there
+            is none, or if they cannot be logits by the way they are made.
+    """
+
+    probabilities: Probabilities | None
+    logits: Probabilities | None
+
+
+def told_of(graph: Graph, score: str, last: str | None, *, one: bool) -> Told:
+    """What the outputs tell of a score.
+
+    Args:
+        graph: the model.
+        score: the tensor.
+        last: the activation that is known to follow it.
+        one: whether it is one number for an image.
+    """
+    for output in graph.output_names:
+        origin = step_back(graph, output)
+        same = before_rounding(graph, origin.name) == score or is_copy(graph, origin.name, score)
+        if same and origin.told is not None:
+            return Told(_stepwise(graph, output, origin.told), None)
+    copy = next((name for name in graph.output_names if is_copy(graph, name, score)), "")
+    if not copy:
+        return Told(None, None)
+    if (found := _of_copy(graph, score, last, one=one)) is not None:
+        return Told(_stepwise(graph, copy, found), None) if found else Told(None, None)
+    usual: Squash = "sigmoid" if one else "softmax"
+    return Told(None, _stepwise(graph, copy, usual) if _can_be_logits(graph, score) else None)
+
+
+def _of_copy(graph: Graph, score: str, last: str | None, *, one: bool) -> str | None:
+    """How an output that holds the scores tells probabilities; "" if it certainly does not, None if nothing shows."""
+    own = step_back(graph, score)
+    if own.activation:
+        return own.told or ""
+    total = _largest_sum(graph, score)
+    if total is not None:
+        return "none" if isclose(total, 1, rel_tol=1e-3) else ""
+    if last == "Sigmoid":
+        return "sigmoid"
+    return "softmax" if not one and _is_chosen_from(graph, score) else None
+
+
+def _stepwise(graph: Graph, output: str, how: str) -> Probabilities | None:
+    """How an output tells probabilities; if it holds integers, with the step and zero point by which they are read."""
+    if output not in graph.quantised:
+        return Probabilities(output, how)
+    quantiser = next(node for node in roundings(graph, output) if node.op == "QuantizeLinear")
+    scale, zero = (graph.constants.get(tensor.name) for tensor in [*quantiser.inputs, quantiser.outputs[0]][1:3])
+    if scale is None or scale.size != 1 or (zero is not None and zero.size != 1):
+        return None
+    return Probabilities(output, how, float(scale.reshape(())), 0.0 if zero is None else float(zero.reshape(())))
+
+
+def _is_chosen_from(graph: Graph, score: str) -> bool:
+    """Whether an output is the one class that was chosen by this score."""
+    origins = [step_back(graph, end) for end in ends(graph)]
+    return any(
+        before_rounding(graph, one.name) == score and _EXCLUSIVE & {one.choice, one.activation} for one in origins
+    )
+
+
+# --- probabilities ---------------------------------------------------------------------------------------------------
+
+
+def is_probability(graph: Graph, name: str) -> bool:
+    """Whether a tensor is made of probabilities by what keeps them so, and may be as large as 1."""
+    total = _largest_sum(graph, name)
+    return total is not None and isclose(total, 1, rel_tol=1e-3)
+
+
+def _largest_sum(graph: Graph, name: str, known: dict[str, float | None] | None = None) -> float | None:
+    """What a tensor is at most, if it is made of probabilities by what keeps them so; None if it is not.
+
+    A mean of two is their sum, at most 2, by 2: what ends at 1 is a probability.
+
+    Args:
+        graph: the model.
+        name: the tensor.
+        known: what was found out on the way, so that no tensor is followed twice.
+    """
+    known = {} if known is None else known
+    if name not in known:
+        known[name] = None  # until it is known, and where there are too many
+        if len(known) < _STEPS:
+            known[name] = _followed(graph, name, known)
+    return known[name]
+
+
+def _followed(graph: Graph, name: str, known: dict[str, float | None]) -> float | None:
+    node = graph.producer.get(name)
+    if node is None or not is_standard(node.domain) or not graph.is_float(name):
+        return None
+    if (found := activation(graph, node)) is not None:
+        return 1.0 if ACTIVATIONS[found[0]] == "none" else None
+    names = [str(tensor.name) for tensor in node.inputs]
+
+    def of(name: str) -> float | None:
+        return _largest_sum(graph, name, known)
+
+    if node.op in _MOVED or node.op in ("ReduceMean", "ReduceMax", "ReduceMin"):
+        return of(names[0])
+    if node.op in ("Concat", "Max", "Min", "Sum", "Mean"):
+        return _of_several(str(node.op), [of(one) for one in names])
+    if node.op == "Exp":
+        maker = graph.producer.get(names[0])
+        logged = None if maker is None else activation(graph, maker)
+        return 1.0 if logged and logged[0] == "LogSoftmax" else None
+    rule = _OF_TWO.get(str(node.op))
+    return rule(graph, names, of) if rule and len(names) == 2 else None
+
+
+def _of_several(op: str, sums: list[float | None]) -> float | None:
+    known = [one for one in sums if one is not None]
+    if len(known) < len(sums):
+        return None
+    return sum(known) if op == "Sum" else sum(known) / len(known) if op == "Mean" else max(known)
+
+
+_Of = Callable[[str], float | None]
+
+
+def _of_sum(graph: Graph, names: list[str], of: _Of) -> float | None:
+    first, second = map(of, names)
+    return None if first is None or second is None else first + second
+
+
+def _of_rest(graph: Graph, names: list[str], of: _Of) -> float | None:
+    """1 - p."""
+    rest = of(names[1]) if number(graph, names[0]) == 1 else None
+    return 1.0 if rest is not None and isclose(rest, 1, rel_tol=1e-3) else None
+
+
+def _of_product(graph: Graph, names: list[str], of: _Of) -> float | None:
+    """p q, and p times a number."""
+    factors = []
+    for name in names:
+        value = number(graph, name)
+        factors.append(of(name) if value is None else value if value > 0 else None)
+    return None if factors[0] is None or factors[1] is None else factors[0] * factors[1]
+
+
+def _of_quotient(graph: Graph, names: list[str], of: _Of) -> float | None:
+    """p by a number, and p by the sum of all p."""
+    value = number(graph, names[1])
+    if value is not None:
+        above = of(names[0]) if value > 0 else None
+        return None if above is None else above / value
+    below = graph.producer.get(names[1])
+    if below is not None and below.op in ("Add", "Max", "Clip"):  # a little, so that nothing is divided by zero
+        below = graph.producer.get(below.inputs[0].name)
+    if below is None or below.op != "ReduceSum" or below.inputs[0].name != names[0] or not keeps_images(graph, below):
+        return None
+    return 1.0 if of(names[0]) is not None else None
+
+
+_OF_TWO: Mapping[str, Callable[[Graph, list[str], _Of], float | None]] = {
+    "Add": _of_sum,
+    "Sub": _of_rest,
+    "Mul": _of_product,
+    "Div": _of_quotient,
+}
+
+
+# --- logits ----------------------------------------------------------------------------------------------------------
+
+_WEIGHTED = frozenset({"Gemm", "MatMul", "Conv", "Einsum"})
+_FIRST = _MOVED | {"ReduceMean", "ReduceSum", "ReduceMax", "GlobalAveragePool", "AveragePool", "Relu", "LeakyRelu"}
+_LINEAR = _FIRST | {"Add", "Sub", "Mul", "Div", "Sum", "Mean", "Neg", "Concat", "BatchNormalization"}
+"""What may stand between a layer with weights and the logits that come out: it adds, averages, scales or moves them, or
+cuts them off below zero as SqueezeNet does."""
+
+
+def _can_be_logits(graph: Graph, score: str) -> bool:
+    """Whether a score is made of a layer with weights by nothing that keeps it within bounds or makes it a distance."""
+    pictured = seen(graph)
+    todo, done = [score], set[str]()
+    while todo:
+        name = todo.pop()
+        if name in done:
+            continue
+        done.add(name)
+        node = graph.producer.get(name)
+        if node is None or not is_standard(node.domain) or len(done) > _STEPS:
+            return False
+        inputs = node.inputs[:1] if node.op in _FIRST else node.inputs  # of others, it may be a shape
+        read = [str(tensor.name) for tensor in inputs if tensor.name in pictured]
+        if node.op in _WEIGHTED:
+            if len(read) != 1:
+                return False
+        elif node.op in _LINEAR and (len(read) == 1 or node.op not in ("Mul", "Div")):
+            todo += read
+        else:
+            return False
+    return True

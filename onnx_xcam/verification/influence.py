@@ -1,0 +1,110 @@
+"""Whether the images of a run influence each other in an instrumented model, tried by running them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnx_xcam import contract
+from onnx_xcam.errors import InputError, ModelError
+from onnx_xcam.runtime import Session
+from onnx_xcam.surgery.axes.batch_independence import TOLERANCE, difference, rounds, scaled_by_run
+
+_TURNED_BY_LAST_DIGITS = (contract.output_name("activations"), contract.output_name("gradients"))
+"""Where two values of a MaxPool's window are nearly equal, the last digit decides to which one the gradient goes."""
+
+
+@dataclass(frozen=True)
+class RowsCheck:
+    """Two different images in a run, against each by itself.
+
+    Attributes:
+        difference: the largest one of outputs, scores and maps, relative to the largest value; None where they were not
+            compared.
+        output: where it is.
+        tolerance: what is allowed.
+        scaled_by_run: whether the model scales integers by all that a run holds, which is its own doing: a warning.
+        not_compared: why not, or None.
+    """
+
+    difference: float | None
+    output: str = ""
+    tolerance: float = 0.0
+    scaled_by_run: bool = False
+    not_compared: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether images do not influence each other, but for the scale of a run."""
+        return self.difference is None or self.difference <= self.tolerance or self.scaled_by_run
+
+    @property
+    def warning(self) -> str | None:
+        """What deserves a look though nothing is wrong."""
+        if self.difference is None or self.difference <= self.tolerance or not self.scaled_by_run:
+            return None
+        return (
+            f"the images of a run influence each other, '{self.output}' by {self.difference:.1e} of its largest value: "
+            "the model scales its integers by the whole run (DynamicQuantizeLinear); run one image at a time"
+        )
+
+    def lines(self) -> list[str]:
+        """What was found, for people."""
+        if self.not_compared is not None:
+            return [f"      images of a run not compared with each alone: {self.not_compared}"]
+        if self.difference is None or self.warning:
+            return [f"warning: {self.warning}"] if self.warning else []
+        if self.passed:
+            return [f"ok    images of a run: each gives what it gives alone (difference {self.difference:.1e})"]
+        return [
+            f"FAIL  images of a run influence each other: '{self.output}' of an image differs by {self.difference:.1e} "
+            "of its largest value from what it is when the image is run alone"
+        ]
+
+
+def check_rows(
+    graph: onnx.GraphProto, session: Session, feeds: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> RowsCheck | None:
+    """Run two different images, or as many as the model takes, and each of the two by itself or with its copies."""
+    infos = {info.name: info for info in (*session.inputs, *session.optional_inputs)}
+    picture = next((name for name in feeds if infos[name].shape[1:] and contract.image_axes(infos[name].shape)), None)
+    batch = infos[picture].shape[0] if picture else 1
+    if picture is None or batch == 1:
+        return None
+    count = batch if isinstance(batch, int) else 2
+    per_image = [name for name in feeds if name == picture or (infos[name].shape[:1] == (batch,) and batch is not None)]
+
+    def run(rows: Sequence[int], classes: np.ndarray) -> dict[str, Any]:
+        given = {name: value for name, value in feeds.items() if name not in per_image}
+        given |= {name: np.stack([images[name][row] for row in rows]) for name in per_image}
+        return session.run({**given, contract.CLASS_INPUT: classes}, [out.name for out in session.outputs])
+
+    images = {name: [feeds[name][0], feeds[name][-1]] for name in per_image}
+    first = images[picture][0]
+    images[picture][1] = rng.permuted(first.reshape(-1)).reshape(first.shape)
+    rows = [0] * (count - 1) + [1]
+    try:
+        together = run(rows, np.array([[-1]], np.int64))
+        ids = together[contract.CLASSES]
+        if len(ids) != count:
+            return RowsCheck(None, not_compared="the model makes one answer of all of them")
+        alone = {n: run([rows[n]] * (count if batch == count else 1), ids[n : n + 1]) for n in (0, count - 1)}
+    except (ModelError, InputError) as error:
+        return RowsCheck(None, not_compared=f"the model cannot be run so ({str(error)[:200]})")
+    found = [
+        (difference(value[n], one[name][0]), name)
+        for n, one in alone.items()
+        for name, value in together.items()
+        if not name.startswith(_TURNED_BY_LAST_DIGITS)
+        and isinstance(value, np.ndarray)
+        and value.ndim
+        and value.dtype.kind not in "OSU"
+        and len(value) == count
+        and len(one[name])
+    ]
+    worst, name = max(found, default=(0.0, ""))
+    return RowsCheck(worst, name, TOLERANCE[not rounds(graph)], scaled_by_run(graph))
