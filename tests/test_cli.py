@@ -18,9 +18,9 @@ from tiny_models import LABELS
 
 import onnx_xcam
 from onnx_xcam.cli import main
-from onnx_xcam.cli.naming import layer_parts, picture_name, stems
 from onnx_xcam.explainer import Explainer
 from onnx_xcam.images.read import read_image, write_image
+from onnx_xcam.jobs.file_names import layer_parts, picture_name, stems
 
 KNOWN = {"preprocess": {"scale": "1/255"}, "labels": LABELS}
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(onnx_xcam.__file__).parent.parent), "PYTHONUTF8": "1"}

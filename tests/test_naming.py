@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnx_xcam.cams.methods import METHODS
-from onnx_xcam.cli.naming import folded, layer_parts, name_parts, picture_name, places, stems
 from onnx_xcam.common.files import written
 from onnx_xcam.images.read import read_image, write_image
+from onnx_xcam.jobs.file_names import folded, layer_parts, name_parts, picture_name, places, stems
 
 KNOWN = {"preprocess": {"scale": "1/255"}, "labels": tiny_models.LABELS}
 PIECES = [

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from onnx_xcam import Explainer, check, inspect, instrument, instrument_file
 from onnx_xcam.cli import app
-from onnx_xcam.cli.naming import layer_parts
 from onnx_xcam.errors import ModelError
+from onnx_xcam.jobs.file_names import layer_parts
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 

@@ -19,11 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 import onnx_xcam
 from onnx_xcam.cli import app
-from onnx_xcam.cli.output_folder import output_folder
-from onnx_xcam.cli.photo_files import PhotoFiles
+from onnx_xcam.cli.reporter import TerminalReporter
 from onnx_xcam.common.locks import held
 from onnx_xcam.errors import OutputError
 from onnx_xcam.images.read import write_image
+from onnx_xcam.jobs.output_folder import output_folder
+from onnx_xcam.jobs.photo_identity import PhotoFiles
 
 RANDOM = np.random.default_rng(5)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(onnx_xcam.__file__).parent.parent), "PYTHONUTF8": "1"}
@@ -223,7 +224,6 @@ def test_copies_that_are_both_given_have_a_line_each(again, folder):
 
 def test_a_photo_that_changes_while_it_is_explained_is_done_again(run, folder, monkeypatch):
     """What is read may be the new content: then the line does not claim it, and the next run makes sure."""
-    from onnx_xcam.cli import photo_files
 
     def replaced(path: Path) -> str | None:
         found = digest(path)
@@ -231,8 +231,10 @@ def test_a_photo_that_changes_while_it_is_explained_is_done_again(run, folder, m
             write_image(path, photo())
         return found
 
-    digest = photo_files.digest_of_photo
-    monkeypatch.setattr(photo_files, "digest_of_photo", replaced)
+    from onnx_xcam.jobs import photo_identity
+
+    digest = photo_identity.digest_of_photo
+    monkeypatch.setattr(photo_identity, "digest_of_photo", replaced)
     run("explain", "plain.onnx", "photos", "-q", "-o", "out")
     monkeypatch.undo()
     monkeypatch.chdir(folder)
@@ -428,8 +430,9 @@ def test_one_command_takes_no_other_s_results_for_its_own(run, folder, first, re
 HOLD = """
 import sys, time
 from pathlib import Path
-from onnx_xcam.cli.output_folder import output_folder
-with output_folder(Path(sys.argv[1])):
+from onnx_xcam.jobs.output_folder import output_folder
+from onnx_xcam.jobs.reporter import Silent
+with output_folder(Path(sys.argv[1]), Silent()):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -508,6 +511,6 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capfd):
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(locks, "_lock", none)
-    with output_folder(tmp_path / "out"):
+    with output_folder(tmp_path / "out", TerminalReporter()):
         assert not list((tmp_path / "out").iterdir())
     assert "has no locks; make sure that no other run writes there" in capfd.readouterr().err

@@ -18,11 +18,12 @@ import tiny_models
 from tiny_models import LABELS
 
 import onnx_xcam
-from onnx_xcam.cli import app, explain_job
-from onnx_xcam.cli.naming import places, stems
-from onnx_xcam.cli.results import add_line
+from onnx_xcam.cli import app
 from onnx_xcam.explainer import Explainer
 from onnx_xcam.images.read import read_image, write_image
+from onnx_xcam.jobs import explain as explain_job
+from onnx_xcam.jobs.file_names import places, stems
+from onnx_xcam.jobs.results import add_line
 
 KNOWN = {"preprocess": {"scale": "1/255"}, "labels": LABELS}
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(onnx_xcam.__file__).parent.parent), "PYTHONUTF8": "1"}

@@ -85,8 +85,9 @@ def measure_throughput(options: argparse.Namespace) -> None:
     import onnxruntime as ort
 
     from onnx_xcam import Explainer
-    from onnx_xcam.cli.explain_job import ExplainJob, Writing
-    from onnx_xcam.cli.photos import find_pictures
+    from onnx_xcam.jobs.explain import ExplainJob, Writing
+    from onnx_xcam.jobs.photos import find_pictures
+    from onnx_xcam.jobs.reporter import Silent
     from onnx_xcam.runtime.session import _options
 
     known = None if "efficientnet_lite0" in options.model.name else "imagenet"
@@ -104,7 +105,7 @@ def measure_throughput(options: argparse.Namespace) -> None:
             with tempfile.TemporaryDirectory() as out, quiet[0], quiet[1]:
                 found = find_pictures(photos, recursive=False, leave_out=Path(out))
                 writing = Writing(pictures=pictures, raw=raw, beside=False)
-                work = ExplainJob(found, Path(out), writing=writing, resume=False, quiet=True)
+                work = ExplainJob(found, Path(out), writing=writing, resume=False, reporter=Silent())
                 assert work.run(explainer, explainer.choose()) == 0
 
         return run
@@ -135,7 +136,7 @@ def measure_throughput(options: argparse.Namespace) -> None:
 
 
 def _without_png(job: Callable[[], None]) -> Callable[[], None]:
-    from onnx_xcam.cli import explain_job
+    from onnx_xcam.jobs import explain as explain_job
 
     def run() -> None:
         encode = explain_job.encode_image

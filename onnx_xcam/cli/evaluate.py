@@ -32,6 +32,7 @@ from onnx_xcam.cli.options import (
     say,
     say_all,
 )
+from onnx_xcam.cli.reporter import TerminalReporter
 
 
 def evaluate(
@@ -125,30 +126,28 @@ def evaluate(
     results.jsonl, a row per map to results.csv, and summary.json. A run that was interrupted or killed has lost
     nothing that results.jsonl tells of: --resume does the rest. docs/evaluation.md defines every metric."""
     refuse_class_and_top(class_, top)
-    if background not in ("mean", "zero"):
-        raise typer.BadParameter(f"{background!r} is neither mean nor zero", param_hint="--background")
-    if any_class and truth is None:
-        raise typer.BadParameter("--any-class is about --truth; give both")
+    _refuse_contradictions(background, truth, any_class)
     others = input_values(input_)
     import warnings
 
-    from onnx_xcam.cli.evaluate_job import EvaluateJob, Told, write_page
     from onnx_xcam.cli.evaluate_table import print_sanity, print_summary
-    from onnx_xcam.cli.output_folder import output_folder
-    from onnx_xcam.cli.page_file import check_page
-    from onnx_xcam.cli.photos import find_pictures, refuse_mixed
     from onnx_xcam.evaluation.evaluator import DEFAULT_METHODS, Evaluator, needs_ablations
     from onnx_xcam.evaluation.metrics import find_metrics
     from onnx_xcam.evaluation.truth import load_truth
     from onnx_xcam.explainer import XcamWarning
     from onnx_xcam.explainer.recorder import Recorder
+    from onnx_xcam.jobs.evaluate import EvaluateJob, Told, write_page
+    from onnx_xcam.jobs.output_folder import output_folder
+    from onnx_xcam.jobs.page_file import check_page
+    from onnx_xcam.jobs.photos import find_pictures, refuse_mixed
 
     names = find_metrics(metrics.split(","), truth=truth is not None)
+    reporter = TerminalReporter(quiet=quiet)
     if resume:
         refuse_mixed(images, out)
     found = dict(list(find_pictures(images, recursive=recursive, leave_out=out).items())[:limit])
-    context.with_resource(output_folder(out))
-    job = EvaluateJob(found, out, resume=resume, quiet=quiet)
+    context.with_resource(output_folder(out, reporter))
+    job = EvaluateJob(found, out, resume=resume, reporter=reporter)
     options: dict[str, Any] = {
         "score": score,
         "preprocess": preprocess,
@@ -191,7 +190,7 @@ def evaluate(
             job.check_sanity(model, recorder, summary, photos=sanity, options=of_sanity)
             print_sanity(summary["sanity"])
     if html is not None:
-        write_page(html, recorder, told, summary, job.records())
+        reporter.result(write_page(html, recorder, told, summary, job.records()))
     if not quiet:
         say(f"note: {summary['maps']} maps of each row, of {summary['images']} photos; all of it is in '{out}'.")
     if failed:
@@ -199,8 +198,15 @@ def evaluate(
         raise typer.Exit(1)
 
 
+def _refuse_contradictions(background: str, truth: Path | None, any_class: bool) -> None:
+    if background not in ("mean", "zero"):
+        raise typer.BadParameter(f"{background!r} is neither mean nor zero", param_hint="--background")
+    if any_class and truth is None:
+        raise typer.BadParameter("--any-class is about --truth; give both")
+
+
 def _told(truth: Path | None, any_class: bool) -> str:
     """What is to be the same of --truth in a run that is continued, in words."""
-    from onnx_xcam.cli.run_settings import digest_of_files
+    from onnx_xcam.jobs.run_settings import digest_of_files
 
     return "" if truth is None else f", truth {digest_of_files(truth)}{' of any class' if any_class else ''}"

@@ -36,6 +36,7 @@ from onnx_xcam.cli.options import (
     say,
     say_all,
 )
+from onnx_xcam.cli.reporter import TerminalReporter
 
 
 def explain(
@@ -92,19 +93,20 @@ def explain(
     others = input_values(input_)
     import warnings
 
-    from onnx_xcam.cli.explain_job import ExplainJob, Page, Writing
-    from onnx_xcam.cli.explaining import Explaining
-    from onnx_xcam.cli.output_folder import output_folder
-    from onnx_xcam.cli.photos import find_pictures, refuse_mixed
     from onnx_xcam.explainer import XcamWarning
+    from onnx_xcam.jobs.explain import ExplainJob, Page, Writing
+    from onnx_xcam.jobs.explaining import Explaining
+    from onnx_xcam.jobs.output_folder import output_folder
+    from onnx_xcam.jobs.photos import find_pictures, refuse_mixed
     from onnx_xcam.report import python_call
 
+    reporter = TerminalReporter(quiet=quiet)
     if resume:
         refuse_mixed(images, out)
     found = find_pictures(images, recursive=recursive, leave_out=out)
     writing = Writing(pictures=not no_pictures, raw=raw, beside=beside)
-    context.with_resource(output_folder(out))
-    job = ExplainJob(found, out, writing=writing, resume=resume, quiet=quiet)
+    context.with_resource(output_folder(out, reporter))
+    job = ExplainJob(found, out, writing=writing, resume=resume, reporter=reporter)
     options: dict[str, Any] = {
         "layers": layers_or_auto(layer),
         "score": score,

@@ -11,21 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
-from onnx_xcam.cli.earlier import Earlier
-from onnx_xcam.cli.options import say, say_all
-from onnx_xcam.cli.page_file import page_line
-from onnx_xcam.cli.photo_files import PhotoFiles
-from onnx_xcam.cli.progress import Reporter
-from onnx_xcam.cli.results import add_line, begun_anew, continued, failure_line, lines_in, say_interrupted
-from onnx_xcam.cli.run_settings import run_settings, settings_in_line
 from onnx_xcam.common.files import writing_to, written
 from onnx_xcam.evaluation.evaluator import Evaluator
 from onnx_xcam.evaluation.sanity import follows_the_model, sanity, summarised
 from onnx_xcam.evaluation.summary import summarise
 from onnx_xcam.explainer.recorder import Recorder
+from onnx_xcam.jobs.earlier import Earlier
+from onnx_xcam.jobs.page_file import page_line
+from onnx_xcam.jobs.photo_identity import PhotoFiles
+from onnx_xcam.jobs.reporter import Reporter
+from onnx_xcam.jobs.results import add_line, begun_anew, continued, failure_text, lines_in
+from onnx_xcam.jobs.run_settings import run_settings, settings_in_line
 from onnx_xcam.report import settings_of, write_evaluation
 from onnx_xcam.text import json_text, load_json, printable
 
@@ -43,16 +41,16 @@ class Told:
 class EvaluateJob:
     """One run of `evaluate`: knows the photos and the output folder."""
 
-    def __init__(self, images: Mapping[Path, Path], folder: Path, *, resume: bool, quiet: bool) -> None:
+    def __init__(self, images: Mapping[Path, Path], folder: Path, *, resume: bool, reporter: Reporter) -> None:
         """Prepare a run.
 
         Args:
             images: the photos as they are called, and where they lie (resolved).
             folder: for all that is written; `output_folder` has made it.
             resume: continue what is there.
-            quiet: say only what went wrong.
+            reporter: is told what happens.
         """
-        self._images, self._folder, self._resume, self._quiet = dict(images), folder, resume, quiet
+        self._images, self._folder, self._resume, self._reporter = dict(images), folder, resume, reporter
         self._results = folder / RESULTS
         self._files = PhotoFiles(self._images, folder)
 
@@ -76,7 +74,7 @@ class EvaluateJob:
         earlier_lines = lines_in(self._results)
         try:
             with (
-                Reporter(done, total, bar=not self._quiet and len(todo) > 1) as reporter,
+                self._reporter.photos(done, total),
                 writing_to(self._results),
                 self._results.open("ab") as lines,
             ):
@@ -85,15 +83,15 @@ class EvaluateJob:
                     done += 1
                     if (error := record["error"]) is not None:
                         failed += 1
-                        reporter.message(failure_line(record["image"], error))
-                    reporter.advance()
+                        self._reporter.error(failure_text(record["image"], error))
+                    self._reporter.photo_done()
         except KeyboardInterrupt:
             self._finish(evaluator, settings, told)
-            if not self._quiet:
-                say_interrupted(total - len(todo) + lines_in(self._results) - earlier_lines, total)
+            self._reporter.interrupted(total - len(todo) + lines_in(self._results) - earlier_lines, total)
             raise
         finally:
-            say_all("warning", recorder.remarks.summed_up())
+            for remark in recorder.remarks.summed_up():
+                self._reporter.warning(remark)
         return self._finish(evaluator, settings, told), failed
 
     def _measured(
@@ -139,8 +137,7 @@ class EvaluateJob:
         chosen = list(islice((called.get(photo, photo) for photo in done), photos))
         steps: list[dict[str, Any]] = []
         for layer in recorder.layers:
-            if not self._quiet:
-                say(f"note: sanity check of layer '{layer}' with {len(chosen)} photos.")
+            self._reporter.note(f"sanity check of layer '{layer}' with {len(chosen)} photos.")
             records = list(sanity(model, chosen, methods=recorder.methods, layer=layer, **options))
             follows = follows_the_model(records)
             steps += [
@@ -151,12 +148,12 @@ class EvaluateJob:
 
     def _earlier(self, settings: Mapping[str, Any]) -> Earlier:
         if not self._resume:
-            earlier = begun_anew(self._results, settings, quiet=self._quiet)
+            earlier = begun_anew(self._results, settings, self._reporter)
             for name in (TABLE, SUMMARY):  # they would tell of the run before
                 with writing_to(self._folder / name):
                     (self._folder / name).unlink(missing_ok=True)
             return earlier
-        return continued(self._results, settings, self._images, quiet=self._quiet)
+        return continued(self._results, settings, self._images, self._reporter)
 
     def _finish(self, evaluator: Evaluator, settings: Mapping[str, Any], told: Told) -> dict[str, Any]:
         """Make the CSV file and the summary of all records, in one pass over them."""
@@ -186,15 +183,15 @@ class EvaluateJob:
 
 def write_page(
     file: Path, recorder: Recorder, told: Told, summary: Mapping[str, Any], records: Iterator[dict[str, Any]]
-) -> None:
-    """Write the page of an evaluation, and say where it is.
+) -> str:
+    """Write the page of an evaluation; a line that says where it is.
 
     Raises:
         OutputError: it cannot be written.
     """
     settings = settings_of(recorder, recorder.methods, command=told.command, facts=[("Measured", told.measure)])
     write_evaluation(file, summary, records, settings)
-    typer.echo(page_line(file))
+    return page_line(file)
 
 
 _COLUMNS = ("image", "layer", "method", "class", "label", "score", "confidence")

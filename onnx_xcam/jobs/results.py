@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from onnx_xcam.cli.earlier import NOTHING, Earlier, read_earlier, tidy
-from onnx_xcam.cli.options import say
-from onnx_xcam.cli.output_folder import check_plain
-from onnx_xcam.cli.run_settings import refuse_other_command
 from onnx_xcam.common.files import writing_to
+from onnx_xcam.jobs.earlier import NOTHING, Earlier, read_earlier, tidy
+from onnx_xcam.jobs.output_folder import check_plain
+from onnx_xcam.jobs.reporter import Reporter
+from onnx_xcam.jobs.run_settings import refuse_other_command
 from onnx_xcam.text import json_text, load_json
 
 _FIRST_LINE = 1 << 24
@@ -38,22 +38,17 @@ def lines_in(path: Path) -> int:
         return sum(1 for _ in lines)
 
 
-def failure_line(image: str, error: str) -> str:
+def failure_text(image: str, error: str) -> str:
     """What is said of a photo that failed; many errors name it already."""
-    return f"error: {error}" if image in error else f"error: {image}: {error}"
-
-
-def say_interrupted(done: int, total: int) -> None:
-    """How to go on."""
-    say(f"interrupted: {done} of {total} photos are done; the same command with --resume does the others.")
+    return error if image in error else f"{image}: {error}"
 
 
 def continued(
     path: Path,
     wanted: Mapping[str, Any],
     photos: Mapping[Path, Path],
+    reporter: Reporter,
     *,
-    quiet: bool,
     given: frozenset[Path] = frozenset(),
 ) -> Earlier:
     """What an earlier run has done of these photos; its file is left with the lines that stay.
@@ -62,7 +57,7 @@ def continued(
         path: results.jsonl.
         wanted: what `run_settings` says of this run.
         photos: as they are called, with where they lie (resolved).
-        quiet: say nothing of it.
+        reporter: is told of it.
         given: where else photos lie that are given today, and so are never removed.
 
     Raises:
@@ -71,18 +66,17 @@ def continued(
     check_plain(path)
     earlier = read_earlier(path, wanted, photos)
     tidy(path, earlier, given.union(photos.values()))
-    if not quiet:
-        say(f"note: {len(earlier.finished)} of {len(photos)} photos are done already.")
+    reporter.note(f"{len(earlier.finished)} of {len(photos)} photos are done already.")
     return earlier
 
 
-def begun_anew(path: Path, wanted: Mapping[str, Any], *, quiet: bool) -> Earlier:
+def begun_anew(path: Path, wanted: Mapping[str, Any], reporter: Reporter) -> Earlier:
     """An empty file, and a word on what was in it.
 
     Args:
         path: results.jsonl.
         wanted: what `run_settings` says of this run.
-        quiet: say nothing of it.
+        reporter: is told of it.
 
     Raises:
         OutputError: it cannot be written, or what is there is of another command.
@@ -93,8 +87,8 @@ def begun_anew(path: Path, wanted: Mapping[str, Any], *, quiet: bool) -> Earlier
             with path.open("rb") as file:
                 first = file.readline(_FIRST_LINE)
             _refuse_foreign(first, wanted, path)
-            if first and not quiet:
-                say(f"note: the earlier '{path}' is replaced; --resume would have continued it.")
+            if first:
+                reporter.note(f"the earlier '{path}' is replaced; --resume would have continued it.")
         path.write_bytes(b"")
     return NOTHING
 

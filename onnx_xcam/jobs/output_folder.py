@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from onnx_xcam.cli.options import say
 from onnx_xcam.common.files import remove_abandoned, writing_to
 from onnx_xcam.common.locks import NAME as LOCK
 from onnx_xcam.common.locks import held
 from onnx_xcam.errors import OutputError
+from onnx_xcam.jobs.reporter import Reporter
 
 
 @contextmanager
-def output_folder(folder: Path) -> Iterator[None]:
+def output_folder(folder: Path, reporter: Reporter) -> Iterator[None]:
     """Make the folder, make sure that no other run writes to it, and try to write to it.
 
     Before any time goes into running a model, and until the context ends.
@@ -31,7 +31,7 @@ def output_folder(folder: Path) -> Iterator[None]:
             probe.unlink()
             remove_abandoned(folder)
         if not locked:
-            say(f"warning: the file system of '{folder}' has no locks; make sure that no other run writes there.")
+            reporter.warning(f"the file system of '{folder}' has no locks; make sure that no other run writes there.")
         yield
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from onnx_xcam.cli.explaining import Explaining
-from onnx_xcam.cli.naming import raw_fused_name, raw_names
 from onnx_xcam.errors import XcamError
 from onnx_xcam.explainer import Explanation
+from onnx_xcam.jobs.explaining import Explaining
+from onnx_xcam.jobs.file_names import raw_fused_name, raw_names
 from onnx_xcam.report import PhotoPage, Settings, photo_of
 from onnx_xcam.report.data import Failure, Photo
 from onnx_xcam.report.photos import photo_entry

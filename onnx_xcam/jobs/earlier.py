@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onnx_xcam.cli.photo_files import digests_of_photos, path_in_line
-from onnx_xcam.cli.run_settings import refuse_other_run
 from onnx_xcam.common.files import resolved, writing_to, written
 from onnx_xcam.errors import OutputError
+from onnx_xcam.jobs.photo_identity import digests_of_photos, path_in_line
+from onnx_xcam.jobs.run_settings import refuse_other_run
 from onnx_xcam.text import json_text, load_json
 
 _RESULT = re.compile(r"\.(\d+\.png|npz)\Z")

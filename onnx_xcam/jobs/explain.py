@@ -10,25 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
-from onnx_xcam.cli.earlier import Earlier
-from onnx_xcam.cli.explain_page import EarlierPhotos, JobPage, entry_of, failed_entry, job_page
-from onnx_xcam.cli.explaining import Explaining, Outcome
-from onnx_xcam.cli.naming import layer_parts, name_parts, picture_name, places, raw_fused_name, raw_names, stems
-from onnx_xcam.cli.options import say_all
-from onnx_xcam.cli.page_file import check_page, page_line
-from onnx_xcam.cli.photo_files import PhotoFiles
-from onnx_xcam.cli.photos import without_results
-from onnx_xcam.cli.progress import Reporter
-from onnx_xcam.cli.results import add_line, begun_anew, continued, failure_line, lines_in, one_or_all, say_interrupted
-from onnx_xcam.cli.run_settings import run_settings, settings_in_line
 from onnx_xcam.common.files import writing_to, written
 from onnx_xcam.errors import ImageError, OutputError
 from onnx_xcam.explainer import Explanation
 from onnx_xcam.explainer.explanation import FUSED_LAYER
 from onnx_xcam.images.read import encode_image
+from onnx_xcam.jobs.earlier import Earlier
+from onnx_xcam.jobs.explain_page import EarlierPhotos, JobPage, entry_of, failed_entry, job_page
+from onnx_xcam.jobs.explaining import Explaining, Outcome
+from onnx_xcam.jobs.file_names import layer_parts, name_parts, picture_name, places, raw_fused_name, raw_names, stems
+from onnx_xcam.jobs.page_file import check_page, page_line
+from onnx_xcam.jobs.photo_identity import PhotoFiles
+from onnx_xcam.jobs.photos import without_results
+from onnx_xcam.jobs.reporter import Reporter
+from onnx_xcam.jobs.results import add_line, begun_anew, continued, failure_text, lines_in, one_or_all
+from onnx_xcam.jobs.run_settings import run_settings, settings_in_line
 from onnx_xcam.report import settings_of
 
 
@@ -63,14 +61,16 @@ class _Done:
     image: Path
     record: dict[str, Any]
     results: Sequence[str]
-    messages: Sequence[str]
+    warnings: Sequence[str]
     entry: bytes = b""
 
 
 class ExplainJob:
     """One run of `explain`: knows the photos, the output folder and the names in it."""
 
-    def __init__(self, images: Mapping[Path, Path], folder: Path, *, writing: Writing, resume: bool, quiet: bool):
+    def __init__(
+        self, images: Mapping[Path, Path], folder: Path, *, writing: Writing, resume: bool, reporter: Reporter
+    ) -> None:
         """Prepare a run.
 
         Args:
@@ -78,10 +78,10 @@ class ExplainJob:
             folder: for all that is written; `output_folder` has made it.
             writing: what is.
             resume: continue what is there.
-            quiet: say only what went wrong.
+            reporter: is told what happens.
         """
         self._images, self._resolved = dict(images), frozenset(images.values())
-        self._folder, self._writing, self._resume, self._quiet = folder, writing, resume, quiet
+        self._folder, self._writing, self._resume, self._reporter = folder, writing, resume, reporter
         self._results = folder / "results.jsonl"
         self._stems: dict[Path, str] = {}
         self._settings: dict[str, Any] = {}
@@ -119,7 +119,7 @@ class ExplainJob:
         earlier_lines = lines_in(self._results)
         try:
             with (
-                Reporter(done, total, bar=not self._quiet and len(todo) > 1) as reporter,
+                self._reporter.photos(done, total),
                 writing_to(self._results),
                 self._results.open("ab") as lines,
                 self._paged(explaining, earlier) as shown,
@@ -130,15 +130,15 @@ class ExplainJob:
                     if shown is not None:
                         shown.add(one.image, one.entry)
                     done += 1
-                    _report(reporter, one)
+                    self._report(one)
         except KeyboardInterrupt:
-            if not self._quiet:
-                say_interrupted(total - len(todo) + lines_in(self._results) - earlier_lines, total)
+            self._reporter.interrupted(total - len(todo) + lines_in(self._results) - earlier_lines, total)
             raise
         finally:
-            say_all("warning", explaining.model.remarks.summed_up())
+            for remark in explaining.model.remarks.summed_up():
+                self._reporter.warning(remark)
         if page is not None:
-            typer.echo(page_line(page.file))
+            self._reporter.result(page_line(page.file))
         return failed
 
     def _paged(self, explaining: Explaining, earlier: Earlier) -> AbstractContextManager[JobPage | None]:
@@ -154,9 +154,9 @@ class ExplainJob:
         """What an earlier run has done, and names for the rest: never those of files that stay."""
         if self._resume:
             self._images = without_results(self._images, self._folder)
-            earlier = continued(self._results, self._settings, self._images, quiet=self._quiet, given=self._resolved)
+            earlier = continued(self._results, self._settings, self._images, self._reporter, given=self._resolved)
         else:
-            earlier = begun_anew(self._results, self._settings, quiet=self._quiet)
+            earlier = begun_anew(self._results, self._settings, self._reporter)
         done = {image for image, resolved in self._images.items() if resolved in earlier.finished}
         parts = name_parts(explaining.methods, [FUSED_LAYER] if explaining.fuse else explaining.model.layers)
         called = list(self._images)
@@ -193,7 +193,7 @@ class ExplainJob:
         nothing: dict[str, Any] = {"classes": [], "labels": None, "scores": [], "probabilities": None, "status": []}
         record = {**self._head(explaining, image), **nothing, **self._tail(image, [], None, error)}
         entry = failed_entry(image, error) if self._page else b""
-        return _Done(image, record, (), [failure_line(str(image), error)], entry)
+        return _Done(image, record, (), (), entry)
 
     def _success(self, explaining: Explaining, outcome: Outcome) -> _Done:
         """Write the files of a photo, and tell of them."""
@@ -221,7 +221,7 @@ class ExplainJob:
             **self._tail(image, files, round(outcome.seconds, 6), None),
         }
         entry = entry_of(image, explanations) if self._page else b""
-        warnings = dict.fromkeys(f"warning: {warning}" for one in explanations for warning in one.map_warnings())
+        warnings = dict.fromkeys(warning for one in explanations for warning in one.map_warnings())
         return _Done(image, record, lines, list(warnings), entry)
 
     def _pictures(self, image: Path, explanation: Explanation, method: str) -> tuple[list[Path], list[str]]:
@@ -254,20 +254,21 @@ class ExplainJob:
             np.savez(file, classes=explanations[0].classes[0], scores=explanations[0].scores[0], **maps)
         return path
 
+    def _report(self, done: _Done) -> None:
+        for line in done.results:
+            self._reporter.result(line)
+        if done.record["error"] is not None:
+            self._reporter.error(failure_text(str(done.image), done.record["error"]))
+        for warning in done.warnings:
+            self._reporter.warning(warning)
+        self._reporter.photo_done()
+
     def _free(self, name: str) -> Path:
         """The path of a file of the output folder, unless one of the photos lies there."""
         path = self._folder / name
         if path.resolve() in self._resolved:
             raise OutputError(f"'{path}' is one of the photos; name another folder with -o.")
         return path
-
-
-def _report(reporter: Reporter, done: _Done) -> None:
-    for line in done.results:
-        reporter.result(line)
-    for line in done.messages:
-        reporter.message(line)
-    reporter.advance()
 
 
 def _numbers(values: NDArray[np.float32]) -> list[float | None]:
