@@ -6,15 +6,12 @@ spatial size, H, W = the input's spatial size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
-
-from onnx_xcam.errors import ModelError
-from onnx_xcam.text import json_text, load_json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
 
 VERSION = 1
 METADATA_KEY = "onnx_xcam"
+"""Where an instrumented model says what it is; `onnx_xcam.metadata` reads and writes it."""
 
 ADDED = "xcam_"
 """What the names of all added tensors begin with."""
@@ -107,143 +104,9 @@ class Probabilities(NamedTuple):
         return [*self] if (self.scale, self.zero_point) != (1.0, 0.0) else [self.output, self.how]
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """What an instrumented model says of itself in `metadata_props["onnx_xcam"]`.
-
-    `probabilities` is what is known to tell them; `logits` the output that would if the model is a classifier, and how.
-    `is_number` says that the score is one number for each image, of which no output tells a probability.
-    """
-
-    layers: tuple[str, ...]
-    layouts: tuple[Layout, ...]
-    score: str
-    method: str = "xgrad-cam"
-    relu: bool = True
-    fuse: str | None = None
-    version: int = VERSION
-    preprocess: Mapping[str, Any] | None = None
-    labels: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
-    class_count: int | None = None
-    activation: str | None = None
-    grids: tuple[Grid | None, ...] = ()
-    probabilities: Probabilities | None = None
-    picture: str | None = None
-    logits: Probabilities | None = None
-    is_number: bool = False
-    names: tuple[tuple[str, ...], ...] = ()
-
-    def to_json(self) -> str:
-        """The metadata as the JSON text that is stored in the model."""
-        data: dict[str, Any] = {
-            "version": self.version,
-            "layers": list(self.layers),
-            "layouts": list(self.layouts),
-            "grids": [None if grid is None else list(grid) for grid in self.grids],
-            "method": self.method,
-            "score": self.score,
-            "relu": self.relu,
-            **({"fuse": self.fuse} if self.fuse else {}),
-            "notes": list(self.notes),
-            "class_count": self.class_count,
-            "activation": self.activation,
-            "probabilities": None if self.probabilities is None else self.probabilities.stated(),
-            "logits": None if self.logits is None else self.logits.stated(),
-            **({"is_number": True} if self.is_number else {}),
-        }
-        if any(self.names):
-            data["names"] = [list(names) for names in self.names]
-        if self.picture is not None:
-            data["picture"] = self.picture
-        if self.preprocess is not None:
-            data["preprocess"] = dict(self.preprocess)
-        if self.labels is not None:
-            data["labels"] = list(self.labels)
-        return json_text(data)
-
-
 def is_instrumented(names: Iterable[str]) -> bool:
     """Whether a graph with these output names is an instrumented model."""
     return CLASSES in set(names)
-
-
-def parse_metadata(text: str) -> dict[str, Any]:
-    """The JSON of `metadata_props["onnx_xcam"]` as a dict.
-
-    A plain model may carry the key as well, with only "preprocess" and "labels" (the model's author states them).
-
-    Raises:
-        ValueError: the text is not a JSON object, or what it says is not of the right kind.
-    """
-    data = load_json(text)
-    if not isinstance(data, dict):
-        raise ValueError(f"metadata {METADATA_KEY!r} is not a JSON object")
-    for key, (fits, wanted) in _KINDS.items():
-        if data.get(key) is not None and not fits(data[key]):
-            raise ValueError(f"{key!r} is not {wanted}")
-    return data
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _grids(value: Any) -> bool:
-    def is_grid(item: Any) -> bool:
-        return isinstance(item, list) and len(item) == len(Grid._fields) and all(n is None or _whole(n) for n in item)
-
-    return isinstance(value, list) and all(item is None or is_grid(item) for item in value)
-
-
-_KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "layers": (_texts, "a list of names"),
-    "layouts": (lambda value: _texts(value) and set(value) <= set(LAYOUTS), f"a list of {', '.join(LAYOUTS)}"),
-    "grids": (_grids, "a list of grids, each null or four whole numbers"),
-    "score": (lambda value: isinstance(value, str), "a name"),
-    "method": (lambda value: isinstance(value, str), "a name"),
-    "relu": (lambda value: isinstance(value, bool), "true or false"),
-    "fuse": (lambda value: isinstance(value, str), "a name"),
-    "notes": (_texts, "a list of sentences"),
-    "activation": (lambda value: isinstance(value, str), "a name"),
-    "names": (lambda value: isinstance(value, list) and all(map(_texts, value)), "a list of lists of names"),
-    "picture": (lambda value: isinstance(value, str), "a name"),
-    "is_number": (lambda value: isinstance(value, bool), "true or false"),
-    "class_count": (lambda value: _whole(value) and value >= 0, "a number of classes"),
-}
-
-
-PREPROCESS_KEY = "onnx_xcam.preprocess"
-LABELS_KEY = "onnx_xcam.labels"
-"""Where a plain model's author may state them, each as JSON; an entry `METADATA_KEY` with only these serves too."""
-
-
-def hints(props: Mapping[str, str]) -> dict[str, Any]:
-    """The "preprocess" and "labels" that a plain model's metadata states, as far as it does.
-
-    Raises:
-        ModelError: they are there but are not JSON of the right kind.
-    """
-    found: dict[str, Any] = {}
-    try:
-        stated = parse_metadata(props.get(METADATA_KEY, "{}"))
-        for name, key in (("preprocess", PREPROCESS_KEY), ("labels", LABELS_KEY)):
-            value = load_json(props[key]) if key in props else stated.get(name)
-            if value is not None:
-                found[name] = value
-    except ValueError as error:
-        raise ModelError(f"The model's metadata on preprocessing or labels is not valid JSON: {error}.") from error
-    if not isinstance(found.get("preprocess", {}), dict) or not isinstance(found.get("labels", []), list):
-        raise ModelError("The model's metadata states preprocessing or labels in a wrong form: an object, and a list.")
-    if "labels" in found:
-        if any(isinstance(label, dict | list) for label in found["labels"]):
-            raise ModelError("The model's metadata states labels that are no texts; a list of texts is needed.")
-        found["labels"] = tuple("" if label is None else str(label) for label in found["labels"])
-    return found
 
 
 IMAGE_CHANNELS = (1, 3, 4)

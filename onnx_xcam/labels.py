@@ -12,6 +12,7 @@ from typing import Any
 from onnx_xcam.common.descriptions import load_description, read_stated
 from onnx_xcam.contract import METADATA_KEY
 from onnx_xcam.errors import ClassError, LabelsError
+from onnx_xcam.metadata import read_hints
 from onnx_xcam.text import load_json, load_literal
 
 _NUMBERED = re.compile(r"\s*[\"']?(\d{1,18})[\"']?\s*[:=,\t]\s*(.*)|\s*(\d{1,18})\s+(\D.*)")
@@ -51,20 +52,19 @@ def load_labels(path: str | Path) -> list[str]:
 def labels_from_metadata(props: Mapping[str, str]) -> list[str] | None:
     """The labels that a model's `metadata_props` hold, or None.
 
-    Looked at: "labels" in our own "onnx_xcam" JSON, then "names" (Ultralytics: a Python dict in text), "labels",
+    Looked at: those under our own keys (`read_hints`), then "names" (Ultralytics: a Python dict in text), "labels",
     "classes", "id2label", "label_names", "class_names", each as JSON, as a Python literal or as lines.
 
     Raises:
-        LabelsError: "onnx_xcam" is there but is not valid; other keys belong to others, and what cannot be understood
-            there is passed over.
+        ModelError: what our own keys hold is not of the right kind; other keys belong to others, and what cannot be
+            understood there is passed over.
+        LabelsError: they hold an empty list.
     """
-    if METADATA_KEY in props:
-        try:
-            own = load_json(props[METADATA_KEY])
-        except ValueError as error:
-            raise LabelsError(f"metadata {METADATA_KEY!r}: not valid JSON: {error}") from error
-        if isinstance(own, dict) and own.get("labels") is not None:
-            return _from_data(own["labels"], f"metadata {METADATA_KEY!r}")
+    own = read_hints(props).labels
+    if own is not None:
+        if not own:
+            raise LabelsError(f"metadata {METADATA_KEY!r}: has no labels")
+        return list(own)
     for key in _METADATA_KEYS:
         if key in props:
             try:

@@ -13,8 +13,9 @@ from test_cli import KNOWN, PHOTOS
 
 from onnx_xcam import Explainer
 from onnx_xcam.cams.methods import EMITTED, METHODS
-from onnx_xcam.contract import FUSED, METADATA_KEY, parse_metadata
+from onnx_xcam.contract import FUSED, METADATA_KEY
 from onnx_xcam.images.read import read_image, write_image
+from onnx_xcam.metadata import Metadata
 
 
 @pytest.fixture
@@ -134,8 +135,8 @@ def test_instrument_with_a_method_signed_and_fused(run, folder):
     assert status == 0
     made = onnx.load("o.onnx")
     assert FUSED in {output.name for output in made.graph.output}
-    metadata = parse_metadata(next(p.value for p in made.metadata_props if p.key == METADATA_KEY))
-    assert (metadata["method"], metadata["fuse"], metadata["relu"]) == ("layer-cam", "mean", True)
+    metadata = Metadata.from_json(next(p.value for p in made.metadata_props if p.key == METADATA_KEY))
+    assert (metadata.method, metadata.fuse, metadata.relu) == ("layer-cam", "mean", True)
     explainer = Explainer("o.onnx", providers="cpu")
     assert (explainer.method, explainer.fuse) == ("layer-cam", "mean")
     explained = explainer.explain("a.png", [1])

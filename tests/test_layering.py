@@ -23,6 +23,7 @@ THIRD = {
     "text": set(),
     "errors": set(),
     "contract": set(),
+    "metadata": set(),
     "common": {"numpy", "yaml"},
     "cams": {"numpy"},
     "surgery": {"numpy", "onnx", "onnx_graphsurgeon", "google"},
@@ -43,12 +44,13 @@ THIRD = {
 }
 """What else than the standard library a part may import."""
 
-BASE = {"text", "errors", "contract", "common"}
+BASE = {"text", "errors", "contract", "metadata", "common"}
 OURS = {
     "text": set(),
     "errors": {"text"},
     "common": {"errors", "text"},
     "contract": {"errors", "text"},
+    "metadata": {"contract", "errors", "text"},
     "cams": BASE,
     "surgery": {*BASE, "cams"},
     "images": BASE,
@@ -190,7 +192,7 @@ def loaded_by(statement: str) -> set[str]:
     ("statement", "allowed"),
     [
         ("import onnx_xcam; dir(onnx_xcam); onnx_xcam.__version__", set()),
-        ("import onnx_xcam.errors, onnx_xcam.contract", set()),
+        ("import onnx_xcam.errors, onnx_xcam.contract, onnx_xcam.metadata", set()),
         ("import onnx_xcam; onnx_xcam.XcamError", set()),
         ("import onnx_xcam.surgery", {"numpy", "onnx", "onnx_graphsurgeon", "google", "yaml"}),
         ("import onnx_xcam; onnx_xcam.instrument, onnx_xcam.inspect", {"numpy", "onnx", "onnx_graphsurgeon", "google"}),

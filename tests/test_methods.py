@@ -15,7 +15,7 @@ from onnx_xcam.cams.contributions import map_of, shares_of
 from onnx_xcam.cams.fusion import fused
 from onnx_xcam.cams.methods import EMITTED, METHODS, find_method
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
-from onnx_xcam.contract import parse_metadata
+from onnx_xcam.metadata import Metadata
 
 XP = NumpyArrays()
 
@@ -144,7 +144,7 @@ def test_other_spellings_of_a_method(spelled, name):
     assert find_method(spelled).name == name
     if name in EMITTED:
         made = instrument(cnn("gap"), method=spelled, emit=["map"])
-        assert parse_metadata(made.metadata_props[-1].value)["method"] == name
+        assert Metadata.from_json(made.metadata_props[-1].value).method == name
 
 
 def test_a_method_that_is_none():
@@ -207,7 +207,7 @@ def test_without_the_relu_the_map_is_signed():
     signed = run(made, images(2), classes)
     assert (signed["xcam_map"] < 0).any()
     np.testing.assert_array_equal(np.maximum(signed["xcam_map"], 0), plain["xcam_map"])
-    assert parse_metadata(made.metadata_props[-1].value)["relu"] is False
+    assert Metadata.from_json(made.metadata_props[-1].value).relu is False
     heat = signed["xcam_heatmap"]
     assert heat.min() >= -1
     np.testing.assert_allclose(np.abs(heat).max((2, 3)), 1, rtol=1e-6)
@@ -247,7 +247,7 @@ def test_fused_layers(how, size):
         found["xcam_fused"], fused(XP, [small, large], found["xcam_fused"].shape[2:], how), atol=1e-5
     )
     assert found["xcam_fused"].any()
-    assert parse_metadata(made.metadata_props[-1].value)["fuse"] == how
+    assert Metadata.from_json(made.metadata_props[-1].value).fuse == how
 
 
 def test_signed_layers_fused():
@@ -332,8 +332,8 @@ def test_guided_xgrad_cam(n, relu):
 
 
 def guided_note(model):
-    metadata = parse_metadata(instrument(model, method="guided-xgrad-cam", emit=["map"]).metadata_props[-1].value)
-    return next(note for note in metadata["notes"] if note.startswith("Guided"))
+    metadata = Metadata.from_json(instrument(model, method="guided-xgrad-cam", emit=["map"]).metadata_props[-1].value)
+    return next(note for note in metadata.notes if note.startswith("Guided"))
 
 
 def test_it_is_said_what_is_guided():

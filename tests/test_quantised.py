@@ -16,8 +16,9 @@ from onnxruntime import quantization
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
 
 import onnx_xcam
-from onnx_xcam import check, contract, inspect, instrument
+from onnx_xcam import check, inspect, instrument
 from onnx_xcam.errors import LayerError, UnsupportedOpError
+from onnx_xcam.metadata import Metadata
 from onnx_xcam.surgery.rules import RULES
 from onnx_xcam.verification.unchanged import VARIANTS
 
@@ -201,7 +202,7 @@ def test_a_layer_goes_by_any_of_its_names():
     first = run(instrument(model, layers="d2"), x)
     for name in ("c", "q2"):
         made = instrument(model, layers=name)
-        assert contract.parse_metadata(made.metadata_props[-1].value)["layers"] == ["d2"]
+        assert Metadata.from_json(made.metadata_props[-1].value).layers == ("d2",)
         np.testing.assert_array_equal(run(made, x)["xcam_map"], first["xcam_map"])
     with pytest.raises(LayerError, match="named twice"):
         instrument(model, layers=["q2", "d2"])
@@ -266,7 +267,7 @@ def test_the_score_is_found_behind_quantised_outputs(end, output, score):
     expected = run(instrument(by_hand(), layers="d2"), x)
     made = instrument(model, layers="d2")
     found = run(made, x)
-    assert contract.parse_metadata(made.metadata_props[-1].value)["score"] == score
+    assert Metadata.from_json(made.metadata_props[-1].value).score == score
     np.testing.assert_allclose(found["xcam_scores"], expected["xcam_scores"], rtol=1e-6)
     np.testing.assert_allclose(found["xcam_map"], expected["xcam_map"], rtol=1e-5)
 

@@ -9,7 +9,8 @@ from models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn, images
 from onnx import numpy_helper
 from onnx.parser import parse_model
 
-from onnx_xcam import check, contract, inspect, instrument
+from onnx_xcam import check, inspect, instrument
+from onnx_xcam.metadata import LABELS_KEY, Metadata
 from onnx_xcam.surgery.lowering.order import in_order
 
 INT8 = {"z": np.array(0, np.int8), "s": np.array(0.02, np.float32), "sw": np.array(0.01, np.float32)}
@@ -219,13 +220,13 @@ def test_probabilities_are_read_off_clipped_integers():
     model = narrow(0.02, end="logits = Identity(ky)", output=f"uint8[N,{C}] logits")
 
     def metadata():
-        return contract.parse_metadata({p.key: p.value for p in instrument(model).metadata_props}["onnx_xcam"])
+        return Metadata.from_json({p.key: p.value for p in instrument(model).metadata_props}["onnx_xcam"])
 
-    read = ["logits", "softmax", pytest.approx(0.02), 64.0]
-    assert (metadata()["probabilities"], metadata()["logits"]) == (None, read)
+    read = ("logits", "softmax", pytest.approx(0.02), 64.0)
+    assert (metadata().probabilities, metadata().logits) == (None, read)
     labels = model.metadata_props.add()
-    labels.key, labels.value = contract.LABELS_KEY, '["a", "b", "c", "d", "e"]'
-    assert (metadata()["probabilities"], metadata()["logits"]) == (read, read)
+    labels.key, labels.value = LABELS_KEY, '["a", "b", "c", "d", "e"]'
+    assert (metadata().probabilities, metadata().logits) == (read, read)
 
 
 def run_inner(model: onnx.ModelProto, name: str, x: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +17,8 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
-from onnx_xcam import Explainer, contract
+from onnx_xcam import Explainer
+from onnx_xcam.metadata import Hints, read_hints
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "sample_models"
@@ -34,9 +34,9 @@ def model() -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="module")
-def stated(model: onnx.ModelProto) -> dict[str, Any]:
+def stated(model: onnx.ModelProto) -> Hints:
     """What the model's own metadata says."""
-    return contract.hints({entry.key: entry.value for entry in model.metadata_props})
+    return read_hints({entry.key: entry.value for entry in model.metadata_props})
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +85,8 @@ def test_padding_and_batch_norm_are_folded(model: onnx.ModelProto) -> None:
     assert ops == {"Conv", "Clip", "Add", "GlobalAveragePool", "Reshape", "Gemm"}
 
 
-def test_stated_preprocessing(stated: dict[str, Any], tool: ModuleType) -> None:
-    assert stated["preprocess"] == {
+def test_stated_preprocessing(stated: Hints, tool: ModuleType) -> None:
+    assert stated.preprocess == {
         "size": [224, 224],
         "resize": "crop",
         "crop_fraction": 0.875,
@@ -96,11 +96,11 @@ def test_stated_preprocessing(stated: dict[str, Any], tool: ModuleType) -> None:
         "std": [128, 128, 128],
         "channels": "RGB",
     }
-    assert stated["preprocess"] == tool.PREPROCESS
+    assert stated.preprocess == tool.PREPROCESS
 
 
-def test_stated_labels(stated: dict[str, Any]) -> None:
-    labels = stated["labels"]
+def test_stated_labels(stated: Hints) -> None:
+    labels = stated.labels
     assert len(labels) == len(set(labels)) == 1000
     assert all(label and label == label.strip() for label in labels)
     assert (labels[0], labels[281], labels[967], labels[999]) == ("tench", "tabby", "espresso", "toilet tissue")
@@ -113,17 +113,17 @@ def test_stated_labels(stated: dict[str, Any]) -> None:
     ("photo", "label", "score"),
     [("cat.png", "tiger cat", 9.262), ("coffee.png", "espresso", 11.234), ("rocket.jpg", "missile", 7.160)],
 )
-def test_top_class(session: ort.InferenceSession, stated: dict[str, Any], photo: str, label: str, score: float) -> None:
+def test_top_class(session: ort.InferenceSession, stated: Hints, photo: str, label: str, score: float) -> None:
     (logits,) = session.run(["logits"], {"image": read_photo(photo)})
-    assert stated["labels"][logits[0].argmax()] == label
+    assert stated.labels[logits[0].argmax()] == label
     assert logits[0].max() == pytest.approx(score, abs=0.05)
 
 
-def test_the_cat_is_a_cat(session: ort.InferenceSession, stated: dict[str, Any]) -> None:
+def test_the_cat_is_a_cat(session: ort.InferenceSession, stated: Hints) -> None:
     (logits,) = session.run(["logits"], {"image": read_photo("cat.png")})
     probabilities = np.exp(logits[0]) / np.exp(logits[0]).sum()
     best = np.argsort(-logits[0])[:3]
-    assert {stated["labels"][c] for c in best} == CATS
+    assert {stated.labels[c] for c in best} == CATS
     assert probabilities[best].sum() > 0.9
 
 

@@ -29,6 +29,7 @@ from onnx_xcam.cams.contributions import map_of
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.xgrad import xgrad_cam
 from onnx_xcam.explainer.memory import bytes_of_a_class, classes_per_run
+from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import open_session
 from onnx_xcam.surgery import inspect, instrument_bytes
 from onnx_xcam.surgery.files.source import Source
@@ -122,8 +123,8 @@ class Measurement:
         self.layer, self.hooked = self._chosen()
         self.made_bytes = instrument_bytes(cell.path, layers=self.layer, emit=("map",))
         self.made = open_session(self.made_bytes, providers="cpu", threads=cell.threads)
-        self.metadata = contract.parse_metadata(self.made.metadata[contract.METADATA_KEY])
-        self.most = int(self.metadata["class_count"])
+        self.metadata = Metadata.from_props(self.made.metadata, str(cell.path))
+        self.most = self.metadata.class_count or 1
         self.peers: dict[str, Any] = dict(self._peers()) if self.model is not None else {}
 
     def _images(self, batch: int) -> np.ndarray:
@@ -173,10 +174,10 @@ class Measurement:
         """Those that can explain this layer; the others are noted."""
         import _bench_peers
 
-        layout, grid = self.metadata["layouts"][0], self.metadata["grids"][0]
+        layout, grid = self.metadata.layout(0), self.metadata.grid(0)
         makers: dict[str, Callable[[], Any]] = {}
         if self.hooked:
-            target = _bench_peers.Target(self.model, *self.hooked, layout, contract.Grid(*grid) if grid else None)
+            target = _bench_peers.Target(self.model, *self.hooked, layout, grid)
             makers |= {n: partial(make, target, self.images) for n, make in _bench_peers.TORCH_PEERS.items()}
         makers[ONNX_AD] = partial(
             _bench_peers.onnx_ad_xgrad,
@@ -214,7 +215,7 @@ class Measurement:
     def check(self) -> None:
         """Compare every contender's maps with its own formula on A and G; those that differ are not timed."""
         a, g, classes = self.reference
-        layout, grid = contract.images_first(self.metadata["layouts"][0]), self.metadata["grids"][0]
+        layout, grid = contract.images_first(self.metadata.layout(0)), self.metadata.grid(0)
         a, g, size = lined(a.astype(np.float64), g.astype(np.float64), layout, grid)
         ours = self.made.run(
             {self.image.name: self.images[:2], contract.CLASS_INPUT: classes}, [contract.output_name("map")]
@@ -287,7 +288,7 @@ class Measurement:
         packages = ("onnx-xcam", "onnxruntime", "torch", "torchvision", "timm", "captum", "torchcam", "grad-cam")
         return {
             "key": self.cell.key,
-            "layer": self.metadata["layers"][0],
+            "layer": self.metadata.layers[0],
             "module": self.hooked[0] if self.hooked else None,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "machine": machine(),

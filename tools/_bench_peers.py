@@ -21,6 +21,7 @@ from _sessions import session
 from torch import nn
 
 from onnx_xcam import contract
+from onnx_xcam.metadata import Metadata
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.normalise.normalise import modernised
@@ -196,7 +197,7 @@ def pytorch_grad_cam(method: str, target: Target, images: np.ndarray) -> Peer:
     return Peer(maps, expected)
 
 
-def onnx_ad_xgrad(model: str, metadata: Mapping[str, Any], *, threads: int, images: np.ndarray) -> Peer:
+def onnx_ad_xgrad(model: str, metadata: Metadata, *, threads: int, images: np.ndarray) -> Peer:
     """onnx-ad: the model with the layer as an output, then the head's adjoint for all classes at once, then numpy.
 
     It takes gradients by graph inputs, so the head is cut off at the layer (by our own means: that, too, is up to its
@@ -204,7 +205,7 @@ def onnx_ad_xgrad(model: str, metadata: Mapping[str, Any], *, threads: int, imag
     """
     from onnx_ad import UnsupportedOperator, reverse
 
-    layer, layout, grid = (metadata[key][0] for key in ("layers", "layouts", "grids"))
+    layer, layout, grid = metadata.layers[0], metadata.layout(0), metadata.grid(0)
     if layout == "TNC":
         raise UnusableError("not tried on tokens that come before the images")
     source, skeleton, _ = modernised(Source(model))

@@ -26,6 +26,7 @@ from torch import nn
 
 import onnx_xcam
 from onnx_xcam import contract
+from onnx_xcam.metadata import Metadata
 from onnx_xcam.surgery import instrument_bytes
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.analysis.value_ranges import clips_nothing
@@ -181,13 +182,12 @@ class FormatCase(_compare_case.Comparison):
         """Instrument a file at a layer and run it."""
         instrumented = instrument_bytes(path, layers=layer, emit=EMIT)
         model = onnx.load_from_string(instrumented)
-        about = contract.parse_metadata({p.key: p.value for p in model.metadata_props}[contract.METADATA_KEY])
+        about = Metadata.from_props({p.key: p.value for p in model.metadata_props}, str(path))
         outputs = self._outputs(instrumented, classes=self._classes())
         outputs["xcam_gradients"] = outputs["xcam_gradients"].astype(np.float64)
-        grid = (about.get("grids") or [None])[0]
-        layout = about["layouts"][0]
+        layout, grid = about.layout(0), about.grid(0)
         positions = in_positions(outputs["xcam_activations"], layout, grid)
-        return Explained(instrumented, about["layers"][0], layout, grid, outputs, positions)
+        return Explained(instrumented, about.layers[0], layout, grid, outputs, positions)
 
     def _closest(self, path: Path, wanted: Explained) -> tuple[str, float]:
         """The layer of a file whose values correlate best with those of the float file's layer, and how well."""

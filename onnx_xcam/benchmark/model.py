@@ -21,6 +21,7 @@ from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.explainer.memory import bytes_of_a_class, classes_per_run
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.feeds import InputValue, example_feeds, free_picture, takes_pictures
+from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import Session, short_name
 from onnx_xcam.surgery.analysis.concrete_size import picture_size
 from onnx_xcam.surgery.analysis.prepare import prepare
@@ -89,13 +90,13 @@ def bench(
         rows = [row for count in threads for row in pair.rows(count, wanted)]
     return BenchReport(
         model=str(model),
-        layers=[str(name) for name in pair.metadata["layers"]],
-        score=str(pair.metadata["score"]),
-        method=str(pair.metadata["method"]),
+        layers=list(pair.metadata.layers),
+        score=pair.metadata.score,
+        method=pair.metadata.method,
         provider=pair.provider,
         machine=machine(),
         versions=versions("onnx-xcam", "onnxruntime", "onnxruntime-gpu", "onnx", "numpy"),
-        notes=list(dict.fromkeys([*pair.metadata["notes"], *pair.notes])),
+        notes=list(dict.fromkeys([*pair.metadata.notes, *pair.notes])),
         rows=rows,
     )
 
@@ -123,7 +124,7 @@ class _Pair:
         skeleton = Source(made, source.path).skeleton()
         self.unused = unused_inputs(skeleton)
         self.skeleton = skeleton.SerializeToString()
-        self.metadata: dict[str, Any] = {}
+        self.metadata = Metadata.from_props({p.key: p.value for p in skeleton.metadata_props}, source.name)
         self.provider = ""
         self.notes: list[str] = []
         self.random_size: tuple[int, int] | None = None
@@ -138,7 +139,6 @@ class _Pair:
         """The figures for one number of threads."""
         jobs = [replace(job, threads=threads) for job in self.jobs]
         plain, made = sessions = [job.open() for job in jobs]
-        self.metadata = contract.parse_metadata(made.metadata[contract.METADATA_KEY])
         self.provider = short_name(made.providers[0])
         if made.provider_warning:
             self.notes.append(made.provider_warning)
@@ -169,7 +169,7 @@ class _Pair:
 
     def _counts(self, wanted: Sequence[int]) -> list[int]:
         """The numbers of classes, none more than there are."""
-        there = self.metadata.get("class_count")
+        there = self.metadata.class_count
         if there is None and max(wanted) > 1:
             self.notes.append("Classes: the file does not tell how many there are.")
         elif there is not None and max(wanted) > there:
@@ -206,7 +206,7 @@ class _Pair:
             return [[]]
         used = (info for info in made.inputs if info.name not in self.unused)
         image = next((info.name for info in used if takes_pictures(info)), next(iter(feeds)))
-        maps = {contract.output_name("map", index) for index in range(len(self.metadata["layers"]))}
+        maps = {contract.output_name("map", index) for index in range(len(self.metadata.layers))}
         shapes = {name: value.shape for name, value in feeds.items() if value is not None}
         each = bytes_of_a_class(self.skeleton, shapes, image, [out for out in made.outputs if out.name in maps])
         step = classes_per_run(each)

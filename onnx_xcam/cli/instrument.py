@@ -145,5 +145,5 @@ def _class_ids(model: Path, names: Sequence[str], labels_file: Path | None, allo
         labels: list[str] | None = load_labels(labels_file)
     else:
         props = {prop.key: prop.value for prop in Source(model, allow_folders=allow).skeleton().metadata_props}
-        labels = contract.hints(props).get("labels") or labels_from_metadata(props)
+        labels = labels_from_metadata(props)
     return [resolve_class(name, labels, None) for name in names]

@@ -24,6 +24,7 @@ from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.photo_pipeline import model_inputs
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.feeds import InputValue, free_picture
+from onnx_xcam.metadata import Metadata
 from onnx_xcam.surgery import instrument_file
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import Source
@@ -172,12 +173,8 @@ def _require_usable(proto: Any, source: Source, *, asked: bool) -> None:
         ModelError: it has no plain class input, keeps weights in other files, or something else is asked of it.
     """
     original = "give the original model instead"
-    stated = next((p.value for p in reversed(proto.metadata_props) if p.key == contract.METADATA_KEY), "{}")
-    try:
-        own = contract.parse_metadata(stated)
-    except ValueError as error:
-        raise ModelError(f"The metadata {contract.METADATA_KEY!r} of {source.name} cannot be read: {error}.") from error
-    if not own.get("relu", True) or find_method(own.get("method", DEFAULT_METHOD)).is_guided:
+    own = Metadata.from_props({entry.key: entry.value for entry in proto.metadata_props}, source.name)
+    if not own.relu or find_method(own.method).is_guided:
         raise ModelError(
             f"{source.name} is instrumented already, for signed or guided maps, which the page does not draw; "
             f"{original}."

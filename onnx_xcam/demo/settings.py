@@ -67,7 +67,7 @@ def page_settings(model: LoadedModel, inputs: ModelInputs, name: str, size: int)
         "top": min(TOP, model.class_count or 1),
         "labels": None if inputs.labels is None else list(inputs.labels),
         "colours": _base64(colour(np.arange(_LEVELS) / (_LEVELS - 1))),
-        "notes": [*map(str, model.metadata.get("notes", ())), *inputs.notes, *model.others.notes()],
+        "notes": [*model.metadata.notes, *inputs.notes, *model.others.notes()],
     }
 
 

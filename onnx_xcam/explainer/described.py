@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NoReturn
 
 import onnx
 
@@ -20,18 +20,17 @@ from onnx_xcam.cams.methods import emitted_method
 from onnx_xcam.common.arguments import shown
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.probabilities import stated_source
+from onnx_xcam.metadata import Metadata, Misstated
 from onnx_xcam.runtime import TensorInfo
 
 _MOST_NOTES, _LONGEST_NOTES = 1000, 100_000
 
 
-def check_metadata(
-    metadata: Mapping[str, Any], graph: onnx.GraphProto, outputs: Sequence[TensorInfo], name: str
-) -> None:
+def check_metadata(metadata: Metadata, graph: onnx.GraphProto, outputs: Sequence[TensorInfo], name: str) -> None:
     """Make sure that what a file says of itself is so.
 
     Args:
-        metadata: of the file, of the right kinds (`contract.parse_metadata`).
+        metadata: of the file.
         graph: the file's, without the weights.
         outputs: as the session tells them.
         name: what to call the file.
@@ -43,9 +42,7 @@ def check_metadata(
 
 
 class _Described:
-    def __init__(
-        self, metadata: Mapping[str, Any], graph: onnx.GraphProto, outputs: Sequence[TensorInfo], name: str
-    ) -> None:
+    def __init__(self, metadata: Metadata, graph: onnx.GraphProto, outputs: Sequence[TensorInfo], name: str) -> None:
         self.metadata, self.graph, self.name = metadata, graph, name
         self.outputs = {output.name: output for output in outputs}
 
@@ -54,17 +51,17 @@ class _Described:
         self._layers()
         self._method()
         self._score()
-        for field in ("probabilities", "logits"):
-            self._probabilities(field, self.metadata.get(field))
-        notes = self.metadata.get("notes") or ()
+        self._probabilities("probabilities", self.metadata.probabilities)
+        self._probabilities("logits", self.metadata.logits)
+        notes = self.metadata.notes
         if len(notes) > _MOST_NOTES or sum(map(len, notes)) > _LONGEST_NOTES:
             self._refuse("hold more notes than anybody reads")
-        activation = self.metadata.get("activation")
+        activation = self.metadata.activation
         if activation is not None and not re.fullmatch(r"\w{1,60}", activation):
             self._refuse(f"name the activation {shown(activation)}, which is none")
 
     def _version(self) -> None:
-        version = self.metadata.get("version", contract.VERSION)
+        version = self.metadata.version
         if isinstance(version, int) and not isinstance(version, bool) and version > contract.VERSION:
             raise ModelError(
                 f"{self.name} was instrumented by a later onnx_xcam (version {version} of its contract, where this one "
@@ -74,7 +71,7 @@ class _Described:
             self._refuse(f"name the version {shown(version)}, which is not {contract.VERSION}")
 
     def _layers(self) -> None:
-        layers = self.metadata["layers"]
+        layers = self.metadata.layers
         maps = [output for output in self.outputs if re.fullmatch(r"xcam_(map|activations|gradients)(_\d+)?", output)]
         if len(layers) > max(1, len(maps)):
             self._refuse(f"name {len(layers)} layers, more than there are maps")
@@ -86,17 +83,17 @@ class _Described:
                 self._refuse(f"name the layer {shown(layer)}, which the model does not have")
             if layer not in made or layer.startswith(contract.ADDED):
                 self._refuse(f"name the layer {shown(layer)}, which no node of the original model makes")
-        layouts, grids = self.metadata.get("layouts"), self.metadata.get("grids")
-        if layouts is not None and len(layouts) != len(layers):
+        layouts, grids, unstated = self.metadata.layouts, self.metadata.grids, self.metadata.unstated
+        if "layouts" not in unstated and len(layouts) != len(layers):
             self._refuse(f"state {len(layouts)} layouts for {len(layers)} layers")
-        if grids is not None and len(grids) != len(layers):
+        if "grids" not in unstated and len(grids) != len(layers):
             self._refuse(f"state {len(grids)} grids for {len(layers)} layers")
-        for index, layout in enumerate(layouts or ()):
-            self._layout(index, layout, grids[index] if grids else None, known=grids is not None)
+        for index, layout in enumerate(layouts):
+            self._layout(index, layout, self.metadata.grid(index), known="grids" not in unstated)
 
-    def _layout(self, index: int, layout: str, grid: Sequence[int | None] | None, *, known: bool) -> None:
+    def _layout(self, index: int, layout: contract.Layout, grid: contract.Grid | None, *, known: bool) -> None:
         activations = self._shape(contract.output_name("activations", index))
-        rank = len(activations) if activations else self._rank(self.metadata["layers"][index])
+        rank = len(activations) if activations else self._rank(self.metadata.layers[index])
         if rank not in (None, len(layout)):
             self._refuse(f"state the layout {layout} for a layer of {rank} axes")
         if known and (grid is None) == ("T" in layout):
@@ -108,7 +105,7 @@ class _Described:
         if any(one < 1 for one in sizes) or before is None or after is None or min(before, after) < 0:
             self._refuse(f"state a grid of tokens that cannot be, {list(grid)}")
         on_map = self._shape(contract.output_name("map", index))
-        guided = "guided" in str(self.metadata.get("method", ""))
+        guided = "guided" in self.metadata.method
         pairs = zip((height, width), on_map[2:], strict=False) if on_map and not guided else ()
         if any(isinstance(one, int) and isinstance(other, int) and one != other for one, other in pairs):
             self._refuse(f"state a grid of {height} x {width} tokens, which is not that of the map")
@@ -121,15 +118,15 @@ class _Described:
 
     def _method(self) -> None:
         try:
-            emitted_method(self.metadata.get("method") or "xgrad-cam")
-            check_fusion(self.metadata.get("fuse"), layers=None, relu=self.metadata.get("relu") is not False)
+            emitted_method(self.metadata.method)
+            check_fusion(self.metadata.fuse, layers=None, relu=self.metadata.relu)
         except XcamError as error:
             self._refuse(f"contradict the methods that there are ({error})")
-        if bool(self.metadata.get("fuse")) != (contract.FUSED in self.outputs):
+        if bool(self.metadata.fuse) != (contract.FUSED in self.outputs):
             self._refuse("do not fit its outputs: layers are fused, or not, by one and not by the other")
 
     def _score(self) -> None:
-        score, count = self.metadata["score"], self.metadata.get("class_count")
+        score, count = self.metadata.score, self.metadata.class_count
         if score not in set(_tensors(self.graph)):
             self._refuse(f"name the score {shown(score)}, which the model does not have")
         if count is None:
@@ -140,21 +137,21 @@ class _Described:
             wrong = f", but {shown(score)} has {told}" if told else ""
             self._refuse(f"state {count} classes{wrong}")
 
-    def _probabilities(self, field: str, stated: Any) -> None:
-        if stated is None:
-            return
+    def _probabilities(self, field: str, stated: contract.Probabilities | Misstated | None) -> None:
         source = stated_source(field, stated, self.outputs)
+        if source is None:
+            return
         output = self.outputs[source.output]
         if not (0 < source.scale < 1e6 and abs(source.zero_point) <= 1e10):  # nor is either of them no number
             self._refuse(f"state the scale {source.scale} and the zero point {source.zero_point} of {field}")
         if output.name.startswith(contract.ADDED):
-            self._refuse(f"take {field} from {shown(stated[0])}, which is no output of the original model")
+            self._refuse(f"take {field} from {shown(source.output)}, which is no output of the original model")
         lengths = [length for length in output.shape if isinstance(length, int) and length != 1]
-        count = self.metadata.get("class_count")
+        count = self.metadata.class_count
         if output.dtype is None or output.dtype.kind not in "fiu" or (count and lengths and lengths[-1] != count):
             if count == 2 and not [length for length in output.shape[1:] if length != 1]:
                 return  # one logit, or its sigmoid, stands for two classes
-            self._refuse(f"take {field} from {shown(stated[0])}, which has no number for each of {count} classes")
+            self._refuse(f"take {field} from {shown(source.output)}, which has no number for each of {count} classes")
 
     def _shape(self, name: str) -> tuple[int | str | None, ...]:
         return self.outputs[name].shape if name in self.outputs else ()

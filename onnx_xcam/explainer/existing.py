@@ -37,7 +37,7 @@ def refuse_missing(model: LoadedModel, classes: NDArray[np.int64] | None, images
     if model.class_count is not None or classes is None or bool((classes == -1).all()):
         return
     names = {output.name for output in model.session.outputs}
-    sources = [model.metadata["score"], *([model.probabilities.output] if model.probabilities else [])]
+    sources = [model.metadata.score, *([model.probabilities.output] if model.probabilities else [])]
     told = next((name for name in sources if name in names), None)
     if told is None:
         _try_each(model, classes, run)

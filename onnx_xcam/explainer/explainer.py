@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,7 +142,7 @@ class Explainer(OpenedModel):
         self._recorder = None
         if chosen.is_emitted:
             loaded = load_model(model, method=method, relu=relu, fuse=fuse, **options)
-            self.method, self.relu = str(loaded.metadata.get("method", method)), loaded.metadata.get("relu", True)
+            self.method, self.relu = loaded.metadata.method, loaded.metadata.relu
         else:
             check_fusion(fuse, layers=None, relu=relu)
             self._recorder = Recorder(model, methods=[method], labels=labels, probabilities=probabilities, **options)
@@ -150,7 +150,7 @@ class Explainer(OpenedModel):
             check_fusion(fuse, layers=len(loaded.layers), relu=relu)
             self.method, self.relu = chosen.name, relu
         super().__init__(loaded, options["preprocess"], labels, probabilities)
-        self.fuse: Fusion | None = loaded.metadata.get("fuse") if chosen.is_emitted else fuse
+        self.fuse = cast("Fusion | None", loaded.metadata.fuse) if chosen.is_emitted else fuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and copy: opened again from its file, as it was.

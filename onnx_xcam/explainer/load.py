@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.probabilities import ModelTold, ProbabilitySource, told_by
 from onnx_xcam.feeds import InputValue, OtherInputs, free_picture, image_and_others, padded
+from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.axes.batch_independence import Rows, cannot_mix, rounds, scaled_by_run
 from onnx_xcam.surgery.files.external import Folders
@@ -39,7 +39,7 @@ class LoadedModel:
         name: the file's path in quotes, or "the model": for messages.
         path: None for a model that was given as bytes or as a ModelProto.
         files: its file and those that it keeps weights in; none for a model without a path.
-        metadata: the JSON of `metadata_props["onnx_xcam"]`.
+        metadata: what the instrumented model says of itself.
         image_input: the input that the pictures go to.
         others: what the other inputs are fed.
         class_count: C, or None where nothing tells it.
@@ -62,7 +62,7 @@ class LoadedModel:
     name: str
     path: Path | None
     files: tuple[Path, ...]
-    metadata: dict[str, Any]
+    metadata: Metadata
     image_input: TensorInfo
     others: OtherInputs
     class_count: int | None
@@ -83,13 +83,12 @@ class LoadedModel:
     @property
     def layers(self) -> list[str]:
         """Names of the target layers' tensors."""
-        return [str(name) for name in self.metadata["layers"]]
+        return list(self.metadata.layers)
 
     @property
     def names(self) -> list[tuple[str, ...]]:
         """What each layer is called beside its tensor."""
-        stated = self.metadata.get("names") or []
-        return [tuple(stated[i]) if i < len(stated) else () for i in range(len(self.layers))]
+        return [self.metadata.names_of(index) for index in range(len(self.layers))]
 
     def outputs(self, kind: contract.Emit) -> list[str]:
         """The outputs of this kind that the model has, one per layer (or none at all)."""
@@ -181,7 +180,7 @@ def load_model(
     sources = [source.output for source in (of_probabilities.own, of_probabilities.logits) if source]
     unused = unused_inputs(explained, [*added, *more_outputs, *sources])
     image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs, unused)
-    _refuse_other_picture(metadata, image_input.name, given.name)
+    _refuse_other_picture(metadata.picture, image_input.name, given.name)
     return LoadedModel(
         session=session,
         name=given.name,
@@ -224,9 +223,9 @@ def _folds(session: Session, image: TensorInfo, name: str) -> bool:
     return True
 
 
-def _rows(model: onnx.ModelProto, image: TensorInfo, metadata: Mapping[str, Any]) -> Rows:
+def _rows(model: onnx.ModelProto, image: TensorInfo, metadata: Metadata) -> Rows:
     """What the operators tell of the images of a run; what they do not tell is found out when several are run."""
-    wanted = [str(metadata["score"]), *map(str, metadata["layers"])]
+    wanted = [metadata.score, *metadata.layers]
     if image.shape[0] == 1 or cannot_mix(model, image.name, wanted):
         return Rows(mixed=False, is_exact=True)
     return Rows(mixed=scaled_by_run(model.graph) or None, is_exact=not rounds(model.graph))
@@ -255,39 +254,36 @@ def _session_of(source: Source, made: bytes | None, options: Mapping[str, Any]) 
     return open_session(content, folder=folder, **options)
 
 
-def _are_own(wanted: Sequence[str], own: Mapping[str, Any]) -> bool:
+def _are_own(wanted: Sequence[str], own: Metadata) -> bool:
     """Whether layers that are asked for are those of an instrumented model, by any of their names."""
-    tensors, names = list(own.get("layers", [])), list(own.get("names") or [])
-    every = [{tensor, *(names[i] if i < len(names) else ())} for i, tensor in enumerate(tensors)]
+    every = [{tensor, *own.names_of(i)} for i, tensor in enumerate(own.layers)]
     return len(wanted) == len(every) and all(name in known for name, known in zip(wanted, every, strict=True))
 
 
 def _refuse_other_targets(proto: onnx.ModelProto, name: str, wanted: Mapping[str, Any]) -> None:
     """An instrumented model is used as it is; wanting something else of it is an error, not a silent no."""
-    text = next((p.value for p in reversed(proto.metadata_props) if p.key == contract.METADATA_KEY), "{}")
-    own = _json(text, name)
+    own = Metadata.from_props({entry.key: entry.value for entry in proto.metadata_props}, name)
     layers = [wanted["layers"]] if isinstance(wanted["layers"], str) else list(wanted["layers"])
     what = None
     if layers != ["auto"] and not _are_own(layers, own):
         what = f"layers {', '.join(map(repr, layers))}"
-    elif wanted["score"] not in ("auto", own.get("score")):
+    elif wanted["score"] not in ("auto", own.score):
         what = f"the score {wanted['score']!r}"
-    elif wanted["method"] not in (DEFAULT_METHOD, own.get("method", DEFAULT_METHOD)):
+    elif wanted["method"] not in (DEFAULT_METHOD, own.method):
         what = f"the method {wanted['method']!r}"
-    elif not wanted["relu"] and own.get("relu", True):
+    elif not wanted["relu"] and own.relu:
         what = "signed maps"
-    elif wanted["fuse"] not in (None, own.get("fuse")):
+    elif wanted["fuse"] not in (None, own.fuse):
         what = f"layers fused by their {wanted['fuse']}"
     if what:
         raise LayerError(
-            f"{name} is instrumented already, for the layers {', '.join(map(repr, own.get('layers', [])))}, the score "
-            f"{own.get('score')!r} and the method {own.get('method')!r}; it cannot give {what}. Use the original model."
+            f"{name} is instrumented already, for the layers {', '.join(map(repr, own.layers))}, the score "
+            f"{own.score!r} and the method {own.method!r}; it cannot give {what}. Use the original model."
         )
 
 
-def _refuse_other_picture(metadata: Mapping[str, Any], picture: str, name: str) -> None:
+def _refuse_other_picture(own: str | None, picture: str, name: str) -> None:
     """Raise a LayerError if an instrumented model of several pictures explains another one than this."""
-    own = metadata.get("picture")
     if own not in (None, picture):
         raise LayerError(
             f"{name} was instrumented to explain the picture '{own}', but the picture goes to '{picture}' here: give "
@@ -295,9 +291,7 @@ def _refuse_other_picture(metadata: Mapping[str, Any], picture: str, name: str) 
         )
 
 
-def _metadata(
-    session: Session, name: str, graph: onnx.GraphProto | None, emit: Sequence[contract.Emit]
-) -> dict[str, Any]:
+def _metadata(session: Session, name: str, graph: onnx.GraphProto | None, emit: Sequence[contract.Emit]) -> Metadata:
     """What an instrumented model says of itself.
 
     Args:
@@ -306,8 +300,8 @@ def _metadata(
         graph: of a model that somebody else instrumented, to hold what it says against.
         emit: the outputs that are needed; it may do without the status.
     """
-    metadata = _json(session.metadata.get(contract.METADATA_KEY, "{}"), name)
-    if not metadata.get("layers") or "score" not in metadata:
+    metadata = Metadata.from_props(session.metadata, name)
+    if not metadata.layers or not metadata.score:
         raise ModelError(
             f"{name} has the outputs of an instrumented model but its metadata {contract.METADATA_KEY!r} does not say "
             "which layers and score; instrument the original model again."
@@ -316,7 +310,7 @@ def _metadata(
         check_metadata(metadata, graph, session.outputs, name)
     there = {output.name for output in session.outputs}
     for kind in (kind for kind in emit if kind != "status"):
-        wanted = [contract.output_name(kind, index) for index in range(len(metadata["layers"]))]
+        wanted = [contract.output_name(kind, index) for index in range(len(metadata.layers))]
         if missing := [output for output in wanted if output not in there]:
             raise ModelError(
                 f"{name} is instrumented without {missing[0]!r}; instrument the original again with --emit {kind}."
@@ -324,18 +318,11 @@ def _metadata(
     return metadata
 
 
-def _json(text: str, name: str) -> dict[str, Any]:
-    try:
-        return contract.parse_metadata(text)
-    except (ValueError, json.JSONDecodeError) as error:
-        raise ModelError(f"The metadata {contract.METADATA_KEY!r} of {name} cannot be read: {error}.") from error
-
-
-def _class_count(metadata: Mapping[str, Any], session: Session) -> int | None:
-    if isinstance(metadata.get("class_count"), int):
-        return int(metadata["class_count"])
+def _class_count(metadata: Metadata, session: Session) -> int | None:
+    if metadata.class_count is not None:
+        return metadata.class_count
     # Another's model need not say it; a score of rank 1 may be one logit per image as well as one score per class.
-    shape = next((output.shape for output in session.outputs if output.name == metadata["score"]), ())
+    shape = next((output.shape for output in session.outputs if output.name == metadata.score), ())
     lengths = [length for length in shape[1:] if length != 1]
     if len(shape) > 1 and not lengths:
         return 2  # one logit, seen as two classes

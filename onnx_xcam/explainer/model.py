@@ -58,7 +58,7 @@ class OpenedModel:
         self.name = str(loaded.path or "the model")
         self.files = loaded.files
         self.layers = tuple(loaded.layers)
-        self.score = str(loaded.metadata["score"])
+        self.score = loaded.metadata.score
         self.providers = loaded.session.providers
         self.batch = loaded.batch
         self.exact = loaded.exact
@@ -206,6 +206,5 @@ def with_probabilities(
 def _surgery_notes(model: LoadedModel) -> list[str]:
     """What the surgery assumed, as it wrote it into the model."""
     notes = ["Model: instrumented already, used as it is."] if model.was_instrumented else []
-    said = [str(note) for note in model.metadata.get("notes", ())]
-    said = said or [f"Layer: {', '.join(model.layers)}.", f"Score: {model.metadata['score']}."]
+    said = model.metadata.notes or (f"Layer: {', '.join(model.layers)}.", f"Score: {model.metadata.score}.")
     return [*notes, *said, *([model.compared] if model.compared else [])]

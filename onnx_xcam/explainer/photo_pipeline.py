@@ -152,7 +152,7 @@ def _given_labels(labels: Any) -> tuple[str, ...]:
 def _found_labels(model: LoadedModel) -> tuple[Sequence[str] | None, str]:
     """Labels in the model's metadata, else in a file beside it."""
     props = model.session.metadata
-    if (labels := contract.hints(props).get("labels") or labels_from_metadata(props)) is not None:
+    if (labels := labels_from_metadata(props)) is not None:
         return labels, "from the model's metadata"
     if model.path and (sidecar := _labels_sidecar(model.path)):
         return load_labels(sidecar), f"from '{sidecar.name}' beside the model"

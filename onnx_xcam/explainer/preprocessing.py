@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from onnx_xcam import contract
 from onnx_xcam.images.preprocess import InputSpec, Preprocess
 from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
+from onnx_xcam.metadata import read_hints
 
 PreprocessLike = str | Path | Mapping[str, Any] | Preprocess
 
@@ -24,7 +24,7 @@ def stated_preprocess(
     if preprocess is not None:
         name = repr(str(preprocess)) if isinstance(preprocess, str | Path) else "the argument"
         return load_preprocess(preprocess), name
-    if (own := contract.hints(metadata).get("preprocess")) is not None:
+    if (own := read_hints(metadata).preprocess) is not None:
         return load_preprocess(own), "the model's metadata"
     if path and (sidecar := find_sidecar(path)):
         return load_preprocess(sidecar), f"'{sidecar.name}' beside the model"

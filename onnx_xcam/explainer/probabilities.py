@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnx_xcam.contract import Probabilities
 from onnx_xcam.errors import ModelError, ScoreError
+from onnx_xcam.metadata import Metadata, Misstated
 from onnx_xcam.surgery.targets.known_classifiers import Known
 
 Squash = Literal["softmax", "sigmoid", "exp", "none"]
@@ -95,23 +97,24 @@ class ModelTold:
     is_number: bool = False
 
 
-def told_by(metadata: Mapping[str, Any], graph: onnx.GraphProto) -> ModelTold:
+def told_by(metadata: Metadata, graph: onnx.GraphProto) -> ModelTold:
     """What an instrumented model says of itself, or what its graph shows where it says nothing.
 
     Raises:
         ModelError: it names an output that it does not have, or a way that nobody knows.
     """
     outputs = {output.name for output in graph.output}
-    own = (
-        _stated(metadata, "probabilities", outputs) if "probabilities" in metadata else _found(graph, metadata["score"])
-    )
-    if "logits" in metadata:
-        logits = _stated(metadata, "logits", outputs)
+    if "probabilities" in metadata.unstated:
+        own = _found(graph, metadata.score)
+    else:
+        own = stated_source("probabilities", metadata.probabilities, outputs)
+    if "logits" not in metadata.unstated:
+        logits = stated_source("logits", metadata.logits, outputs)
         own = None if logits is not None else own
     else:  # instrumented when logits were taken for a classifier's whatever they were
         logits = own if own is not None and own.squash in ("softmax", "sigmoid") else None
         own = None if logits is not None else own
-    return ModelTold(own, logits, metadata.get("activation"), bool(metadata.get("is_number", False)))
+    return ModelTold(own, logits, metadata.activation, metadata.is_number)
 
 
 def chosen_source(
@@ -168,28 +171,25 @@ def _squash(how: str) -> Squash:
     return "sigmoid" if how == "sigmoid" else "softmax"
 
 
-def stated_source(field: str, stated: Any, outputs: Collection[str]) -> ProbabilitySource:
-    """What a field of the metadata says of an output.
+def stated_source(
+    field: str, stated: Probabilities | Misstated | None, outputs: Collection[str]
+) -> ProbabilitySource | None:
+    """What a field of the metadata says of an output, or None where it says that there is none.
 
     Raises:
         ModelError: it names an output that is not there, or a way that nobody knows.
     """
-    right = (
-        isinstance(stated, list)
-        and len(stated) in (2, 4)
-        and all(isinstance(text, str) for text in stated[:2])
-        and all(isinstance(number, int | float) and not isinstance(number, bool) for number in stated[2:])
-    )
-    if right and stated[0] in outputs and stated[1] in get_args(Squash):
-        return ProbabilitySource(*stated)
-    why = repr(stated)
-    if right and stated[0] not in outputs:
-        why = f"they take {field} from {stated[0]!r}, which is no output of the original model"
+    if stated is None:
+        return None
+    if isinstance(stated, Misstated):
+        why = repr(stated.stated)
+    elif stated.output not in outputs:
+        why = f"they take {field} from {stated.output!r}, which is no output of the original model"
+    elif stated.how not in get_args(Squash):
+        why = repr(stated.stated())
+    else:
+        return ProbabilitySource(stated.output, cast("Squash", stated.how), stated.scale, stated.zero_point)
     raise ModelError(f"The model's metadata states its {field} in a wrong way: {why}; instrument it again.")
-
-
-def _stated(metadata: Mapping[str, Any], field: str, outputs: Collection[str]) -> ProbabilitySource | None:
-    return None if metadata[field] is None else stated_source(field, metadata[field], outputs)
 
 
 def _found(graph: onnx.GraphProto, score: str) -> ProbabilitySource | None:

@@ -263,13 +263,12 @@ class Recorder(OpenedModel):
         guided: NDArray[np.float32] | None,
     ) -> dict[str, Any]:
         """The fields of a layer's record, but for those of its head."""
-        grid = self._model.metadata["grids"][index]
         gradients = found.get(contract.output_name("gradients", index))
         return {
             "name": self.layers[index],
             "names": self._model.names[index],
-            "layout": self._model.metadata["layouts"][index],
-            "grid": contract.Grid(*grid) if grid else None,
+            "layout": self._model.metadata.layout(index),
+            "grid": self._model.metadata.grid(index),
             "activations": found[contract.output_name("activations", index)][:1],
             "gradients": None if gradients is None else gradients[:1],
             "scores": found[contract.SCORES][0],

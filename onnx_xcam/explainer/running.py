@@ -136,7 +136,7 @@ def _run_images(
             refuse_fixed(model, error)
             raise
         _check_outputs(parts[-1], per_class, len(batch), model.name)
-        if model.metadata.get("relu", True) and any((parts[-1][name] < 0).any() for name in model.outputs("map")):
+        if model.metadata.relu and any((parts[-1][name] < 0).any() for name in model.outputs("map")):
             raise ModelError(
                 f"{model.name} gives signed maps, but its metadata say that it does not; instrument the original again."
             )

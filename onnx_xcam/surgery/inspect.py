@@ -10,7 +10,8 @@ from typing import Any
 import onnx
 
 from onnx_xcam import contract
-from onnx_xcam.errors import LayerError, ModelError
+from onnx_xcam.errors import LayerError
+from onnx_xcam.metadata import Metadata, read_hints
 from onnx_xcam.surgery.analysis.concrete_size import sample_of
 from onnx_xcam.surgery.analysis.ends import pictures
 from onnx_xcam.surgery.analysis.prepare import prepare
@@ -131,8 +132,8 @@ def _inspected(source: Source, picture: str | None) -> ModelReport:
     if contract.is_instrumented(graph.output_names):
         return _instrumented(source.name, graph, skeleton)
     sample = sample_of(skeleton, graph)
-    labels = contract.hints({entry.key: entry.value for entry in skeleton.metadata_props}).get("labels")
-    score = find_score(graph, sample=sample, labelled=labels is not None)
+    hints = read_hints({entry.key: entry.value for entry in skeleton.metadata_props})
+    score = find_score(graph, sample=sample, labelled=hints.labels is not None)
     first = Layers(graph, score.name, sample, picture or "auto")
     others = [] if picture else [Layers(graph, score.name, sample, other) for other in first.explained.others]
     found = [_default(layers) for layers in (first, *others)]
@@ -214,26 +215,20 @@ def _listed_layers(layers: Layers, default: Layer | None) -> list[LayerReport]:
 
 
 def _instrumented(name: str, graph: Graph, skeleton: onnx.ModelProto) -> ModelReport:
-    props = {entry.key: entry.value for entry in skeleton.metadata_props}
-    try:
-        metadata = contract.parse_metadata(props.get(contract.METADATA_KEY, "{}"))
-    except ValueError as error:
-        raise ModelError(f"The metadata {contract.METADATA_KEY!r} of {name} cannot be read: {error}.") from error
-    names = metadata.get("layers") or []
-    layouts = [*(metadata.get("layouts") or []), *["NCHW"] * len(names)]
-    grids = [*(metadata.get("grids") or []), *[None] * len(names)]
-    reports = [
-        LayerReport(layer, "", "", "", list(graph.shape(layer) or []), layout, True, {}, grid)
-        for layer, layout, grid in zip(names, layouts, grids, strict=False)
-    ]
+    metadata = Metadata.from_props({entry.key: entry.value for entry in skeleton.metadata_props}, name)
+    reports = []
+    for index, layer in enumerate(metadata.layers):
+        shape, grid = list(graph.shape(layer) or []), metadata.grid(index)
+        stated = None if grid is None else list(grid)
+        reports.append(LayerReport(layer, "", "", "", shape, metadata.layout(index), True, {}, stated))
     return ModelReport(
         **_outside(name, graph, skeleton),
         instrumented=True,
-        score=metadata.get("score") or "",
-        classes=metadata.get("class_count"),
-        activation=metadata.get("activation"),
+        score=metadata.score,
+        classes=metadata.class_count,
+        activation=metadata.activation,
         layers=reports,
-        notes=["Instrumented already; explain uses it as it is.", *(metadata.get("notes") or [])],
+        notes=["Instrumented already; explain uses it as it is.", *metadata.notes],
     )
 
 

@@ -14,8 +14,9 @@ from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD, METHODS, emitted_method
 from onnx_xcam.common.arguments import one_of, path
 from onnx_xcam.common.operators import called
-from onnx_xcam.contract import ClassInput, Emit, ExternalDataChoice, Metadata
+from onnx_xcam.contract import ClassInput, Emit, ExternalDataChoice
 from onnx_xcam.errors import ModelError, OutputError, ShapeError, UnsupportedOpError
+from onnx_xcam.metadata import Metadata, read_hints
 from onnx_xcam.surgery.analysis.concrete_size import sample_of
 from onnx_xcam.surgery.analysis.ends import pictures
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_among, foreign_operators
@@ -217,9 +218,9 @@ def _tail(
     """What is to be appended to a model, and what is said about it."""
     graph = prepare(skeleton, name)
     props = {p.key: p.value for p in skeleton.metadata_props}
-    stated = contract.hints(props)
+    hints = read_hints(props)
     sample = sample_of(skeleton, graph)
-    score = find_score(graph, request.score, sample, labelled=stated.get("labels") is not None)
+    score = find_score(graph, request.score, sample, labelled=hints.labels is not None)
     choice = Layers(graph, score.name, sample, request.picture)
     chosen = resolve(choice, request.layers)
     metadata = Metadata(
@@ -241,12 +242,13 @@ def _tail(
         ),
         class_count=score.count if isinstance(score.count, int) else None,
         activation=score.activation,
-        probabilities=score.probabilities or _of_classifier(score, props, stated.get("labels")),
+        probabilities=score.probabilities or _of_classifier(score, props, hints.labels),
         logits=score.logits,
         is_number=score.form == "logit" and score.probabilities is None,
         picture=choice.explained.name,
         names=_names(chosen, request.layers),
-        **stated,
+        preprocess=hints.preprocess,
+        labels=hints.labels,
     )
     try:
         check_fusion(request.fuse, layers=len(chosen), relu=request.relu)

@@ -20,6 +20,7 @@ from onnx_xcam.common.arguments import shown
 from onnx_xcam.errors import InputError, ModelError, XcamError
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.feeds import InputValue, example_feeds, free_picture
+from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import Optimisation, Session, open_session
 from onnx_xcam.surgery.analysis.concrete_size import picture_size
 from onnx_xcam.surgery.analysis.prepare import prepare
@@ -200,8 +201,8 @@ def check(
             proof.source.name.strip("'"),
             proof.outputs,
             [_node_check(proof, step) for step in proof.steps],
-            [_layer_check(proof, index) for index in range(len(proof.metadata["layers"]))],
-            list(dict.fromkeys([*proof.notes, *proof.metadata["notes"]])),
+            [_layer_check(proof, index) for index in range(len(proof.metadata.layers))],
+            list(dict.fromkeys([*proof.notes, *proof.metadata.notes])),
             proof.rows,
             proof.processor,
         )
@@ -233,15 +234,15 @@ class _Proof:
         del plain
         self.processor = check_processor(given, feeds, before[0])
         explained = self._session(made)
-        self.metadata = contract.parse_metadata(explained.metadata[contract.METADATA_KEY])
+        self.metadata = Metadata.from_props(explained.metadata, given.name)
         self.after = explained.run(feeds, [out.name for out in explained.outputs])
         after = [self.after, *(explained.run(one, list(before[0])) for one in pictures[1:])]
         self.rows = check_rows(skeleton.graph, explained, feeds, self.rng)
         del explained
         self.before = before[0]
         self.outputs = self._compared(content, pictures, before, after)
-        self.score = find_score(self.graph, self.metadata["score"])
-        self.layers = [float_for(self.graph, name) for name in self.metadata["layers"]]
+        self.score = find_score(self.graph, self.metadata.score)
+        self.layers = [float_for(self.graph, name) for name in self.metadata.layers]
         self.way = way(self.graph, self.layers, [self.score.name])
         self.steps = steps(self.graph, self.way.nodes, {*self.layers, self.score.name})
         inner = sorted(self._inner_names() - set(self.before) - set(self.graph.input_names))
@@ -362,11 +363,11 @@ def _off_kinks(x: np.ndarray, rng: np.random.Generator, attempt: Attempt) -> np.
 
 
 def _layer_check(proof: _Proof, index: int) -> LayerCheck:
-    found, layer, method = proof.after, proof.metadata["layers"][index], emitted_method(proof.metadata["method"])
+    found, layer, method = proof.after, proof.metadata.layers[index], emitted_method(proof.metadata.method)
     a = found[contract.output_name("activations", index)].astype(np.float64)
     g = found[contract.output_name("gradients", index)].astype(np.float64)
-    cam, grid = found[contract.output_name("map", index)], proof.metadata["grids"][index]
-    lined, slopes = lined_up(a, g, proof.metadata["layouts"][index], contract.Grid(*grid) if grid else None)
+    cam = found[contract.output_name("map", index)]
+    lined, slopes = lined_up(a, g, proof.metadata.layout(index), proof.metadata.grid(index))
     xp, formula = NumpyArrays(), method.formula
     assert formula is not None  # of an emitted method
     contributions = formula(xp, lined, slopes, non_negative=False)
@@ -409,7 +410,7 @@ def _slope(proof: _Proof, index: int, gradient: np.ndarray) -> Slope | str | Non
     graph, layer, score = proof.graph, proof.layers[index], proof.score.name
     if graph.quantised:
         return None
-    images = proof.metadata["layouts"][index].find("N")
+    images = proof.metadata.layout(index).find("N")
     class_id = int(proof.after[contract.CLASSES][0, 0])
     head = node_model(graph, head_nodes(graph, layer, score), proof.values, [layer])
     values = proof.values[layer].astype(np.float64)

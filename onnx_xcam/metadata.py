@@ -1,0 +1,265 @@
+"""What a model says of itself in `metadata_props["onnx_xcam"]`: one type to write and to read it.
+
+The JSON of an instrumented model is version 1 of the contract: fields never change their meaning, new ones may come.
+What a file of another version or by another hand leaves out has its default here, and nowhere else. Whether what it
+says is true is not looked at here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from onnx_xcam.contract import LAYOUTS, METADATA_KEY, VERSION, Grid, Layout, Probabilities
+from onnx_xcam.errors import ModelError
+from onnx_xcam.text import json_text, load_json
+
+_METHOD = "xgrad-cam"
+_LAYOUT: Layout = "NCHW"
+
+PREPROCESS_KEY = "onnx_xcam.preprocess"
+LABELS_KEY = "onnx_xcam.labels"
+"""Where a plain model's author may state them, each as JSON; an entry `METADATA_KEY` with only these serves too."""
+
+
+class Misstated(NamedTuple):
+    """What a file states in a form that means nothing: an error where it is needed, and only there."""
+
+    stated: Any
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What an instrumented model says of itself.
+
+    Attributes:
+        layers: names of the target layers' tensors; none where a file does not say.
+        layouts: what the axes of each layer mean; `layout` knows the default.
+        score: name of the score's tensor; "" where a file does not say.
+        method: the CAM method.
+        relu: whether the maps leave out what speaks against the class.
+        fuse: how the maps of all layers are put together as well, or None.
+        version: of the contract; of a file by another hand, whatever it states.
+        preprocess, labels: where known. `read_hints` reads them of any model, and refuses what is of the wrong kind.
+        notes: sentences on what was assumed.
+        class_count: the number of classes, or None where only a run tells it.
+        activation: the final softmax or sigmoid that was stepped over.
+        grids: where the tokens of each layer stand, None for layers without tokens; `grid` knows the default.
+        probabilities: the output that is known to tell them, and how.
+        picture: of a model with several picture inputs, the one whose map this is.
+        logits: the output that would tell probabilities if the model is a classifier, and how.
+        is_number: that the score is one number for each image, of which no output tells a probability.
+        names: for each layer, what it is called beside its tensor.
+        unstated: those fields that the surgery always writes and that the file does not have.
+    """
+
+    layers: tuple[str, ...]
+    layouts: tuple[Layout, ...]
+    score: str
+    method: str = _METHOD
+    relu: bool = True
+    fuse: str | None = None
+    version: Any = VERSION
+    preprocess: Mapping[str, Any] | None = None
+    labels: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    class_count: int | None = None
+    activation: str | None = None
+    grids: tuple[Grid | None, ...] = ()
+    probabilities: Probabilities | Misstated | None = None
+    picture: str | None = None
+    logits: Probabilities | Misstated | None = None
+    is_number: bool = False
+    names: tuple[tuple[str, ...], ...] = ()
+    unstated: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def layout(self, index: int) -> Layout:
+        """The layout of the layer with this index."""
+        return self.layouts[index] if index < len(self.layouts) else _LAYOUT
+
+    def grid(self, index: int) -> Grid | None:
+        """Where the tokens of the layer with this index stand; None if it has none."""
+        return self.grids[index] if index < len(self.grids) else None
+
+    def names_of(self, index: int) -> tuple[str, ...]:
+        """What the layer with this index is called beside its tensor."""
+        return self.names[index] if index < len(self.names) else ()
+
+    def to_json(self) -> str:
+        """The metadata as the JSON text that is stored in the model."""
+        data: dict[str, Any] = {
+            "version": self.version,
+            "layers": list(self.layers),
+            "layouts": list(self.layouts),
+            "grids": [None if grid is None else list(grid) for grid in self.grids],
+            "method": self.method,
+            "score": self.score,
+            "relu": self.relu,
+            **({"fuse": self.fuse} if self.fuse else {}),
+            "notes": list(self.notes),
+            "class_count": self.class_count,
+            "activation": self.activation,
+            "probabilities": _stated(self.probabilities),
+            "logits": _stated(self.logits),
+            **({"is_number": True} if self.is_number else {}),
+        }
+        if any(self.names):
+            data["names"] = [list(names) for names in self.names]
+        if self.picture is not None:
+            data["picture"] = self.picture
+        if self.preprocess is not None:
+            data["preprocess"] = dict(self.preprocess)
+        if self.labels is not None:
+            data["labels"] = list(self.labels)
+        return json_text(data)
+
+    @classmethod
+    def from_json(cls, text: str) -> Metadata:
+        """The metadata that a JSON text states, with defaults for what it leaves out; unknown fields are passed over.
+
+        Raises:
+            ValueError: the text is not a JSON object, or what it says is not of the right kind.
+        """
+        data = _parsed(text)
+        preprocess = data.get("preprocess")
+        return cls(
+            layers=tuple(data.get("layers") or ()),
+            layouts=tuple(data.get("layouts") or ()),
+            score=data.get("score") or "",
+            method=data.get("method") or _METHOD,
+            relu=data.get("relu") is not False,
+            fuse=data.get("fuse"),
+            version=data.get("version", VERSION),
+            preprocess=preprocess if isinstance(preprocess, dict) else None,
+            labels=_labels(data.get("labels")),
+            notes=tuple(data.get("notes") or ()),
+            class_count=data.get("class_count"),
+            activation=data.get("activation"),
+            grids=tuple(None if grid is None else Grid(*grid) for grid in data.get("grids") or ()),
+            probabilities=_probabilities(data.get("probabilities")),
+            picture=data.get("picture"),
+            logits=_probabilities(data.get("logits")),
+            is_number=bool(data.get("is_number")),
+            names=tuple(map(tuple, data.get("names") or ())),
+            unstated=_unstated(data),
+        )
+
+    @classmethod
+    def from_props(cls, props: Mapping[str, str], name: str) -> Metadata:
+        """The metadata of a model, from its `metadata_props`; all defaults where it has none.
+
+        Args:
+            props: of the model.
+            name: what to call it.
+
+        Raises:
+            ModelError: they are no JSON object, or what they say is not of the right kind.
+        """
+        try:
+            return cls.from_json(props.get(METADATA_KEY, "{}"))
+        except ValueError as error:
+            raise ModelError(f"The metadata {METADATA_KEY!r} of {name} cannot be read: {error}.") from error
+
+
+class Hints(NamedTuple):
+    """What the metadata of a model, plain or instrumented, state of its input and its classes, where they do.
+
+    Attributes:
+        preprocess: a description of the preprocessing.
+        labels: the C labels; "" for a class that has none.
+    """
+
+    preprocess: Mapping[str, Any] | None = None
+    labels: tuple[str, ...] | None = None
+
+
+def read_hints(props: Mapping[str, str]) -> Hints:
+    """The preprocessing and the labels that a model's `metadata_props` state under our keys.
+
+    Raises:
+        ModelError: they are there but are not JSON of the right kind.
+    """
+    try:
+        stated = _parsed(props.get(METADATA_KEY, "{}"))
+        preprocess, labels = (
+            load_json(props[key]) if key in props else stated.get(name)
+            for name, key in (("preprocess", PREPROCESS_KEY), ("labels", LABELS_KEY))
+        )
+    except ValueError as error:
+        raise ModelError(f"The model's metadata on preprocessing or labels is not valid JSON: {error}.") from error
+    if not isinstance(preprocess, dict | None) or not isinstance(labels, list | None):
+        raise ModelError("The model's metadata states preprocessing or labels in a wrong form: an object, and a list.")
+    if labels is not None and _labels(labels) is None:
+        raise ModelError("The model's metadata states labels that are no texts; a list of texts is needed.")
+    return Hints(preprocess, _labels(labels))
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    data = load_json(text)
+    if not isinstance(data, dict):
+        raise ValueError(f"metadata {METADATA_KEY!r} is not a JSON object")
+    for key, (fits, wanted) in _KINDS.items():
+        if data.get(key) is not None and not fits(data[key]):
+            raise ValueError(f"{key!r} is not {wanted}")
+    return data
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _grids(value: Any) -> bool:
+    def is_grid(item: Any) -> bool:
+        return isinstance(item, list) and len(item) == len(Grid._fields) and all(n is None or _whole(n) for n in item)
+
+    return isinstance(value, list) and all(item is None or is_grid(item) for item in value)
+
+
+_KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "layers": (_texts, "a list of names"),
+    "layouts": (lambda value: _texts(value) and set(value) <= set(LAYOUTS), f"a list of {', '.join(LAYOUTS)}"),
+    "grids": (_grids, "a list of grids, each null or four whole numbers"),
+    "score": (lambda value: isinstance(value, str), "a name"),
+    "method": (lambda value: isinstance(value, str), "a name"),
+    "relu": (lambda value: isinstance(value, bool), "true or false"),
+    "fuse": (lambda value: isinstance(value, str), "a name"),
+    "notes": (_texts, "a list of sentences"),
+    "activation": (lambda value: isinstance(value, str), "a name"),
+    "names": (lambda value: isinstance(value, list) and all(map(_texts, value)), "a list of lists of names"),
+    "picture": (lambda value: isinstance(value, str), "a name"),
+    "is_number": (lambda value: isinstance(value, bool), "true or false"),
+    "class_count": (lambda value: _whole(value) and value >= 0, "a number of classes"),
+}
+
+
+def _unstated(data: Mapping[str, Any]) -> frozenset[str]:
+    """The fields that are not there: a layer always has a layout and a grid or null, but probabilities may be null."""
+    missing = {name for name in ("layouts", "grids") if data.get(name) is None}
+    return frozenset({*missing, *({"probabilities", "logits"} - data.keys())})
+
+
+def _labels(value: Any) -> tuple[str, ...] | None:
+    if not isinstance(value, list) or any(isinstance(label, dict | list) for label in value):
+        return None
+    return tuple("" if label is None else str(label) for label in value)
+
+
+def _probabilities(value: Any) -> Probabilities | Misstated | None:
+    """An output, what is to be done to it, and perhaps scale and zero point."""
+    if value is None:
+        return None
+    fits = isinstance(value, list) and len(value) in (2, 4) and _texts(value[:2])
+    if fits and all(isinstance(number, int | float) and not isinstance(number, bool) for number in value[2:]):
+        return Probabilities(*value)
+    return Misstated(value)
+
+
+def _stated(source: Probabilities | Misstated | None) -> Any:
+    if source is None:
+        return None
+    return source.stated() if isinstance(source, Probabilities) else source.stated
