@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import images
 
+from helpers.models import images
 from onnx_xcam.cli import app
 
 

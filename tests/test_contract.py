@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from models import C, build, cnn, dense_gradients, images, outputs, props, run, session, tensors, weight
 
 import onnx_xcam
+from helpers.models import C, build, cnn, dense_gradients, images, outputs, props, run, session, tensors, weight
 from onnx_xcam import contract, instrument, instrument_file
 from onnx_xcam.errors import ClassError, LayerError, ModelError, OutputError, XcamError
 from onnx_xcam.surgery import instrument_bytes

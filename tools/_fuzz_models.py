@@ -8,7 +8,6 @@ from typing import TypeAlias
 
 import numpy as np
 import onnx
-from _fuzz_seeds import seeds
 from _fuzz_values import (
     DOMAINS,
     FLOATS,
@@ -27,6 +26,8 @@ from _fuzz_values import (
     tensor_named,
 )
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
+
+from helpers.fuzz_seeds import seeds
 
 Mutator: TypeAlias = Callable[[Random, onnx.ModelProto], None]
 

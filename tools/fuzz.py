@@ -26,9 +26,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from _fuzz_worker import SECONDS, ended, make_case, runs_of, work
+from helpers.fuzz_worker import SECONDS, ended, make_case, runs_of, work
 
 MEMORY = 1 << 30
 """What one case may take of resident memory."""

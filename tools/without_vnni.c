@@ -1,7 +1,7 @@
 /* Makes programs believe that this x86-64 processor has neither VNNI nor AVX-512 nor AMX: AVX2 is the best that is left.
 
        gcc -O2 -shared -fPIC -o /tmp/without_vnni.so tools/without_vnni.c -ldl
-       LD_PRELOAD=/tmp/without_vnni.so .venv/bin/pytest tests/test_processors.py
+       LD_PRELOAD=/tmp/without_vnni.so .venv/bin/pytest tests/models/test_processors.py
 
    What a program may use it learns by the instruction CPUID. Linux can make that instruction fault (arch_prctl
    ARCH_SET_CPUID, "cpuid_fault" in /proc/cpuinfo); the handler below then runs it itself, clears the bits, and goes on

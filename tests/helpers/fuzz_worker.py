@@ -1,0 +1,218 @@
+"""The side of the fuzzer that runs cases: makes each from the seed and its number, and calls the entry points."""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import io
+import json
+import os
+import re
+import resource
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from random import Random
+from typing import Any
+
+SECONDS = 10
+"""A case that takes longer hangs."""
+ADDRESS_SPACE = 8 << 30
+"""The worker's limit; the libraries themselves map some 2 GiB."""
+
+
+def make_case(kind: str, seed: int, number: int) -> tuple[str, bytes]:
+    """The suffix and the content of a case; the same for the same arguments."""
+    return make(kind, Random(f"{kind} {seed} {number}"))  # a text: hashed by random itself, the same in every process
+
+
+def make(kind: str, random: Random) -> tuple[str, bytes]:
+    """A case of a kind: suffix and content, chosen by `random`."""
+    import _fuzz_files
+    import _fuzz_models
+
+    if kind == "models":
+        return ".onnx", _fuzz_models.make(random)
+    makers = {"images": _fuzz_files.picture, "preprocess": _fuzz_files.preprocessing, "labels": _fuzz_files.labels}
+    return makers[kind](random)
+
+
+def run_case(kind: str, path: Path, data: bytes, number: int, stage: Callable[[str], None]) -> list[str]:
+    """Run one case through the entry points; how each ended: "ok" or the XcamError's name.
+
+    Raises:
+        Exception: a finding.
+    """
+    found = []
+    for name, run in runs_of(kind, path, data, number):
+        stage(name)
+        found.append(f"{name} {ended(run)}")
+    return found
+
+
+def ended(run: Callable[[], object]) -> str:
+    """How an entry point ended: "ok", or the XcamError's name.
+
+    Raises:
+        Exception: a finding.
+    """
+    from onnx_xcam import XcamError
+
+    try:
+        run()
+    except XcamError as error:
+        text = str(error)
+        if "\n" in text or not text or len(text) > 100_000:
+            raise AssertionError(f"the message is not one sentence: {text[:300]!r}") from error
+        if re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text):
+            raise AssertionError(f"the message holds control characters: {text[:300]!r}") from error
+        if "please report" in text:
+            return f"{type(error).__name__}, to be reported: {_place(error)}"
+        return type(error).__name__
+    return "ok"
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line of the package in what an error came from."""
+    frames = [f for f in traceback.extract_tb((error.__cause__ or error).__traceback__) if "/onnx_xcam/" in f.filename]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno} {type(error.__cause__).__name__}" if frames else "?"
+
+
+_Runs = Iterator[tuple[str, Callable[[], object]]]
+
+
+def runs_of(kind: str, path: Path, data: bytes, number: int) -> _Runs:
+    """The entry points for a case, each with its name."""
+    runs = {"models": _models, "images": _images, "preprocess": _preprocess, "labels": _labels}[kind]
+    return runs(path, data, number)
+
+
+def _models(path: Path, data: bytes, number: int) -> _Runs:
+    import onnx_xcam
+    from onnx_xcam.surgery import instrument_bytes
+
+    given: Any = path if number % 4 == 0 else data
+    emits = (("map",), ("map", "activations", "gradients"), ("map", "heatmap", "status"), ("gradients", "status"))
+    how: Any = {1: {"class_input": "required"}, 2: {"class_input": "fixed", "classes": [0, -1]}}.get(number % 5, {})
+    yield "inspect", lambda: onnx_xcam.inspect(given).text()
+    yield "instrument", lambda: instrument_bytes(given, emit=emits[number % 4], **how)  # type: ignore[arg-type]
+    if number % 7 == 0:
+        yield "layers", lambda: instrument_bytes(given, layers=["c1", "a"], score="logits")
+    if number % 2 == 0:
+        yield "explain", lambda: _explain(given)
+    if number % 16 == 0:
+        yield "check", lambda: onnx_xcam.check(given).text()
+
+
+def _explain(given: Any) -> None:
+    import numpy as np
+
+    from onnx_xcam import Explainer
+
+    explainer = Explainer(given, providers="cpu", threads=1)
+    photo = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
+    explanation = explainer.explain([photo])
+    repr(explanation)
+    explanation._repr_html_()
+
+
+def _images(path: Path, data: bytes, number: int) -> _Runs:
+    from onnx_xcam.images import read_image
+
+    def read() -> None:
+        image = read_image(path)
+        assert image.ndim == 3 and image.shape[2] == 3 and image.dtype == "uint8" and image.flags.c_contiguous
+
+    del data, number
+    yield "read", read
+
+
+def _preprocess(path: Path, data: bytes, number: int) -> _Runs:
+    import numpy as np
+
+    from onnx_xcam.images import InputSpec, load_preprocess, preprocess_image
+
+    photo = np.zeros((20, 30, 3), np.uint8)
+    dtype = (np.float32, np.float16, np.uint8)[number % 3]
+    spec = InputSpec("image", np.dtype(dtype), "NCHW", 3 if number % 4 else 1)
+
+    def use() -> None:
+        preprocess = load_preprocess(path)
+        preprocess.summary(spec)
+        if max(preprocess.input_size(spec)) <= 4096:
+            preprocess_image(photo, preprocess, spec)
+
+    del data
+    yield "load", use
+
+
+def _labels(path: Path, data: bytes, number: int) -> _Runs:
+    from onnx_xcam.labels import labels_from_metadata, load_labels, resolve_class
+    from onnx_xcam.text import json_text
+
+    text = data.decode("utf-8", "replace")
+    names: list[str] = []
+    yield "load", lambda: names.extend(load_labels(path))
+    yield "encode", lambda: json_text(names).encode()
+    yield "resolve", lambda: resolve_class("cat", names, None)
+    key = ("names", "labels", "onnx_xcam", "id2label")[number % 4]
+    yield "metadata", lambda: labels_from_metadata({key: text})
+
+
+def work(options: argparse.Namespace) -> None:
+    """Read numbers, run the cases, write a line of JSON for each stage and each result."""
+    faulthandler.enable()
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not get among the answers
+    warnings.simplefilter("ignore")
+    _warm_up()
+
+    def say(**what: Any) -> None:
+        answers.write(json.dumps(what) + "\n")
+        answers.flush()
+
+    say(ready=True)
+    for line in sys.stdin:
+        number = int(line)
+        suffix, data = make_case(options.kind, options.seed, number)
+        path = Path(options.scratch) / f"{options.kind}-{number}{suffix}"
+        path.write_bytes(data)
+        os.truncate(2, 0)
+        os.lseek(2, 0, os.SEEK_SET)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        faulthandler.dump_traceback_later(SECONDS - 0.5)  # says where it hangs
+        say(**run_guarded(options.kind, path, data, number, lambda name: say(stage=name)), before=before)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def run_guarded(kind: str, path: Path, data: bytes, number: int, stage: Callable[[str], None]) -> dict[str, Any]:
+    """`run_case`, and what it raised, with where: the last line of the package in the traceback."""
+    try:
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()):
+            found = run_case(kind, path, data, number, stage)
+        if out.getvalue():
+            return {"problem": "printed", "where": "stdout", "text": out.getvalue()[:2000]}
+    except Exception as error:  # noqa: BLE001  that is what is looked for
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if "/onnx_xcam/" in f.filename]
+        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno} {frames[-1].name}" if frames else "?"
+        return {"problem": type(error).__name__, "where": where, "text": traceback.format_exc()[-6000:]}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"ended": found, "peak": peak}
+
+
+def _warm_up() -> None:
+    """Import what is imported late, so that it counts for no case."""
+    import cv2  # noqa: F401
+    import onnx.reference  # noqa: F401
+    import onnxruntime
+
+    import onnx_xcam.explainer
+    import onnx_xcam.verification.check
+
+    onnxruntime.set_default_logger_severity(4)
+    assert onnx_xcam.verification.check and onnx_xcam.explainer
