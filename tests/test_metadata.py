@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tiny_models import LABELS, tiny
 
 import onnx_xcam
+from helpers.tiny_models import LABELS, tiny
 from onnx_xcam import Explainer, instrument
 from onnx_xcam.contract import Grid, Probabilities
 from onnx_xcam.errors import ModelError

@@ -11,8 +11,8 @@ import pytest
 
 from helpers.models import TRUNK, TRUNK_WEIGHTS, C, build, images, run, tensors
 from onnx_xcam import inspect, instrument
-from onnx_xcam.contract import LABELS_KEY
 from onnx_xcam.errors import ScoreError
+from onnx_xcam.metadata import LABELS_KEY
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.targets.classification import find_score
 
