@@ -18,9 +18,10 @@ from onnx_xcam.surgery.builder.broadcasting import expanded, expanded_where_unsu
 from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.graph import Graph, inputs_of
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.ir.verify import Following
-from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE, Vjp
+from onnx_xcam.surgery.rules import RULES, Vjp
 from onnx_xcam.surgery.rules.node import NodeView
 
 
@@ -48,9 +49,8 @@ def has_rule(graph: Graph, node: gs.Node, tensors: frozenset[str]) -> bool:
 
     By a rule, or by the rules of the nodes in its function body.
     """
-    rule = _rule(node)
-    if rule is not None:
-        return not any(t.name in tensors for t in active_inputs(node)[rule.inputs :])
+    if _rule(node) is not None:
+        return not any(t.name in tensors for t in active_inputs(node)[traits(node).differentiable :])
     inside = _way_inside(graph, node, tensors)
     return inside is not None and not inside.unsupported()
 
@@ -66,16 +66,14 @@ def _way_inside(graph: Graph, node: gs.Node, tensors: Iterable[str]) -> Way | No
 
 def active_inputs(node: gs.Node) -> list[gs.Tensor]:
     """The tensors whose values matter to the node's output; those that a control-flow body takes from outside too."""
-    rule = _rule(node)
-    if rule is None:
-        return list(inputs_of(node))
-    return [tensor for i, tensor in enumerate(node.inputs) if i not in rule.passive]
+    passive = traits(node).passive
+    return [tensor for i, tensor in enumerate(inputs_of(node)) if i not in passive]
 
 
 def carrying_outputs(node: gs.Node) -> list[str]:
     """The outputs whose dependence on the inputs counts."""
-    rule = _rule(node)
-    return [out.name for i, out in enumerate(node.outputs) if out.name and not (rule and i in rule.detached)]
+    detached = traits(node).detached
+    return [out.name for i, out in enumerate(node.outputs) if out.name and i not in detached]
 
 
 def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
@@ -113,7 +111,7 @@ def image_tensors(graph: Graph, names: Iterable[str] | None = None) -> list[str]
 
 def is_zero_derivative(node: gs.Node) -> bool:
     """Whether nothing can flow back through the node."""
-    return is_standard(node.domain) and node.op in ZERO_DERIVATIVE
+    return traits(node).zero_derivative
 
 
 def is_rectifier(graph: Graph, node: gs.Node) -> bool:
@@ -203,7 +201,7 @@ class _Sweep:
 
     def step(self, node: gs.Node) -> None:
         """Apply one node's rule and add up what it gives."""
-        rule = _rule(node)
+        rule, facts = _rule(node), traits(node)
         if rule is None:
             self._step_inside(node)
             return
@@ -215,14 +213,14 @@ class _Sweep:
             outputs = [g if g is None else expanded(g, view.output(i)) for i, g in enumerate(outputs)]
         broadcast = rule.broadcast and len(node.inputs) > 1
         if broadcast and outputs[0] is not None:
-            inputs = [view.input(i) for i in range(min(len(node.inputs), rule.inputs)) if view.has_input(i)]
+            inputs = [view.input(i) for i in range(min(len(node.inputs), facts.differentiable)) if view.has_input(i)]
             outputs[0] = expanded_where_unsure(outputs[0], inputs, view.y)
         if not rule.every_output and any(g is not None for g in outputs[1:]):
             raise view.unsupported("a secondary output lies on the way to the score")
         result = rule.function(view, outputs if rule.every_output else outputs[0])
         results = [result] if result is None or isinstance(result, Value) else list(result)
         for index, tensor in enumerate(node.inputs):
-            if not view.needs(index) or index in rule.passive:
+            if not view.needs(index) or index in facts.passive:
                 continue
             if index >= len(results) or results[index] is None:
                 raise ModelError(f"The rule of {view.describe()} gave no gradient for input {index}; please report it.")

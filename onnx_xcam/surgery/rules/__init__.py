@@ -15,7 +15,7 @@ from onnx_xcam.surgery.rules import (
     resize,
     sample,
 )
-from onnx_xcam.surgery.rules.registry import RULES, ZERO_DERIVATIVE, Vjp
+from onnx_xcam.surgery.rules.registry import RULES, Vjp
 
 FAMILIES = (
     activation,
@@ -34,4 +34,4 @@ FAMILIES = (
 )
 """The modules that register rules when they are imported."""
 
-__all__ = ["FAMILIES", "RULES", "ZERO_DERIVATIVE", "Vjp"]
+__all__ = ["FAMILIES", "RULES", "Vjp"]

@@ -70,7 +70,7 @@ def celu(node: NodeView, gy: Value) -> Gradients:
     return gy * (node.x > 0).choose(1, node.y / node.attr("alpha", 1.0) + 1, gy)
 
 
-@vjp("Clip", inputs=1, constant_axes=True)
+@vjp("Clip", constant_axes=True)
 def clip(node: NodeView, gy: Value) -> Gradients:
     """y = min(max(x, low), high);  gx = gy where low < y < high.
 

@@ -76,7 +76,7 @@ def _weight_gradient(node: NodeView, gy: Value, weight: Value, windows: Windows)
     return result.reshape([lead[0], m, c, *windows.kernel], (gy.shape[0], m, c, *windows.kernel))
 
 
-@vjp("ConvTranspose", inputs=1)
+@vjp("ConvTranspose")
 def conv_transpose(node: NodeView, gy: Value) -> Gradients:
     """y = x *ᵀ W + b;  gx = gy * W, the convolution with the same strides, dilations and padding."""
     x, weight = node.x, node.input(1)
@@ -118,7 +118,7 @@ def _transposed_begin(node: NodeView, kernel: list[int], strides: list[int], dil
     return begin
 
 
-@vjp("Col2Im", inputs=1)
+@vjp("Col2Im")
 def col2im(node: NodeView, gy: Value) -> Gradients:
     """y = the columns of x `[N, C prod(block), L]` laid down as blocks of an image, overlaps added.
 

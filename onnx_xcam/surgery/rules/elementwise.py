@@ -79,7 +79,7 @@ def where(node: NodeView, gy: Value) -> Gradients:
     return None, gy.masked(condition), gy.masked(condition.logical_not())
 
 
-@vjp("Identity", "Dropout", inputs=1, constant_axes=True)
+@vjp("Identity", "Dropout", constant_axes=True)
 def identity(node: NodeView, gy: Value) -> Gradients:
     """y = x (dropout does nothing at inference);  gx = gy."""
     if node.op == "Dropout" and node.has_input(2):
@@ -89,7 +89,7 @@ def identity(node: NodeView, gy: Value) -> Gradients:
     return gy
 
 
-@vjp("Cast", "CastLike", inputs=1, constant_axes=True, passive=(1,))
+@vjp("Cast", "CastLike", constant_axes=True)
 def cast(node: NodeView, gy: Value) -> Gradients:
     """y = x in another type;  gx = gy, in the type of x or, where x is a quantised integer, in its own."""
     return gy.cast(node.x.dtype) if node.x.dtype.kind == "f" else gy
@@ -206,7 +206,7 @@ def mod(node: NodeView, gy: Value) -> Gradients:
     return gy, -gy * ((a - node.y) / b)
 
 
-@vjp("CumSum", inputs=1)
+@vjp("CumSum")
 def cumsum(node: NodeView, gy: Value) -> Gradients:
     """y_i = sum of x_j, j <= i;  gx is the running sum of gy from the other end."""
     axis = node.const(1)

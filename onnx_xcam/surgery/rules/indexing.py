@@ -10,13 +10,13 @@ from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.scatter import add_at, add_elements, class_first, class_last, per_class, wrapped
 
 
-@vjp("GatherElements", inputs=1)
+@vjp("GatherElements")
 def gather_elements(node: NodeView, gy: Value) -> Gradients:
     """y[.., i, ..] = x[.., indices[.., i, ..], ..];  gy is added at those places."""
     return add_elements(gy, node.input(1), node.x, node.attr("axis", 0) % node.x.rank)
 
 
-@vjp("GatherND", inputs=1)
+@vjp("GatherND")
 def gather_nd(node: NodeView, gy: Value) -> Gradients:
     """y[b, i] = x[b, indices[b, i]], an index being a row of `indices`;  gy is added at those places.
 
@@ -83,7 +83,7 @@ def _adds(node: NodeView) -> bool:
     return bool(reduction == "add")
 
 
-@vjp("TopK", inputs=1)
+@vjp("TopK")
 def top_k(node: NodeView, gy: Value) -> Gradients:
     """y = the largest elements along an axis;  gy goes back to their places, zeros elsewhere."""
     x = node.x
@@ -91,7 +91,7 @@ def top_k(node: NodeView, gy: Value) -> Gradients:
     return zeros.scatter_elements(per_class(node.output(1), gy), gy, node.attr("axis", -1) % x.rank + 1)
 
 
-@vjp("Compress", inputs=1)
+@vjp("Compress")
 def compress(node: NodeView, gy: Value) -> Gradients:
     """y = the elements, or slices along an axis, whose condition holds;  gy goes back to them, zeros elsewhere."""
     x, axis = node.x, node.attr("axis")
@@ -102,7 +102,7 @@ def compress(node: NodeView, gy: Value) -> Gradients:
     return add_at(gy, 1, chosen, flat, 0, distinct=True).reshape_like(x)
 
 
-@vjp("OneHot", passive=(0, 1))
+@vjp("OneHot")
 def one_hot(node: NodeView, gy: Value) -> Gradients:
     """y = values[1] where the index is met, values[0] elsewhere;  gvalues = [sum of gy elsewhere, sum of gy there]."""
     zero_one = node.constant([0, 1], gy.dtype)
@@ -113,14 +113,14 @@ def one_hot(node: NodeView, gy: Value) -> Gradients:
     return None, None, node.emitter.concat(sums, 1)
 
 
-@vjp("Trilu", inputs=1)
+@vjp("Trilu")
 def trilu(node: NodeView, gy: Value) -> Gradients:
     """y = the upper or lower triangle of each matrix, zeros elsewhere;  gx = that triangle of gy."""
     inputs = [gy, node.input(1)] if node.has_input(1) else [gy]
     return node.emitter.one("Trilu", inputs, gy.dtype, gy.shape, upper=node.attr("upper", 1))
 
 
-@vjp("ReverseSequence", inputs=1)
+@vjp("ReverseSequence")
 def reverse_sequence(node: NodeView, gy: Value) -> Gradients:
     """y = x with the beginning of each sequence reversed, which is its own inverse;  gx = gy reversed alike.
 
@@ -131,7 +131,7 @@ def reverse_sequence(node: NodeView, gy: Value) -> Gradients:
     return class_first(node.emitter.one("ReverseSequence", [g, node.input(1)], g.dtype, g.shape, **axes))
 
 
-@vjp("MaxUnpool", inputs=1)
+@vjp("MaxUnpool")
 def max_unpool(node: NodeView, gy: Value) -> Gradients:
     """y = zeros with x at flat indices;  gx = gy at these."""
     if node.has_input(2):

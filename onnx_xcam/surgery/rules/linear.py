@@ -54,7 +54,7 @@ def gemm(node: NodeView, gy: Value) -> Gradients:
     return ga.swap_last() if ga and trans_a else ga, gb.swap_last() if gb and trans_b else gb, gc
 
 
-@vjp("DFT", inputs=1)
+@vjp("DFT")
 def dft(node: NodeView, gy: Value) -> Gradients:
     """y = M x along an axis, real and imaginary part (the last axis) as one vector;  gx = gy M.
 

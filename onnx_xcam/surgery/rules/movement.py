@@ -12,13 +12,13 @@ from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 from onnx_xcam.surgery.rules.scatter import add_at, wrapped
 
 
-@vjp("Reshape", "Flatten", inputs=1)
+@vjp("Reshape", "Flatten")
 def reshape(node: NodeView, gy: Value) -> Gradients:
     """The same elements in the same order;  gx is gy in the shape of x."""
     return gy.reshape_like(node.x)
 
 
-@vjp("Squeeze", "Unsqueeze", inputs=1, constant_axes=True)
+@vjp("Squeeze", "Unsqueeze", constant_axes=True)
 def squeeze(node: NodeView, gy: Value) -> Gradients:
     """Axes of size 1 go or come;  gx has them back."""
     axes = node.ints(1, "axes")
@@ -52,7 +52,7 @@ def concat(node: NodeView, gy: Value) -> Gradients:
     return gradients
 
 
-@vjp("Split", inputs=1, every_output=True)
+@vjp("Split", every_output=True)
 def split(node: NodeView, gys: Sequence[Value | None]) -> Gradients:
     """The outputs are consecutive parts of x;  gx = their gradients one after the other, zeros where there is none."""
     axis = node.attr("axis", 0) % node.x.rank
@@ -64,7 +64,7 @@ def split(node: NodeView, gys: Sequence[Value | None]) -> Gradients:
     return node.emitter.concat(parts, axis + 1).with_shape((first.shape[0], *node.x.shape))
 
 
-@vjp("Slice", inputs=1)
+@vjp("Slice")
 def slice_(node: NodeView, gy: Value) -> Gradients:
     """y = x[start:stop:step] on some axes;  gx has gy at those places and zeros elsewhere."""
     x = node.x
@@ -104,7 +104,7 @@ def _slice_positions(positions: Value, bounds: tuple[Value, Value], i: int, step
     return emitter.one("Slice", [positions, *first_last, axis, by], np.int64, (size,))
 
 
-@vjp("Gather", inputs=1)
+@vjp("Gather")
 def gather(node: NodeView, gy: Value) -> Gradients:
     """y = x[..., indices, ...] on one axis;  gy is added at those places."""
     x, indices = node.x, node.input(1)
@@ -121,13 +121,13 @@ def gather(node: NodeView, gy: Value) -> Gradients:
     return add_at(lined, axis + 1, flat, x, axis)
 
 
-@vjp("Expand", inputs=1, broadcast=True)
+@vjp("Expand", broadcast=True)
 def expand(node: NodeView, gy: Value) -> Gradients:
     """y = x repeated along axes of size 1;  gx = gy summed there (by the engine)."""
     return gy
 
 
-@vjp("Tile", inputs=1)
+@vjp("Tile")
 def tile(node: NodeView, gy: Value) -> Gradients:
     """y = x laid side by side;  gx = gy summed over the copies."""
     x = node.x
@@ -142,7 +142,7 @@ def tile(node: NodeView, gy: Value) -> Gradients:
     return spread.sum([1 + 2 * axis for axis in range(x.rank)], keepdims=False)
 
 
-@vjp("Pad", inputs=1)
+@vjp("Pad")
 def pad(node: NodeView, gy: Value) -> Gradients:
     """y = x with a border;  gx = gy without it, and what the border took from x added back at its source."""
     x = node.x

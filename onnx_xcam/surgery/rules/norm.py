@@ -18,7 +18,7 @@ def per_channel(value: Value, rank: int) -> Value:
     return value.unsqueeze(list(range(1, rank - 1)))
 
 
-@vjp("BatchNormalization", inputs=1, constant_axes=True)
+@vjp("BatchNormalization", constant_axes=True)
 def batch_normalization(node: NodeView, gy: Value) -> Gradients:
     """y = scale (x - mean) / sqrt(var + eps) + bias;  gx = gy scale / sqrt(var + eps), or, where the statistics are
     those of the batch itself (training_mode), the gradient through that normalisation.

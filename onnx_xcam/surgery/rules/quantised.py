@@ -21,7 +21,7 @@ from onnx_xcam.surgery.builder.forward_values import along_axis
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 
 
-@vjp("QuantizeLinear", inputs=1, constant_axes=True)
+@vjp("QuantizeLinear", constant_axes=True)
 def quantize_linear(node: NodeView, gy: Value) -> Gradients:
     """y = min(max(round(x / scale) + zero, low), high);  gx = gy / scale where low < y < high.
 
@@ -44,7 +44,7 @@ def quantize_linear(node: NodeView, gy: Value) -> Gradients:
     return gx.masked(reduce(Value.logical_and, masks)) if masks else gx
 
 
-@vjp("DequantizeLinear", inputs=1, constant_axes=True)
+@vjp("DequantizeLinear", constant_axes=True)
 def dequantize_linear(node: NodeView, gy: Value) -> Gradients:
     """y = (x - zero) scale;  gx = gy scale."""
     if node.attr("block_size", 0):
@@ -52,7 +52,7 @@ def dequantize_linear(node: NodeView, gy: Value) -> Gradients:
     return gy.scaled(along_axis(node.graph, node.emitter, node.node, 1, gy.dtype))
 
 
-@vjp("DynamicQuantizeLinear", inputs=1, constant_axes=True, detached=(1, 2))
+@vjp("DynamicQuantizeLinear", constant_axes=True)
 def dynamic_quantize_linear(node: NodeView, gy: Value) -> Gradients:
     """y = round(x / scale) + zero, scale and zero such that nothing is clipped;  gx = gy / scale."""
     return gy.unscaled(node.output(1))

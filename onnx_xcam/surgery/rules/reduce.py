@@ -24,7 +24,7 @@ def with_kept_axes(node: NodeView, value: Value, axes: list[int], lead: int) -> 
     return value.unsqueeze([axis + lead for axis in axes])
 
 
-@vjp("ReduceSum", "ReduceMean", inputs=1, constant_axes=True)
+@vjp("ReduceSum", "ReduceMean", constant_axes=True)
 def reduce_sum(node: NodeView, gy: Value) -> Gradients:
     """y = sum(x), or sum(x) / n;  gx = gy, or gy / n, on the whole reduced axes."""
     axes = reduced_axes(node)
@@ -32,7 +32,7 @@ def reduce_sum(node: NodeView, gy: Value) -> Gradients:
     return gx / shapes.element_count(node.x, axes).cast(gx.dtype) if node.op == "ReduceMean" else gx
 
 
-@vjp("ReduceMax", "ReduceMin", inputs=1, constant_axes=True)
+@vjp("ReduceMax", "ReduceMin", constant_axes=True)
 def reduce_extremum(node: NodeView, gy: Value) -> Gradients:
     """y = max(x);  gy goes to the elements equal to y, in equal parts where several are."""
     axes = reduced_axes(node)
@@ -40,13 +40,13 @@ def reduce_extremum(node: NodeView, gy: Value) -> Gradients:
     return with_kept_axes(node, gy, axes, 1) * (mask / mask.sum(axes))
 
 
-@vjp("ReduceL1", inputs=1, constant_axes=True)
+@vjp("ReduceL1", constant_axes=True)
 def reduce_l1(node: NodeView, gy: Value) -> Gradients:
     """y = sum |x|;  gx = gy sign(x)."""
     return with_kept_axes(node, gy, reduced_axes(node), 1) * node.x.sign()
 
 
-@vjp("ReduceL2", inputs=1, constant_axes=True)
+@vjp("ReduceL2", constant_axes=True)
 def reduce_l2(node: NodeView, gy: Value) -> Gradients:
     """y = sqrt(sum x²);  gx = gy x / y, and 0 where y = 0."""
     axes = reduced_axes(node)
@@ -55,27 +55,27 @@ def reduce_l2(node: NodeView, gy: Value) -> Gradients:
     return with_kept_axes(node, gy, axes, 1) * (node.x / divisor)
 
 
-@vjp("ReduceLogSum", inputs=1, constant_axes=True)
+@vjp("ReduceLogSum", constant_axes=True)
 def reduce_log_sum(node: NodeView, gy: Value) -> Gradients:
     """y = log(sum x);  gx = gy / exp(y)."""
     axes = reduced_axes(node)
     return with_kept_axes(node, gy, axes, 1) / with_kept_axes(node, node.y, axes, 0).exp()
 
 
-@vjp("ReduceLogSumExp", inputs=1, constant_axes=True)
+@vjp("ReduceLogSumExp", constant_axes=True)
 def reduce_log_sum_exp(node: NodeView, gy: Value) -> Gradients:
     """y = log(sum exp(x));  gx = gy exp(x - y)."""
     axes = reduced_axes(node)
     return with_kept_axes(node, gy, axes, 1) * (node.x - with_kept_axes(node, node.y, axes, 0)).exp()
 
 
-@vjp("ReduceSumSquare", inputs=1, constant_axes=True)
+@vjp("ReduceSumSquare", constant_axes=True)
 def reduce_sum_square(node: NodeView, gy: Value) -> Gradients:
     """y = sum x²;  gx = 2 gy x."""
     return with_kept_axes(node, gy, reduced_axes(node), 1) * (node.x * 2)
 
 
-@vjp("ReduceProd", inputs=1, constant_axes=True)
+@vjp("ReduceProd", constant_axes=True)
 def reduce_prod(node: NodeView, gy: Value) -> Gradients:
     """y = prod(x);  gx = gy times the product of the other elements, which is 0 if one of these is."""
     axes = reduced_axes(node)

@@ -33,7 +33,7 @@ class _Parameter:
         return self.value.slice([position], [position + 1], [0]).cast(np.float32)
 
 
-@vjp("Resize", inputs=1)
+@vjp("Resize")
 def resize(node: NodeView, gy: Value) -> Gradients:
     """y = M_1 M_2 ... x, one matrix for each resized axis;  gx = the transposed matrices applied to gy."""
     x = node.x

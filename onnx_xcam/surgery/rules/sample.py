@@ -42,7 +42,7 @@ class Tap:
     slope: Weight
 
 
-@vjp("AffineGrid", inputs=1)
+@vjp("AffineGrid")
 def affine_grid(node: NodeView, gy: Value) -> Gradients:
     """y[n,p] = A_n q_p + b_n, theta_n = [A_n | b_n], q the regular grid of points;  gA = sum_p gy qᵀ, gb = sum_p gy.
 

@@ -17,7 +17,8 @@ from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.autodiff.backward import way
 from onnx_xcam.surgery.autodiff.function_bodies import has_body
 from onnx_xcam.surgery.autodiff.vjp_model import vjp_model
-from onnx_xcam.surgery.rules import RULES, ZERO_DERIVATIVE
+from onnx_xcam.surgery.ir.op_traits import named
+from onnx_xcam.surgery.rules import RULES
 
 ONNX_RUNTIME_REFUSES = (
     runtime_errors.NotImplemented,
@@ -157,7 +158,7 @@ def _wanted(op: str, case: Any) -> list[str]:
     graph = prepare(model)
     wanted = []
     for index, info in enumerate(model.graph.input):
-        if info.type.tensor_type.elem_type in FLOATS and (op not in RULES or index < RULES[op].inputs):
+        if info.type.tensor_type.elem_type in FLOATS and (op not in RULES or index < named(op).differentiable):
             path = way(graph, [info.name], float_outputs(model))
             if info.name in path.tensors and not path.unsupported():
                 wanted.append(info.name)
@@ -183,4 +184,4 @@ def _is_refused(op: str, case: Any, wanted: list[str]) -> bool:
 
 def _harmless(node: onnx.NodeProto) -> bool:
     """Whether no gradient can pass the node: it has none, or makes constants."""
-    return node.op_type in ZERO_DERIVATIVE or node.op_type in ("Constant", "Range")
+    return named(node.op_type).zero_derivative or node.op_type in ("Constant", "Range")

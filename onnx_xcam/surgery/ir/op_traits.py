@@ -1,0 +1,552 @@
+"""What is known of each operator: one row per operator, which every pass asks.
+
+A pass never lists operators by name; it asks `traits(node)` for a fact. An operator that nobody knows, and one of
+another domain that has the name of a known one, is `UNKNOWN`: the defaults of `OpTraits` are the safe answers. A new
+operator is one row here, one gradient rule (or `zero_derivative`) and one row in the table of the rules' tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from math import inf, pi
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.surgery.ir.protos import MICROSOFT, STANDARD
+
+ALL = 1 << 30
+"""As `OpTraits.differentiable`: every input."""
+
+
+class Values(IntEnum):
+    """What the values of an output are, from the closest to the input to the farthest; each includes those above."""
+
+    COPIED = 0
+    """The first input as it is."""
+    RESHAPED = 1
+    """Its elements in their order, in another shape."""
+    REARRANGED = 2
+    """Each of its elements once."""
+    REPEATED = 3
+    """Each of its elements at least once."""
+    PICKED = 4
+    """Nothing but elements of it."""
+    COMPUTED = 5
+    """Other numbers."""
+
+
+class Affine(IntEnum):
+    """How an operator with y = J x + c, J its derivative, adds a constant part c of its own."""
+
+    NONE = 0
+    """It is curved, or nobody knows."""
+    HOMOGENEOUS = 1
+    """c = 0: y(t x) = t y(x) for t > 0, so y = J x by Euler's theorem."""
+    MULTILINEAR = 2
+    """It is linear in each of its first two inputs (in each input, for Einsum) as long as the others are constant."""
+    PIECEWISE = 3
+    """It is affine piece by piece, and what it adds is known (see submodels/affine_terms.py)."""
+
+
+AxisEffect: TypeAlias = Literal[
+    "kept",
+    "first kept",
+    "windowed",
+    "per channel",
+    "image",
+    "sampled",
+    "dropped",
+    "reshaped",
+    "transposed",
+    "unsqueezed",
+    "cut",
+    "gathered",
+    "branched",
+    "concatenated",
+    "padded",
+    "centred",
+    "rescaled",
+    "matmul",
+    "gemm",
+    "einsum",
+    "tiled",
+    "reversed",
+    "spectrum",
+    "reordered",
+    "scattered",
+    "made",
+    "ended",
+]
+"""What an operator does to axes; axes/table.py has the function of each."""
+
+
+class Factors(NamedTuple):
+    """Where a product of integers has its factors and their zero points among its inputs; -1 for one it has not."""
+
+    first: int
+    first_zero: int
+    second: int
+    second_zero: int
+
+
+@dataclass(frozen=True)
+class OpTraits:
+    """What is known of an operator. Each default is what is taken for one that nobody knows.
+
+    Attributes:
+        axes: what it does to axes; "ended": nothing is known of them any more.
+        elementwise: whether each element is made of those in its own place alone: of all inputs, once they are
+            broadcast against each other ("all"), or of the first, while the others say how ("first").
+        same_place: the same, or a mere broadcast, or channel by channel: what is used of a position of the output is
+            used of that position of the inputs.
+        along_axis: whether it works along the axis of its attribute `axis`, or from that one on, and keeps the
+            positions of all other axes apart.
+        default_axis: what that attribute is where it is not given; None if it must be.
+        values: whether its values are those of its first input.
+        casts: whether they are, but for their type.
+        bounds: between which numbers its values lie, whatever they are made of.
+        between: whether its values lie between the least and the largest of its first input (a padded zero included).
+        non_negative_of_such: whether its values are non-negative if those of its differentiable inputs are.
+        has_pole: whether it makes infinite values of finite ones.
+        steps: whether it takes floats to values that change by steps alone.
+        zero_derivative: whether its derivative is zero wherever it exists, or its output does not depend on its
+            inputs' values.
+        differentiable: how many of the leading inputs have a gradient; the others are shapes, indices, or parameters
+            for which no rule has a formula.
+        passive: inputs that lend only their type or shape: the output does not depend on their values.
+        detached: outputs that are taken for constants, whatever they are made of.
+        coordinates: inputs that say where something is read, and not what.
+        affine: what it adds of its own to what is linear in its inputs.
+        weighted: whether it multiplies by a matrix or a kernel, so that it is a layer even with one vector of weights.
+        weights_at: the inputs that can hold learned numbers, where the others hold scales, zero points or sizes; None
+            if any input can.
+        recurrent: whether it works step by step.
+        control_flow: whether it runs graphs of its own.
+        picks_boxes: whether it selects boxes of a detector.
+        quantises: whether its first output holds integers that stand for the floats of its first input.
+        dequantises: whether its output holds the floats that integers stand for.
+        on_integers: whether it computes with quantised integers, makes or reads them.
+        scaled_by_run: whether the scale of its integers depends on everything that is in a run.
+        factors: where a product of integers has its factors; None for other operators.
+        runs_on_integers: whether ONNX Runtime runs it on integers where its factors are dequantised.
+        passes_quantisers: whether ONNX Runtime moves a DequantizeLinear across it, or folds it away.
+        left_to_quantiser: whether ONNX Runtime leaves what it does to a quantiser behind it, which clips as well.
+        stores_any_type: whether ONNX Runtime's CPU runs it on bfloat16 and float8, which it only stores and converts.
+        typed_by: the input whose type its output has, where the output's shape is that of the first input and shape
+            inference does not always tell; None for other operators.
+        foldable: whether a node of it is evaluated where all of its inputs are small constants. Not where no shape,
+            mask or table is made of it and it may take longer than its sizes tell, nor where it gives no tensor, or
+            not always the same one.
+        grows: whether its output can be larger than all of its inputs together.
+        repeatable: whether it is run once more for an exact value, which must be cheap.
+    """
+
+    axes: AxisEffect = "ended"
+    elementwise: Literal["all", "first"] | None = None
+    same_place: bool = False
+    along_axis: bool = False
+    default_axis: int | None = None
+    values: Values = Values.COMPUTED
+    casts: bool = False
+    bounds: tuple[float, float] = (-inf, inf)
+    between: bool = False
+    non_negative_of_such: bool = False
+    has_pole: bool = True
+    steps: bool = False
+    zero_derivative: bool = False
+    differentiable: int = ALL
+    passive: tuple[int, ...] = ()
+    detached: tuple[int, ...] = ()
+    coordinates: tuple[int, ...] = ()
+    affine: Affine = Affine.NONE
+    weighted: bool = False
+    weights_at: tuple[int, ...] | None = None
+    recurrent: bool = False
+    control_flow: bool = False
+    picks_boxes: bool = False
+    quantises: bool = False
+    dequantises: bool = False
+    on_integers: bool = False
+    scaled_by_run: bool = False
+    factors: Factors | None = None
+    runs_on_integers: bool = False
+    passes_quantisers: bool = False
+    left_to_quantiser: bool = False
+    stores_any_type: bool = False
+    typed_by: int | None = None
+    foldable: bool = False
+    grows: bool = False
+    repeatable: bool = False
+
+
+UNKNOWN = OpTraits()
+"""An operator that nobody knows."""
+
+_UNIT, _SIGNED_UNIT, _NON_NEGATIVE = (0.0, 1.0), (-1.0, 1.0), (0.0, inf)
+_COPIED, _RESHAPED, _REARRANGED = Values.COPIED, Values.RESHAPED, Values.REARRANGED
+_REPEATED, _PICKED = Values.REPEATED, Values.PICKED
+_HOMOGENEOUS, _MULTILINEAR, _PIECEWISE = Affine.HOMOGENEOUS, Affine.MULTILINEAR, Affine.PIECEWISE
+
+
+def _op(axes: AxisEffect = "ended", **facts: Any) -> OpTraits:
+    """The row of a known operator: it has no poles, and may be evaluated and run once more unless the row says so."""
+    return OpTraits(axes, **{"has_pole": False, "foldable": True, "repeatable": True, **facts})
+
+
+def _elementwise(**facts: Any) -> OpTraits:
+    return _op("kept", elementwise="all", same_place=True, **facts)
+
+
+def _elementwise_in_first(**facts: Any) -> OpTraits:
+    return _op("first kept", elementwise="first", same_place=True, differentiable=1, **facts)
+
+
+def _moving(axes: AxisEffect, values: Values, **facts: Any) -> OpTraits:
+    return _op(axes, values=values, differentiable=1, **facts)
+
+
+def _reduction(**facts: Any) -> OpTraits:
+    return _op("dropped", differentiable=1, **facts)
+
+
+def _pool(**facts: Any) -> OpTraits:
+    return _op("windowed", affine=_HOMOGENEOUS, **facts)
+
+
+def _product(axes: AxisEffect, **facts: Any) -> OpTraits:
+    return _op(axes, **{"affine": _MULTILINEAR, "weighted": True, "repeatable": False, **facts})
+
+
+def _integer_product(*factors: int, weights_at: tuple[int, ...], **facts: Any) -> OpTraits:
+    places = Factors(*factors) if factors else None
+    return _product("ended", affine=Affine.NONE, on_integers=True, factors=places, weights_at=weights_at, **facts)
+
+
+_STANDARD: Mapping[str, OpTraits] = {
+    # --- activations
+    "Relu": _elementwise(bounds=_NON_NEGATIVE, affine=_HOMOGENEOUS, left_to_quantiser=True),
+    "LeakyRelu": _elementwise(affine=_HOMOGENEOUS),
+    "PRelu": _elementwise(affine=_HOMOGENEOUS),
+    "ThresholdedRelu": _elementwise(affine=_HOMOGENEOUS),
+    "Shrink": _elementwise(affine=_PIECEWISE),
+    "Clip": _elementwise(differentiable=1, affine=_PIECEWISE, left_to_quantiser=True),
+    "Sigmoid": _elementwise(bounds=_UNIT),
+    "HardSigmoid": _elementwise(bounds=_UNIT, affine=_PIECEWISE),
+    "Softplus": _elementwise(bounds=_NON_NEGATIVE),
+    "Softsign": _elementwise(bounds=_SIGNED_UNIT),
+    "Tanh": _elementwise(bounds=_SIGNED_UNIT),
+    "Celu": _elementwise(),
+    "Elu": _elementwise(),
+    "Gelu": _elementwise(),
+    "HardSwish": _elementwise(),
+    "Mish": _elementwise(),
+    "Selu": _elementwise(),
+    "Swish": _elementwise(),
+    "SwiGLU": _op("first kept"),
+    "Softmax": _op("kept", along_axis=True, default_axis=-1, bounds=_UNIT),
+    "LogSoftmax": _op("kept", along_axis=True, default_axis=-1),
+    "Hardmax": _op("kept", along_axis=True, default_axis=-1, bounds=_UNIT, steps=True, zero_derivative=True),
+    # --- element by element
+    "Identity": _elementwise(
+        values=_COPIED, differentiable=1, affine=_HOMOGENEOUS, passes_quantisers=True, stores_any_type=True
+    ),
+    "Dropout": _elementwise_in_first(values=_COPIED, affine=_HOMOGENEOUS, foldable=False),
+    "Cast": _elementwise(
+        casts=True, differentiable=1, affine=_HOMOGENEOUS, non_negative_of_such=True, stores_any_type=True
+    ),
+    "CastLike": _elementwise(
+        casts=True, differentiable=1, passive=(1,), affine=_HOMOGENEOUS, non_negative_of_such=True, stores_any_type=True
+    ),
+    "BitCast": _op("kept"),
+    "Neg": _elementwise(affine=_HOMOGENEOUS),
+    "Abs": _elementwise(bounds=_NON_NEGATIVE, affine=_HOMOGENEOUS),
+    "Exp": _elementwise(bounds=_NON_NEGATIVE),
+    "Log": _elementwise(has_pole=True),
+    "Sqrt": _elementwise(bounds=_NON_NEGATIVE),
+    "Reciprocal": _elementwise(has_pole=True),
+    "Erf": _elementwise(bounds=_SIGNED_UNIT),
+    "Sin": _elementwise(bounds=_SIGNED_UNIT),
+    "Cos": _elementwise(bounds=_SIGNED_UNIT),
+    "Tan": _elementwise(),
+    "Asin": _elementwise(),
+    "Acos": _elementwise(bounds=(0.0, pi)),
+    "Atan": _elementwise(),
+    "Sinh": _elementwise(),
+    "Cosh": _elementwise(bounds=(1.0, inf)),
+    "Asinh": _elementwise(),
+    "Acosh": _elementwise(bounds=_NON_NEGATIVE),
+    "Atanh": _elementwise(),
+    "Add": _elementwise(affine=_PIECEWISE, non_negative_of_such=True),
+    "Sub": _elementwise(affine=_PIECEWISE),
+    "Mul": _elementwise(affine=_MULTILINEAR, non_negative_of_such=True),
+    "Div": _elementwise(affine=_MULTILINEAR, has_pole=True),
+    "Pow": _elementwise(has_pole=True),
+    "Mod": _elementwise(),
+    "Sum": _elementwise(affine=_PIECEWISE, non_negative_of_such=True),
+    "Mean": _elementwise(affine=_PIECEWISE, non_negative_of_such=True),
+    "Max": _elementwise(affine=_PIECEWISE, non_negative_of_such=True),
+    "Min": _elementwise(affine=_PIECEWISE, non_negative_of_such=True),
+    "Where": _elementwise(affine=_PIECEWISE),
+    # --- steps, comparisons, bits
+    "Ceil": _elementwise(steps=True, zero_derivative=True),
+    "Floor": _elementwise(steps=True, zero_derivative=True),
+    "Round": _elementwise(steps=True, zero_derivative=True),
+    "Sign": _elementwise(steps=True, zero_derivative=True),
+    "And": _elementwise(zero_derivative=True),
+    "Equal": _elementwise(zero_derivative=True),
+    "Greater": _elementwise(zero_derivative=True),
+    "GreaterOrEqual": _elementwise(zero_derivative=True),
+    "IsInf": _elementwise(zero_derivative=True),
+    "IsNaN": _elementwise(zero_derivative=True),
+    "Less": _elementwise(zero_derivative=True),
+    "LessOrEqual": _elementwise(zero_derivative=True),
+    "Not": _elementwise(zero_derivative=True),
+    "Or": _elementwise(zero_derivative=True),
+    "Xor": _elementwise(zero_derivative=True),
+    "BitShift": _elementwise(),
+    "BitwiseAnd": _elementwise(),
+    "BitwiseNot": _elementwise(),
+    "BitwiseOr": _elementwise(),
+    "BitwiseXor": _elementwise(),
+    # --- quantisation and products of integers
+    "QuantizeLinear": _elementwise_in_first(
+        quantises=True, on_integers=True, weights_at=(0,), stores_any_type=True, typed_by=2
+    ),
+    "DequantizeLinear": _elementwise_in_first(
+        dequantises=True, on_integers=True, weights_at=(0,), stores_any_type=True, typed_by=1
+    ),
+    "DynamicQuantizeLinear": _op(
+        "first kept", quantises=True, on_integers=True, scaled_by_run=True, differentiable=1, detached=(1, 2)
+    ),
+    "ConvInteger": _integer_product(0, 2, 1, 3, weights_at=(0, 1), foldable=False),
+    "MatMulInteger": _integer_product(0, 2, 1, 3, weights_at=(0, 1)),
+    "QLinearConv": _integer_product(0, 2, 3, 5, weights_at=(0, 3, 8), foldable=False),
+    "QLinearMatMul": _integer_product(0, 2, 3, 5, weights_at=(0, 3)),
+    # --- products
+    "MatMul": _product("matmul", runs_on_integers=True),
+    "Gemm": _product("gemm", runs_on_integers=True),
+    "Einsum": _product("einsum", foldable=False),
+    "Conv": _product("windowed", runs_on_integers=True, foldable=False),
+    "ConvTranspose": _product("image", differentiable=1, foldable=False),
+    "DeformConv": _product("windowed", affine=Affine.NONE, coordinates=(2,), foldable=False),
+    "DFT": _op("spectrum", differentiable=1, foldable=False),
+    "STFT": _op(foldable=False),
+    "Det": _op(foldable=False),
+    # --- recurrent, attention
+    "GRU": _product("ended", affine=Affine.NONE, recurrent=True, foldable=False),
+    "LSTM": _product("ended", affine=Affine.NONE, recurrent=True, foldable=False),
+    "RNN": _product("ended", affine=Affine.NONE, recurrent=True, foldable=False),
+    "Attention": _op("first kept", foldable=False),
+    "CausalConvWithState": _op("first kept"),
+    "LinearAttention": _op("first kept"),
+    "RotaryEmbedding": _op("first kept", foldable=False),
+    # --- pooling
+    "AveragePool": _pool(between=True, foldable=False),
+    "GlobalAveragePool": _pool(between=True),
+    "GlobalLpPool": _pool(bounds=_NON_NEGATIVE),
+    "GlobalMaxPool": _pool(between=True),
+    "LpPool": _pool(bounds=_NON_NEGATIVE, foldable=False),
+    "MaxPool": _pool(between=True, passes_quantisers=True, foldable=False),
+    "MaxUnpool": _op("first kept", differentiable=1, foldable=False),
+    "Col2Im": _op(differentiable=1, foldable=False),
+    "MaxRoiPool": _op(coordinates=(1,), foldable=False),
+    "RoiAlign": _op(coordinates=(1, 2), foldable=False),
+    # --- normalisation
+    "BatchNormalization": _op("per channel", same_place=True, differentiable=1, affine=_PIECEWISE),
+    "GroupNormalization": _op("first kept", typed_by=0),
+    "InstanceNormalization": _op("per channel"),
+    "LRN": _op("image", foldable=False),
+    "LayerNormalization": _op("first kept", along_axis=True, default_axis=-1),
+    "LpNormalization": _op("kept", along_axis=True, default_axis=-1),
+    "MeanVarianceNormalization": _op("kept", typed_by=0),
+    "RMSNormalization": _op("first kept", along_axis=True, default_axis=-1),
+    "SimplifiedLayerNormalization": _op("first kept", along_axis=True, default_axis=-1),
+    # --- reductions and running sums
+    "ArgMax": _op("dropped", steps=True, zero_derivative=True),
+    "ArgMin": _op("dropped", steps=True, zero_derivative=True),
+    "ReduceL1": _reduction(bounds=_NON_NEGATIVE, affine=_HOMOGENEOUS),
+    "ReduceL2": _reduction(bounds=_NON_NEGATIVE, affine=_HOMOGENEOUS),
+    "ReduceLogSum": _reduction(),
+    "ReduceLogSumExp": _reduction(),
+    "ReduceMax": _reduction(between=True, affine=_HOMOGENEOUS),
+    "ReduceMean": _reduction(between=True, affine=_HOMOGENEOUS),
+    "ReduceMin": _reduction(between=True, affine=_HOMOGENEOUS),
+    "ReduceProd": _reduction(non_negative_of_such=True),
+    "ReduceSum": _reduction(affine=_HOMOGENEOUS, non_negative_of_such=True),
+    "ReduceSumSquare": _reduction(bounds=_NON_NEGATIVE),
+    "CumSum": _op("kept", differentiable=1, affine=_HOMOGENEOUS, non_negative_of_such=True),
+    "CumProd": _op("kept"),
+    # --- movement
+    "Flatten": _moving("reshaped", _RESHAPED, affine=_HOMOGENEOUS, passes_quantisers=True, stores_any_type=True),
+    "Reshape": _moving("reshaped", _RESHAPED, affine=_HOMOGENEOUS, passes_quantisers=True, stores_any_type=True),
+    "Squeeze": _moving("dropped", _RESHAPED, affine=_HOMOGENEOUS, passes_quantisers=True, stores_any_type=True),
+    "Unsqueeze": _moving("unsqueezed", _RESHAPED, affine=_HOMOGENEOUS, passes_quantisers=True, stores_any_type=True),
+    "Transpose": _moving("transposed", _REARRANGED, affine=_HOMOGENEOUS, passes_quantisers=True, stores_any_type=True),
+    "DepthToSpace": _moving("image", _REARRANGED, affine=_HOMOGENEOUS),
+    "SpaceToDepth": _moving("image", _REARRANGED, affine=_HOMOGENEOUS),
+    "ReverseSequence": _moving("reversed", _REARRANGED, affine=_HOMOGENEOUS),
+    "Expand": _moving("kept", _REPEATED, same_place=True, affine=_HOMOGENEOUS, grows=True, stores_any_type=True),
+    "Tile": _moving("tiled", _REPEATED, affine=_HOMOGENEOUS, grows=True),
+    "Gather": _moving("gathered", _PICKED, affine=_HOMOGENEOUS, stores_any_type=True),
+    "GatherElements": _moving("reordered", _PICKED, default_axis=0, affine=_HOMOGENEOUS),
+    "GatherND": _moving("ended", _PICKED, affine=_HOMOGENEOUS),
+    "Compress": _moving("ended", _PICKED),
+    "Slice": _moving("cut", _PICKED, affine=_HOMOGENEOUS, passes_quantisers=True, stores_any_type=True),
+    "Split": _moving(
+        *("cut", _PICKED),
+        along_axis=True,
+        default_axis=0,
+        affine=_HOMOGENEOUS,
+        passes_quantisers=True,
+        stores_any_type=True,
+    ),
+    "Concat": _op("concatenated", along_axis=True, affine=_PIECEWISE, non_negative_of_such=True, stores_any_type=True),
+    "TopK": _op("reordered", default_axis=-1, differentiable=1),
+    "Trilu": _op("kept", differentiable=1, affine=_HOMOGENEOUS, non_negative_of_such=True),
+    "Pad": _op("padded", differentiable=1, weights_at=(0,), grows=True),
+    "CenterCropPad": _op("centred", foldable=False),
+    "Scatter": _op("scattered"),
+    "ScatterElements": _op("scattered"),
+    "ScatterND": _op("scattered"),
+    "TensorScatter": _op(),
+    "Unique": _op(),
+    # --- sampling
+    "GridSample": _op("sampled", coordinates=(1,), foldable=False),
+    "AffineGrid": _op("made", differentiable=1, foldable=False),
+    "Resize": _op("rescaled", differentiable=1, affine=_HOMOGENEOUS, weights_at=(0,), foldable=False),
+    "Upsample": _op("rescaled", weights_at=(0,), foldable=False),
+    # --- made of numbers, of shapes, or at random
+    "Constant": _op("made", stores_any_type=True),
+    "ConstantOfShape": _op("made", zero_derivative=True, grows=True, stores_any_type=True),
+    "EyeLike": _op("made", zero_derivative=True, grows=True),
+    "OneHot": _op(passive=(0, 1), grows=True),
+    "Range": _op("made", grows=True),
+    "Shape": _op("made", zero_derivative=True, stores_any_type=True),
+    "Size": _op("made", zero_derivative=True),
+    "NonZero": _op(zero_derivative=True),
+    "BlackmanWindow": _op("made", foldable=False),
+    "HammingWindow": _op("made", foldable=False),
+    "HannWindow": _op("made", foldable=False),
+    "MelWeightMatrix": _op("made", foldable=False),
+    "Bernoulli": _elementwise(zero_derivative=True, foldable=False),
+    "Multinomial": _op(zero_derivative=True, foldable=False),
+    "RandomNormal": _op("made", foldable=False),
+    "RandomNormalLike": _op("made", zero_derivative=True, foldable=False),
+    "RandomUniform": _op("made", foldable=False),
+    "RandomUniformLike": _op("made", zero_derivative=True, foldable=False),
+    # --- control flow, sequences, optional tensors
+    "If": _op("branched", control_flow=True, stores_any_type=True, foldable=False, repeatable=False),
+    "Loop": _op(control_flow=True, stores_any_type=True, foldable=False, repeatable=False),
+    "Scan": _op(control_flow=True, stores_any_type=True, foldable=False, repeatable=False),
+    "SequenceMap": _op(control_flow=True, foldable=False, repeatable=False),
+    "ConcatFromSequence": _op(),
+    "Optional": _op("kept", foldable=False),
+    "OptionalGetElement": _op("kept"),
+    "OptionalHasElement": _op("made"),
+    "SequenceAt": _op(),
+    "SequenceConstruct": _op(foldable=False),
+    "SequenceEmpty": _op("made", foldable=False),
+    "SequenceErase": _op(),
+    "SequenceInsert": _op(),
+    "SequenceLength": _op("made"),
+    "SplitToSequence": _op(),
+    # --- detection, losses, files, text
+    "NonMaxSuppression": _op(picks_boxes=True, foldable=False),
+    "NegativeLogLikelihoodLoss": _op(),
+    "SoftmaxCrossEntropyLoss": _op(),
+    "ImageDecoder": _op(foldable=False),
+    "RegexFullMatch": _op(foldable=False),
+    "StringConcat": _op(foldable=False),
+    "StringNormalizer": _op(foldable=False),
+    "StringSplit": _op(foldable=False),
+    "TfIdfVectorizer": _op(foldable=False),
+}
+"""The standard's operators of every version, and those that ONNX Runtime writes into its domain."""
+
+_MICROSOFT: Mapping[str, OpTraits] = {
+    "QuantizeLinear": _STANDARD["QuantizeLinear"],
+    "DequantizeLinear": _STANDARD["DequantizeLinear"],
+    # --- the standard's, before the standard had them
+    "GatherND": _STANDARD["GatherND"],
+    "GridSample": _STANDARD["GridSample"],
+    "Pad": _STANDARD["Pad"],
+    "Range": _STANDARD["Range"],
+    "SimplifiedLayerNormalization": _STANDARD["SimplifiedLayerNormalization"],
+    "Trilu": _STANDARD["Trilu"],
+    "Gelu": _elementwise(),
+    "QuickGelu": _elementwise(),
+    "FastGelu": _elementwise(),
+    "BitmaskDropout": _elementwise_in_first(values=_COPIED, foldable=False),
+    "ExpandDims": _moving("ended", _RESHAPED),
+    # --- fused: lowered to the standard's before anything asks for their axes or gradients
+    "Attention": _op(foldable=False),
+    "BiasAdd": _op(),
+    "BiasGelu": _op(),
+    "BiasSoftmax": _op(),
+    "BiasSplitGelu": _op(),
+    "FusedConv": _product("ended", affine=Affine.NONE, foldable=False),
+    "FusedGemm": _product("ended", affine=Affine.NONE),
+    "FusedMatMul": _product("ended", affine=Affine.NONE),
+    "FusedMatMulActivation": _product("ended", affine=Affine.NONE),
+    "GemmFastGelu": _product("ended", affine=Affine.NONE),
+    "GroupNorm": _op(),
+    "MultiHeadAttention": _op(foldable=False),
+    "NhwcConv": _product("ended", affine=Affine.NONE, foldable=False),
+    "NhwcFusedConv": _product("ended", affine=Affine.NONE, foldable=False),
+    "NhwcMaxPool": _op(between=True, foldable=False),
+    "SkipGroupNorm": _op(),
+    "SkipLayerNormalization": _op(),
+    "SkipSimplifiedLayerNormalization": _op(),
+    "TransposeMatMul": _product("ended", affine=Affine.NONE),
+    # --- on integers
+    "DynamicQuantizeLSTM": _integer_product(weights_at=(), recurrent=True, scaled_by_run=True, foldable=False),
+    "DynamicQuantizeMatMul": _integer_product(0, -1, 1, 3, weights_at=(0, 1, 4), scaled_by_run=True),
+    "MatMulBnb4": _integer_product(weights_at=(0, 1)),
+    "MatMulIntegerToFloat": _integer_product(0, 4, 1, 5, weights_at=(0, 1, 6)),
+    "MatMulNBits": _integer_product(weights_at=(0, 1)),
+    "QAttention": _integer_product(0, 6, 1, 7, weights_at=(0, 1, 2)),
+    "QGemm": _integer_product(0, 2, 3, 5, weights_at=(0, 3, 6)),
+    "QLinearAdd": _op(on_integers=True, weights_at=(0, 3)),
+    "QLinearAveragePool": _op(on_integers=True, foldable=False),
+    "QLinearConcat": _op(on_integers=True),
+    "QLinearConv": _integer_product(0, 2, 3, 5, weights_at=(0, 3, 8), foldable=False),
+    "QLinearGlobalAveragePool": _op(on_integers=True),
+    "QLinearLeakyRelu": _op(on_integers=True),
+    "QLinearMul": _op(on_integers=True, weights_at=(0, 3)),
+    "QLinearSigmoid": _op(on_integers=True),
+    "QLinearSoftmax": _op(on_integers=True),
+    "QLinearWhere": _op(on_integers=True),
+}
+"""ONNX Runtime's own operators: those that are lowered, and those of which something is to be known."""
+
+_BOXES = OpTraits(picks_boxes=True)
+_ELSEWHERE: Mapping[str, OpTraits] = {
+    "BatchedNMSDynamic_TRT": _BOXES,
+    "BatchedNMS_TRT": _BOXES,
+    "EfficientNMS_TRT": _BOXES,
+}
+"""Plugins of other runtimes, whose domain is whatever the exporter wrote."""
+
+_BY_DOMAIN: Mapping[str | None, Mapping[str, OpTraits]] = {
+    **{domain: {**_ELSEWHERE, **_STANDARD} for domain in (None, *STANDARD)},
+    MICROSOFT: {**_ELSEWHERE, **_MICROSOFT},
+}
+
+
+def named(op: str, domain: str | None = "") -> OpTraits:
+    """The row of an operator; `UNKNOWN` if there is none in its domain."""
+    return _BY_DOMAIN.get(domain, _ELSEWHERE).get(op, UNKNOWN)
+
+
+def traits(node: gs.Node) -> OpTraits:
+    """The row of a node's operator; `UNKNOWN` if there is none in its domain."""
+    return named(node.op, node.domain)
+
+
+def proto_traits(node: onnx.NodeProto) -> OpTraits:
+    """The row of the operator of a node as a protobuf message; `UNKNOWN` if there is none in its domain."""
+    return named(node.op_type, node.domain)

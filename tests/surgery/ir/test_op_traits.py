@@ -1,0 +1,83 @@
+"""The table of what is known of operators: complete, safe where nothing is known, and true wherever it can be tried."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import onnx
+import onnx_graphsurgeon as gs
+import pytest
+
+from onnx_xcam.surgery.ir import op_traits
+from onnx_xcam.surgery.ir.op_traits import ALL, UNKNOWN, Affine, OpTraits, Values, named, proto_traits, traits
+from onnx_xcam.surgery.ir.protos import MICROSOFT
+from onnx_xcam.surgery.lowering import LOWERINGS
+from onnx_xcam.surgery.rules import RULES
+from onnx_xcam.surgery.rules.registry import vjp
+
+STANDARD = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
+NOT_ONNX = {"SimplifiedLayerNormalization"}
+"""What ONNX Runtime writes into the standard's domain."""
+
+
+# --- complete, and safe -----------------------------------------------------------------------------------------------
+
+
+def test_every_operator_of_the_standard_has_a_row():
+    missing = sorted(op for op in STANDARD if named(op) is UNKNOWN)
+    assert not missing, f"{', '.join(missing)}: say what is known of them, one row each, in surgery/ir/op_traits.py"
+    assert set(op_traits._STANDARD) - STANDARD == NOT_ONNX, "a row of an operator that does not exist"
+
+
+def test_every_lowered_operator_has_a_row():
+    missing = sorted(f"{domain}.{op}" for domain, op in LOWERINGS if named(op, domain) is UNKNOWN)
+    assert not missing, f"{', '.join(missing)}: say what is known of them, one row each, in surgery/ir/op_traits.py"
+
+
+def test_nothing_is_taken_for_granted_of_an_unknown_operator():
+    """A default is the answer that makes nobody believe more than is so; whoever adds a field adds it here."""
+    safe = {
+        "axes": "ended", "elementwise": None, "same_place": False, "along_axis": False, "default_axis": None,
+        "values": Values.COMPUTED, "casts": False, "bounds": (float("-inf"), float("inf")), "between": False,
+        "non_negative_of_such": False, "has_pole": True, "steps": False, "zero_derivative": False,
+        "differentiable": ALL, "passive": (), "detached": (), "coordinates": (), "affine": Affine.NONE,
+        "weighted": False, "weights_at": None, "recurrent": False, "control_flow": False, "picks_boxes": False,
+        "quantises": False, "dequantises": False, "on_integers": False, "scaled_by_run": False, "factors": None,
+        "runs_on_integers": False, "passes_quantisers": False, "left_to_quantiser": False, "stores_any_type": False,
+        "typed_by": None, "foldable": False, "grows": False, "repeatable": False,
+    }  # fmt: skip
+    assert {field.name: getattr(UNKNOWN, field.name) for field in fields(OpTraits)} == safe
+
+
+@pytest.mark.parametrize("domain", [None, "", "ai.onnx"])
+def test_the_standard_has_several_names(domain):
+    assert named("Relu", domain).bounds == (0, float("inf"))
+    assert traits(gs.Node("Relu", domain=domain)) is named("Relu")
+    assert proto_traits(onnx.helper.make_node("Relu", ["x"], ["y"], domain=domain)) is named("Relu")
+
+
+def test_an_operator_of_another_domain_is_another_operator():
+    assert named("Relu", "com.example") is UNKNOWN
+    assert named("Attention", MICROSOFT) is not named("Attention")
+    assert named("EfficientNMS_TRT", "TRT").picks_boxes
+    assert named("EfficientNMS_TRT", "").picks_boxes
+
+
+# --- gradients --------------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_needs_a_row():
+    with pytest.raises(ValueError, match=r"a rule for Relu7, which has no row in ir/op_traits\.py"):
+        vjp("Relu7")(RULES["Relu"].function)
+
+
+@pytest.mark.parametrize("op", ["Relu", "Floor"])
+def test_an_operator_has_one_rule_or_a_derivative_of_zero(op):
+    with pytest.raises(ValueError, match=f"second rule for {op}"):
+        vjp(op)(RULES["Relu"].function)
+
+
+def test_what_is_said_of_gradients_is_of_operators_with_a_rule():
+    """A number of differentiable inputs is a promise of the rule; without a rule nobody keeps it."""
+    said = {op for op, row in op_traits._STANDARD.items() if row.differentiable != ALL or row.passive or row.detached}
+    assert said - set(RULES) == set()
