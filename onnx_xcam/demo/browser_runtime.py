@@ -1,7 +1,7 @@
 """The two files of ONNX Runtime for browsers that a page needs, and where they are looked for.
 
-They come from npm and are not kept in the repository: `tools/vendor_web.py` puts them into this package, a wheel holds
-them, and anybody else names a folder. Nothing is ever downloaded from here.
+They come from npm and are not kept in the repository: `tools/release/vendor_web.py` puts them into this package, a
+wheel holds them, and anybody else names a folder. Nothing is ever downloaded from here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def find_runtime(folder: Path | None) -> BrowserRuntime:
             return BrowserRuntime(VENDORED)
         raise DependencyError(
             "The page needs ONNX Runtime for browsers, which is not in this installation: run `python "
-            f"tools/vendor_web.py` once in the source folder, or {install} DIR."
+            f"-m tools.release.vendor_web` once in the source folder, or {install} DIR."
         )
     for candidate in (folder, folder / "dist", folder / "node_modules" / NPM_PACKAGE / "dist"):
         if _complete(candidate):

@@ -206,7 +206,7 @@ def test_where_the_runtime_is(runtime):
 
 def test_a_runtime_that_is_missing(runtime, tmp_path, monkeypatch):
     monkeypatch.setattr("onnx_xcam.demo.browser_runtime.VENDORED", tmp_path / "nowhere")
-    with pytest.raises(DependencyError, match=r"run `python tools/vendor_web.py` once .*, or `npm install --ignore"):
+    with pytest.raises(DependencyError, match=r"run `python -m tools.release.vendor_web` once .*, or `npm install"):
         find_runtime(None)
     with pytest.raises(DependencyError, match=f"does not hold ONNX Runtime for browsers.*@{re.escape(NPM_VERSION)}"):
         find_runtime(tmp_path / "nowhere")

@@ -390,7 +390,7 @@ print(json.dumps(found))
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's account of memory")
 @pytest.mark.parametrize(("kind", "size"), [("photos", 16), ("tensors", "any")])
 def test_memory_stays_flat_whatever_sizes_come(tmp_path: Path, kind, size):
-    """`tools/stream.py memory` does the same from 2,000 to 20,000 images."""
+    """`tools/speed/stream.py memory` does the same from 2,000 to 20,000 images."""
     onnx.save(tiny_models.tiny(size=size, metadata=KNOWN), tmp_path / "model.onnx")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "ignore", "-c", GROWTH, str(tmp_path / "model.onnx"), kind]

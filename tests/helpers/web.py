@@ -47,7 +47,7 @@ def node() -> str:
 def vendored() -> Path:
     """The folder with ONNX Runtime for browsers."""
     if not all((VENDORED / name).is_file() for name in FILES):
-        missing("ONNX Runtime for browsers is not there; run python tools/vendor_web.py")
+        missing("ONNX Runtime for browsers is not there; run python -m tools.release.vendor_web")
     return VENDORED
 
 

@@ -1,7 +1,7 @@
 """Products of 8-bit integers: on a processor whose sums of them saturate that is said, and `exact` makes them right.
 
-What this processor does is found out here by a product of its own. `tools/without_vnni.c` makes the tests run as on one
-that saturates; they are told so by XCAM_SATURATES=1.
+What this processor does is found out here by a product of its own. `tools/runtimes/without_vnni.c` makes the tests run
+as on one that saturates; they are told so by XCAM_SATURATES=1.
 """
 
 from __future__ import annotations

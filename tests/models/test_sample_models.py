@@ -6,9 +6,6 @@ maps are compared with the float one's.
 
 from __future__ import annotations
 
-import importlib.util
-from types import ModuleType
-
 import cv2
 import numpy as np
 import onnx
@@ -19,6 +16,7 @@ from onnx import numpy_helper
 from helpers import ROOT
 from onnx_xcam import Explainer
 from onnx_xcam.metadata import Hints, read_hints
+from tools.release import sample_models
 
 SAMPLES = ROOT / "sample_models"
 MODEL = SAMPLES / "efficientnet_lite0.onnx"
@@ -43,15 +41,6 @@ def session() -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     return ort.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
-
-
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    """tools/make_sample_models.py as a module; it imports torch and the like only when it makes something."""
-    spec = importlib.util.spec_from_file_location("make_sample_models", ROOT / "tools" / "make_sample_models.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def read_photo(name: str) -> np.ndarray:
@@ -84,7 +73,7 @@ def test_padding_and_batch_norm_are_folded(model: onnx.ModelProto) -> None:
     assert ops == {"Conv", "Clip", "Add", "GlobalAveragePool", "Reshape", "Gemm"}
 
 
-def test_stated_preprocessing(stated: Hints, tool: ModuleType) -> None:
+def test_stated_preprocessing(stated: Hints) -> None:
     assert stated.preprocess == {
         "size": [224, 224],
         "resize": "crop",
@@ -95,7 +84,7 @@ def test_stated_preprocessing(stated: Hints, tool: ModuleType) -> None:
         "std": [128, 128, 128],
         "channels": "RGB",
     }
-    assert stated.preprocess == tool.PREPROCESS
+    assert stated.preprocess == sample_models.PREPROCESS
 
 
 def test_stated_labels(stated: Hints) -> None:
@@ -203,7 +192,7 @@ def test_every_photo_has_its_licence() -> None:
         assert "CC0" in row or "public domain" in row
 
 
-def test_tool_names_missing_packages(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tool, "PIP_NAMES", {"onnx": "onnx", "no_such_module": "no-such-package"})
+def test_tool_names_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample_models, "PIP_NAMES", {"onnx": "onnx", "no_such_module": "no-such-package"})
     with pytest.raises(SystemExit, match=r"pip install no-such-package$"):
-        tool.require_packages()
+        sample_models.require_packages()

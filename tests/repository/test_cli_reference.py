@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
-import pytest
-
 from helpers import ROOT
+from tools.release import cli_reference
 
 COMMANDS = ("inspect", "instrument", "explain", "compare", "evaluate", "check", "bench", "demo")
 
 
-@pytest.fixture(scope="module")
-def tool():
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        import make_cli_reference
-    finally:
-        sys.path.remove(str(ROOT / "tools"))
-    return make_cli_reference
-
-
-def test_the_reference_is_up_to_date(tool):
-    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == tool.reference(), (
-        "run: python tools/make_cli_reference.py"
+def test_the_reference_is_up_to_date():
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == cli_reference.reference(), (
+        "run: python -m tools.release.cli_reference"
     )
 
 
-def test_every_command_and_option_is_in_it_with_a_help_text(tool):
+def test_every_command_and_option_is_in_it_with_a_help_text():
     import typer
 
     from onnx_xcam.cli import app
 
     program = typer.main.get_command(app)
-    text = tool.reference()
+    text = cli_reference.reference()
     assert tuple(program.commands) == COMMANDS
     for name, command in program.commands.items():
         assert f"## onnx-xcam {name}\n" in text
@@ -45,19 +33,18 @@ def test_every_command_and_option_is_in_it_with_a_help_text(tool):
                 assert option in text
 
 
-def test_check_finds_a_reference_that_is_out_of_date(tool, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tool, "PATH", tmp_path / "docs" / "cli.md")
-    monkeypatch.setattr(sys, "argv", ["make_cli_reference.py"])
-    assert tool.main() == 0
-    monkeypatch.setattr(sys, "argv", ["make_cli_reference.py", "--check"])
-    assert tool.main() == 0
-    tool.PATH.write_text(tool.PATH.read_text(encoding="utf-8") + "x", encoding="utf-8")
-    assert tool.main() == 1
+def test_check_finds_a_reference_that_is_out_of_date(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli_reference, "PATH", tmp_path / "docs" / "cli.md")
+    monkeypatch.setattr(sys, "argv", ["cli_reference"])
+    assert cli_reference.main() == 0
+    monkeypatch.setattr(sys, "argv", ["cli_reference", "--check"])
+    assert cli_reference.main() == 0
+    cli_reference.PATH.write_text(cli_reference.PATH.read_text(encoding="utf-8") + "x", encoding="utf-8")
+    assert cli_reference.main() == 1
     assert "not up to date" in capsys.readouterr().err
 
 
 def test_the_tool_runs_as_a_program():
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "tools" / "make_cli_reference.py"), "--check"]
-    done = subprocess.run(command, env=environment, check=False)
+    command = [sys.executable, "-m", "tools.release.cli_reference", "--check"]
+    done = subprocess.run(command, cwd=ROOT, check=False)
     assert done.returncode == 0

@@ -1,10 +1,9 @@
-"""tools/bench.py, as far as it goes without PyTorch: what it measures, one cell for real, its tables."""
+"""tools/speed/bench.py, as far as it goes without PyTorch: what it measures, one cell for real, its tables."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import onnx
@@ -12,18 +11,7 @@ import pytest
 
 from helpers import ROOT, tiny_models
 from onnx_xcam.benchmark.memory import is_measurable
-
-
-@pytest.fixture(scope="module")
-def tools():
-    """The modules `bench` and `_bench_table`."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        import _bench_table
-        import bench
-    finally:
-        sys.path.remove(str(ROOT / "tools"))
-    return bench, _bench_table
+from tools.speed import bench, bench_table
 
 
 def options(**changed) -> argparse.Namespace:
@@ -37,18 +25,18 @@ def options(**changed) -> argparse.Namespace:
     return argparse.Namespace(**{**known, "models": Path("models"), "seconds": 0, "no_peers": False, **changed})
 
 
-def test_many_classes_are_measured_of_one_image_at_the_default_layer(tools):
-    found = {(cell.layer, cell.batch): cell.classes for cell in tools[0].cells(options())}
+def test_many_classes_are_measured_of_one_image_at_the_default_layer():
+    found = {(cell.layer, cell.batch): cell.classes for cell in bench.cells(options())}
     assert found == {("auto", 1): [1, 10, 1000], ("auto", 8): [1, 10], ("middle", 1): [1, 10], ("middle", 8): [1, 10]}
 
 
 @pytest.fixture
-def record(tools, tmp_path):
+def record(tmp_path):
     """A real one, of a tiny model."""
     path = tmp_path / "tiny.onnx"
     onnx.save(tiny_models.tiny(size="S"), path)
-    (cell,) = tools[0].cells(options(only=[str(path)], layer=["auto"], batch=[2], classes=[1, 3]))
-    found = tools[0].measure(cell)
+    (cell,) = bench.cells(options(only=[str(path)], layer=["auto"], batch=[2], classes=[1, 3]))
+    found = bench.measure(cell)
     assert found is not None
     return found
 
@@ -63,9 +51,9 @@ def test_a_cell(record):
         assert set(record["memory"]) == {"onnxruntime forward", "onnx_xcam"}
 
 
-def test_a_cell_that_fails_is_none(tools, capfd):
-    (cell,) = tools[0].cells(options(only=["none.onnx"], layer=["auto"], batch=[1]))
-    assert tools[0].measure(cell) is None
+def test_a_cell_that_fails_is_none(capfd):
+    (cell,) = bench.cells(options(only=["none.onnx"], layer=["auto"], batch=[1]))
+    assert bench.measure(cell) is None
     assert "failed: cell" in capfd.readouterr().err
 
 
@@ -86,8 +74,8 @@ def made_up(**changed) -> dict:
     return {**known, "figures": figures, "skipped": {"onnx-ad": "it cannot"}, "memory": memory, **changed}
 
 
-def test_tables(tools):
-    text = tools[1].tables([made_up(), made_up(key=["swin_t", "auto", 1, 2], date="2026-01-03")])
+def test_tables():
+    text = bench_table.tables([made_up(), made_up(key=["swin_t", "auto", 1, 2], date="2026-01-03")])
     assert text.startswith("Taken 2026-01-02 to 2026-01-03 on m; onnx 1.")
     assert "### Default layer, batch 1, 2 threads" in text
     (row,) = (line for line in text.splitlines() if line.startswith("| resnet50 | 1.00 ms"))
@@ -101,24 +89,24 @@ def test_tables(tools):
     assert "- onnx-ad: it cannot: resnet50 (default layer), swin_t (default layer)." in text
 
 
-def test_the_tables_go_between_the_marks(tools, tmp_path):
+def test_the_tables_go_between_the_marks(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{tools[1].BEGIN}\nold\n{tools[1].END}\nafter\n", encoding="utf-8")
-    tools[1].put_into(page, [made_up()])
+    page.write_text(f"before\n{bench_table.BEGIN}\nold\n{bench_table.END}\nafter\n", encoding="utf-8")
+    bench_table.put_into(page, [made_up()])
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text and "resnet50" in text
     page.write_text("no marks", encoding="utf-8")
     with pytest.raises(SystemExit, match="has no"):
-        tools[1].put_into(page, [made_up()])
+        bench_table.put_into(page, [made_up()])
 
 
-def test_the_last_record_of_a_key_counts(tools, tmp_path):
+def test_the_last_record_of_a_key_counts(tmp_path):
     file = tmp_path / "records.jsonl"
     file.write_text("".join(json.dumps(made_up(date=date)) + "\n" for date in ("old", "new")), encoding="utf-8")
-    assert [record["date"] for record in tools[0].load(file)] == ["new"]
-    assert tools[0].load(tmp_path / "none.jsonl") == []
+    assert [record["date"] for record in bench.load(file)] == ["new"]
+    assert bench.load(tmp_path / "none.jsonl") == []
 
 
-def test_the_page_has_the_marks(tools):
+def test_the_page_has_the_marks():
     text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-    assert text.index(tools[1].BEGIN) < text.index(tools[1].END)
+    assert text.index(bench_table.BEGIN) < text.index(bench_table.END)

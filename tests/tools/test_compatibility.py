@@ -1,27 +1,15 @@
-"""tools/compatibility.py: what its cells say, and programs of any kind as rows."""
+"""tools/runtimes/: what its cells say, and programs of any kind as rows."""
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 import numpy as np
 import pytest
 
-from helpers import ROOT
-
-TOOLS = ROOT / "tools"
-
-
-@pytest.fixture
-def tool(monkeypatch):
-    """tools/compatibility.py as a module."""
-    monkeypatch.syspath_prepend(str(TOOLS))
-    before = set(sys.modules)
-    yield importlib.import_module("compatibility")
-    for name in set(sys.modules) - before:
-        if (TOOLS / f"{name}.py").is_file():
-            del sys.modules[name]
+from tools.common.exported import Model
+from tools.common.folders import SAMPLE_MODELS
+from tools.runtimes import __main__ as compatibility
 
 
 def good(value, logits=1e-6):
@@ -40,20 +28,20 @@ def good(value, logits=1e-6):
         (None, None, 1e-3, "-"),
     ],
 )
-def test_cells(tool, result, original, allowed, text):
-    notes = tool.Notes()
-    assert tool.cell(result, original, allowed, notes) == text
+def test_cells(result, original, allowed, text):
+    notes = compatibility.Notes()
+    assert compatibility.cell(result, original, allowed, notes) == text
     assert len(notes.texts) == ("[1]" in text)
 
 
-def test_differences(tool):
+def test_differences():
     want = {"xcam_map": np.array([[0.0, 2.0]], np.float32), "xcam_classes": np.array([[3]])}
     near = {"xcam_map": np.array([[0.0, 2.002]]), "xcam_classes": np.array([[3]], np.int32)}
-    assert tool._compared(want, near)["outputs"] == pytest.approx({"xcam_map": 1e-3, "xcam_classes": 0.0})
-    assert tool._compared(want, {**near, "xcam_classes": np.array([[4]])})["outputs"]["xcam_classes"] == 1.0
-    assert tool._compared(want, {**near, "xcam_map": np.array([[0.0, np.nan]])})["outputs"]["xcam_map"] == 1e30
-    assert "shape" in tool._compared(want, {**near, "xcam_map": np.zeros((1, 1))})["error"]
-    assert "no output" in tool._compared(want, {"xcam_map": near["xcam_map"]})["error"]
+    assert compatibility._compared(want, near)["outputs"] == pytest.approx({"xcam_map": 1e-3, "xcam_classes": 0.0})
+    assert compatibility._compared(want, {**near, "xcam_classes": np.array([[4]])})["outputs"]["xcam_classes"] == 1.0
+    assert compatibility._compared(want, {**near, "xcam_map": np.array([[0.0, np.nan]])})["outputs"]["xcam_map"] == 1e30
+    assert "shape" in compatibility._compared(want, {**near, "xcam_map": np.zeros((1, 1))})["error"]
+    assert "no output" in compatibility._compared(want, {"xcam_map": near["xcam_map"]})["error"]
 
 
 @pytest.mark.parametrize(
@@ -65,16 +53,16 @@ def test_differences(tool):
         ("import threading; threading.Event().wait()", 2.0, "not done after 2 s"),
     ],
 )
-def test_what_fails_is_told(tool, code, seconds, text):
-    program = tool.Program("Mine", (sys.executable, "-c", code), "required")
-    model = TOOLS.parent / "sample_models/efficientnet_lite0.onnx"
-    assert tool.run(program, model, 1, None, seconds) == {"error": text}
+def test_what_fails_is_told(code, seconds, text):
+    program = compatibility.Program("Mine", (sys.executable, "-c", code), "required")
+    model = SAMPLE_MODELS / "efficientnet_lite0.onnx"
+    assert compatibility.run(program, model, 1, None, seconds) == {"error": text}
 
 
-def test_a_program_of_any_kind_is_a_row(tool):
+def test_a_program_of_any_kind_is_a_row():
     """What `--command` starts reads inputs.json and writes outputs.json; here ONNX Runtime against itself."""
-    program = tool.Program("Mine", (sys.executable, str(TOOLS / "_runtime_case.py"), "onnxruntime"), "required")
-    model = tool.Model("tiny", TOOLS.parent / "sample_models/efficientnet_lite0.onnx")
-    explained = tool.instrumented(model.path, "required")
-    found = tool.run(program, explained, 3, [[281, 7], [7, 281], [1, -1]], 60.0)
+    program = compatibility.Program("Mine", (sys.executable, "-m", "tools.runtimes.case", "onnxruntime"), "required")
+    model = Model("tiny", SAMPLE_MODELS / "efficientnet_lite0.onnx")
+    explained = compatibility.instrumented(model.path, "required")
+    found = compatibility.run(program, explained, 3, [[281, 7], [7, 281], [1, -1]], 60.0)
     assert found == {"outputs": dict.fromkeys(("logits", "xcam_classes", "xcam_scores", "xcam_map"), 0.0)}

@@ -1,28 +1,12 @@
-"""The judgement of tools/formats.py: what counts as passed."""
+"""The judgement of tools/formats/: what counts as passed."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 from typing import Any
 
 import pytest
 
-from helpers import ROOT
-
-TOOLS = ROOT / "tools"
-
-
-@pytest.fixture
-def formats(monkeypatch):
-    """tools/formats.py as a module."""
-    monkeypatch.syspath_prepend(str(TOOLS))
-    before = set(sys.modules)
-    yield importlib.import_module("formats")
-    for name in set(sys.modules) - before:
-        if (TOOLS / f"{name}.py").is_file():
-            del sys.modules[name]
-
+from tools.formats import __main__ as formats
 
 COMMON: dict[str, Any] = {
     **{"name": "a", "same": 0.9, "closest": "a", "closest_same": 0.9},
@@ -47,7 +31,7 @@ GOOD: dict[str, dict[str, Any]] = {
         ("dynamic", {"errors": [0.3], "rests": [9e-5]}),
     ],
 )
-def test_passed(formats, kind, change):
+def test_passed(kind, change):
     found = formats.judge(kind, {**GOOD[kind], **change})
     assert found["passed"], found["failures"]
 
@@ -70,14 +54,14 @@ def test_passed(formats, kind, change):
         ("dynamic", {"failures": ["the map is constant"]}, "the map is constant"),
     ],
 )
-def test_failed(formats, kind, change, said):
+def test_failed(kind, change, said):
     found = formats.judge(kind, {**GOOD[kind], **change})
     assert not found["passed"]
     assert any(said in failure for failure in found["failures"])
 
 
 @pytest.mark.parametrize("key", ["not_made", "not_run"])
-def test_what_does_not_run_has_not_passed(formats, key):
+def test_what_does_not_run_has_not_passed(key):
     result = formats.judge("static", {key: "NOT_IMPLEMENTED"})
     assert "passed" not in result
     text = formats.table(["m"], "default", {("m", "qdq", "default"): result})

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
-from helpers import ROOT
-
-TOOLS = ROOT / "tools"
-
-
-@pytest.fixture
-def tool(monkeypatch):
-    """Imports a program's module from the tools folder."""
-    monkeypatch.syspath_prepend(str(TOOLS))
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if (TOOLS / f"{name}.py").is_file():
-            del sys.modules[name]
-
+from tools.common import matching
+from tools.common.records import append_record, read_records
+from tools.sweep import __main__ as sweep
 
 GOOD: dict[str, Any] = {
     "errors": [1e-6, 2e-6],
@@ -43,8 +29,8 @@ NEAR_TIE = {"errors": [0.2, 1e-6], "torch_errors": [1e-6, 1e-6], "rests": [5e-5,
 @pytest.mark.parametrize(
     "change", [{}, NEAR_TIE, {"errors": [9e-4, 0.0]}, {"errors": [5e-3, 0], "torch_errors": [2e-3, 0]}]
 )
-def test_passed(tool, change):
-    assert tool("sweep").judge({**GOOD, **change})["passed"]
+def test_passed(change):
+    assert sweep.judge({**GOOD, **change})["passed"]
 
 
 @pytest.mark.parametrize(
@@ -62,14 +48,13 @@ def test_passed(tool, change):
         ({"check_said": ["check: FAIL"]}, "check: FAIL"),
     ],
 )
-def test_failed(tool, change, said):
-    record = tool("sweep").judge({**GOOD, **change})
+def test_failed(change, said):
+    record = sweep.judge({**GOOD, **change})
     assert not record["passed"]
     assert said in " ".join(record["failures"])
 
 
-def test_a_model_without_a_result_is_no_pass(tool):
-    sweep = tool("sweep")
+def test_a_model_without_a_result_is_no_pass():
     assert not sweep.judge({"failures": ["LayerError: none"]})["passed"]
     case = sweep.Case("m", "torchscript", "static", "default")
     assert sweep.summary([case], {}) == 1
@@ -78,18 +63,16 @@ def test_a_model_without_a_result_is_no_pass(tool):
     assert "not run" in sweep.table([case], {})
 
 
-def test_records_resume(tool, tmp_path):
-    sweep = tool("sweep")
+def test_records_resume(tmp_path):
     case = {"model": "m", "exporter": "e", "batch": "b", "layer": "l"}
     for passed in (False, True):
-        sweep.append_record(tmp_path / "r.jsonl", {**case, "passed": passed})
-    (record,) = sweep.read_records(tmp_path / "r.jsonl").values()
+        append_record(tmp_path / "r.jsonl", {**case, "passed": passed})
+    (record,) = read_records(tmp_path / "r.jsonl", sweep.case_of).values()
     assert sweep.is_done(record), "the latest counts"
     assert not sweep.is_done({})
 
 
-def test_a_layer_is_found_by_its_values(tool):
-    matching = tool("_matching")
+def test_a_layer_is_found_by_its_values():
     random = np.random.default_rng(0)
     layer = random.normal(size=(2, 6, 5)).astype(np.float32)  # [N,T,C]
     as_map = layer.astype(np.float64).reshape(2, 2, 3, 5).transpose(3, 0, 1, 2)  # [C,N,H,W]

@@ -1,0 +1,1 @@
+"""Modules that several programs share: models of torch, images, sessions, records, tables."""

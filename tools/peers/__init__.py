@@ -1,0 +1,1 @@
+"""Programs that compare maps and metrics with those of other packages."""
