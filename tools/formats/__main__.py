@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_xcam.benchmark.machine import machine
+from tools.common import command_line
 from tools.common.processes import run_each
 from tools.common.records import append_record, read_records
 from tools.common.tables import in_markdown
@@ -250,9 +251,7 @@ def run_models(options: argparse.Namespace, folder: Path) -> None:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.formats", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.parser("tools.formats", __doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL", default=list(MODELS), help="torchvision's names")
     parser.add_argument("--formats", nargs="+", choices=tuple(FORMATS), default=list(FORMATS))
     parser.add_argument("--exporter", choices=("torchscript", "dynamo"), default="dynamo")

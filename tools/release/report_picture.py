@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
+from tools.common import command_line
 from tools.common.folders import ROOT
 
 PICTURE = ROOT / "docs/images/report.png"
@@ -26,6 +26,9 @@ COLOURS = 256
 
 def main() -> int:
     """Explain the sample photos, open the page, point at a value, take the picture."""
+    command_line.parser("tools.release.report_picture", __doc__).parse_args()
+    from playwright.sync_api import sync_playwright
+
     program = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if program is None:
         print("Chromium is not installed")

@@ -31,6 +31,7 @@ import onnx
 
 import onnx_xcam
 from onnx_xcam.benchmark.machine import machine
+from tools.common import command_line
 from tools.common.exported import Model, find_model
 from tools.common.folders import PHOTOS, ROOT, SAMPLE_MODELS
 from tools.common.layers import middle_layer
@@ -259,9 +260,7 @@ def programs_of(options: argparse.Namespace) -> list[Program]:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.runtimes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.parser("tools.runtimes", __doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL", help="ONNX file or torchvision name")
     parser.add_argument("--runtimes", nargs="+", choices=[*RUNTIMES], default=[*RUNTIMES][1:])
     parser.add_argument("--python", nargs="+", default=[], metavar="RUNTIME=PYTHON", help="another environment for one")

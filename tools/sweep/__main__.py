@@ -44,6 +44,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.common import command_line
 from tools.common.processes import run_each
 from tools.common.records import append_record, read_records
 from tools.sweep.zoo import EXPORTERS, SETS, case_module, exporters_of
@@ -274,9 +275,7 @@ def _outputs_cell(records: Iterable[dict[str, Any] | None]) -> str:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.parser("tools.sweep", __doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL", help="torchvision's name, or SOURCE:NAME")
     parser.add_argument("--set", nargs="+", choices=tuple(SETS), default=[], help="the models of the published figures")
     parser.add_argument("--exporter", choices=(*EXPORTERS, "both"), default="both", help="both: all that the model has")
