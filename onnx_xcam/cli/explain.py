@@ -93,9 +93,8 @@ def explain(
     others = input_values(input_)
     import warnings
 
-    from onnx_xcam.explainer import XcamWarning
+    from onnx_xcam.explainer import Explainer, XcamWarning
     from onnx_xcam.jobs.explain import ExplainJob, Page, Writing
-    from onnx_xcam.jobs.explaining import Explaining
     from onnx_xcam.jobs.output_folder import output_folder
     from onnx_xcam.jobs.photos import find_pictures, refuse_mixed
     from onnx_xcam.report import python_call
@@ -122,15 +121,14 @@ def explain(
     methods = method or [DEFAULT_METHOD]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XcamWarning)  # said below, without a line of source code
-        explaining = Explaining(model, methods, relu=not signed, fuse=fuse, options=options)
-        explainer = explaining.model
+        explainer = Explainer(model, method=methods, relu=not signed, fuse=fuse, **options)
         if not quiet:
             say_all("note", [note for note in explainer.notes if note not in explainer.warnings])
         say_all("warning", explainer.warnings)
         told = {**options, "fuse": fuse, **({"relu": False} if signed else {})}
         python = python_call(model, next(iter(found)), methods, told, {"classes": class_, "top": top})
         page = Page(html, command_line(context), python) if html else None
-        failed = job.run(explaining, explainer.choose(class_ or None, top), page)
+        failed = job.run(explainer, explainer.choose(class_ or None, top), page)
     if failed:
         say(f"error: {failed} of {len(found)} pictures could not be explained.")
         raise typer.Exit(1)

@@ -20,6 +20,7 @@ from onnx_xcam.demo.settings import MODEL_FILE, PAGE_MARK, page_settings, shown_
 from onnx_xcam.errors import ModelError, OutputError, XcamError
 from onnx_xcam.explainer.load import load_model
 from onnx_xcam.explainer.model import with_probabilities
+from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.photo_pipeline import model_inputs
 from onnx_xcam.explainer.preprocessing import PreprocessLike
@@ -113,9 +114,7 @@ def write_page(
             allow_folders=allow_folders,
         )
         content = (made / MODEL_FILE).read_bytes()
-        loaded = load_model(
-            content, layers="auto", score="auto", method=method, providers="cpu", threads=None, inputs=inputs
-        )
+        loaded = load_model(content, ModelOptions(providers="cpu", inputs=inputs), method=method)
         # What lies beside the original states its preprocessing and labels.
         loaded = replace(loaded, path=model, name=f"'{model}'")
         known = model_inputs(loaded, preprocess, labels)

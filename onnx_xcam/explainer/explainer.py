@@ -6,24 +6,22 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam import contract
-from onnx_xcam.cams.fusion import Fusion, check_fusion
-from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
-from onnx_xcam.common.arguments import flag, shown
+from onnx_xcam.cams.fusion import Fusion
+from onnx_xcam.cams.methods import DEFAULT_METHOD
+from onnx_xcam.common.arguments import flag, shown, texts
 from onnx_xcam.errors import ModelError, XcamError, XcamWarning
 from onnx_xcam.explainer.classes import Classes
-from onnx_xcam.explainer.explanation import Explanation, Picture, joined
-from onnx_xcam.explainer.load import load_model
-from onnx_xcam.explainer.model import Image, OpenedModel, require_images
-from onnx_xcam.explainer.recorder import Recorder
-from onnx_xcam.explainer.reopening import Identity, digests, opened_with, read_once, stamps
-from onnx_xcam.explainer.running import run_all
-from onnx_xcam.explainer.stream import IMAGES_PER_GROUP, Streamed, stream
+from onnx_xcam.explainer.engine import open_engine
+from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.explainer.model import Image, OfOpenModel, require_images
+from onnx_xcam.explainer.options import ModelOptions
+from onnx_xcam.explainer.reopening import Identity, OpenedWith, digests, opened_with, read_once, stamps
+from onnx_xcam.explainer.stream import Streamed, stream
 from onnx_xcam.feeds import InputValue
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.files.external import Folders
@@ -35,7 +33,7 @@ T = TypeVar("T")
 _WARNINGS_SHOWN = 3
 
 
-class Explainer(OpenedModel):
+class Explainer(OfOpenModel):
     """Explains what a classifier sees, from its ONNX file. Calls may come from several threads at once.
 
     Pickling or copying one opens its model again, from its file; of a model in memory, that is an error.
@@ -44,10 +42,12 @@ class Explainer(OpenedModel):
     repeating its last image, and what the padding gave is dropped.
 
     Attributes:
-        method: the CAM method.
+        model: the open model, whose attributes (`layers`, `labels`, `notes`, ...) an Explainer has too; its warnings
+            were also given as `XcamWarning` when the Explainer was made.
+        methods: the CAM methods, all of which share the runs of an image.
+        method: the first one.
         relu: whether the maps leave out what speaks against the class.
         fuse: how the maps of all layers are put together as well, or None.
-        and those of `OpenedModel`; its warnings were also given as `XcamWarning` when the Explainer was made.
     """
 
     def __init__(  # noqa: PLR0917  - the contract's signature
@@ -55,7 +55,7 @@ class Explainer(OpenedModel):
         model: ModelLike,
         layers: str | Sequence[str] = "auto",
         score: str = "auto",
-        method: str = DEFAULT_METHOD,
+        method: str | Sequence[str] = DEFAULT_METHOD,
         preprocess: Any = None,
         labels: str | Path | Sequence[str] | None = None,
         providers: str | Sequence[str] | None = None,
@@ -73,7 +73,7 @@ class Explainer(OpenedModel):
             model: path, bytes or ModelProto of a plain or an instrumented model; never changed.
             layers: "auto" (the last spatial feature map), a layer's name, or a list of names.
             score: "auto" (the logits), or a tensor's name.
-            method: the CAM method, one of `onnx_xcam.cams.methods.METHODS`.
+            method: the CAM method, one of `onnx_xcam.cams.methods.METHODS`, or a list of several.
             preprocess: a preset's name, a JSON or YAML file, or a dict; None looks in the model's metadata and beside
                 the model, and falls back to a stated assumption (see `notes`).
             labels: a file, or the C labels; None looks in the model's metadata and beside the model.
@@ -98,59 +98,55 @@ class Explainer(OpenedModel):
                 DependencyError, as the case may be.
         """
         layers, labels, providers, allow_folders = map(read_once, (layers, labels, providers, allow_folders))
-        options: dict[str, Any] = {"providers": providers, "threads": threads, "inputs": inputs}
-        options |= {
-            "allow_folders": allow_folders,
-            "layers": layers,
-            "score": score,
-            "preprocess": preprocess,
-            "exact": flag("exact", exact),
-        }
-        more: dict[str, Any] = {
-            "method": method,
-            "labels": labels,
-            "relu": relu,
-            "fuse": fuse,
-            "probabilities": probabilities,
-        }
-        self._open(model, **more, **options)
-        self._opened_with = opened_with(model, {**options, **more})
-        self._lasting = [file.absolute() for file in self.files]
-        self._stamps = stamps(self._lasting)
+        options = ModelOptions(
+            layers=layers,
+            score=score,
+            preprocess=preprocess,
+            labels=labels,
+            providers=providers,
+            threads=threads,
+            inputs=inputs,
+            allow_folders=allow_folders,
+            probabilities=probabilities,
+            exact=flag("exact", exact),
+        )
+        methods = texts("method", method)
+        self._load(model, methods, options, relu, fuse)
+        self._opened_with = opened_with(model, options, methods, relu, fuse)
         for message in self.warnings:
             warnings.warn(message, XcamWarning, stacklevel=2)
 
-    def _open(
-        self,
-        model: ModelLike,
-        *,
-        method: str,
-        labels: str | Path | Sequence[str] | None,
-        relu: bool,
-        fuse: Fusion | None,
-        probabilities: ProbabilityChoice,
-        **options: Any,
+    def _load(
+        self, model: ModelLike, methods: Sequence[str], options: ModelOptions, relu: bool, fuse: Fusion | None
     ) -> None:
-        """Load the model as `__init__` does, but without warnings.
+        """Open the model as `__init__` does, but without warnings."""
+        if not methods:
+            raise XcamError("No method was named.")
+        check_choice(options.probabilities)
+        self._engine = open_engine(model, methods, options, relu=flag("relu", relu), fuse=fuse)
+        self.model = self._engine.model
+        self._lasting = [file.absolute() for file in self.files]
+        self._stamps = stamps(self._lasting)
 
-        Args:
-            model, method, labels, relu, fuse, probabilities: as above.
-            options: further ones, that `load_model` and `Recorder` know.
-        """
-        chosen, relu = find_method(method), flag("relu", relu)
-        check_choice(probabilities)
-        self._recorder = None
-        if chosen.is_emitted:
-            loaded = load_model(model, method=method, relu=relu, fuse=fuse, **options)
-            self.method, self.relu = loaded.metadata.method, loaded.metadata.relu
-        else:
-            check_fusion(fuse, layers=None, relu=relu)
-            self._recorder = Recorder(model, methods=[method], labels=labels, probabilities=probabilities, **options)
-            loaded = self._recorder.loaded
-            check_fusion(fuse, layers=len(loaded.layers), relu=relu)
-            self.method, self.relu = chosen.name, relu
-        super().__init__(loaded, options["preprocess"], labels, probabilities)
-        self.fuse = cast("Fusion | None", loaded.metadata.fuse) if chosen.is_emitted else fuse
+    @property
+    def method(self) -> str:
+        """The first of the methods."""
+        return self._engine.methods[0]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The CAM methods, all of which share the runs of an image."""
+        return self._engine.methods
+
+    @property
+    def relu(self) -> bool:
+        """Whether the maps leave out what speaks against the class."""
+        return self._engine.relu
+
+    @property
+    def fuse(self) -> Fusion | None:
+        """How the maps of all layers are put together as well, or None."""
+        return self._engine.fuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and copy: opened again from its file, as it was.
@@ -165,7 +161,8 @@ class Explainer(OpenedModel):
             )
         if stamps(self._lasting) != self._stamps:
             raise ModelError(f"'{self.name}' changed since it was opened; make a new Explainer.")
-        return _opened_again, (type(self), self._opened_with, self._identity(), (self.name, self.notes, self.warnings))
+        said = self.name, self.notes, self.warnings
+        return _opened_again, (type(self), self._opened_with, self._identity(), said)
 
     def _identity(self) -> Identity:
         settings = {"the labels": self.labels, "the preprocessing": self.preprocess, "the providers": self.providers}
@@ -178,6 +175,8 @@ class Explainer(OpenedModel):
         top: int | None = None,
     ) -> Explanation:
         """Explain N images, K classes each, in one run per batch.
+
+        With several methods, the explanation is that of the first; its `by` gives those of the others.
 
         Args:
             images: a path; an uint8 [H,W,3] RGB array; a list of these; or a ready [N,...] tensor as the model's input
@@ -193,7 +192,7 @@ class Explainer(OpenedModel):
                 another input has rows for another number of images.
             ModelError: ONNX Runtime failed while it ran the model.
         """
-        pictures = self._pictures(images)
+        pictures = self.model.pictures(images)
         (explanation,) = self._explained([pictures], self.choose(classes, top, len(pictures)))
         if found := explanation.warnings():
             more = f" And {len(found) - _WARNINGS_SHOWN} more; see status." if len(found) > _WARNINGS_SHOWN else ""
@@ -248,18 +247,17 @@ class Explainer(OpenedModel):
         if each is not None and not callable(each):
             raise XcamError(f"each is {shown(each)}; it must be a function of one argument.")
         images = require_images(images)
-        group = self.batch or (1 if self.providers[0] == "CPUExecutionProvider" else IMAGES_PER_GROUP)
-
         cancellation = Cancellation()
 
         def explained(pictures: Sequence[Sequence[Picture]]) -> list[Explanation]:
             return self._explained(pictures, wanted, cancellation)
 
         def prepared(image: Image) -> list[Picture]:
-            return [self.prepare(image)] if isinstance(image, str | Path) else self._pictures(image)
+            return [self.prepare(image)] if isinstance(image, str | Path) else self.model.pictures(image)
 
         handed_out = (lambda result: result) if each is None else each
-        found = stream(images, prepared, explained, Streamed, handed_out, group=group, cancel=cancellation.cancel)
+        group, cancel = self._engine.images_per_group, cancellation.cancel
+        found = stream(images, prepared, explained, Streamed, handed_out, group=group, cancel=cancel)
         return self._telling(found)
 
     def _telling(self, results: Generator[T]) -> Iterator[T]:
@@ -279,77 +277,12 @@ class Explainer(OpenedModel):
         cancellation: Cancellation | None = None,
     ) -> list[Explanation]:
         """One explanation for each list of pictures, from the same runs."""
-        pictures = [picture for one in several for picture in one]
-        self._model.others.check_count(len(pictures), self.batch)
-        if self._recorder is not None:
-            return self._recorded(self._recorder, several, classes, cancellation)
-        batch = np.stack([picture.item for picture in pictures]) if len(pictures) > 1 else pictures[0].item[None]
-        results = run_all(self._model, batch, classes, cancellation)
-        if len(several) == 1:
-            return [self._explanation(pictures, results)]
-        ends = np.cumsum([len(one) for one in several]).tolist()
-        return [
-            self._explanation(one, {name: value[end - len(one) : end] for name, value in results.items()})
-            for one, end in zip(several, ends, strict=True)
-        ]
-
-    def _recorded(
-        self,
-        recorder: Recorder,
-        several: Sequence[Sequence[Picture]],
-        classes: NDArray[np.int64] | None,
-        cancellation: Cancellation | None,
-    ) -> list[Explanation]:
-        """The same by a method that takes more than one run: image by image."""
-        total, nth = sum(len(pictures) for pictures in several), 0
-        found = []
-        for pictures in several:
-            alone = []
-            for picture in pictures:
-                rows = classes if classes is None or len(classes) == 1 else classes[nth : nth + 1]
-                recording = recorder.record(picture, rows, cancellation, nth=nth, images=total)
-                alone.append(recording.explanation(self.method, relu=self.relu, fuse=self.fuse))
-                nth += 1
-            found.append(joined(alone))
-        return found
-
-    def _of_rows(self, images: int) -> tuple[list[str], list[str]]:
-        """What is to be said of images that influence each other in a run: notes, and warnings, which come once."""
-        rows = self._model.rows
-        if not rows.mixed or (images == 1 and not self.batch):
-            return [], []
-        said = "Batch: the images of a run influence each other in this model"
-        if not self.batch:
-            return [f"{said}, so each is run by itself."], []
-        said = f"{said}, which takes {self.batch}, so each is run with copies of itself; among others it would differ."
-        return [], [said] if rows.first_word() else []
-
-    def _explanation(self, pictures: Sequence[Picture], results: dict[str, NDArray[Any]]) -> Explanation:
-        classes, source = results[contract.CLASSES], self._model.probabilities
-        maps = [results[name] for name in self._model.outputs("map")]
-        states = self._model.outputs("status")
-        notes, warned = self._of_rows(len(pictures))
-        return Explanation(
-            classes=classes,
-            scores=results[contract.SCORES],
-            probabilities=source.of(results[source.output], classes) if source else None,
-            maps=maps,
-            status=[results[name] for name in states] if len(states) == len(maps) else [_status(m) for m in maps],
-            labels=self.labels,
-            layers=self.layers,
-            names=self._model.names,
-            pictures=pictures,
-            notes=(*self.notes, *notes),
-            more_warnings=warned,
-            method=self.method,
-            signed=not self.relu,
-            is_number=self._model.is_number,
-            fused=results[contract.FUSED] if self._model.fused else None,
-        )
+        self.model.loaded.others.check_count(sum(map(len, several)), self.batch)
+        return self._engine.explain(several, classes, cancellation)
 
 
 def _opened_again(
-    kind: type[Explainer], arguments: dict[str, Any], identity: Identity, said: tuple[Any, ...]
+    kind: type[Explainer], before: OpenedWith, identity: Identity, said: tuple[str, tuple[str, ...], tuple[str, ...]]
 ) -> Explainer:
     """An Explainer as another one was; what that has warned of is not said again.
 
@@ -358,15 +291,8 @@ def _opened_again(
         and what `Explainer` raises.
     """
     made = kind.__new__(kind)
-    made._open(**arguments)
-    made._opened_with, made._lasting = arguments, [file.absolute() for file in made.files]
-    made._stamps = stamps(made._lasting)
+    made._load(before.model, before.methods, before.options, before.relu, before.fuse)
+    made._opened_with = before
     identity.require(made._identity())
-    made.name, made.notes, made.warnings = said
+    made.model.name, made.model.notes, made.model.warnings = said
     return made
-
-
-def _status(maps: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The status of a model that was instrumented without it: int64 [N,K] from float32 [N,K,h,w]."""
-    zero = np.where((maps == 0).all(axis=(2, 3)), contract.MAP_ZERO, contract.GOOD)
-    return np.where(np.isfinite(maps).all(axis=(2, 3)), zero, contract.NOT_FINITE).astype(np.int64)

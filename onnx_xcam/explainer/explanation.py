@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
+from onnx_xcam.cams.status import fused_status, status_words
 from onnx_xcam.common import arguments
-from onnx_xcam.errors import InputError, OutputError
+from onnx_xcam.errors import InputError, OutputError, XcamError
 from onnx_xcam.explainer.layer_names import layer_index
 from onnx_xcam.explainer.notebook import notebook_html
 from onnx_xcam.images.backend import memory_for
@@ -57,6 +58,7 @@ class Explanation:
         layers: names of the target layers' tensors.
         names: for each layer what else it is called: as it was asked for, its node, its module path.
         method: the CAM method.
+        methods: all by which the images were explained in the same run, this one first; `by` has their explanations.
         signed: whether the maps show what speaks against a class too, as negative values.
         fused: float32 [N,K,h,w]: the maps of all layers as one, within -1..1; None unless that was asked for.
         is_number: whether the score is one number, an age or a distance: class 1 is what raises it, class 0 what
@@ -97,8 +99,26 @@ class Explanation:
         self.notes = tuple(notes)
         self.labels = None if labels is None else [[label_of(i, labels) for i in row] for row in classes.tolist()]
         self._more_warnings = tuple(more_warnings)
+        self._by_others: tuple[Explanation, ...] = ()
         self._maps = tuple(maps)
         self._status = tuple(status)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods by which the images were explained in the same run, that of these maps first."""
+        return (self.method, *(one.method for one in self._by_others))
+
+    def by(self, method: str) -> Explanation:
+        """The explanation of the same images by one of `methods`.
+
+        Raises:
+            XcamError: they were not explained by this method.
+        """
+        wanted = find_method(method).name
+        for one in (self, *self._by_others):
+            if one.method == wanted:
+                return one
+        raise XcamError(f"The images were explained by {', '.join(self.methods)}, and not by {wanted}.")
 
     @property
     def maps(self) -> NDArray[np.float32]:
@@ -137,9 +157,7 @@ class Explanation:
             LayerError: this explanation has no such layer.
         """
         if self.fused is not None and isinstance(layer, str) and layer == FUSED_LAYER:
-            worst = np.maximum.reduce(self._status)
-            empty = np.where(self.fused.any((2, 3)), contract.GOOD, contract.MAP_ZERO)
-            return np.where(worst == contract.NOT_FINITE, worst, empty).astype(np.int64)
+            return fused_status(self.fused, self._status)
         return self._status[self._layer_index(layer)]
 
     def heatmap(self, n: int = 0, k: int = 0, *, layer: int | str | None = None) -> NDArray[np.float32]:
@@ -261,12 +279,16 @@ class Explanation:
     def map_warnings(self) -> list[str]:
         """One sentence for each map that is not good: it is blank, or holds values that are not finite.
 
-        Before these, what was found out about the model while it ran, once.
+        Before these, what was found out about the model while it ran, once. What holds by several methods is said once.
         """
-        found = [*self._more_warnings]
+        by_others = (warning for one in self._by_others for warning in one.map_warnings())
+        return list(dict.fromkeys([*self._more_warnings, *self._of_status(), *by_others]))
+
+    def _of_status(self) -> list[str]:
+        found = []
         for layer, status in zip(self.layers, self._status, strict=True):
             for n, k in np.argwhere(status != contract.GOOD).tolist():
-                reason = contract.STATUS_TEXT.get(int(status[n, k]), f"status {status[n, k]}")
+                reason = status_words(int(status[n, k]))
                 label = self.labels[n][k] if self.labels else None
                 named = f" ({label})" if label else ""
                 where = f"{self.pictures[n].name}, class {self.classes[n, k]}{named}, layer {layer!r}"
@@ -313,11 +335,28 @@ def _png(image_rgb: NDArray[np.uint8]) -> bytes:
     return encode_image(image_rgb, ".png")
 
 
+def by_several_methods(explanations: Sequence[Explanation]) -> Explanation:
+    """The explanations of the same images by several methods, as that of the first, which has the others.
+
+    Args:
+        explanations: one for each method, which nobody else holds.
+    """
+    first, *others = explanations
+    first._by_others = tuple(others)
+    return first
+
+
 def joined(explanations: Sequence[Explanation]) -> Explanation:
     """The explanations of several images, made with the same settings, as one."""
-    first = explanations[0]
     if len(explanations) == 1:
-        return first
+        return explanations[0]
+    by_method = zip(*([one.by(method) for method in one.methods] for one in explanations), strict=True)
+    return by_several_methods([_joined(alike) for alike in by_method])
+
+
+def _joined(explanations: Sequence[Explanation]) -> Explanation:
+    """The explanations of several images by one method as one."""
+    first = explanations[0]
     probabilities = [one.probabilities for one in explanations if one.probabilities is not None]
     fused = [one.fused for one in explanations if one.fused is not None]
     result = Explanation(

@@ -16,14 +16,13 @@ from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.common.arguments import flag, text, texts
 from onnx_xcam.errors import InputError, LayerError, ModelError, ProviderError, ScoreError
 from onnx_xcam.explainer.described import check_metadata
+from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
-from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.probabilities import ModelTold, ProbabilitySource, told_by
 from onnx_xcam.feeds import InputValue, OtherInputs, free_picture, image_and_others, padded
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.axes.batch_independence import Rows, cannot_mix, rounds, scaled_by_run
-from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.submodels.behind_layer import with_outputs
 from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
@@ -122,26 +121,19 @@ class LoadedModel:
 
 def load_model(
     model: ModelLike,
+    options: ModelOptions,
     *,
-    layers: str | Sequence[str],
-    score: str,
     method: str = DEFAULT_METHOD,
-    providers: str | Sequence[str] | None,
-    threads: int | None,
-    inputs: Mapping[str, InputValue] | None,
-    preprocess: PreprocessLike | None = None,
-    allow_folders: Folders = (),
     relu: bool = True,
     fuse: Fusion | None = None,
-    exact: bool = False,
     emit: Sequence[contract.Emit] = ("map", "status"),
     more_outputs: Sequence[str] = (),
 ) -> LoadedModel:
     """Open a plain or an instrumented model for explaining.
 
     Args:
-        model, layers, score, method, providers, threads, inputs, preprocess: as `Explainer`.
-        allow_folders, relu, fuse, exact: as `Explainer`.
+        model, method, relu, fuse: as `Explainer`.
+        options: how it is opened; its labels and its way of probabilities are settled by `OpenModel`.
         emit: the outputs that are needed; a model that was instrumented by someone else need not have the status.
         more_outputs: tensors of a plain model that are outputs as well, those that are there already left out.
 
@@ -151,34 +143,20 @@ def load_model(
         InputError: no image-like input, or a value of another input is missing or wrong.
         and what the surgery and `open_session` raise.
     """
-    layers = layers if isinstance(layers, str) else texts("layers", layers, LayerError)
-    text("score", score, ScoreError)
-    check_fusion(fuse, layers=None, relu=relu)
-    exact = flag("exact", exact)
+    request = _surgery_request(options, method, relu, fuse)
+    exact, providers = flag("exact", options.exact), options.providers
     providers = None if providers is None else texts("providers", providers, ProviderError)
-    given = Source(model, allow_folders=allow_folders)
+    given = Source(model, allow_folders=options.allow_folders)
     proto = given.skeleton()
-    inputs, told = read_pictures(proto, given.path, inputs, preprocess)
-    instrumented = contract.is_instrumented(output.name for output in proto.graph.output)
-    request: dict[str, Any] = {"layers": layers, "score": score, "method": method, "relu": relu, "fuse": fuse}
-    made = compared = None
-    if instrumented:
-        _refuse_other_targets(proto, given.name, request)
-    else:
-        from onnx_xcam.surgery import instrument_bytes  # noqa: PLC0415  - not needed for every model
-
-        picture = free_picture(model_infos(proto), inputs)
-        made = instrument_bytes(model, emit=emit, allow_folders=allow_folders, picture=picture, **request)
-        compared = compare_raised(given, inputs, made)
-    explained = proto if made is None else Source(made, given.path, allow_folders=allow_folders).skeleton()
+    inputs, told = read_pictures(proto, given.path, options.inputs, options.preprocess)
+    made, compared = _instrumented(given, proto, request, inputs, emit)
+    explained = proto if made is None else Source(made, given.path, allow_folders=options.allow_folders).skeleton()
     arithmetic, inexact = arithmetic_for(given, proto, providers, exact=exact)
-    options = {"providers": providers, "threads": threads, "arithmetic": arithmetic}
-    session = _session_of(given, None if made is None else _with_more(made, proto, more_outputs), options)
-    metadata = _metadata(session, given.name, proto.graph if instrumented else None, emit)
+    in_session = {"providers": providers, "threads": options.threads, "arithmetic": arithmetic}
+    session = _session_of(given, None if made is None else _with_more(made, proto, more_outputs), in_session)
+    metadata = _metadata(session, given.name, proto.graph if made is None else None, emit)
     of_probabilities = told_by(metadata, proto.graph)
-    added = [output.name for output in session.outputs if output.name.startswith(contract.ADDED)]
-    sources = [source.output for source in (of_probabilities.own, of_probabilities.logits) if source]
-    unused = unused_inputs(explained, [*added, *more_outputs, *sources])
+    unused = unused_inputs(explained, _needed_outputs(session, more_outputs, of_probabilities))
     image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs, unused)
     _refuse_other_picture(metadata.picture, image_input.name, given.name)
     return LoadedModel(
@@ -192,18 +170,60 @@ def load_model(
         class_count=_class_count(metadata, session),
         told=of_probabilities,
         probabilities=of_probabilities.own,
-        fixed_classes=not any(
-            info.name == contract.CLASS_INPUT for info in (*session.inputs, *session.optional_inputs)
-        ),
+        fixed_classes=contract.CLASS_INPUT not in {info.name for info in (*session.inputs, *session.optional_inputs)},
         batch=image_input.shape[0] if isinstance(image_input.shape[0], int) else None,
         folds=_folds(session, image_input, given.name),
-        was_instrumented=instrumented,
+        was_instrumented=made is None,
         exact=exact,
         inexact=inexact,
         compared=compared,
         skeleton=None if made is None else explained.SerializeToString(),
         rows=_rows(proto, image_input, metadata),
     )
+
+
+def _surgery_request(options: ModelOptions, method: str, relu: bool, fuse: Fusion | None) -> dict[str, Any]:
+    """The options that the surgery obeys, made sure of.
+
+    Raises:
+        LayerError, ScoreError, XcamError: one is of the wrong kind.
+    """
+    layers = options.layers if isinstance(options.layers, str) else texts("layers", options.layers, LayerError)
+    score = text("score", options.score, ScoreError)
+    check_fusion(fuse, layers=None, relu=relu)
+    wanted = {"layers": layers, "score": score, "method": method, "relu": relu, "fuse": fuse}
+    return {**wanted, "allow_folders": options.allow_folders}
+
+
+def _instrumented(
+    given: Source,
+    proto: onnx.ModelProto,
+    request: Mapping[str, Any],
+    inputs: Mapping[str, InputValue],
+    emit: Sequence[contract.Emit],
+) -> tuple[bytes | None, str | None]:
+    """A plain model instrumented, and how its outputs differ from the original's where its opset had to be raised.
+
+    None and None for a model that is instrumented already.
+
+    Raises:
+        LayerError: that one is for other layers than those requested, or for another score or method.
+        and what `instrument_bytes` raises.
+    """
+    if contract.is_instrumented(output.name for output in proto.graph.output):
+        _refuse_other_targets(proto, given.name, request)
+        return None, None
+    from onnx_xcam.surgery import instrument_bytes  # noqa: PLC0415  - not needed for every model
+
+    picture = free_picture(model_infos(proto), inputs)
+    made = instrument_bytes(given.model, emit=emit, picture=picture, **request)
+    return made, compare_raised(given, inputs, made)
+
+
+def _needed_outputs(session: Session, more: Sequence[str], told: ModelTold) -> list[str]:
+    """The outputs that runs ask for: ours, these, and those that the probabilities are read off."""
+    added = [output.name for output in session.outputs if output.name.startswith(contract.ADDED)]
+    return [*added, *more, *(source.output for source in (told.own, told.logits) if source)]
 
 
 def _folds(session: Session, image: TensorInfo, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""A model that was opened for photos: what Explainer and Recorder have in common."""
+"""A model that is open for photos: its session, its preprocessing, its labels, and what was assumed on the way."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from onnx_xcam.errors import ClassError, ImageError, InputError, ModelError
 from onnx_xcam.explainer.classes import Classes, choose_classes
 from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.load import LoadedModel
+from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.photo_pipeline import ModelInputs, config_beside, model_inputs
-from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.probabilities import chosen_source
 from onnx_xcam.explainer.remarks import Remarks
+from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.runtime import short_name
 from onnx_xcam.surgery.targets.known_classifiers import ProbabilityChoice, known_of_logits
 
@@ -27,17 +28,19 @@ Image: TypeAlias = str | Path | NDArray[Any] | Picture
 """A path, an uint8 [H,W,3] RGB array, or a picture that `prepare` made."""
 
 
-class OpenedModel:
-    """A loaded model, its preprocessing and its labels, and what was assumed on the way.
+class OpenModel:
+    """Holds a loaded model with its preprocessing and its labels, for any number of photos, from any thread.
 
     Attributes:
+        loaded: the model in its session.
+        photos: how photos become its input.
         name: the model's path, or "the model".
         notes: sentences on all that was assumed: layer, score, layout, preprocessing, labels, provider.
         warnings: those that deserve a look.
         files: the model's file and those that it keeps weights in; none for a model in memory.
         layers: names of the target layers' tensors.
         score: name of the score's tensor.
-        preprocess: what is done to a photo, a `Preprocess`.
+        preprocess: what is done to a photo.
         inputs: what the inputs beside the picture are fed, by name.
         labels: the C class labels, or None.
         class_count: C, or None where only a run tells it.
@@ -47,13 +50,16 @@ class OpenedModel:
         remarks: what was to be known of how the pictures were read that were prepared so far.
     """
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        preprocess: PreprocessLike | None,
-        labels: str | Path | Sequence[str] | None,
-        probabilities: ProbabilityChoice = "auto",
-    ) -> None:
+    def __init__(self, loaded: LoadedModel, options: ModelOptions) -> None:
+        """Settle preprocessing, labels and probabilities.
+
+        Args:
+            loaded: the model in its session.
+            options: those that it was loaded with.
+
+        Raises:
+            PreprocessError, LabelsError, InputError, ScoreError: one of them does not fit the model.
+        """
         self.remarks = Remarks()
         self.name = str(loaded.path or "the model")
         self.files = loaded.files
@@ -62,57 +68,50 @@ class OpenedModel:
         self.providers = loaded.session.providers
         self.batch = loaded.batch
         self.exact = loaded.exact
-        inputs = model_inputs(loaded, preprocess, labels)
-        self._model, self._inputs, said = with_probabilities(loaded, inputs, probabilities)
-        self.labels = self._inputs.labels
+        photos = model_inputs(loaded, options.preprocess, options.labels)
+        self.loaded, self.photos, said = with_probabilities(loaded, photos, options.probabilities)
+        self.labels = self.photos.labels
         self.class_count = loaded.class_count
-        self.preprocess = self._inputs.preprocess
+        self.preprocess = self.photos.preprocess
         self.inputs: Mapping[str, NDArray[Any]] = dict(loaded.others.values)
-        self.notes = (
+        self.notes: tuple[str, ...] = (
             *_surgery_notes(loaded),
-            *self._inputs.notes,
+            *self.photos.notes,
             *said,
             *loaded.others.notes(),
             f"Provider: {short_name(self.providers[0])}.",
             *([loaded.inexact] if loaded.inexact else []),
         )
         lost = loaded.session.provider_warning
-        self.warnings = (*self._inputs.warnings, *loaded.others.warnings(), *([lost] if lost else []))
+        self.warnings: tuple[str, ...] = (
+            *self.photos.warnings,
+            *loaded.others.warnings(),
+            *([lost] if lost else []),
+        )
 
     @property
     def is_number(self) -> bool:
         """Whether the score is shown as a number that goes up or down; see `Explanation`."""
-        return self._model.is_number
+        return self.loaded.is_number
 
     @property
     def told_probabilities(self) -> str:
         """What the probabilities are read off, in words: an output and what is done to it, or "none"."""
-        source = self._model.probabilities
+        source = self.loaded.probabilities
         return "none" if source is None else f"{source.squash} of {source.output}"
 
     @property
     def channels_last(self) -> bool:
         """Whether a picture as the model takes it is [H,W,C], and not [C,H,W]."""
-        return self._inputs.spec.layout == "NHWC"
+        return self.photos.spec.layout == "NHWC"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle and copy, which cannot copy a session.
-
-        Raises:
-            ModelError: always; an `Explainer` is opened again instead.
-        """
-        raise ModelError(f"A {type(self).__name__} cannot be pickled or copied; make one in each process.")
-
-    def prepare(self, image: str | Path | NDArray[Any]) -> Picture:
-        """Read one image and bring it into the form that the model takes; the result is accepted as an image.
+    def prepare(self, image: str | Path | NDArray[Any], name: str = "the image") -> Picture:
+        """Read one image and bring it into the form that the model takes; the name is what messages call an array.
 
         Raises:
             ImageError: it cannot be read or has an impossible size.
         """
-        return self._prepared(image)
-
-    def _prepared(self, image: str | Path | NDArray[Any], name: str = "the image") -> Picture:
-        picture = self._inputs.prepare(image, name)
+        picture = self.photos.prepare(image, name)
         self.remarks.add(picture)
         return picture
 
@@ -124,20 +123,24 @@ class OpenedModel:
         Raises:
             ClassError: a class is out of range, unknown, or cannot be chosen in this model.
         """
-        if self._model.fixed_classes:
+        if self.loaded.fixed_classes:
             if classes is not None or top is not None:
                 raise ClassError(
-                    f"{self._model.name} explains only the classes that it was instrumented for; to choose others, "
+                    f"{self.loaded.name} explains only the classes that it was instrumented for; to choose others, "
                     "instrument the original model with --class-input optional."
                 )
             return None
-        return choose_classes(
-            classes, top, images=images, class_count=self._model.class_count, labels=self._inputs.labels
-        )
+        return choose_classes(classes, top, images=images, class_count=self.loaded.class_count, labels=self.labels)
 
-    def _pictures(self, images: Image | Sequence[Image]) -> list[Picture]:
-        if isinstance(images, np.ndarray) and images.ndim == len(self._model.image_input.shape):
-            return self._inputs.ready(images)
+    def pictures(self, images: Image | Sequence[Image]) -> list[Picture]:
+        """One image, several, or a ready tensor, as pictures of one shape.
+
+        Raises:
+            ImageError: one cannot be read, or is no picture.
+            InputError: there are none, their shapes differ, or the tensor does not fit the model's input.
+        """
+        if isinstance(images, np.ndarray) and images.ndim == len(self.loaded.image_input.shape):
+            return self.photos.ready(images)
         if isinstance(images, str | Path | np.ndarray | Picture):
             several: list[Any] = [images]
         elif is_listed(images):
@@ -150,7 +153,7 @@ class OpenedModel:
         if not several:
             raise InputError("There are no images to explain: the list is empty.")
         pictures = [
-            image if isinstance(image, Picture) else self._prepared(image, f"image {n}")
+            image if isinstance(image, Picture) else self.prepare(image, f"image {n}")
             for n, image in enumerate(several)
         ]
         shapes = {picture.item.shape for picture in pictures}
@@ -160,6 +163,127 @@ class OpenedModel:
                 f"{', '.join(map(str, sorted(shapes)))}. Explain them one by one, or state a size in the preprocessing."
             )
         return pictures
+
+
+class OfOpenModel:
+    """Gives an Explainer or a Recorder the attributes of the model that it holds open.
+
+    Attributes:
+        model: the open model.
+    """
+
+    model: OpenModel
+
+    @property
+    def name(self) -> str:
+        """The model's path, or "the model"."""
+        return self.model.name
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on all that was assumed: layer, score, layout, preprocessing, labels, provider."""
+        return self.model.notes
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Those of the notes that deserve a look."""
+        return self.model.warnings
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The model's file and those that it keeps weights in; none for a model in memory."""
+        return self.model.files
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the target layers' tensors."""
+        return self.model.layers
+
+    @property
+    def score(self) -> str:
+        """Name of the score's tensor."""
+        return self.model.score
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What is done to a photo."""
+        return self.model.preprocess
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[Any]]:
+        """What the inputs beside the picture are fed, by name."""
+        return self.model.inputs
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The C class labels, or None."""
+        return self.model.labels
+
+    @property
+    def class_count(self) -> int | None:
+        """C, or None where only a run tells it."""
+        return self.model.class_count
+
+    @property
+    def providers(self) -> Sequence[str]:
+        """ONNX Runtime's full names, the one in use first."""
+        return self.model.providers
+
+    @property
+    def batch(self) -> int | None:
+        """The batch size that the model was exported with, or None for any."""
+        return self.model.batch
+
+    @property
+    def exact(self) -> bool:
+        """Whether it was asked for that products of 8-bit integers are added up exactly."""
+        return self.model.exact
+
+    @property
+    def remarks(self) -> Remarks:
+        """What was to be known of how the pictures were read that were prepared so far."""
+        return self.model.remarks
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the score is shown as a number that goes up or down; see `Explanation`."""
+        return self.model.is_number
+
+    @property
+    def told_probabilities(self) -> str:
+        """What the probabilities are read off, in words: an output and what is done to it, or "none"."""
+        return self.model.told_probabilities
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether a picture as the model takes it is [H,W,C], and not [C,H,W]."""
+        return self.model.channels_last
+
+    def prepare(self, image: str | Path | NDArray[Any]) -> Picture:
+        """Read one image and bring it into the form that the model takes; the result is accepted as an image.
+
+        Raises:
+            ImageError: it cannot be read or has an impossible size.
+        """
+        return self.model.prepare(image)
+
+    def choose(
+        self, classes: Classes | None = None, top: int | None = None, images: int = 1
+    ) -> NDArray[np.int64] | None:
+        """The classes as int64 [1,K] or [images,K]; None where the model itself has settled them.
+
+        Raises:
+            ClassError: a class is out of range, unknown, or cannot be chosen in this model.
+        """
+        return self.model.choose(classes, top, images)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy, which cannot copy a session.
+
+        Raises:
+            ModelError: always; an `Explainer` is opened again instead.
+        """
+        raise ModelError(f"A {type(self).__name__} cannot be pickled or copied; make one in each process.")
 
 
 def require_images(images: Iterable[Image]) -> Iterable[Image]:

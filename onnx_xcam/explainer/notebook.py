@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.cams.methods import find_method
+from onnx_xcam.cams.status import status_words
 from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, overlay
 from onnx_xcam.images.read import encode_image
 from onnx_xcam.images.resize import resize_window
@@ -92,7 +93,7 @@ def _figure(explanation: Explanation, n: int, k: int, layer: int | str) -> str:
             lines.append(f"<small>{_text(explanation.layers[layer])}</small>")
         status = int(explanation.status_of(layer)[n, k])
         if status != contract.GOOD:
-            lines.append(f"<i>{_text(contract.STATUS_TEXT.get(status, f'status {status}'))}</i>")
+            lines.append(f"<i>{_text(status_words(status))}</i>")
     alt = _text(f"{explanation.pictures[n].name}: {explanation.caption(n, k)}")
     picture = _url(_drawn(explanation, n, k, layer))
     return (

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
@@ -19,7 +20,8 @@ from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.existing import refuse_missing
 from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.load import LoadedModel, load_model
-from onnx_xcam.explainer.model import Image, OpenedModel, require_images
+from onnx_xcam.explainer.model import Image, OfOpenModel, OpenModel, require_images
+from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.recording import LayerRecord, Recording
@@ -52,15 +54,15 @@ class Recorded:
     seconds: float
 
 
-class Recorder(OpenedModel):
+class Recorder(OfOpenModel):
     """Records what layers hold while a model looks at an image: activations, gradients, scores.
 
     Maps of any method are then made of the recording. Calls may come from several threads at once.
 
     Attributes:
+        model: the open model, whose attributes (`layers`, `labels`, `notes`, ...) a Recorder has too.
         methods: the methods that it was opened for.
         confidence_kind: what `confidences` gives: "probability", or "score" where the model tells no probabilities.
-        and those of `OpenedModel`.
     """
 
     def __init__(
@@ -92,51 +94,67 @@ class Recorder(OpenedModel):
             ModelError: the model is instrumented already.
             and what `Explainer` raises.
         """
-        check_choice(probabilities)
+        options = ModelOptions(
+            layers=layers,
+            score=score,
+            preprocess=preprocess,
+            labels=labels,
+            providers=providers,
+            threads=threads,
+            inputs=inputs,
+            allow_folders=allow_folders,
+            probabilities=probabilities,
+            exact=exact,
+        )
+        self._load(model, methods, options, ablations=ablations)
+
+    @classmethod
+    def of(cls, model: ModelLike, methods: Sequence[str], options: ModelOptions) -> Recorder:
+        """A Recorder that is opened with these options, without ablations but those that the methods need.
+
+        Raises:
+            XcamError: as `Recorder`.
+        """
+        made = cls.__new__(cls)
+        made._load(model, methods, options, ablations=False)
+        return made
+
+    def _load(self, model: ModelLike, methods: Sequence[str], options: ModelOptions, *, ablations: bool) -> None:
+        check_choice(options.probabilities)
         if not (methods := texts("methods", methods)):
             raise XcamError("No method was named.")
-        given = Source(model, allow_folders=allow_folders)
-        if contract.is_instrumented(output.name for output in given.skeleton().graph.output):
-            raise ModelError(
-                f"{given.name} is instrumented already, and gives one method's map in one run; other methods, and "
-                "those that take many runs, need the original model."
-            )
         self.methods = tuple(dict.fromkeys(find_method(name).name for name in methods))
         needs = {find_method(name).needs for name in self.methods}
-        options: dict[str, Any] = {"score": score, "providers": providers, "threads": threads, "inputs": inputs}
-        options |= {"allow_folders": allow_folders, "exact": exact}
-        options["inputs"], told = read_pictures(given.skeleton(), given.path, inputs, preprocess)
-        emit: list[contract.Emit] = ["activations"]
-        if needs & {"gradients", "guided gradients"}:
-            emit.append("gradients")
+        given = Source(model, allow_folders=options.allow_folders)
+        skeleton = given.skeleton()
+        _refuse_instrumented(given, skeleton)
+        values, told = read_pictures(skeleton, given.path, options.inputs, options.preprocess)
+        plain = replace(options, inputs=values, preprocess=None)  # pictures among the inputs are read once
         self._heads: list[Head] = []
         if ablations or "ablations" in needs:
-            without_inputs = {name: value for name, value in options.items() if name != "inputs"}
-            picture = free_picture(model_infos(given.skeleton()), options["inputs"])
-            self._heads = open_heads(model, layers, picture=picture, **without_inputs)
-        needed = dict.fromkeys(name for head in self._heads for name in head.needed)
-        loaded = load_model(model, layers=layers, emit=emit, more_outputs=tuple(needed), **options)
-        loaded = replace(loaded, others=replace(loaded.others, told=told))
-        super().__init__(loaded, preprocess, labels, probabilities)
-        chosen = list(self.layers)
+            picture = free_picture(model_infos(skeleton), values)
+            self._heads = _opened_heads(model, plain, picture)
+        loaded = load_model(
+            model,
+            plain,
+            emit=("activations", "gradients") if needs & {"gradients", "guided gradients"} else ("activations",),
+            more_outputs=tuple(dict.fromkeys(name for head in self._heads for name in head.needed)),
+        )
+        self.model = OpenModel(replace(loaded, others=replace(loaded.others, told=told)), options)
+        chosen = replace(plain, layers=list(self.layers))
         self._guided = None
         if "guided gradients" in needs:
-            self._guided = load_model(
-                model, layers=chosen, method="guided-xgrad-cam", relu=False, emit=["map"], **options
-            )
+            self._guided = load_model(model, chosen, method="guided-xgrad-cam", relu=False, emit=("map",))
+        self._scorer = Scorer(self._scoring(*anywhere(model, chosen)), self.model.photos.spec)
 
-        later = anywhere(model, options)
+    def _scoring(self, model: ModelLike, options: ModelOptions) -> Callable[[], LoadedModel]:
+        """What opens the model without gradients, when scores of changed pictures are first asked for."""
 
-        def scoring() -> LoadedModel:
-            opened = load_model(**later, layers=chosen, emit=[])
-            return replace(opened, probabilities=self._model.probabilities, rows=self._model.rows)
+        def load() -> LoadedModel:
+            known = self.model.loaded
+            return replace(load_model(model, options, emit=()), probabilities=known.probabilities, rows=known.rows)
 
-        self._scorer = Scorer(scoring, self._inputs.spec)
-
-    @property
-    def loaded(self) -> LoadedModel:
-        """The model in its session."""
-        return self._model
+        return load
 
     @property
     def ablates(self) -> bool:
@@ -146,7 +164,7 @@ class Recorder(OpenedModel):
     @property
     def confidence_kind(self) -> str:
         """What `confidences` gives."""
-        return "probability" if self._model.probabilities else "score"
+        return "probability" if self.model.loaded.probabilities else "score"
 
     def confidences(
         self, batch: NDArray[Any], class_ids: Sequence[int], cancellation: Cancellation | None = None
@@ -184,7 +202,7 @@ class Recorder(OpenedModel):
         Raises:
             XcamError: as `Session.run`.
         """
-        model = self._model
+        model = self.model.loaded
         feeds = model.feeds(picture.item[None], nth, images)
         chosen = np.array([[-1]], np.int64) if classes is None else classes
         source = model.probabilities
@@ -244,12 +262,12 @@ class Recorder(OpenedModel):
     @functools.cached_property
     def _wanted(self) -> set[str]:
         """The outputs that a recording is made of."""
-        source = self._model.probabilities
+        source = self.model.loaded.probabilities
         kinds: tuple[contract.Emit, ...] = ("activations", "gradients")
         return {
             contract.CLASSES,
             contract.SCORES,
-            *(name for kind in kinds for name in self._model.outputs(kind)),
+            *(name for kind in kinds for name in self.model.loaded.outputs(kind)),
             *(name for head in self._heads for name in head.needed),
             *([source.output] if source else []),
         }
@@ -266,9 +284,9 @@ class Recorder(OpenedModel):
         gradients = found.get(contract.output_name("gradients", index))
         return {
             "name": self.layers[index],
-            "names": self._model.names[index],
-            "layout": self._model.metadata.layout(index),
-            "grid": self._model.metadata.grid(index),
+            "names": self.model.loaded.names[index],
+            "layout": self.model.loaded.metadata.layout(index),
+            "grid": self.model.loaded.metadata.grid(index),
             "activations": found[contract.output_name("activations", index)][:1],
             "gradients": None if gradients is None else gradients[:1],
             "scores": found[contract.SCORES][0],
@@ -300,3 +318,25 @@ class Recorder(OpenedModel):
         head = self._heads[index]
         asked = {name: values[name] for name in head.needed}, ids.tolist(), cancellation
         return {"ablate": functools.partial(head.ablated, *asked), "split": functools.partial(head.balance, *asked)}
+
+
+def _refuse_instrumented(given: Source, skeleton: onnx.ModelProto) -> None:
+    if contract.is_instrumented(output.name for output in skeleton.graph.output):
+        raise ModelError(
+            f"{given.name} is instrumented already, and gives one method's map in one run; other methods, and those "
+            "that take many runs, need the original model."
+        )
+
+
+def _opened_heads(model: ModelLike, options: ModelOptions, picture: str) -> list[Head]:
+    """The part behind each layer, for scores without a channel."""
+    return open_heads(
+        model,
+        options.layers,
+        options.score,
+        providers=options.providers,
+        threads=options.threads,
+        picture=picture,
+        allow_folders=options.allow_folders,
+        exact=options.exact,
+    )

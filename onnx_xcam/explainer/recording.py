@@ -19,6 +19,7 @@ from onnx_xcam.cams.fusion import Fusion, check_fusion, fused
 from onnx_xcam.cams.layout import lined_up
 from onnx_xcam.cams.methods import Method, find_method
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
+from onnx_xcam.cams.status import map_status
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.explanation import Explanation, Picture
 from onnx_xcam.explainer.layer_names import layer_index
@@ -72,6 +73,11 @@ class LayerRecord:
         if self.gradients is None:
             raise XcamError("The recording holds no gradients; open the Recorder for a method that needs them.")
         return np.asarray(self._lined[1][0])
+
+    @functools.cached_property
+    def is_flat(self) -> NDArray[np.bool_] | None:
+        """Whether the gradient of a class is zero everywhere, bool [K]; None if gradients were not asked for."""
+        return None if self.gradients is None else np.logical_not(self.G.any((1, 2)))
 
     @functools.cached_property
     def size(self) -> tuple[int, int]:
@@ -230,7 +236,10 @@ class Recording:
         finite = [np.isfinite(one).all((1, 2)) & np.isfinite(self.scores) for one in raw]
         maps = [np.where(good[:, None, None], one, 0) for good, one in zip(finite, raw, strict=True)]
         maps = [np.maximum(one, 0) for one in maps] if relu else maps
-        status = [self._status(*three) for three in zip(maps, finite, self.layers, strict=True)]
+        status = [
+            map_status(one, finite=good, flat=layer.is_flat)
+            for one, good, layer in zip(maps, finite, self.layers, strict=True)
+        ]
         return Explanation(
             classes=self.classes[None],
             scores=self.scores[None],
@@ -252,10 +261,3 @@ class Recording:
     def _fused(maps: Sequence[NDArray[np.float32]], how: Fusion) -> NDArray[np.float32]:
         finest = max((one.shape[2:] for one in maps), key=math.prod)
         return np.asarray(fused(_XP, maps, finest, how), np.float32)
-
-    def _status(self, maps: NDArray[np.float32], finite: NDArray[np.bool_], layer: LayerRecord) -> NDArray[np.int64]:
-        """int64 [K]: as `xcam_status`."""
-        empty = ~maps.any((1, 2))
-        flat = np.zeros(len(maps), np.bool_) if layer.gradients is None else ~layer.G.any((1, 2))
-        zero = np.where(flat, contract.GRADIENT_ZERO, np.where(empty, contract.MAP_ZERO, contract.GOOD))
-        return np.where(finite, zero, contract.NOT_FINITE).astype(np.int64)

@@ -8,40 +8,73 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam.cams.fusion import Fusion
 from onnx_xcam.common.files import sha256_of
 from onnx_xcam.errors import ModelError
+from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.images.presets import PRESETS
+from onnx_xcam.surgery.files.source import ModelLike
 
 _PATHS = (str, os.PathLike)
 
 
-def opened_with(model: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The arguments of an Explainer as they hold in any folder; None for a model that is in no file."""
-    return anywhere(model, options) if isinstance(model, _PATHS) else None
+@dataclass(frozen=True)
+class OpenedWith:
+    """What an Explainer was opened with, as it holds in any folder.
+
+    Attributes:
+        model: the path of its file.
+        options: how it was opened.
+        methods: names of the CAM methods, as they were given.
+        relu, fuse: as for `Explainer`.
+    """
+
+    model: Path
+    options: ModelOptions
+    methods: tuple[str, ...]
+    relu: bool
+    fuse: Fusion | None
 
 
-def anywhere(model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """A model and options of `Explainer` as they hold in any folder, also after the process has gone to another one."""
-    kept = {name: copy.deepcopy(value) if isinstance(value, list | dict) else value for name, value in options.items()}
-    kept["model"] = _absolute_file(model)
-    if "labels" in kept:
-        kept["labels"] = _absolute_file(kept["labels"])
-    if "preprocess" in kept and (not isinstance(kept["preprocess"], str) or kept["preprocess"] not in PRESETS):
-        kept["preprocess"] = _absolute_file(kept["preprocess"])
-    folders = kept["allow_folders"]
-    kept["allow_folders"] = [Path(one).absolute() for one in ([folders] if isinstance(folders, _PATHS) else folders)]
-    if kept["inputs"] is not None:
-        values = dict(kept["inputs"]).items()
-        kept["inputs"] = {name: _absolute_file(copy.deepcopy(value)) for name, value in values}
-    return kept
+def opened_with(
+    model: ModelLike, options: ModelOptions, methods: tuple[str, ...], relu: bool, fuse: Fusion | None
+) -> OpenedWith | None:
+    """What opens an Explainer again; None for a model that is in no file."""
+    if not isinstance(model, _PATHS):
+        return None
+    _, anywhere_too = anywhere(model, options)
+    return OpenedWith(Path(model).absolute(), anywhere_too, methods, relu, fuse)
+
+
+def anywhere(model: ModelLike, options: ModelOptions) -> tuple[ModelLike, ModelOptions]:
+    """A model and its options as they hold in any folder, also after the process has gone to another one."""
+    given = options.preprocess
+    folders = options.allow_folders
+    kept = {name: _copied(getattr(options, name)) for name in ("layers", "providers", "labels", "preprocess")}
+    return _absolute_file(model), replace(
+        options,
+        layers=kept["layers"],
+        providers=kept["providers"],
+        labels=_absolute_file(kept["labels"]),
+        preprocess=given if isinstance(given, str) and given in PRESETS else _absolute_file(kept["preprocess"]),
+        allow_folders=[Path(one).absolute() for one in ([folders] if isinstance(folders, _PATHS) else folders)],
+        inputs=None
+        if options.inputs is None
+        else {name: _absolute_file(copy.deepcopy(value)) for name, value in dict(options.inputs).items()},
+    )
+
+
+def _copied(value: Any) -> Any:
+    """A list or a dict as it is now."""
+    return copy.deepcopy(value) if isinstance(value, list | dict) else value
 
 
 def read_once(value: Any) -> Any:

@@ -65,7 +65,7 @@ class EvaluateJob:
         """
         recorder = evaluator.recorder
         settings = run_settings(
-            recorder, classes, layer=list(recorder.layers), method=list(recorder.methods), measure=told.measure
+            recorder.model, classes, layer=list(recorder.layers), method=list(recorder.methods), measure=told.measure
         )
         earlier = self._earlier(settings)
         total = len(self._images)
@@ -189,7 +189,7 @@ def write_page(
     Raises:
         OutputError: it cannot be written.
     """
-    settings = settings_of(recorder, recorder.methods, command=told.command, facts=[("Measured", told.measure)])
+    settings = settings_of(recorder.model, recorder.methods, command=told.command, facts=[("Measured", told.measure)])
     write_evaluation(file, summary, records, settings)
     return page_line(file)
 

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from onnx_xcam.common.files import writing_to, written
 from onnx_xcam.errors import ImageError, OutputError
-from onnx_xcam.explainer import Explanation
+from onnx_xcam.explainer import Explainer, Explanation, Streamed
 from onnx_xcam.explainer.explanation import FUSED_LAYER
 from onnx_xcam.images.read import encode_image
 from onnx_xcam.jobs.earlier import Earlier
 from onnx_xcam.jobs.explain_page import EarlierPhotos, JobPage, entry_of, failed_entry, job_page
-from onnx_xcam.jobs.explaining import Explaining, Outcome
 from onnx_xcam.jobs.file_names import layer_parts, name_parts, picture_name, places, raw_fused_name, raw_names, stems
 from onnx_xcam.jobs.page_file import check_page, page_line
 from onnx_xcam.jobs.photo_identity import PhotoFiles
@@ -88,11 +87,11 @@ class ExplainJob:
         self._page: Page | None = None
         self._files = PhotoFiles(self._images, folder)
 
-    def run(self, explaining: Explaining, classes: NDArray[np.int64] | None, page: Page | None = None) -> int:
+    def run(self, explainer: Explainer, classes: NDArray[np.int64] | None, page: Page | None = None) -> int:
         """Explain all photos for these classes (see `Explainer.choose`); the number of photos that failed is returned.
 
         Args:
-            explaining: that explains.
+            explainer: that explains.
             classes: int64 [1,K], or None where the model has settled them.
             page: to be written as well.
 
@@ -103,16 +102,16 @@ class ExplainJob:
         """
         self._page = page
         if page is not None:
-            check_page(page.file, self._images.values(), explaining.model.files, self._folder)
+            check_page(page.file, self._images.values(), explainer.model.files, self._folder)
         self._settings = run_settings(
-            explaining.model,
+            explainer.model,
             classes,
-            layer=one_or_all(explaining.model.layers),
-            method=one_or_all(explaining.methods),
-            maps=explaining.kind_of_maps,
+            layer=one_or_all(explainer.model.layers),
+            method=one_or_all(explainer.methods),
+            maps=_kind_of_maps(explainer),
             write=" ".join(self._writing.told()),
         )
-        earlier = self._earlier(explaining)
+        earlier = self._earlier(explainer)
         total = len(self._images)
         todo = [image for image, resolved in self._images.items() if resolved not in earlier.finished]
         done, failed = total - len(todo), 0
@@ -122,9 +121,9 @@ class ExplainJob:
                 self._reporter.photos(done, total),
                 writing_to(self._results),
                 self._results.open("ab") as lines,
-                self._paged(explaining, earlier) as shown,
+                self._paged(explainer, earlier) as shown,
             ):
-                for one in self._explained(explaining, classes, todo):
+                for one in self._explained(explainer, classes, todo):
                     failed += one.record["error"] is not None
                     add_line(lines, one.record)
                     if shown is not None:
@@ -135,22 +134,20 @@ class ExplainJob:
             self._reporter.interrupted(total - len(todo) + lines_in(self._results) - earlier_lines, total)
             raise
         finally:
-            for remark in explaining.model.remarks.summed_up():
+            for remark in explainer.model.remarks.summed_up():
                 self._reporter.warning(remark)
         if page is not None:
             self._reporter.result(page_line(page.file))
         return failed
 
-    def _paged(self, explaining: Explaining, earlier: Earlier) -> AbstractContextManager[JobPage | None]:
+    def _paged(self, explainer: Explainer, earlier: Earlier) -> AbstractContextManager[JobPage | None]:
         if self._page is None:
             return nullcontext()
         done = EarlierPhotos({photo: line.text for photo, line in earlier.finished.items()}, self._folder)
-        settings = settings_of(
-            explaining.model, explaining.methods, command=self._page.command, python=self._page.python
-        )
-        return job_page(self._page.file, settings, explaining, self._images, done)
+        settings = settings_of(explainer.model, explainer.methods, command=self._page.command, python=self._page.python)
+        return job_page(self._page.file, settings, explainer, self._images, done)
 
-    def _earlier(self, explaining: Explaining) -> Earlier:
+    def _earlier(self, explainer: Explainer) -> Earlier:
         """What an earlier run has done, and names for the rest: never those of files that stay."""
         if self._resume:
             self._images = without_results(self._images, self._folder)
@@ -158,46 +155,46 @@ class ExplainJob:
         else:
             earlier = begun_anew(self._results, self._settings, self._reporter)
         done = {image for image, resolved in self._images.items() if resolved in earlier.finished}
-        parts = name_parts(explaining.methods, [FUSED_LAYER] if explaining.fuse else explaining.model.layers)
+        parts = name_parts(explainer.methods, [FUSED_LAYER] if explainer.fuse else explainer.model.layers)
         called = list(self._images)
         self._stems = dict(zip(called, stems(called, parts, taken=places(earlier.files), done=done), strict=True))
         return earlier
 
     def _explained(
-        self, explaining: Explaining, classes: NDArray[np.int64] | None, images: Sequence[Path]
+        self, explainer: Explainer, classes: NDArray[np.int64] | None, images: Sequence[Path]
     ) -> Iterator[_Done]:
-        def finish(outcome: Outcome) -> _Done:
-            if not outcome.explanations:
-                return self._failure(explaining, outcome)
+        def finish(outcome: Streamed) -> _Done:
+            if outcome.explanation is None:
+                return self._failure(explainer, outcome)
             try:
-                return self._success(explaining, outcome)
+                return self._success(explainer, outcome)
             except ImageError as error:  # too large to be drawn, or for the format of its pictures
-                return self._failure(explaining, replace(outcome, explanations=(), error=error))
+                return self._failure(explainer, replace(outcome, explanation=None, error=error))
 
-        return explaining.stream(self._files.taken(images), classes, finish)
+        return explainer.stream(self._files.taken(images), classes, each=finish)
 
-    def _head(self, explaining: Explaining, image: Path) -> dict[str, Any]:
+    def _head(self, explainer: Explainer, image: Path) -> dict[str, Any]:
         return {
             "image": str(image),
-            "model": explaining.model.name,
-            "layer": one_or_all(explaining.model.layers),
-            "method": one_or_all(explaining.methods),
+            "model": explainer.model.name,
+            "layer": one_or_all(explainer.model.layers),
+            "method": one_or_all(explainer.methods),
         }
 
     def _tail(self, image: Path, files: Sequence[Path], seconds: float | None, error: str | None) -> dict[str, Any]:
         told = {"files": [file.as_posix() for file in files], "seconds": seconds, "error": error}
         return {**told, **self._files.in_line(image), "settings": settings_in_line(self._settings)}
 
-    def _failure(self, explaining: Explaining, outcome: Outcome) -> _Done:
+    def _failure(self, explainer: Explainer, outcome: Streamed) -> _Done:
         image, error = outcome.image, str(outcome.error)
         nothing: dict[str, Any] = {"classes": [], "labels": None, "scores": [], "probabilities": None, "status": []}
-        record = {**self._head(explaining, image), **nothing, **self._tail(image, [], None, error)}
+        record = {**self._head(explainer, image), **nothing, **self._tail(image, [], None, error)}
         entry = failed_entry(image, error) if self._page else b""
         return _Done(image, record, (), (), entry)
 
-    def _success(self, explaining: Explaining, outcome: Outcome) -> _Done:
+    def _success(self, explainer: Explainer, outcome: Streamed) -> _Done:
         """Write the files of a photo, and tell of them."""
-        image, explanations = outcome.image, outcome.explanations
+        image, explanations = outcome.image, _by_every_method(outcome)
         files, lines = [], []
         for explanation in explanations:
             method = explanation.method if len(explanations) > 1 else ""
@@ -212,7 +209,7 @@ class ExplainJob:
         ]
         probabilities = first.probabilities
         record = {
-            **self._head(explaining, image),
+            **self._head(explainer, image),
             "classes": first.classes[0].tolist(),
             "labels": None if first.labels is None else first.labels[0],
             "scores": _numbers(first.scores[0]),
@@ -221,8 +218,7 @@ class ExplainJob:
             **self._tail(image, files, round(outcome.seconds, 6), None),
         }
         entry = entry_of(image, explanations) if self._page else b""
-        warnings = dict.fromkeys(warning for one in explanations for warning in one.map_warnings())
-        return _Done(image, record, lines, list(warnings), entry)
+        return _Done(image, record, lines, first.map_warnings(), entry)
 
     def _pictures(self, image: Path, explanation: Explanation, method: str) -> tuple[list[Path], list[str]]:
         """Write the pictures of a photo by one method, if any are wanted: their files, and lines to print."""
@@ -269,6 +265,17 @@ class ExplainJob:
         if path.resolve() in self._resolved:
             raise OutputError(f"'{path}' is one of the photos; name another folder with -o.")
         return path
+
+
+def _kind_of_maps(explainer: Explainer) -> str:
+    """What the maps show, in words."""
+    shown = "what speaks for the class" if explainer.relu else "what speaks for the class and against it"
+    return shown + (f", all layers in one by their {explainer.fuse}" if explainer.fuse else "")
+
+
+def _by_every_method(outcome: Streamed) -> list[Explanation]:
+    explanation = outcome.unwrap()
+    return [explanation.by(method) for method in explanation.methods]
 
 
 def _numbers(values: NDArray[np.float32]) -> list[float | None]:

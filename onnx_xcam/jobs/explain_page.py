@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from onnx_xcam.errors import XcamError
-from onnx_xcam.explainer import Explanation
-from onnx_xcam.jobs.explaining import Explaining
+from onnx_xcam.explainer import Explainer, Explanation
 from onnx_xcam.jobs.file_names import raw_fused_name, raw_names
 from onnx_xcam.report import PhotoPage, Settings, photo_of
 from onnx_xcam.report.data import Failure, Photo
@@ -32,8 +31,8 @@ class EarlierPhotos:
 class JobPage:
     """The page of an `ExplainJob`: gets its photos in order, and puts those that were done earlier in their places."""
 
-    def __init__(self, page: PhotoPage, explaining: Explaining, photos: Mapping[Path, Path], earlier: EarlierPhotos):
-        self._page, self._explaining, self._earlier = page, explaining, earlier
+    def __init__(self, page: PhotoPage, explainer: Explainer, photos: Mapping[Path, Path], earlier: EarlierPhotos):
+        self._page, self._explainer, self._earlier = page, explainer, earlier
         self._left = iter(photos.items())
 
     def add(self, image: Path, entry: bytes) -> None:
@@ -53,24 +52,24 @@ class JobPage:
         line = self._earlier.lines.get(resolved)
         if line is not None:
             record = load_json(line.decode("utf-8"))
-            self._page.add(earlier_photo(self._explaining, image, record, self._earlier.folder))
+            self._page.add(earlier_photo(self._explainer, image, record, self._earlier.folder))
 
 
 @contextmanager
 def job_page(
-    file: Path, settings: Settings, explaining: Explaining, photos: Mapping[Path, Path], earlier: EarlierPhotos
+    file: Path, settings: Settings, explainer: Explainer, photos: Mapping[Path, Path], earlier: EarlierPhotos
 ) -> Iterator[JobPage]:
     """A page that is complete and in place when the context ends, or not there at all.
 
     Args:
         file: where it goes.
         settings: how it came about.
-        explaining: that explains.
+        explainer: that explains.
         photos: all of them in order, with where they lie (resolved).
         earlier: those that are done already.
     """
     with PhotoPage(file, settings) as page:
-        made = JobPage(page, explaining, photos, earlier)
+        made = JobPage(page, explainer, photos, earlier)
         yield made
         made.finish()
 
@@ -85,23 +84,23 @@ def failed_entry(image: Path, error: str) -> bytes:
     return photo_entry(Failure(str(image), error))
 
 
-def earlier_photo(explaining: Explaining, image: Path, record: Mapping[str, Any], folder: Path) -> Photo | Failure:
+def earlier_photo(explainer: Explainer, image: Path, record: Mapping[str, Any], folder: Path) -> Photo | Failure:
     """A photo that an earlier run has explained: its line of results.jsonl, and its maps as --raw wrote them."""
     try:
-        explanations = _read_again(explaining, image, record, folder)
+        explanations = _read_again(explainer, image, record, folder)
     except (XcamError, OSError, ValueError, LookupError, TypeError, StopIteration, zipfile.BadZipFile) as error:
         return Failure(str(image), f"An earlier run has explained it, but it cannot be shown again: {error}")
     return photo_of(explanations, name=str(image))
 
 
-def _read_again(explaining: Explaining, image: Path, record: Mapping[str, Any], folder: Path) -> list[Explanation]:
+def _read_again(explainer: Explainer, image: Path, record: Mapping[str, Any], folder: Path) -> list[Explanation]:
     raw = next(folder / Path(file).name for file in record["files"] if file.endswith(".npz"))
-    model, count = explaining.model, len(explaining.model.layers)
-    several = len(explaining.methods) > 1
+    model, count = explainer.model, len(explainer.model.layers)
+    several = len(explainer.methods) > 1
     probabilities, pictures = record["probabilities"], [model.prepare(image)]
     found = []
     with np.load(raw) as stored:
-        for index, method in enumerate(explaining.methods):
+        for index, method in enumerate(explainer.methods):
             names = raw_names(method if several else "", count)
             status = record["status"][index] if several else record["status"]
             made = Explanation(
@@ -115,9 +114,9 @@ def _read_again(explaining: Explaining, image: Path, record: Mapping[str, Any], 
                 pictures=pictures,
                 notes=model.notes,
                 method=method,
-                signed=not explaining.relu,
+                signed=not explainer.relu,
                 is_number=model.is_number,
-                fused=stored[raw_fused_name(names)][None] if explaining.fuse else None,
+                fused=stored[raw_fused_name(names)][None] if explainer.fuse else None,
             )
             found.append(made)
     return found

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam.common.files import sha256_of
 from onnx_xcam.errors import OutputError
-from onnx_xcam.explainer.model import OpenedModel
+from onnx_xcam.explainer.model import OpenModel
 from onnx_xcam.text import json_text
 
 _SHOWN = 60
@@ -34,13 +34,13 @@ _CALLED = {
 
 
 def run_settings(
-    opened: OpenedModel, classes: NDArray[np.int64] | None, *, layer: Any, method: Any, **more: str
+    opened: OpenModel, classes: NDArray[np.int64] | None, *, layer: Any, method: Any, **more: str
 ) -> dict[str, Any]:
     """What decides what a run writes, to be compared with another run's; long things as digests.
 
     Args:
         opened: the model of the run.
-        classes: as `OpenedModel.choose` gives them.
+        classes: as `OpenModel.choose` gives them.
         layer, method: as the lines have them.
         more: what else decides it, by a key of `_CALLED`.
     """
@@ -117,7 +117,7 @@ def digest_of_files(path: Path) -> str:
     return _digest(repr([(file.relative_to(path).as_posix(), _digest_of_file(file)) for file in files]))
 
 
-def _digest_of_model(opened: OpenedModel) -> str:
+def _digest_of_model(opened: OpenModel) -> str:
     """A short digest of what is in the model's file, and in those that hold its weights."""
     return _digest(" ".join(_digest_of_file(file) for file in opened.files))
 

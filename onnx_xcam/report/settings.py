@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from onnx_xcam.common.files import sha256_of
-from onnx_xcam.explainer.model import OpenedModel
+from onnx_xcam.explainer.model import OpenModel
 from onnx_xcam.report.assemble import text
 from onnx_xcam.text import json_text
 
@@ -62,38 +62,38 @@ class Settings:
 
 
 def settings_of(
-    explainer: OpenedModel,
+    model: OpenModel,
     methods: Sequence[str],
     *,
     command: str = "",
     python: str = "",
     facts: Sequence[tuple[str, str]] = (),
 ) -> Settings:
-    """The settings of what an Explainer or a Recorder explains.
+    """The settings of what is explained with a model.
 
     Args:
-        explainer: whose model, layers, preprocessing and notes they are.
+        model: the open model, with its layers, preprocessing and notes.
         methods: the CAM methods.
         command, python: as for `Settings`.
         facts: what else is to be told.
     """
     known = [
-        ("Model", explainer.files[0].name if explainer.files else explainer.name),
-        *([("Model's SHA-256", sha256_of(explainer.files[0]))] if explainer.files else []),
-        *(("Weights file", path.name) for path in explainer.files[1:]),
+        ("Model", model.files[0].name if model.files else model.name),
+        *([("Model's SHA-256", sha256_of(model.files[0]))] if model.files else []),
+        *(("Weights file", path.name) for path in model.files[1:]),
         ("Method", ", ".join(methods)),
-        *(("Layer", layer) for layer in explainer.layers),
-        ("Score", explainer.score),
-        ("Preprocessing", json_text(explainer.preprocess.to_dict())),
-        *((f"Input {name}", f"{value.dtype} {list(value.shape)}") for name, value in explainer.inputs.items()),
-        ("Provider", explainer.providers[0]),
+        *(("Layer", layer) for layer in model.layers),
+        ("Score", model.score),
+        ("Preprocessing", json_text(model.preprocess.to_dict())),
+        *((f"Input {name}", f"{value.dtype} {list(value.shape)}") for name, value in model.inputs.items()),
+        ("Provider", model.providers[0]),
         *facts,
         ("Versions", versions()),
         ("Made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
     ]
-    model = explainer.files[0].stem if explainer.files else explainer.name
-    notes = tuple(note for note in explainer.notes if note not in explainer.warnings)
-    return Settings(model, tuple(known), command, python, notes, explainer.warnings)
+    called = model.files[0].stem if model.files else model.name
+    notes = tuple(note for note in model.notes if note not in model.warnings)
+    return Settings(called, tuple(known), command, python, notes, model.warnings)
 
 
 def versions() -> str:
@@ -119,22 +119,19 @@ def python_call(
         wanted: of `explain`, the same.
     """
 
-    def arguments(first: Path, given: Mapping[str, Any], *more: str) -> str:
+    def arguments(first: Path, given: Mapping[str, Any]) -> str:
         stated = [f"{key}={_literal(value)}" for key, value in given.items() if _is_stated(value)]
-        return ", ".join([_literal(first), *more, *stated])
+        return ", ".join([_literal(first), *stated])
 
-    if len(methods) == 1:
-        return (
-            "import onnx_xcam\n"
-            f"explainer = onnx_xcam.Explainer({arguments(model, {'method': methods[0], **options})})\n"
-            f"explanation = explainer.explain({arguments(photo, wanted)})"
-        )
-    made = f"onnx_xcam.Explainer({arguments(model, options, 'method=method')})"
-    return (
-        "import onnx_xcam\n"
-        f"explainers = [{made} for method in {_literal(list(methods))}]\n"
-        f"explanations = [explainer.explain({arguments(photo, wanted)}) for explainer in explainers]"
-    )
+    method = methods[0] if len(methods) == 1 else list(methods)
+    lines = [
+        "import onnx_xcam",
+        f"explainer = onnx_xcam.Explainer({arguments(model, {'method': method, **options})})",
+        f"explanation = explainer.explain({arguments(photo, wanted)})",
+    ]
+    if len(methods) > 1:
+        lines.append("explanations = [explanation.by(method) for method in explainer.methods]")
+    return "\n".join(lines)
 
 
 def _is_stated(value: Any) -> bool:

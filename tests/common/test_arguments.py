@@ -159,7 +159,7 @@ def test_classes(explainer):
 
 def test_classes_of_a_model_that_does_not_tell_how_many(files, monkeypatch):
     explainer = Explainer(files / "m.onnx")
-    object.__setattr__(explainer._model, "class_count", None)
+    object.__setattr__(explainer.model.loaded, "class_count", None)
     for value in (2**63, -(2**70), 1 << 40):
         with pytest.raises(ClassError, match="out of range"):
             explainer.choose(value)

@@ -360,7 +360,7 @@ def compare_small(tab: web.Tab, explainer: Explainer, photo: Path) -> None:
     """All classes of a small model; random weights, so that some maps are zero everywhere, as the page then says."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        every = explainer.explain(photo, top=explainer._model.class_count)
+        every = explainer.explain(photo, top=explainer.model.loaded.class_count)
     tab.ready()
     tab.explain(photo)
     for k, class_id in enumerate(every.classes[0].tolist()):

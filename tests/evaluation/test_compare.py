@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
 @pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
 def test_each_cell_has_the_errors_of_its_method():
     recorder = Recorder(cnn("dense"), ["a", "r1"], methods=list(METHODS), ablations=True, providers="cpu")
-    (picture,) = recorder._pictures(images(1))
+    (picture,) = recorder.model.pictures(images(1))
     found = compare(recorder, picture, np.array([[3, 0]]))
     recording = recorder.record(picture, np.array([[3, 0]]))
     assert [(c.class_id, c.layer, c.method) for c in found.cells] == [

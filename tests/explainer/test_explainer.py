@@ -137,7 +137,7 @@ def test_top_and_negative_classes_rank_by_the_models_own_score(explainer):
     ],
 )
 def test_wrong_classes_are_found_before_the_run(explainer, classes, top, message, monkeypatch):
-    monkeypatch.setattr(explainer._model.session, "run", lambda *_: pytest.fail("the model ran"))
+    monkeypatch.setattr(explainer.model.loaded.session, "run", lambda *_: pytest.fail("the model ran"))
     with pytest.raises(ClassError, match=message):
         explainer.explain(tensor(2), classes, top)
 

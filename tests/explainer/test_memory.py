@@ -46,7 +46,7 @@ def test_what_cannot_be_followed_is_none():
 @pytest.mark.parametrize("layer", ["auto", "c"])
 def test_a_model_is_followed_without_its_weights(layer):
     explainer = Explainer(tiny_models.tiny(metadata=KNOWN, classes=40), layers=layer, providers="cpu")
-    per_class = module._bytes_per_class(explainer._model, BATCH)
+    per_class = module._bytes_per_class(explainer.model.loaded, BATCH)
     pixels = 8 * 8
     # At `c` a Relu lies between: its gradient [2,4,8,8] per class is there; at the default layer it is never made.
     if layer == "auto":
@@ -60,7 +60,7 @@ def test_classes_are_cut_where_their_memory_is_beyond_the_bound_and_give_the_sam
     runs = tiny_models.count_runs(explainer, monkeypatch)
     whole = explainer.explain(BATCH, top=40)
     assert [feeds["xcam_class"].shape[1] for feeds in runs] == [40]
-    monkeypatch.setattr(memory, "BYTES_PER_RUN", 15 * module._bytes_per_class(explainer._model, BATCH))
+    monkeypatch.setattr(memory, "BYTES_PER_RUN", 15 * module._bytes_per_class(explainer.model.loaded, BATCH))
     runs.clear()
     cut = explainer.explain(BATCH, top=40)
     assert [feeds["xcam_class"].shape[1] for feeds in runs] == [15, 15, 10]
@@ -72,6 +72,6 @@ def test_classes_are_cut_where_their_memory_is_beyond_the_bound_and_give_the_sam
 def test_an_instrumented_model_that_someone_gives_is_guessed_at():
     made = surgery.instrument_bytes(tiny_models.tiny(metadata=KNOWN, classes=40), emit=("map",))
     explainer = Explainer(made, providers="cpu")
-    assert explainer._model.skeleton is None
+    assert explainer.model.loaded.skeleton is None
     assert explainer.explain(BATCH, top=40).maps.shape == (2, 40, 8, 8)
-    assert module._bytes_per_class(explainer._model, BATCH) == 2 * 8 * 8 * 1024 * 4 * 4
+    assert module._bytes_per_class(explainer.model.loaded, BATCH) == 2 * 8 * 8 * 1024 * 4 * 4

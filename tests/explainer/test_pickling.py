@@ -71,7 +71,7 @@ def test_an_explainer_is_opened_again_with_its_options(options, model, tmp_path,
     same(explainer, again(other))
     same(explainer, again(explainer))  # by a path that leads nowhere from here
     same(explainer, copy.deepcopy(explainer))
-    assert other._model.session is not explainer._model.session
+    assert other.model.loaded.session is not explainer.model.loaded.session
 
 
 @pytest.mark.parametrize("method", ["xgrad-cam", "eigen-cam", "ablation-cam", "score-cam"])

@@ -27,7 +27,7 @@ def recorder_of(model, **options):
 
 def recorded(model, image, classes=CLASSES, **options):
     recorder = recorder_of(model, **options)
-    (picture,) = recorder._pictures(image)
+    (picture,) = recorder.model.pictures(image)
     return recorder.record(picture, classes)
 
 

@@ -116,8 +116,7 @@ def test_one_bad_image_does_not_end_the_stream(options):
         assert_same(one, explainer.explain(one.image, [2]))
 
 
-def test_a_run_that_fails_for_a_group_is_tried_image_by_image(explainer, monkeypatch):
-    monkeypatch.setattr(module, "IMAGES_PER_GROUP", 4)
+def test_a_run_that_fails_for_a_group_is_tried_image_by_image(explainer):
     explained = explainer._explained
 
     def weak(pictures, classes):
@@ -125,11 +124,10 @@ def test_a_run_that_fails_for_a_group_is_tried_image_by_image(explainer, monkeyp
             raise ModelError("Memory ran out")
         return explained(pictures, classes)
 
-    monkeypatch.setattr(explainer, "_explained", weak)
     found = list(
         module.stream(
             PHOTOS[:5],
-            explainer._pictures,
+            explainer.model.pictures,
             lambda p: weak(p, None),
             module.Streamed,
             lambda r: r,
@@ -149,7 +147,7 @@ def test_images_of_a_group_share_a_run_where_they_are_of_one_shape(monkeypatch):
     found = list(
         module.stream(
             tensors,
-            explainer._pictures,
+            explainer.model.pictures,
             lambda p: explainer._explained(p, None),
             module.Streamed,
             lambda r: r,
@@ -304,7 +302,7 @@ def test_no_more_runs_at_once_than_allowed(monkeypatch):
 def test_runs_of_a_model_go_through_the_same_gate(explainer, monkeypatch):
     monkeypatch.setattr(module.os, "cpu_count", lambda: 4)
     lock, gate, running, most = threading.Lock(), threading.Barrier(3), 0, 0
-    session = explainer._model.session
+    session = explainer.model.loaded.session
     plain = session.run
 
     def counted(*args, **kwargs):
@@ -340,7 +338,7 @@ def test_a_stream_that_ends_cancels_its_runs_and_no_others(explainer):
     stream.close()
     feeds = {"image": RANDOM.normal(size=(1, 3, 16, 16)).astype(np.float32)}
     with pytest.raises(ModelError, match="terminate"):
-        explainer._model.session.run(feeds, ["xcam_map"], used[0])
+        explainer.model.loaded.session.run(feeds, ["xcam_map"], used[0])
     assert len(list(other)) == len(PHOTOS) - 1
     assert explainer.explain(PHOTOS[0]).maps.any()
 

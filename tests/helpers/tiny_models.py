@@ -140,8 +140,8 @@ def weight(model: onnx.ModelProto, name: str) -> np.ndarray:
 def count_runs(explainer: Explainer, monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """What an Explainer feeds to the runs from now on, a dict for each."""
     runs: list[dict] = []
-    run = explainer._model.session.run
+    run = explainer.model.loaded.session.run
     monkeypatch.setattr(
-        explainer._model.session, "run", lambda feeds, outputs: runs.append(feeds) or run(feeds, outputs)
+        explainer.model.loaded.session, "run", lambda feeds, outputs: runs.append(feeds) or run(feeds, outputs)
     )
     return runs

@@ -358,7 +358,7 @@ def cases(name: str, layers: tuple[str, ...], seed: int) -> Iterator[tuple[str, 
         torch_models.export(model, images.shape[-1], path, "torchscript", "dynamic")
         content = path.read_bytes()
     recorder = Recorder(content, list(layers), methods=list(METHODS), ablations=True, preprocess="imagenet")
-    (picture,) = recorder._pictures(images[:1])
+    (picture,) = recorder.model.pictures(images[:1])
     recording = recorder.record(picture, recorder.choose([-1]))
     for layer, record in zip(layers, recording.layers, strict=True):
         gradients = record.G[:1].reshape(1, -1, *record.size)

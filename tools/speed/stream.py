@@ -94,7 +94,7 @@ def measure_throughput(options: argparse.Namespace) -> None:
 
         return run
 
-    spec = explainer._inputs.spec
+    spec = explainer.model.photos.spec
     loops = {
         "bare loop, session options of Explainer": bare_loop(
             options.model, photos, explainer.preprocess, spec, sessions[0]
@@ -203,12 +203,12 @@ def measure_latency(options: argparse.Namespace) -> None:
 
     known = None if "efficientnet_lite0" in options.model.name else "imagenet"
     explainer = Explainer(options.model, preprocess=known, threads=options.threads, providers="cpu")
-    session = explainer._model.session
+    session = explainer.model.loaded.session
     names = [output.name for output in session.outputs]
     for path in sorted(options.folder.glob("*.jpg"))[: options.count]:
         photo = read_image(path)
         picture = explainer.prepare(photo)
-        feeds = {explainer._inputs.spec.name: picture.item[None]}
+        feeds = {explainer.model.photos.spec.name: picture.item[None]}
         calls: dict[str, Callable[[], Any]] = {
             "read": lambda path=path: read_image(path),
             "prepare": lambda photo=photo: explainer.prepare(photo),
@@ -241,13 +241,13 @@ def classes_once(options: argparse.Namespace) -> None:
     explainer = Explainer(options.model, layers=options.layer, preprocess="imagenet", providers="cpu")
     photo = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
     explainer.explain(photo)
-    before, runs, run = memory("VmHWM"), [], explainer._model.session.run
+    before, runs, run = memory("VmHWM"), [], explainer.model.loaded.session.run
 
     def counted(feeds: Any, outputs: Any) -> Any:
         runs.append(1)
         return run(feeds, outputs)
 
-    explainer._model.session.run = counted  # type: ignore[method-assign]
+    explainer.model.loaded.session.run = counted  # type: ignore[method-assign]
     seconds = _seconds(lambda: explainer.explain(photo, top=options.count))
     peak = memory("VmHWM") - before
     figures = f"{len(runs)} runs, peak {peak / 1e6:.0f} MB above one class, {seconds:.2f} s"

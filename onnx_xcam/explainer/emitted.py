@@ -1,0 +1,98 @@
+"""The engine whose maps the instrumented file makes itself: one run gives classes, scores, maps and their status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam import contract
+from onnx_xcam.cams.fusion import Fusion
+from onnx_xcam.cams.methods import Method
+from onnx_xcam.cams.status import map_status
+from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.explainer.load import load_model
+from onnx_xcam.explainer.model import OpenModel
+from onnx_xcam.explainer.options import ModelOptions
+from onnx_xcam.explainer.running import run_all
+from onnx_xcam.explainer.stream import IMAGES_PER_GROUP
+from onnx_xcam.runtime import Cancellation
+from onnx_xcam.surgery.files.source import ModelLike
+
+
+class EmittedMaps:
+    """Makes explanations by the one method that the model in the session carries; see `Engine`."""
+
+    def __init__(
+        self, model: ModelLike, method: Method, options: ModelOptions, *, relu: bool, fuse: Fusion | None
+    ) -> None:
+        """Open a model that is instrumented already, or instrument it.
+
+        Raises:
+            XcamError: as `load_model` and `OpenModel`.
+        """
+        self.model = OpenModel(load_model(model, options, method=method.name, relu=relu, fuse=fuse), options)
+        metadata = self.model.loaded.metadata
+        self.methods: tuple[str, ...] = (metadata.method,)
+        self.relu = metadata.relu
+        self.fuse = cast("Fusion | None", metadata.fuse)
+
+    @property
+    def images_per_group(self) -> int:
+        """How many images of a stream share a run."""
+        return self.model.batch or (1 if self.model.providers[0] == "CPUExecutionProvider" else IMAGES_PER_GROUP)
+
+    def explain(
+        self,
+        several: Sequence[Sequence[Picture]],
+        classes: NDArray[np.int64] | None,
+        cancellation: Cancellation | None = None,
+    ) -> list[Explanation]:
+        """One explanation for each list of pictures, from the same runs."""
+        pictures = [picture for one in several for picture in one]
+        batch = np.stack([picture.item for picture in pictures]) if len(pictures) > 1 else pictures[0].item[None]
+        results = run_all(self.model.loaded, batch, classes, cancellation)
+        if len(several) == 1:
+            return [self._explanation(pictures, results)]
+        ends = np.cumsum([len(one) for one in several]).tolist()
+        return [
+            self._explanation(one, {name: value[end - len(one) : end] for name, value in results.items()})
+            for one, end in zip(several, ends, strict=True)
+        ]
+
+    def _explanation(self, pictures: Sequence[Picture], results: dict[str, NDArray[Any]]) -> Explanation:
+        loaded = self.model.loaded
+        classes, source = results[contract.CLASSES], loaded.probabilities
+        maps = [results[name] for name in loaded.outputs("map")]
+        states = [results[name] for name in loaded.outputs("status")]
+        notes, warned = self._of_rows(len(pictures))
+        return Explanation(
+            classes=classes,
+            scores=results[contract.SCORES],
+            probabilities=source.of(results[source.output], classes) if source else None,
+            maps=maps,
+            status=states if len(states) == len(maps) else [map_status(one) for one in maps],
+            labels=self.model.labels,
+            layers=self.model.layers,
+            names=loaded.names,
+            pictures=pictures,
+            notes=(*self.model.notes, *notes),
+            more_warnings=warned,
+            method=self.methods[0],
+            signed=not self.relu,
+            is_number=loaded.is_number,
+            fused=results[contract.FUSED] if loaded.fused else None,
+        )
+
+    def _of_rows(self, images: int) -> tuple[list[str], list[str]]:
+        """What is to be said of images that influence each other in a run: notes, and warnings, which come once."""
+        rows, batch = self.model.loaded.rows, self.model.batch
+        if not rows.mixed or (images == 1 and not batch):
+            return [], []
+        said = "Batch: the images of a run influence each other in this model"
+        if not batch:
+            return [f"{said}, so each is run by itself."], []
+        said = f"{said}, which takes {batch}, so each is run with copies of itself; among others it would differ."
+        return [], [said] if rows.first_word() else []

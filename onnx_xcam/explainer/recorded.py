@@ -1,0 +1,62 @@
+"""The engine whose maps are computed in numpy: of what the Recorder finds in the layers, by any number of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam.cams.fusion import Fusion, check_fusion
+from onnx_xcam.explainer.explanation import Explanation, Picture, by_several_methods, joined
+from onnx_xcam.explainer.options import ModelOptions
+from onnx_xcam.explainer.recorder import Recorder
+from onnx_xcam.explainer.recording import Recording
+from onnx_xcam.runtime import Cancellation
+from onnx_xcam.surgery.files.source import ModelLike
+
+
+class RecordedMaps:
+    """Makes explanations by one method or several, of one recording of each image; see `Engine`."""
+
+    def __init__(
+        self, model: ModelLike, methods: Sequence[str], options: ModelOptions, *, relu: bool, fuse: Fusion | None
+    ) -> None:
+        """Open a plain model.
+
+        Raises:
+            XcamError: as `Recorder`; or the layers cannot be fused in this way.
+        """
+        check_fusion(fuse, layers=None, relu=relu)
+        self._recorder = Recorder.of(model, methods, options)
+        self.model, self.methods = self._recorder.model, self._recorder.methods
+        self.relu, self.fuse = relu, fuse
+        check_fusion(fuse, layers=len(self.model.layers), relu=relu)
+
+    @property
+    def images_per_group(self) -> int:
+        """How many images of a stream are recorded one after the other."""
+        return self.model.batch or 1
+
+    def explain(
+        self,
+        several: Sequence[Sequence[Picture]],
+        classes: NDArray[np.int64] | None,
+        cancellation: Cancellation | None = None,
+    ) -> list[Explanation]:
+        """One explanation for each list of pictures, which are recorded one by one."""
+        total, nth = sum(len(pictures) for pictures in several), 0
+        found = []
+        for pictures in several:
+            alone = []
+            for picture in pictures:
+                rows = classes if classes is None or len(classes) == 1 else classes[nth : nth + 1]
+                recording = self._recorder.record(picture, rows, cancellation, nth=nth, images=total)
+                alone.append(self._explanation(recording))
+                nth += 1
+            found.append(joined(alone))
+        return found
+
+    def _explanation(self, recording: Recording) -> Explanation:
+        made = [recording.explanation(name, relu=self.relu, fuse=self.fuse) for name in self.methods]
+        return by_several_methods(made)
