@@ -3,7 +3,8 @@
 XcamError
 ├── ModelError             the file is no usable ONNX model
 │   ├── UnsupportedOpError an operator without a gradient rule lies on the way
-│   └── ShapeError         the surgery needs a rank or a dimension that the model does not tell
+│   ├── ShapeError         the surgery needs a rank or a dimension that the model does not tell
+│   └── UnexpectedError    analysing the model failed where nothing foresaw it: a bug here or a damaged file
 ├── LayerError             the target layer is unknown, ambiguous, not spatial or unconnected
 ├── ScoreError             no usable class score was found
 ├── ClassError             a class is out of range or an unknown label
@@ -43,6 +44,10 @@ class UnsupportedOpError(ModelError):
 
 class ShapeError(ModelError):
     """The surgery needs a rank or a dimension that shape inference could not find."""
+
+
+class UnexpectedError(ModelError):
+    """Analysing the model failed where nothing foresaw it: a bug of onnx_xcam or a damaged file, to be reported."""
 
 
 class LayerError(XcamError):

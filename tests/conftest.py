@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 
 from helpers.models import images
 from onnx_xcam.cli import app
+from onnx_xcam.surgery.ir.diagnostics import STRICT
+
+os.environ[STRICT] = "1"  # an exception that nothing foresaw fails the test, in processes that tests start as well
 
 
 @pytest.fixture(scope="session")

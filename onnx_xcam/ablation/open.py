@@ -19,9 +19,9 @@ from onnx_xcam.surgery.analysis.concrete_size import sample_of
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.protos import QUANTISERS
-from onnx_xcam.surgery.ir.verify import Following
 from onnx_xcam.surgery.normalise.normalise import modernised
 from onnx_xcam.surgery.submodels.masked import MaskedHead, masked_head, tensors_of_head
 from onnx_xcam.surgery.submodels.score_decomposition import balance_model
@@ -60,7 +60,7 @@ def open_heads(
         XcamError: what `instrument` and `open_session` raise; ModelError for a head that holds more than 2 GB.
     """
     source = Source(model, allow_folders=allow_folders)
-    with Following(source.name):
+    with Diagnosed(source):
         source, skeleton, _ = modernised(source)
         graph = prepare(skeleton, source.name)
         sample = sample_of(skeleton, graph)
@@ -97,7 +97,7 @@ def _weights(source: Source, graph: Graph, layers: Sequence[Layer], score: str) 
 def _balance(
     opened: Callable[[onnx.ModelProto], Session], cut: MaskedHead, layer: Layer, score: Score
 ) -> tuple[Session, tuple[str, ...]]:
-    with Following("the part behind the layer"):
+    with Diagnosed("the part behind the layer"):
         made = balance_model(cut, layer, score)
     return opened(made.model), made.curved
 

@@ -28,7 +28,7 @@ from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.instrument import foreign_cause, instrument_bytes
-from onnx_xcam.surgery.ir.verify import Following
+from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.normalise.normalise import modernised
 from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
 
@@ -81,7 +81,7 @@ def bench(
         )
     inputs, _ = read_pictures(source.skeleton(), source.path, inputs, None)
     wanted = _Wanted(batches, classes, seconds, inputs, progress)
-    with Following(source.name, functools.partial(foreign_cause, source)), tempfile.TemporaryDirectory() as folder:
+    with Diagnosed(source, functools.partial(foreign_cause, source)), tempfile.TemporaryDirectory() as folder:
         picture = free_picture(model_infos(source.skeleton()), inputs)
         made = instrument_bytes(
             model, layers=layers, score=score, method=method, emit=EMIT, picture=picture, allow_folders=allow_folders

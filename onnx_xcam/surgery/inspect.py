@@ -18,8 +18,8 @@ from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.instrument import foreign_cause
+from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.verify import Following
 from onnx_xcam.surgery.normalise.normalise import modernised
 from onnx_xcam.surgery.targets.classification import find_score
 from onnx_xcam.surgery.targets.layers import Layer, Layers
@@ -122,7 +122,7 @@ def inspect(model: ModelLike, *, picture: str | None = None, allow_folders: Fold
         LayerError: there is no such picture.
     """
     source = Source(model, allow_folders=allow_folders)
-    with Following(source.name, functools.partial(foreign_cause, source)):
+    with Diagnosed(source, functools.partial(foreign_cause, source)):
         return _inspected(source, picture)
 
 

@@ -25,9 +25,9 @@ from onnx_xcam.surgery.autodiff.backward import is_rectifier, way
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.result import write_result
 from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.protos import QUANTISERS, is_standard, tensors_read
-from onnx_xcam.surgery.ir.verify import Following
 from onnx_xcam.surgery.normalise.normalise import modernised
 from onnx_xcam.surgery.normalise.unsigned_activations import signed_pairs, with_unsigned
 from onnx_xcam.surgery.tail.tail import Request, Tail, image_tensor
@@ -188,7 +188,7 @@ class _Plan:
 
 
 def _planned(source: Source, request: Request) -> _Plan:
-    with Following(source.name, functools.partial(foreign_cause, source)):
+    with Diagnosed(source, functools.partial(foreign_cause, source)):
         return _followed(source, request)
 
 

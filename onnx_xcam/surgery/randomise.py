@@ -29,7 +29,7 @@ from onnx_xcam.surgery.analysis.concrete_size import sample_of
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
-from onnx_xcam.surgery.ir.verify import Following
+from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.normalise.normalise import modernised
 from onnx_xcam.surgery.targets.classification import find_score
 
@@ -143,7 +143,7 @@ class _Weights:
 
     def __init__(self, model: ModelLike, score: str, allow_folders: Folders) -> None:
         source = Source(model, allow_folders=allow_folders)
-        with Following(source.name):
+        with Diagnosed(source):
             source, skeleton, _ = modernised(source)
             self.name = source.name
             if contract.is_instrumented({value.name for value in (*skeleton.graph.input, *skeleton.graph.output)}):

@@ -31,7 +31,7 @@ from onnx_xcam.surgery.builder.forward_values import float_for
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.instrument import foreign_cause, instrument_bytes
-from onnx_xcam.surgery.ir.verify import Following
+from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.normalise.normalise import modernised
 from onnx_xcam.surgery.submodels.behind_layer import as_analysed, head_inputs, head_nodes, node_model, with_outputs
 from onnx_xcam.surgery.targets.classification import find_score
@@ -195,7 +195,7 @@ def check(
         raise InputError(f"image is {shown(image)}; it must be an array of numbers [N,...], as the model takes them.")
     source = Source(model, allow_folders=allow_folders)
     request = {"layers": layers, "score": score, "method": method, "allow_folders": allow_folders}
-    with Following(source.name, functools.partial(foreign_cause, source)):
+    with Diagnosed(source, functools.partial(foreign_cause, source)):
         proof = _Proof(source, image, inputs, request)
         return CheckReport(
             proof.source.name.strip("'"),

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.ir.dims import known_size
 from onnx_xcam.surgery.ir.graph import Graph, exported
 from onnx_xcam.surgery.ir.protos import is_standard
@@ -141,7 +142,9 @@ def _constant_attribute(node: gs.Node) -> np.ndarray | None:
     if isinstance(value, gs.Constant) and value.dtype == object:
         return None
     if isinstance(value, gs.Constant):
-        return None if isinstance(value._values, gs.ir.tensor.LazyValues) and _is_stripped(value) else value.values
+        if isinstance(value._values, gs.ir.tensor.LazyValues) and _is_stripped(value):
+            return None
+        return _stored_values(value, node)
     for key, dtype in (
         ("value_float", np.float32),
         ("value_floats", np.float32),
@@ -151,6 +154,14 @@ def _constant_attribute(node: gs.Node) -> np.ndarray | None:
         if key in node.attrs:
             return np.array(node.attrs[key], dtype)
     return None
+
+
+def _stored_values(constant: gs.Constant, node: gs.Node) -> np.ndarray:
+    try:
+        return np.asarray(constant.values)
+    except (ValueError, TypeError, KeyError) as error:
+        name = node.name or node.outputs[0].name
+        raise ModelError(f"The value of node '{name}' (Constant) is damaged: {error}.") from error
 
 
 def _is_stripped(constant: gs.Constant) -> bool:

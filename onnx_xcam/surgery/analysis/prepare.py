@@ -9,12 +9,12 @@ from onnx import numpy_helper
 from onnx_graphsurgeon.logger import G_LOGGER
 from onnx_graphsurgeon.util.exception import OnnxGraphSurgeonException
 
-from onnx_xcam.errors import ModelError
+from onnx_xcam.errors import ModelError, UnexpectedError
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_operators
 from onnx_xcam.surgery.analysis.refusals import refuse_one_machine, refuse_types
 from onnx_xcam.surgery.analysis.symbolic_shapes import INVENTED, refine
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.verify import without_negative_sizes
+from onnx_xcam.surgery.ir.verify import refusal, without_negative_sizes
 from onnx_xcam.surgery.lowering import lowered
 from onnx_xcam.text import load_literal
 
@@ -31,7 +31,7 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     """
     refuse_one_machine(skeleton, name)
     standard = lowered(without_negative_sizes(skeleton))
-    model = _with_shapes(standard.model, name)
+    model = _with_shapes(standard.model, skeleton, name)
     _drop_repeated_notes(model.graph)
     scopes = {i: path for i, node in enumerate(model.graph.node) if (path := module_path(node))}
     graph = _imported(model, name)
@@ -80,7 +80,8 @@ def module_path(node: onnx.NodeProto) -> str:
     return ".".join(path)
 
 
-def _with_shapes(skeleton: onnx.ModelProto, name: str) -> onnx.ModelProto:
+def _with_shapes(skeleton: onnx.ModelProto, original: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """The lowered skeleton with all shapes that onnx infers; the original one tells whose fault a failure is."""
     try:
         return _inferred(skeleton, strict=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
@@ -93,6 +94,11 @@ def _with_shapes(skeleton: onnx.ModelProto, name: str) -> onnx.ModelProto:
         if not isinstance(error, onnx.shape_inference.InferenceError):
             raise ModelError(f"The graph of {name} cannot be analysed: {str(error)[:300]}.") from error
         text = " ".join(str(error).split())
+        if refusal(original) is None:
+            raise UnexpectedError(
+                f"The shapes of {name}, in the operators that it is analysed by, contradict each other ({text[:300]}); "
+                "that is a bug here or a damaged file: please report it."
+            ) from error
         raise ModelError(f"The shapes of {name} contradict each other: {text[:300]}.") from error
 
 

@@ -17,9 +17,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.analysis.constant_folding import fold
+from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.dims import Dim, Shape, broadcast
 from onnx_xcam.surgery.ir.graph import Graph, exported
-from onnx_xcam.surgery.ir.verify import Following
 
 Dims: TypeAlias = np.ndarray
 """An array of Dim (dtype object): the value of a small integer tensor."""
@@ -47,7 +47,7 @@ def refine(graph: Graph) -> None:
         _Refinement(graph).run()
     else:
         for node in graph.nodes:
-            with Following(node):
+            with Diagnosed(node):
                 fold(graph, node)
 
 
@@ -63,7 +63,7 @@ class _Refinement:
 
     def run(self) -> None:
         for node in self.graph.nodes:
-            with Following(node):
+            with Diagnosed(node):
                 self._step(node)
 
     def _step(self, node: gs.Node) -> None:

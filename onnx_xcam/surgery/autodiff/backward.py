@@ -9,7 +9,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.common.operators import called
-from onnx_xcam.errors import LayerError, ModelError, UnsupportedOpError
+from onnx_xcam.errors import LayerError, UnexpectedError, UnsupportedOpError
 from onnx_xcam.surgery.analysis.ends import pictures
 from onnx_xcam.surgery.autodiff.composites import steps
 from onnx_xcam.surgery.autodiff.function_bodies import body_of
@@ -17,10 +17,10 @@ from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.broadcasting import expanded, expanded_where_unsure, unbroadcast
 from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.values import Value
+from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph, inputs_of
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
-from onnx_xcam.surgery.ir.verify import Following
 from onnx_xcam.surgery.rules import RULES, Vjp
 from onnx_xcam.surgery.rules.node import NodeView
 
@@ -165,7 +165,7 @@ def gradients(
     for name, seed in seeds.items():
         sweep.add(name, seed)
     for step in reversed(steps(graph, path.nodes, {*targets, *seeds})):
-        with Following(step.node):
+        with Diagnosed(step.node):
             sweep.step(step.node)
     return {target: sweep.total(target) for target in targets}
 
@@ -223,16 +223,17 @@ class _Sweep:
             if not view.needs(index) or index in facts.passive:
                 continue
             if index >= len(results) or results[index] is None:
-                raise ModelError(f"The rule of {view.describe()} gave no gradient for input {index}; please report it.")
+                raise UnexpectedError(
+                    f"The rule of {view.describe()} gave no gradient for input {index}; please report it."
+                )
             gradient = results[index]
             assert gradient is not None
             if broadcast:
                 gradient = unbroadcast(gradient, view.input(index), view.y)
             shape = self.graph.shape(tensor.name)
             if shape is not None and gradient.rank != len(shape) + 1:
-                raise ModelError(
-                    f"{view.describe()} cannot be followed: the shapes of its inputs and outputs "
-                    "contradict each other; the file is damaged."
+                raise AssertionError(
+                    f"the gradient for input {index} has rank {gradient.rank} instead of {len(shape) + 1}"
                 )
             self.add(tensor.name, gradient)
 

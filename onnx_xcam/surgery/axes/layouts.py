@@ -27,9 +27,9 @@ from onnx_xcam.surgery.axes.effects import ended, first_kept, kept, left_over
 from onnx_xcam.surgery.axes.places import At, edges, in_order, is_whole, listed
 from onnx_xcam.surgery.axes.spread import Spread, placed
 from onnx_xcam.surgery.axes.table import EFFECTS, IMAGES, PER_PIXEL, SAMPLED, WEIGHTED, WINDOWED
+from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.protos import is_standard
-from onnx_xcam.surgery.ir.verify import Following
 
 _ON_IMAGES = WINDOWED | PER_PIXEL | IMAGES | SAMPLED | {"Upsample"}
 
@@ -52,7 +52,7 @@ def _follow(spread: Spread) -> None:
     graph = spread.graph
     for node in graph.nodes:
         rule = spread.rules.get(node.op, ended) if is_standard(node.domain) else ended
-        with Following(node):
+        with Diagnosed(node):
             for index, out in enumerate(node.outputs):
                 shape = graph.shape(out.name)
                 if not shape or not (graph.is_float(out.name) or out.name in graph.quantised):

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.errors import ModelError
+from onnx_xcam.errors import UnexpectedError
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.dims import Dim, Shape
 
@@ -181,7 +181,7 @@ class Emitter:
         """The nodes that `outputs` need, in order, with their constants as initializers.
 
         Raises:
-            ModelError: an output was never made (a defect of this program, said rather than hidden).
+            UnexpectedError: an output was never made (a defect of this program, said rather than hidden).
         """
         needed, kept = set(outputs), []
         for node in reversed(self.nodes):
@@ -190,7 +190,7 @@ class Emitter:
                 needed.update(tensor.name for tensor in node.inputs)
         missing = set(outputs) - {out.name for node in kept for out in node.outputs}
         if missing:
-            raise ModelError(f"Nothing computes the outputs {sorted(missing)}; please report this model.")
+            raise UnexpectedError(f"Nothing computes the outputs {sorted(missing)}; please report this model.")
         graph = gs.Graph(nodes=kept[::-1], opset=self.opset)
         model = gs.export_onnx(graph, do_type_check=False, ir_version=ir_version)
         result: onnx.GraphProto = model.graph

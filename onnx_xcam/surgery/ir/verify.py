@@ -1,4 +1,4 @@
-"""Whether a model keeps the rules of ONNX, so far as the surgery relies on them; and what to say where it does not.
+"""Whether a model keeps the rules of ONNX, so far as the surgery relies on them; where it does not, it is damaged.
 
 A model file is input from outside. Protobuf only promises that it is a ModelProto: an operator may lack inputs or
 attributes, functions may call themselves, and numbers may promise more than any memory holds.
@@ -7,65 +7,17 @@ attributes, functions may call themselves, and numbers may promise more than any
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import onnx
-import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.ir.protos import is_standard, subgraphs
 
 MOST_NODES = 500_000
 """More than that no model has; it would take minutes, and gigabytes, to look at it."""
-
-_CONTRADICTIONS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    StopIteration,
-    TypeError,
-    ValueError,
-)
-
-
-class Following:
-    """A context in which a model is followed: where that fails, because the model contradicts itself, a ModelError.
-
-    Args:
-        what: the node that is looked at, or the model's name.
-        cause: of a model, what may be the reason that it cannot be followed, as a sentence; None if nothing is known.
-    """
-
-    def __init__(self, what: gs.Node | str, cause: Callable[[], str | None] = lambda: None) -> None:
-        self.what, self.cause = what, cause
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if not isinstance(error, _CONTRADICTIONS):
-            return
-        reason = f"{type(error).__name__}: {error}".rstrip(": ")
-        if isinstance(self.what, str):
-            if (cause := self.cause()) is not None:
-                raise ModelError(f"{self.what} cannot be followed. {cause}") from error
-            raise ModelError(
-                f"{self.what} cannot be followed; its nodes or shapes contradict each other ({reason}). "
-                "If ONNX Runtime runs it, please report it."
-            ) from error
-        name = self.what.name or next((out.name for out in self.what.outputs), "")
-        raise ModelError(
-            f"Node '{name}' ({self.what.op}) cannot be followed: its inputs, attributes and shapes do not fit "
-            f"each other ({reason}); the file is damaged."
-        ) from error
 
 
 def check_nodes(model: onnx.ModelProto, name: str) -> None:
@@ -86,6 +38,27 @@ def check_nodes(model: onnx.ModelProto, name: str) -> None:
                 f"Node '{node.name or next(iter(node.output), '')}' ({node.op_type}) of {name} is not as the operator "
                 f"is defined: {problem}; the file is damaged."
             )
+
+
+def refusal(model: onnx.ModelProto) -> str | None:
+    """Why onnx's own shape and type inference refuses a model, None if it does not.
+
+    What the file notes of shapes is left out, since ONNX Runtime goes by the nodes. Of a model with operators that
+    onnx does not know, nothing is said.
+    """
+    bare = onnx.ModelProto()
+    bare.CopyFrom(without_negative_sizes(model))
+    known = {function.domain for function in bare.functions}
+    if not all(is_standard(node.domain) or node.domain in known for node in _all_nodes(bare)):
+        return None
+    del bare.graph.value_info[:]
+    for output in bare.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    try:
+        onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        return " ".join(str(error).split())[:300]
+    return None
 
 
 def without_negative_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -156,6 +129,10 @@ class _Form:
     required: tuple[str, ...]
 
 
+_FLAGS = frozenset({"allowzero", "ceil_mode", "count_include_pad", "keepdims", "transA", "transB"})
+"""Attributes that are 0 or 1 wherever they occur; of other numbers each reader has its own opinion."""
+
+
 @functools.cache
 def _form(op: str, opset: int) -> _Form | None:
     """None for an operator that the installed onnx does not know."""
@@ -185,6 +162,9 @@ def _against(node: onnx.NodeProto, form: _Form) -> str | None:
             continue
         if attribute.type or not _holds(attribute, wanted):
             return f"its attribute '{attribute.name}' has another type"
+    for attribute in node.attribute:
+        if attribute.name in _FLAGS and not attribute.ref_attr_name and attribute.i not in (0, 1):
+            return f"its attribute '{attribute.name}' is {attribute.i}, not 0 or 1"
     given = {attribute.name for attribute in node.attribute}
     return next((f"its attribute '{name}' is missing" for name in form.required if name not in given), None)
 

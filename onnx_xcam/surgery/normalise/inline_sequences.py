@@ -14,9 +14,9 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.protos import is_standard, tensors_read
-from onnx_xcam.surgery.ir.verify import Following
 
 TAKERS = frozenset({"SequenceAt", "ConcatFromSequence", "OptionalGetElement"})
 
@@ -94,7 +94,7 @@ class _Resolution:
         for node in self.graph.nodes:
             step = _STEPS.get(node.op) if is_standard(node.domain) else None
             if step is not None:
-                with Following(node):
+                with Diagnosed(node):
                     step(self, node)
         return Rewrites(self.instead, self.before, frozenset({*self.lists, *self.parts, *self.boxed}))
 

@@ -20,9 +20,10 @@ from onnx_xcam.surgery.analysis.foreign_operators import foreign_operators
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.autodiff.backward import image_tensors, way
 from onnx_xcam.surgery.files.source import Source
+from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.protos import STANDARD, is_standard
-from onnx_xcam.surgery.ir.verify import Following, check_nodes, inlined_size, without_negative_sizes
+from onnx_xcam.surgery.ir.verify import check_nodes, inlined_size, without_negative_sizes
 from onnx_xcam.surgery.lowering.constants import stored_tensors
 from onnx_xcam.surgery.normalise.inline_if import decided, inline_branches, rename
 from onnx_xcam.surgery.normalise.inline_sequences import TAKERS, Rewrites, rewrite, unboxed
@@ -44,7 +45,7 @@ def modernised(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     source, skeleton, notes = _converted(source)
     if not any(node.op_type == "If" or node.op_type in TAKERS for node in skeleton.graph.node):
         return source, skeleton, notes
-    detours = _straightened(skeleton, source.name)
+    detours = _straightened(skeleton, source)
     if not detours:
         return source, skeleton, notes
     model = source.load(external=lambda _: False)
@@ -217,11 +218,11 @@ class _Detours:
         rewrite(graph, self.rewrites)
 
 
-def _straightened(skeleton: onnx.ModelProto, name: str) -> list[_Detours]:
+def _straightened(skeleton: onnx.ModelProto, source: Source) -> list[_Detours]:
     """Straighten the skeleton in place; what was done, in order: behind a branch more may be known than before."""
     done = []
-    with Following(name):
-        while (found := _detours(prepare(skeleton, name))) is not None:
+    with Diagnosed(source):
+        while (found := _detours(prepare(skeleton, source.name))) is not None:
             found.straighten(skeleton.graph)
             done.append(found)
     return done

@@ -18,9 +18,9 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.analysis.picked_positions import CUTS, ints, positions
 from onnx_xcam.surgery.autodiff.backward import Way, active_inputs
+from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.dims import Dim, Shape
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.verify import Following
 from onnx_xcam.surgery.rules import RULES
 
 Used: TypeAlias = "np.ndarray | None"
@@ -44,7 +44,7 @@ def used_positions(graph: Graph, way: Way) -> dict[str, list[Used]]:
     """For each tensor on the way that the score uses only partly, what it uses of each axis."""
     sweep = _Sweep(graph, way)
     for node in reversed(way.nodes):
-        with Following(node):
+        with Diagnosed(node):
             sweep.step(node)
     return {name: axes for name, axes in sweep.used.items() if any(axis is not None for axis in axes)}
 
