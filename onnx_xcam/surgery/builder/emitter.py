@@ -1,8 +1,9 @@
-"""The nodes that surgery adds: collected here, shared where equal, dropped where unused."""
+"""The nodes that surgery adds: recorded here step by step, shared where equal, dropped where unused."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,34 +11,65 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import UnexpectedError
+from onnx_xcam.surgery.builder.facts import Facts
+from onnx_xcam.surgery.builder.simplify import simplified
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.dims import Dim, Shape
 
 PREFIX = "xcam"
-_POLES = frozenset({"Div", "Log", "Pow", "Reciprocal"})
-"""Operators that make infinite values of finite ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A node as it was asked for.
+
+    Attributes:
+        op: the operator.
+        domain: its domain, None for the standard's own.
+        attributes: of the node.
+        inputs: the values that it reads, None where an optional one is left out.
+        outputs: the values that it makes, None where one is left out.
+        is_shared: whether an equal step may stand for it; not so for a copy of a node of the model.
+    """
+
+    op: str
+    domain: str | None
+    attributes: Mapping[str, Any]
+    inputs: tuple[Value | None, ...]
+    outputs: tuple[Value | None, ...]
+    is_shared: bool = True
 
 
 class Emitter:
-    """Collects added nodes as onnx_graphsurgeon nodes and hands out their results as values.
+    """Records added nodes as steps and hands out their results as values.
 
-    Equal nodes (same operator, inputs and attributes) are made once, and so are equal constants. Nothing is executed
-    here: constants stay small numbers and index tables.
+    Equal steps (same operator, inputs and attributes) are recorded once, and so are equal constants. Nothing is
+    executed here: constants stay small numbers and index tables.
 
     Args:
         opset: version of the default operator set that the nodes are spelled in.
-        taken: names that the graph uses already.
+        taken: tells which names the graph uses already.
+
+    Attributes:
+        steps: what was recorded, in order.
+        facts: what is known of the values.
     """
 
     def __init__(self, opset: int, taken: Callable[[str], bool]) -> None:
         self.opset = opset
-        self.nodes: list[gs.Node] = []
+        self.steps: list[Step] = []
+        self.facts = Facts(self)
         self._taken = taken
         self._symbols: dict[str, tuple[Value, int]] = {}
         self._serial = 0
         self._known: dict[Any, tuple[Value, ...]] = {}
+        self._constants: dict[str, np.ndarray] = {}
         self._forward: dict[str, Value] = {}
-        self._made: set[str] = set()
+        self._outputs: dict[str, Value] = {}
+
+    def successor(self) -> Emitter:
+        """An empty emitter for the same graph."""
+        return Emitter(self.opset, self._taken)
 
     # --- values -----------------------------------------------------------------------------------------------------
 
@@ -46,9 +78,14 @@ class Emitter:
         array = np.ascontiguousarray(array).reshape(array.shape)
         key = ("constant", array.dtype.str, array.shape, array.tobytes())
         if key not in self._known:
-            tensor = gs.Constant(self._name("const"), array)
-            self._known[key] = (Value(self, tensor, array.dtype, array.shape, array),)
+            name = self._name("const")
+            self._constants[name] = array
+            self._known[key] = (Value(self, name, array.dtype, array.shape, array),)
         return self._known[key][0]
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor is a constant that was made here, not a tensor of the model whose value is known."""
+        return name in self._constants
 
     def forward(
         self,
@@ -61,9 +98,9 @@ class Emitter:
     ) -> Value:
         """A tensor of the original graph, by its name. The tail refers to it and never changes it."""
         if name not in self._forward:
-            tensor = gs.Variable(name, dtype)
-            value = self._forward[name] = Value(self, tensor, np.dtype(dtype or np.float32), shape, constant)
-            value.is_fixed = value.is_fixed or is_weight
+            self._forward[name] = Value(self, name, np.dtype(dtype or np.float32), shape, constant)
+            if is_weight:
+                self.facts.set_fixed(name)
         return self._forward[name]
 
     def node(
@@ -77,60 +114,56 @@ class Emitter:
     ) -> tuple[Value, ...]:
         """Add a node, or find the equal one that was added before; its outputs with the given dtypes and shapes.
 
-        It is one of the standard's operators; `domain` is for another that the model has itself.
+        It is one of the standard's operators; `domain` is for another that the model has itself, or for an intention.
         """
         attributes = {key: value for key, value in attributes.items() if not _is_nothing(value)}
-        key = (op, tuple(v.name if v is not None else "" for v in inputs), repr(sorted(attributes.items())))
+        names = tuple(v.name if v is not None else "" for v in inputs)
+        key = (op, domain, names, repr(sorted(attributes.items())))
         if key not in self._known:
-            tensors = [gs.Variable(self._name(op)) for _ in outputs]
-            self._made.update(tensor.name for tensor in tensors)
-            tensor_inputs = [v.tensor if v is not None else gs.Variable.empty() for v in inputs]
-            name = f"{PREFIX}/{op}_{self._serial}"
-            self.nodes.append(gs.Node(op, name, attributes, tensor_inputs, tensors, domain))
-            self._known[key] = tuple(
-                Value(self, tensor, np.dtype(dtype), shape)
-                for tensor, (dtype, shape) in zip(tensors, outputs, strict=True)
-            )
-            self._trace(op, [v for v in inputs if v is not None], self._known[key])
+            made = tuple(Value(self, self._name(op), np.dtype(dtype), shape) for dtype, shape in outputs)
+            self.steps.append(Step(op, domain, attributes, tuple(inputs), made))
+            self._known[key] = made
         return self._known[key]
-
-    @staticmethod
-    def _trace(op: str, inputs: Sequence[Value], outputs: Sequence[Value]) -> None:
-        """Note of new values what their inputs say of them."""
-        fixed = all(v.is_fixed for v in inputs)
-        pole = op in _POLES and not (inputs[-1].is_fixed or inputs[-1].is_safe_divisor)
-        for value in outputs:
-            value.is_fixed, value.has_poles = fixed, pole or any(v.has_poles for v in inputs)
-
-    def knows(self, name: str) -> bool:
-        """Whether `forward` has handed out this tensor."""
-        return name in self._forward
-
-    def repeat(
-        self, node: gs.Node, inputs: Sequence[Value | None], outputs: Mapping[str, tuple[np.dtype[Any] | None, Shape]]
-    ) -> None:
-        """Add a copy of a node of a function body. `forward` gives its outputs by the names they have in the body."""
-        tensors = [gs.Variable(self._name(node.op)) if out.name else gs.Variable.empty() for out in node.outputs]
-        tensor_inputs = [v.tensor if v is not None else gs.Variable.empty() for v in inputs]
-        self.nodes.append(gs.Node(node.op, f"{PREFIX}/{node.op}_{self._serial}", node.attrs, tensor_inputs, tensors))
-        for out, tensor in zip(node.outputs, tensors, strict=True):
-            if out.name:
-                dtype, shape = outputs[out.name]
-                self._forward[out.name] = Value(self, tensor, np.dtype(dtype or np.float32), shape)
 
     def one(self, op: str, inputs: Sequence[Value | None], dtype: Any, shape: Shape, **attributes: Any) -> Value:
         """`node` for an operator with a single output."""
         return self.node(op, inputs, [(dtype, shape)], **attributes)[0]
 
+    def copy(self, step: Step, inputs: Sequence[Value | None]) -> tuple[Value | None, ...]:
+        """Record a step of another emitter that reads these values of this one; its outputs."""
+        if step.is_shared:
+            kinds = [(value.dtype, value.shape) for value in step.outputs if value is not None]
+            return self.node(step.op, inputs, kinds, domain=step.domain, **step.attributes)
+        made = tuple(v and Value(self, self._name(step.op), v.dtype, v.shape) for v in step.outputs)
+        self.steps.append(Step(step.op, step.domain, step.attributes, tuple(inputs), made, is_shared=False))
+        return made
+
+    def knows(self, name: str) -> bool:
+        """Whether `forward` has handed out this tensor."""
+        return name in self._forward
+
+    def is_forward(self, value: Value) -> bool:
+        """Whether a value is a tensor of the original graph, read by its name."""
+        return value.name in self._forward and self._forward[value.name].name == value.name
+
+    def repeat(
+        self, node: gs.Node, inputs: Sequence[Value | None], outputs: Mapping[str, tuple[np.dtype[Any] | None, Shape]]
+    ) -> None:
+        """Add a copy of a node of a function body. `forward` gives its outputs by the names they have in the body."""
+        made: list[Value | None] = []
+        for out in node.outputs:
+            if not out.name:
+                made.append(None)
+                continue
+            dtype, shape = outputs[out.name]
+            self._forward[out.name] = Value(self, self._name(node.op), np.dtype(dtype or np.float32), shape)
+            made.append(self._forward[out.name])
+        self.steps.append(Step(node.op, None, node.attrs, tuple(inputs), tuple(made), is_shared=False))
+
     def named(self, value: Value, name: str) -> Value:
-        """The value under a name of the contract: its own from now on, or by an Identity what the model itself made."""
-        if value.name in self._made:
-            self._made.remove(value.name)
-            value.tensor.name = name
-            return value
-        tensor = gs.Variable(name)
-        self.nodes.append(gs.Node("Identity", f"{PREFIX}/{name}", {}, [value.tensor], [tensor]))
-        return Value(self, tensor, value.dtype, value.shape)
+        """The value under a name of the contract, under which it is exported."""
+        self._outputs[name] = value
+        return Value(self, name, value.dtype, value.shape)
 
     def _name(self, hint: str) -> str:
         while True:
@@ -178,23 +211,68 @@ class Emitter:
     # --- the result -------------------------------------------------------------------------------------------------
 
     def export(self, outputs: Sequence[str], ir_version: int) -> onnx.GraphProto:
-        """The nodes that `outputs` need, in order, with their constants as initializers.
+        """The nodes that `outputs` need, simplified and in order, with their constants as initializers.
+
+        Args:
+            outputs: names that `named` has given.
+            ir_version: of the result.
 
         Raises:
             UnexpectedError: an output was never made (a defect of this program, said rather than hidden).
         """
-        needed, kept = set(outputs), []
-        for node in reversed(self.nodes):
-            if any(out.name in needed for out in node.outputs):
-                kept.append(node)
-                needed.update(tensor.name for tensor in node.inputs)
-        missing = set(outputs) - {out.name for node in kept for out in node.outputs}
+        missing = set(outputs) - self._outputs.keys()
         if missing:
             raise UnexpectedError(f"Nothing computes the outputs {sorted(missing)}; please report this model.")
-        graph = gs.Graph(nodes=kept[::-1], opset=self.opset)
+        made, values = simplified(self, [self._outputs[name] for name in outputs])
+        graph = gs.Graph(nodes=made.nodes(dict(zip(outputs, values, strict=True))), opset=self.opset)
         model = gs.export_onnx(graph, do_type_check=False, ir_version=ir_version)
         result: onnx.GraphProto = model.graph
         return result
+
+    def needed(self, values: Sequence[Value]) -> list[Step]:
+        """The steps that these values are made by, in order."""
+        names, kept = {value.name for value in values}, []
+        for step in reversed(self.steps):
+            if any(out is not None and out.name in names for out in step.outputs):
+                kept.append(step)
+                names.update(value.name for value in step.inputs if value is not None)
+        return kept[::-1]
+
+    def nodes(self, outputs: Mapping[str, Value]) -> list[gs.Node]:
+        """The nodes that values are made by, which get the names they are given here."""
+        steps, names = self.needed(list(outputs.values())), dict[str, str]()
+        made = {out.name for step in steps for out in step.outputs if out is not None}
+        copied = []
+        for name, value in outputs.items():
+            if value.name in made and value.name not in names:
+                names[value.name] = name
+            else:  # what the model itself has made, or what has another name already
+                copied.append((name, value))
+        tensors: dict[str, gs.Tensor] = {}
+
+        def tensor(value: Value | None) -> gs.Tensor:
+            if value is None:
+                return gs.Variable.empty()
+            if value.name not in tensors:
+                array = self._constants.get(value.name)
+                name = names.get(value.name, value.name)
+                tensors[value.name] = gs.Variable(name) if array is None else gs.Constant(name, array)
+            return tensors[value.name]
+
+        nodes = [
+            gs.Node(
+                step.op,
+                next(value.name for value in step.outputs if value is not None),
+                dict(step.attributes),
+                [tensor(value) for value in step.inputs],
+                [tensor(value) for value in step.outputs],
+                step.domain,
+            )
+            for step in steps
+        ]
+        for name, value in copied:
+            nodes.append(gs.Node("Identity", f"{PREFIX}/{name}", {}, [tensor(value)], [gs.Variable(name)]))
+        return nodes
 
 
 def _is_nothing(value: Any) -> bool:

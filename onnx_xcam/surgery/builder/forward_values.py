@@ -10,7 +10,6 @@ A tensor of the model is read as it is, with three exceptions:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -137,28 +136,9 @@ def dequantised(graph: Graph, emitter: Emitter, node: gs.Node, name: str) -> Val
         axis = int(node.attrs.get("axis", 1))
         return emitter.one("DequantizeLinear", inputs, dtype, q.shape, domain=MICROSOFT, axis=axis)
     shift = graph.constants.get(node.inputs[2].name) if len(node.inputs) > 2 else np.zeros(())
-    steps = [along_axis(graph, emitter, node, 1, dtype)]
-    if shift is None or np.any(shift):
-        steps.append(along_axis(graph, emitter, node, 2, dtype))
-    result = _steps_taken(q, steps)
-    result.shape_source = q.shape_source
-    if graph.is_constant(name):
-        result.rows = lambda rows: _steps_taken(q.gather(rows, 0), [_rows_of(step, q, rows) for step in steps])
-    return result
-
-
-def _steps_taken(q: Value, steps: Sequence[Value]) -> Value:
-    """(q - zero point) scale, given the scale and, unless it is 0, the zero point."""
-    scale, *zero_point = steps
-    numbers = q.cast(scale.dtype)
-    return (numbers - zero_point[0] if zero_point else numbers) * scale
-
-
-def _rows_of(step: Value, q: Value, rows: Value) -> Value:
-    """Scale or zero point for these rows of q, `[*rows, ...]`."""
-    if step.rank < q.rank or step.shape[0] == 1:
-        return step
-    return step.gather(rows, 0)
+    has_shift = shift is None or bool(np.any(shift))
+    scale = along_axis(graph, emitter, node, 1, dtype)
+    return q.dequantised(scale, along_axis(graph, emitter, node, 2, dtype) if has_shift else None)
 
 
 def along_axis(graph: Graph, emitter: Emitter, node: gs.Node, index: int, dtype: Any = np.float32) -> Value:

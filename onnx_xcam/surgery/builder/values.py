@@ -7,10 +7,9 @@ computed in float32, or in float64 where the model is float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from math import isclose, isfinite
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias
+from collections.abc import Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import onnx
@@ -26,111 +25,37 @@ if TYPE_CHECKING:
     from onnx_xcam.surgery.builder.emitter import Emitter
 
 Operand: TypeAlias = "Value | float | int"
+Intent: TypeAlias = Literal[
+    "Times", "Settled", "Masked", "Scaled", "Unscaled", "Folded", "Unfolded", "OneHotRows", "Dequantised"
+]
+INTENTS = "onnx_xcam.intents"
+"""The domain of steps that are no operators yet: `simplify` puts nodes in their place before anything is exported."""
 INT_MIN, INT_MAX = np.iinfo(np.int64).min, np.iinfo(np.int64).max
-_P = ParamSpec("_P")
-
-
-def linear(function: Callable[Concatenate[Value, _P], Value]) -> Callable[Concatenate[Value, _P], Value]:
-    """A function that is linear in its first argument: a factor that is pending there is handed on to the result."""
-
-    @wraps(function)
-    def handed_on(value: Value, /, *args: _P.args, **kwargs: _P.kwargs) -> Value:
-        if value.factor == 1:
-            return function(value, *args, **kwargs)
-        return function(value.bare, *args, **kwargs).times(value.factor)
-
-    return handed_on
 
 
 class Value:
     """A tensor of the graph, of the model or added, with numpy-like operators that add nodes.
 
-    Multiplying by a number adds no node yet: the factor is pending until an operator comes that is not linear. So
-    numbers meet in one product, and that where tensors are small: a gradient's at the map.
-
     Attributes:
+        emitter: where the nodes go.
         name: the tensor's name.
         dtype: numpy dtype.
         shape: static shape; dimensions are numbers, symbols or None.
         const: the array, where the value is a known constant.
         shape_source: a value with the same shape whose dimensions may be read at run time.
-        product: where the value is another one times a scale, that one and the scale: see `scaled`.
-        one_hot: where each last axis holds a single 1, its position, int64 without that axis: a product with a
-            one-hot row is a row picked.
-        folded: the value that this one is a reshaped form of, where a rule left it: its first two axes as one.
-        rows: makes some of its rows, where that is cheaper than to pick them: of weights that are stored as integers.
-        is_fixed: whether it is made of weights and constants alone.
-        is_safe_divisor: whether it is known never to be zero.
-        has_poles: whether it may be infinite where what it is made of is not, by a division, a logarithm or a power.
-        factor: a number that the tensor is still to be multiplied by.
-        bare: the value without that factor.
     """
 
-    __slots__ = (
-        *("_tensor", "bare", "const", "dtype", "emitter", "factor", "folded", "has_poles", "is_fixed", "one_hot"),
-        *("is_safe_divisor", "product", "rows", "shape", "shape_source"),
-    )
+    __slots__ = ("const", "dtype", "emitter", "name", "shape", "shape_source")
 
     def __init__(
-        self,
-        emitter: Emitter,
-        tensor: gs.Tensor,
-        dtype: np.dtype[Any],
-        shape: Shape,
-        const: np.ndarray | None = None,
+        self, emitter: Emitter, name: str, dtype: np.dtype[Any], shape: Shape, const: np.ndarray | None = None
     ) -> None:
         self.emitter = emitter
-        self._tensor = tensor
+        self.name = name
         self.dtype = dtype
         self.shape = shape
         self.const = const
         self.shape_source: Value = self
-        self.product: tuple[Value, Value] | None = None
-        self.one_hot: Value | None = None
-        self.folded: Value | None = None
-        self.rows: Callable[[Value], Value] | None = None
-        self.is_fixed = const is not None
-        self.is_safe_divisor = False
-        self.has_poles = False
-        self.factor = 1.0
-        self.bare: Value = self
-
-    @property
-    def tensor(self) -> gs.Tensor:
-        """The tensor, with nothing pending."""
-        return self.settled._tensor
-
-    @property
-    def settled(self) -> Value:
-        """The value with nothing pending."""
-        return self if self.factor == 1 else self.bare._binary("Mul", self.factor)
-
-    def times(self, factor: float) -> Value:
-        """The value times a number, which stays pending; not 0, by which a value may still turn out to be NaN."""
-        product = self.factor * factor
-        if isclose(product, 1, rel_tol=1e-12):
-            return self.bare
-        result = self._again(self.shape)
-        result.bare, result.factor = self.bare, product
-        return result
-
-    def _again(self, shape: Shape, const: np.ndarray | None = None) -> Value:
-        """The same tensor as another value, of which the same is known."""
-        result = Value(self.emitter, self._tensor, self.dtype, shape, const)
-        result.is_fixed, result.has_poles, result.shape_source = self.is_fixed, self.has_poles, self.shape_source
-        return result
-
-    def _number(self, operand: Operand) -> float | None:
-        """The operand as a number that may stay pending, None if it is none."""
-        if isinstance(operand, Value):
-            scalar = operand.const is not None and operand.rank == 0
-            operand = float(operand.const) * operand.factor if scalar else 0  # type: ignore[arg-type]
-        return float(operand) if operand and isfinite(operand) and self.dtype.kind == "f" else None
-
-    @property
-    def name(self) -> str:
-        """The tensor's name."""
-        return str(self.tensor.name)
 
     @property
     def rank(self) -> int:
@@ -142,9 +67,61 @@ class Value:
 
     def with_shape(self, shape: Shape) -> Value:
         """The same tensor, with a static shape that is known better."""
-        result = self._again(shape, self.const)
-        if self.factor != 1:
-            result.bare, result.factor = self.bare.with_shape(shape), self.factor
+        result = Value(self.emitter, self.name, self.dtype, shape, self.const)
+        result.shape_source = self.shape_source
+        return result
+
+    # --- intentions: the pass before the export chooses the nodes -----------------------------------------------------
+
+    def _intend(
+        self, what: Intent, *others: Value, dtype: Any = None, shape: Shape | None = None, **facts: Any
+    ) -> Value:
+        """A step that says what is meant; `simplify` chooses how it is done, where all that surrounds it is known."""
+        return self.emitter.one(
+            what, [self, *others], dtype or self.dtype, self.shape if shape is None else shape, domain=INTENTS, **facts
+        )
+
+    def times(self, factor: float) -> Value:
+        """The value times a number other than 0; numbers meet in one product, where tensors are small."""
+        return self._intend("Times", factor=factor)
+
+    def settled(self) -> Value:
+        """The value with all numbers that it is to be multiplied by, here and not later."""
+        return self._intend("Settled")
+
+    def masked(self, mask: Value) -> Value:
+        """The value where a bool mask is true, 0 elsewhere, also of what is infinite."""
+        return self._intend("Masked", mask, shape=dims.broadcast(self.shape, mask.shape))
+
+    def scaled(self, scale: Value) -> Value:
+        """The value times a scale; dividing by the same scale gives the value back."""
+        return self._intend("Scaled", scale, shape=dims.broadcast(self.shape, scale.shape))
+
+    def unscaled(self, scale: Value) -> Value:
+        """The value divided by a scale."""
+        return self._intend("Unscaled", scale, shape=dims.broadcast(self.shape, scale.shape))
+
+    def folded(self) -> Value:
+        """A gradient `[K, N, ...]` as `[K N, ...]`; of one that was unfolded last, what it was unfolded from."""
+        target = shapes.shape_value(self, [-1, *shapes.dim_parts(self, 2)])
+        return self._intend("Folded", target, shape=(None, *self.shape[2:]))
+
+    def unfolded(self, like: Value) -> Value:
+        """A folded gradient `[K N, ...]` as `[K, N, ...]`, K and N as in another gradient."""
+        batch = like.shape[1]
+        lead: list[Part] = [-1, batch] if isinstance(batch, int) else [shapes.dim_part(like, 0), -1]
+        target = shapes.shape_value(self, [*lead, *shapes.dim_parts(self, 1)])
+        return self._intend("Unfolded", target, shape=(*like.shape[:2], *self.shape[1:]))
+
+    def one_hot(self, count: Value, dtype: Any) -> Value:
+        """Positions, int64 `[...]`, as rows `[..., C]` with a single 1; `count` is 0, 1, ... C - 1, int64 `[C]`."""
+        return self._intend("OneHotRows", count, dtype=np.dtype(dtype), shape=(*self.shape, *count.shape))
+
+    def dequantised(self, scale: Value, zero_point: Value | None) -> Value:
+        """(value - zero point) scale of integers, in the dtype of the scale."""
+        others = [scale] if zero_point is None else [scale, zero_point]
+        result = self._intend("Dequantised", *others, dtype=scale.dtype)
+        result.shape_source = self.shape_source
         return result
 
     # --- elementwise ------------------------------------------------------------------------------------------------
@@ -159,89 +136,70 @@ class Value:
         ones = next((n for n, dim in enumerate(self.shape[::-1]) if dim != 1), -1) + 1
         return self.emitter.constant(np.full([1] * (ones if ones > 1 else 0), other, self.dtype))
 
-    def _binary(self, op: str, other: Operand, dtype: Any = None, *, swap: bool = False) -> Value:
+    def elementwise(self, op: str, other: Operand, dtype: Any = None, *, swap: bool = False) -> Value:
+        """A node of an operator that takes two operands, this value and another (first the other if `swap`)."""
         right = self._lift(other)
         left, right = (right, self) if swap else (self, right)
         return self.emitter.one(op, [left, right], dtype or left.dtype, dims.broadcast(left.shape, right.shape))
 
-    def _sum(self, op: str, other: Value) -> Value:
-        """The sum or difference of values that have pending factors: the larger one's stays pending."""
-        factors, small = (self.factor, other.factor), (_is_stretched(self, other), _is_stretched(other, self))
-        alike = 1.0 if 1 in factors else self.factor
-        factor = alike if small[0] == small[1] else factors[small[0]]
-        left, right = (value.bare.times(value.factor / factor) for value in (self, other))
-        return left._binary(op, right).times(factor)
-
     def _unary(self, op: str, dtype: Any = None, **attributes: Any) -> Value:
         return self.emitter.one(op, [self], dtype or self.dtype, self.shape, **attributes)
 
+    def _number(self, operand: Operand) -> float | None:
+        """The operand as a number that may be multiplied by later, None if it is none."""
+        if isinstance(operand, Value):
+            operand = float(operand.const) if operand.const is not None and operand.rank == 0 else 0
+        return float(operand) if operand and isfinite(operand) and self.dtype.kind == "f" else None
+
     def __add__(self, other: Operand) -> Value:
-        if isinstance(other, Value) and self.product and other.product and self.product[1] is other.product[1]:
-            return (self.product[0] + other.product[0]).scaled(self.product[1])
-        if isinstance(other, Value) and (self.factor, other.factor) != (1, 1):
-            return self._sum("Add", other)
-        return self if _is_number(other, 0) else self._binary("Add", other)
+        return self if _is_number(other, 0) else self.elementwise("Add", other)
 
     def __radd__(self, other: Operand) -> Value:
         return self + other
 
     def __sub__(self, other: Operand) -> Value:
-        if isinstance(other, Value) and (self.factor, other.factor) != (1, 1):
-            return self._sum("Sub", other)
-        return self if _is_number(other, 0) else self._binary("Sub", other)
+        return self if _is_number(other, 0) else self.elementwise("Sub", other)
 
     def __rsub__(self, other: Operand) -> Value:
-        return self._binary("Sub", other, swap=True)
+        return self.elementwise("Sub", other, swap=True)
 
     def __mul__(self, other: Operand) -> Value:
-        if (number := self._number(other)) is not None:
-            return self.times(number)
-        if isinstance(other, Value):
-            return self.bare._binary("Mul", other.bare).times(self.factor * other.factor)
-        return self if _is_number(other, 1) else self._binary("Mul", other)
+        if _is_number(other, 1):
+            return self
+        number = self._number(other)
+        return self.elementwise("Mul", other) if number is None else self.times(number)
 
     def __rmul__(self, other: Operand) -> Value:
         return self * other
 
     def __truediv__(self, other: Operand) -> Value:
-        if (number := self._number(other)) is not None:
-            return self.times(1 / number)
-        if isinstance(other, Value):
-            return self.bare._binary("Div", other.bare).times(self.factor / other.factor)
-        return self if _is_number(other, 1) else self._binary("Div", other)
+        if _is_number(other, 1):
+            return self
+        number = self._number(other)
+        return self.elementwise("Div", other) if number is None else self.times(1 / number)
 
     def __rtruediv__(self, other: Operand) -> Value:
-        return self._binary("Div", other, swap=True)
+        return self.elementwise("Div", other, swap=True)
 
     def __pow__(self, other: Operand) -> Value:
-        return self._binary("Pow", other)
-
-    def scaled(self, scale: Value) -> Value:
-        """The value times a scale; it remembers them, so that dividing by the scale gives the value back."""
-        result = self * scale
-        result.product = (self, scale)
-        return result
-
-    def unscaled(self, scale: Value) -> Value:
-        """The value divided by a scale."""
-        return self.product[0] if self.product is not None and self.product[1] is scale else self / scale
+        return self.elementwise("Pow", other)
 
     def __neg__(self) -> Value:
-        return self.times(-1) if self.factor != 1 else self._unary("Neg")
+        return self._unary("Neg")
 
     def __gt__(self, other: Operand) -> Value:
-        return self._binary("Greater", other, np.bool_)
+        return self.elementwise("Greater", other, np.bool_)
 
     def __lt__(self, other: Operand) -> Value:
-        return self._binary("Less", other, np.bool_)
+        return self.elementwise("Less", other, np.bool_)
 
     def equal(self, other: Operand) -> Value:
         """Elementwise equality, bool."""
-        return self._binary("Equal", other, np.bool_)
+        return self.elementwise("Equal", other, np.bool_)
 
     def logical_and(self, other: Value) -> Value:
         """Elementwise and of two bool values."""
-        return self._binary("And", other, np.bool_)
+        return self.elementwise("And", other, np.bool_)
 
     def logical_not(self) -> Value:
         """Elementwise not of a bool value."""
@@ -253,15 +211,6 @@ class Value:
         dtype = next((b.dtype for b in branches if isinstance(b, Value)), dtype)
         a, b = (v if isinstance(v, Value) else self.emitter.constant(np.array(v, dtype)) for v in branches)
         return self.emitter.one("Where", [self, a, b], dtype, dims.broadcast(self.shape, a.shape, b.shape))
-
-    @linear
-    def masked(self, mask: Value) -> Value:
-        """The value where a bool mask is true, 0 elsewhere.
-
-        As a product: on a CPU, ONNX Runtime's Where takes about ten times as long. An infinity would be NaN then, so a
-        value that may be infinite is picked by Where.
-        """
-        return mask.where(self, 0) if self.has_poles else self * mask.cast(self.dtype)
 
     def choose(self, then: Operand, otherwise: Operand, like: Value) -> Value:
         """`then` where this bool value is true, else `otherwise`, in the dtype of `like`; both finite: see `masked`."""
@@ -335,28 +284,22 @@ class Value:
         dtype = np.dtype(dtype)
         if dtype == self.dtype:
             return self
-        if self.factor != 1 and dtype.kind == "f":
-            return self.bare.cast(dtype).times(self.factor)
         result = self._unary("Cast", dtype, to=int(onnx.helper.np_dtype_to_tensor_dtype(dtype)))
         result.shape_source = self.shape_source
         return result
 
     def minimum(self, other: Operand) -> Value:
         """Elementwise smaller value (float; before opset 12 Min knows no integers)."""
-        return self._binary("Min", other)
+        return self.elementwise("Min", other)
 
     def maximum(self, other: Operand) -> Value:
         """Elementwise larger value (float; before opset 12 Max knows no integers)."""
-        return self._binary("Max", other)
+        return self.elementwise("Max", other)
 
     # --- products and reductions ------------------------------------------------------------------------------------
 
     def __matmul__(self, other: Value) -> Value:
-        """Matrix product over the last two axes; leading axes broadcast. One-hot rows pick rows of a matrix."""
-        if self.factor != 1 or other.factor != 1:
-            return (self.bare @ other.bare).times(self.factor * other.factor)
-        if self.one_hot is not None and other.rank == 2:
-            return other.gather(self.one_hot, 0)
+        """Matrix product over the last two axes; leading axes broadcast."""
         lead = dims.broadcast(self.shape[:-2], other.shape[:-2])
         return self.emitter.one("MatMul", [self, other], self.dtype, (*lead, self.shape[-2], other.shape[-1]))
 
@@ -371,12 +314,10 @@ class Value:
             return self.emitter.one(op, [self, listed], self.dtype, shape, keepdims=int(keepdims))
         return self.emitter.one(op, [self], self.dtype, shape, axes=list(axes), keepdims=int(keepdims))
 
-    @linear
     def sum(self, axes: Sequence[int], *, keepdims: bool = True) -> Value:
         """Sum over axes."""
         return self._reduce("ReduceSum", axes, keepdims, 13)
 
-    @linear
     def mean(self, axes: Sequence[int], *, keepdims: bool = True) -> Value:
         """Mean over axes."""
         return self._reduce("ReduceMean", axes, keepdims, 18)
@@ -393,7 +334,6 @@ class Value:
         """Minimum over axes."""
         return self._reduce("ReduceMin", axes, keepdims, 18)
 
-    @linear
     def cumsum(self, axis: int, *, exclusive: bool = False, reverse: bool = False) -> Value:
         """Running sum along an axis."""
         where = self.emitter.constant(np.array(axis % self.rank, np.int64))
@@ -408,7 +348,6 @@ class Value:
 
     # --- movement ---------------------------------------------------------------------------------------------------
 
-    @linear
     def reshape(self, parts: Sequence[Part], shape: Shape | None = None) -> Value:
         """The value with the shape given as parts (numbers, one -1, int64 [1] values); `shape` if known better."""
         if shape is None:
@@ -418,7 +357,6 @@ class Value:
         target = shapes.shape_value(self, parts)
         return self.emitter.one("Reshape", [self, target], self.dtype, shape)
 
-    @linear
     def reshape_like(self, x: Value, classes: Value | None = None) -> Value:
         """A gradient as `[K, *x.shape]`; K is its own first axis, or that of `classes` where it has another one."""
         classes = classes or self
@@ -427,7 +365,6 @@ class Value:
             return self
         return self.reshape(shapes.like_parts(classes, x), shape)
 
-    @linear
     def transpose(self, perm: Sequence[int]) -> Value:
         """The value with its axes permuted."""
         if list(perm) == list(range(self.rank)):
@@ -440,7 +377,6 @@ class Value:
         """The value with its last two axes exchanged."""
         return self.transpose([*range(self.rank - 2), self.rank - 1, self.rank - 2])
 
-    @linear
     def expand(self, parts: Sequence[Part], shape: Shape | None = None) -> Value:
         """The value broadcast against the shape given as parts (1 keeps a dimension)."""
         if shape is None:
@@ -450,7 +386,6 @@ class Value:
             return self
         return self.emitter.one("Expand", [self, shapes.shape_value(self, parts)], self.dtype, shape)
 
-    @linear
     def unsqueeze(self, axes: Sequence[int]) -> Value:
         """New axes of size 1 at these positions of the result."""
         rank = self.rank + len(axes)
@@ -461,7 +396,6 @@ class Value:
             return self
         return self._with_axes("Unsqueeze", axes, shape)
 
-    @linear
     def squeeze(self, axes: Sequence[int]) -> Value:
         """The value without these axes of size 1."""
         axes = dims.normal_axes(axes, self.rank, "Squeeze")
@@ -474,7 +408,6 @@ class Value:
             return self.emitter.one(op, [self, self.emitter.constant(np.array(axes, np.int64))], self.dtype, shape)
         return self.emitter.one(op, [self], self.dtype, shape, axes=list(axes))
 
-    @linear
     def slice(
         self, starts: Sequence[Part], stops: Sequence[Part], axes: Sequence[int], steps: Sequence[int] | None = None
     ) -> Value:
@@ -502,7 +435,6 @@ class Value:
                 result = result.gather(turned, axis).with_shape(self.shape)
         return result
 
-    @linear
     def pad(self, before: Sequence[Part], after: Sequence[Part], axes: Sequence[int]) -> Value:
         """Zeros added (or, for negative numbers, elements removed) before and after, on each of `axes`."""
         if all(isinstance(p, int) and p == 0 for p in (*before, *after)):
@@ -518,15 +450,11 @@ class Value:
         pads = shapes.shape_value(self, [*first, *last])
         return self.emitter.one("Pad", [self, pads], self.dtype, tuple(shape), mode="constant")
 
-    @linear
     def gather(self, indices: Value, axis: int) -> Value:
         """Slices along `axis` at the indices (any rank); negative indices count from the end."""
-        if axis == 0 and self.rows is not None:
-            return self.rows(indices)
         shape = (*self.shape[:axis], *indices.shape, *self.shape[axis + 1 :])
         return self.emitter.one("Gather", [self, indices], self.dtype, shape, axis=axis)
 
-    @linear
     def gather_elements(self, indices: Value, axis: int) -> Value:
         """`result[..., i, ...] = self[..., indices[..., i, ...], ...]` along `axis`."""
         return self.emitter.one("GatherElements", [self, indices], self.dtype, indices.shape, axis=axis)
@@ -547,7 +475,6 @@ class Value:
         mode = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
         return self.emitter.one("Resize", inputs, self.dtype, shape, **mode)
 
-    @linear
     def repeat_each(self, counts: Sequence[int]) -> Value:
         """Each element of the last axes repeated so many times along them."""
         lead = self.rank - len(counts)
@@ -591,12 +518,6 @@ class _TensorAttribute(gs.Constant):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"tensor({self.values.dtype}, {self.values.tolist()})"
-
-
-def _is_stretched(value: Value, other: Value) -> bool:
-    """Whether a value has size 1 along an axis where the other has not."""
-    pairs = zip(value.shape[::-1], other.shape[::-1], strict=False)
-    return value.rank < other.rank or any(a == 1 != b for a, b in pairs)
 
 
 def _bound(number: int) -> int | None:

@@ -9,7 +9,7 @@ import numpy as np
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.rules.node import NodeView
 from onnx_xcam.surgery.rules.registry import Gradients, Value, vjp
-from onnx_xcam.surgery.rules.windows import Windows, fold, scatter_windows, unfold, windows_of
+from onnx_xcam.surgery.rules.windows import Windows, scatter_windows, windows_of
 
 
 def kernel_shape(node: NodeView, weight: Value) -> list[int]:
@@ -44,7 +44,7 @@ def _input_gradient(node: NodeView, gy: Value, weight: Value, windows: Windows) 
     x = node.x
     if _is_pointwise(windows):  # the gradient may be constant in space: the "input" is then one pixel too
         x = x.with_shape((*x.shape[:2], *gy.shape[3:]))
-    return unfold(scatter_windows(fold(gy), weight, windows, node.attr("group", 1), x), gy)
+    return scatter_windows(gy.folded(), weight, windows, node.attr("group", 1), x).unfolded(gy)
 
 
 def _weight_gradient(node: NodeView, gy: Value, weight: Value, windows: Windows) -> Value:
@@ -86,12 +86,12 @@ def conv_transpose(node: NodeView, gy: Value) -> Gradients:
     begin = _transposed_begin(node, kernel, strides, dilations)
     reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
     result = x.emitter.one(
-        "Conv", [fold(gy), weight], gy.dtype, (None, x.shape[1], *[None] * rank), group=node.attr("group", 1),
+        "Conv", [gy.folded(), weight], gy.dtype, (None, x.shape[1], *[None] * rank), group=node.attr("group", 1),
         kernel_shape=kernel, strides=list(strides), dilations=list(dilations),
         pads=[*begin, *reach],
     )  # fmt: skip
     result = result.slice([0] * rank, shapes.dim_parts(x, 2), list(range(2, rank + 2)))
-    return unfold(result.with_shape((None, *x.shape[1:])), gy)
+    return result.with_shape((None, *x.shape[1:])).unfolded(gy)
 
 
 def _transposed_begin(node: NodeView, kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:

@@ -8,7 +8,6 @@ from onnx_xcam.errors import ShapeError
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.broadcasting import unbroadcast
 from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
-from onnx_xcam.surgery.rules.windows import fold, unfold
 
 _MOST_NEIGHBOURS = 4096
 
@@ -53,7 +52,8 @@ def normalized_gradient(x: Value, g: Value, axes: Sequence[int], epsilon: float)
 def _root_mean_square(x: Value, axes: Sequence[int], epsilon: float) -> Value:
     """sqrt(mean(x²) + eps), which is never zero."""
     result = ((x * x).mean(axes) + epsilon).sqrt()
-    result.is_safe_divisor = epsilon > 0
+    if epsilon > 0:
+        x.emitter.facts.set_never_zero(result)
     return result
 
 
@@ -144,7 +144,7 @@ def lrn(node: NodeView, gy: Value) -> Gradients:
     before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
     d = channel_window_sum(x * x, before, after) * (alpha / size) + bias
     inner = gy * x * d ** (-beta - 1)
-    spread = unfold(channel_window_sum(fold(inner), after, before), inner)
+    spread = channel_window_sum(inner.folded(), after, before).unfolded(inner)
     return gy * d**-beta - x * spread * (2 * alpha * beta / size)
 
 

@@ -13,24 +13,9 @@ import numpy as np
 
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.shapes import Part
-from onnx_xcam.surgery.builder.values import Value, linear
+from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.rules.node import NodeView
-
-
-def fold(g: Value) -> Value:
-    """A gradient `[K, N, C, ...]` with the classes folded into the batch, `[K N, C, ...]`."""
-    if g.folded is not None:
-        return g.folded
-    return g.reshape([-1, *shapes.dim_parts(g, 2)], (None, *g.shape[2:]))
-
-
-def unfold(folded: Value, g: Value) -> Value:
-    """A folded result `[K N, C, ...]` as `[K, N, C, ...]`, K and N as in the gradient `g`."""
-    lead: list[Part] = [-1, g.shape[1]] if isinstance(g.shape[1], int) else [shapes.dim_part(g, 0), -1]
-    result = folded.reshape([*lead, *shapes.dim_parts(folded, 1)], (*g.shape[:2], *folded.shape[1:]))
-    result.folded = folded
-    return result
 
 
 @dataclass(frozen=True)
@@ -95,7 +80,6 @@ def _same_begin(node: NodeView, axis: int, reach: int, stride: int, auto: str) -
     return needed - needed / 2 if lower else needed / 2
 
 
-@linear
 def scatter_windows(g: Value, kernel: Value, windows: Windows, group: int, x: Value) -> Value:
     """The transpose of a convolution: what the windows' gradients give to the input positions.
 
@@ -140,7 +124,11 @@ def _spread_conv(g: Value, kernel: Value, windows: Windows, group: int, shape: d
     """
     inside, outside = [n for n in g.shape[2:] if isinstance(n, int)], [n for n in shape[2:] if isinstance(n, int)]
     begin = [b for b in windows.begin if isinstance(b, int)]
-    if not len(inside) == len(outside) == len(begin) == len(windows.kernel) or shape[1] is None or g.has_poles:
+    if (
+        not len(inside) == len(outside) == len(begin) == len(windows.kernel)
+        or shape[1] is None
+        or g.emitter.facts.may_be_infinite(g)
+    ):
         return None
     if all(k == 1 for k in windows.kernel) and not any(begin):
         narrow = _turned_conv(g, kernel, windows, group=group, shape=(*shape[:2], *inside), pads=[0] * 2 * len(begin))

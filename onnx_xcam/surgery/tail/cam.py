@@ -127,7 +127,7 @@ def emit_cam(
     g = _lined_up_gradients(g, a, perm)
     xp = EmittedArrays()
     raw: Value = map_of(xp, formula(xp, _lined_up(a, perm), g, non_negative=non_negative))
-    raw = raw.settled  # right behind the product, into which ONNX Runtime takes it
+    raw = raw.settled()  # right behind the product, into which ONNX Runtime takes it
     kept = [shapes.dim_part(raw, 0) if isinstance(raw.shape[0], int) else 0, 0]
     raw = raw.reshape([*kept, *space], (activations.shape[0], gradients.shape[0], *static))
     return _finished(raw, g, space, relu)

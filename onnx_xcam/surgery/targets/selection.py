@@ -107,9 +107,8 @@ def _ranked(table: Value, asked: Value, known: np.ndarray | None) -> Value:
 
 def _seed(score: Score, chosen: Value, table: Value) -> Value:
     lines = chosen.transpose([1, 0])
-    one_hot = lines.unsqueeze([2]).equal(table.range_of(1)).cast(table.dtype)
+    one_hot = lines.one_hot(table.range_of(1), table.dtype)
     if score.form == "classes" and score.batch is not None and not score.unit_axes():
-        one_hot.one_hot = lines
         return one_hot
     if score.form == "logit":
         one_hot = one_hot.slice([1], [2], [2]) - one_hot.slice([0], [1], [2])
