@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from onnx_xcam.surgery.builder.values import Value
+from onnx_xcam.surgery.builder.values import INTENTS, Value
+from onnx_xcam.surgery.ir.op_traits import named
 
 if TYPE_CHECKING:
-    from onnx_xcam.surgery.builder.emitter import Emitter
-
-_POLES = frozenset({"Div", "Log", "Pow", "Reciprocal", "Unscaled"})
-"""Operators that make infinite values of finite ones."""
+    from onnx_xcam.surgery.builder.emitter import Emitter, Step
 
 
 class Facts:
@@ -58,7 +56,7 @@ class Facts:
                 self._fixed.update(outputs)
             if step.op == "Scaled":
                 self._scaled_by[outputs[0]] = inputs[1].name
-            has_pole = step.op in _POLES and not self._is_safe(inputs[-1]) and not self._comes_back(step.op, inputs)
+            has_pole = _has_pole(step) and not self._is_safe(inputs[-1]) and not self._comes_back(step.op, inputs)
             if has_pole or any(value.name in self._infinite for value in inputs):
                 self._infinite.update(outputs)
         self._seen = len(steps)
@@ -69,3 +67,10 @@ class Facts:
 
     def _is_safe(self, divisor: Value) -> bool:
         return self.is_fixed(divisor) or divisor.name in self._never_zero
+
+
+def _has_pole(step: Step) -> bool:
+    """Whether a step may make infinite values of finite ones: an intention as the operator that it may become."""
+    if step.domain == INTENTS:
+        return step.op == "Unscaled" and named("Div").has_pole
+    return named(step.op, step.domain).has_pole

@@ -25,15 +25,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_xcam.surgery.builder.values import INTENTS, Value
+from onnx_xcam.surgery.ir.op_traits import named
 
 if TYPE_CHECKING:
     from onnx_xcam.surgery.builder.emitter import Emitter, Step
-
-_LINEAR = (
-    *("Conv", "ConvTranspose", "CumSum", "Expand", "Gather", "GatherElements", "Identity", "Pad", "ReduceMean"),
-    *("ReduceSum", "Reshape", "Resize", "Slice", "Squeeze", "Transpose", "Unsqueeze"),
-)
-"""Operators that are linear in their first input."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ class _Simplification:
 
     def copy(self, step: Step) -> None:
         """Copy a step, or put in its place what is better."""
-        rule = (_INTENTS if step.domain == INTENTS else _RULES).get(step.op)
+        rule = _rule(step)
         if rule is not None and step.is_shared and (result := rule(self, step)) is not None:
             made: Sequence[Product | None] = [result]
         else:
@@ -298,7 +293,6 @@ def _is_stretched(value: Value, other: Value) -> bool:
 
 _Rule = Callable[[_Simplification, "Step"], Product | None]
 _RULES: dict[str, _Rule] = {
-    **dict.fromkeys(_LINEAR, _Simplification.linear),
     **dict.fromkeys(("Mul", "Div", "MatMul"), _Simplification.bilinear),
     **dict.fromkeys(("Add", "Sub"), _Simplification.sum),
     "Cast": _Simplification.cast,
@@ -317,3 +311,11 @@ _INTENTS: dict[str, _Rule] = {
     "Unfolded": _Simplification.unfolded,
     "Unscaled": _Simplification.unscaled,
 }
+
+
+def _rule(step: Step) -> _Rule | None:
+    if step.domain == INTENTS:
+        return _INTENTS[step.op]
+    if (rule := _RULES.get(step.op)) is not None:
+        return rule
+    return _Simplification.linear if named(step.op, step.domain).linear and len(step.outputs) == 1 else None

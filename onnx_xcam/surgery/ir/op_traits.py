@@ -121,6 +121,8 @@ class OpTraits:
         detached: outputs that are taken for constants, whatever they are made of.
         coordinates: inputs that say where something is read, and not what.
         affine: what it adds of its own to what is linear in its inputs.
+        linear: whether it is linear in its first input, where nothing is added to that (no bias, padding with zeros):
+            a number may be multiplied by before or after it.
         weighted: whether it multiplies by a matrix or a kernel, so that it is a layer even with one vector of weights.
         weights_at: the inputs that can hold learned numbers, where the others hold scales, zero points or sizes; None
             if any input can.
@@ -163,6 +165,7 @@ class OpTraits:
     detached: tuple[int, ...] = ()
     coordinates: tuple[int, ...] = ()
     affine: Affine = Affine.NONE
+    linear: bool = False
     weighted: bool = False
     weights_at: tuple[int, ...] | None = None
     recurrent: bool = False
@@ -206,7 +209,7 @@ def _elementwise_in_first(**facts: Any) -> OpTraits:
 
 
 def _moving(axes: AxisEffect, values: Values, **facts: Any) -> OpTraits:
-    return _op(axes, values=values, differentiable=1, **facts)
+    return _op(axes, values=values, differentiable=1, linear=True, **facts)
 
 
 def _reduction(**facts: Any) -> OpTraits:
@@ -218,12 +221,14 @@ def _pool(**facts: Any) -> OpTraits:
 
 
 def _product(axes: AxisEffect, **facts: Any) -> OpTraits:
-    return _op(axes, **{"affine": _MULTILINEAR, "weighted": True, "repeatable": False, **facts})
+    return _op(axes, **{"affine": _MULTILINEAR, "linear": True, "weighted": True, "repeatable": False, **facts})
 
 
 def _integer_product(*factors: int, weights_at: tuple[int, ...], **facts: Any) -> OpTraits:
     places = Factors(*factors) if factors else None
-    return _product("ended", affine=Affine.NONE, on_integers=True, factors=places, weights_at=weights_at, **facts)
+    return _product(
+        "ended", affine=Affine.NONE, linear=False, on_integers=True, factors=places, weights_at=weights_at, **facts
+    )
 
 
 _STANDARD: Mapping[str, OpTraits] = {
@@ -252,7 +257,7 @@ _STANDARD: Mapping[str, OpTraits] = {
     "Hardmax": _op("kept", along_axis=True, default_axis=-1, bounds=_UNIT, steps=True, zero_derivative=True),
     # --- element by element
     "Identity": _elementwise(
-        values=_COPIED, differentiable=1, affine=_HOMOGENEOUS, passes_quantisers=True, stores_any_type=True
+        linear=True, values=_COPIED, differentiable=1, affine=_HOMOGENEOUS, passes_quantisers=True, stores_any_type=True
     ),
     "Dropout": _elementwise_in_first(values=_COPIED, affine=_HOMOGENEOUS, foldable=False),
     "Cast": _elementwise(
@@ -262,7 +267,7 @@ _STANDARD: Mapping[str, OpTraits] = {
         casts=True, differentiable=1, passive=(1,), affine=_HOMOGENEOUS, non_negative_of_such=True, stores_any_type=True
     ),
     "BitCast": _op("kept"),
-    "Neg": _elementwise(affine=_HOMOGENEOUS),
+    "Neg": _elementwise(affine=_HOMOGENEOUS, linear=True),
     "Abs": _elementwise(bounds=_NON_NEGATIVE, affine=_HOMOGENEOUS),
     "Exp": _elementwise(bounds=_NON_NEGATIVE),
     "Log": _elementwise(has_pole=True),
@@ -282,8 +287,8 @@ _STANDARD: Mapping[str, OpTraits] = {
     "Atanh": _elementwise(),
     "Add": _elementwise(affine=_PIECEWISE, non_negative_of_such=True),
     "Sub": _elementwise(affine=_PIECEWISE),
-    "Mul": _elementwise(affine=_MULTILINEAR, non_negative_of_such=True),
-    "Div": _elementwise(affine=_MULTILINEAR, has_pole=True),
+    "Mul": _elementwise(affine=_MULTILINEAR, linear=True, non_negative_of_such=True),
+    "Div": _elementwise(affine=_MULTILINEAR, linear=True, has_pole=True),
     "Pow": _elementwise(has_pole=True),
     "Mod": _elementwise(),
     "Sum": _elementwise(affine=_PIECEWISE, non_negative_of_such=True),
@@ -332,21 +337,21 @@ _STANDARD: Mapping[str, OpTraits] = {
     "Einsum": _product("einsum", foldable=False),
     "Conv": _product("windowed", runs_on_integers=True, foldable=False),
     "ConvTranspose": _product("image", differentiable=1, foldable=False),
-    "DeformConv": _product("windowed", affine=Affine.NONE, coordinates=(2,), foldable=False),
-    "DFT": _op("spectrum", differentiable=1, foldable=False),
+    "DeformConv": _product("windowed", affine=Affine.NONE, linear=False, coordinates=(2,), foldable=False),
+    "DFT": _op("spectrum", linear=True, differentiable=1, foldable=False),
     "STFT": _op(foldable=False),
     "Det": _op(foldable=False),
     # --- recurrent, attention
-    "GRU": _product("ended", affine=Affine.NONE, recurrent=True, foldable=False),
-    "LSTM": _product("ended", affine=Affine.NONE, recurrent=True, foldable=False),
-    "RNN": _product("ended", affine=Affine.NONE, recurrent=True, foldable=False),
+    "GRU": _product("ended", affine=Affine.NONE, linear=False, recurrent=True, foldable=False),
+    "LSTM": _product("ended", affine=Affine.NONE, linear=False, recurrent=True, foldable=False),
+    "RNN": _product("ended", affine=Affine.NONE, linear=False, recurrent=True, foldable=False),
     "Attention": _op("first kept", foldable=False),
     "CausalConvWithState": _op("first kept"),
     "LinearAttention": _op("first kept"),
     "RotaryEmbedding": _op("first kept", foldable=False),
     # --- pooling
-    "AveragePool": _pool(between=True, foldable=False),
-    "GlobalAveragePool": _pool(between=True),
+    "AveragePool": _pool(linear=True, between=True, foldable=False),
+    "GlobalAveragePool": _pool(linear=True, between=True),
     "GlobalLpPool": _pool(bounds=_NON_NEGATIVE),
     "GlobalMaxPool": _pool(between=True),
     "LpPool": _pool(bounds=_NON_NEGATIVE, foldable=False),
@@ -373,12 +378,12 @@ _STANDARD: Mapping[str, OpTraits] = {
     "ReduceLogSum": _reduction(),
     "ReduceLogSumExp": _reduction(),
     "ReduceMax": _reduction(between=True, affine=_HOMOGENEOUS),
-    "ReduceMean": _reduction(between=True, affine=_HOMOGENEOUS),
+    "ReduceMean": _reduction(linear=True, between=True, affine=_HOMOGENEOUS),
     "ReduceMin": _reduction(between=True, affine=_HOMOGENEOUS),
     "ReduceProd": _reduction(non_negative_of_such=True),
-    "ReduceSum": _reduction(affine=_HOMOGENEOUS, non_negative_of_such=True),
+    "ReduceSum": _reduction(linear=True, affine=_HOMOGENEOUS, non_negative_of_such=True),
     "ReduceSumSquare": _reduction(bounds=_NON_NEGATIVE),
-    "CumSum": _op("kept", differentiable=1, affine=_HOMOGENEOUS, non_negative_of_such=True),
+    "CumSum": _op("kept", linear=True, differentiable=1, affine=_HOMOGENEOUS, non_negative_of_such=True),
     "CumProd": _op("kept"),
     # --- movement
     "Flatten": _moving("reshaped", _RESHAPED, affine=_HOMOGENEOUS, passes_quantisers=True, stores_any_type=True),
@@ -406,8 +411,8 @@ _STANDARD: Mapping[str, OpTraits] = {
     ),
     "Concat": _op("concatenated", along_axis=True, affine=_PIECEWISE, non_negative_of_such=True, stores_any_type=True),
     "TopK": _op("reordered", default_axis=-1, differentiable=1),
-    "Trilu": _op("kept", differentiable=1, affine=_HOMOGENEOUS, non_negative_of_such=True),
-    "Pad": _op("padded", differentiable=1, weights_at=(0,), grows=True),
+    "Trilu": _op("kept", linear=True, differentiable=1, affine=_HOMOGENEOUS, non_negative_of_such=True),
+    "Pad": _op("padded", linear=True, differentiable=1, weights_at=(0,), grows=True),
     "CenterCropPad": _op("centred", foldable=False),
     "Scatter": _op("scattered"),
     "ScatterElements": _op("scattered"),
@@ -417,7 +422,7 @@ _STANDARD: Mapping[str, OpTraits] = {
     # --- sampling
     "GridSample": _op("sampled", coordinates=(1,), foldable=False),
     "AffineGrid": _op("made", differentiable=1, foldable=False),
-    "Resize": _op("rescaled", differentiable=1, affine=_HOMOGENEOUS, weights_at=(0,), foldable=False),
+    "Resize": _op("rescaled", linear=True, differentiable=1, affine=_HOMOGENEOUS, weights_at=(0,), foldable=False),
     "Upsample": _op("rescaled", weights_at=(0,), foldable=False),
     # --- made of numbers, of shapes, or at random
     "Constant": _op("made", stores_any_type=True),
@@ -488,20 +493,20 @@ _MICROSOFT: Mapping[str, OpTraits] = {
     "BiasGelu": _op(),
     "BiasSoftmax": _op(),
     "BiasSplitGelu": _op(),
-    "FusedConv": _product("ended", affine=Affine.NONE, foldable=False),
-    "FusedGemm": _product("ended", affine=Affine.NONE),
-    "FusedMatMul": _product("ended", affine=Affine.NONE),
-    "FusedMatMulActivation": _product("ended", affine=Affine.NONE),
-    "GemmFastGelu": _product("ended", affine=Affine.NONE),
+    "FusedConv": _product("ended", affine=Affine.NONE, linear=False, foldable=False),
+    "FusedGemm": _product("ended", affine=Affine.NONE, linear=False),
+    "FusedMatMul": _product("ended", affine=Affine.NONE, linear=False),
+    "FusedMatMulActivation": _product("ended", affine=Affine.NONE, linear=False),
+    "GemmFastGelu": _product("ended", affine=Affine.NONE, linear=False),
     "GroupNorm": _op(),
     "MultiHeadAttention": _op(foldable=False),
-    "NhwcConv": _product("ended", affine=Affine.NONE, foldable=False),
-    "NhwcFusedConv": _product("ended", affine=Affine.NONE, foldable=False),
+    "NhwcConv": _product("ended", affine=Affine.NONE, linear=False, foldable=False),
+    "NhwcFusedConv": _product("ended", affine=Affine.NONE, linear=False, foldable=False),
     "NhwcMaxPool": _op(between=True, foldable=False),
     "SkipGroupNorm": _op(),
     "SkipLayerNormalization": _op(),
     "SkipSimplifiedLayerNormalization": _op(),
-    "TransposeMatMul": _product("ended", affine=Affine.NONE),
+    "TransposeMatMul": _product("ended", affine=Affine.NONE, linear=False),
     # --- on integers
     "DynamicQuantizeLSTM": _integer_product(weights_at=(), recurrent=True, scaled_by_run=True, foldable=False),
     "DynamicQuantizeMatMul": _integer_product(0, -1, 1, 3, weights_at=(0, 1, 4), scaled_by_run=True),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 import pytest
 
+from helpers.gradients.checker import DEFAULT_DOMAIN, EVALUATORS, spaced, with_float_type
+from helpers.gradients.table import ROWS
 from onnx_xcam.surgery.ir import op_traits
 from onnx_xcam.surgery.ir.op_traits import ALL, UNKNOWN, Affine, OpTraits, Values, named, proto_traits, traits
 from onnx_xcam.surgery.ir.protos import MICROSOFT
@@ -41,6 +44,7 @@ def test_nothing_is_taken_for_granted_of_an_unknown_operator():
         "values": Values.COMPUTED, "casts": False, "bounds": (float("-inf"), float("inf")), "between": False,
         "non_negative_of_such": False, "has_pole": True, "steps": False, "zero_derivative": False,
         "differentiable": ALL, "passive": (), "detached": (), "coordinates": (), "affine": Affine.NONE,
+        "linear": False,
         "weighted": False, "weights_at": None, "recurrent": False, "control_flow": False, "picks_boxes": False,
         "quantises": False, "dequantises": False, "on_integers": False, "scaled_by_run": False, "factors": None,
         "runs_on_integers": False, "passes_quantisers": False, "left_to_quantiser": False, "stores_any_type": False,
@@ -81,3 +85,33 @@ def test_what_is_said_of_gradients_is_of_operators_with_a_rule():
     """A number of differentiable inputs is a promise of the rule; without a rule nobody keeps it."""
     said = {op for op, row in op_traits._STANDARD.items() if row.differentiable != ALL or row.passive or row.detached}
     assert said - set(RULES) == set()
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+LINEAR = [case for case in ROWS if named(case.op).linear]
+
+
+def test_every_linear_operator_with_a_rule_is_tried():
+    untried = {op for op in RULES if named(op).linear} - {case.op for case in LINEAR}
+    assert untried == set()
+
+
+@pytest.mark.parametrize("case", LINEAR, ids=[f"{case.op}-{i}" for i, case in enumerate(LINEAR)])
+def test_a_linear_operator_adds_up(case):
+    """f(a + b) - f(a) - f(b) + f(0) = 0, and that of a number of times as well: what a bias adds drops out."""
+    problem = case.problem("static", case.opsets[-1])
+    exact = problem.oracle != "linear"  # ONNX Runtime, in float32
+    model = with_float_type(problem.model, onnx.TensorProto.DOUBLE) if exact else problem.model
+    rng = np.random.default_rng(0)
+    feeds = {n: spaced(rng, s, *problem.domains.get(n, DEFAULT_DOMAIN)) for n, s in problem.shapes.items()}
+    first = model.graph.node[-1].input[0] if model.graph.node[-1].op_type == case.op else None
+    first = first or next(node for node in model.graph.node if node.op_type == case.op).input[0]
+    if first not in feeds:
+        pytest.skip("the first input of this row is a weight")
+    a, b = feeds[first], rng.normal(size=feeds[first].shape)
+
+    def f(x):
+        return EVALUATORS[problem.oracle](model, {**feeds, **problem.given, first: x})[0]
+
+    np.testing.assert_allclose(f(3 * a + b) - 3 * f(a) - f(b) + 3 * f(0 * a), 0, atol=1e-9 if exact else 1e-4)
