@@ -14,7 +14,7 @@ from onnx_xcam.ablation.runner import Runner, Values
 from onnx_xcam.errors import ClassError, ModelError
 from onnx_xcam.runtime import Cancellation, Session
 from onnx_xcam.surgery.submodels.score_decomposition import PARTS, output_of
-from onnx_xcam.surgery.targets.layers import Layer
+from onnx_xcam.surgery.targets.layer import Layer
 
 SCORE_TOLERANCE = {True: 1e-2, False: 0.1}
 """How far the head's score may be from the model's own, relative to the largest one: where the head is exact, and where

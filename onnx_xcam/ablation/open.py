@@ -15,18 +15,16 @@ from onnx_xcam.ablation.channel_ablation import Head
 from onnx_xcam.ablation.runner import Runner
 from onnx_xcam.errors import ModelError
 from onnx_xcam.runtime import Session, open_session
-from onnx_xcam.surgery.analysis.concrete_size import sample_of
-from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.protos import QUANTISERS
-from onnx_xcam.surgery.normalise.normalise import modernised
 from onnx_xcam.surgery.submodels.masked import MaskedHead, masked_head, tensors_of_head
 from onnx_xcam.surgery.submodels.score_decomposition import balance_model
-from onnx_xcam.surgery.targets.classification import Score, find_score
-from onnx_xcam.surgery.targets.layers import Layer, Layers, resolve
+from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse, diagnosed
+from onnx_xcam.surgery.targets.layer import Layer
+from onnx_xcam.surgery.targets.target import Target
 from onnx_xcam.trials.exactness import arithmetic_for
 
 
@@ -59,27 +57,34 @@ def open_heads(
     Raises:
         XcamError: what `instrument` and `open_session` raise; ModelError for a head that holds more than 2 GB.
     """
-    source = Source(model, allow_folders=allow_folders)
-    with Diagnosed(source):
-        source, skeleton, _ = modernised(source)
-        graph = prepare(skeleton, source.name)
-        sample = sample_of(skeleton, graph)
-        found = find_score(graph, score, sample)
-        choice = Layers(graph, found.name, sample, picture)
-        chosen = resolve(choice, layers)
-        weights = _weights(source, graph, chosen, found.name)
-        foreign = {n.output[0] for n in skeleton.graph.node if n.domain and n.op_type in _ROUNDING}
-        roles, name = choice.roles, found.name
+    request = Request(layers=layers, score=score, picture=picture)
+    analysis = analyse(Source(model, allow_folders=allow_folders), request)
+    return heads_of(analysis, providers=providers, threads=threads, exact=exact)
+
+
+def heads_of(
+    analysis: Analysis,
+    *,
+    providers: str | Sequence[str] | None = None,
+    threads: int | None = None,
+    exact: bool = False,
+) -> list[Head]:
+    """As `open_heads`, of a model that was analysed before."""
+    source, graph, target, chosen = analysis.source, analysis.graph, analysis.target, analysis.chosen_layers
+    with diagnosed(analysis.given):
+        weights = _weights(source, graph, chosen, target.name)
+        foreign = {n.output[0] for n in analysis.skeleton.graph.node if n.domain and n.op_type in _ROUNDING}
+        roles, name = analysis.layers.roles, target.name
         cuts = [masked_head(graph, roles, layer, name, weights=weights, foreign=foreign) for layer in chosen]
-    asked = found.name if found.name not in graph.inner and not graph.quantised else None
+    asked = target.name if target.name not in graph.inner and not graph.quantised else None
     steady = not graph.quantised and not any(graph.dtype(name) == np.float16 for name in graph.producer)
-    arithmetic, _ = arithmetic_for(source, skeleton, providers, exact=exact)
+    arithmetic, _ = arithmetic_for(source, analysis.skeleton, providers, exact=exact)
     options = {"providers": providers, "threads": threads, "arithmetic": arithmetic}
     heads = []
     for layer, cut in zip(chosen, cuts, strict=True):
         opened = partial(_session, name=source.name, layer=layer, options=options)
         runner = Runner(opened(cut.model), cut, layer.layout, layer.grid)
-        sizes, balance = BatchSizes(runner, is_exact=steady), partial(_balance, opened, cut, layer, found)
+        sizes, balance = BatchSizes(runner, is_exact=steady), partial(_balance, opened, cut, layer, target)
         heads.append(Head(runner, sizes, layer, asked, balance=balance, is_exact=steady))
     return heads
 
@@ -95,10 +100,10 @@ def _weights(source: Source, graph: Graph, layers: Sequence[Layer], score: str) 
 
 
 def _balance(
-    opened: Callable[[onnx.ModelProto], Session], cut: MaskedHead, layer: Layer, score: Score
+    opened: Callable[[onnx.ModelProto], Session], cut: MaskedHead, layer: Layer, target: Target
 ) -> tuple[Session, tuple[str, ...]]:
     with Diagnosed("the part behind the layer"):
-        made = balance_model(cut, layer, score)
+        made = balance_model(cut, layer, target)
     return opened(made.model), made.curved
 
 

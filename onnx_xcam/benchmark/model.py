@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +23,11 @@ from onnx_xcam.feeds import InputValue, example_feeds, free_picture, takes_pictu
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import Session, short_name
 from onnx_xcam.surgery.analysis.concrete_size import picture_size
-from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import Source
-from onnx_xcam.surgery.instrument import foreign_cause, instrument_bytes
-from onnx_xcam.surgery.ir.diagnostics import Diagnosed
-from onnx_xcam.surgery.normalise.normalise import modernised
+from onnx_xcam.surgery.instrumented import instrumented
+from onnx_xcam.surgery.tail.options import TailOptions
+from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse, diagnosed
 from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
 
 EMIT: tuple[contract.Emit, ...] = ("map",)
@@ -81,12 +79,11 @@ def bench(
         )
     inputs, _ = read_pictures(source.skeleton(), source.path, inputs, None)
     wanted = _Wanted(batches, classes, seconds, inputs, progress)
-    with Diagnosed(source, functools.partial(foreign_cause, source)), tempfile.TemporaryDirectory() as folder:
+    with diagnosed(source), tempfile.TemporaryDirectory() as folder:
         picture = free_picture(model_infos(source.skeleton()), inputs)
-        made = instrument_bytes(
-            model, layers=layers, score=score, method=method, emit=EMIT, picture=picture, allow_folders=allow_folders
-        )
-        pair = _Pair(source, made, providers, Path(folder))
+        analysis = analyse(source, Request(layers=layers, score=score, picture=picture))
+        made = instrumented(analysis, TailOptions(method=method, emit=EMIT))
+        pair = _Pair(source, analysis, made.content(), providers, Path(folder))
         rows = [row for count in threads for row in pair.rows(count, wanted)]
     return BenchReport(
         model=str(model),
@@ -115,8 +112,10 @@ class _Wanted:
 class _Pair:
     """The original and the instrumented model, each as a file to open, and what is known of them."""
 
-    def __init__(self, source: Source, made: bytes, providers: Sequence[str] | None, folder: Path) -> None:
-        self.source, self.folder = source, folder
+    def __init__(
+        self, source: Source, analysis: Analysis, made: bytes, providers: Sequence[str] | None, folder: Path
+    ) -> None:
+        self.source, self.analysis, self.folder = source, analysis, folder
         self.jobs = [
             self._job(source.with_tail(b""), "plain.onnx", providers),
             self._job(made, "instrumented.onnx", providers),
@@ -187,8 +186,7 @@ class _Pair:
 
     def _feeds(self, plain: Session, inputs: Mapping[str, InputValue] | None, batch: int) -> dict[str, NDArray[Any]]:
         if self.random_size is None:
-            skeleton = modernised(self.source)[1]
-            self.random_size = picture_size(skeleton, prepare(skeleton, self.source.name)) or _RANDOM_SIZE
+            self.random_size = picture_size(self.analysis.skeleton, self.analysis.graph) or _RANDOM_SIZE
         random = np.random.default_rng(0)
         return example_feeds(
             plain.inputs,

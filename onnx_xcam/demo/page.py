@@ -29,7 +29,7 @@ from onnx_xcam.metadata import Metadata
 from onnx_xcam.surgery import instrument_file
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import Source
-from onnx_xcam.surgery.targets.known_classifiers import ProbabilityChoice, check_choice
+from onnx_xcam.surgery.targets.classification.known_classifiers import ProbabilityChoice, check_choice
 from onnx_xcam.text import json_text, load_json
 from onnx_xcam.trials.comparison import compare_raised
 

@@ -26,7 +26,7 @@ from onnx_xcam.feeds import InputValue
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike
-from onnx_xcam.surgery.targets.known_classifiers import ProbabilityChoice, check_choice
+from onnx_xcam.surgery.targets.classification.known_classifiers import ProbabilityChoice, check_choice
 
 T = TypeVar("T")
 

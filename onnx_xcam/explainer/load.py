@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import onnx
 from numpy.typing import NDArray
@@ -19,12 +19,15 @@ from onnx_xcam.explainer.described import check_metadata
 from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.probabilities import ModelTold, ProbabilitySource, told_by
-from onnx_xcam.feeds import InputValue, OtherInputs, free_picture, image_and_others, padded
+from onnx_xcam.feeds import OtherInputs, free_picture, image_and_others, padded
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.axes.batch_independence import Rows, cannot_mix, rounds, scaled_by_run
 from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.instrumented import instrumented
 from onnx_xcam.surgery.submodels.behind_layer import with_outputs
+from onnx_xcam.surgery.tail.options import TailOptions
+from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse
 from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
 from onnx_xcam.trials.comparison import compare_raised
 from onnx_xcam.trials.exactness import arithmetic_for
@@ -119,6 +122,14 @@ class LoadedModel:
         return [output.name for output in self.session.outputs if output.name == contract.FUSED]
 
 
+class _Wanted(TypedDict):
+    """What is asked of an instrumented model beside its layers and score."""
+
+    method: str
+    relu: bool
+    fuse: Fusion | None
+
+
 def load_model(
     model: ModelLike,
     options: ModelOptions,
@@ -128,6 +139,7 @@ def load_model(
     fuse: Fusion | None = None,
     emit: Sequence[contract.Emit] = ("map", "status"),
     more_outputs: Sequence[str] = (),
+    analysis: Analysis | None = None,
 ) -> LoadedModel:
     """Open a plain or an instrumented model for explaining.
 
@@ -136,6 +148,7 @@ def load_model(
         options: how it is opened; its labels and its way of probabilities are settled by `OpenModel`.
         emit: the outputs that are needed; a model that was instrumented by someone else need not have the status.
         more_outputs: tensors of a plain model that are outputs as well, those that are there already left out.
+        analysis: of the plain model, for the same layers, score and picture; None to make it here.
 
     Raises:
         ModelError: not an ONNX model, or an instrumented one without an output that is needed.
@@ -143,14 +156,22 @@ def load_model(
         InputError: no image-like input, or a value of another input is missing or wrong.
         and what the surgery and `open_session` raise.
     """
-    request = _surgery_request(options, method, relu, fuse)
+    check_fusion(fuse, layers=None, relu=relu)
+    wanted: _Wanted = {"method": method, "relu": relu, "fuse": fuse}
+    request = surgery_request(options)
     exact, providers = flag("exact", options.exact), options.providers
     providers = None if providers is None else texts("providers", providers, ProviderError)
     given = Source(model, allow_folders=options.allow_folders)
     proto = given.skeleton()
     inputs, told = read_pictures(proto, given.path, options.inputs, options.preprocess)
-    made, compared = _instrumented(given, proto, request, inputs, emit)
-    explained = proto if made is None else Source(made, given.path, allow_folders=options.allow_folders).skeleton()
+    made = compared = None
+    if contract.is_instrumented(output.name for output in proto.graph.output):
+        _refuse_other_targets(proto, given.name, request, wanted)
+    else:
+        request = replace(request, picture=free_picture(model_infos(proto), inputs))
+        made = instrumented(analysis or analyse(given, request), TailOptions(emit=emit, **wanted)).content()
+        compared = compare_raised(given, inputs, made)
+    explained = proto if made is None else given.changed(made).skeleton()
     arithmetic, inexact = arithmetic_for(given, proto, providers, exact=exact)
     in_session = {"providers": providers, "threads": options.threads, "arithmetic": arithmetic}
     session = _session_of(given, None if made is None else _with_more(made, proto, more_outputs), in_session)
@@ -182,42 +203,14 @@ def load_model(
     )
 
 
-def _surgery_request(options: ModelOptions, method: str, relu: bool, fuse: Fusion | None) -> dict[str, Any]:
-    """The options that the surgery obeys, made sure of.
+def surgery_request(options: ModelOptions) -> Request:
+    """What is to be explained, made sure of; of the first picture, where there are several.
 
     Raises:
-        LayerError, ScoreError, XcamError: one is of the wrong kind.
+        LayerError, ScoreError: an option is of the wrong kind.
     """
     layers = options.layers if isinstance(options.layers, str) else texts("layers", options.layers, LayerError)
-    score = text("score", options.score, ScoreError)
-    check_fusion(fuse, layers=None, relu=relu)
-    wanted = {"layers": layers, "score": score, "method": method, "relu": relu, "fuse": fuse}
-    return {**wanted, "allow_folders": options.allow_folders}
-
-
-def _instrumented(
-    given: Source,
-    proto: onnx.ModelProto,
-    request: Mapping[str, Any],
-    inputs: Mapping[str, InputValue],
-    emit: Sequence[contract.Emit],
-) -> tuple[bytes | None, str | None]:
-    """A plain model instrumented, and how its outputs differ from the original's where its opset had to be raised.
-
-    None and None for a model that is instrumented already.
-
-    Raises:
-        LayerError: that one is for other layers than those requested, or for another score or method.
-        and what `instrument_bytes` raises.
-    """
-    if contract.is_instrumented(output.name for output in proto.graph.output):
-        _refuse_other_targets(proto, given.name, request)
-        return None, None
-    from onnx_xcam.surgery import instrument_bytes  # noqa: PLC0415  - not needed for every model
-
-    picture = free_picture(model_infos(proto), inputs)
-    made = instrument_bytes(given.model, emit=emit, picture=picture, **request)
-    return made, compare_raised(given, inputs, made)
+    return Request(layers=layers, score=text("score", options.score, ScoreError))
 
 
 def _needed_outputs(session: Session, more: Sequence[str], told: ModelTold) -> list[str]:
@@ -280,15 +273,15 @@ def _are_own(wanted: Sequence[str], own: Metadata) -> bool:
     return len(wanted) == len(every) and all(name in known for name, known in zip(wanted, every, strict=True))
 
 
-def _refuse_other_targets(proto: onnx.ModelProto, name: str, wanted: Mapping[str, Any]) -> None:
+def _refuse_other_targets(proto: onnx.ModelProto, name: str, request: Request, wanted: _Wanted) -> None:
     """An instrumented model is used as it is; wanting something else of it is an error, not a silent no."""
     own = Metadata.from_props({entry.key: entry.value for entry in proto.metadata_props}, name)
-    layers = [wanted["layers"]] if isinstance(wanted["layers"], str) else list(wanted["layers"])
+    layers = [request.layers] if isinstance(request.layers, str) else list(request.layers)
     what = None
     if layers != ["auto"] and not _are_own(layers, own):
         what = f"layers {', '.join(map(repr, layers))}"
-    elif wanted["score"] not in ("auto", own.score):
-        what = f"the score {wanted['score']!r}"
+    elif request.score not in ("auto", own.score):
+        what = f"the score {request.score!r}"
     elif wanted["method"] not in (DEFAULT_METHOD, own.method):
         what = f"the method {wanted['method']!r}"
     elif not wanted["relu"] and own.relu:

@@ -22,7 +22,7 @@ from onnx_xcam.explainer.probabilities import chosen_source
 from onnx_xcam.explainer.remarks import Remarks
 from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.runtime import short_name
-from onnx_xcam.surgery.targets.known_classifiers import ProbabilityChoice, known_of_logits
+from onnx_xcam.surgery.targets.classification.known_classifiers import ProbabilityChoice, known_of_logits
 
 Image: TypeAlias = str | Path | NDArray[Any] | Picture
 """A path, an uint8 [H,W,3] RGB array, or a picture that `prepare` made."""

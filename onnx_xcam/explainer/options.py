@@ -9,7 +9,7 @@ from pathlib import Path
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.feeds import InputValue
 from onnx_xcam.surgery.files.external import Folders
-from onnx_xcam.surgery.targets.known_classifiers import ProbabilityChoice
+from onnx_xcam.surgery.targets.classification.known_classifiers import ProbabilityChoice
 
 
 @dataclass(frozen=True, kw_only=True)

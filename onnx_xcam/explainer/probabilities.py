@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx_xcam.contract import Probabilities
 from onnx_xcam.errors import ModelError, ScoreError
 from onnx_xcam.metadata import Metadata, Misstated
-from onnx_xcam.surgery.targets.known_classifiers import Known
+from onnx_xcam.surgery.targets.classification.known_classifiers import Known
 
 Squash = Literal["softmax", "sigmoid", "exp", "none"]
 

@@ -13,13 +13,13 @@ import onnx
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.ablation import Head, open_heads
+from onnx_xcam.ablation import Head, heads_of
 from onnx_xcam.cams.methods import find_method
 from onnx_xcam.common.arguments import texts
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.existing import refuse_missing
 from onnx_xcam.explainer.explanation import Picture
-from onnx_xcam.explainer.load import LoadedModel, load_model
+from onnx_xcam.explainer.load import LoadedModel, load_model, surgery_request
 from onnx_xcam.explainer.model import Image, OfOpenModel, OpenModel, require_images
 from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
@@ -32,7 +32,8 @@ from onnx_xcam.feeds import InputValue, free_picture
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
-from onnx_xcam.surgery.targets.known_classifiers import ProbabilityChoice, check_choice
+from onnx_xcam.surgery.targets.analysis import analyse
+from onnx_xcam.surgery.targets.classification.known_classifiers import ProbabilityChoice, check_choice
 
 T = TypeVar("T")
 
@@ -130,21 +131,24 @@ class Recorder(OfOpenModel):
         _refuse_instrumented(given, skeleton)
         values, told = read_pictures(skeleton, given.path, options.inputs, options.preprocess)
         plain = replace(options, inputs=values, preprocess=None)  # pictures among the inputs are read once
+        request = replace(surgery_request(plain), picture=free_picture(model_infos(skeleton), values))
+        analysis = analyse(given, request)
         self._heads: list[Head] = []
         if ablations or "ablations" in needs:
-            picture = free_picture(model_infos(skeleton), values)
-            self._heads = _opened_heads(model, plain, picture)
+            self._heads = heads_of(analysis, providers=plain.providers, threads=plain.threads, exact=plain.exact)
         loaded = load_model(
             model,
             plain,
             emit=("activations", "gradients") if needs & {"gradients", "guided gradients"} else ("activations",),
             more_outputs=tuple(dict.fromkeys(name for head in self._heads for name in head.needed)),
+            analysis=analysis,
         )
         self.model = OpenModel(replace(loaded, others=replace(loaded.others, told=told)), options)
         chosen = replace(plain, layers=list(self.layers))
         self._guided = None
         if "guided gradients" in needs:
-            self._guided = load_model(model, chosen, method="guided-xgrad-cam", relu=False, emit=("map",))
+            guided = "guided-xgrad-cam"
+            self._guided = load_model(model, plain, method=guided, relu=False, emit=("map",), analysis=analysis)
         self._scorer = Scorer(self._scoring(*anywhere(model, chosen)), self.model.photos.spec)
 
     def _scoring(self, model: ModelLike, options: ModelOptions) -> Callable[[], LoadedModel]:
@@ -326,17 +330,3 @@ def _refuse_instrumented(given: Source, skeleton: onnx.ModelProto) -> None:
             f"{given.name} is instrumented already, and gives one method's map in one run; other methods, and those "
             "that take many runs, need the original model."
         )
-
-
-def _opened_heads(model: ModelLike, options: ModelOptions, picture: str) -> list[Head]:
-    """The part behind each layer, for scores without a channel."""
-    return open_heads(
-        model,
-        options.layers,
-        options.score,
-        providers=options.providers,
-        threads=options.threads,
-        picture=picture,
-        allow_folders=options.allow_folders,
-        exact=options.exact,
-    )

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import onnx
-
 from onnx_xcam import contract
 from onnx_xcam.errors import LayerError
-from onnx_xcam.metadata import Metadata, read_hints
-from onnx_xcam.surgery.analysis.concrete_size import sample_of
+from onnx_xcam.metadata import Metadata
 from onnx_xcam.surgery.analysis.ends import pictures
-from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
-from onnx_xcam.surgery.instrument import foreign_cause
-from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.normalise.normalise import modernised
-from onnx_xcam.surgery.targets.classification import find_score
-from onnx_xcam.surgery.targets.layers import Layer, Layers
+from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse, diagnosed
+from onnx_xcam.surgery.targets.layer import Layer
+from onnx_xcam.surgery.targets.layers import Layers
+from onnx_xcam.surgery.targets.target import Target
 from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
 from onnx_xcam.text import printable
 
@@ -121,47 +115,43 @@ def inspect(model: ModelLike, *, picture: str | None = None, allow_folders: Fold
         ScoreError: no class score was found.
         LayerError: there is no such picture.
     """
-    source = Source(model, allow_folders=allow_folders)
-    with Diagnosed(source, functools.partial(foreign_cause, source)):
-        return _inspected(source, picture)
+    analysis = analyse(Source(model, allow_folders=allow_folders), Request(picture=picture or "auto"))
+    with diagnosed(analysis.given):
+        if contract.is_instrumented(analysis.graph.output_names):
+            return _instrumented(analysis)
+        others = [] if picture else analysis.layers.explained.others
+        return _plain(analysis, [analysis.layers, *map(analysis.layers_of, others)])
 
 
-def _inspected(source: Source, picture: str | None) -> ModelReport:
-    source, skeleton, notes = modernised(source)
-    graph = prepare(skeleton, source.name)
-    if contract.is_instrumented(graph.output_names):
-        return _instrumented(source.name, graph, skeleton)
-    sample = sample_of(skeleton, graph)
-    hints = read_hints({entry.key: entry.value for entry in skeleton.metadata_props})
-    score = find_score(graph, sample=sample, labelled=hints.labels is not None)
-    first = Layers(graph, score.name, sample, picture or "auto")
-    others = [] if picture else [Layers(graph, score.name, sample, other) for other in first.explained.others]
-    found = [_default(layers) for layers in (first, *others)]
-    rows = [_listed_layers(layers, default) for layers, (default, _) in zip((first, *others), found, strict=True)]
+def _plain(analysis: Analysis, pictures: Sequence[Layers]) -> ModelReport:
+    """The report on a plain model, with the layers of some of its pictures."""
+    target = analysis.target
+    found = [_defaults(target, layers) for layers in pictures]
+    rows = [_listed_layers(layers, defaults) for layers, (defaults, _) in zip(pictures, found, strict=True)]
     return ModelReport(
-        **_outside(source.name, graph, skeleton),
+        **_outside(analysis),
         instrumented=False,
-        score=score.shown,
-        classes=score.count if isinstance(score.count, int) else None,
-        activation=score.activation,
+        score=target.shown,
+        classes=target.class_count,
+        activation=target.activation,
         layers=[row for each in rows for row in each],
         notes=[
-            *notes,
-            *(said for _, said in found),
-            *score.notes,
-            *_other_inputs(graph, unused_inputs(skeleton, [score.shown])),
+            *analysis.changes,
+            *(note for _, notes in found for note in notes),
+            *target.notes,
+            *_other_inputs(analysis.graph, unused_inputs(analysis.skeleton, [target.shown])),
         ],
     )
 
 
-def _default(layers: Layers) -> tuple[Layer | None, str]:
-    """The default layer of a picture, and the sentence on it."""
+def _defaults(target: Target, layers: Layers) -> tuple[list[Layer], list[str]]:
+    """The default layers of a picture, and a sentence on each; or why there is none."""
     of = f" of '{layers.explained.name}'" if layers.explained.name else ""
     try:
-        found = layers.default()
+        found = target.default_layers(layers)
     except LayerError as error:
-        return None, str(error)
-    return found, f"Default layer{of}: '{found.shown}', {layers.reason(found)}."
+        return [], [str(error)]
+    return found, [f"Default layer{of}: '{layer.shown}', {target.why_default(layers, layer)}." for layer in found]
 
 
 def _other_inputs(graph: Graph, unused: Collection[str]) -> list[str]:
@@ -180,12 +170,14 @@ def _other_inputs(graph: Graph, unused: Collection[str]) -> list[str]:
     ]
 
 
-def _outside(name: str, graph: Graph, skeleton: onnx.ModelProto) -> dict[str, Any]:
+def _outside(analysis: Analysis) -> dict[str, Any]:
+    """What a model is seen to be from outside: the fields of a report that say so."""
+    graph = analysis.graph
     inputs = [n for n in graph.input_names if not graph.is_constant(n)]
     return {
-        "model": name.strip("'"),
+        "model": analysis.source.name.strip("'"),
         "opset": graph.opset,
-        "nodes": len(skeleton.graph.node),
+        "nodes": len(analysis.skeleton.graph.node),
         "inputs": [_port(graph, n) for n in inputs],
         "outputs": [_port(graph, n) for n in graph.output_names],
     }
@@ -196,33 +188,34 @@ def _port(graph: Graph, name: str) -> dict[str, Any]:
     return {"name": name, "type": str(graph.dtype(name) or "?"), "shape": None if shape is None else list(shape)}
 
 
-def _listed_layers(layers: Layers, default: Layer | None) -> list[LayerReport]:
-    """The layers that carry all, and the default; where none does, those that carry most."""
+def _listed_layers(layers: Layers, defaults: Sequence[Layer]) -> list[LayerReport]:
+    """The layers that carry all, and the defaults; where none does, those that carry most."""
     reports = []
     shown = [layer for layer in layers.candidates if layer.bottleneck] or layers.carrying_most()
-    if default is not None and default not in shown:
-        shown = sorted([*shown, default], key=lambda layer: layers.graph.order[layer.name])
+    if hidden := [layer for layer in defaults if layer not in shown]:
+        shown = sorted([*shown, *hidden], key=lambda layer: layers.graph.order[layer.name])
     for layer in shown:
         behind: dict[str, list[str]] = {}
         for node in layers.unsupported(layer):
             behind.setdefault(str(node.op), []).append(str(node.name or node.outputs[0].name))
         about = layer.shown, layer.node, layer.op, layer.path, list(layer.shape), layer.layout
         grid = None if layer.grid is None else list(layer.grid)
-        report = LayerReport(*about, layer == default, behind, grid, not layers.is_wholly_used(layer))
+        report = LayerReport(*about, layer in defaults, behind, grid, not layers.is_wholly_used(layer))
         held = tuple(layers.holds(layer))
         reports.append(replace(report, carries_all=layer.bottleneck, picture=layers.explained.name, holds=held))
     return reports
 
 
-def _instrumented(name: str, graph: Graph, skeleton: onnx.ModelProto) -> ModelReport:
-    metadata = Metadata.from_props({entry.key: entry.value for entry in skeleton.metadata_props}, name)
+def _instrumented(analysis: Analysis) -> ModelReport:
+    """The report on a model that is instrumented already: what it says of itself."""
+    metadata, graph = Metadata.from_props(analysis.props, analysis.source.name), analysis.graph
     reports = []
     for index, layer in enumerate(metadata.layers):
         shape, grid = list(graph.shape(layer) or []), metadata.grid(index)
         stated = None if grid is None else list(grid)
         reports.append(LayerReport(layer, "", "", "", shape, metadata.layout(index), True, {}, stated))
     return ModelReport(
-        **_outside(name, graph, skeleton),
+        **_outside(analysis),
         instrumented=True,
         score=metadata.score,
         classes=metadata.class_count,

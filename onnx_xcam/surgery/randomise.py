@@ -23,15 +23,10 @@ import onnx
 from google.protobuf.message import EncodeError
 from onnx import TensorProto, numpy_helper
 
-from onnx_xcam import contract
 from onnx_xcam.errors import ModelError, XcamError
-from onnx_xcam.surgery.analysis.concrete_size import sample_of
-from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
-from onnx_xcam.surgery.ir.diagnostics import Diagnosed
-from onnx_xcam.surgery.normalise.normalise import modernised
-from onnx_xcam.surgery.targets.classification import find_score
+from onnx_xcam.surgery.targets.analysis import Request, analyse
 
 Order: TypeAlias = Literal["cascading", "independent"]
 ORDERS: tuple[Order, ...] = ("cascading", "independent")
@@ -142,17 +137,14 @@ class _Weights:
     """A model in memory, its layers of weights, and where each tensor lies."""
 
     def __init__(self, model: ModelLike, score: str, allow_folders: Folders) -> None:
-        source = Source(model, allow_folders=allow_folders)
-        with Diagnosed(source):
-            source, skeleton, _ = modernised(source)
-            self.name = source.name
-            if contract.is_instrumented({value.name for value in (*skeleton.graph.input, *skeleton.graph.output)}):
-                raise ModelError(
-                    f"{self.name} is instrumented, and what was added relies on its weights; give the original model."
-                )
-            graph = prepare(skeleton, self.name)
-            target = find_score(graph, score, sample_of(skeleton, graph)).shown
-        self.model = source.load()
+        analysis = analyse(Source(model, allow_folders=allow_folders), Request(score=score))
+        self.name = analysis.source.name
+        if analysis.is_instrumented:
+            raise ModelError(
+                f"{self.name} is instrumented, and what was added relies on its weights; give the original model."
+            )
+        target = analysis.target.shown
+        self.model = analysis.source.load()
         self._tensors = dict(_stored(self.model.graph))
         self.layers = _layers(self.model.graph, self._tensors, target)
         if not self.layers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -23,18 +22,16 @@ from onnx_xcam.feeds import InputValue, example_feeds, free_picture
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import Optimisation, Session, open_session
 from onnx_xcam.surgery.analysis.concrete_size import picture_size
-from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.autodiff.backward import way
 from onnx_xcam.surgery.autodiff.composites import Step, steps
 from onnx_xcam.surgery.autodiff.vjp_model import COTANGENT, vjp_model
 from onnx_xcam.surgery.builder.forward_values import float_for
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
-from onnx_xcam.surgery.instrument import foreign_cause, instrument_bytes
-from onnx_xcam.surgery.ir.diagnostics import Diagnosed
-from onnx_xcam.surgery.normalise.normalise import modernised
+from onnx_xcam.surgery.instrumented import instrumented
 from onnx_xcam.surgery.submodels.behind_layer import as_analysed, head_inputs, head_nodes, node_model, with_outputs
-from onnx_xcam.surgery.targets.classification import find_score
+from onnx_xcam.surgery.tail.options import TailOptions
+from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse, diagnosed
 from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
 from onnx_xcam.text import printable
 from onnx_xcam.trials.comparison import OUTPUT_TOLERANCE, tolerance
@@ -194,9 +191,10 @@ def check(
     if image is not None and not (isinstance(image, np.ndarray) and image.ndim and image.dtype.kind in "fiub"):
         raise InputError(f"image is {shown(image)}; it must be an array of numbers [N,...], as the model takes them.")
     source = Source(model, allow_folders=allow_folders)
-    request = {"layers": layers, "score": score, "method": method, "allow_folders": allow_folders}
-    with Diagnosed(source, functools.partial(foreign_cause, source)):
-        proof = _Proof(source, image, inputs, request)
+    with diagnosed(source):
+        inputs, _ = read_pictures(source.skeleton(), source.path, inputs, None)
+        request = Request(layers=layers, score=score, picture=_picture(source, inputs))
+        proof = _Proof(source, analyse(source, request), method, image, inputs)
         return CheckReport(
             proof.source.name.strip("'"),
             proof.outputs,
@@ -214,20 +212,19 @@ class _Proof:
     def __init__(
         self,
         given: Source,
+        analysis: Analysis,
+        method: str,
         image: np.ndarray | None,
         inputs: Mapping[str, InputValue] | None,
-        request: Mapping[str, Any],
     ) -> None:
         self.rng = np.random.default_rng(0)
-        inputs, _ = read_pictures(given.skeleton(), given.path, inputs, None)
-        self.source, skeleton, self.notes = modernised(given)
-        content = self.source.with_tail(b"")
-        made = instrument_bytes(given.model, picture=_picture(given, inputs), **request)
+        self.source, self.graph, self.notes = analysis.source, analysis.graph, analysis.changes
+        skeleton, content = analysis.skeleton, self.source.with_tail(b"")
+        made = instrumented(analysis, TailOptions(method=method)).content()
         # One session after the other, since each holds all the weights.
         plain = self._session(given.with_tail(b""))
-        self.graph = prepare(skeleton, self.source.name)
         size = picture_size(skeleton, self.graph) or (224, 224)
-        unused = unused_inputs(Source(made, given.path, allow_folders=request.get("allow_folders", ())).skeleton())
+        unused = unused_inputs(given.changed(made).skeleton())
         feeds = example_feeds(plain.inputs, plain.optional_inputs, inputs, self.rng, image, size=size, unused=unused)
         pictures = [feeds, *(self._more(feeds) if self._is_quantised() else [])]
         before = [plain.run(one, [out.name for out in plain.outputs]) for one in pictures]
@@ -241,7 +238,7 @@ class _Proof:
         del explained
         self.before = before[0]
         self.outputs = self._compared(content, pictures, before, after)
-        self.score = find_score(self.graph, self.metadata.score)
+        self.score = analysis.target
         self.layers = [float_for(self.graph, name) for name in self.metadata.layers]
         self.way = way(self.graph, self.layers, [self.score.name])
         self.steps = steps(self.graph, self.way.nodes, {*self.layers, self.score.name})

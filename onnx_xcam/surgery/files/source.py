@@ -145,8 +145,8 @@ class Source:
             relocate(tensor, file.relative_to(above).as_posix())
         return model.SerializeToString(), above
 
-    def changed(self, model: onnx.ModelProto) -> Source:
-        """Another model in place of this one."""
+    def changed(self, model: onnx.ModelProto | bytes) -> Source:
+        """Another model in place of this one, with the same external data."""
         return Source(model, self.path, allow_folders=self._allowed, dropped_metadata=self._dropped)
 
     def without_metadata(self, key: str) -> Source:

@@ -26,7 +26,7 @@ from onnx_xcam.surgery.ir.graph import Graph, exported, inputs_of
 from onnx_xcam.surgery.ir.protos import MICROSOFT
 from onnx_xcam.surgery.normalise.inline_if import rename
 from onnx_xcam.surgery.rules import RULES
-from onnx_xcam.surgery.targets.layers import Layer
+from onnx_xcam.surgery.targets.layer import Layer
 
 KEEP, OTHERS = "xcam_keep", "xcam_others"
 """Inputs: the mask, float32 `[B,C]`; and, where tokens stand beside the grid, float32 `[T]`: 1 for each of these."""

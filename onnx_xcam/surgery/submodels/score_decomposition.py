@@ -31,9 +31,8 @@ from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.rules.node import NodeView
 from onnx_xcam.surgery.submodels.affine_terms import CONSTANT_PARTS, Operand, is_affine
 from onnx_xcam.surgery.submodels.masked import MaskedHead
-from onnx_xcam.surgery.targets.classification import Score
-from onnx_xcam.surgery.targets.layers import Layer
-from onnx_xcam.surgery.targets.selection import select_classes
+from onnx_xcam.surgery.targets.layer import Layer
+from onnx_xcam.surgery.targets.target import Target
 
 PARTS = ("layer", "bias", "side", "magnitude")
 """The outputs beside the scores: `xcam_layer` and so on, float64 `[K]`, summed over all images.
@@ -64,7 +63,7 @@ class BalanceModel:
     curved: tuple[str, ...]
 
 
-def balance_model(head: MaskedHead, layer: Layer, score: Score) -> BalanceModel:
+def balance_model(head: MaskedHead, layer: Layer, target: Target) -> BalanceModel:
     """A head with what its scores are made of.
 
     Raises:
@@ -78,9 +77,8 @@ def balance_model(head: MaskedHead, layer: Layer, score: Score) -> BalanceModel:
             "adds its own. Use the float model."
         )
     emitter = new_emitter(graph)
-    selection = select_classes(graph, emitter, score, "required", None)
-    emitter.define_symbol("xcam_K", selection.classes, 1)
-    parts, curved = emit_balance(graph, emitter, layer, score, selection.seed)
+    selection = target.select(graph, emitter, "required", None)
+    parts, curved = emit_balance(graph, emitter, layer, target, selection.seed)
     outputs = [emitter.named(selection.scores, "xcam_scores")]
     outputs += [emitter.named(value, output_of(name)) for name, value in parts.items()]
     tail = emitter.export([value.name for value in outputs], _IR_VERSION)
@@ -89,13 +87,13 @@ def balance_model(head: MaskedHead, layer: Layer, score: Score) -> BalanceModel:
     del model.graph.output[:]
     model.graph.node.extend(tail.node)
     model.graph.initializer.extend(tail.initializer)
-    model.graph.input.append(tensor_info(emitter.forward("xcam_class", np.dtype(np.int64), ("xcam_M", "xcam_K"))))
+    model.graph.input.extend(tensor_info(choice.value) for choice in selection.inputs)
     model.graph.output.extend(tensor_info(value) for value in outputs)
     return BalanceModel(model, curved)
 
 
 def emit_balance(
-    graph: Graph, emitter: Emitter, layer: Layer, score: Score, seed: Value
+    graph: Graph, emitter: Emitter, layer: Layer, target: Target, seed: Value
 ) -> tuple[dict[str, Value], tuple[str, ...]]:
     """Emit what the scores of some classes are made of behind a layer: `PARTS` by name, and the curved nodes.
 
@@ -103,11 +101,13 @@ def emit_balance(
         graph: the model, or a head of it.
         emitter: takes the added nodes.
         layer: the layer.
-        score: the score.
-        seed: gradient of each class's score with respect to the score tensor, `[K, *score.shape]`.
+        target: the scores.
+        seed: gradient of each class's score with respect to the score tensor, `[K, *target.shape]`.
     """
     sums = Sums(seed)
-    gradient, curved = emit_parts(graph, emitter, {score.name: seed}, layer.name, sums=sums, unclipped=score.unclipped)
+    gradient, curved = emit_parts(
+        graph, emitter, {target.name: seed}, layer.name, sums=sums, unclipped=target.unclipped
+    )
     a = forward_value(graph, emitter, layer.name, "The layer")
     g = expanded(gradient, a)
     axis = layer.layout.find("T")

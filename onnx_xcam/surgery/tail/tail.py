@@ -9,11 +9,9 @@ import numpy as np
 import onnx
 
 from onnx_xcam import contract
-from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import emitted_method
-from onnx_xcam.common.arguments import flag, one_of
-from onnx_xcam.contract import ClassInput, Emit, Layout
-from onnx_xcam.errors import LayerError, XcamError
+from onnx_xcam.contract import Emit, Layout
+from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.analysis.ends import inputs_behind
 from onnx_xcam.surgery.analysis.signs import is_non_negative
 from onnx_xcam.surgery.autodiff.backward import gradients
@@ -26,34 +24,9 @@ from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.tail.cam import Cam, emit_cam, emit_fused, emit_guided, emit_heatmap, emit_status
-from onnx_xcam.surgery.targets.classification import Score
-from onnx_xcam.surgery.targets.layers import Layer
-from onnx_xcam.surgery.targets.selection import Selection, select_classes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is asked of the surgery; see `instrument`."""
-
-    layers: str | Sequence[str]
-    score: str
-    method: str
-    emit: Sequence[Emit]
-    class_input: ClassInput
-    classes: Sequence[int] | None
-    relu: bool
-    fuse: Fusion | None
-    picture: str = "auto"
-
-    def __post_init__(self) -> None:
-        emitted_method(self.method)
-        listed = isinstance(self.emit, Sequence) and not isinstance(self.emit, str)
-        wrong = [kind for kind in self.emit if kind not in contract.EMITS] if listed else self.emit
-        if not listed or wrong:
-            raise XcamError(f"emit takes a list of {', '.join(contract.EMITS)}, not {wrong!r}.")
-        one_of("class_input", self.class_input, contract.CLASS_INPUTS)
-        object.__setattr__(self, "relu", flag("relu", self.relu))  # NumPy's as Python's, for the metadata
-        check_fusion(self.fuse, layers=None, relu=self.relu)
+from onnx_xcam.surgery.tail.options import TailOptions
+from onnx_xcam.surgery.targets.layer import Layer
+from onnx_xcam.surgery.targets.target import Selection, Target
 
 
 @dataclass(frozen=True)
@@ -74,60 +47,57 @@ class Tail:
     """The added part of the graph."""
 
     def __init__(
-        self, graph: Graph, score: Score, layers: Sequence[Layer], request: Request, picture: str | None = None
+        self, graph: Graph, target: Target, layers: Sequence[Layer], options: TailOptions, picture: str | None = None
     ) -> None:
         self.graph = graph
         self.picture = picture
-        self.score = score
+        self.target = target
         self.layers = layers
-        self.request = request
-        self.method = emitted_method(request.method)
-        self.inputs = inputs_behind(graph, score.name)
+        self.options = options
+        self.method = emitted_method(options.method)
+        self.inputs = inputs_behind(graph, target.name)
         self.emitter: Emitter = new_emitter(graph, self.inputs)
         self.outputs: list[Value] = []
 
     def build(self) -> onnx.GraphProto:
         """The nodes, initializers, inputs and outputs to add."""
-        how = self.request.class_input
-        selection = select_classes(self.graph, self.emitter, self.score, how, self.request.classes)
-        k = selection.classes.shape[1]
-        if isinstance(k, str):
-            self.emitter.define_symbol(k, selection.classes, 1)
-        self._add(selection.classes, contract.CLASSES)
-        self._add(selection.scores, contract.SCORES)
-        if self.request.emit or self.request.fuse:
+        options = self.options
+        selection = self.target.select(self.graph, self.emitter, options.class_input, options.classes)
+        for name, value in selection.outputs.items():
+            self._add(value, name)
+        if options.emit or options.fuse:
             self._explain(selection)
         tail = self.emitter.export([value.name for value in self.outputs], _IR_VERSION)
         result = onnx.GraphProto(node=tail.node, initializer=tail.initializer)
         result.output.extend(tensor_info(value) for value in self.outputs)
-        if how != "fixed":
-            result.input.append(tensor_info(self.emitter.forward(*_CLASS_INPUT)))
-        if how == "optional":
-            result.initializer.append(onnx.numpy_helper.from_array(np.array([[-1]], np.int64), contract.CLASS_INPUT))
+        result.input.extend(tensor_info(choice.value) for choice in selection.inputs)
+        if options.class_input == "optional":
+            defaults = [(choice.default, choice.value.name) for choice in selection.inputs]
+            result.initializer.extend(onnx.numpy_helper.from_array(*default) for default in defaults)
         return result
 
     def _add(self, value: Value, name: str) -> None:
         self.outputs.append(self.emitter.named(value, name))
 
     def _explain(self, selection: Selection) -> None:
-        if not self.request.fuse and set(self.request.emit) == {"activations"}:
+        if not self.options.fuse and set(self.options.emit) == {"activations"}:
             for index, layer in enumerate(self.layers):  # no gradient, so no rule is needed on the way
                 a = self._images_first(layer)
                 self._add(a.cast(np.float32), contract.output_name("activations", index))
             return
         names = [layer.name for layer in self.layers]
-        seeds = {self.score.name: selection.seed}
-        found = gradients(self.graph, self.emitter, seeds, names, self.score.unclipped)
+        seeds = {self.target.name: selection.seed}
+        found = gradients(self.graph, self.emitter, seeds, names, self.target.unclipped)
         guided = None
         if self.method.is_guided:
-            image = image_tensor(self.graph, self.score.name, self.picture)
-            slopes = gradients(self.graph, self.emitter, seeds, [image.name], self.score.unclipped, guided=True)
+            image = image_tensor(self.graph, self.target.name, self.picture)
+            slopes = gradients(self.graph, self.emitter, seeds, [image.name], self.target.unclipped, guided=True)
             guided = slopes[image.name].transpose([0, *(image.order.index(axis) + 1 for axis in range(4))])
         cams = [
             self._layer(index, layer, found[layer.name], guided, selection) for index, layer in enumerate(self.layers)
         ]
-        if self.request.fuse:
-            self._add(emit_fused(cams, self.request.fuse), contract.FUSED)
+        if self.options.fuse:
+            self._add(emit_fused(cams, self.options.fuse), contract.FUSED)
 
     def _layer(self, index: int, layer: Layer, gradient: Value, guided: Value | None, selection: Selection) -> Cam:
         layout = contract.images_first(layer.layout)
@@ -142,12 +112,12 @@ class Tail:
             grid=layer.grid,
             space=self._space(layer, a, layout),
             non_negative=is_non_negative(self.graph, layer.name),
-            relu=self.request.relu,
+            relu=self.options.relu,
         )
         if guided is not None:
             image = self._image("A guided map")
             cam = emit_guided(cam, guided, image.axes, image.size)
-        for kind in dict.fromkeys(self.request.emit):
+        for kind in dict.fromkeys(self.options.emit):
             self._add(self._output(kind, a, gradient, cam, selection), contract.output_name(kind, index))
         return cam
 
@@ -232,4 +202,3 @@ def image_tensor(graph: Graph, score: str, picture: str | None = None) -> ImageT
 
 
 _IR_VERSION = 8
-_CLASS_INPUT = (contract.CLASS_INPUT, np.dtype(np.int64), ("xcam_M", "xcam_K"))

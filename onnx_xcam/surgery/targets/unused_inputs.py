@@ -25,9 +25,8 @@ def unused_inputs(skeleton: onnx.ModelProto, needed: Iterable[str] | None = None
     """
     graph = skeleton.graph
     with_default = {tensor.name for tensor in graph.initializer}
-    plain = [
-        value.name for value in graph.input if value.name not in with_default and value.name != contract.CLASS_INPUT
-    ]
+    given = [value.name for value in graph.input if value.name not in with_default]
+    plain = [name for name in given if not name.startswith(contract.ADDED)]
     if len(plain) < 2:
         return frozenset()
     outputs = [value.name for value in graph.output]

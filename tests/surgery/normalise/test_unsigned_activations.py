@@ -80,7 +80,7 @@ def twin(tmp_path_factory):
 def test_check_finds_outputs_that_move(twin, monkeypatch):
     """Were the pairs left alone, other operators would run on integers, and the outputs of a few pictures move."""
     assert check(twin).passed
-    monkeypatch.setattr(sys.modules["onnx_xcam.surgery.instrument"], "signed_pairs", lambda _: ())
+    monkeypatch.setattr(sys.modules["onnx_xcam.surgery.instrumented"], "signed_pairs", lambda _: ())
     report = check(twin)
     (output,) = report.outputs
     assert not report.passed and not output.passed

@@ -11,16 +11,14 @@ from onnx_xcam import inspect, instrument
 from onnx_xcam.errors import LayerError, UnsupportedOpError
 from onnx_xcam.surgery.analysis.prepare import module_path, prepare
 from onnx_xcam.surgery.targets.classification import find_score
-from onnx_xcam.surgery.targets.layers import Layers, resolve
-
-
-def layers_of(model):
-    graph = prepare(model)
-    return Layers(graph, find_score(graph).name)
+from onnx_xcam.surgery.targets.layer_names import resolve
+from onnx_xcam.surgery.targets.layers import Layers
 
 
 def found(model, wanted="auto"):
-    return [layer.name for layer in resolve(layers_of(model), wanted)]
+    graph = prepare(model)
+    score = find_score(graph)
+    return [layer.name for layer, _ in resolve(Layers(graph, score.name), wanted, score.default_layers)]
 
 
 # --- the default -----------------------------------------------------------------------------------------------------

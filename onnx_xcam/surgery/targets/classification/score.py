@@ -1,57 +1,87 @@
-"""Which classes of the score are explained: given ones, or the model's own best."""
+"""The class score: how a tensor is seen as `[N, C]`, and which of its classes are explained, given ones or the best."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from onnx_xcam import contract
 from onnx_xcam.common.arguments import is_whole, several, shown
-from onnx_xcam.contract import CLASS_INPUT, ClassInput
+from onnx_xcam.contract import ClassInput
 from onnx_xcam.errors import ClassError
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.builder.values import Value
+from onnx_xcam.surgery.ir.dims import Dim
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.targets.classification import Score
+from onnx_xcam.surgery.targets.target import Choice, Selection, Target
+
+Form = Literal["classes", "logit"]
+_ASKED_SHAPE = ("xcam_M", "xcam_K")
 
 
-@dataclass(frozen=True)
-class Selection:
-    """The classes to explain.
+@dataclass(frozen=True, kw_only=True)
+class Score(Target):
+    """The scores of a classifier, one for each image and class.
 
     Attributes:
-        classes: int64 `[N, K]`.
-        scores: float32 `[N, K]`.
-        seed: gradient of each class score with respect to the score tensor, `[K, *score.shape]`.
+        form: "classes", or "logit" for one logit per image, which is two classes.
+        classes: the axis of the classes, None for a logit.
+        threshold: of one number, from where on it speaks for class 1.
+        and those of `Target`.
     """
 
-    classes: Value
-    scores: Value
-    seed: Value
+    task: ClassVar[str] = "classification"
+
+    form: Form
+    classes: int | None
+    threshold: float = 0.0
+
+    @property
+    def count(self) -> Dim:
+        """The number of classes: a number, a symbol, or None."""
+        return 2 if self.classes is None else self.shape[self.classes]
+
+    @property
+    def class_count(self) -> int | None:
+        """The number of classes, where it is a number."""
+        return self.count if isinstance(self.count, int) else None
+
+    def unit_axes(self) -> list[int]:
+        """The axes of size 1 that are neither images nor classes."""
+        return [axis for axis in range(len(self.shape)) if axis not in (self.batch, self.classes)]
+
+    def select(
+        self, graph: Graph, emitter: Emitter, class_input: ClassInput, classes: Sequence[int] | None
+    ) -> Selection:
+        """Emit the choice of classes: given ones, or -1, -2, ... for the best, the second best, ...
+
+        Raises:
+            ClassError: classes were given that do not fit the form or the number of classes.
+        """
+        table = _table(graph, emitter, self)
+        asked = _asked(emitter, self, class_input, classes)
+        chosen = asked.expand([shapes.dim_part(table, 0), 1], (table.shape[0], asked.shape[1]))
+        if asked.const is None or (asked.const < 0).any():
+            chosen = (chosen < 0).where(_ranked(_compared(emitter, self, table), chosen, asked.const), chosen)
+        scores = table.gather_elements(chosen, 1)
+        seed = _seed(self, chosen, table)
+        scores = scores.cast(np.float32)
+        if isinstance(count := chosen.shape[1], str):
+            emitter.define_symbol(count, chosen, 1)
+        return Selection(
+            scores=scores,
+            seed=seed,
+            outputs={contract.CLASSES: chosen, contract.SCORES: scores},
+            inputs=() if class_input == "fixed" else (Choice(asked, np.array([[-1]], np.int64)),),
+        )
 
 
-def select_classes(
-    graph: Graph, emitter: Emitter, score: Score, class_input: ClassInput, classes: Sequence[int] | None
-) -> Selection:
-    """Emit the choice of classes: given ones, or -1, -2, ... for the best, the second best, ...
-
-    Raises:
-        ClassError: classes were given that do not fit the form or the number of classes.
-    """
-    table = score_table(graph, emitter, score)
-    asked = _asked(emitter, score, class_input, classes)
-    chosen = asked.expand([shapes.dim_part(table, 0), 1], (table.shape[0], asked.shape[1]))
-    if asked.const is None or (asked.const < 0).any():
-        chosen = (chosen < 0).where(_ranked(_compared(emitter, score, table), chosen, asked.const), chosen)
-    scores = table.gather_elements(chosen, 1)
-    seed = _seed(score, chosen, table)
-    return Selection(chosen, scores.cast(np.float32), seed)
-
-
-def score_table(graph: Graph, emitter: Emitter, score: Score) -> Value:
+def _table(graph: Graph, emitter: Emitter, score: Score) -> Value:
     """The score as `[N, C]`; one logit s as `[N, 2]`, -s and s."""
     s = forward_value(graph, emitter, score.name, "The score")
     s = s.squeeze(score.unit_axes())
@@ -72,7 +102,7 @@ def _asked(emitter: Emitter, score: Score, class_input: ClassInput, classes: Seq
     if class_input != "fixed":
         if classes is not None:
             raise ClassError('Classes are fixed at surgery only with class_input="fixed"; otherwise feed them later.')
-        return emitter.input(CLASS_INPUT, np.int64, ("xcam_M", "xcam_K"))
+        return emitter.input(contract.CLASS_INPUT, np.int64, _ASKED_SHAPE)
     numbers = [] if classes is None else several("classes", classes, "integers", ClassError)
     if not numbers:
         raise ClassError('class_input="fixed" needs the classes to explain: classes=[281, 282].')

@@ -1,75 +1,50 @@
-"""The class score: where it is in the graph."""
+"""A classifier is recognised by an output, or a tensor behind one, that holds one score for each class."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from onnx_xcam.common.arguments import text
 from onnx_xcam.common.suggestions import suggestion
 from onnx_xcam.contract import Probabilities, shape_text
 from onnx_xcam.errors import ScoreError
 from onnx_xcam.surgery.analysis.ends import ends, leads_to, seen
-from onnx_xcam.surgery.ir.dims import Dim, Shape
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.targets.logits import Origin, before_reshape, before_rounding, roundings, step_back
-from onnx_xcam.surgery.targets.not_scores import (
-    AxisEvidence,
+from onnx_xcam.surgery.targets.axis_evidence import AxisEvidence
+from onnx_xcam.surgery.targets.classification.form import score_of
+from onnx_xcam.surgery.targets.classification.known_classifiers import known_of_logits
+from onnx_xcam.surgery.targets.classification.refusals import (
     UnfitError,
     ends_as_features,
-    is_normalised,
-    is_picked,
     named_otherwise,
-    of_rank_three_or_more,
     says_scores,
     told,
 )
-from onnx_xcam.surgery.targets.probabilities import is_probability, told_of
+from onnx_xcam.surgery.targets.classification.score import Score
+from onnx_xcam.surgery.targets.logits import Origin, before_reshape, step_back
+from onnx_xcam.surgery.targets.probabilities import told_of
+from onnx_xcam.surgery.targets.target import Evidence
 
-Form = Literal["classes", "logit"]
 
+def recognise(evidence: Evidence) -> Score:
+    """The class scores of a model.
 
-@dataclass(frozen=True)
-class Score:
-    """The score tensor S, before any softmax, and how it is seen as `[N, C]`.
-
-    Attributes:
-        name: the tensor.
-        shown: what it is called outside.
-        unclipped: the quantised tensors that it was rounded to last; their clipping does not count.
-        shape: its static shape.
-        form: "classes", or "logit" for one logit per image, which is two classes.
-        batch: the axis of the images, None if there is none (N = 1).
-        classes: the axis of the classes, None for a logit.
-        activation: the final activation that was stepped over, if one was.
-        notes: what was assumed, in sentences.
-        probabilities: the output that tells the model's own probabilities, and how; None if no output does.
-        logits: the output that holds the scores, and how probabilities are made of them if they are a classifier's.
-        threshold: of one number, from where on it speaks for class 1.
+    Raises:
+        ScoreError: it is no classifier, as far as its outputs tell, or the score that is asked for is none.
     """
+    labels = evidence.labels
+    score = find_score(evidence.graph, evidence.wanted, evidence.sample, labelled=labels is not None)
+    return replace(score, probabilities=score.probabilities or _of_classifier(score, evidence.props, labels))
 
-    name: str
-    shown: str
-    unclipped: frozenset[str]
-    shape: Shape
-    form: Form
-    batch: int | None
-    classes: int | None
-    activation: str | None
-    notes: tuple[str, ...]
-    probabilities: Probabilities | None = None
-    logits: Probabilities | None = None
-    threshold: float = 0.0
 
-    @property
-    def count(self) -> Dim:
-        """The number of classes, where it is known."""
-        return 2 if self.classes is None else self.shape[self.classes]
-
-    def unit_axes(self) -> list[int]:
-        """The axes of size 1 that are neither images nor classes."""
-        return [axis for axis in range(len(self.shape)) if axis not in (self.batch, self.classes)]
+def _of_classifier(score: Score, props: Mapping[str, str], labels: Sequence[str] | None) -> Probabilities | None:
+    """What tells probabilities of a model that says itself that it is a classifier."""
+    count = score.class_count
+    if score.logits is None or (labels is not None and count is not None and len(labels) != count):
+        return None
+    known = known_of_logits(score.logits.how, count, props, labels, {})
+    return None if known is None or known.how == "none" else score.logits._replace(how=known.how)
 
 
 def find_score(graph: Graph, wanted: str = "auto", sample: Graph | None = None, *, labelled: bool = False) -> Score:
@@ -85,20 +60,12 @@ def find_score(graph: Graph, wanted: str = "auto", sample: Graph | None = None, 
         ScoreError: no output looks like one score per class, or the named tensor does not.
     """
     text("score", wanted, ScoreError)
-    search = _Search(graph, AxisEvidence(graph, sample), labelled)
-    score = _found_score(search) if wanted == "auto" else _named_score(search, wanted)
-    told = told_of(graph, score.name, score.activation, one=score.form == "logit")
-    score = replace(score, probabilities=told.probabilities, logits=told.logits)
+    evidence = AxisEvidence(graph, sample)
+    score = _found_score(evidence, labelled=labelled) if wanted == "auto" else _named_score(evidence, wanted)
+    of_outputs = told_of(graph, score.name, score.activation, one=score.form == "logit")
+    is_number = score.form == "logit" and of_outputs.probabilities is None
+    score = replace(score, probabilities=of_outputs.probabilities, logits=of_outputs.logits, is_number=is_number)
     return score if wanted != "auto" or labelled else _with_what_is_assumed(graph, score)
-
-
-@dataclass(frozen=True)
-class _Search:
-    """Where a score is looked for."""
-
-    graph: Graph
-    evidence: AxisEvidence
-    labelled: bool
 
 
 @dataclass(frozen=True)
@@ -126,8 +93,8 @@ class _Candidate:
         return None if compared else named_otherwise(self.output)
 
 
-def _found_score(search: _Search) -> Score:
-    graph, refused = search.graph, list[ScoreError]()
+def _found_score(evidence: AxisEvidence, *, labelled: bool) -> Score:
+    graph, refused = evidence.graph, list[ScoreError]()
     found: dict[str, _Candidate] = {}
     pictured = seen(graph)
     for output in ends(graph):
@@ -135,7 +102,9 @@ def _found_score(search: _Search) -> Score:
         try:
             if origin.name not in pictured:
                 raise ScoreError(f"'{origin.name}' does not depend on the picture.")
-            score = _score(search, origin.name, _said(output, origin), origin.activation, threshold=origin.threshold)
+            score = score_of(
+                evidence, origin.name, _described(output, origin), origin.activation, threshold=origin.threshold
+            )
         except ScoreError as error:
             refused.append(error)
             continue
@@ -143,9 +112,9 @@ def _found_score(search: _Search) -> Score:
         if earlier is None or (earlier.score.activation is None and (origin.activation or not earlier.is_told)):
             found[score.name] = _Candidate(output, origin, score)
     if not found:
-        raise ScoreError(f"No class score was found among the outputs: {_reasons(search, refused)}")
+        raise ScoreError(f"No class score was found among the outputs: {_reasons(evidence, refused)}")
     chosen, why = _best(graph, list(found.values()))
-    if not search.labelled:
+    if not labelled:
         _ask_if_named_otherwise(chosen)
     notes = chosen.score.notes
     if len(found) > 1:
@@ -184,25 +153,25 @@ def _source(graph: Graph, name: str) -> str:
     return name
 
 
-def _reasons(search: _Search, refused: Sequence[ScoreError]) -> str:
+def _reasons(evidence: AxisEvidence, refused: Sequence[ScoreError]) -> str:
     """Why no output is a score, and which tensor would do, in as few sentences as possible."""
     unfit = [error for error in refused if isinstance(error, UnfitError)]
     others = dict.fromkeys(str(error) for error in refused if not isinstance(error, UnfitError))
     sentences = [*([told(unfit)] if unfit else []), *others]
     for error in unfit:
-        if error.kind == "rows" and (name := _flat_source(search, error.name)) is not None:
-            shape = shape_text(search.graph.shape(name) or ())
+        if error.kind == "rows" and (name := _flat_source(evidence, error.name)) is not None:
+            shape = shape_text(evidence.graph.shape(name) or ())
             sentences.append(f"If each of its numbers is a class, --score '{name}' (score=) takes them as {shape}.")
             break
     return " ".join(sentences)
 
 
-def _flat_source(search: _Search, name: str) -> str | None:
+def _flat_source(evidence: AxisEvidence, name: str) -> str | None:
     """The scores `[N,C]` that were only reshaped to make a tensor, None if there are none."""
-    while (source := before_reshape(search.graph, name)) is not None:
+    while (source := before_reshape(evidence.graph, name)) is not None:
         name = source
         try:
-            return _score(search, name, (), None, asked=True).shown
+            return score_of(evidence, name, (), None, asked=True).shown
         except ScoreError:
             continue
     return None
@@ -241,7 +210,7 @@ def _is_plain(graph: Graph, score: Score) -> bool:
     )
 
 
-def _said(output: str, origin: Origin) -> tuple[str, ...]:
+def _described(output: str, origin: Origin) -> tuple[str, ...]:
     """What was stepped over, as a sentence."""
     of_output = f"output '{output}'"
     if origin.choice and origin.activation:
@@ -255,8 +224,8 @@ def _said(output: str, origin: Origin) -> tuple[str, ...]:
     return (f"Score: '{origin.name}', {why}.",)
 
 
-def _named_score(search: _Search, wanted: str) -> Score:
-    graph = search.graph
+def _named_score(evidence: AxisEvidence, wanted: str) -> Score:
+    graph = evidence.graph
     if wanted not in graph.tensors or wanted not in {*graph.producer, *graph.input_names}:
         raise ScoreError(
             f"There is no tensor '{wanted}' to take as the score{suggestion(wanted, graph.producer)}; "
@@ -264,10 +233,10 @@ def _named_score(search: _Search, wanted: str) -> Score:
         )
     origin = step_back(graph, wanted)
     if origin.name != wanted and _is_behind_its_score(graph, wanted, origin):
-        notes = tuple(note.removesuffix(".") + ", as asked." for note in _said(wanted, origin))
-        return _score(search, origin.name, notes, origin.activation, asked=True, threshold=origin.threshold)
+        notes = tuple(note.removesuffix(".") + ", as asked." for note in _described(wanted, origin))
+        return score_of(evidence, origin.name, notes, origin.activation, asked=True, threshold=origin.threshold)
     notes = (f"Score: '{wanted}', as asked.",)
-    return _score(search, wanted, notes, _activation_behind(graph, wanted), asked=True)
+    return score_of(evidence, wanted, notes, _activation_behind(graph, wanted), asked=True)
 
 
 def _is_behind_its_score(graph: Graph, wanted: str, origin: Origin) -> bool:
@@ -283,82 +252,3 @@ def _activation_behind(graph: Graph, name: str) -> str | None:
     """The final activation that makes an output of this score, if one does."""
     origins = (step_back(graph, output) for output in ends(graph))
     return next((origin.activation for origin in origins if origin.name == name and origin.activation), None)
-
-
-def _score(
-    search: _Search,
-    name: str,
-    notes: tuple[str, ...],
-    activation: str | None,
-    *,
-    asked: bool = False,
-    threshold: float = 0.0,
-) -> Score:
-    graph, shown = search.graph, search.graph.shown(name)
-    name = before_rounding(graph, name)
-    shape = graph.shape(name)
-    if shape is None:
-        raise ScoreError(f"The shape of '{name}' is unknown.")
-    if not graph.is_float(name):
-        raise ScoreError(f"'{name}' holds {graph.dtype(name)} values, which have no gradient.")
-    if is_picked(graph, name):
-        raise ScoreError(
-            f"'{name}' is what NonMaxSuppression has picked: boxes, as detectors give, not one score per class."
-        )
-    if not shape:
-        raise ScoreError(f"'{name}' is a single number without an axis of images or classes.")
-    batch, classes = _axes(search, name, shape)
-    if (not asked or len(shape) == 1) and classes is not None and (kind := search.evidence.places(name, classes)):
-        raise UnfitError(name, shape, kind)
-    if activation is None and is_normalised(graph, name):
-        if not asked:
-            raise UnfitError(
-                name, shape, "embedding", advice=f"--score {name} (score=) takes its numbers for classes all the same."
-            )
-        notes = (
-            *notes,
-            f"'{name}' is divided by its own length, as embeddings are; its numbers are taken for classes.",
-        )
-    form: Form = "logit" if classes is None else "classes"
-    if form == "logit":
-        said, threshold = _one_number(graph, name, activation, threshold)
-        notes = (*notes, said)
-    unclipped = frozenset(node.outputs[0].name for node in roundings(graph, name))
-    return Score(name, shown, unclipped, shape, form, batch, classes, activation, notes, threshold=threshold)
-
-
-def _axes(search: _Search, name: str, shape: Shape) -> tuple[int | None, int | None]:
-    """The axis of the images and that of the classes.
-
-    Raises:
-        UnfitError: the tensor has others as well, or its first axis is not that of the images.
-    """
-    wide = [axis for axis, dim in enumerate(shape) if dim != 1]
-    if len(shape) == 1:
-        if (kind := search.evidence.places(name, 0)) is not None:
-            raise UnfitError(name, shape, kind)
-        return (0, None) if wide == [] or _is_batch(search.graph, shape[0]) else (None, 0)
-    if len([axis for axis in wide if axis]) > 1:
-        raise UnfitError(name, shape, of_rank_three_or_more(search.graph, search.evidence, name, shape))
-    if (kind := search.evidence.not_images(name)) is not None:
-        last = next((axis for axis in wide if axis), None)
-        both = last is not None and search.evidence.places(name, last) is not None
-        raise UnfitError(name, shape, "map" if both else kind)
-    return 0, next((axis for axis in wide if axis), None)
-
-
-def _one_number(graph: Graph, name: str, activation: str | None, threshold: float) -> tuple[str, float]:
-    """What is said of one number per image, and the number from which on it speaks for class 1."""
-    what = "class 1 has it as its score, class 0 its negative; class 1 is the top"
-    if activation is None and not threshold and is_probability(graph, name):
-        return f"One probability: {what} from 0.5.", 0.5
-    if activation is None and threshold:
-        return f"One number: {what} from {threshold:g}.", threshold
-    one = "logit" if activation else "logit or number"
-    return f"One {one}: class 1 has this score, class 0 its negative.", 0.0
-
-
-def _is_batch(graph: Graph, dim: Dim) -> bool:
-    """Whether the only dimension of a score is the number of images: the first of an input, or of unknown length."""
-    firsts = [shape[0] for name in graph.input_names if not graph.is_constant(name) and (shape := graph.shape(name))]
-    return (dim is not None and dim in firsts) or not any(isinstance(length, int) for length in (dim, *firsts))

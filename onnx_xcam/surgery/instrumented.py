@@ -1,0 +1,121 @@
+"""From the analysis of a model to its instrumented form: the tail that is appended, and what is said about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from onnx_xcam import contract
+from onnx_xcam.cams.fusion import check_fusion
+from onnx_xcam.cams.methods import emitted_method
+from onnx_xcam.errors import ModelError, ShapeError, UnsupportedOpError
+from onnx_xcam.metadata import Metadata
+from onnx_xcam.surgery.files.source import Source
+from onnx_xcam.surgery.ir.protos import tensors_read
+from onnx_xcam.surgery.normalise.unsigned_activations import signed_pairs, with_unsigned
+from onnx_xcam.surgery.notes import notes_on, way_out
+from onnx_xcam.surgery.tail.options import TailOptions
+from onnx_xcam.surgery.tail.tail import Tail
+from onnx_xcam.surgery.targets.analysis import Analysis, diagnosed
+from onnx_xcam.surgery.targets.layer_names import Chosen
+
+
+@dataclass(frozen=True)
+class Instrumented:
+    """An instrumented model in two parts.
+
+    Attributes:
+        source: the normalised model.
+        tail: what is appended to it, serialised.
+        metadata: what it says of itself.
+    """
+
+    source: Source
+    tail: bytes
+    metadata: Metadata
+
+    def content(self) -> bytes:
+        """The whole model, serialised; weights in other files stay there."""
+        return self.source.with_tail(self.tail)
+
+
+def instrumented(analysis: Analysis, options: TailOptions) -> Instrumented:
+    """The instrumented form of a model.
+
+    Raises:
+        XcamError: as `instrument`.
+    """
+    with diagnosed(analysis.given):
+        _refuse_twice(analysis)
+        tail, metadata = _tail(analysis, options)
+        source, skeleton = analysis.source, analysis.skeleton
+        read = {name for node in tail.graph.node for name in tensors_read(node)}
+        signed = read.intersection(pair.integers for pair in signed_pairs(skeleton))
+        if signed:
+            source = with_unsigned(source, signed)
+            tail, metadata = _tail(analysis.of(source), options)
+        if contract.METADATA_KEY in analysis.props:
+            source = source.without_metadata(contract.METADATA_KEY)
+        return Instrumented(source, tail.SerializeToString(), metadata)
+
+
+def _refuse_twice(analysis: Analysis) -> None:
+    name, graph = analysis.source.name, analysis.skeleton.graph
+    if analysis.is_instrumented:
+        raise ModelError(f"{name} is instrumented already; use it as it is, or instrument the original.")
+    names = {value.name for value in (*graph.input, *graph.output)}
+    names.update(tensor.name for tensor in graph.initializer)
+    names.update(output for node in graph.node for output in node.output)
+    taken = sorted(n for n in names if n.startswith(contract.ADDED))
+    if taken:
+        raise ModelError(
+            f"{name} has tensors named {', '.join(taken[:5])}, which those to be added would clash with; is it an "
+            "instrumented model without its outputs? Instrument the original."
+        )
+
+
+def _tail(analysis: Analysis, options: TailOptions) -> tuple[onnx.ModelProto, Metadata]:
+    """What is to be appended to a model, and what is said about it."""
+    chosen = [layer for layer, _ in analysis.chosen]
+    metadata = _metadata(analysis, options)
+    picture = analysis.layers.explained.name
+    try:
+        check_fusion(options.fuse, layers=len(chosen), relu=options.relu)
+        tail = Tail(analysis.graph, analysis.target, chosen, options, picture).build()
+    except (UnsupportedOpError, ShapeError) as error:
+        raise type(error)(f"{error} {way_out(analysis.layers, chosen)}".strip()) from error
+    message = onnx.ModelProto(graph=tail)
+    entry = message.metadata_props.add()
+    entry.key, entry.value = contract.METADATA_KEY, metadata.to_json()
+    return message, metadata
+
+
+def _metadata(analysis: Analysis, options: TailOptions) -> Metadata:
+    target, chosen = analysis.target, analysis.chosen
+    return Metadata(
+        layers=tuple(layer.shown for layer, _ in chosen),
+        layouts=tuple(layer.layout for layer, _ in chosen),
+        grids=tuple(layer.grid for layer, _ in chosen),
+        score=target.shown,
+        method=emitted_method(options.method).name,
+        relu=options.relu,
+        fuse=options.fuse,
+        notes=notes_on(analysis, options.method),
+        class_count=target.class_count,
+        activation=target.activation,
+        probabilities=target.probabilities,
+        logits=target.logits,
+        is_number=target.is_number,
+        picture=analysis.layers.explained.name,
+        names=tuple(_other_names(one) for one in chosen),
+        preprocess=analysis.hints.preprocess,
+        labels=analysis.hints.labels,
+    )
+
+
+def _other_names(chosen: Chosen) -> tuple[str, ...]:
+    """What a layer is called beside its tensor: as it was asked for, its node, its module path."""
+    layer = chosen.layer
+    names = dict.fromkeys((chosen.asked, layer.node, layer.path))
+    return tuple(name for name in names if name and name not in ("auto", layer.shown))

@@ -1,0 +1,104 @@
+"""What is said of an explanation, in sentences: what was assumed, what is to be known, and what else could be done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnx_xcam import contract
+from onnx_xcam.cams.methods import METHODS, emitted_method
+from onnx_xcam.common.operators import called
+from onnx_xcam.surgery.analysis.ends import pictures
+from onnx_xcam.surgery.analysis.foreign_operators import foreign_among
+from onnx_xcam.surgery.autodiff.backward import is_rectifier, way
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.protos import QUANTISERS, is_standard
+from onnx_xcam.surgery.tail.tail import image_tensor
+from onnx_xcam.surgery.targets.analysis import Analysis
+from onnx_xcam.surgery.targets.layer import Layer
+from onnx_xcam.surgery.targets.layers import Layers
+from onnx_xcam.surgery.targets.target import Target
+
+
+def notes_on(analysis: Analysis, method: str) -> tuple[str, ...]:
+    """All that was assumed of a model and of what is explained in it, and what is to be known of its maps."""
+    graph, target, picture = analysis.graph, analysis.target, analysis.layers.explained
+    return (
+        *analysis.changes,
+        *target.notes,
+        *([picture.note] if picture.note else []),
+        *(_on_layer(analysis, layer) for layer, _ in analysis.chosen),
+        *_on_one_answer(graph, target),
+        *_on_quantised(graph, analysis.chosen_layers, target),
+        *_on_guided(graph, target, method, picture.name),
+    )
+
+
+def _on_layer(analysis: Analysis, layer: Layer) -> str:
+    size = contract.shape_text(layer.shape)
+    path = f", module '{layer.path}'" if layer.path else ""
+    by_default = analysis.request.layers == "auto"
+    limits = "; ".join(["as asked", *analysis.layers.limits(layer)])
+    why = analysis.target.why_default(analysis.layers, layer) if by_default else limits
+    return f"Layer: '{layer.shown}' ({layer.op}{path}), {layer.layout} {size}{_tokens(layer)}, {why}."
+
+
+def _tokens(layer: Layer) -> str:
+    if layer.grid is None:
+        return ""
+    height, width, before, after = layer.grid
+    others = [f"{count} {where}" for count, where in ((before, "before"), (after, "after")) if count]
+    return f" of {height or '?'} x {width or '?'} tokens" + (f" and others ({', '.join(others)})" if others else "")
+
+
+def _on_one_answer(graph: Graph, target: Target) -> list[str]:
+    """That a model makes one answer of all images of a run, as those of several crops, frames or tiles do."""
+    images = [shape[0] for name in pictures(graph) if (shape := graph.shape(name))]
+    if target.batch is not None and target.shape[target.batch] != 1:
+        return []
+    if not images or images[0] == 1:
+        return []
+    size = contract.shape_text(target.shape)
+    return [f"Batch: the score {size} is one answer for all images of a run; each image is to be run alone."]
+
+
+def _on_quantised(graph: Graph, chosen: Sequence[Layer], target: Target) -> list[str]:
+    """What is to be known of a gradient through quantised values."""
+    passed = way(graph, [layer.name for layer in chosen], [target.name]).nodes
+    if not any(node.op in QUANTISERS for node in passed):
+        return []
+    return ["Quantised: the gradient passes where a value is rounded and stops where it is clipped (straight-through)."]
+
+
+def _on_guided(graph: Graph, target: Target, method: str, picture: str | None) -> list[str]:
+    """What is to be known of guided backpropagation in this model."""
+    if not emitted_method(method).is_guided:
+        return []
+    passed = way(graph, [image_tensor(graph, target.name, picture).name], [target.name]).nodes
+    count = sum(is_rectifier(graph, node) for node in passed)
+    if not count:
+        return ["Guided: the model has no ReLU, so the guided gradient of the input is its plain gradient."]
+    return [f"Guided: only what is positive of the gradient passes the model's {count} ReLUs."]
+
+
+def way_out(layers: Layers, chosen: Sequence[Layer]) -> str:
+    """What can be done where an operator behind a layer has no gradient rule: the nearest layer that works, or another
+    method; "" where all have one.
+    """
+    for layer in chosen:
+        if not (missing := layers.unsupported(layer)):
+            continue
+        near = layers.nearest_that_works(layer)
+        later = f"The nearest layer that works is '{near.shown}'." if near else "No later layer works either."
+        if foreign := foreign_among(missing, layers.graph.opset):
+            (domain, op), *_ = foreign.nodes
+            return f"{later} {called(domain, op)} is no operator of ONNX but {foreign.origin()}."
+        others = f"explain, compare and evaluate have methods that need no gradient: --method {_without_gradient()}."
+        own = next((called(node.domain, node.op) for node in missing if not is_standard(node.domain)), None)
+        return f"{later} Where ONNX Runtime has {own}, {others}" if own else f"{later} {others[0].upper()}{others[1:]}"
+    return ""
+
+
+def _without_gradient() -> str:
+    """The methods that run whatever lies behind the layer, as a choice."""
+    *first, last = [m.name for m in METHODS.values() if not m.is_emitted and "gradients" not in m.needs]
+    return f"{', '.join(first)} or {last}"

@@ -1,0 +1,144 @@
+"""The way of a model from its file to what is explained of it, which is gone once for all that need it.
+
+source -> normalised -> graph -> sample -> target (the score table) -> layers -> chosen layers
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import onnx
+
+from onnx_xcam import contract
+from onnx_xcam.metadata import Hints, read_hints
+from onnx_xcam.surgery.analysis.concrete_size import sample_of
+from onnx_xcam.surgery.analysis.foreign_operators import foreign_operators
+from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.files.source import Source
+from onnx_xcam.surgery.ir.diagnostics import Diagnosed
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.normalise.normalise import modernised
+from onnx_xcam.surgery.targets.layer import Layer
+from onnx_xcam.surgery.targets.layer_names import Chosen, resolve
+from onnx_xcam.surgery.targets.layers import Layers
+from onnx_xcam.surgery.targets.target import Evidence, Target
+from onnx_xcam.surgery.targets.tasks import recognised
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be explained of a model; see `instrument`."""
+
+    layers: str | Sequence[str] = "auto"
+    score: str = "auto"
+    picture: str = "auto"
+
+
+def analyse(source: Source, request: Request | None = None) -> Analysis:
+    """Look at a model: what is asked of the result is found out when it is first asked for, and then kept.
+
+    Raises:
+        ModelError: the model is no ONNX model, is newer than the installed onnx, or cannot be normalised. The parts of
+            the result raise what they name.
+    """
+    with diagnosed(source):
+        return Analysis(source, *modernised(source), request or Request())
+
+
+def diagnosed(source: Source) -> Diagnosed:
+    """The context in which a model is analysed, so that an exception that nothing foresaw is told in a sentence."""
+
+    def foreign() -> str | None:
+        operators = foreign_operators(source.skeleton())
+        return operators.sentence() if operators else None
+
+    return Diagnosed(source, foreign)
+
+
+def _part(make: Callable[[Analysis], T]) -> functools.cached_property[T]:
+    """A part of an analysis: made when it is first asked for, in the context of `diagnosed`."""
+
+    @functools.wraps(make)
+    def made(analysis: Analysis) -> T:
+        with diagnosed(analysis.given):
+            return make(analysis)
+
+    return functools.cached_property(made)
+
+
+class Analysis:
+    """What the surgery knows of a model, and of what is to be explained in it.
+
+    Attributes:
+        given: the model as it was given.
+        source: the normalised model, to which a tail is appended.
+        skeleton: its protobuf message without large weights.
+        changes: what had to be changed to normalise it, in sentences.
+        request: what is to be explained.
+    """
+
+    def __init__(
+        self, given: Source, source: Source, skeleton: onnx.ModelProto, changes: Sequence[str], request: Request
+    ) -> None:
+        self.given, self.source, self.skeleton = given, source, skeleton
+        self.changes, self.request = tuple(changes), request
+
+    def of(self, source: Source) -> Analysis:
+        """The analysis of a normalised model that was made of this one by changing nodes."""
+        return Analysis(self.given, source, source.skeleton(), self.changes, self.request)
+
+    @property
+    def is_instrumented(self) -> bool:
+        """Whether the model has the outputs of an instrumented one, so that nothing is to be looked for in it."""
+        graph = self.skeleton.graph
+        return contract.is_instrumented(value.name for value in (*graph.input, *graph.output))
+
+    @functools.cached_property
+    def props(self) -> Mapping[str, str]:
+        """The model's metadata."""
+        return {entry.key: entry.value for entry in self.skeleton.metadata_props}
+
+    @functools.cached_property
+    def hints(self) -> Hints:
+        """What the metadata state of preprocessing and labels; a ModelError where they are in a wrong form."""
+        return read_hints(self.props)
+
+    @_part
+    def graph(self) -> Graph:
+        """The graph, for looking only; a ModelError where it contradicts itself."""
+        return prepare(self.skeleton, self.source.name)
+
+    @_part
+    def sample(self) -> Graph | None:
+        """The graph with numbers for a symbolic height and width; None where they are none."""
+        return sample_of(self.skeleton, self.graph)
+
+    @_part
+    def target(self) -> Target:
+        """The score table; a ScoreError where there is none."""
+        wanted = self.request.score
+        return recognised(Evidence(self.graph, self.sample, wanted, self.props, self.hints.labels))
+
+    @_part
+    def layers(self) -> Layers:
+        """The candidate layers for the picture that is asked for; a LayerError where there is no such picture."""
+        return self.layers_of(self.request.picture)
+
+    @_part
+    def chosen(self) -> list[Chosen]:
+        """The layers that are asked for; a LayerError where there is none of a name."""
+        return resolve(self.layers, self.request.layers, self.target.default_layers)
+
+    @property
+    def chosen_layers(self) -> list[Layer]:
+        """The layers that are asked for, without their names."""
+        return [layer for layer, _ in self.chosen]
+
+    def layers_of(self, picture: str) -> Layers:
+        """The candidate layers for one of the model's pictures."""
+        return Layers(self.graph, self.target.name, self.sample, picture)

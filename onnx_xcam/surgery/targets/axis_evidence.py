@@ -1,0 +1,90 @@
+"""What the axes of a table are made of: images, places of the picture, time steps, or rows of something else."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+from onnx_xcam.surgery.analysis.ends import makers, pictures
+from onnx_xcam.surgery.axes.axes import Axes, Axis, is_place
+from onnx_xcam.surgery.axes.layouts import axis_roles
+from onnx_xcam.surgery.ir.dims import Dim, Shape, known_size
+from onnx_xcam.surgery.ir.graph import Graph
+
+Kind: TypeAlias = Literal["places", "steps", "map", "rows"]
+"""What a tensor holds numbers of: each place or box, each time step, a whole map, several rows of something else."""
+
+_FEW = 8
+"""As many places may be left of a picture of a size that was only tried: a pooling window too small for it."""
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
+_BOXES = frozenset({"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT"})
+
+
+class AxisEvidence:
+    """What the axes of a graph's tensors are made of, as far as a table of scores is concerned.
+
+    Args:
+        graph: the graph.
+        sample: the same with numbers for a symbolic height and width, if they are symbolic.
+    """
+
+    def __init__(self, graph: Graph, sample: Graph | None = None) -> None:
+        self.graph, self._sample = graph, sample or graph
+        self._few = 1 if sample is None else _FEW
+
+    @cached_property
+    def _axes(self) -> dict[str, Axes]:
+        return axis_roles(self._sample)
+
+    @cached_property
+    def _batches(self) -> list[Dim]:
+        """The number of images, as the picture inputs state it."""
+        return [shape[0] for name in pictures(self.graph) if len(shape := self.graph.shape(name) or ()) == 4]
+
+    def not_images(self, name: str, axis: int = 0) -> Kind | None:
+        """What the positions of an axis are that are known not to be the images, None if nothing is known."""
+        if (kind := self.places(name, axis)) is not None:
+            return kind
+        shapes = [graph.shape(name) or () for graph in (self.graph, self._sample)]
+        dims = [shape[axis] for shape in shapes if len(shape) == len(shapes[0])]
+        length = next((dim for dim in dims if isinstance(dim, int)), None)
+        fixed = bool(self._batches) and all(isinstance(batch, int) for batch in self._batches)
+        if length is None:
+            return "steps" if fixed and is_recurrent(self.graph, name) else None
+        several = any(atom.role == "C" and atom.size not in (1, None) for atom in self._axis(name, axis))
+        if length == 1 or length in self._batches or not (several or fixed):
+            return None
+        return "steps" if is_recurrent(self.graph, name) else "rows"
+
+    def places(self, name: str, axis: int) -> Kind | None:
+        """Whether the positions of an axis are places of the picture, or steps along its width."""
+        atoms = [atom for atom in self._axis(name, axis) if is_place(atom) and atom.size != 1]
+        count = known_size(atom.size for atom in atoms)
+        if not atoms or count is None or count <= self._few:
+            return None
+        return "steps" if all(atom.role == "W" for atom in atoms) else "places"
+
+    def _axis(self, name: str, axis: int) -> Axis:
+        axes = self._axes.get(name, ())
+        return axes[axis] if axis < len(axes) else ()
+
+
+def is_picked(graph: Graph, name: str) -> bool:
+    """Whether boxes were picked to make a tensor."""
+    return any(node.op in _BOXES for node in makers(graph, name))
+
+
+def is_recurrent(graph: Graph, name: str) -> bool:
+    """Whether a tensor is made step by step, by a recurrent layer."""
+    return any(node.op in _RECURRENT for node in makers(graph, name))
+
+
+def of_rank_three_or_more(evidence: AxisEvidence, name: str, shape: Shape) -> Kind:
+    """What a tensor is that has two axes or more beside that of the images."""
+    wide = [axis for axis, dim in enumerate(shape) if dim != 1]
+    if len(shape) > 3:
+        return "map"
+    kinds = [evidence.places(name, axis) for axis in wide]
+    if is_recurrent(evidence.graph, name) or "steps" in kinds:
+        return "map" if "places" in kinds or kinds.count("steps") > 1 else "steps"
+    return "places" if "places" in kinds else "rows"

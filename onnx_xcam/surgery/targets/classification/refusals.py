@@ -1,0 +1,107 @@
+"""What is told of tensors that are no class scores: maps, time steps, embeddings, and what names call otherwise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from onnx_xcam.contract import shape_text
+from onnx_xcam.errors import ScoreError
+from onnx_xcam.surgery.ir.dims import Shape
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.targets.axis_evidence import Kind
+from onnx_xcam.surgery.targets.unit_length import last_maker
+
+Unfit: TypeAlias = Kind | Literal["embedding", "named"]
+"""What a tensor is instead of a class score; "named" is only what its name says."""
+
+WHAT: dict[Unfit, str] = {
+    "places": "numbers of each place or box, as detectors give",
+    "steps": "scores of each time step, as text recognition gives",
+    "map": "a map, as segmentation gives",
+    "rows": "several rows of numbers, as detectors and text recognition give",
+    "embedding": "an embedding: a vector that is divided by its length",
+}
+_LATER = "detection and segmentation are not supported"
+_TASKS: dict[Unfit, str] = {
+    "steps": "text recognition is not supported",
+    "rows": "detection and text recognition are not supported",
+    "embedding": "embeddings are not supported",
+}
+
+
+class UnfitError(ScoreError):
+    """A tensor is no class score.
+
+    Attributes:
+        subject: its name and shape.
+        kind: what it is instead.
+        advice: what can be done, in a sentence, or "".
+    """
+
+    def __init__(self, name: str, shape: Shape, kind: Unfit, what: str = "", advice: str = "") -> None:
+        self.name, self.shape, self.kind = name, shape, kind
+        self.what, self.advice = what or WHAT[kind], advice
+        super().__init__(told([self]))
+
+
+def told(unfit: Sequence[UnfitError]) -> str:
+    """What some tensors are, in one sentence; those of one kind together."""
+    groups: dict[str, list[UnfitError]] = {}
+    for one in unfit:
+        groups.setdefault(one.what, []).append(one)
+    parts = []
+    for what, members in groups.items():
+        shapes = {member.name: shape_text(member.shape) for member in members}
+        if len(shapes) == 1:
+            parts.append(f"'{members[0].name}' has the shape {shapes[members[0].name]} ({what})")
+        else:
+            both = listed([f"'{name}' {shape}" for name, shape in shapes.items()])
+            parts.append(f"{both} ({what})")
+    advice = dict.fromkeys(one.advice for one in unfit if one.advice)
+    if all(one.kind == "named" for one in unfit):
+        return " ".join([f"{'; '.join(parts)}, and nothing in the model says that these are scores.", *advice])
+    tasks = dict.fromkeys(_TASKS.get(one.kind, _LATER) for one in unfit if one.kind != "named")
+    needed = ", not one score per class: [N,C] is needed"
+    return " ".join(["; ".join(["; ".join(parts) + needed, *tasks]) + ".", *advice])
+
+
+def listed(items: Sequence[str], most: int = 3) -> str:
+    """Some items, and how many there are besides."""
+    shown = list(items[:most])
+    if len(items) > most:
+        shown.append(f"{len(items) - most} more")
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+
+
+# --- names and endings ------------------------------------------------------------------------------------------------
+
+_SAY_OTHERWISE = {
+    "an embedding": ("embedding", "embeddings", "embed", "embeds", "descriptor", "descriptors"),
+    "landmarks": ("landmark", "landmarks", "lmk", "lmks", "ldmk", "ldmks", "keypoint", "keypoints", "kpt", "kpts"),
+    "boxes": ("bbox", "bboxes", "box", "boxes"),
+}
+_SAY_SO = re.compile(r"logit|prob|score|class|cls|label|pred|softmax|sigmoid", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_LAST = frozenset({"BatchNormalization", "LayerNormalization", "Tanh"})
+"""What features may end in and scores don't."""
+
+
+def named_otherwise(name: str) -> str | None:
+    """What an output's name says that it is, if that is something else than scores; a path says nothing."""
+    words = {word.lower() for word in _WORDS.findall(name)}
+    if "/" in name or _SAY_SO.search("_".join(words - {"pred", "predicted", "prediction", "predictions", "preds"})):
+        return None
+    return next((what for what, known in _SAY_OTHERWISE.items() if words & set(known)), None)
+
+
+def says_scores(name: str) -> bool:
+    """Whether an output's name says that it holds scores."""
+    return _SAY_SO.search(name) is not None
+
+
+def ends_as_features(graph: Graph, name: str) -> str | None:
+    """The operator that makes a plain output last, if it is one that features end in and scores don't."""
+    node = last_maker(graph, name)
+    return str(node.op) if node is not None and node.op in _LAST else None

@@ -1,0 +1,96 @@
+"""Vectors of length 1: whether a tensor was divided by its own length last, as embeddings are.
+
+y = x / sqrt(sum(x^2))      LpNormalization, or spelled out with Div, Mul, Reciprocal, Pow, ReduceL2, ...
+"""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.protos import is_standard
+from onnx_xcam.surgery.targets.activation_patterns import number
+
+_RESHAPED = frozenset(
+    {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast", "Expand"}
+)
+_BOUNDED = frozenset({"Clip", "Max", "Add", *_RESHAPED})
+"""What is done to a length before something is divided by it."""
+
+
+def is_normalised(graph: Graph, name: str) -> bool:
+    """Whether a tensor was divided by its own length last, in any of the ways that exporters write it."""
+    node = last_maker(graph, name)
+    if node is None:
+        return False
+    if node.op == "LpNormalization":
+        return int(node.attrs.get("p", 2)) == 2
+    if node.op == "Div":
+        return _is_length_of(graph, node.inputs[1].name, node.inputs[0].name)
+    if node.op != "Mul":
+        return False
+    pairs = ((node.inputs[0].name, node.inputs[1].name), (node.inputs[1].name, node.inputs[0].name))
+    if any(number(graph, factor) is not None and is_normalised(graph, x) for x, factor in pairs):
+        return True
+    return any(_is_inverse_length_of(graph, factor, x) for x, factor in pairs)
+
+
+def _is_inverse_length_of(graph: Graph, name: str, x: str) -> bool:
+    """1 / |x|: a reciprocal, a quotient, or the power -1/2 of the sum of squares."""
+    node = last_maker(graph, name, _BOUNDED)
+    if node is None:
+        return False
+    if node.op == "Reciprocal":
+        return _is_length_of(graph, node.inputs[0].name, x)
+    if node.op == "Div" and number(graph, node.inputs[0].name) is not None:
+        return _is_length_of(graph, node.inputs[1].name, x)
+    return node.op == "Pow" and number(graph, node.inputs[1].name) == -0.5 and _is_square(graph, node.inputs[0].name, x)
+
+
+def _is_length_of(graph: Graph, name: str, x: str) -> bool:
+    """|x|, up to what keeps it from being zero."""
+    node = last_maker(graph, name, _BOUNDED)
+    if node is None:
+        return False
+    if node.op == "ReduceL2":
+        return _source(graph, node.inputs[0].name) == _source(graph, x)
+    if node.op == "Pow" and number(graph, node.inputs[1].name) == -0.5:
+        return False
+    roots = node.op == "Sqrt" or (node.op == "Pow" and number(graph, node.inputs[1].name) == 0.5)
+    return roots and _is_square(graph, node.inputs[0].name, x)
+
+
+def _is_square(graph: Graph, name: str, x: str) -> bool:
+    """sum(x^2), up to what keeps it from being zero."""
+    node, own = last_maker(graph, name, _BOUNDED), _source(graph, x)
+    if node is None:
+        return False
+    if node.op == "ReduceSumSquare":
+        return _source(graph, node.inputs[0].name) == own
+    if node.op != "ReduceSum":
+        return False
+    squares = last_maker(graph, node.inputs[0].name)
+    if squares is None or _source(graph, squares.inputs[0].name) != own:
+        return False
+    if squares.op == "Mul":
+        return _source(graph, squares.inputs[1].name) == own
+    return squares.op == "Pow" and number(graph, squares.inputs[1].name) == 2
+
+
+def last_maker(graph: Graph, name: str, passed: frozenset[str] = _RESHAPED) -> gs.Node | None:
+    """The node that makes a tensor, behind those that only move its values or hold them away from zero."""
+    while (node := graph.producer.get(name)) is not None and node.op in passed and is_standard(node.domain):
+        names = [tensor.name for tensor in node.inputs]
+        if node.op in ("Add", "Max"):
+            names = [other for other in names if number(graph, other) is None]
+            if len(names) != 1:
+                return node
+        name = str(names[0])
+    return node if node is not None and is_standard(node.domain) else None
+
+
+def _source(graph: Graph, name: str) -> str:
+    """The tensor that holds the same values before they were moved."""
+    while (node := graph.producer.get(name)) is not None and node.op in _RESHAPED - {"Expand"}:
+        name = str(node.inputs[0].name)
+    return name
