@@ -1,6 +1,6 @@
 """Whatever a file holds: a result or one sentence. hypothesis chooses what is done to the files, and shrinks a finding.
 
-The larger search runs each case in a process of its own: tools/fuzz.py.
+The larger search runs each case in a process of its own: `python -m tools.fuzz`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers import ROOT
-
 KINDS = ("models", "images", "preprocess", "labels")
 SURGERY = ("inspect", "instrument", "layers")
 """Of a model only these run here: ONNX Runtime would run what it states, however much that is."""
@@ -22,14 +20,14 @@ pytest.importorskip("resource", reason="the fuzzer limits memory by POSIX's mean
 
 
 def tried(kind: str, random: Random, number: int, folder: Path) -> None:
-    from helpers import fuzz_worker
+    from helpers.fuzz import worker
 
-    suffix, data = fuzz_worker.make(kind, random)
+    suffix, data = worker.make(kind, random)
     path = folder / f"case{suffix}"
     path.write_bytes(data)
-    for name, run in fuzz_worker.runs_of(kind, path, data, number):
+    for name, run in worker.runs_of(kind, path, data, number):
         if kind != "models" or name in SURGERY:
-            fuzz_worker.ended(run)
+            worker.ended(run)
 
 
 def search(kind: str, examples: int, folder: Path) -> None:
@@ -49,16 +47,14 @@ def search(kind: str, examples: int, folder: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_result_or_a_sentence(kind, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+def test_a_result_or_a_sentence(kind, tmp_path):
     search(kind, 40, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_result_or_a_sentence_in_many_cases(kind, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+def test_a_result_or_a_sentence_in_many_cases(kind, tmp_path):
     search(kind, 600, tmp_path)
 
 
@@ -68,7 +64,6 @@ def test_a_planted_fault_is_found(tmp_path, monkeypatch):
     def wrong(*arguments, **options):
         raise KeyError("planted")
 
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     monkeypatch.setattr(labels, "load_labels", wrong)
     with pytest.raises(KeyError, match="planted"):
         search("labels", 10, tmp_path)

@@ -13,8 +13,9 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from _fuzz_models import damaged
 from PIL import Image
+
+from helpers.fuzz.mutated_models import damaged
 
 Case = tuple[str, bytes]
 """A file's suffix, and what is in it."""

@@ -32,12 +32,15 @@ def make_case(kind: str, seed: int, number: int) -> tuple[str, bytes]:
 
 def make(kind: str, random: Random) -> tuple[str, bytes]:
     """A case of a kind: suffix and content, chosen by `random`."""
-    import _fuzz_files
-    import _fuzz_models
+    from helpers.fuzz import mutated_files, mutated_models
 
     if kind == "models":
-        return ".onnx", _fuzz_models.make(random)
-    makers = {"images": _fuzz_files.picture, "preprocess": _fuzz_files.preprocessing, "labels": _fuzz_files.labels}
+        return ".onnx", mutated_models.make(random)
+    makers = {
+        "images": mutated_files.picture,
+        "preprocess": mutated_files.preprocessing,
+        "labels": mutated_files.labels,
+    }
     return makers[kind](random)
 
 

@@ -8,7 +8,9 @@ from typing import TypeAlias
 
 import numpy as np
 import onnx
-from _fuzz_values import (
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
+
+from helpers.fuzz.odd_values import (
     DOMAINS,
     FLOATS,
     JSONS,
@@ -25,9 +27,7 @@ from _fuzz_values import (
     spoil_tensor,
     tensor_named,
 )
-from onnx import AttributeProto, TensorProto, helper, numpy_helper
-
-from helpers.fuzz_seeds import seeds
+from helpers.fuzz.seeds import seeds
 
 Mutator: TypeAlias = Callable[[Random, onnx.ModelProto], None]
 

@@ -1,7 +1,7 @@
 """Feed mutated models, pictures and descriptions to the package, and report whatever is not a result or an XcamError.
 
-    python tools/fuzz.py --kind models --count 20000 --seed 0 [--jobs 2] [--out FOLDER]
-    python tools/fuzz.py --again FOLDER/models-17.onnx
+    python -m tools.fuzz --kind models --count 20000 --seed 0 [--jobs 2] [--out FOLDER]
+    python -m tools.fuzz --again FOLDER/models-17.onnx
 
 Each case is made from the seed and its number, and runs in a worker process with a limit on address space. A finding is
 a case that ends the interpreter, takes more than 10 seconds or much memory, or raises anything else than an XcamError.
@@ -19,6 +19,7 @@ import re
 import select
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections import Counter
@@ -26,10 +27,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from tools.common import command_line
+from tools.common.folders import ROOT
 
-from helpers.fuzz_worker import SECONDS, ended, make_case, runs_of, work
+sys.path.insert(0, str(ROOT / "tests"))  # the cases and how they are run belong to the tests, which run some of them
+
+from helpers.fuzz.worker import SECONDS, ended, make_case, runs_of, work
 
 MEMORY = 1 << 30
 """What one case may take of resident memory."""
@@ -38,6 +41,8 @@ _THEIRS = ("explain", "check")
 KINDS = ("models", "images", "preprocess", "labels")
 _KEPT = 3
 """How many cases of one finding are written."""
+ALONE = (sys.executable, "-m", "tools.fuzz")
+"""Starts this program in a process of its own."""
 
 
 # --- the parent -------------------------------------------------------------------------------------------------------
@@ -66,8 +71,7 @@ class Worker:
         """The running process, or a new one."""
         if self.process is None or self.process.poll() is not None:
             command = [
-                sys.executable,
-                __file__,
+                *ALONE,
                 "--worker",
                 "--kind",
                 self.options.kind,
@@ -177,7 +181,7 @@ def _keep(options: argparse.Namespace, number: int, answer: dict[str, Any], out:
     suffix, data = make_case(options.kind, options.seed, number)
     path = out / f"{options.kind}-{number}{suffix}"
     path.write_bytes(data)
-    command = f"python tools/fuzz.py --again {path}"
+    command = f"python -m tools.fuzz --again {path}"
     path.with_suffix(".txt").write_text(f"{answer['problem']} in {answer['where']}\n{command}\n\n{answer['text']}\n")
 
 
@@ -205,7 +209,7 @@ def in_parallel(options: argparse.Namespace) -> int:
     share = -(-options.count // options.jobs)
     processes = []
     for job in range(options.jobs):
-        command = [sys.executable, __file__, "--kind", options.kind, "--seed", str(options.seed), "--out", options.out]
+        command = [*ALONE, "--kind", options.kind, "--seed", str(options.seed), "--out", options.out]
         command += [
             "--count",
             str(share),
@@ -220,7 +224,7 @@ def in_parallel(options: argparse.Namespace) -> int:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line.parser("tools.fuzz", __doc__)
     parser.add_argument("--kind", choices=KINDS, default="models")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
@@ -236,8 +240,6 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     """1 if something was found."""
-    import tempfile
-
     options = parse()
     if options.worker:
         work(options)
