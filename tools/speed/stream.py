@@ -67,15 +67,12 @@ def measure_throughput(options: argparse.Namespace) -> None:
 
     from onnx_xcam import Explainer
     from onnx_xcam.jobs.explain import ExplainJob, Writing
-    from onnx_xcam.jobs.explaining import Explaining
     from onnx_xcam.jobs.photos import find_pictures
     from onnx_xcam.jobs.reporter import Silent
     from onnx_xcam.runtime.session import _options
 
     known = None if "efficientnet_lite0" in options.model.name else "imagenet"
-    opened: dict[str, Any] = {"preprocess": known, "threads": options.threads, "providers": "cpu"}
-    explainer = Explainer(options.model, **opened)
-    explaining = Explaining(options.model, ["xgrad-cam"], relu=True, fuse=None, options=opened)
+    explainer = Explainer(options.model, preprocess=known, threads=options.threads, providers="cpu")
     photos = sorted(options.folder.glob("*.jpg"))[: options.count]
     ours = _options(ort, options.threads, None, "all")
     plain = ort.SessionOptions()
@@ -90,7 +87,7 @@ def measure_throughput(options: argparse.Namespace) -> None:
                 found = find_pictures(photos, recursive=False, leave_out=Path(out))
                 writing = Writing(pictures=pictures, raw=raw, beside=False)
                 work = ExplainJob(found, Path(out), writing=writing, resume=False, reporter=Silent())
-                assert work.run(explaining, explaining.model.choose()) == 0
+                assert work.run(explainer, explainer.choose()) == 0
 
         return run
 
