@@ -1,1 +1,1 @@
-"""Modules that several programs share: models of torch, images, sessions, records, tables."""
+"""These modules are shared by several programs: models of torch, images, sessions, records, tables."""

@@ -1,4 +1,4 @@
-"""The command line of a program."""
+"""Every program has its command line from here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models to measure: ONNX files, and models of torch that are exported first."""
+"""Models to measure are ONNX files, or models of torch that are exported first."""
 
 from __future__ import annotations
 

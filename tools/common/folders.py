@@ -1,4 +1,4 @@
-"""Folders of this repository that the programs read and write."""
+"""These folders of the repository are read and written by the programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images on which the programs in this folder compare gradients."""
+"""These images are what the programs compare gradients on."""
 
 from __future__ import annotations
 

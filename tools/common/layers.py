@@ -1,4 +1,4 @@
-"""Which layer the programs in this folder take besides the default one."""
+"""Besides the default layer the programs take one in the middle of the graph, which is found here."""
 
 from __future__ import annotations
 

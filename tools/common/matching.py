@@ -1,4 +1,4 @@
-"""Which tensor of a framework's own forward pass holds a layer's activations: found by their values."""
+"""The tensor of a framework's own forward pass that holds a layer's activations is found by its values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this process takes of memory, by Linux's account."""
+"""Linux tells here how much memory this process takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models in processes of their own, some at the same time: torch's memory goes, and a crash costs one model."""
+"""Each model has a process of its own: torch's memory goes with it, and a crash costs one model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results as lines of JSON in a file, so that a later call need not measure again what is there."""
+"""Results are kept as lines of JSON, so that a later call need not measure again what is there."""
 
 from __future__ import annotations
 

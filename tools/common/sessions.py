@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions as the programs in this folder use them."""
+"""All programs run ONNX Runtime with the same options, set here."""
 
 from __future__ import annotations
 

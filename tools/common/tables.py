@@ -1,4 +1,4 @@
-"""Markdown tables, and what the figures in them were taken on."""
+"""Figures are written as Markdown tables, with what they were taken on."""
 
 from __future__ import annotations
 

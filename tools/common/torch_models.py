@@ -1,4 +1,4 @@
-"""Classifiers with random parameters, test images and ONNX exports. It needs torch, and torchvision or timm.
+"""Classifiers of torch get random parameters, test images and ONNX exports here. Needs torchvision or timm.
 
 Run as `python -m tools.common.torch_models NAME FILE.onnx EXPORTER`, it exports one model with a symbolic batch: what
 `tools.common.exported` starts.
@@ -185,7 +185,7 @@ def export(model: nn.Module, size: int, path: Path, exporter: Exporter, batch: B
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Nothing of what this process prints is seen, be it C++ that prints: the exporter prints whole graphs."""
+    """Hide all that this process prints, be it C++ that prints: the exporter prints whole graphs."""
     sys.stdout.flush()
     kept = [os.dup(number) for number in (1, 2)]
     try:

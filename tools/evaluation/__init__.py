@@ -1,1 +1,1 @@
-"""Programs that measure how good maps are, and that make models and photos to measure it on."""
+"""These programs measure how good maps are, and make models and photos to measure it on."""

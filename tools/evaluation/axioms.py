@@ -32,7 +32,7 @@ EARLIER = 3
 
 
 def main() -> None:
-    """The command line."""
+    """Measure each model that the command line names, and print its tables."""
     parser = command_line.parser("tools.evaluation.axioms", __doc__)
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--photos", type=Path, default=PHOTOS, help="a folder")

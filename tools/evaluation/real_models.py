@@ -158,7 +158,7 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 def write(folder: Path, name: str, model: Model) -> None:
-    """NAME.onnx with its sidecars, and what it says of its size."""
+    """Write NAME.onnx with its sidecars, and print its size."""
     made, preprocess, labels = model
     onnx.save(made, folder / f"{name}.onnx")
     (folder / f"{name}.preprocess.json").write_text(json.dumps(preprocess) + "\n", encoding="utf-8")
@@ -167,7 +167,7 @@ def write(folder: Path, name: str, model: Model) -> None:
 
 
 def write_photos(folder: Path, pattern: str, names: list[str]) -> None:
-    """Some of foolbox's photos and what they show."""
+    """Write some of foolbox's photos, and labels.json with what they show."""
     data, classes = package_folder("foolbox") / "data", {}
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(data.glob(pattern)):
@@ -180,7 +180,7 @@ def write_photos(folder: Path, pattern: str, names: list[str]) -> None:
 
 
 def try_on_photos(folder: Path) -> None:
-    """What every model says of the photos: how often it is right, or what it says if their classes are not its own."""
+    """Print how often every model is right about the photos, or what it says if their classes are not its own."""
     import onnx_xcam
 
     for path in sorted(folder.glob("*.onnx")):

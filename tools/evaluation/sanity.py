@@ -1,4 +1,4 @@
-"""How much the maps of every method change as a model's weights are randomised.
+"""Measure how much the maps of every method change as a model's weights are randomised.
 
 This prints the table of docs/ground-truth-and-sanity.md:
 
@@ -36,7 +36,7 @@ def edges(recording: Recording) -> np.ndarray:
 
 
 def cell(step: SanityStep) -> str:
-    """Both rank correlations; "-" where no photo has one."""
+    """Both rank correlations as text; "-" where no photo has one."""
     values = (step.rank_correlation, step.absolute)
     return " / ".join("-" if value is None else f"{value:.2f}" for value in values)
 

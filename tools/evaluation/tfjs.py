@@ -1,4 +1,4 @@
-"""TensorFlow.js models as ONNX: the few operators of the classifiers that `real_models.py` takes out of npm packages.
+"""TensorFlow.js models become ONNX: those few operators that the classifiers of `real_models.py` have.
 
 Both formats of TensorFlow.js are read: a graph model (a TensorFlow graph) and a layers model (a Keras configuration).
 The made model takes the picture as TensorFlow does, `[N,H,W,3]`, transposes it once and is `[N,C,H,W]` from there on.

@@ -1,1 +1,1 @@
-"""Models as tools for production prepare them, float16 and quantised ones among them: `python -m tools.formats`."""
+"""`python -m tools.formats` tries models as tools for production prepare them, float16 and quantised ones too."""

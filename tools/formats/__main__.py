@@ -142,7 +142,7 @@ def gradient_cell(result: dict[str, Any]) -> str:
 
 
 def _below(cosine: float) -> str:
-    """Rounded down, so that 1.0000 is none that it is not."""
+    """A cosine rounded down, so that 1.0000 is none that it is not."""
     return f"{int(cosine * 1e4) / 1e4:.4f}"
 
 
@@ -187,7 +187,7 @@ difference, and smallest cosine. It passes the gradient where a value was rounde
 
 
 def masks(models: Sequence[str], layer: str, records: dict[Case, dict[str, Any]]) -> str:
-    """What torch's mask makes of it."""
+    """How far torch's own mask for fake quantisation leads away from ours, as a Markdown table."""
     rows = []
     for name, made in FORMATS.items():
         found = [records.get((model, name, layer), {}) for model in models]
@@ -198,7 +198,7 @@ def masks(models: Sequence[str], layer: str, records: dict[Case, dict[str, Any]]
 
 
 def report(options: argparse.Namespace, records: dict[Case, dict[str, Any]]) -> str:
-    """Everything in Markdown."""
+    """All tables in Markdown."""
     measured = [records[case] for case in _wanted(options) if "passed" in records.get(case, {})]
     passed = sum(record["passed"] for record in measured)
     head = f"{passed} of {len(measured)} cases pass, exported by the {options.exporter} exporter; {machine()}.\n"
@@ -250,7 +250,7 @@ def run_models(options: argparse.Namespace, folder: Path) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = command_line.parser("tools.formats", __doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL", default=list(MODELS), help="torchvision's names")
     parser.add_argument("--formats", nargs="+", choices=tuple(FORMATS), default=list(FORMATS))

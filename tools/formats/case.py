@@ -1,4 +1,4 @@
-"""What `python -m tools.formats` does for one model: make a format, instrument it, compare outputs and gradient."""
+"""One model is put into a format, instrumented, and its outputs and gradient are compared."""
 
 from __future__ import annotations
 
@@ -316,14 +316,14 @@ def in_positions(values: np.ndarray, layout: str, grid: Sequence[int | None] | N
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Of all values together."""
+    """The correlation of two arrays, of all values together."""
     if a.shape != b.shape:
         return -1.0
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) if np.ptp(a) and np.ptp(b) else -1.0
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Of gradients [N,K,...], the smallest of all images and classes."""
+    """The cosine between gradients [N,K,...], the smallest of all images and classes."""
     a, b = (values.reshape(*values.shape[:2], -1) for values in (a, b))
     lengths = np.maximum(np.linalg.norm(a, axis=2) * np.linalg.norm(b, axis=2), 1e-300)
     return float(((a * b).sum(2) / lengths).min())

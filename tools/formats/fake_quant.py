@@ -1,4 +1,4 @@
-"""Quantised ONNX graphs in PyTorch, node by node, with straight-through estimators: what autograd says about them.
+"""PyTorch runs quantised ONNX graphs here, node by node, with straight-through estimators, and differentiates them.
 
 A quantised tensor is held as the floats of its integers, so that whatever computes on integers is differentiated as
 usual. Written after the operators' documentation, without onnx_xcam, which it is there to check. Needs torch.

@@ -32,7 +32,7 @@ HEIGHT, GAP = 160, 6
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two maps; 1 if both are zero everywhere."""
+    """The cosine between two maps; 1 if both are zero everywhere."""
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
     if not lengths:
         return float(not a.any() and not b.any())
@@ -52,7 +52,7 @@ def compare(photos: Sequence[Path], layer: str) -> tuple[list[bool], list[float]
 
 
 def picture(photos: Sequence[Path]) -> np.ndarray:
-    """uint8 RGB: the photos side by side, above with the maps of the float model, below with the int8 model's."""
+    """The photos side by side, uint8 RGB: above with the maps of the float model, below with the int8 model's."""
     rows = []
     plain, twin = (onnx_xcam.Explainer(path) for path in (FLOAT, INT8))
     for explainer in (plain, twin):

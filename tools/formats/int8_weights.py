@@ -31,7 +31,7 @@ WAYS: tuple[Arithmetic, ...] = ("default", "uint8 weights")
 
 
 def versions(photo: Path) -> list[np.ndarray]:
-    """float32 [1,3,224,224], five times."""
+    """Five versions of a photo, each float32 [1,3,224,224]."""
     whole = read_photo(photo)
 
     def part(rows: slice) -> np.ndarray:
@@ -43,7 +43,7 @@ def versions(photo: Path) -> list[np.ndarray]:
 
 
 def logits(session: Session, batch: list[np.ndarray]) -> np.ndarray:
-    """float32 [N,1000]."""
+    """The logits of all images, float32 [N,1000]."""
     return np.concatenate([session.run({"image": one}, ["logits"])["logits"] for one in batch])
 
 

@@ -1,4 +1,4 @@
-"""The formats in which models go into production, each made from a float ONNX file by the tool that is used for it.
+"""Each format in which models go into production is made from a float ONNX file by the tool that is used for it.
 
 Needs onnxruntime; onnxslim and onnxsim for the formats of these names.
 """

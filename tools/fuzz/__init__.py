@@ -1,1 +1,1 @@
-"""Mutated files, to find what the package ends in otherwise than it should: `python -m tools.fuzz`."""
+"""`python -m tools.fuzz` feeds mutated files to the package, to find where that ends otherwise than it should."""

@@ -186,7 +186,7 @@ def _keep(options: argparse.Namespace, number: int, answer: dict[str, Any], out:
 
 
 def report(tally: Tally, options: argparse.Namespace) -> None:
-    """How the cases ended."""
+    """Print how the cases ended."""
     print(f"\n{options.kind}: {tally.count} cases, seed {options.seed}")
     for name, count in sorted(tally.ended.items()):
         print(f"  {count:7d}  {name}")
@@ -205,7 +205,7 @@ def again(path: Path) -> None:
 
 
 def in_parallel(options: argparse.Namespace) -> int:
-    """One process for each job, each with its share of the cases."""
+    """Start a process for each job, each with its share of the cases; the worst exit status."""
     share = -(-options.count // options.jobs)
     processes = []
     for job in range(options.jobs):
@@ -223,7 +223,7 @@ def in_parallel(options: argparse.Namespace) -> int:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = command_line.parser("tools.fuzz", __doc__)
     parser.add_argument("--kind", choices=KINDS, default="models")
     parser.add_argument("--count", type=int, default=1000)
@@ -239,7 +239,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
-    """1 if something was found."""
+    """Run what the command line asks for; exit status 1 if something was found."""
     options = parse()
     if options.worker:
         work(options)

@@ -1,1 +1,1 @@
-"""Programs that compare maps and metrics with those of other packages."""
+"""These programs compare maps and metrics with those of other packages."""

@@ -84,7 +84,7 @@ class Case:
 
     @property
     def module(self) -> nn.Module:
-        """What gives the layer."""
+        """The module of torch whose output is the layer."""
         return self.model.get_submodule(self.layer)
 
     @property
@@ -94,7 +94,7 @@ class Case:
 
     @property
     def channels(self) -> int:
-        """C."""
+        """The number of the layer's channels."""
         return len(self.record.A)
 
     @property
@@ -132,7 +132,7 @@ def pytorch_grad_cam(name: str, case: Case) -> np.ndarray:
 
 @contextlib.contextmanager
 def centres_of_pixels() -> Iterator[None]:
-    """pytorch-grad-cam's Score-CAM resizes between corners; here as onnx_xcam does."""
+    """Make pytorch-grad-cam's Score-CAM resize between centres of pixels, as onnx_xcam does, not between corners."""
     original = nn.UpsamplingBilinear2d
 
     class Upsampling(nn.Module):
@@ -151,7 +151,7 @@ def centres_of_pixels() -> Iterator[None]:
 
 
 def pytorch_grad_cam_same_masks(case: Case) -> np.ndarray:
-    """Its Score-CAM on onnx_xcam's masks."""
+    """pytorch-grad-cam's Score-CAM on onnx_xcam's masks."""
     with centres_of_pixels():
         return pytorch_grad_cam("ScoreCAM", case)
 
@@ -311,7 +311,7 @@ def is_constant(case: Case) -> bool:
 
 
 def never(_: Case) -> bool:
-    """Differs by design: shown, not judged."""
+    """False for all cases: the row differs by design, and is shown, not judged."""
     return False
 
 
@@ -409,7 +409,7 @@ def compare(name: str, layers: tuple[str, ...], options: argparse.Namespace) -> 
 
 
 def table(results: list[Found]) -> str:
-    """Markdown: a line for each method and peer."""
+    """All results in Markdown, a line for each method and peer."""
     lines = ["| method | peer | layers | largest difference | with G scaled | |", "|---|---|---|---|---|---|"]
     for row in ROWS:
         for judged in (True, False):

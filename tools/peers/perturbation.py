@@ -61,7 +61,7 @@ class Case:
 
     @staticmethod
     def _enlarged(values: NDArray[Any], size: tuple[int, ...]) -> NDArray[np.float32]:
-        """Linear, and by a hair different in every pixel."""
+        """A map enlarged linearly, and by a hair different in every pixel."""
         tensor = torch.from_numpy(np.asarray(values, np.float64))[None, None]
         large = torch.nn.functional.interpolate(tensor, size, mode="bilinear", align_corners=False)[0, 0].numpy()
         order = np.argsort(large + 1e-6 * np.random.default_rng(1).random(size), axis=None)
@@ -81,7 +81,7 @@ class Case:
 
 
 def imputing(case: Case) -> tuple[float, float, float]:
-    """The pictures themselves, at all parts: in standard deviations of the picture."""
+    """Compare the imputed pictures themselves, at all parts: in standard deviations of the picture."""
     from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 
     picture = case.item
@@ -101,7 +101,7 @@ def imputing(case: Case) -> tuple[float, float, float]:
 
 
 def road(case: Case) -> tuple[float, float, float]:
-    """ROADCombined of pytorch-grad-cam, with its imputer's noise off."""
+    """Compare with ROADCombined of pytorch-grad-cam, with its imputer's noise off."""
     from pytorch_grad_cam.metrics import road as theirs_road
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -118,7 +118,7 @@ def road(case: Case) -> tuple[float, float, float]:
 
 
 def drop(case: Case) -> tuple[float, float, float]:
-    """torchcam's ClassificationMetric, and pytorch-grad-cam's DropInConfidence, which is not divided by Y."""
+    """Compare with torchcam's ClassificationMetric, and pytorch-grad-cam's DropInConfidence, not divided by Y."""
     from pytorch_grad_cam.metrics.cam_mult_image import DropInConfidence
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
     from torchcam.metrics import ClassificationMetric
@@ -141,7 +141,7 @@ def drop(case: Case) -> tuple[float, float, float]:
 
 
 def deletion(case: Case) -> tuple[float, float, float]:
-    """quantus's PixelFlipping, given the channels of a pixel one after the other; it lacks the curve's first point."""
+    """Compare with quantus's PixelFlipping, given a pixel's channels one by one; it lacks the curve's first point."""
     import quantus
 
     ours, seconds = _timed(lambda: case.ours(["deletion"]))
@@ -166,7 +166,7 @@ def deletion(case: Case) -> tuple[float, float, float]:
 
 
 def curves(case: Case) -> tuple[float, float, float]:
-    """Both areas by torchcam's DeletionInsertionMetric, with OpenCV's blur (RISE has 11 pixels, sigma 5)."""
+    """Compare both areas with torchcam's DeletionInsertionMetric, with OpenCV's blur (RISE: 11 pixels, sigma 5)."""
     import cv2
     from torchcam.metrics import DeletionInsertionMetric
 

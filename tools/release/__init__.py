@@ -1,1 +1,1 @@
-"""Programs that make files of this repository again: reference, pictures, sample models, the browser's runtime."""
+"""These programs make files of this repository again: reference, pictures, sample models, the browser's runtime."""

@@ -1,1 +1,1 @@
-"""Explained models in other runtimes than ONNX Runtime on the CPU: `python -m tools.runtimes`."""
+"""`python -m tools.runtimes` runs explained models in other runtimes than ONNX Runtime on the CPU."""

@@ -1,4 +1,4 @@
-"""Which runtimes run explained models, and how close their maps are to ONNX Runtime's: docs/compatibility.md.
+"""Find out which runtimes run explained models, and how close their maps are to ONNX Runtime's.
 
     python -m tools.runtimes resnet50 vit_b_16 --record records.json --table table.md
     python -m tools.runtimes model.onnx --runtimes openvino opencv
@@ -96,7 +96,7 @@ def feeds_of(model: Path, count: int, classes: Sequence[Sequence[int]] | None) -
 
 
 def family_jobs(model: Model, form: str) -> dict[str, tuple[bytes | Path, int, Any]]:
-    """Name: (model, number of images, classes to feed)."""
+    """What is run of every model: by name (model, number of images, classes to feed)."""
     layer = middle_layer(model.path)
     fed = [CLASSES] if form == "required" else None
     jobs: dict[str, tuple[bytes | Path, int, Any]] = {"original": (model.path, 1, None)}
@@ -107,7 +107,7 @@ def family_jobs(model: Model, form: str) -> dict[str, tuple[bytes | Path, int, A
 
 
 def feature_jobs(model: Model, form: str) -> dict[str, tuple[bytes | Path, int, Any]]:
-    """The same for what a runtime may be able to do."""
+    """What is run of one model to find out what a runtime can do, in the form of `family_jobs`."""
     each = [[281, 7], [7, 281], [1, 2]]
     fed = [CLASSES] if form == "required" else None
     optional, best = instrumented(model.path, "optional"), instrumented(model.path, form)
@@ -126,7 +126,7 @@ def feature_jobs(model: Model, form: str) -> dict[str, tuple[bytes | Path, int, 
 
 
 def run(program: Program, model: bytes | Path, count: int, classes: Any, seconds: float) -> dict[str, Any]:
-    """`{"outputs": {name: difference}}` against ONNX Runtime, or `{"error": sentence}`."""
+    """Run a model in a program: `{"outputs": {name: difference}}` against ONNX Runtime, or `{"error": sentence}`."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "model.onnx" if isinstance(model, bytes) else model
@@ -259,7 +259,7 @@ def programs_of(options: argparse.Namespace) -> list[Program]:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = command_line.parser("tools.runtimes", __doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL", help="ONNX file or torchvision name")
     parser.add_argument("--runtimes", nargs="+", choices=[*RUNTIMES], default=[*RUNTIMES][1:])

@@ -1,4 +1,4 @@
-"""Runtimes other than ONNX Runtime, each behind one call: a model's path and its inputs in, all outputs out.
+"""Each runtime stands behind one call here: a model's path and its inputs in, all outputs out.
 
 What is here follows the runtime's own documentation and nothing else; `examples/` shows the same, made to be read.
 """
@@ -28,7 +28,7 @@ def onnx_runtime(path: Path, feeds: Mapping[str, np.ndarray]) -> Arrays:
 
 
 def plain_onnx_runtime(path: Path, feeds: Mapping[str, np.ndarray]) -> Arrays:
-    """The same without its optimisations: how far ONNX Runtime is from itself."""
+    """ONNX Runtime without its optimisations, which shows how far it is from itself."""
     import onnxruntime as ort
 
     return _onnx_runtime(path, feeds, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
@@ -239,7 +239,7 @@ class Runtime:
 
     @property
     def version(self) -> str:
-        """Of the installed package.
+        """The version of the installed package.
 
         Raises:
             PackageNotFoundError: it is not installed here.

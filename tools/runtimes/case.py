@@ -1,4 +1,4 @@
-"""One run of one runtime, in a process of its own: `tools.runtimes` starts it as it starts any other program.
+"""Run one model in one runtime: `tools.runtimes` starts this as it starts any other program.
 
     python -m tools.runtimes.case RUNTIME MODEL.onnx FOLDER
 

@@ -1,1 +1,1 @@
-"""Programs that measure time and memory."""
+"""These programs measure time and memory."""

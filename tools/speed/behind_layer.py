@@ -1,4 +1,4 @@
-"""What the backward pass costs, in units of a forward run of the part of the model that it goes through."""
+"""Measure what the backward pass costs, in units of a forward run of the part of the model that it goes through."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tools.common.tables import Row
 
 
 def measure_head(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Row]]:
-    """What the head's backward pass costs at a middle layer, in units of the head's own forward pass.
+    """Measure the backward pass at a middle layer, in units of the forward pass of the part behind it.
 
     The backward pass is what a run of the instrumented model takes longer than one of the plain model.
     """

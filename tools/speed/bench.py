@@ -107,7 +107,7 @@ def load(path: Path) -> list[dict[str, Any]]:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = command_line.parser("tools.speed.bench", __doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="the records, a line each")
     parser.add_argument("--models", type=Path, metavar="DIR", help="where torch's models are kept")

@@ -1,4 +1,4 @@
-"""What `bench.py` does in a process of its own: one model, layer, batch size and number of threads.
+"""Measure one model, layer, batch size and number of threads, for `bench.py`, in a process of its own.
 
 python -m tools.speed.bench_cell prepare NAME FOLDER       # torch's model with random weights: NAME.onnx and NAME.pt
 python -m tools.speed.bench_cell cell < cell.json          # one record of figures, as JSON

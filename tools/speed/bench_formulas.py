@@ -1,4 +1,4 @@
-"""The formulas that the maps of `bench.py`'s contenders are held to, in numpy; A [N,C,S] and G [N,K,C,S]."""
+"""The maps of `bench.py`'s contenders are held to these formulas, in numpy; A [N,C,S] and G [N,K,C,S]."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def relu_of(formula: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
 
 
 def scaled(cams: np.ndarray) -> np.ndarray:
-    """From 0 to 1, each map on its own."""
+    """Maps scaled to 0..1, each on its own."""
     low = cams.min((-2, -1), keepdims=True)
     return (cams - low) / ((cams - low).max((-2, -1), keepdims=True) + 1e-8)
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> float:
-    """Between arrays, as vectors."""
+    """The cosine between two arrays, as vectors."""
     a, b = first.ravel().astype(np.float64), second.ravel().astype(np.float64)
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))

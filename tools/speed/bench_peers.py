@@ -1,4 +1,4 @@
-"""Other tools that explain a model, each as its own documentation has it used, on the same weights and images.
+"""Each other tool explains the model as its own documentation has it used, on the same weights and images.
 
 Needs torch; a peer that is not installed is left out, with the reason.
 """

@@ -1,4 +1,4 @@
-"""The records of `bench.py` as the tables of docs/benchmarks.md."""
+"""The records of `bench.py` become the tables of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tables(records: Sequence[Record]) -> str:
 
 
 def _taken(records: Iterable[Record]) -> str:
-    """When, where and with what; several lines if the records differ."""
+    """When, where and with what the records were taken; several lines if they differ."""
     said: dict[str, list[str]] = {}
     for record in records:
         about = ", ".join(f"{name} {version}" for name, version in record["versions"].items())

@@ -33,7 +33,7 @@ class Clock:
         self.any = self.sum = 0.0
 
     def watch(self, run: Any) -> Any:
-        """The same function, watched."""
+        """`run` with its time counted."""
 
         def watched(*args: Any, **kwargs: Any) -> Any:
             began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What an Explainer takes of memory and time to load, against a plain ONNX Runtime session.
+"""Measure what an Explainer takes of memory and of time to load, against a plain ONNX Runtime session.
 
 Each is measured in a fresh process, `python -m tools.speed.explainer_memory KIND MODEL THREADS`.
 """

@@ -28,7 +28,7 @@ from tools.common.tables import Row
 
 
 def measure_prepared(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Row]]:
-    """A row per model and layer: the default one, and one in the middle."""
+    """Count and time at the default layer and at one in the middle: a row for each."""
     rows: list[Row] = []
     for path in map(Path, options.models):
         for layer in filter(None, ("auto", middle_layer(path))):

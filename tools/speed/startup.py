@@ -1,4 +1,4 @@
-"""How fast the command line starts, beside Python alone."""
+"""Measure how fast the command line starts, beside Python alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools.common.tables import Row
 
 
 def measure_cli(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Row]]:
-    """Time of `onnx-xcam --help` from a fresh process."""
+    """Time `onnx-xcam --help` in fresh processes."""
     commands = {
         "`onnx-xcam --help`": [sys.executable, "-m", "onnx_xcam.cli", "--help"],
         "Python alone": [sys.executable, "-c", ""],

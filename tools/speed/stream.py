@@ -62,7 +62,7 @@ def bare_loop(model: Path, photos: Sequence[Path], preprocess: Any, spec: Any, s
 
 
 def measure_throughput(options: argparse.Namespace) -> None:
-    """Photos a second of `explain` against a bare loop over the original model, in turns."""
+    """Measure photos a second of `explain` against a bare loop over the original model, in turns."""
     import onnxruntime as ort
 
     from onnx_xcam import Explainer
@@ -140,7 +140,7 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def measure_memory(options: argparse.Namespace) -> None:
-    """Resident memory after 2,000 and after 20,000 images of mixed sizes; each kind in a process of its own."""
+    """Measure resident memory after 2,000 and 20,000 images of mixed sizes; each kind in a process of its own."""
     for kind in ("photos", "pictures", "tensors"):
         command = [*ALONE, "once", kind, str(options.folder), str(options.count)]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -151,7 +151,7 @@ def measure_memory(options: argparse.Namespace) -> None:
 
 
 def memory_once(options: argparse.Namespace) -> None:
-    """One kind in this process: photos to arrays of numbers, photos to pictures, or tensors of changing sizes."""
+    """Run one kind in this process: photos to arrays, photos to pictures, or tensors of changing sizes."""
     import onnx
 
     from onnx_xcam import Explainer
@@ -194,7 +194,7 @@ TINY = """<ir_version: 8, opset_import: ["": 17]> tiny (float[N,3,32,32] image) 
 
 
 def measure_latency(options: argparse.Namespace) -> None:
-    """What `explainer.explain(photo)` takes beyond decoding and `session.run`."""
+    """Measure what `explainer.explain(photo)` takes beyond decoding and `session.run`."""
     from onnx_xcam import Explainer
     from onnx_xcam.images.read import read_image
 
@@ -224,7 +224,7 @@ def measure_latency(options: argparse.Namespace) -> None:
 
 
 def measure_classes(options: argparse.Namespace) -> None:
-    """Peak memory and runs of all classes of one image, each in a process of its own."""
+    """Measure peak memory and runs of many classes of one image, each number in a process of its own."""
     for layer in options.layer or ["auto"]:
         for classes in options.classes:
             command = [*ALONE, "many", str(options.model), layer, str(classes)]
@@ -232,7 +232,7 @@ def measure_classes(options: argparse.Namespace) -> None:
 
 
 def classes_once(options: argparse.Namespace) -> None:
-    """One number of classes in this process."""
+    """Explain one number of classes in this process, and print what that takes."""
     from onnx_xcam import Explainer
 
     explainer = Explainer(options.model, layers=options.layer, preprocess="imagenet", providers="cpu")
@@ -262,7 +262,7 @@ COMMANDS = {
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = command_line.parser("tools.speed.stream", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, count, rounds in (("throughput", 240, 6), ("latency", 8, 15)):

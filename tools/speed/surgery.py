@@ -1,4 +1,4 @@
-"""What the surgery costs: its time, its peak memory, and the size of what it adds.
+"""Measure what the surgery costs: its time, its peak memory, and the size of what it adds.
 
 Each figure is taken in a fresh process, `python -m tools.speed.surgery START HOW MODEL LAYER EXTERNAL_DATA`.
 """
@@ -23,7 +23,7 @@ HOW = ("instrument", "instrument_file")
 
 
 def measure_surgery(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Row]]:
-    """Time and peak memory of the surgery, each repeat in a fresh process; medians.
+    """Measure time and peak memory of the surgery, each repeat in a fresh process; medians.
 
     For the memory the process has done a surgery on a tiny model before, so that what is imported on the way is in.
     Models with external data are also measured with each choice of what becomes of them.

@@ -1,1 +1,1 @@
-"""Whole models against the gradient of the framework that they come from: `python -m tools.sweep`."""
+"""`python -m tools.sweep` compares whole models with the gradient of the framework that they come from."""

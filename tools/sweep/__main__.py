@@ -150,7 +150,7 @@ def judge(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def name_of(case: Case) -> str:
-    """A case in words."""
+    """A case as a text."""
     return f"{case.model} {case.exporter} {case.batch} {case.layer}"
 
 
@@ -276,7 +276,7 @@ def _outputs_cell(records: Iterable[dict[str, Any] | None]) -> str:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = command_line.parser("tools.sweep", __doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL", help="torchvision's name, or SOURCE:NAME")
     parser.add_argument("--set", nargs="+", choices=tuple(SETS), default=[], help="the models of the published figures")

@@ -1,4 +1,4 @@
-"""What PyTorch's autograd says about the gradient at a layer that is known only by its values.
+"""PyTorch's autograd gives the gradient at a layer that is known only by its values.
 
 Needs torch, which is no dependency of onnx_xcam.
 """

@@ -1,4 +1,4 @@
-"""What the sweep does for one model, whatever framework it comes from: export, instrument, run, compare."""
+"""One model is exported, instrumented, run and compared, whatever framework it comes from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An instrumented model in float64: what its gradient is where no rounding decides on which side of a kink it goes."""
+"""An instrumented model runs in float64 here, where no rounding decides on which side of a kink it goes."""
 
 from __future__ import annotations
 

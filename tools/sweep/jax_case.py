@@ -1,4 +1,4 @@
-"""What the sweep does for one model of JAX: export it, ask jax.vjp for the gradient at any value of its jaxpr."""
+"""One model of JAX is exported, and jax.vjp asked for the gradient at any value of its jaxpr."""
 
 from __future__ import annotations
 

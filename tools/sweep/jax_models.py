@@ -1,4 +1,4 @@
-"""Classifiers of JAX with random parameters, and their ONNX exports, for the sweep.
+"""Classifiers of JAX get random parameters and are exported here, for the sweep.
 
 Needs jax2onnx, flax and equinox, which are no dependencies of onnx_xcam.
 """

@@ -1,4 +1,4 @@
-"""What the sweep does for one model of Keras: export it, ask TensorFlow's GradientTape for the gradient."""
+"""One model of Keras is exported, and TensorFlow's GradientTape asked for the gradient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classifiers of Keras with random parameters, and their ONNX exports, for the sweep.
+"""Classifiers of Keras get random parameters and are exported here, for the sweep.
 
 Needs tensorflow-cpu, keras and tf2onnx, which are no dependencies of onnx_xcam.
 """
@@ -172,7 +172,7 @@ def export(model: keras.Model, path: Path, exporter: str, batch: str) -> None:
 
 @tf_op("Erfc")
 class Erfc:
-    """What tf2onnx lacks for GELU: erfc(x) = 1 - erf(x)."""
+    """Gives tf2onnx what it lacks for GELU: erfc(x) = 1 - erf(x)."""
 
     @classmethod
     def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Near-ties: places where a rounding error decides on which side of a kink a forward pass goes.
+"""Near-ties are places where a rounding error decides on which side of a kink a forward pass goes.
 
 ReLU and its kin have a derivative that jumps at a kink, MaxPool sends the gradient to one of two values that may be
 almost equal. Two correct float32 passes decide a near-tie differently now and then, and the gradients then differ by a
@@ -50,7 +50,7 @@ class Kink:
         return {"relu": (0.0,), "relu6": (0.0, 6.0), "max_pool2d": ()}.get(self.name, (-3.0, 3.0))
 
     def is_looked_at(self) -> bool:
-        """Whether its near-ties are looked for: of max_pool2d only with square windows without dilation."""
+        """Whether a call's near-ties are looked for: of max_pool2d only with square windows without dilation."""
         if self.name != "max_pool2d":
             return True
         sizes = [self.options[key] for key in ("kernel_size", "stride", "padding")]

@@ -1,4 +1,4 @@
-"""What the sweep does for models of Paddle, of which only the ONNX file is at hand: PyTorch runs that file.
+"""PyTorch runs and differentiates models of Paddle, of which only the ONNX file is at hand.
 
 Needs torch and onnx2torch, and the package that ships the file.
 """

@@ -1,4 +1,4 @@
-"""What the sweep does for one model of PyTorch: export it, ask autograd for the gradient, look into near-ties."""
+"""One model of PyTorch is exported, autograd asked for the gradient, and near-ties are looked into."""
 
 from __future__ import annotations
 

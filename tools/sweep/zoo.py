@@ -1,4 +1,4 @@
-"""Which models the sweep takes by name: of each family its smallest variant."""
+"""The sweep takes these models by name: of each family its smallest variant."""
 
 from __future__ import annotations
 
