@@ -25,7 +25,7 @@ from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.axes.batch_independence import Rows, cannot_mix, rounds, scaled_by_run
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.instrumented import instrumented
-from onnx_xcam.surgery.submodels.behind_layer import with_outputs
+from onnx_xcam.surgery.submodels.more_outputs import with_outputs
 from onnx_xcam.surgery.tail.options import TailOptions
 from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse
 from onnx_xcam.surgery.targets.unused_inputs import unused_inputs

@@ -12,7 +12,7 @@ from onnx_xcam.cams.methods import emitted_method
 from onnx_xcam.errors import ModelError, ShapeError, UnsupportedOpError
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.surgery.files.source import Source
-from onnx_xcam.surgery.ir.protos import tensors_read
+from onnx_xcam.surgery.ir.uses import names_read
 from onnx_xcam.surgery.normalise.unsigned_activations import signed_pairs, with_unsigned
 from onnx_xcam.surgery.notes import notes_on, way_out
 from onnx_xcam.surgery.tail.options import TailOptions
@@ -50,7 +50,7 @@ def instrumented(analysis: Analysis, options: TailOptions) -> Instrumented:
         _refuse_twice(analysis)
         tail, metadata = _tail(analysis, options)
         source, skeleton = analysis.source, analysis.skeleton
-        read = {name for node in tail.graph.node for name in tensors_read(node)}
+        read = {name for node in tail.graph.node for name in names_read(node)}
         signed = read.intersection(pair.integers for pair in signed_pairs(skeleton))
         if signed:
             source = with_unsigned(source, signed)

@@ -24,8 +24,11 @@ from google.protobuf.message import EncodeError
 from onnx import TensorProto, numpy_helper
 
 from onnx_xcam.errors import ModelError, XcamError
+from onnx_xcam.surgery.analysis.reachability import between, forward
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.ir.uses import Uses
+from onnx_xcam.surgery.lowering.order import nodes_in_order
 from onnx_xcam.surgery.targets.analysis import Request, analyse
 
 Order: TypeAlias = Literal["cascading", "independent"]
@@ -201,19 +204,13 @@ def _stored(graph: onnx.GraphProto) -> Iterator[tuple[str, TensorProto]]:
 def _layers(graph: onnx.GraphProto, tensors: Mapping[str, TensorProto], score: str) -> tuple[WeightLayer, ...]:
     """The layers between the graph's inputs and the score, from the score on."""
     producers = {name: node for node in graph.node for name in node.output if name}
-    reached = {value.name for value in graph.input if value.name not in tensors}
-    for node in graph.node:
-        if not reached.isdisjoint(node.input):
-            reached.update(filter(None, node.output))
-    needed = {score} if score in reached else {value.name for value in graph.output}
+    uses = Uses(nodes_in_order(graph.node))
+    inputs = [value.name for value in graph.input if value.name not in tensors]
+    reached = forward(uses, inputs).tensors
+    ends = [score] if score in reached else [value.name for value in graph.output]
     groups: list[tuple[onnx.NodeProto, list[str]]] = []
     early: list[str] = []
-    for node in reversed(graph.node):
-        if needed.isdisjoint(node.output):
-            continue
-        needed.update(node.input)
-        if reached.isdisjoint(node.output):
-            continue
+    for node in reversed(between(uses, inputs, ends).nodes):
         found = [name for at, name in enumerate(node.input) if name and name not in reached and _counts(node, at)]
         names = list(dict.fromkeys(w for name in found for w in _behind(name, node, producers, tensors)))
         if names and (node.op_type in _MATRIX_OPS or any(_is_matrix(tensors[name]) for name in names)):

@@ -29,7 +29,9 @@ from onnx_xcam.surgery.builder.forward_values import float_for
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.instrumented import instrumented
-from onnx_xcam.surgery.submodels.behind_layer import as_analysed, head_inputs, head_nodes, node_model, with_outputs
+from onnx_xcam.surgery.submodels.behind_layer import behind_layer, round_layer
+from onnx_xcam.surgery.submodels.more_outputs import as_analysed, with_outputs
+from onnx_xcam.surgery.submodels.node_model import node_model
 from onnx_xcam.surgery.tail.options import TailOptions
 from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse, diagnosed
 from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
@@ -290,7 +292,7 @@ class _Proof:
         """The tensors whose values the checks need."""
         graph, layers, score = self.graph, self.layers, self.score.name
         names = {t.name for node in self.way.nodes for t in node.inputs if t.name in graph.producer}
-        return names.union(layers, [score], *(head_inputs(graph, layer, score) for layer in layers))
+        return names.union(layers, [score], *(round_layer(graph, layer, score) for layer in layers))
 
 
 def _picture(given: Source, inputs: Mapping[str, InputValue] | None) -> str:
@@ -381,7 +383,7 @@ def _layer_check(proof: _Proof, index: int) -> LayerCheck:
         return LayerCheck(layer, float(off), conservation, None, not_compared=why)
     without = [
         f"{node.op} '{node.name or node.outputs[0].name}'"
-        for node in head_nodes(proof.graph, proof.layers[index], proof.score.name)
+        for node in behind_layer(proof.graph, proof.layers[index], proof.score.name).nodes
         if node.op in _STEPS
     ]
     return LayerCheck(
@@ -409,11 +411,11 @@ def _slope(proof: _Proof, index: int, gradient: np.ndarray) -> Slope | str | Non
         return None
     images = proof.metadata.layout(index).find("N")
     class_id = int(proof.after[contract.CLASSES][0, 0])
-    head = node_model(graph, head_nodes(graph, layer, score), proof.values, [layer])
+    behind = node_model(graph, behind_layer(graph, layer, score).nodes, proof.values, [layer])
     values = proof.values[layer].astype(np.float64)
 
     def scored(at: np.ndarray) -> float:
-        return _class_score(evaluate(head, {layer: at}, [score])[0], class_id)
+        return _class_score(evaluate(behind, {layer: at}, [score])[0], class_id)
 
     first = of_first_image(values.take(0, images), images, values.shape)
     half = any(graph.dtype(name) == np.float16 for name in graph.producer)

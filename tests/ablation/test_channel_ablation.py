@@ -20,7 +20,7 @@ from helpers.token_models import token_model
 from onnx_xcam.ablation import Head, batches, open_heads
 from onnx_xcam.errors import ClassError, InputError, LayerError, ModelError
 from onnx_xcam.runtime import Cancellation
-from onnx_xcam.surgery.submodels.behind_layer import with_outputs
+from onnx_xcam.surgery.submodels.more_outputs import with_outputs
 
 TOKENS = {
     "class token": ["x1", "patches"],

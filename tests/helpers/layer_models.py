@@ -7,7 +7,7 @@ import onnx
 from onnx import helper
 
 from helpers.models import GAP, GAP_WEIGHTS, C, build, cnn, session
-from onnx_xcam.surgery.submodels.behind_layer import with_outputs
+from onnx_xcam.surgery.submodels.more_outputs import with_outputs
 
 NHWC = build(
     "x = Transpose<perm=[0,3,1,2]>(image)  c = Conv(x, w)  t = Transpose<perm=[0,2,3,1]>(c)  a = Relu(t) "

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 import onnx_xcam
 from helpers.external_models import PLACES, model_with, save_external
-from helpers.models import C, build, cnn, images, run, weight
+from helpers.models import GAP, GAP_WEIGHTS, C, build, cnn, images, run, weight
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.surgery.randomise import randomised, weight_layers
 
@@ -125,6 +125,27 @@ def test_only_what_lies_between_the_picture_and_the_score_counts():
     weights = {"w": (C, 3, 1, 1), "v": (C, 3, 1, 1), "u": (C, 1, 1)}
     model = build(body, weights, outputs=f"float[N,{C}] logits, float[N,{C},12,12] other, float[N,{C},1,1] behind")
     assert names(model, score="logits") == [{"w"}]
+
+
+def test_the_order_of_the_nodes_in_the_file_does_not_matter():
+    model = cnn("dense")
+    mixed = onnx.ModelProto.FromString(model.SerializeToString())
+    nodes = [model.graph.node[n] for n in np.random.default_rng(0).permutation(len(model.graph.node))]
+    del mixed.graph.node[:]
+    mixed.graph.node.extend(nodes)
+    assert weight_layers(mixed) == weight_layers(model)
+
+
+def test_what_a_branch_reads_of_the_picture_counts():
+    """A layer whose result only a branch reads lies between the picture and the score too."""
+    model = cnn(
+        GAP.replace("(a)", "(o)"),
+        weights=GAP_WEIGHTS,
+        act="a = Relu(c2)  o = If(flag) <then_branch = t () => (float[N,4,6,6] p) { p = Abs(a) }, "
+        "else_branch = e () => (float[N,4,6,6] q) { q = Neg(a) }>",
+        image="float[N,3,12,12] image, bool flag",
+    )
+    assert [layer.name for layer in weight_layers(model)] == ["logits", "c2", "c1"]
 
 
 def test_norms_biases_scales_and_embeddings_but_no_constants_of_another_kind():

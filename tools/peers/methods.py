@@ -41,7 +41,7 @@ from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.explainer.recording import LayerRecord
 from onnx_xcam.surgery.instrument import instrument_bytes
-from onnx_xcam.surgery.submodels.behind_layer import with_outputs
+from onnx_xcam.surgery.submodels.more_outputs import with_outputs
 from tools.common import command_line, torch_models
 from tools.common.sessions import session
 

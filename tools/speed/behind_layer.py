@@ -15,7 +15,8 @@ from onnx_xcam.surgery import instrument_bytes
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.normalise.normalise import modernised
-from onnx_xcam.surgery.submodels.behind_layer import head_inputs, head_model, with_outputs
+from onnx_xcam.surgery.submodels.behind_layer import model_behind, round_layer
+from onnx_xcam.surgery.submodels.more_outputs import with_outputs
 from onnx_xcam.surgery.targets.classification import find_score
 from tools.common.exported import find_model
 from tools.common.layers import middle_layer
@@ -60,11 +61,11 @@ def _head(path: Path, layer: str, feeds: dict[str, Any], threads: int) -> tuple[
     source, skeleton, _ = modernised(Source(path))
     graph = prepare(skeleton)
     score = find_score(graph).name
-    inputs = [layer, *head_inputs(graph, layer, score)]
+    inputs = [layer, *round_layer(graph, layer, score)]
     whole = session(with_outputs(source.with_tail(b""), inputs), 1)
     values = dict(zip(inputs, whole.run(inputs, feeds), strict=True))
     weights = {tensor.name: tensor for tensor in source.load().graph.initializer}
-    return session(head_model(graph, weights, layer, score).SerializeToString(), threads), values
+    return session(model_behind(graph, weights, layer, score).SerializeToString(), threads), values
 
 
 def _runner(session: Any, feeds: dict[str, Any]) -> Callable[[], Any]:

@@ -30,7 +30,7 @@ from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import open_session
 from onnx_xcam.surgery import inspect, instrument_bytes
 from onnx_xcam.surgery.files.source import Source
-from onnx_xcam.surgery.submodels.behind_layer import with_outputs
+from onnx_xcam.surgery.submodels.more_outputs import with_outputs
 from tools.common.layers import by_nearness_to_the_middle
 from tools.common.sessions import session
 from tools.speed.bench_formulas import cosine, lined

@@ -22,7 +22,8 @@ from onnx_xcam.metadata import Metadata
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.normalise.normalise import modernised
-from onnx_xcam.surgery.submodels.behind_layer import head_inputs, head_model, with_outputs
+from onnx_xcam.surgery.submodels.behind_layer import model_behind, round_layer
+from onnx_xcam.surgery.submodels.more_outputs import with_outputs
 from onnx_xcam.surgery.targets.classification import find_score
 from tools.common.matching import Match, matches
 from tools.common.sessions import session
@@ -211,12 +212,12 @@ def onnx_ad_xgrad(model: str, metadata: Metadata, *, threads: int, images: np.nd
     source, skeleton, _ = modernised(Source(model))
     graph = prepare(skeleton)
     score = find_score(graph).name
-    others = head_inputs(graph, layer, score)
+    others = round_layer(graph, layer, score)
     whole = session(with_outputs(source.with_tail(b""), dict.fromkeys([layer, *others, score])), threads)
     name = whole.get_inputs()[0].name
     values = dict(zip([layer, *others, score], whole.run([layer, *others, score], {name: images}), strict=True))
     weights = {tensor.name: tensor for tensor in source.load().graph.initializer}
-    head = head_model(graph, weights, layer, score)
+    head = model_behind(graph, weights, layer, score)
     # All that comes from the picture passes through the layer, so the others are constants for this batch size.
     head.graph.initializer.extend(onnx.numpy_helper.from_array(values[other], other) for other in others)
     kept = [value for value in head.graph.input if value.name == layer]

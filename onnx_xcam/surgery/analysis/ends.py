@@ -1,13 +1,14 @@
-"""Which tensors come out of a model, what they are made of, and which of them depends on which."""
+"""This module finds what comes out of a model, what that is made of, and which tensor depends on which."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.contract import image_axes
-from onnx_xcam.surgery.ir.graph import Graph, inputs_of
+from onnx_xcam.surgery.analysis.reachability import backward, forward
+from onnx_xcam.surgery.ir.graph import Graph
 
 _WEIGHTED = frozenset({"MatMul", "Gemm", "Conv", "MatMulInteger", "QLinearMatMul", "QLinearConv", "QGemm"})
 
@@ -28,43 +29,26 @@ def pictures(graph: Graph) -> list[str]:
     return [name for name in plain if image_axes(graph.shape(name) or ()) is not None] or plain
 
 
-def seen(graph: Graph) -> set[str]:
+def seen(graph: Graph) -> frozenset[str]:
     """The tensors that depend on a picture."""
-    return _behind(graph, pictures(graph))
-
-
-def _behind(graph: Graph, names: Iterable[str]) -> set[str]:
-    reached = set(names)
-    for node in graph.nodes:
-        if any(tensor.name in reached for tensor in inputs_of(node)):
-            reached.update(out.name for out in node.outputs if out.name)
-    return reached
+    return forward(graph.uses, pictures(graph)).tensors
 
 
 def leads_to(graph: Graph, name: str, other: str) -> bool:
     """Whether another tensor is made of this one by a layer with weights, as scores are of an embedding."""
-    reached, weighted = {name}, set[str]()
-    for node in graph.nodes:
-        names = {tensor.name for tensor in node.inputs}
-        if names & weighted or (node.op in _WEIGHTED and names & reached):
-            weighted.update(out.name for out in node.outputs)
-        elif names & reached:
-            reached.update(out.name for out in node.outputs)
-    return other in weighted
+    weighted = [node for node in forward(graph.uses, [name]).nodes if node.op in _WEIGHTED]
+    return other in forward(graph.uses, [out.name for node in weighted for out in node.outputs]).tensors
 
 
 def makers(graph: Graph, name: str) -> Iterator[gs.Node]:
     """The nodes that a tensor is made by, last to first; those in their branches and bodies too."""
-    needed = {name}
-    for node in reversed(graph.nodes):
-        if any(out.name in needed for out in node.outputs):
-            needed.update(tensor.name for tensor in inputs_of(node))
-            yield from _with_inner(node)
+    for node in reversed(backward(graph.uses, [name]).nodes):
+        yield from _with_inner(node)
 
 
 def inputs_behind(graph: Graph, name: str) -> list[str]:
     """The inputs that a tensor is made of, in the graph's order."""
-    read = {tensor.name for node in makers(graph, name) for tensor in inputs_of(node)}
+    read = backward(graph.uses, [name]).tensors
     return [given for given in graph.input_names if given in read and not graph.is_constant(given)]
 
 

@@ -14,6 +14,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from onnx_xcam.surgery.analysis.reachability import walk_forward
+from onnx_xcam.surgery.ir.protos import subgraphs
+from onnx_xcam.surgery.ir.uses import Uses
+
 SAFE = 64
 """Integers of this size at most, 7 bits, never saturate: 2 x 255 x 64 < 2^15. ONNX Runtime has the same bound."""
 
@@ -109,19 +113,12 @@ def _parts(
     graphs = [model.graph]
     for function in model.functions:
         yield list(function.node), {}, {}
-        graphs += [g for node in function.node for g in _inner(node)]
+        graphs += [g for node in function.node for g in subgraphs(node)]
     while graphs:
         graph = graphs.pop()
-        graphs += [g for node in graph.node for g in _inner(node)]
+        graphs += [g for node in graph.node for g in subgraphs(node)]
         types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
         yield list(graph.node), {tensor.name: tensor for tensor in graph.initializer}, types
-
-
-def _inner(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        yield from attribute.graphs
-        if attribute.HasField("g"):
-            yield attribute.g
 
 
 class _Part:
@@ -132,11 +129,9 @@ class _Part:
     ) -> None:
         self.stored = dict(initializers)
         self.types = {**inputs, **{name: tensor.data_type for name, tensor in initializers.items()}}
-        self.maker = {name: node for node in nodes for name in node.output if name}
-        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        self.uses = Uses(nodes)
+        self.maker = {name: nodes[position] for name, position in self.uses.maker.items()}
         for node in nodes:
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
             if node.op_type == "Constant":
                 for attribute in node.attribute:
                     if attribute.name == "value":
@@ -229,12 +224,5 @@ class _Part:
         return name
 
     def _is_quantised_next(self, name: str) -> bool:
-        left, seen = [name], set[str]()
-        while left:
-            name = left.pop()
-            for node in self.readers.get(name, []) if name not in seen else []:
-                if node.op_type == "QuantizeLinear":
-                    return True
-                left += node.output if node.op_type in _CLIPPED else ()
-            seen.add(name)
-        return False
+        passed = walk_forward(self.uses, [name], leaves=lambda node, _: node.op_type in _CLIPPED)
+        return any(self.uses.nodes[position].op_type == "QuantizeLinear" for position in passed)

@@ -1,4 +1,4 @@
-"""How much more memory a run takes where one dimension of its inputs is one longer, followed through the graph."""
+"""This module estimates how much more memory a run takes where one dimension of its inputs is one longer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from onnx import helper, numpy_helper
 
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.analysis.reachability import forward
 from onnx_xcam.surgery.ir.dims import known_size
+from onnx_xcam.surgery.ir.uses import Uses
 
 _LONGEST_VECTOR = 1 << 20
 """Beyond, onnx's shape inference, which keeps a record of each element of a vector, would take long."""
@@ -44,26 +46,22 @@ def bytes_more(skeleton: bytes, few: Feeds, more: Feeds) -> int | None:
     if smaller is None or larger is None:
         return None
     before, after = _sizes(smaller), _sizes(larger)
-    nodes = smaller.graph.node
-    last = {name: n for n, node in enumerate(nodes) for name in node.input}
-    last.update((output.name, len(nodes)) for output in smaller.graph.output)
-    growing = set(differing)
+    uses = Uses(smaller.graph.node)
+    outputs = {output.name for output in smaller.graph.output}
     ending: dict[int, int] = {}
     live = most = 0
-    for n, node in enumerate(nodes):
-        if not growing.isdisjoint(node.input):
-            growing.update(node.output)
-            if node.op_type == "TopK":
-                continue  # its K comes from a value; at most the scores, which are few
-            for name in filter(None, node.output):
-                if name not in before or name not in after:
-                    return None
-                size = after[name] - before[name]
-                live += size
-                end = max(n, last.get(name, n))
-                ending[end] = ending.get(end, 0) + size
+    growing = set(forward(uses, differing).positions)
+    for position, node in enumerate(uses.nodes):
+        # The K of a TopK comes from a value; at most it gives the scores, which are few.
+        for name in uses.makes[position] if position in growing and node.op_type != "TopK" else ():
+            if name not in before or name not in after:
+                return None
+            size = after[name] - before[name]
+            live += size
+            end = len(uses.nodes) if name in outputs else uses.readers.get(name, [position])[-1]
+            ending[end] = ending.get(end, 0) + size
         most = max(most, live)
-        live -= ending.pop(n, 0)
+        live -= ending.pop(position, 0)
     return most
 
 

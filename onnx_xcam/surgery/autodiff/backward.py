@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from onnx_xcam.common.operators import called
 from onnx_xcam.errors import LayerError, UnexpectedError, UnsupportedOpError
 from onnx_xcam.surgery.analysis.ends import pictures
+from onnx_xcam.surgery.analysis.reachability import between, forward
 from onnx_xcam.surgery.autodiff.composites import steps
 from onnx_xcam.surgery.autodiff.function_bodies import body_of
 from onnx_xcam.surgery.builder import shapes
@@ -18,9 +19,10 @@ from onnx_xcam.surgery.builder.broadcasting import expanded, expanded_where_unsu
 from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
-from onnx_xcam.surgery.ir.graph import Graph, inputs_of
+from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
+from onnx_xcam.surgery.ir.uses import captured
 from onnx_xcam.surgery.rules import RULES, Vjp
 from onnx_xcam.surgery.rules.node import NodeView
 
@@ -50,7 +52,7 @@ def has_rule(graph: Graph, node: gs.Node, tensors: frozenset[str]) -> bool:
     By a rule, or by the rules of the nodes in its function body.
     """
     if _rule(node) is not None:
-        return not any(t.name in tensors for t in active_inputs(node)[traits(node).differentiable :])
+        return tensors.isdisjoint(active_inputs(node)[traits(node).differentiable :])
     inside = _way_inside(graph, node, tensors)
     return inside is not None and not inside.unsupported()
 
@@ -64,10 +66,11 @@ def _way_inside(graph: Graph, node: gs.Node, tensors: Iterable[str]) -> Way | No
     return way(body, inputs, [out.name for out in node.outputs if out.name in tensors])
 
 
-def active_inputs(node: gs.Node) -> list[gs.Tensor]:
+def active_inputs(node: gs.Node) -> list[str]:
     """The tensors whose values matter to the node's output; those that a control-flow body takes from outside too."""
     passive = traits(node).passive
-    return [tensor for i, tensor in enumerate(inputs_of(node)) if i not in passive]
+    own = [tensor.name for i, tensor in enumerate(node.inputs) if i not in passive]
+    return [*own, *captured(node)]
 
 
 def carrying_outputs(node: gs.Node) -> list[str]:
@@ -82,31 +85,30 @@ def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
     Tensors are floats, and integers that stand for quantised floats. Operators with zero derivative end a path;
     operators without a rule do not.
     """
-    reached = set(targets)
-    passed = []
-    for node in graph.nodes:
-        if is_zero_derivative(node) or not any(t.name in reached for t in active_inputs(node)):
-            continue
-        outputs = [name for name in carrying_outputs(node) if graph.is_float(name) or name in graph.quantised]
-        if outputs:
-            reached.update(outputs)
-            passed.append(node)
-    needed = set(ends) & reached
-    nodes = []
-    for node in reversed(passed):
-        if any(out.name in needed for out in node.outputs):
-            nodes.append(node)
-            needed.update(t.name for t in active_inputs(node) if t.name in reached)
-    return Way(graph, tuple(nodes[::-1]), frozenset(needed))
+
+    def leaves(node: gs.Node, name: str) -> bool:
+        return carries(node, name) and (graph.is_float(name) or name in graph.quantised)
+
+    part = between(graph.uses, targets, ends, enters=is_active, leaves=leaves)
+    return Way(graph, tuple(part.nodes), part.tensors)
+
+
+def is_active(node: gs.Node, name: str) -> bool:
+    """Whether the value of what a node reads under a name matters to the node's output, and not by steps alone."""
+    facts = traits(node)
+    return not facts.zero_derivative and (not facts.passive or name in active_inputs(node))
+
+
+def carries(node: gs.Node, name: str) -> bool:
+    """Whether the dependence of an output on the inputs counts."""
+    return not traits(node).detached or name in carrying_outputs(node)
 
 
 def image_tensors(graph: Graph, names: Iterable[str] | None = None) -> list[str]:
     """The float tensors whose values depend on one of these inputs, by default on any picture."""
-    reached = set(pictures(graph) if names is None else names)
-    for node in graph.nodes:
-        if not is_zero_derivative(node) and any(t.name in reached for t in inputs_of(node)):
-            reached.update(carrying_outputs(node))
-    return [name for name in reached if graph.is_float(name)]
+    starts = pictures(graph) if names is None else names
+    reached = forward(graph.uses, starts, enters=lambda node, _: not is_zero_derivative(node), leaves=carries)
+    return [name for name in reached.tensors if graph.is_float(name)]
 
 
 def is_zero_derivative(node: gs.Node) -> bool:

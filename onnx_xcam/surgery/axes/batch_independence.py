@@ -14,7 +14,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnx_xcam.surgery.analysis.reachability import backward
 from onnx_xcam.surgery.axes.table import ELEMENTWISE, ELEMENTWISE_IN_THE_FIRST, IMAGES, PER_PIXEL, WINDOWED
+from onnx_xcam.surgery.ir.uses import Uses
+from onnx_xcam.surgery.lowering.order import nodes_in_order
 
 TOLERANCE = {True: 1e-3, False: 5e-2}
 """How far a value in a run of several may be from the same one alone, relative to the largest: where the model is
@@ -50,17 +53,14 @@ def cannot_mix(model: onnx.ModelProto, image: str, wanted: Iterable[str]) -> boo
     graph = model.graph
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.input if value.name == image}
-    needed = set(wanted)
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-    if image not in ranks or not set(wanted) <= {name for node in graph.node for name in node.output}:
+    uses = Uses(nodes_in_order(graph.node))
+    needed = backward(uses, wanted)
+    if image not in ranks or not set(wanted) <= uses.maker.keys():
         return False
     constants = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    for node in graph.node:
-        if not needed.intersection(node.output):
-            continue
-        if not any(name in ranks for name in node.input):
+    for position in needed.positions:
+        node = uses.nodes[position]
+        if not any(name in ranks for name in uses.reads[position]):
             if not node.input and node.op_type == "Constant":
                 constants.update((name, _dims_of(node)) for name in node.output)
             continue  # made of constants, or of other inputs, of which only a rank would be told

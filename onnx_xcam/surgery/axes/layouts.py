@@ -7,7 +7,10 @@ names.
 
 from __future__ import annotations
 
+import onnx_graphsurgeon as gs
+
 from onnx_xcam.contract import IMAGE_CHANNELS, LAYOUTS, Grid, Layout
+from onnx_xcam.surgery.analysis.reachability import forward, walk_forward
 from onnx_xcam.surgery.axes.axes import (
     Axes,
     Axis,
@@ -62,15 +65,11 @@ def _follow(spread: Spread) -> None:
                 spread.found[out.name] = left_over(spread, node, known, shape)
 
 
-def _behind(graph: Graph, ops: frozenset[str]) -> set[str]:
+def _behind(graph: Graph, ops: frozenset[str]) -> frozenset[str]:
     """The tensors behind operators of these kinds, and those that an operator on images reads."""
-    made: set[str] = set()
-    for node in graph.nodes:
-        if node.op in _ON_IMAGES and node.inputs:
-            made.add(node.inputs[0].name)
-        if node.op in ops or any(tensor.name in made for tensor in node.inputs):
-            made.update(out.name for out in node.outputs)
-    return made
+    made = [out.name for node in graph.nodes if node.op in ops for out in node.outputs]
+    read = {node.inputs[0].name for node in graph.nodes if node.op in _ON_IMAGES and node.inputs}
+    return forward(graph.uses, made).tensors | read
 
 
 def _pictures(graph: Graph) -> dict[str, Axes]:
@@ -88,16 +87,15 @@ def _pictures(graph: Graph) -> dict[str, Axes]:
 
 def _is_read_as_nchw(graph: Graph, name: str) -> bool:
     """Whether a convolution or a pool reads an input whose axes nothing has moved: the last one is its width then."""
-    waiting, met = [name], {name}
-    while waiting:
-        for node in graph.readers.get(waiting.pop(), []):
-            if node.op in _ON_IMAGES and node.inputs[0].name in met:
-                return True
-            if EFFECTS.get(node.op) in (kept, first_kept) and is_standard(node.domain):
-                new = [out.name for out in node.outputs if out.name and out.name not in met]
-                met.update(new)
-                waiting += new
-    return False
+
+    def enters(node: gs.Node, read: str) -> bool:
+        return node.op not in _ON_IMAGES or node.inputs[0].name == read
+
+    def leaves(node: gs.Node, _made: str) -> bool:
+        return EFFECTS.get(node.op) in (kept, first_kept) and is_standard(node.domain)
+
+    passed = walk_forward(graph.uses, [name], enters=enters, leaves=leaves)
+    return any(graph.nodes[position].op in _ON_IMAGES for position in passed)
 
 
 def layout_of(axes: Axes | None) -> Layout | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.ir.dims import Shape
 from onnx_xcam.surgery.ir.protos import QUANTISERS
+from onnx_xcam.surgery.ir.uses import Uses
 
 FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16)})
 
@@ -60,23 +61,24 @@ class Graph:
         self.output_names = [tensor.name for tensor in graph.outputs]
 
     @cached_property
+    def uses(self) -> Uses[gs.Node]:
+        """What each node reads and makes, the tensors that its subgraphs capture included."""
+        return Uses(self.nodes)
+
+    @cached_property
     def producer(self) -> dict[str, gs.Node]:
         """The node that makes each tensor."""
-        return {out.name: node for node in self.nodes for out in node.outputs if out.name}
+        return {name: self.nodes[position] for name, position in self.uses.maker.items()}
 
     @cached_property
     def readers(self) -> dict[str, list[gs.Node]]:
         """The nodes that read each tensor, once for each time that they do."""
-        found: dict[str, list[gs.Node]] = {}
-        for node in self.nodes:
-            for tensor in inputs_of(node):
-                found.setdefault(tensor.name, []).append(node)
-        return found
+        return {name: [self.nodes[position] for position in found] for name, found in self.uses.readers.items()}
 
-    @cached_property
+    @property
     def order(self) -> dict[str, int]:
-        """The position of each tensor's producer; graph inputs and constants come first."""
-        return {out.name: i for i, node in enumerate(self.nodes) for out in node.outputs if out.name}
+        """The position of each tensor's producer; graph inputs and constants have none."""
+        return self.uses.maker
 
     def shape(self, name: str) -> Shape | None:
         """The tensor's static shape, None if even the rank is unknown."""
@@ -129,16 +131,6 @@ class Graph:
     def is_constant(self, name: str) -> bool:
         """Whether the tensor is an initializer or a known constant."""
         return name in self.constants or isinstance(self.tensors.get(name), gs.Constant)
-
-
-def inputs_of(node: gs.Node) -> Iterator[gs.Tensor]:
-    """The tensors a node reads, those that its subgraphs take from outside included."""
-    yield from node.inputs
-    for value in node.attrs.values():
-        if isinstance(value, gs.Graph):
-            local = {out.name for inner in value.nodes for out in inner.outputs} | {t.name for t in value.inputs}
-            for inner in value.nodes:
-                yield from (t for t in inputs_of(inner) if t.name not in local and not isinstance(t, gs.Constant))
 
 
 def exported(node: gs.Node) -> onnx.NodeProto:

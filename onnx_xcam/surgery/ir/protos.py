@@ -25,12 +25,3 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
-
-
-def tensors_read(node: onnx.NodeProto) -> Iterator[str]:
-    """Names of the tensors that a node reads; of its subgraphs, all that is read or handed out in them."""
-    yield from node.input
-    for graph in subgraphs(node):
-        for inner in graph.node:
-            yield from tensors_read(inner)
-        yield from (info.name for info in graph.output)

@@ -14,9 +14,11 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.surgery.analysis.reachability import backward
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.protos import is_standard, tensors_read
+from onnx_xcam.surgery.ir.protos import is_standard
+from onnx_xcam.surgery.ir.uses import Uses, names_made
 
 TAKERS = frozenset({"SequenceAt", "ConcatFromSequence", "OptionalGetElement"})
 
@@ -60,15 +62,11 @@ def rewrite(graph: onnx.GraphProto, rewrites: Rewrites) -> None:
         key = next(iter(node.output), "")
         nodes += rewrites.before.get(key, [])
         nodes += rewrites.instead.get(key, [node])
-    needed = {info.name for info in graph.output}
-    kept = []
-    for node in reversed(nodes):
-        if rewrites.boxes.issuperset(node.output) and not needed.intersection(node.output):
-            continue
-        kept.append(onnx.NodeProto.FromString(node.SerializeToString()))
-        needed.update(tensors_read(node))
+    others = [node for node in nodes if not rewrites.boxes.issuperset(node.output)]
+    ends = [info.name for info in graph.output] + [name for node in others for name in names_made(node)]
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in backward(Uses(nodes), ends).nodes]
     del graph.node[:]
-    graph.node.extend(kept[::-1])
+    graph.node.extend(kept)
 
 
 @dataclass(frozen=True)

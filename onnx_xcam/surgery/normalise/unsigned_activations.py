@@ -24,7 +24,8 @@ import onnx
 from onnx import numpy_helper
 
 from onnx_xcam.surgery.files.source import Source
-from onnx_xcam.surgery.ir.protos import MICROSOFT, is_standard, tensors_read
+from onnx_xcam.surgery.ir.protos import MICROSOFT, is_standard
+from onnx_xcam.surgery.ir.uses import names_read
 from onnx_xcam.surgery.lowering.constants import Constants
 
 _ZERO_POINT = 2
@@ -48,7 +49,7 @@ class Pair(NamedTuple):
 def signed_pairs(model: onnx.ModelProto) -> Iterator[Pair]:
     """The pairs of a model, or of its skeleton, that ONNX Runtime turns into uint8 if nothing else reads them."""
     graph = model.graph
-    reads = Counter(name for node in graph.node for name in tensors_read(node))
+    reads = Counter(name for node in graph.node for name in names_read(node))
     reads.update(output.name for output in graph.output)
     alone = {node.input[0]: node for node in graph.node if _is(node, "DequantizeLinear") and reads[node.output[0]] == 1}
     constants, changeable = Constants(graph), {value.name for value in graph.input}

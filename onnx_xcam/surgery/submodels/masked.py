@@ -16,22 +16,23 @@ import onnx
 
 from onnx_xcam import contract
 from onnx_xcam.errors import ShapeError
+from onnx_xcam.surgery.analysis.reachability import backward
 from onnx_xcam.surgery.autodiff.vjp_model import tensor_info
 from onnx_xcam.surgery.axes.axes import Axes, roles_of
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.files.source import Source
-from onnx_xcam.surgery.ir.graph import Graph, exported, inputs_of
+from onnx_xcam.surgery.ir.graph import Graph, exported
 from onnx_xcam.surgery.ir.protos import MICROSOFT
 from onnx_xcam.surgery.normalise.inline_if import rename
 from onnx_xcam.surgery.rules import RULES
+from onnx_xcam.surgery.submodels.behind_layer import IR_VERSION, behind_layer, crossing, names_read_by, stored_for
 from onnx_xcam.surgery.targets.layer import Layer
 
 KEEP, OTHERS = "xcam_keep", "xcam_others"
 """Inputs: the mask, float32 `[B,C]`; and, where tokens stand beside the grid, float32 `[T]`: 1 for each of these."""
 _LAYER, _FED = "xcam_a", "xcam_fed"
-_IR_VERSION = 8
 _LENGTHS = ("Shape", "Size")
 
 
@@ -99,8 +100,9 @@ def masked_head(
 
 def tensors_of_head(graph: Graph, layer: str, score: str) -> set[str]:
     """Names of the tensors that the head of a layer reads, and of those that it makes again."""
-    inside = _behind(graph, layer, score)
-    return _read(graph, inside | _made_again(graph, [layer]) | _made_again(graph, _outside(graph, inside) - {layer}))
+    inside = {*behind_layer(graph, layer, score).positions}
+    again = _made_again(graph, [layer]) | _made_again(graph, crossing(graph, inside) - {layer})
+    return names_read_by(graph, inside | again)
 
 
 class _Cut:
@@ -115,14 +117,14 @@ class _Cut:
 
     def __init__(self, graph: Graph, roles: Mapping[str, Axes], layer: Layer, score: str) -> None:
         self.graph, self.roles, self.layer, self.score = graph, roles, layer, score
-        inside = _behind(graph, layer.name, score)
+        inside = {*behind_layer(graph, layer.name, score).positions}
         self.first = _made_again(graph, [layer.name])
-        self.nodes = inside | _made_again(graph, _outside(graph, inside) - {layer.name})
-        for_layer = sorted(_outside(graph, self.first))
+        self.nodes = inside | _made_again(graph, crossing(graph, inside) - {layer.name})
+        for_layer = sorted(crossing(graph, self.first))
         if len(for_layer) > 1:
             raise ShapeError(f"The layer '{layer.shown}' is made of several tensors at once; choose another layer.")
         self.source = for_layer[0] if for_layer else layer.name
-        self.crossing = sorted(_outside(graph, self.nodes) - {self.source, layer.name})
+        self.crossing = sorted(crossing(graph, self.nodes) - {self.source, layer.name})
 
     def head(self, weights: Mapping[str, onnx.TensorProto], foreign: Collection[str]) -> MaskedHead:
         """The head as a model."""
@@ -139,7 +141,7 @@ class _Cut:
         first = [exported(graph.nodes[i]) for i in sorted(self.first)]
         for node in first:
             rename(node, {name: _LAYER})
-        tail = emitter.export([value.name for value in made], _IR_VERSION)
+        tail = emitter.export([value.name for value in made], IR_VERSION)
         nodes = [*first, *tail.node, *(exported(graph.nodes[i]) for i in sorted(self.nodes))]
         for node in nodes:
             if node.output[0] in foreign:
@@ -154,7 +156,7 @@ class _Cut:
         body = onnx.helper.make_graph(nodes, "head", fed, [self._output()], stored, value_info=self._ranks())
         domains = {"": self.graph.opset, **{node.domain: 1 for node in nodes if node.domain}}
         opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in domains.items()]
-        return onnx.helper.make_model(body, opset_imports=opsets, ir_version=_IR_VERSION)
+        return onnx.helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION)
 
     def _masked(self, emitter: Emitter, a: Value, keep: Value, inputs: list[Value]) -> Value:
         """The layer times the mask, `[B,...]` in the layer's own layout and dtype."""
@@ -201,13 +203,7 @@ class _Cut:
     ) -> list[onnx.TensorProto]:
         """The constants that the nodes read, those included that other nodes of the model make."""
         made = {name for node in nodes for name in node.output}
-        names = sorted(n for n in _read(self.graph, self.nodes | self.first) if n not in made)
-        known = self.graph.constants
-        return [
-            weights[n] if n in weights else onnx.numpy_helper.from_array(np.asarray(known[n]), n)
-            for n in names
-            if n in weights or n in known
-        ]
+        return stored_for(self.graph, names_read_by(self.graph, self.nodes | self.first) - made, weights)
 
     # --- axes ---------------------------------------------------------------------------------------------------------
 
@@ -238,7 +234,7 @@ class _Cut:
         """Whether a tensor that goes round the layer is needed once for each mask: not where it would be broadcast."""
         if self._images(name) is None or self._fed(name, name).lengths:
             return False
-        readers = [self.graph.nodes[i] for i in self.nodes if name in _read(self.graph, [i])]
+        readers = [self.graph.nodes[i] for i in self.nodes if name in self.graph.uses.reads[i]]
         return not all(node.op == "MatMul" or (node.op in RULES and RULES[node.op].broadcast) for node in readers)
 
 
@@ -253,43 +249,9 @@ def _skeleton(model: onnx.ModelProto) -> bytes:
     return result
 
 
-def _read(graph: Graph, nodes: Collection[int]) -> set[str]:
-    """The tensors that nodes read, given their positions."""
-    return {tensor.name for i in nodes for tensor in inputs_of(graph.nodes[i]) if tensor.name}
-
-
-def _outside(graph: Graph, nodes: Collection[int]) -> set[str]:
-    """The tensors that nodes read and none of them makes, constants apart."""
-    made = {out.name for i in nodes for out in graph.nodes[i].outputs}
-    return {name for name in _read(graph, nodes) - made if not graph.is_constant(name)}
-
-
-def _behind(graph: Graph, layer: str, score: str) -> set[int]:
-    """The positions of the nodes that depend on the layer and lead to the score."""
-    reached, passed = {layer}, []
-    for index, node in enumerate(graph.nodes):
-        outputs = {out.name for out in node.outputs if out.name}
-        if layer not in outputs and not reached.isdisjoint(_read(graph, [index])):
-            reached |= outputs
-            passed.append(index)
-    needed, found = {score}, set()
-    for index in reversed(passed):
-        if any(out.name in needed for out in graph.nodes[index].outputs):
-            found.add(index)
-            needed |= _read(graph, [index])
-    return found
-
-
 def _made_again(graph: Graph, names: Iterable[str]) -> set[int]:
     """The positions of the nodes by which these tensors are made of what can be asked of the model."""
-    found: set[int] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if _is_made(graph, name) and graph.order[name] not in found:
-            found.add(graph.order[name])
-            waiting += _read(graph, [graph.order[name]])
-    return found
+    return {*backward(graph.uses, names, leaves=lambda _, made: _is_made(graph, made)).positions}
 
 
 def _is_made(graph: Graph, name: str) -> bool:

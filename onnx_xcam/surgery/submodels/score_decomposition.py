@@ -19,6 +19,7 @@ import onnx
 
 from onnx_xcam.errors import UnsupportedOpError
 from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.analysis.reachability import forward
 from onnx_xcam.surgery.autodiff.backward import gradients, way
 from onnx_xcam.surgery.autodiff.composites import steps
 from onnx_xcam.surgery.autodiff.vjp_model import new_emitter, tensor_info
@@ -26,10 +27,11 @@ from onnx_xcam.surgery.builder.broadcasting import expanded
 from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.builder.values import INT_MAX, Value
-from onnx_xcam.surgery.ir.graph import Graph, inputs_of
+from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.rules.node import NodeView
 from onnx_xcam.surgery.submodels.affine_terms import CONSTANT_PARTS, Operand, is_affine
+from onnx_xcam.surgery.submodels.behind_layer import IR_VERSION
 from onnx_xcam.surgery.submodels.masked import MaskedHead
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.target import Target
@@ -42,7 +44,6 @@ PARTS = ("layer", "bias", "side", "magnitude")
 - side: those made of tensors that go round the layer, and sum(G A) of tokens that the map does not show.
 - magnitude: the sum of the magnitudes of all that was summed.
 """
-_IR_VERSION = 8
 
 
 def output_of(part: str) -> str:
@@ -81,7 +82,7 @@ def balance_model(head: MaskedHead, layer: Layer, target: Target) -> BalanceMode
     parts, curved = emit_balance(graph, emitter, layer, target, selection.seed)
     outputs = [emitter.named(selection.scores, "xcam_scores")]
     outputs += [emitter.named(value, output_of(name)) for name, value in parts.items()]
-    tail = emitter.export([value.name for value in outputs], _IR_VERSION)
+    tail = emitter.export([value.name for value in outputs], IR_VERSION)
     model = onnx.ModelProto()
     model.CopyFrom(head.model)
     del model.graph.output[:]
@@ -177,11 +178,8 @@ def _token_ranges(layer: Layer) -> Sequence[tuple[str, int, int]]:
     return [one for one, there in zip(ranges, (before, True, after), strict=True) if there]
 
 
-def _pictured(graph: Graph) -> set[str]:
+def _pictured(graph: Graph) -> frozenset[str]:
     """The tensors whose values depend on what the graph is fed; lengths do not count."""
     fed = [name for name in graph.input_names if not graph.is_constant(name)]
-    reached = {name for name in fed if graph.is_float(name) or name in graph.quantised}
-    for node in graph.nodes:
-        if any(tensor.name in reached for tensor in inputs_of(node)):
-            reached.update(out.name for out in node.outputs if graph.is_float(out.name))
-    return reached
+    values = [name for name in fed if graph.is_float(name) or name in graph.quantised]
+    return forward(graph.uses, values, leaves=lambda _, made: graph.is_float(made)).tensors

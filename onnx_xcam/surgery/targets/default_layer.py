@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import LayerError
-from onnx_xcam.surgery.ir.graph import inputs_of
+from onnx_xcam.surgery.analysis.reachability import backward
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.layers import Layers
 
@@ -62,12 +62,14 @@ def why_last_bottleneck(layers: Layers, layer: Layer) -> str:
 
 def _valued(layers: Layers) -> list[Layer]:
     """The candidates whose values the score is made of; others only say where something else is read."""
-    needed = {layers.score}
-    for node in reversed(layers.graph.nodes):
-        if any(out.name in needed for out in node.outputs):
-            places = _COORDINATES.get(node.op, frozenset())
-            needed.update(t.name for index, t in enumerate(inputs_of(node)) if index not in places)
+    needed = backward(layers.graph.uses, [layers.score], enters=_is_value).tensors
     return [layer for layer in layers.candidates if layer.name in needed]
+
+
+def _is_value(node: gs.Node, name: str) -> bool:
+    """Whether a node reads under a name what its result is made of, and not only where something is read."""
+    places = _COORDINATES.get(node.op)
+    return places is None or any(t.name == name and index not in places for index, t in enumerate(node.inputs))
 
 
 def _last_of_trunk(layers: Layers, among: Sequence[Layer]) -> Layer:

@@ -20,6 +20,7 @@ from onnx_xcam.surgery.axes.layouts import axis_roles, displaced, grid_places, l
 from onnx_xcam.surgery.builder.forward_values import float_for
 from onnx_xcam.surgery.ir.dims import Shape
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.uses import names_read
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.pictures import explained_picture
 from onnx_xcam.surgery.targets.position_liveness import used_positions
@@ -221,12 +222,12 @@ def _paths(graph: Graph, found: Way, score: str) -> tuple[dict[str, int], int]:
     inside = found.tensors
     ahead: dict[str, int] = {}
     for node in found.nodes:
-        known = sum(ahead.setdefault(t.name, 1) for t in node.inputs if t.name in inside) % _PRIME
+        known = sum(ahead.setdefault(name, 1) for name in names_read(node) if name in inside) % _PRIME
         ahead.update({out.name: known for out in node.outputs if out.name in inside})
     behind: dict[str, int] = {score: 1}
     for node in reversed(found.nodes):
         onward = sum(behind.get(out.name, 0) for out in node.outputs if out.name in inside) % _PRIME
-        for tensor in node.inputs:
-            if tensor.name in inside:
-                behind[tensor.name] = behind.get(tensor.name, 0) + onward
+        for name in names_read(node):
+            if name in inside:
+                behind[name] = behind.get(name, 0) + onward
     return {name: ahead.get(name, 0) * behind.get(name, 0) % _PRIME for name in inside}, ahead.get(score, 0)

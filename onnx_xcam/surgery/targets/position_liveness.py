@@ -78,7 +78,7 @@ class _Sweep:
 
     def step(self, node: gs.Node) -> None:
         """Add what a node uses of its inputs."""
-        active = {tensor.name for tensor in active_inputs(node)}
+        active = set(active_inputs(node))
         for index, tensor in enumerate(node.inputs):
             shape = self.graph.shape(tensor.name)
             if shape is None or tensor.name not in self.way.tensors or tensor.name not in active:

@@ -12,8 +12,11 @@ from collections.abc import Callable, Mapping
 from math import isclose
 from typing import Literal, NamedTuple
 
+import onnx_graphsurgeon as gs
+
 from onnx_xcam.contract import Probabilities
 from onnx_xcam.surgery.analysis.ends import ends, seen
+from onnx_xcam.surgery.analysis.reachability import walk_backward
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.targets.activation_patterns import ACTIVATIONS, activation, keeps_images, number
@@ -213,22 +216,24 @@ cuts them off below zero as SqueezeNet does."""
 def _can_be_logits(graph: Graph, score: str) -> bool:
     """Whether a score is made of a layer with weights by nothing that keeps it within bounds or makes it a distance."""
     pictured = seen(graph)
-    todo, done = [score], set[str]()
-    while todo:
-        name = todo.pop()
-        if name in done:
-            continue
-        done.add(name)
-        node = graph.producer.get(name)
-        if node is None or not is_standard(node.domain) or len(done) > _STEPS:
-            return False
+
+    def read(node: gs.Node) -> list[str]:
         inputs = node.inputs[:1] if node.op in _FIRST else node.inputs  # of others, it may be a shape
-        read = [str(tensor.name) for tensor in inputs if tensor.name in pictured]
-        if node.op in _WEIGHTED:
-            if len(read) != 1:
-                return False
-        elif node.op in _LINEAR and (len(read) == 1 or node.op not in ("Mul", "Div")):
-            todo += read
-        else:
+        return [str(tensor.name) for tensor in inputs if tensor.name in pictured]
+
+    def enters(node: gs.Node, name: str) -> bool:
+        is_value = node.op not in _FIRST or name == node.inputs[0].name
+        return node.op not in _WEIGHTED and is_value and name in pictured
+
+    def is_fit(node: gs.Node) -> bool:
+        if not is_standard(node.domain):
             return False
-    return True
+        if node.op in _WEIGHTED or node.op in ("Mul", "Div"):
+            return len(read(node)) == 1
+        return node.op in _LINEAR
+
+    met: set[str] = set()
+    for count, position in enumerate(walk_backward(graph.uses, [score], enters=enters, met=met), 1):
+        if count > _STEPS or not is_fit(graph.nodes[position]):
+            return False
+    return met <= graph.producer.keys()

@@ -1,4 +1,4 @@
-"""Inputs that play no part in an explanation: nothing that it needs is made of them, whatever they hold."""
+"""This module finds inputs that play no part in an explanation: nothing that it needs is made of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import onnx
 
 from onnx_xcam import contract
 from onnx_xcam.surgery.analysis.prepare import prepare
-from onnx_xcam.surgery.ir.protos import tensors_read
+from onnx_xcam.surgery.analysis.reachability import backward
+from onnx_xcam.surgery.ir.uses import Uses, captured, names_read
 from onnx_xcam.surgery.normalise.inline_if import decided
 
 
@@ -31,32 +32,18 @@ def unused_inputs(skeleton: onnx.ModelProto, needed: Iterable[str] | None = None
         return frozenset()
     outputs = [value.name for value in graph.output]
     added = [name for name in outputs if name.startswith(contract.ADDED)]
-    return frozenset(plain) - _behind(skeleton, set(needed if needed is not None else added or outputs))
+    return frozenset(plain) - _behind(skeleton, needed if needed is not None else added or outputs)
 
 
-def _behind(skeleton: onnx.ModelProto, wanted: set[str]) -> set[str]:
-    """All tensors that the wanted ones are made of, and these."""
+def _behind(skeleton: onnx.ModelProto, wanted: Iterable[str]) -> frozenset[str]:
+    """All tensors that the wanted ones are made of, and these; of an If with a known condition, by the branch taken."""
     graph = skeleton.graph
     conditions = decided(prepare(skeleton)) if any(node.op_type == "If" for node in graph.node) else {}
-    producer = {name: node for node in graph.node for name in node.output if name}
-    found, open_names = set(wanted), list(wanted)
-    while open_names:
-        node = producer.get(open_names.pop())
-        if node is None:
-            continue
-        taken = conditions.get(node.output[0])
-        read = set(tensors_read(node) if taken is None else _read_in_branch(node, taken)) - found
-        found |= read
-        open_names += read
-    return found
 
+    def reads(node: onnx.NodeProto) -> Iterable[str]:
+        taken = conditions.get(node.output[0]) if node.output else None
+        if taken is None:
+            return names_read(node)
+        return [*node.input, *captured(node, without="else_branch" if taken else "then_branch")]
 
-def _read_in_branch(node: onnx.NodeProto, taken: bool) -> Iterable[str]:
-    """The tensors that an If node reads, but for those that only the branch that is not taken reads."""
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    other = "else_branch" if taken else "then_branch"
-    kept = [attribute for attribute in node.attribute if attribute.name != other]
-    del copy.attribute[:]
-    copy.attribute.extend(kept)
-    return tensors_read(copy)
+    return backward(Uses(graph.node, reads), wanted).tensors

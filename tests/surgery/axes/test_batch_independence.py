@@ -214,6 +214,12 @@ UNSAFE = {
     "transposed": cnn("gap", act="t = Transpose<perm=[1,0,2,3]>(c2)  d = Softmax<axis=1>(t)  "
                       "a = Transpose<perm=[1,0,2,3]>(d)"),
     "old softmax": cnn("dense", end="y = Softmax<axis=0>(logits)", output=f"float[N,{C}] y", opset=11),
+    "in a branch": cnn(
+        "g = GlobalAveragePool(o)  logits = Flatten(g)",
+        act="a = Relu(c2)  s = ReduceMax<keepdims=0>(b1)  c = Cast<to=9>(s)  "
+        "o = If(c) <then_branch = t () => (float[N,4,6,6] p) { p = Softmax<axis=0>(a) }, "
+        "else_branch = e () => (float[N,4,6,6] q) { q = Identity(a) }>",
+    ),
     "the other factor": cnn(GAP.replace("Gemm<transB=1>(flat, fc, fb)", "MatMul(fc, flat)"), weights={"fc": (C, 4)}),
 }  # fmt: skip
 

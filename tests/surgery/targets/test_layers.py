@@ -158,6 +158,19 @@ def test_a_picture_as_wide_as_channels_are_many_is_read_as_the_convolution_reads
     assert found(model, "last") == ["last"]
 
 
+def test_paths_are_counted_through_what_a_branch_reads():
+    """What stands behind an If lies in two trunks here, and so is no default: neither holds all that the score gets."""
+    model = cnn(
+        "u = Relu(o)  v = Abs(o)  g = GlobalAveragePool(u)  h = GlobalMaxPool(v)  "
+        "s = Concat<axis=1>(g, h)  flat = Flatten(s)  logits = Gemm<transB=1>(flat, fc)",
+        weights={"fc": (C, 8)},
+        act="a = Relu(c2)  o = If(flag) <then_branch = t () => (float[N,4,6,6] p) { p = Abs(a) }, "
+        "else_branch = e () => (float[N,4,6,6] q) { q = Neg(a) }>",
+        image="float[N,3,12,12] image, bool flag",
+    )
+    assert found(model) == ["o"]
+
+
 def test_average_pool_of_unknown_size_is_no_default():
     """`AveragePool` down to an unknown size may have pooled space away; with H and W symbolic that is what it does."""
     text, weights, expected = DEFAULTS["average pool"]

@@ -1,0 +1,74 @@
+"""This module makes a model of a single node, or of several that belong together, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.surgery.ir.dims import Dim
+from onnx_xcam.surgery.ir.graph import Graph, exported
+from onnx_xcam.surgery.ir.protos import QUANTISERS
+from onnx_xcam.surgery.submodels.behind_layer import IR_VERSION
+
+_FLOAT_KINDS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+
+
+def node_model(
+    graph: Graph, forward: Sequence[gs.Node], values: Mapping[str, np.ndarray], free: Sequence[str]
+) -> onnx.ModelProto:
+    """One node, or several that belong together, as a model in float64.
+
+    Args:
+        graph: the whole model.
+        forward: the nodes, in topological order; the last one's outputs are the model's.
+        values: the values of what the nodes read from outside; float ones are taken as float64.
+        free: the inputs that stay inputs; the others become initializers.
+    """
+    nodes = [_in_double(exported(node)) for node in forward]
+    made = {name for node in nodes for name in node.output}
+    counts = {values[name].dtype for name in free if values[name].dtype.kind != "f"}
+    inputs, initializers = [], []
+    for name in dict.fromkeys(name for node in nodes for name in node.input if name and name not in made):
+        array = as_double(values[name])
+        if array.dtype in counts:  # quantised integers are seen as the numbers they are, and so are bounds of them
+            array = array.astype(np.float64)
+        if name in free:
+            kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+            inputs.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
+        else:
+            initializers.append(onnx.numpy_helper.from_array(array, name))
+    outputs = []
+    for name in nodes[-1].output:
+        if name:
+            shape: Sequence[Dim] | None = graph.shape(name)
+            fixed = None if shape is None else [None] * len(shape)
+            kind_out = _double_kind(graph, forward[-1], name)
+            outputs.append(onnx.helper.make_tensor_value_info(name, kind_out, fixed))
+    body = onnx.helper.make_graph(nodes, "node", inputs, outputs, initializers)
+    return onnx.helper.make_model(
+        body, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=IR_VERSION
+    )
+
+
+def _in_double(node: onnx.NodeProto) -> onnx.NodeProto:
+    """The node, changed: a Cast from one float type to another rounds to float64 only."""
+    for attribute in node.attribute:
+        if node.op_type == "Cast" and attribute.name == "to" and attribute.i in _FLOAT_KINDS:
+            attribute.i = onnx.TensorProto.DOUBLE
+    return node
+
+
+def _double_kind(graph: Graph, node: gs.Node, name: str) -> int:
+    """The type of an output where floats are float64, and what quantisers have made is seen as numbers."""
+    if node.op in QUANTISERS:
+        return int(onnx.helper.np_dtype_to_tensor_dtype(graph.dtype(name) or np.dtype(np.uint8)))
+    carries = graph.is_float(name) or name in graph.quantised
+    return int(onnx.TensorProto.DOUBLE if carries else onnx.TensorProto.INT64)
+
+
+def as_double(array: np.ndarray) -> np.ndarray:
+    """Floats as float64, anything else as it is."""
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
