@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,7 +30,6 @@ from onnx_xcam.cli.options import (
     layers_or_auto,
     refuse_class_and_top,
     say,
-    say_all,
 )
 from onnx_xcam.cli.reporter import TerminalReporter
 
@@ -128,73 +127,44 @@ def evaluate(
     refuse_class_and_top(class_, top)
     _refuse_contradictions(background, truth, any_class)
     others = input_values(input_)
-    import warnings
+    from onnx_xcam.evaluation.evaluator import DEFAULT_METHODS
+    from onnx_xcam.explainer.options import ModelOptions
+    from onnx_xcam.jobs import evaluate as job
 
-    from onnx_xcam.cli.evaluate_table import print_sanity, print_summary
-    from onnx_xcam.evaluation.evaluator import DEFAULT_METHODS, Evaluator, needs_ablations
-    from onnx_xcam.evaluation.metrics import find_metrics
-    from onnx_xcam.evaluation.truth import load_truth
-    from onnx_xcam.explainer import XcamWarning
-    from onnx_xcam.explainer.recorder import Recorder
-    from onnx_xcam.jobs.evaluate import EvaluateJob, Told, write_page
-    from onnx_xcam.jobs.output_folder import output_folder
-    from onnx_xcam.jobs.page_file import check_page
-    from onnx_xcam.jobs.photos import find_pictures, refuse_mixed
-
-    names = find_metrics(metrics.split(","), truth=truth is not None)
-    reporter = TerminalReporter(quiet=quiet)
-    if resume:
-        refuse_mixed(images, out)
-    found = dict(list(find_pictures(images, recursive=recursive, leave_out=out).items())[:limit])
-    context.with_resource(output_folder(out, reporter))
-    job = EvaluateJob(found, out, resume=resume, reporter=reporter)
-    options: dict[str, Any] = {
-        "score": score,
-        "preprocess": preprocess,
-        "labels": labels,
-        "providers": provider,
-        "threads": threads,
-        "inputs": others,
-        "allow_folders": allow_folder or (),
-        "probabilities": probabilities.value,
-        **({"exact": True} if exact else {}),
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", XcamWarning)  # said below, without a line of source code
-        recorder = Recorder(
-            model,
-            layers_or_auto(layer),
-            methods=method or DEFAULT_METHODS,
-            ablations=needs_ablations(names),
-            **options,
-        )
-        known = (
-            load_truth(truth, found, labels=recorder.labels, any_class=any_class, class_count=recorder.class_count)
-            if truth is not None
-            else None
-        )
-        evaluator = Evaluator(
-            recorder, names, steps=steps, background="zero" if background == "zero" else "mean", truth=known
-        )
-        if not quiet:
-            say_all("note", [note for note in evaluator.notes if note not in recorder.warnings])
-        say_all("warning", recorder.warnings)
-        measure = f"{','.join(names)} in {steps} steps, background {background}{_told(truth, any_class)}"
-        if html is not None:
-            check_page(html, found.values(), recorder.files, out)
-        told = Told(command_line(context), measure)
-        summary, failed = job.run(evaluator, recorder.choose(class_ or None, top), told)
-        print_summary(summary)
-        if sanity:
-            of_sanity = {name: value for name, value in options.items() if name != "probabilities"}
-            job.check_sanity(model, recorder, summary, photos=sanity, options=of_sanity)
-            print_sanity(summary["sanity"])
-    if html is not None:
-        reporter.result(write_page(html, recorder, told, summary, job.records()))
-    if not quiet:
-        say(f"note: {summary['maps']} maps of each row, of {summary['images']} photos; all of it is in '{out}'.")
-    if failed:
-        say(f"error: {failed} of {len(found)} pictures could not be evaluated.")
+    request = job.EvaluateRequest(
+        model=model,
+        images=images,
+        out=out,
+        options=ModelOptions(
+            layers=layers_or_auto(layer),
+            score=score,
+            preprocess=preprocess,
+            labels=labels,
+            providers=provider,
+            threads=threads,
+            inputs=others,
+            allow_folders=allow_folder or (),
+            probabilities=probabilities.value,
+            exact=exact,
+        ),
+        classes=class_ or None,
+        top=top,
+        methods=method or DEFAULT_METHODS,
+        metrics=metrics.split(","),
+        steps=steps,
+        background="zero" if background == "zero" else "mean",
+        truth=truth,
+        any_class=any_class,
+        sanity=sanity,
+        limit=limit,
+        html=html,
+        command=command_line(context),
+        recursive=recursive,
+        resume=resume,
+    )
+    outcome = job.run(request, TerminalReporter(quiet=quiet))
+    if outcome.failed:
+        say(f"error: {outcome.failed} of {outcome.photos} pictures could not be evaluated.")
         raise typer.Exit(1)
 
 
@@ -203,10 +173,3 @@ def _refuse_contradictions(background: str, truth: Path | None, any_class: bool)
         raise typer.BadParameter(f"{background!r} is neither mean nor zero", param_hint="--background")
     if any_class and truth is None:
         raise typer.BadParameter("--any-class is about --truth; give both")
-
-
-def _told(truth: Path | None, any_class: bool) -> str:
-    """What is to be the same of --truth in a run that is continued, in words."""
-    from onnx_xcam.jobs.run_settings import digest_of_files
-
-    return "" if truth is None else f", truth {digest_of_files(truth)}{' of any class' if any_class else ''}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -34,7 +34,6 @@ from onnx_xcam.cli.options import (
     layers_or_auto,
     refuse_class_and_top,
     say,
-    say_all,
 )
 from onnx_xcam.cli.reporter import TerminalReporter
 
@@ -91,44 +90,39 @@ def explain(
             param_hint="--html",
         )
     others = input_values(input_)
-    import warnings
+    from onnx_xcam.explainer.options import ModelOptions
+    from onnx_xcam.jobs import explain as job
 
-    from onnx_xcam.explainer import Explainer, XcamWarning
-    from onnx_xcam.jobs.explain import ExplainJob, Page, Writing
-    from onnx_xcam.jobs.output_folder import output_folder
-    from onnx_xcam.jobs.photos import find_pictures, refuse_mixed
-    from onnx_xcam.report import python_call
-
-    reporter = TerminalReporter(quiet=quiet)
-    if resume:
-        refuse_mixed(images, out)
-    found = find_pictures(images, recursive=recursive, leave_out=out)
-    writing = Writing(pictures=not no_pictures, raw=raw, beside=beside)
-    context.with_resource(output_folder(out, reporter))
-    job = ExplainJob(found, out, writing=writing, resume=resume, reporter=reporter)
-    options: dict[str, Any] = {
-        "layers": layers_or_auto(layer),
-        "score": score,
-        "preprocess": preprocess,
-        "labels": labels,
-        "providers": provider,
-        "threads": threads,
-        "inputs": others,
-        "allow_folders": allow_folder or (),
-        "probabilities": probabilities.value,
-        **({"exact": True} if exact else {}),
-    }
-    methods = method or [DEFAULT_METHOD]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", XcamWarning)  # said below, without a line of source code
-        explainer = Explainer(model, method=methods, relu=not signed, fuse=fuse, **options)
-        if not quiet:
-            say_all("note", [note for note in explainer.notes if note not in explainer.warnings])
-        say_all("warning", explainer.warnings)
-        told = {**options, "fuse": fuse, **({"relu": False} if signed else {})}
-        python = python_call(model, next(iter(found)), methods, told, {"classes": class_, "top": top})
-        page = Page(html, command_line(context), python) if html else None
-        failed = job.run(explainer, explainer.choose(class_ or None, top), page)
-    if failed:
-        say(f"error: {failed} of {len(found)} pictures could not be explained.")
+    request = job.ExplainRequest(
+        model=model,
+        images=images,
+        out=out,
+        options=ModelOptions(
+            layers=layers_or_auto(layer),
+            score=score,
+            preprocess=preprocess,
+            labels=labels,
+            providers=provider,
+            threads=threads,
+            inputs=others,
+            allow_folders=allow_folder or (),
+            probabilities=probabilities.value,
+            exact=exact,
+        ),
+        classes=class_ or None,
+        top=top,
+        methods=method or [DEFAULT_METHOD],
+        relu=not signed,
+        fuse=fuse,
+        pictures=not no_pictures,
+        beside=beside,
+        raw=raw,
+        html=html,
+        command=command_line(context),
+        recursive=recursive,
+        resume=resume,
+    )
+    outcome = job.run(request, TerminalReporter(quiet=quiet))
+    if outcome.failed:
+        say(f"error: {outcome.failed} of {outcome.photos} pictures could not be explained.")
         raise typer.Exit(1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -46,6 +46,18 @@ class TerminalReporter:
             _print_above(self._bar, text)
         else:
             typer.echo(printable(text))
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        """Print the summary of an evaluation as tables on stdout."""
+        from onnx_xcam.cli.evaluate_table import print_summary
+
+        print_summary(summary)
+
+    def sanity(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        """Print the steps of a sanity check as tables on stdout."""
+        from onnx_xcam.cli.evaluate_table import print_sanity
+
+        print_sanity(steps)
 
     @contextmanager
     def photos(self, done: int, total: int) -> Iterator[None]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.feeds import InputValue
@@ -39,3 +40,7 @@ class ModelOptions:
     allow_folders: Folders = ()
     probabilities: ProbabilityChoice = "auto"
     exact: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """The options as arguments of `Explainer` or `Recorder`, by name."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}

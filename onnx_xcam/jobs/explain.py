@@ -12,21 +12,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam.cams.fusion import Fusion
+from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.common.files import writing_to, written
-from onnx_xcam.errors import ImageError, OutputError
+from onnx_xcam.errors import ImageError, OutputError, XcamError
 from onnx_xcam.explainer import Explainer, Explanation, Streamed
 from onnx_xcam.explainer.explanation import FUSED_LAYER
 from onnx_xcam.images.read import encode_image
 from onnx_xcam.jobs.earlier import Earlier
 from onnx_xcam.jobs.explain_page import EarlierPhotos, JobPage, entry_of, failed_entry, job_page
 from onnx_xcam.jobs.file_names import layer_parts, name_parts, picture_name, places, raw_fused_name, raw_names, stems
+from onnx_xcam.jobs.output_folder import output_folder
 from onnx_xcam.jobs.page_file import check_page, page_line
 from onnx_xcam.jobs.photo_identity import PhotoFiles
 from onnx_xcam.jobs.photos import without_results
-from onnx_xcam.jobs.reporter import Reporter
+from onnx_xcam.jobs.reporter import Reporter, Silent
+from onnx_xcam.jobs.requests import PhotosRequest, tell_assumptions, without_python_warnings
 from onnx_xcam.jobs.results import add_line, begun_anew, continued, failure_text, lines_in, one_or_all
 from onnx_xcam.jobs.run_settings import run_settings, settings_in_line
-from onnx_xcam.report import settings_of
+from onnx_xcam.report import python_call, settings_of
 
 
 @dataclass(frozen=True)
@@ -281,3 +285,82 @@ def _by_every_method(outcome: Streamed) -> list[Explanation]:
 def _numbers(values: NDArray[np.float32]) -> list[float | None]:
     """Floats for JSON, which has neither NaN nor infinity."""
     return [value if math.isfinite(value) else None for value in values.astype(float).tolist()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainRequest(PhotosRequest):
+    """States what `explain.run` explains and writes.
+
+    Attributes:
+        out: the folder for the pictures and results.jsonl.
+        methods: the CAM methods; all share the runs of a photo.
+        relu: leave out what speaks against the class.
+        fuse: of several layers, make one map of all.
+        pictures: write `<stem>.<class id>.png` for each photo and class.
+        beside: put the photo beside the explanation in these pictures.
+        raw: write the unscaled maps, as `<stem>.npz`.
+
+    Raises:
+        XcamError: what is asked for contradicts itself.
+    """
+
+    out: Path = Path("explanations")
+    methods: Sequence[str] = (DEFAULT_METHOD,)
+    relu: bool = True
+    fuse: Fusion | None = None
+    pictures: bool = True
+    beside: bool = False
+    raw: bool = False
+
+    def __post_init__(self) -> None:
+        if self.beside and not self.pictures:
+            raise XcamError("Photos can be put beside pictures only where pictures are written.")
+        if self.html and self.resume and not self.raw:
+            raise XcamError("A page takes the maps of photos that are done from the raw maps; write these too.")
+
+
+@dataclass(frozen=True)
+class ExplainOutcome:
+    """What became of a job.
+
+    Attributes:
+        photos: how many there were, those among them that an earlier job had done.
+        failed: how many of them could not be explained now; results.jsonl tells why.
+    """
+
+    photos: int
+    failed: int
+
+
+def run(request: ExplainRequest, reporter: Reporter | None = None) -> ExplainOutcome:
+    """Explain photos: write pictures, results.jsonl with a line for each, and the page, as it is requested.
+
+    A photo that cannot be explained does not end the job. What ends it, or the process, loses nothing that
+    results.jsonl tells of: the same request with `resume` does the rest.
+
+    Args:
+        request: what to explain, and what to write.
+        reporter: is told what happens, in the calling thread; None for nobody.
+
+    Raises:
+        XcamError: the model cannot be opened, the results cannot be written, or the earlier ones are another job's.
+        KeyboardInterrupt: after the reporter was told how far the job came.
+    """
+    reporter = reporter or Silent()
+    photos = request.find_photos()
+    with output_folder(request.out, reporter), without_python_warnings():
+        writing = Writing(pictures=request.pictures, raw=request.raw, beside=request.beside)
+        job = ExplainJob(photos, request.out, writing=writing, resume=request.resume, reporter=reporter)
+        opened = request.options.arguments()
+        explainer = Explainer(request.model, method=request.methods, relu=request.relu, fuse=request.fuse, **opened)
+        tell_assumptions(reporter, explainer.notes, explainer.warnings)
+        page = Page(request.html, request.command, _python(request, next(iter(photos)))) if request.html else None
+        failed = job.run(explainer, explainer.choose(request.classes, request.top), page)
+    return ExplainOutcome(len(photos), failed)
+
+
+def _python(request: ExplainRequest, photo: Path) -> str:
+    """The Python lines that explain a photo as the job does."""
+    stated = {name: value for name, value in request.options.arguments().items() if name != "exact" or value}
+    told = {**stated, "fuse": request.fuse, **({} if request.relu else {"relu": False})}
+    return python_call(request.model, photo, request.methods, told, {"classes": request.classes, "top": request.top})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Reporter(Protocol):
@@ -20,6 +21,12 @@ class Reporter(Protocol):
 
     def result(self, text: str) -> None:
         """Take a line of the results themselves."""
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        """Take the summary of an evaluation, as summary.json has it."""
+
+    def sanity(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        """Take the steps of a sanity check, as summary.json has them."""
 
     def photos(self, done: int, total: int) -> AbstractContextManager[None]:
         """Follow the photos while the context lasts: of `total`, an earlier run has done `done`."""
@@ -46,6 +53,12 @@ class Silent:
 
     def result(self, text: str) -> None:
         """Leave out a line of the results."""
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        """Leave out the summary."""
+
+    def sanity(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        """Leave out the sanity check."""
 
     def photos(self, done: int, total: int) -> AbstractContextManager[None]:
         """Show no progress."""
