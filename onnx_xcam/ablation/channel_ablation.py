@@ -176,9 +176,7 @@ class Head:
         """Raise a ModelError unless the head gives the score that the model gave."""
         if self._score is None or self._score not in values:
             return
-        images = self._runner.images(values)
-        own = values[self._score].astype(np.float64).reshape(images, -1)[0]
-        own = np.concatenate([-own, own]) if len(own) == 1 else own
+        own = self._runner.target.table(values[self._score], self._runner.images(values))[0]
         away = difference(found, own[list(classes)])
         if away > self._tolerance * size_of(own):
             raise ModelError(

@@ -83,7 +83,7 @@ def heads_of(
     heads = []
     for layer, cut in zip(chosen, cuts, strict=True):
         opened = partial(_session, name=source.name, layer=layer, options=options)
-        runner = Runner(opened(cut.model), cut, layer.layout, layer.grid)
+        runner = Runner(opened(cut.model), cut, target, layer.layout, layer.grid)
         sizes, balance = BatchSizes(runner, is_exact=steady), partial(_balance, opened, cut, layer, target)
         heads.append(Head(runner, sizes, layer, asked, balance=balance, is_exact=steady))
     return heads

@@ -12,6 +12,7 @@ from onnx_xcam.contract import Grid, Layout, shape_text
 from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.runtime import Cancellation, Session
 from onnx_xcam.surgery.submodels.masked import KEEP, OTHERS, Fed, MaskedHead
+from onnx_xcam.surgery.targets.target import Target
 
 Values = Mapping[str, NDArray[Any]]
 """Tensors of the model by name, as a run gave them; the first image's part is meant."""
@@ -23,13 +24,15 @@ class Runner:
     Args:
         session: of the head's model.
         cut: the head.
+        target: the score that it ends in.
         layout: of the layer.
         grid: of a layer of tokens.
     """
 
-    def __init__(self, session: Session, cut: MaskedHead, layout: Layout, grid: Grid | None) -> None:
+    def __init__(self, session: Session, cut: MaskedHead, target: Target, layout: Layout, grid: Grid | None) -> None:
         self.session = session
         self.cut = cut
+        self.target = target
         self.layout = layout
         self.grid = grid
 
@@ -49,8 +52,7 @@ class Runner:
             raise ModelError(
                 f"The part behind the layer gives the score {shape_text(score.shape)} for {len(keep)} images."
             )
-        table = score.astype(np.float64).reshape(len(keep), -1)
-        return np.concatenate([-table, table], axis=1) if table.shape[1] == 1 else table
+        return self.target.table(score, len(keep))
 
     def feeds(self, values: Values, keep: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """What is fed for masks float32 [B,C]."""

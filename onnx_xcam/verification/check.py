@@ -16,7 +16,7 @@ from onnx_xcam.cams.layout import lined_up
 from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.common.arguments import shown
-from onnx_xcam.errors import InputError, ModelError, XcamError
+from onnx_xcam.errors import InputError, XcamError
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.feeds import InputValue, example_feeds, free_picture
 from onnx_xcam.metadata import Metadata
@@ -410,12 +410,12 @@ def _slope(proof: _Proof, index: int, gradient: np.ndarray) -> Slope | str | Non
     if graph.quantised:
         return None
     images = proof.metadata.layout(index).find("N")
-    class_id = int(proof.after[contract.CLASSES][0, 0])
+    answers, class_id = len(proof.after[contract.CLASSES]), int(proof.after[contract.CLASSES][0, 0])
     behind = node_model(graph, behind_layer(graph, layer, score).nodes, proof.values, [layer])
     values = proof.values[layer].astype(np.float64)
 
     def scored(at: np.ndarray) -> float:
-        return _class_score(evaluate(behind, {layer: at}, [score])[0], class_id)
+        return float(proof.score.table(evaluate(behind, {layer: at}, [score])[0], answers)[0, class_id])
 
     first = of_first_image(values.take(0, images), images, values.shape)
     half = any(graph.dtype(name) == np.float16 for name in graph.producer)
@@ -426,13 +426,3 @@ def _slope(proof: _Proof, index: int, gradient: np.ndarray) -> Slope | str | Non
         return slope_of(scored, values, whole, first, proof.rng, tolerance=HALF_TOLERANCE if rough else TOLERANCE)
     except EVALUATOR_ERRORS as problem:
         return f"the reference evaluator cannot run it: {str(problem)[:200]}"
-
-
-def _class_score(score: np.ndarray, class_id: int) -> float:
-    """The first image's score of a class, from a score tensor of any of the contract's shapes."""
-    row = np.asarray(score, np.float64).reshape(-1) if score.ndim < 2 else score[0].astype(np.float64).reshape(-1)
-    if (score.ndim < 2 and class_id >= len(row)) or len(row) == 1:
-        return float(row[0] if class_id else -row[0])
-    if class_id >= len(row):
-        raise ModelError(f"Class {class_id} lies outside the score.")
-    return float(row[class_id])

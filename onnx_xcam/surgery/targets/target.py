@@ -16,9 +16,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnx_xcam.contract import ClassInput, Probabilities
 from onnx_xcam.surgery.builder.emitter import Emitter
@@ -130,6 +131,15 @@ class Target(ABC):
 
         Raises:
             ClassError: classes were given that do not fit the form or the number of classes.
+        """
+
+    @abstractmethod
+    def table(self, values: NDArray[Any], images: int) -> NDArray[np.float64]:
+        """The scores that the tensor's values of a run are, float64 `[N, C]`: those that `select` chooses from.
+
+        Args:
+            values: of the tensor, floats `[N, ...]`, or without an axis of images.
+            images: N.
         """
 
     def default_layers(self, layers: Layers) -> list[Layer]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.common.arguments import is_whole, several, shown
@@ -79,6 +80,11 @@ class Score(Target):
             outputs={contract.CLASSES: chosen, contract.SCORES: scores},
             inputs=() if class_input == "fixed" else (Choice(asked, np.array([[-1]], np.int64)),),
         )
+
+    def table(self, values: NDArray[Any], images: int) -> NDArray[np.float64]:
+        """The scores that the tensor's values of a run are, float64 `[N, C]`; of one number s, -s and s."""
+        rows = values.astype(np.float64).reshape(images, -1)
+        return np.concatenate([-rows, rows], axis=1) if rows.shape[1] == 1 else rows
 
 
 def _table(graph: Graph, emitter: Emitter, score: Score) -> Value:
