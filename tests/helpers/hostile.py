@@ -351,10 +351,10 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
 }
 
 HUGE_MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
-    "long chain": lambda: chain("Relu", 20_000),
-    "long chain of sums": lambda: chain("Add", 20_000, twice=True),
-    "very many paths": lambda: chain("Add", 60_000, twice=True),
-    "long chain without a rule": lambda: chain("Unheard", 20_000, domain="own"),
+    "huge chain": lambda: chain("Relu", 20_000),
+    "huge chain of sums": lambda: chain("Add", 20_000, twice=True),
+    "paths without number": lambda: chain("Add", 60_000, twice=True),
+    "huge chain without a rule": lambda: chain("Unheard", 20_000, domain="own"),
     "wide": lambda: wide(20_000),
     "dead nodes": lambda: dead(100_000),
     "dead constants": lambda: dead_constants(20_000),

@@ -39,7 +39,7 @@ def ended(call):
 faulthandler.register(signal.SIGPROF, chain=True)  # which then ends the process
 for name in json.loads(sys.argv[1]):
     signal.setitimer(signal.ITIMER_PROF, float(sys.argv[2]))  # of the processor's time: others may be busy
-    data = {**hostile.MODELS, **hostile.HUGE_MODELS}[name]().SerializeToString()
+    data = (hostile.MODELS | hostile.HUGE_MODELS)[name]().SerializeToString()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = [ended(lambda: inspect(data).text()), ended(lambda: instrument_bytes(data, emit=("map", "heatmap")))]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -79,6 +79,10 @@ REFUSED = {
 UNSUITED = {"long chain without a rule", "very many axes", "negative Resize", "very many positions", "many positions"}
 UNSUITED |= {"very many parts", "many parts"}
 """May be refused, for want of a rule or a shape; behind a sequence that is not taken apart there is no layer."""
+
+
+def test_no_name_stands_for_two_models():
+    assert not MODELS.keys() & HUGE_MODELS.keys()
 
 
 @pytest.mark.parametrize("name", MODELS)
