@@ -339,7 +339,13 @@ STYLES: dict[str, tuple[onnx.ModelProto, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("style", STYLES)
+BY_DEFAULT = {"open size, letterbox", "stretched, area, BGR", "grey", "one logit", "uint8 NHWC", "float16"}
+"""One of each kind; the same steps of all of them are compared with Python in Node, faster (test_javascript.py)."""
+
+
+@pytest.mark.parametrize(
+    "style", [pytest.param(style, marks=() if style in BY_DEFAULT else pytest.mark.slow) for style in STYLES]
+)
 def test_styles(style, browser, tmp_path):
     model, preprocess = STYLES[style]
     path = tmp_path / "m.onnx"

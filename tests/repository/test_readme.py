@@ -34,6 +34,7 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_commands(folder: Path) -> None:
     commands = [line for kind, text in BLOCKS if kind == "sh" and SETUP not in text for line in text.splitlines()]
     names = ["inspect", "explain", "explain", "instrument", "compare", "evaluate", "check", "bench"]

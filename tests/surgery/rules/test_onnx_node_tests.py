@@ -56,6 +56,7 @@ def check_all(op, cases):
     assert not wrong
 
 
+@pytest.mark.slow
 def test_exemptions_are_counted():
     """No case slips away: of the operators with a rule, and of functions without one."""
     assert {op for op in node_tests() if op not in RULES} <= set(FUNCTIONS)
