@@ -9,7 +9,7 @@ import pytest
 
 from tools.common import matching
 from tools.common.records import append_record, read_records
-from tools.sweep import __main__ as sweep
+from tools.sweep import verdict
 
 GOOD: dict[str, Any] = {
     "errors": [1e-6, 2e-6],
@@ -30,7 +30,7 @@ NEAR_TIE = {"errors": [0.2, 1e-6], "torch_errors": [1e-6, 1e-6], "rests": [5e-5,
     "change", [{}, NEAR_TIE, {"errors": [9e-4, 0.0]}, {"errors": [5e-3, 0], "torch_errors": [2e-3, 0]}]
 )
 def test_passed(change):
-    assert sweep.judge({**GOOD, **change})["passed"]
+    assert verdict.judge({**GOOD, **change})["passed"]
 
 
 @pytest.mark.parametrize(
@@ -49,27 +49,27 @@ def test_passed(change):
     ],
 )
 def test_failed(change, said):
-    record = sweep.judge({**GOOD, **change})
+    record = verdict.judge({**GOOD, **change})
     assert not record["passed"]
     assert said in " ".join(record["failures"])
 
 
 def test_a_model_without_a_result_is_no_pass():
-    assert not sweep.judge({"failures": ["LayerError: none"]})["passed"]
-    case = sweep.Case("m", "torchscript", "static", "default")
-    assert sweep.summary([case], {}) == 1
-    assert sweep.summary([case], {case: sweep.judge({"not_exported": "why"})}) == 0
-    assert "not exported" in sweep.table([case], {case: {"not_exported": "why"}})
-    assert "not run" in sweep.table([case], {})
+    assert not verdict.judge({"failures": ["LayerError: none"]})["passed"]
+    case = verdict.Case("m", "torchscript", "static", "default")
+    assert verdict.summary([case], {}) == 1
+    assert verdict.summary([case], {case: verdict.judge({"not_exported": "why"})}) == 0
+    assert "not exported" in verdict.table([case], {case: {"not_exported": "why"}})
+    assert "not run" in verdict.table([case], {})
 
 
 def test_records_resume(tmp_path):
     case = {"model": "m", "exporter": "e", "batch": "b", "layer": "l"}
     for passed in (False, True):
         append_record(tmp_path / "r.jsonl", {**case, "passed": passed})
-    (record,) = read_records(tmp_path / "r.jsonl", sweep.case_of).values()
-    assert sweep.is_done(record), "the latest counts"
-    assert not sweep.is_done({})
+    (record,) = read_records(tmp_path / "r.jsonl", verdict.case_of).values()
+    assert verdict.is_done(record), "the latest counts"
+    assert not verdict.is_done({})
 
 
 def test_a_layer_is_found_by_its_values():
