@@ -19,7 +19,7 @@ from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.protos import QUANTISERS
+from onnx_xcam.surgery.ir.op_traits import proto_traits
 from onnx_xcam.surgery.submodels.masked import MaskedHead, masked_head, tensors_of_head
 from onnx_xcam.surgery.submodels.score_decomposition import balance_model
 from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse, diagnosed
@@ -73,7 +73,7 @@ def heads_of(
     source, graph, target, chosen = analysis.source, analysis.graph, analysis.target, analysis.chosen_layers
     with diagnosed(analysis.given):
         weights = _weights(source, graph, chosen, target.name)
-        foreign = {n.output[0] for n in analysis.skeleton.graph.node if n.domain and n.op_type in _ROUNDING}
+        foreign = {n.output[0] for n in analysis.skeleton.graph.node if n.domain and proto_traits(n).rounds}
         roles, name = analysis.layers.roles, target.name
         cuts = [masked_head(graph, roles, layer, name, weights=weights, foreign=foreign) for layer in chosen]
     asked = target.name if target.name not in graph.inner and not graph.quantised else None
@@ -87,9 +87,6 @@ def heads_of(
         sizes, balance = BatchSizes(runner, is_exact=steady), partial(_balance, opened, cut, layer, target)
         heads.append(Head(runner, sizes, layer, asked, balance=balance, is_exact=steady))
     return heads
-
-
-_ROUNDING = QUANTISERS | {"DequantizeLinear"}
 
 
 def _weights(source: Source, graph: Graph, layers: Sequence[Layer], score: str) -> dict[str, onnx.TensorProto]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from onnx_xcam.contract import Probabilities
 from onnx_xcam.errors import ModelError, ScoreError
 from onnx_xcam.metadata import Metadata, Misstated
+from onnx_xcam.surgery.ir.op_traits import proto_traits
+from onnx_xcam.surgery.targets.activation_patterns import ACTIVATIONS
 from onnx_xcam.surgery.targets.classification.known_classifiers import Known
 
 Squash = Literal["softmax", "sigmoid", "exp", "none"]
-
-_SHAPE_ONLY = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
-_SQUASHES: Mapping[str, Squash] = {"Softmax": "none", "Sigmoid": "none", "LogSoftmax": "exp"}
 
 
 _CONTRADICTIONS = {
@@ -200,7 +199,7 @@ def _found(graph: onnx.GraphProto, score: str) -> ProbabilitySource | None:
     outputs = {output.name for output in graph.output}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
-        if node.op_type in _SHAPE_ONLY or node.op_type in _SQUASHES:
+        if proto_traits(node).keeps_values or ACTIVATIONS.get(node.op_type):
             readers.setdefault(node.input[0], []).append(node)
     logits: str | None = None
     to_visit: list[tuple[str, Squash]] = [(score, "softmax")]
@@ -211,8 +210,8 @@ def _found(graph: onnx.GraphProto, score: str) -> ProbabilitySource | None:
                 return ProbabilitySource(tensor, squash)
             logits = logits or tensor
         for node in readers.get(tensor, ()):
-            if node.op_type in _SHAPE_ONLY:
+            if proto_traits(node).keeps_values:
                 to_visit.append((node.output[0], squash))
-            elif squash == "softmax":
-                to_visit.append((node.output[0], _SQUASHES[node.op_type]))
+            elif squash == "softmax" and (told := ACTIVATIONS[node.op_type]):
+                to_visit.append((node.output[0], told))
     return ProbabilitySource(logits, "softmax") if logits else None

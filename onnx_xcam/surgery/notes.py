@@ -11,7 +11,8 @@ from onnx_xcam.surgery.analysis.ends import pictures
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_among
 from onnx_xcam.surgery.autodiff.backward import is_rectifier, way
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.protos import QUANTISERS, is_standard
+from onnx_xcam.surgery.ir.op_traits import traits
+from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.tail.tail import image_tensor
 from onnx_xcam.surgery.targets.analysis import Analysis
 from onnx_xcam.surgery.targets.layer import Layer
@@ -64,7 +65,7 @@ def _on_one_answer(graph: Graph, target: Target) -> list[str]:
 def _on_quantised(graph: Graph, chosen: Sequence[Layer], target: Target) -> list[str]:
     """What is to be known of a gradient through quantised values."""
     passed = way(graph, [layer.name for layer in chosen], [target.name]).nodes
-    if not any(node.op in QUANTISERS for node in passed):
+    if not any(traits(node).quantises for node in passed):
         return []
     return ["Quantised: the gradient passes where a value is rounded and stops where it is clipped (straight-through)."]
 

@@ -27,6 +27,7 @@ from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.surgery.analysis.reachability import between, forward
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.ir.op_traits import proto_traits
 from onnx_xcam.surgery.ir.uses import Uses
 from onnx_xcam.surgery.lowering.order import nodes_in_order
 from onnx_xcam.surgery.targets.analysis import Request, analyse
@@ -35,29 +36,6 @@ Order: TypeAlias = Literal["cascading", "independent"]
 ORDERS: tuple[Order, ...] = ("cascading", "independent")
 
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
-_QUANTISED: Mapping[str, Sequence[int]] = {
-    "DequantizeLinear": (0,),
-    "QLinearConv": (0, 3, 8),
-    "QLinearMatMul": (0, 3),
-    "ConvInteger": (0, 1),
-    "MatMulInteger": (0, 1),
-    "QGemm": (0, 3, 6),
-    "QLinearAdd": (0, 3),
-    "QLinearMul": (0, 3),
-    "DynamicQuantizeMatMul": (0, 1, 4),
-    "MatMulIntegerToFloat": (0, 1, 6),
-    "MatMulNBits": (0, 1),
-    "MatMulBnb4": (0, 1),
-}
-"""The inputs of operators on integers that hold numbers; the others hold scales and zero points."""
-_NO_WEIGHTS: Mapping[str, Sequence[int]] = {"QuantizeLinear": (0,), "Resize": (0,), "Upsample": (0,), "Pad": (0,)}
-"""The same of operators whose other inputs are floats, but not learned."""
-_MATRIX_OPS = frozenset(
-    {"Conv", "ConvTranspose", "DeformConv", "Einsum", "Gemm", "MatMul", "LSTM", "GRU", "RNN"}
-    | {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "QGemm", "FusedConv", "FusedGemm"}
-    | {"FusedMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulNBits", "MatMulBnb4"}
-)
-"""These start a layer even where their weights are one vector, as for a single output."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +191,7 @@ def _layers(graph: onnx.GraphProto, tensors: Mapping[str, TensorProto], score: s
     for node in reversed(between(uses, inputs, ends).nodes):
         found = [name for at, name in enumerate(node.input) if name and name not in reached and _counts(node, at)]
         names = list(dict.fromkeys(w for name in found for w in _behind(name, node, producers, tensors)))
-        if names and (node.op_type in _MATRIX_OPS or any(_is_matrix(tensors[name]) for name in names)):
+        if names and (proto_traits(node).weighted or any(_is_matrix(tensors[name]) for name in names)):
             groups.append((node, names + early))
             early = []
         else:
@@ -237,8 +215,8 @@ def _without_repeats(
 
 def _counts(node: onnx.NodeProto, at: int) -> bool:
     """Whether an input of a node can hold weights."""
-    positions = _QUANTISED.get(node.op_type) or _NO_WEIGHTS.get(node.op_type)
-    return positions is None or at in positions
+    places = proto_traits(node).weights_at
+    return places is None or at in places
 
 
 def _behind(
@@ -248,27 +226,27 @@ def _behind(
     tensors: Mapping[str, TensorProto],
 ) -> Iterator[str]:
     """The weight tensors that a constant input of a node is made of."""
-    todo, seen = [(name, reader.op_type)], set[str]()
+    todo, seen = [(name, proto_traits(reader).on_integers)], set[str]()
     while todo:
-        name, op = todo.pop()
+        name, on_integers = todo.pop()
         if name in seen:
             continue
         seen.add(name)
         if name in tensors:
-            if _is_weight(tensors[name], op):
+            if _is_weight(tensors[name], on_integers=on_integers):
                 yield name
         elif name in producers:
             node = producers[name]
             # What only moves or casts integers keeps what they are for.
-            kind = op if op in _QUANTISED and node.op_type not in _QUANTISED else node.op_type
-            todo += [(source, kind) for at, source in enumerate(node.input) if source and _counts(node, at)]
+            kept = on_integers or proto_traits(node).on_integers
+            todo += [(source, kept) for at, source in enumerate(node.input) if source and _counts(node, at)]
 
 
-def _is_weight(tensor: TensorProto, op: str) -> bool:
+def _is_weight(tensor: TensorProto, *, on_integers: bool) -> bool:
     """Whether a constant is learned, as far as its type and size tell."""
     if int(np.prod(tensor.dims)) < 2:
         return False
-    return tensor.data_type in _FLOATS or (op in _QUANTISED and tensor.data_type != TensorProto.INT64)
+    return tensor.data_type in _FLOATS or (on_integers and tensor.data_type != TensorProto.INT64)
 
 
 def _is_matrix(tensor: TensorProto) -> bool:

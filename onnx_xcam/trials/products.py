@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import numpy_helper, parser
 
-from onnx_xcam.surgery.analysis.integer_products import BETWEEN_QUANTISERS, Product
+from onnx_xcam.surgery.analysis.integer_products import Product
+from onnx_xcam.surgery.ir.op_traits import named
 
 _DEPTH, _COLUMNS, _SIDE = 64, 16, 4
 """Of a product: its terms, its columns, and the rows, of which a picture has _SIDE x _SIDE."""
@@ -62,7 +63,7 @@ def trial(product: Product) -> Trial:
     feeds = {"x": np.ones(_shape(product), np.float32), "w": weights}
     if product.stored:
         known["w"] = feeds.pop("w")
-    elif product.op in BETWEEN_QUANTISERS:
+    elif named(product.op, product.domain).runs_on_integers:
         feeds["f"] = np.ones(feeds.pop("w").shape, np.float32)
     inputs = ", ".join(f"{_type(array)}{list(array.shape)} {name}" for name, array in feeds.items())
     imports = f'"" : {product.opset}, "com.microsoft" : 1'
@@ -77,7 +78,7 @@ def trial(product: Product) -> Trial:
 
 
 def _body(product: Product) -> str:
-    if product.op in BETWEEN_QUANTISERS:
+    if named(product.op, product.domain).runs_on_integers:
         weights = "v = Identity(w)" if product.weights == "float" else "v = DequantizeLinear(w, sw, zw)"
         if not product.stored:  # other activations: integers that a quantiser makes
             weights = "w = QuantizeLinear(f, sw, zw)  " + weights

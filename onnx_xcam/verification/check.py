@@ -29,6 +29,7 @@ from onnx_xcam.surgery.builder.forward_values import float_for
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.instrumented import instrumented
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.submodels.behind_layer import behind_layer, round_layer
 from onnx_xcam.surgery.submodels.more_outputs import as_analysed, with_outputs
 from onnx_xcam.surgery.submodels.node_model import node_model
@@ -51,10 +52,6 @@ EVALUATOR_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, NotImplemen
 """What the reference evaluator raises where it cannot run a node."""
 LEVELS: tuple[Optimisation, ...] = ("disable", "basic", "extended")
 """ONNX Runtime's levels of optimisation besides the default."""
-
-
-_STEPS = frozenset({"Round", "Floor", "Ceil", "Sign", "ArgMax", "ArgMin", "Hardmax"})
-"""Operators whose result depends on their input's values and changes by steps alone."""
 
 
 class Attempt(NamedTuple):
@@ -264,7 +261,7 @@ class _Proof:
         return open_session(content, providers="cpu", folder=folder, optimisation=optimisation)
 
     def _is_quantised(self) -> bool:
-        scaled = any(node.op in ("QuantizeLinear", "DequantizeLinear") for node in self.graph.nodes)
+        scaled = any(traits(node).rounds for node in self.graph.nodes)
         return scaled or bool(self.graph.quantised)
 
     def _more(self, feeds: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
@@ -384,7 +381,7 @@ def _layer_check(proof: _Proof, index: int) -> LayerCheck:
     without = [
         f"{node.op} '{node.name or node.outputs[0].name}'"
         for node in behind_layer(proof.graph, proof.layers[index], proof.score.name).nodes
-        if node.op in _STEPS
+        if traits(node).steps
     ]
     return LayerCheck(
         layer,
@@ -420,7 +417,7 @@ def _slope(proof: _Proof, index: int, gradient: np.ndarray) -> Slope | str | Non
     first = of_first_image(values.take(0, images), images, values.shape)
     half = any(graph.dtype(name) == np.float16 for name in graph.producer)
     # Beside weights of few bits ONNX Runtime rounds what they are multiplied with to 8 bits.
-    rough = half or any(node.op == "DequantizeLinear" for node in graph.nodes)
+    rough = half or any(traits(node).dequantises for node in graph.nodes)
     try:
         whole = of_first_image(gradient[0, 0], images, values.shape)
         return slope_of(scored, values, whole, first, proof.rng, tolerance=HALF_TOLERANCE if rough else TOLERANCE)

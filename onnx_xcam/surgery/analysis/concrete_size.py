@@ -15,6 +15,7 @@ from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.ir.dims import differ
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import traits
 
 SIZES = (
     (224, 448),
@@ -22,8 +23,6 @@ SIZES = (
 )
 """Heights and widths that are tried: first different ones, divisible by most patches and windows, then those of models
 that take squares of one size, which are often exported with symbols all the same."""
-
-_BROADCAST = frozenset({"Add", "Sub", "Mul", "Div"})
 
 
 def sample_of(skeleton: onnx.ModelProto, graph: Graph) -> Graph | None:
@@ -81,7 +80,8 @@ def _contradicts(graph: Graph, node: gs.Node) -> bool:
     a, b = [*shapes, None, None][:2]
     if a is None or b is None:
         return False
-    if node.op == "MatMul":
+    facts = traits(node)
+    if facts.axes == "matmul":
         return len(a) > 0 and len(b) > 1 and differ(a[-1], b[-2])
     pairs = zip(a[::-1], b[::-1], strict=False)
-    return node.op in _BROADCAST and any(differ(x, y) for x, y in pairs if 1 not in (x, y))
+    return facts.elementwise == "all" and not facts.passive and any(differ(x, y) for x, y in pairs if 1 not in (x, y))

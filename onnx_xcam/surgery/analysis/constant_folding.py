@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.ir.dims import known_size
 from onnx_xcam.surgery.ir.graph import Graph, exported
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
 
 _LIST_LIMIT = 256
@@ -20,22 +21,6 @@ _BYTES_LIMIT = 1 << 28
 """Folding stops for good where all results together would take more than this."""
 FOLD_LIMIT = 1 << 16
 """Folding stops where a result would have more elements than this."""
-
-_NEVER_FOLDED = frozenset(
-    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout"}
-    | {"If", "Loop", "Scan", "Optional", "SequenceConstruct", "SequenceEmpty"}
-)
-_MAKES_LARGE = frozenset({"ConstantOfShape", "Expand", "Tile", "Range", "Pad", "OneHot", "EyeLike"})
-"""Operators whose output can be larger than all of their inputs: its size is worked out before they are run."""
-_TAKES_LONG = frozenset(
-    {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv", "Einsum", "NonMaxSuppression", "RoiAlign"}
-    | {"MaxRoiPool", "GridSample", "Resize", "Upsample", "LSTM", "GRU", "RNN", "Col2Im", "Det", "DFT", "STFT", "LRN"}
-    | {"MelWeightMatrix", "HannWindow", "HammingWindow", "BlackmanWindow", "ImageDecoder", "TfIdfVectorizer"}
-    | {"MaxUnpool", "AffineGrid", "CenterCropPad", "MaxPool", "AveragePool", "LpPool", "Attention", "RotaryEmbedding"}
-    | {"StringConcat", "StringSplit", "StringNormalizer", "RegexFullMatch"}
-)
-"""Operators that no shape, mask or table is made of, and whose evaluation could take longer than their sizes tell."""
-
 
 _FAILURES = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError),
@@ -72,7 +57,7 @@ def _evaluated(graph: Graph, node: gs.Node) -> dict[str, np.ndarray] | None:
         value = _constant_attribute(node)
         return None if value is None or value.size > FOLD_LIMIT else {node.outputs[0].name: value}
     names = [tensor.name for tensor in node.inputs]
-    if not is_standard(node.domain) or node.op in _NEVER_FOLDED | _TAKES_LONG or not names:
+    if not is_standard(node.domain) or not traits(node).foldable or not names:
         return None
     if graph.folded_bytes > _BYTES_LIMIT:
         return None
@@ -86,7 +71,7 @@ def _evaluated(graph: Graph, node: gs.Node) -> dict[str, np.ndarray] | None:
 def _is_small(graph: Graph, node: gs.Node) -> bool:
     """Whether the outputs are small, by their shapes or, where these are unknown, by what the operator can make."""
     values = [graph.constants[tensor.name] for tensor in node.inputs if tensor.name]
-    if node.op in _MAKES_LARGE:
+    if traits(node).grows:
         size = _result_size(graph, node)
         return size is not None and size <= FOLD_LIMIT
     shapes = [graph.shape(out.name) for out in node.outputs if out.name]
@@ -97,7 +82,7 @@ def _is_small(graph: Graph, node: gs.Node) -> bool:
 
 
 def _result_size(graph: Graph, node: gs.Node) -> int | None:
-    """The number of elements that a node of `_MAKES_LARGE` makes of constants, whatever the file says of it."""
+    """The number of elements that a node which `grows` makes of constants, whatever the file says of it."""
     arrays = [graph.constants.get(tensor.name) for tensor in node.inputs]
     x = arrays[0]
     if x is None or (node.op == "Range" and any(array is None for array in arrays)):

@@ -9,8 +9,7 @@ import onnx_graphsurgeon as gs
 from onnx_xcam.contract import image_axes
 from onnx_xcam.surgery.analysis.reachability import backward, forward
 from onnx_xcam.surgery.ir.graph import Graph
-
-_WEIGHTED = frozenset({"MatMul", "Gemm", "Conv", "MatMulInteger", "QLinearMatMul", "QLinearConv", "QGemm"})
+from onnx_xcam.surgery.ir.op_traits import traits
 
 
 def ends(graph: Graph) -> list[str]:
@@ -36,7 +35,7 @@ def seen(graph: Graph) -> frozenset[str]:
 
 def leads_to(graph: Graph, name: str, other: str) -> bool:
     """Whether another tensor is made of this one by a layer with weights, as scores are of an embedding."""
-    weighted = [node for node in forward(graph.uses, [name]).nodes if node.op in _WEIGHTED]
+    weighted = [node for node in forward(graph.uses, [name]).nodes if traits(node).weighted]
     return other in forward(graph.uses, [out.name for node in weighted for out in node.outputs]).tensors
 
 

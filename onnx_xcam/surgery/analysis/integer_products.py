@@ -6,15 +6,15 @@ What is not known (the type of a tensor that nothing tells) is taken for what is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
 from onnx_xcam.surgery.analysis.reachability import walk_forward
+from onnx_xcam.surgery.ir.op_traits import OpTraits, proto_traits
 from onnx_xcam.surgery.ir.protos import subgraphs
 from onnx_xcam.surgery.ir.uses import Uses
 
@@ -43,31 +43,6 @@ class Product:
     domain: str = ""
 
 
-class _Places(NamedTuple):
-    """Where an operator has its factors and their zero points among its inputs; -1 for a zero point it has not."""
-
-    first: int
-    first_zero: int
-    second: int
-    second_zero: int
-
-
-ON_INTEGERS = {
-    "QLinearConv": _Places(0, 2, 3, 5),
-    "QLinearMatMul": _Places(0, 2, 3, 5),
-    "QGemm": _Places(0, 2, 3, 5),
-    "ConvInteger": _Places(0, 2, 1, 3),
-    "MatMulInteger": _Places(0, 2, 1, 3),
-    "MatMulIntegerToFloat": _Places(0, 4, 1, 5),
-    "DynamicQuantizeMatMul": _Places(0, -1, 1, 3),
-    "QAttention": _Places(0, 6, 1, 7),
-}
-BETWEEN_QUANTISERS = ("Conv", "MatMul", "Gemm")
-"""Float operators that ONNX Runtime runs on integers where both factors are dequantised."""
-_MOVED = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "MaxPool", "Slice", "Split"})
-"""What ONNX Runtime moves a DequantizeLinear across, or folds away, on its way to the product."""
-_CLIPPED = frozenset({"Relu", "Clip"})
-"""What a quantiser does as well, and ONNX Runtime leaves to it."""
 _NAMES: dict[int, str] = {TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
 _BITS8 = frozenset(_NAMES)
 
@@ -121,6 +96,18 @@ def _parts(
         yield list(graph.node), {tensor.name: tensor for tensor in graph.initializer}, types
 
 
+def _is_passed(op: OpTraits) -> bool:
+    return op.passes_quantisers
+
+
+def _is_passed_or_left(op: OpTraits) -> bool:
+    return op.passes_quantisers or op.left_to_quantiser
+
+
+def _leaves_stored(op: OpTraits) -> bool:
+    return _is_passed_or_left(op) or op.quantises_as_told
+
+
 class _Part:
     """A graph, or a function."""
 
@@ -142,7 +129,8 @@ class _Part:
         """The product that a node is, and the stored integers that are its second factor; nothing for other nodes."""
         standard = node.domain in ("", "ai.onnx")
         domain = "" if standard else node.domain
-        places = ON_INTEGERS.get(node.op_type)
+        facts = proto_traits(node)
+        places = facts.factors
         if places and len(node.input) > places.second:
             first = self._type(node, places.first, places.first_zero) if places.first_zero >= 0 else TensorProto.UINT8
             second = self._type(node, places.second, places.second_zero)
@@ -151,7 +139,7 @@ class _Part:
                 for unsigned in self._either(second):
                     kind = "int8" if unsigned else "uint8"
                     yield Product(node.op_type, signed, kind, name is not None, opset, domain), name
-        elif node.op_type in BETWEEN_QUANTISERS and standard and len(node.input) > 1:
+        elif facts.runs_on_integers and len(node.input) > 1:
             yield from self._between(node, opset)
 
     def _between(self, node: onnx.NodeProto, opset: int) -> Iterator[tuple[Product, str | None]]:
@@ -188,13 +176,14 @@ class _Part:
         return None
 
     def _type_of(self, name: str) -> int | None:
-        name = self._origin(name, _MOVED | _CLIPPED)
+        name = self._origin(name, _is_passed_or_left)
         node = self.maker.get(name)
         if self.types.get(name) or node is None:
             return self.types.get(name) or None
-        if node.op_type == "DynamicQuantizeLinear":
+        facts = proto_traits(node)
+        if facts.quantises and facts.scaled_by_run:
             return TensorProto.UINT8
-        if node.op_type != "QuantizeLinear":
+        if not facts.quantises:
             return None
         if len(node.input) > 2 and node.input[2]:
             return self.types.get(node.input[2]) or None
@@ -202,27 +191,27 @@ class _Part:
 
     def _dequantiser(self, name: str) -> onnx.NodeProto | None:
         """The DequantizeLinear that a float comes out of, moved at most."""
-        node = self.maker.get(self._origin(name, _MOVED))
-        return node if node is not None and node.op_type == "DequantizeLinear" else None
+        node = self.maker.get(self._origin(name, _is_passed))
+        return node if node is not None and proto_traits(node).dequantises else None
 
     def _stored_behind(self, name: str) -> str | None:
         """The stored tensor that a value is, moved at most; None if it is computed, from stored floats as well."""
-        name = self._origin(name, _MOVED)
+        name = self._origin(name, _is_passed)
         return name if name in self.stored else None
 
     def _is_constant(self, name: str) -> bool:
         """Whether a value is made of stored ones alone, as weights that are quantised in the graph."""
-        return self._origin(name, {"QuantizeLinear", *_MOVED, *_CLIPPED}) in self.stored
+        return self._origin(name, _leaves_stored) in self.stored
 
-    def _origin(self, name: str, ops: Set[str]) -> str:
+    def _origin(self, name: str, passes: Callable[[OpTraits], bool]) -> str:
         """What a tensor was before some operators: the first one that they do not make, or that is stored."""
         for _ in range(len(self.maker)):
             node = self.maker.get(name)
-            if name in self.stored or node is None or node.op_type not in ops or not node.input:
+            if name in self.stored or node is None or not passes(proto_traits(node)) or not node.input:
                 break
             name = node.input[0]
         return name
 
     def _is_quantised_next(self, name: str) -> bool:
-        passed = walk_forward(self.uses, [name], leaves=lambda node, _: node.op_type in _CLIPPED)
-        return any(self.uses.nodes[position].op_type == "QuantizeLinear" for position in passed)
+        passed = walk_forward(self.uses, [name], leaves=lambda node, _: proto_traits(node).left_to_quantiser)
+        return any(proto_traits(self.uses.nodes[position]).quantises_as_told for position in passed)

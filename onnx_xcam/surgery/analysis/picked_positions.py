@@ -8,13 +8,12 @@ import onnx_graphsurgeon as gs
 from onnx_xcam.surgery.ir.dims import Dim
 from onnx_xcam.surgery.ir.graph import Graph
 
-CUTS = frozenset({"Slice", "Split", "Gather"})
 _MOST_POSITIONS = 1 << 22
 """Of longer axes the positions are not listed."""
 
 
 def positions(graph: Graph, node: gs.Node, output: int) -> dict[int, np.ndarray | None] | None:
-    """For each axis that a node of `CUTS` cuts, the positions of its input that an output takes.
+    """For each axis that a Slice, Split or Gather cuts, the positions of its input that an output takes.
 
     Returns:
         None for an axis whose positions are not known; None at all if not even the axes are.

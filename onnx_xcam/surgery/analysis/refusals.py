@@ -7,6 +7,7 @@ import onnx
 from onnx_xcam import contract
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import traits
 
 _ONE_MACHINE = {
     "com.microsoft.nchwc": "ONNX Runtime writes for one kind of processor when it optimises at level 'all'",
@@ -15,12 +16,7 @@ _ONE_MACHINE = {
 _COMPILED = "EPContext"
 
 _STORAGE = frozenset({"bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"})
-_TAKES_THEM = frozenset(
-    {"Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "Constant", "ConstantOfShape", "Identity", "Shape"}
-    | {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice", "Gather", "Expand"}
-    | {"If", "Loop", "Scan"}
-)
-"""What ONNX Runtime's CPU does with numbers of these types: convert and move them."""
+"""Types that ONNX Runtime's CPU converts and moves, and does not compute with."""
 
 
 def refuse_one_machine(skeleton: onnx.ModelProto, name: str) -> None:
@@ -53,7 +49,7 @@ def refuse_types(graph: Graph, name: str) -> None:
         ModelError: it does.
     """
     for node in graph.nodes:
-        if node.op in _TAKES_THEM:
+        if traits(node).stores_any_type:
             continue
         for tensor in (*node.inputs, *node.outputs):
             dtype = graph.dtype(tensor.name) if tensor.name else None

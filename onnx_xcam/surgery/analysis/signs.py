@@ -9,18 +9,7 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.common.integers import integer_range
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.protos import is_standard
-
-NON_NEGATIVE = frozenset(
-    {"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt", "ReduceL1", "ReduceL2"}
-)
-MOVES = frozenset(
-    {"Identity", "Dropout", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather"}
-)
-PICKS = frozenset({"GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceMean", "ReduceMax", "ReduceMin"})
-"""What they give lies between the least and the largest of what they are given."""
-_OF_ALL_INPUTS = frozenset({"Concat", "Add", "Sum", "Mul", "Max"})
-_KEEPS_SIGN = MOVES | PICKS | _OF_ALL_INPUTS | {"AveragePool", "Cast", "ReduceSum", "Expand", "Tile"}
+from onnx_xcam.surgery.ir.op_traits import Values, traits
 
 
 def lowest_is_zero(graph: Graph, node: gs.Node, dtype: np.dtype[Any] | None) -> bool:
@@ -48,7 +37,7 @@ def is_non_negative(graph: Graph, name: str) -> bool:
 
 def _is_bounded(graph: Graph, node: gs.Node) -> bool:
     """Whether a Clip or a DequantizeLinear gives nothing below zero, whatever it is given."""
-    if node.op == "DequantizeLinear":
+    if traits(node).dequantises:
         return lowest_is_zero(graph, node, graph.dtype(node.inputs[0].name))
     low = graph.constants.get(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("min")
     return low is not None and bool((np.asarray(low) >= 0).all())
@@ -59,12 +48,13 @@ def _needed(graph: Graph, tensor: str) -> list[str] | None:
     if tensor in graph.constants:
         return [] if (np.asarray(graph.constants[tensor]) >= 0).all() else None
     node = graph.producer.get(tensor)
-    if node is None or not is_standard(node.domain):
+    if node is None:
         return None
-    if node.op in NON_NEGATIVE:
+    facts = traits(node)
+    if facts.bounds[0] >= 0:
         return []
-    if node.op in ("Clip", "DequantizeLinear"):
+    if facts.clips or facts.dequantises:
         return [] if _is_bounded(graph, node) else None
-    if node.op not in _KEEPS_SIGN:
+    if not (facts.non_negative_of_such or facts.between or facts.values <= Values.PICKED):
         return None
-    return [t.name for t in (node.inputs if node.op in _OF_ALL_INPUTS else node.inputs[:1])]
+    return [t.name for t in node.inputs[: facts.differentiable]]

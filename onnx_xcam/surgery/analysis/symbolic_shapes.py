@@ -20,6 +20,7 @@ from onnx_xcam.surgery.analysis.constant_folding import fold
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.dims import Dim, Shape, broadcast
 from onnx_xcam.surgery.ir.graph import Graph, exported
+from onnx_xcam.surgery.ir.op_traits import traits
 
 Dims: TypeAlias = np.ndarray
 """An array of Dim (dtype object): the value of a small integer tensor."""
@@ -31,19 +32,10 @@ INVENTED = "unk__"
 """How onnx's shape inference names the dimensions it does not know."""
 
 
-_TYPED_BY = {
-    "GroupNormalization": 0,
-    "MeanVarianceNormalization": 0,
-    "QuantizeLinear": 2,  # with types that the standard's own operator has not at this opset
-    "DequantizeLinear": 1,
-}
-"""Operators whose shape, that of their first input, onnx does not always infer, and the input of the output's type."""
-
-
 def refine(graph: Graph) -> None:
     """Fold constants, and find what can be found of the unknown dimensions, in place (the analysis copy only)."""
     incomplete = any(_incomplete(graph.shape(out.name)) for node in graph.nodes for out in node.outputs if out.name)
-    if incomplete or any(node.op == "If" for node in graph.nodes):  # a condition may ask for one known dimension
+    if incomplete or any(traits(node).axes == "branched" for node in graph.nodes):  # conditions ask for one dimension
         _Refinement(graph).run()
     else:
         for node in graph.nodes:
@@ -102,9 +94,10 @@ class _Refinement:
 
     def _target_shape(self, node: gs.Node) -> Shape | None:
         """The output shape of a node that takes it as an input, or whose shape onnx does not infer."""
-        if node.op in _TYPED_BY:
-            lends = [tensor.name for tensor in node.inputs][: _TYPED_BY[node.op] + 1]
-            kind = self.graph.dtype(lends[_TYPED_BY[node.op]]) if len(lends) > _TYPED_BY[node.op] else None
+        typed_by = traits(node).typed_by
+        if typed_by is not None:
+            lends = [tensor.name for tensor in node.inputs][: typed_by + 1]
+            kind = self.graph.dtype(lends[typed_by]) if len(lends) > typed_by else None
             node.outputs[0].dtype = node.outputs[0].dtype or kind
             return self.graph.shape(lends[0])
         return self._stated_shape(node)

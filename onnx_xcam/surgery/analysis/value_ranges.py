@@ -16,17 +16,13 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.common.integers import integer_range
-from onnx_xcam.surgery.analysis.signs import MOVES, PICKS, is_non_negative
+from onnx_xcam.surgery.analysis.signs import is_non_negative
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.protos import is_standard
+from onnx_xcam.surgery.ir.op_traits import Values, traits
 
 End: TypeAlias = Literal["min", "max"]
 """Which end of a range is asked for."""
 
-_RANGES = {
-    **dict.fromkeys(("Erf", "Tanh", "Softsign", "Sin", "Cos"), (-1.0, 1.0)),
-    **dict.fromkeys(("Sigmoid", "HardSigmoid", "Softmax"), (0.0, 1.0)),
-}
 _CHAIN = 32
 """How many operators are followed back."""
 _SLACK = 1e-3
@@ -40,7 +36,7 @@ def bound(graph: Graph, name: str, end: End) -> float:
         if end == "min" and is_non_negative(graph, name):
             return shift
         node = graph.producer.get(name)
-        if node is None or not is_standard(node.domain):
+        if node is None:
             break
         own = _own_bound(graph, node, end)
         if own is not None:
@@ -55,20 +51,21 @@ def bound(graph: Graph, name: str, end: End) -> float:
 
 def _own_bound(graph: Graph, node: gs.Node, end: End) -> float | None:
     """What a node gives at least (or at most), whatever it is given."""
-    if node.op == "DequantizeLinear":
+    facts = traits(node)
+    if facts.dequantises:
         return end_value(graph, node, end)
-    if node.op == "Clip":
+    if facts.clips:
         at = 1 if end == "min" else 2
         given = graph.constants.get(node.inputs[at].name) if len(node.inputs) > at else node.attrs.get(end)
         return None if given is None or np.size(given) != 1 else float(np.asarray(given).reshape(()))
-    known = _RANGES.get(str(node.op))
-    return None if known is None else known[end == "max"]
+    known = facts.bounds[end == "max"]
+    return known if math.isfinite(known) else None
 
 
 def _affine(graph: Graph, node: gs.Node, end: End) -> tuple[str, float, float] | None:
     """x, a, b where a node gives a x + b with a > 0, or no less (no more)."""
-    names = [tensor.name for tensor in node.inputs]
-    if node.op in MOVES | PICKS or (node.op == "AveragePool" and not node.attrs.get("count_include_pad", 0)):
+    names, facts = [tensor.name for tensor in node.inputs], traits(node)
+    if facts.values <= Values.PICKED or (facts.between and not node.attrs.get("count_include_pad", 0)):
         return names[0], 1.0, 0.0
     if len(names) != 2 or node.op not in ("Add", "Sub", "Mul", "Div"):
         return None
@@ -95,7 +92,7 @@ def end_value(graph: Graph, node: gs.Node, end: End, integer: np.ndarray | None 
         end: which end.
         integer: another integer than that of the type, where fewer are used.
     """
-    integers = node.inputs[0] if node.op == "DequantizeLinear" else node.outputs[0]
+    integers = node.inputs[0] if traits(node).dequantises else node.outputs[0]
     dtype = graph.dtype(integers.name)
     bounds = None if dtype is None else integer_range(dtype)
     names = [*(tensor.name for tensor in node.inputs[1:3]), ""][:2]
@@ -104,7 +101,7 @@ def end_value(graph: Graph, node: gs.Node, end: End, integer: np.ndarray | None 
         return None
     last = np.asarray(bounds[end == "max"] if integer is None else integer).astype(np.float64)
     values = (last - (0.0 if zero is None else zero.astype(np.float64))) * scale.astype(np.float64)
-    return float(values.max() if (end == "min") == (node.op == "QuantizeLinear") else values.min())
+    return float(values.max() if (end == "min") == traits(node).quantises else values.min())
 
 
 def clips_nothing(graph: Graph, quantiser: gs.Node, end: End, integer: np.ndarray | None = None) -> bool:

@@ -15,31 +15,24 @@ import onnx
 from numpy.typing import NDArray
 
 from onnx_xcam.surgery.analysis.reachability import backward
-from onnx_xcam.surgery.axes.table import ELEMENTWISE, ELEMENTWISE_IN_THE_FIRST, IMAGES, PER_PIXEL, WINDOWED
+from onnx_xcam.surgery.ir.op_traits import proto_traits
 from onnx_xcam.surgery.ir.uses import Uses
 from onnx_xcam.surgery.lowering.order import nodes_in_order
 
 TOLERANCE = {True: 1e-3, False: 5e-2}
 """How far a value in a run of several may be from the same one alone, relative to the largest: where the model is
 exact, and where it rounds to float16 or to integers."""
-_ROUNDING = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul"})
-_SCALED_BY_RUN = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
-
-_ELEMENTWISE = ELEMENTWISE | ELEMENTWISE_IN_THE_FIRST
-_SPATIAL = WINDOWED | PER_PIXEL | IMAGES | {"QLinearConv"}
-"""What reads its input as images, channels, height and width, and each image for itself."""
-_ALONG_AN_AXIS = {"Softmax": -1, "LogSoftmax": -1, "Concat": None, "Split": 0, "LayerNormalization": -1}
 
 
 def rounds(graph: onnx.GraphProto) -> bool:
     """Whether a model rounds to float16 or to integers, so that its values are not exact."""
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in graph.initializer)
-    return half or any(node.op_type in _ROUNDING for node in graph.node)
+    return half or any(proto_traits(node).rounds_as_told for node in graph.node)
 
 
 def scaled_by_run(graph: onnx.GraphProto) -> bool:
     """Whether integers are scaled by what all images of a run hold."""
-    return any(node.op_type in _SCALED_BY_RUN for node in graph.node)
+    return any(proto_traits(node).scaled_by_run for node in graph.node)
 
 
 def cannot_mix(model: onnx.ModelProto, image: str, wanted: Iterable[str]) -> bool:
@@ -51,7 +44,6 @@ def cannot_mix(model: onnx.ModelProto, image: str, wanted: Iterable[str]) -> boo
         wanted: the score and the layers.
     """
     graph = model.graph
-    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.input if value.name == image}
     uses = Uses(nodes_in_order(graph.node))
     needed = backward(uses, wanted)
@@ -64,7 +56,7 @@ def cannot_mix(model: onnx.ModelProto, image: str, wanted: Iterable[str]) -> boo
             if not node.input and node.op_type == "Constant":
                 constants.update((name, _dims_of(node)) for name in node.output)
             continue  # made of constants, or of other inputs, of which only a rank would be told
-        rank = _rank_kept(node, ranks, constants, opset)
+        rank = _rank_kept(node, ranks, constants)
         if rank is None:
             return False
         ranks.update(dict.fromkeys(node.output, rank))
@@ -76,27 +68,27 @@ def _dims_of(node: onnx.NodeProto) -> tuple[int, ...]:
     return tuple(attribute.t.dims) if attribute.name == "value" else (1,) * attribute.name.endswith("s")
 
 
-def _rank_kept(
-    node: onnx.NodeProto, ranks: Mapping[str, int], constants: Mapping[str, tuple[int, ...]], opset: int
-) -> int | None:
+def _rank_kept(node: onnx.NodeProto, ranks: Mapping[str, int], constants: Mapping[str, tuple[int, ...]]) -> int | None:
     """The rank of what a node makes of images, each for itself and still on the first axis; None if nobody knows."""
     inside = [ranks[name] for name in node.input if name in ranks]
     others = [constants.get(name) for name in node.input if name and name not in ranks]
     if node.domain not in ("", "ai.onnx") or None in others or len(set(inside)) != 1:
         return None
     stated = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-    op, rank = node.op_type, inside[0]
+    op, rank = proto_traits(node), inside[0]
     alone = len(inside) == 1 and node.input[0] in ranks
-    axis = stated.get("axis", _ALONG_AN_AXIS.get(op))
+    axis = stated.get("axis", op.default_axis)
+    images = op.reads_images and op.axes not in ("sampled", "rescaled")
     keeps = {
-        "elementwise": op in _ELEMENTWISE and all(len(dims or ()) < rank or (dims or ())[0] == 1 for dims in others),
-        "spatial": op in _SPATIAL and alone and not stated.get("training_mode") and len(node.output) == 1,
-        "product": op == "MatMul" and alone and rank > 1,
-        "axis": op in _ALONG_AN_AXIS and axis is not None and axis % rank != 0 and (opset >= 13 or "max" not in op),
+        "elementwise": bool(op.elementwise) and all(len(dims or ()) < rank or (dims or ())[0] == 1 for dims in others),
+        "spatial": images and alone and not stated.get("training_mode") and len(node.output) == 1,
+        "product": op.axes == "matmul" and alone and rank > 1,
+        "axis": op.along_axis and axis is not None and axis % rank != 0,
     }
     if any(keeps.values()):
         return rank
-    flat = (op == "Flatten" and axis in (None, 1)) or (op == "Gemm" and alone and not stated.get("transA"))
+    flat = node.op_type == "Flatten" and axis in (None, 1)
+    flat = flat or (op.axes == "gemm" and alone and not stated.get("transA"))
     return 2 if flat else None
 
 

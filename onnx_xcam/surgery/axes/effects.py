@@ -1,6 +1,6 @@
 """What operators do to axes: which they keep, move, cut, resample, and of which they leave open where they lie.
 
-A rule gives the axes of an output. `table.py` says which operator has which rule.
+A rule gives the axes of an output. An operator's row in ir/op_traits.py names its effect, `table.py` the rule of it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from onnx_xcam.surgery.axes.axes import (
     unknown,
 )
 from onnx_xcam.surgery.axes.places import MOST, drawn_from
-from onnx_xcam.surgery.axes.spread import Rule, Spread, said
+from onnx_xcam.surgery.axes.spread import Spread, said
 from onnx_xcam.surgery.ir.dims import Dim, Shape, differ
-from onnx_xcam.surgery.ir.protos import is_standard
+from onnx_xcam.surgery.ir.op_traits import Values, traits
 
 # --- axes that stay, and axes that end --------------------------------------------------------------------------------
 
@@ -88,7 +88,7 @@ def _through_branch(p: Spread, branch: gs.Graph, name: str) -> tuple[Axes, Shape
     """The axes and the shape of the tensor from outside that a branch's result is made of, None if it is not so."""
     made = {out.name: inner for inner in branch.nodes for out in inner.outputs}
     while (inner := made.get(name)) is not None:
-        if len(inner.inputs) != 1 or p.rules.get(inner.op) is not kept or not is_standard(inner.domain):
+        if len(inner.inputs) != 1 or traits(inner).axes != "kept":
             return None
         name = inner.inputs[0].name
     shape = p.graph.shape(name)
@@ -100,17 +100,13 @@ def made(_p: Spread, _node: gs.Node, _index: int, _shape: Shape) -> Axes | None:
     return None
 
 
-def along_axis(default: int) -> Rule:
-    """The rule of operators that pick or reorder values along one axis, whose default is this, as they come."""
-
-    def rule(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
-        axes = first_kept(p, node, 0, shape)
-        if axes is None or not axes or len(axes) != len(shape):
-            return axes
-        axis = int(node.attrs.get("axis", default)) % len(shape)
-        return tuple(_reordered(a, shape[i], said(node)) if i == axis else a for i, a in enumerate(axes))
-
-    return rule
+def reordered(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
+    """Values are picked or sorted along one axis, as they come."""
+    axes = first_kept(p, node, 0, shape)
+    if axes is None or not axes or len(axes) != len(shape):
+        return axes
+    axis = int(node.attrs.get("axis", traits(node).default_axis)) % len(shape)
+    return tuple(_reordered(a, shape[i], said(node)) if i == axis else a for i, a in enumerate(axes))
 
 
 def _reordered(axis: Axis, dim: Dim, by: str) -> Axis:
@@ -185,9 +181,10 @@ def squeezed(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     if axes is None:
         return None
     dropped = ints(p.graph, node, 1, "axes")
-    if node.op == "Squeeze" and dropped is None:
+    squeezes = traits(node).values <= Values.RESHAPED
+    if squeezes and dropped is None:
         dropped = [axis for axis, dim in enumerate(dims) if dim == 1]
-    if node.op != "Squeeze" and (dropped is None or len(axes) == len(shape)):
+    if not squeezes and (dropped is None or len(axes) == len(shape)):
         return kept(p, node, index, shape)
     gone = {axis % len(axes) for axis in dropped or []}
     return tuple(a for axis, a in enumerate(axes) if axis not in gone)

@@ -23,8 +23,7 @@ from onnx_xcam.surgery.axes.effects import ended, kept
 from onnx_xcam.surgery.axes.places import MOST, At, at_indices, centred
 from onnx_xcam.surgery.axes.spread import Spread, placed, said
 from onnx_xcam.surgery.ir.dims import Dim, Shape
-
-CONVOLUTIONS = frozenset({"Conv", "DeformConv"})
+from onnx_xcam.surgery.ir.op_traits import traits
 
 
 def image_axes(p: Spread, node: gs.Node, shape: Shape) -> Axes | None:
@@ -75,7 +74,7 @@ def windowed(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     if axes is None:
         return kept(p, node, index, shape)
     n, c, *space = axes
-    channels = fresh("C", shape[1]) if node.op in CONVOLUTIONS or role_of(c) == "C" else c
+    channels = fresh("C", shape[1]) if traits(node).weighted or role_of(c) == "C" else c
     if _is_pointwise(p, node):
         return (n, channels, *space)
     return (n, channels, *(_seen(p, node, at, axis, shape[at + 2]) for at, axis in enumerate(space)))
@@ -108,7 +107,7 @@ def _behind_windows(p: Spread, node: gs.Node, at: int, axis: Axis, dim: Dim) -> 
 def _window(p: Spread, node: gs.Node, at: int, size: int, dim: int) -> Sequence[int]:
     """Stride, padding before, kernel and dilation along an axis of space."""
     stride, dilation = (int((node.attrs.get(name) or [1, 1])[at]) for name in ("strides", "dilations"))
-    stated: Any = node.attrs.get("kernel_shape") or (p.dims(node, 1)[2:] if node.op in CONVOLUTIONS else (size, size))
+    stated: Any = node.attrs.get("kernel_shape") or (p.dims(node, 1)[2:] if traits(node).weighted else (size, size))
     kernel = int(stated[at]) if isinstance(stated[at], int) else 1
     if str(node.attrs.get("auto_pad", "NOTSET")).startswith("SAME"):
         missing = max(0, (dim - 1) * stride + (kernel - 1) * dilation + 1 - size)
@@ -120,7 +119,7 @@ def _window(p: Spread, node: gs.Node, at: int, size: int, dim: int) -> Sequence[
 
 def _is_pointwise(p: Spread, node: gs.Node) -> bool:
     kernel: Sequence[Dim] = node.attrs.get("kernel_shape") or (
-        p.dims(node, 1)[2:] if node.op in CONVOLUTIONS and len(node.inputs) > 1 else [None]
+        p.dims(node, 1)[2:] if traits(node).weighted and len(node.inputs) > 1 else [None]
     )
     numbers = [*kernel, *node.attrs.get("strides", [1])]
     return all(number == 1 for number in numbers) and not any(node.attrs.get("pads", []))

@@ -26,15 +26,13 @@ from onnx_xcam.surgery.axes.axes import (
     roles_of,
     unknown,
 )
-from onnx_xcam.surgery.axes.effects import ended, first_kept, kept, left_over
+from onnx_xcam.surgery.axes.effects import left_over
 from onnx_xcam.surgery.axes.places import At, edges, in_order, is_whole, listed
 from onnx_xcam.surgery.axes.spread import Spread, placed
-from onnx_xcam.surgery.axes.table import EFFECTS, IMAGES, PER_PIXEL, SAMPLED, WEIGHTED, WINDOWED
+from onnx_xcam.surgery.axes.table import rule_of
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.protos import is_standard
-
-_ON_IMAGES = WINDOWED | PER_PIXEL | IMAGES | SAMPLED | {"Upsample"}
+from onnx_xcam.surgery.ir.op_traits import traits
 
 
 def axis_roles(graph: Graph) -> dict[str, Axes]:
@@ -43,18 +41,17 @@ def axis_roles(graph: Graph) -> dict[str, Axes]:
     What comes before the first weights is the picture itself, scaled or cut up; it is left out, but for what a
     convolution reads.
     """
-    spread = Spread(graph, EFFECTS)
+    spread = Spread(graph)
     spread.found.update(_pictures(graph))
     _follow(spread)
-    on_images = any(node.op in _ON_IMAGES for node in graph.nodes)
-    behind = _behind(graph, _ON_IMAGES if on_images else WEIGHTED)
+    behind = _behind(graph)
     return {name: axes for name, axes in spread.found.items() if name in behind}
 
 
 def _follow(spread: Spread) -> None:
     graph = spread.graph
     for node in graph.nodes:
-        rule = spread.rules.get(node.op, ended) if is_standard(node.domain) else ended
+        rule = rule_of(node)
         with Diagnosed(node):
             for index, out in enumerate(node.outputs):
                 shape = graph.shape(out.name)
@@ -65,10 +62,12 @@ def _follow(spread: Spread) -> None:
                 spread.found[out.name] = left_over(spread, node, known, shape)
 
 
-def _behind(graph: Graph, ops: frozenset[str]) -> frozenset[str]:
-    """The tensors behind operators of these kinds, and those that an operator on images reads."""
-    made = [out.name for node in graph.nodes if node.op in ops for out in node.outputs]
-    read = {node.inputs[0].name for node in graph.nodes if node.op in _ON_IMAGES and node.inputs}
+def _behind(graph: Graph) -> frozenset[str]:
+    """The tensors behind operators on images, and those that these read; behind weights where there are none."""
+    on_images = [node for node in graph.nodes if traits(node).reads_images]
+    first = on_images or [node for node in graph.nodes if traits(node).weighted]
+    made = [out.name for node in first for out in node.outputs]
+    read = {node.inputs[0].name for node in on_images if node.inputs}
     return forward(graph.uses, made).tensors | read
 
 
@@ -89,13 +88,13 @@ def _is_read_as_nchw(graph: Graph, name: str) -> bool:
     """Whether a convolution or a pool reads an input whose axes nothing has moved: the last one is its width then."""
 
     def enters(node: gs.Node, read: str) -> bool:
-        return node.op not in _ON_IMAGES or node.inputs[0].name == read
+        return not traits(node).reads_images or node.inputs[0].name == read
 
     def leaves(node: gs.Node, _made: str) -> bool:
-        return EFFECTS.get(node.op) in (kept, first_kept) and is_standard(node.domain)
+        return traits(node).axes in ("kept", "first kept")
 
     passed = walk_forward(graph.uses, [name], enters=enters, leaves=leaves)
-    return any(graph.nodes[position].op in _ON_IMAGES for position in passed)
+    return any(traits(graph.nodes[position]).reads_images for position in passed)
 
 
 def layout_of(axes: Axes | None) -> Layout | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeAlias
 
 import onnx_graphsurgeon as gs
@@ -20,12 +20,10 @@ class Spread:
         graph: the graph.
         found: the axes of tensors, by name.
         seen: the tensors that depend on a picture.
-        rules: what operators do to axes.
     """
 
-    def __init__(self, graph: Graph, rules: Mapping[str, Rule]) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.rules = rules
         self.found: dict[str, Axes] = {}
         self.seen = seen(graph)
 

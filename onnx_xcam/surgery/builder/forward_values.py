@@ -20,12 +20,11 @@ from onnx_xcam.errors import ShapeError
 from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import MICROSOFT
 
 FEW_BITS_OPSET = 21
 """From here on the standard's operators take integers of 4 bits; older models have ONNX Runtime's for them."""
-_DEAR = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "LSTM", "GRU", "RNN", "If", "Loop", "Scan"})
-"""Operators that are not run once more for an exact value."""
 _DEPTH = 8
 """How many nodes in a row are computed once more for an exact value."""
 
@@ -64,7 +63,7 @@ def _stored(graph: Graph, emitter: Emitter, name: str, *, exact: bool = True) ->
     if graph.outer is not None and name not in graph.inner:
         return _stored(graph.outer, emitter, name, exact=exact)
     node = graph.producer.get(name)
-    if node is not None and node.op == "DequantizeLinear":
+    if node is not None and traits(node).dequantises:
         return dequantised(graph, emitter, node, node.inputs[0].name)
     constant = graph.constants.get(name)
     if constant is not None:
@@ -87,7 +86,7 @@ def _plain(graph: Graph, emitter: Emitter, name: str) -> Value:
 def quantiser_behind(graph: Graph, name: str) -> gs.Node | None:
     """The QuantizeLinear that a float goes to if it goes nowhere else, and is no output of the model."""
     readers = graph.readers.get(name, [])
-    if not readers or name in graph.output_names or any(node.op != "QuantizeLinear" for node in readers):
+    if not readers or name in graph.output_names or any(not traits(node).quantises_as_told for node in readers):
         return None
     return readers[0]
 
@@ -99,22 +98,25 @@ def float_for(graph: Graph, name: str) -> str:
     quantiser = quantiser_behind(graph, name)
     integers = name if quantiser is None else quantiser.outputs[0].name
     node = graph.producer.get(name)
-    if node is not None and node.op == "DequantizeLinear" and not graph.readers.get(name):
+    if node is not None and traits(node).dequantises and not graph.readers.get(name):
         integers = node.inputs[0].name
     if integers not in graph.quantised:
         return name
-    floats = [node.outputs[0].name for node in graph.readers.get(integers, []) if node.op == "DequantizeLinear"]
+    floats = [node.outputs[0].name for node in graph.readers.get(integers, []) if traits(node).dequantises]
     return floats[0] if floats else name
 
 
 def _is_cheap(graph: Graph, name: str, depth: int) -> bool:
     """Whether a tensor can be computed once more from what may be read, without a product or a convolution."""
     node = graph.producer.get(name)
-    if node is None or name in graph.constants or node.op in ("DequantizeLinear", "QuantizeLinear"):
+    if node is None or name in graph.constants:
+        return True
+    facts = traits(node)
+    if facts.dequantises or facts.quantises_as_told:
         return True
     if name not in graph.inner and quantiser_behind(graph, name) is None:
         return True  # it can be read as it is
-    return depth > 0 and node.op not in _DEAR and all(_is_cheap(graph, t.name, depth - 1) for t in node.inputs)
+    return depth > 0 and facts.repeatable and all(_is_cheap(graph, t.name, depth - 1) for t in node.inputs)
 
 
 def dequantised(graph: Graph, emitter: Emitter, node: gs.Node, name: str) -> Value:

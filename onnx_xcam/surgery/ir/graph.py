@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.ir.dims import Shape
-from onnx_xcam.surgery.ir.protos import QUANTISERS
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.uses import Uses
 
 FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16)})
@@ -117,7 +117,7 @@ class Graph:
         """The integer tensors that stand for floats: those of the quantisers, and what is made of them by moving."""
         found: set[str] = set()
         for node in self.nodes:
-            if node.op in QUANTISERS:
+            if traits(node).quantises:
                 found.add(node.outputs[0].name)
                 continue
             kinds = {self.dtype(tensor.name) for tensor in node.inputs if tensor.name in found}

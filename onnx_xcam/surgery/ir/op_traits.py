@@ -103,15 +103,17 @@ class OpTraits:
             broadcast against each other ("all"), or of the first, while the others say how ("first").
         same_place: the same, or a mere broadcast, or channel by channel: what is used of a position of the output is
             used of that position of the inputs.
-        along_axis: whether it works along the axis of its attribute `axis`, or from that one on, and keeps the
-            positions of all other axes apart.
-        default_axis: what that attribute is where it is not given; None if it must be.
+        along_axis: whether it works along the axis of its attribute `axis`, or from that one on, keeps the positions of
+            all other axes apart, and keeps these axes.
+        default_axis: what the attribute `axis` is where it is not given; None if it must be.
+        reads_images: whether four axes of its first input are images, channels, height and width to it.
         values: whether its values are those of its first input.
         casts: whether they are, but for their type.
         bounds: between which numbers its values lie, whatever they are made of.
         between: whether its values lie between the least and the largest of its first input (a padded zero included).
         non_negative_of_such: whether its values are non-negative if those of its differentiable inputs are.
         has_pole: whether it makes infinite values of finite ones.
+        clips: whether it cuts values off at bounds that it is given.
         steps: whether it takes floats to values that change by steps alone.
         zero_derivative: whether its derivative is zero wherever it exists, or its output does not depend on its
             inputs' values.
@@ -131,6 +133,7 @@ class OpTraits:
         picks_boxes: whether it selects boxes of a detector.
         quantises: whether its first output holds integers that stand for the floats of its first input.
         dequantises: whether its output holds the floats that integers stand for.
+        requantises: whether its output holds integers that stand for the result of what it does with others.
         on_integers: whether it computes with quantised integers, makes or reads them.
         scaled_by_run: whether the scale of its integers depends on everything that is in a run.
         factors: where a product of integers has its factors; None for other operators.
@@ -152,12 +155,14 @@ class OpTraits:
     same_place: bool = False
     along_axis: bool = False
     default_axis: int | None = None
+    reads_images: bool = False
     values: Values = Values.COMPUTED
     casts: bool = False
     bounds: tuple[float, float] = (-inf, inf)
     between: bool = False
     non_negative_of_such: bool = False
     has_pole: bool = True
+    clips: bool = False
     steps: bool = False
     zero_derivative: bool = False
     differentiable: int = ALL
@@ -173,6 +178,7 @@ class OpTraits:
     picks_boxes: bool = False
     quantises: bool = False
     dequantises: bool = False
+    requantises: bool = False
     on_integers: bool = False
     scaled_by_run: bool = False
     factors: Factors | None = None
@@ -184,6 +190,26 @@ class OpTraits:
     foldable: bool = False
     grows: bool = False
     repeatable: bool = False
+
+    @property
+    def quantises_as_told(self) -> bool:
+        """Whether it quantises, with a scale and a zero point that are its inputs."""
+        return self.quantises and not self.scaled_by_run
+
+    @property
+    def rounds_as_told(self) -> bool:
+        """Whether it makes or reads integers of a scale that is the same in every run."""
+        return self.quantises_as_told or self.dequantises or self.requantises
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it quantises or dequantises."""
+        return self.quantises or self.dequantises
+
+    @property
+    def keeps_values(self) -> bool:
+        """Whether its values are those of its first input, in the same order, up to their type and shape."""
+        return self.values <= Values.RESHAPED or self.casts
 
 
 UNKNOWN = OpTraits()
@@ -217,7 +243,7 @@ def _reduction(**facts: Any) -> OpTraits:
 
 
 def _pool(**facts: Any) -> OpTraits:
-    return _op("windowed", affine=_HOMOGENEOUS, **facts)
+    return _op("windowed", reads_images=True, affine=_HOMOGENEOUS, **facts)
 
 
 def _product(axes: AxisEffect, **facts: Any) -> OpTraits:
@@ -238,7 +264,7 @@ _STANDARD: Mapping[str, OpTraits] = {
     "PRelu": _elementwise(affine=_HOMOGENEOUS),
     "ThresholdedRelu": _elementwise(affine=_HOMOGENEOUS),
     "Shrink": _elementwise(affine=_PIECEWISE),
-    "Clip": _elementwise(differentiable=1, affine=_PIECEWISE, left_to_quantiser=True),
+    "Clip": _elementwise(clips=True, differentiable=1, affine=_PIECEWISE, left_to_quantiser=True),
     "Sigmoid": _elementwise(bounds=_UNIT),
     "HardSigmoid": _elementwise(bounds=_UNIT, affine=_PIECEWISE),
     "Softplus": _elementwise(bounds=_NON_NEGATIVE),
@@ -329,15 +355,19 @@ _STANDARD: Mapping[str, OpTraits] = {
     ),
     "ConvInteger": _integer_product(0, 2, 1, 3, weights_at=(0, 1), foldable=False),
     "MatMulInteger": _integer_product(0, 2, 1, 3, weights_at=(0, 1)),
-    "QLinearConv": _integer_product(0, 2, 3, 5, weights_at=(0, 3, 8), foldable=False),
-    "QLinearMatMul": _integer_product(0, 2, 3, 5, weights_at=(0, 3)),
+    "QLinearConv": _integer_product(
+        0, 2, 3, 5, weights_at=(0, 3, 8), reads_images=True, foldable=False, requantises=True
+    ),
+    "QLinearMatMul": _integer_product(0, 2, 3, 5, weights_at=(0, 3), requantises=True),
     # --- products
     "MatMul": _product("matmul", runs_on_integers=True),
     "Gemm": _product("gemm", runs_on_integers=True),
     "Einsum": _product("einsum", foldable=False),
-    "Conv": _product("windowed", runs_on_integers=True, foldable=False),
-    "ConvTranspose": _product("image", differentiable=1, foldable=False),
-    "DeformConv": _product("windowed", affine=Affine.NONE, linear=False, coordinates=(2,), foldable=False),
+    "Conv": _product("windowed", reads_images=True, runs_on_integers=True, foldable=False),
+    "ConvTranspose": _product("image", reads_images=True, differentiable=1, foldable=False),
+    "DeformConv": _product(
+        "windowed", reads_images=True, affine=Affine.NONE, linear=False, coordinates=(2,), foldable=False
+    ),
     "DFT": _op("spectrum", linear=True, differentiable=1, foldable=False),
     "STFT": _op(foldable=False),
     "Det": _op(foldable=False),
@@ -361,10 +391,10 @@ _STANDARD: Mapping[str, OpTraits] = {
     "MaxRoiPool": _op(coordinates=(1,), foldable=False),
     "RoiAlign": _op(coordinates=(1, 2), foldable=False),
     # --- normalisation
-    "BatchNormalization": _op("per channel", same_place=True, differentiable=1, affine=_PIECEWISE),
+    "BatchNormalization": _op("per channel", reads_images=True, same_place=True, differentiable=1, affine=_PIECEWISE),
     "GroupNormalization": _op("first kept", typed_by=0),
-    "InstanceNormalization": _op("per channel"),
-    "LRN": _op("image", foldable=False),
+    "InstanceNormalization": _op("per channel", reads_images=True),
+    "LRN": _op("image", reads_images=True, foldable=False),
     "LayerNormalization": _op("first kept", along_axis=True, default_axis=-1),
     "LpNormalization": _op("kept", along_axis=True, default_axis=-1),
     "MeanVarianceNormalization": _op("kept", typed_by=0),
@@ -391,8 +421,8 @@ _STANDARD: Mapping[str, OpTraits] = {
     "Squeeze": _moving("dropped", _RESHAPED, affine=_HOMOGENEOUS, passes_quantisers=True, stores_any_type=True),
     "Unsqueeze": _moving("unsqueezed", _RESHAPED, affine=_HOMOGENEOUS, passes_quantisers=True, stores_any_type=True),
     "Transpose": _moving("transposed", _REARRANGED, affine=_HOMOGENEOUS, passes_quantisers=True, stores_any_type=True),
-    "DepthToSpace": _moving("image", _REARRANGED, affine=_HOMOGENEOUS),
-    "SpaceToDepth": _moving("image", _REARRANGED, affine=_HOMOGENEOUS),
+    "DepthToSpace": _moving("image", _REARRANGED, reads_images=True, affine=_HOMOGENEOUS),
+    "SpaceToDepth": _moving("image", _REARRANGED, reads_images=True, affine=_HOMOGENEOUS),
     "ReverseSequence": _moving("reversed", _REARRANGED, affine=_HOMOGENEOUS),
     "Expand": _moving("kept", _REPEATED, same_place=True, affine=_HOMOGENEOUS, grows=True, stores_any_type=True),
     "Tile": _moving("tiled", _REPEATED, affine=_HOMOGENEOUS, grows=True),
@@ -410,7 +440,7 @@ _STANDARD: Mapping[str, OpTraits] = {
         stores_any_type=True,
     ),
     "Concat": _op("concatenated", along_axis=True, affine=_PIECEWISE, non_negative_of_such=True, stores_any_type=True),
-    "TopK": _op("reordered", default_axis=-1, differentiable=1),
+    "TopK": _op("reordered", along_axis=True, default_axis=-1, differentiable=1),
     "Trilu": _op("kept", linear=True, differentiable=1, affine=_HOMOGENEOUS, non_negative_of_such=True),
     "Pad": _op("padded", linear=True, differentiable=1, weights_at=(0,), grows=True),
     "CenterCropPad": _op("centred", foldable=False),
@@ -420,10 +450,10 @@ _STANDARD: Mapping[str, OpTraits] = {
     "TensorScatter": _op(),
     "Unique": _op(),
     # --- sampling
-    "GridSample": _op("sampled", coordinates=(1,), foldable=False),
+    "GridSample": _op("sampled", reads_images=True, coordinates=(1,), foldable=False),
     "AffineGrid": _op("made", differentiable=1, foldable=False),
     "Resize": _op("rescaled", linear=True, differentiable=1, affine=_HOMOGENEOUS, weights_at=(0,), foldable=False),
-    "Upsample": _op("rescaled", weights_at=(0,), foldable=False),
+    "Upsample": _op("rescaled", reads_images=True, weights_at=(0,), foldable=False),
     # --- made of numbers, of shapes, or at random
     "Constant": _op("made", stores_any_type=True),
     "ConstantOfShape": _op("made", zero_derivative=True, grows=True, stores_any_type=True),
@@ -508,23 +538,27 @@ _MICROSOFT: Mapping[str, OpTraits] = {
     "SkipSimplifiedLayerNormalization": _op(),
     "TransposeMatMul": _product("ended", affine=Affine.NONE, linear=False),
     # --- on integers
-    "DynamicQuantizeLSTM": _integer_product(weights_at=(), recurrent=True, scaled_by_run=True, foldable=False),
+    "DynamicQuantizeLSTM": _integer_product(
+        weights_at=(0, 1, 2, 3, 7), recurrent=True, scaled_by_run=True, foldable=False
+    ),
     "DynamicQuantizeMatMul": _integer_product(0, -1, 1, 3, weights_at=(0, 1, 4), scaled_by_run=True),
     "MatMulBnb4": _integer_product(weights_at=(0, 1)),
     "MatMulIntegerToFloat": _integer_product(0, 4, 1, 5, weights_at=(0, 1, 6)),
     "MatMulNBits": _integer_product(weights_at=(0, 1)),
     "QAttention": _integer_product(0, 6, 1, 7, weights_at=(0, 1, 2)),
-    "QGemm": _integer_product(0, 2, 3, 5, weights_at=(0, 3, 6)),
-    "QLinearAdd": _op(on_integers=True, weights_at=(0, 3)),
-    "QLinearAveragePool": _op(on_integers=True, foldable=False),
-    "QLinearConcat": _op(on_integers=True),
-    "QLinearConv": _integer_product(0, 2, 3, 5, weights_at=(0, 3, 8), foldable=False),
-    "QLinearGlobalAveragePool": _op(on_integers=True),
-    "QLinearLeakyRelu": _op(on_integers=True),
-    "QLinearMul": _op(on_integers=True, weights_at=(0, 3)),
-    "QLinearSigmoid": _op(on_integers=True),
-    "QLinearSoftmax": _op(on_integers=True),
-    "QLinearWhere": _op(on_integers=True),
+    "QGemm": _integer_product(0, 2, 3, 5, weights_at=(0, 3, 6), requantises=True),
+    "QLinearAdd": _op(requantises=True, on_integers=True, weights_at=(0, 3)),
+    "QLinearAveragePool": _op(requantises=True, on_integers=True, foldable=False),
+    "QLinearConcat": _op(requantises=True, on_integers=True),
+    "QLinearConv": _integer_product(
+        0, 2, 3, 5, weights_at=(0, 3, 8), reads_images=True, foldable=False, requantises=True
+    ),
+    "QLinearGlobalAveragePool": _op(requantises=True, on_integers=True),
+    "QLinearLeakyRelu": _op(requantises=True, on_integers=True),
+    "QLinearMul": _op(requantises=True, on_integers=True, weights_at=(0, 3)),
+    "QLinearSigmoid": _op(requantises=True, on_integers=True),
+    "QLinearSoftmax": _op(requantises=True, on_integers=True),
+    "QLinearWhere": _op(requantises=True, on_integers=True),
 }
 """ONNX Runtime's own operators: those that are lowered, and those of which something is to be known."""
 

@@ -10,8 +10,6 @@ STANDARD = ("", "ai.onnx")
 """Names of the domain of the standard operators."""
 MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
-QUANTISERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
-"""Operators that hand a float's value on as integers."""
 
 
 def is_standard(domain: str | None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import onnx
 
-from onnx_xcam.surgery.ir.protos import QUANTISERS
+from onnx_xcam.surgery.ir.op_traits import proto_traits
 from onnx_xcam.surgery.lowering.constants import Constants
 
 
@@ -22,12 +22,13 @@ def one_tensor_each(nodes: Iterable[onnx.NodeProto], constants: Constants) -> di
     instead: dict[str, str] = {}
     for node in nodes:
         source = instead.get(node.input[0], node.input[0]) if node.input else ""
-        if node.op_type in QUANTISERS:
+        facts = proto_traits(node)
+        if facts.quantises:
             kinds[node.output[0]] = _kind(node, constants)
-        elif node.op_type == "Cast" and source in kinds:
+        elif facts.casts and source in kinds:
             if any(entry.i == kinds[source] for entry in node.attribute if entry.name == "to"):
                 instead[node.output[0]] = source
-        elif node.op_type == "DequantizeLinear":
+        elif facts.dequantises:
             values = [constants.content(name) for name in node.input[1:]]
             key = (source, *values, *(entry.SerializeToString() for entry in node.attribute))
             name = first.setdefault(key, node.output[0])

@@ -13,22 +13,10 @@ from dataclasses import dataclass
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.builder.values import Value
+from onnx_xcam.surgery.ir.op_traits import ALL, Affine, traits
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.rules.node import NodeView
 from onnx_xcam.surgery.rules.norm import per_channel
-
-HOMOGENEOUS = frozenset(
-    {"Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Abs", "Neg", "Identity", "Dropout", "Cast", "CastLike"}
-    | {"MaxPool", "GlobalMaxPool", "AveragePool", "GlobalAveragePool", "LpPool", "GlobalLpPool"}
-    | {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "CumSum"}
-    | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Split", "Slice", "Gather", "Expand", "Tile"}
-    | {"GatherElements", "GatherND", "DepthToSpace", "SpaceToDepth", "Trilu", "ReverseSequence", "Resize"}
-)
-"""Operators without a constant part: y(t x) = t y(x) for t > 0, so y = J x by Euler's theorem."""
-PRODUCTS = frozenset({"Mul", "Div", "MatMul", "Einsum", "Gemm", "Conv", "ConvTranspose"})
-"""Operators that are linear in each operand, and so only where just one of them depends on the layer."""
-CURVED = frozenset({"LayerNormalization", "InstanceNormalization", "GroupNormalization"})
-"""Operators that are curved and have a bias."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +156,7 @@ def batch_normalization(node: NodeView) -> Parts:
     yield _operand(node, 2, per_channel(bias - scale * average / deviation, node.y.rank))
 
 
-@constant_part(*CURVED)
+@constant_part("LayerNormalization", "InstanceNormalization", "GroupNormalization")
 def normalization(node: NodeView) -> Parts:
     """y = scale x̂ + bias, x̂ curved;  c = bias."""
     if node.has_input(2) and not node.needs(2):
@@ -181,10 +169,10 @@ def is_affine(node: gs.Node, tensors: Collection[str]) -> bool:
     if not is_standard(node.domain) or node.attrs.get("training_mode", 0):
         return False
     active = [i for i, tensor in enumerate(node.inputs) if tensor.name in tensors]
-    if node.op in PRODUCTS:
+    facts = traits(node)
+    if facts.affine == Affine.MULTILINEAR:
         factors = [i for i in active if i < 2 or node.op == "Einsum"]
         return len(factors) == 1 and not (node.op == "Div" and 1 in factors)
-    if node.op in HOMOGENEOUS:
+    if facts.affine == Affine.HOMOGENEOUS:
         return active == [0] and not node.attrs.get("extrapolation_value", 0)
-    one = node.op in ("Clip", "BatchNormalization", "HardSigmoid", "Shrink")
-    return node.op in CONSTANT_PARTS and node.op not in CURVED and (active == [0] or not one)
+    return facts.affine == Affine.PIECEWISE and (active == [0] or facts.differentiable == ALL)

@@ -24,16 +24,15 @@ from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.graph import Graph, exported
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import MICROSOFT
 from onnx_xcam.surgery.normalise.inline_if import rename
-from onnx_xcam.surgery.rules import RULES
 from onnx_xcam.surgery.submodels.behind_layer import IR_VERSION, behind_layer, crossing, names_read_by, stored_for
 from onnx_xcam.surgery.targets.layer import Layer
 
 KEEP, OTHERS = "xcam_keep", "xcam_others"
 """Inputs: the mask, float32 `[B,C]`; and, where tokens stand beside the grid, float32 `[T]`: 1 for each of these."""
 _LAYER, _FED = "xcam_a", "xcam_fed"
-_LENGTHS = ("Shape", "Size")
 
 
 @dataclass(frozen=True)
@@ -235,7 +234,7 @@ class _Cut:
         if self._images(name) is None or self._fed(name, name).lengths:
             return False
         readers = [self.graph.nodes[i] for i in self.nodes if name in self.graph.uses.reads[i]]
-        return not all(node.op == "MatMul" or (node.op in RULES and RULES[node.op].broadcast) for node in readers)
+        return not all(traits(node).same_place or traits(node).axes == "matmul" for node in readers)
 
 
 def _spread(value: Value, fed: Fed, keep: Value) -> Value:
@@ -264,5 +263,5 @@ def _is_made(graph: Graph, name: str) -> bool:
     if node is None or graph.is_constant(name):
         return False
     kind = graph.dtype(name)
-    counts = kind is not None and kind.kind in "ib" and name not in graph.quantised and node.op not in _LENGTHS
-    return name in graph.inner or node.op == "DequantizeLinear" or counts
+    counts = kind is not None and kind.kind in "ib" and name not in graph.quantised and node.op not in ("Shape", "Size")
+    return name in graph.inner or traits(node).dequantises or counts

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 import onnx
 
+from onnx_xcam.surgery.ir.op_traits import proto_traits
 from onnx_xcam.surgery.ir.protos import MICROSOFT
 from onnx_xcam.surgery.lowering import lowered
-
-_ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 
 
 def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
@@ -28,7 +27,7 @@ def as_analysed(model: bytes) -> bytes:
     if not found.inner:
         return model
     # The standard's own have some types from later opsets on only.
-    others = {node.output[0] for node in given.graph.node if node.domain and node.op_type in _ROUNDING}
+    others = {node.output[0] for node in given.graph.node if node.domain and proto_traits(node).rounds}
     for node in found.model.graph.node:
         if node.output[0] in others:
             node.domain = MICROSOFT

@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.ir.dims import Dim
 from onnx_xcam.surgery.ir.graph import Graph, exported
-from onnx_xcam.surgery.ir.protos import QUANTISERS
+from onnx_xcam.surgery.ir.op_traits import proto_traits, traits
 from onnx_xcam.surgery.submodels.behind_layer import IR_VERSION
 
 _FLOAT_KINDS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
@@ -56,14 +56,14 @@ def node_model(
 def _in_double(node: onnx.NodeProto) -> onnx.NodeProto:
     """The node, changed: a Cast from one float type to another rounds to float64 only."""
     for attribute in node.attribute:
-        if node.op_type == "Cast" and attribute.name == "to" and attribute.i in _FLOAT_KINDS:
+        if proto_traits(node).casts and attribute.name == "to" and attribute.i in _FLOAT_KINDS:
             attribute.i = onnx.TensorProto.DOUBLE
     return node
 
 
 def _double_kind(graph: Graph, node: gs.Node, name: str) -> int:
     """The type of an output where floats are float64, and what quantisers have made is seen as numbers."""
-    if node.op in QUANTISERS:
+    if traits(node).quantises:
         return int(onnx.helper.np_dtype_to_tensor_dtype(graph.dtype(name) or np.dtype(np.uint8)))
     carries = graph.is_float(name) or name in graph.quantised
     return int(onnx.TensorProto.DOUBLE if carries else onnx.TensorProto.INT64)

@@ -10,14 +10,13 @@ from onnx_xcam.surgery.axes.axes import Axes, Axis, is_place
 from onnx_xcam.surgery.axes.layouts import axis_roles
 from onnx_xcam.surgery.ir.dims import Dim, Shape, known_size
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import traits
 
 Kind: TypeAlias = Literal["places", "steps", "map", "rows"]
 """What a tensor holds numbers of: each place or box, each time step, a whole map, several rows of something else."""
 
 _FEW = 8
 """As many places may be left of a picture of a size that was only tried: a pooling window too small for it."""
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
-_BOXES = frozenset({"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT"})
 
 
 class AxisEvidence:
@@ -71,12 +70,12 @@ class AxisEvidence:
 
 def is_picked(graph: Graph, name: str) -> bool:
     """Whether boxes were picked to make a tensor."""
-    return any(node.op in _BOXES for node in makers(graph, name))
+    return any(traits(node).picks_boxes for node in makers(graph, name))
 
 
 def is_recurrent(graph: Graph, name: str) -> bool:
     """Whether a tensor is made step by step, by a recurrent layer."""
-    return any(node.op in _RECURRENT for node in makers(graph, name))
+    return any(traits(node).recurrent for node in makers(graph, name))
 
 
 def of_rank_three_or_more(evidence: AxisEvidence, name: str, shape: Shape) -> Kind:

@@ -5,23 +5,15 @@ A task whose evidence lies elsewhere, as that of a detector on several levels, h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.analysis.reachability import backward
+from onnx_xcam.surgery.ir.op_traits import Values, traits
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.layers import Layers
-
-_SAME_VALUES = frozenset({"Identity", "Dropout"})
-_POOLS = frozenset({"AveragePool", "MaxPool"})
-_COORDINATES: Mapping[str, frozenset[int]] = {
-    "GridSample": frozenset({1}), "DeformConv": frozenset({2}), "RoiAlign": frozenset({1, 2}),
-    "MaxRoiPool": frozenset({1}),
-}  # fmt: skip
-"""Inputs that say where something is read, and not what."""
-_MOVES = _SAME_VALUES | {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"}
 
 
 def last_bottleneck(layers: Layers) -> Layer:
@@ -68,8 +60,8 @@ def _valued(layers: Layers) -> list[Layer]:
 
 def _is_value(node: gs.Node, name: str) -> bool:
     """Whether a node reads under a name what its result is made of, and not only where something is read."""
-    places = _COORDINATES.get(node.op)
-    return places is None or any(t.name == name and index not in places for index, t in enumerate(node.inputs))
+    places = traits(node).coordinates
+    return not places or any(t.name == name and index not in places for index, t in enumerate(node.inputs))
 
 
 def _last_of_trunk(layers: Layers, among: Sequence[Layer]) -> Layer:
@@ -98,8 +90,8 @@ def _is_attention(layers: Layers, node: gs.Node) -> bool:
     if node.op == "Attention":
         return True
     producer = layers.graph.producer
-    maker = producer.get(node.inputs[0].name) if node.op in ("MatMul", "Einsum") else None
-    while maker is not None and maker.op in (*_MOVES, "Cast", "Where"):
+    maker = producer.get(node.inputs[0].name) if traits(node).axes in ("matmul", "einsum") else None
+    while maker is not None and (_moves(maker) or traits(maker).casts or maker.op == "Where"):
         maker = producer.get(maker.inputs[-1 if maker.op == "Where" else 0].name)
     return maker is not None and maker.op == "Softmax"
 
@@ -127,7 +119,7 @@ def _origin(layers: Layers, layer: Layer) -> Layer:
             break
         layer = source
     name = layer.name
-    while layer.grid is not None and name in producer and producer[name].op in _MOVES:
+    while layer.grid is not None and name in producer and _moves(producer[name]):
         name = producer[name].inputs[0].name
         if name in by_name and by_name[name].grid is None:
             return by_name[name]
@@ -136,8 +128,15 @@ def _origin(layers: Layers, layer: Layer) -> Layer:
 
 def _keeps_values(layers: Layers, layer: Layer) -> bool:
     """Whether the layer is its node's input unchanged: an Identity, or a pool of one pixel."""
-    if layer.op in _SAME_VALUES:
+    node = layers.graph.producer[layer.name]
+    facts, attributes = traits(node), node.attrs
+    if facts.values == Values.COPIED:
         return True
-    attributes = layers.graph.producer[layer.name].attrs
     numbers = [*attributes.get("kernel_shape", [2]), *attributes.get("strides", [1])]
-    return layer.op in _POOLS and all(n == 1 for n in numbers) and not any(attributes.get("pads", []))
+    pools = facts.axes == "windowed" and facts.between
+    return pools and all(n == 1 for n in numbers) and not any(attributes.get("pads", []))
+
+
+def _moves(node: gs.Node) -> bool:
+    """Whether a node moves all of its input's elements, and does nothing else."""
+    return traits(node).values <= Values.REARRANGED

@@ -20,6 +20,7 @@ from onnx_xcam.surgery.axes.layouts import axis_roles, displaced, grid_places, l
 from onnx_xcam.surgery.builder.forward_values import float_for
 from onnx_xcam.surgery.ir.dims import Shape
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.uses import names_read
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.pictures import explained_picture
@@ -91,11 +92,13 @@ class Layers:
         """The node that makes a tensor; of a dequantised one, the node whose result was quantised."""
         producer = self.graph.producer
         node = producer[name]
-        for op in ("DequantizeLinear", "Clip", "QuantizeLinear"):
-            integers = op != "Clip" or node.outputs[0].name in self.graph.quantised
-            before = producer.get(node.inputs[0].name) if node.op == op and integers else None
+        for is_passed in (_dequantises, self._clips_integers, _quantises):
+            before = producer.get(node.inputs[0].name) if is_passed(node) else None
             node = before or node
         return node
+
+    def _clips_integers(self, node: gs.Node) -> bool:
+        return traits(node).clips and node.outputs[0].name in self.graph.quantised
 
     def layer(self, name: str, shape: Shape, layout: Layout, *, bottleneck: bool) -> Layer:
         """A tensor of this shape and layout as a layer."""
@@ -211,6 +214,14 @@ class Layers:
             f"tokens of a known grid between the input and the score '{self.score}', found none; {takes}. "
             "Is this an image classifier?"
         )
+
+
+def _dequantises(node: gs.Node) -> bool:
+    return traits(node).dequantises
+
+
+def _quantises(node: gs.Node) -> bool:
+    return traits(node).quantises_as_told
 
 
 def _paths(graph: Graph, found: Way, score: str) -> tuple[dict[str, int], int]:

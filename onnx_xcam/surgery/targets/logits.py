@@ -18,12 +18,10 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.builder.forward_values import float_for
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import OpTraits, traits
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.targets.activation_patterns import ACTIVATIONS, Told, activation, number
 
-_RESHAPED = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Cast"})
-_ROUNDED = frozenset({"QuantizeLinear", "DequantizeLinear"})
-_SAME_VALUES = _RESHAPED | _ROUNDED | {"Clip"}
 _OTHER_VALUES = frozenset({"Round", "Log", "Mul", "Div", "Add"})
 _CHOICES: Mapping[tuple[str, str], int] = {
     ("", "ArgMax"): 0,
@@ -119,7 +117,7 @@ def roundings(graph: Graph, name: str) -> list[gs.Node]:
     """
     found = []
     while (node := graph.producer.get(name)) is not None and _only_rounds(graph, node):
-        if node.op in ("QuantizeLinear", "Clip"):
+        if traits(node).quantises_as_told or traits(node).clips:
             found.append(node)
         name = node.inputs[0].name
     return found
@@ -127,7 +125,12 @@ def roundings(graph: Graph, name: str) -> list[gs.Node]:
 
 def _only_rounds(graph: Graph, node: gs.Node) -> bool:
     """Whether a node only moves or rounds values, or clips them as integers."""
-    return node.op in _RESHAPED | _ROUNDED or (node.op == "Clip" and node.outputs[0].name in graph.quantised)
+    facts = traits(node)
+    return _keeps_or_rounds(facts) or (facts.clips and node.outputs[0].name in graph.quantised)
+
+
+def _keeps_or_rounds(op: OpTraits) -> bool:
+    return op.keeps_values or op.quantises_as_told or op.dequantises
 
 
 class _Reading:
@@ -154,10 +157,11 @@ class _Reading:
 
 def _passed(graph: Graph, node: gs.Node, told: _Reading) -> str | None:
     """The input that an operator only reshapes, rounds or scales; None if it does more."""
-    if node.op in _SAME_VALUES:
-        if node.op == "Cast" and not graph.is_float(node.outputs[0].name):
+    facts = traits(node)
+    if _keeps_or_rounds(facts) or facts.clips:
+        if facts.casts and not graph.is_float(node.outputs[0].name):
             told.exact = False
-        if node.op == "Clip" and (told.factor != 1 or not _holds_0_to_1(graph, node)):
+        if facts.clips and (told.factor != 1 or not _holds_0_to_1(graph, node)):
             told.exact = False
         return str(node.inputs[0].name)
     if node.op not in _OTHER_VALUES:

@@ -9,19 +9,19 @@ mixes positions (attention, convolution, a mean) uses them all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.surgery.analysis.picked_positions import CUTS, ints, positions
+from onnx_xcam.surgery.analysis.picked_positions import ints, positions
 from onnx_xcam.surgery.autodiff.backward import Way, active_inputs
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.dims import Dim, Shape
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.rules import RULES
+from onnx_xcam.surgery.ir.op_traits import AxisEffect, OpTraits, Values, traits
 
 Used: TypeAlias = "np.ndarray | None"
 """Along one axis: bool `[dim]`, or None for all positions (or where it is not known).
@@ -31,13 +31,6 @@ On an axis of unknown length, bool `[period]`, repeated: the list of all images'
 
 _MOST_POSITIONS = 1 << 22
 """More positions are not looked at one by one, but taken to be all used."""
-
-_SAME_PLACE = frozenset(
-    {"Identity", "Dropout", "Cast", "CastLike", "Clip", "BatchNormalization", "Round", "QuantizeLinear"}
-    | {"DequantizeLinear", *(op for op, rule in RULES.items() if rule.broadcast)}
-)
-_NORMS = {"LayerNormalization": -1, "RMSNormalization": -1, "SimplifiedLayerNormalization": -1}
-_SOFTMAX = frozenset({"Softmax", "LogSoftmax", "LpNormalization", "Hardmax"})
 
 
 def used_positions(graph: Graph, way: Way) -> dict[str, list[Used]]:
@@ -90,7 +83,7 @@ class _Sweep:
     def _by_node(self, node: gs.Node, index: int, shape: Shape) -> list[Used]:
         """What one node uses of its input at `index`."""
         every: list[Used] = [None] * len(shape)
-        rule = _same_place if node.op in _SAME_PLACE else _RULES.get(node.op)
+        rule = _rule(traits(node))
         if rule is None or (index and rule not in _SEVERAL_INPUTS):
             return every
         result: list[Used] | None = None
@@ -125,8 +118,9 @@ def _fitting(used: Used, dim: Dim) -> Used:
 
 
 def _same_but_last(v: _View) -> list[Used]:
-    axis = int(v.node.attrs.get("axis", -1)) % len(v.x)
-    kept = range(axis) if v.node.op in _NORMS else [a for a in range(len(v.x)) if a != axis]
+    facts = traits(v.node)
+    axis = int(v.node.attrs.get("axis", facts.default_axis)) % len(v.x)
+    kept = range(axis) if facts.axes == "first kept" else [a for a in range(len(v.x)) if a != axis]
     return [_fitting(v.used[a], v.x[a]) if a in kept else None for a in range(len(v.x))]
 
 
@@ -143,7 +137,7 @@ def _cut(v: _View) -> list[Used]:
     taken = positions(v.graph, v.node, v.output)
     if taken is None:
         return []
-    scalar = v.node.op == "Gather" and len(v.y) == len(v.x) - 1
+    scalar = traits(v.node).axes == "gathered" and len(v.y) == len(v.x) - 1
     if not scalar and len(v.y) != len(v.x):
         return []
     result, behind = [], list(v.used)
@@ -290,15 +284,25 @@ def _reduce(v: _View) -> list[Used]:
     return [None if axis in gone else next(left) for axis in range(len(v.x))]
 
 
-_RULES: dict[str, _Rule] = {
-    **dict.fromkeys(CUTS, _cut),
-    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape),
-    **dict.fromkeys((op for op in RULES if op.startswith("Reduce")), _reduce),
-    **dict.fromkeys((*_SOFTMAX, *_NORMS), _same_but_last),
-    "Transpose": _transpose,
-    "Concat": _concat,
-    "MatMul": _matmul,
-    "Gemm": _gemm,
-    "Einsum": _einsum,
+_RULES: Mapping[AxisEffect, _Rule] = {
+    "cut": _cut,
+    "gathered": _cut,
+    "dropped": _reduce,
+    "transposed": _transpose,
+    "concatenated": _concat,
+    "matmul": _matmul,
+    "gemm": _gemm,
+    "einsum": _einsum,
 }
 _SEVERAL_INPUTS: Sequence[_Rule] = (_same_place, _concat, _matmul, _gemm, _einsum)
+
+
+def _rule(op: OpTraits) -> _Rule | None:
+    """What an operator uses of its inputs, None if of them all every position."""
+    if op.same_place:
+        return _same_place
+    if op.values == Values.RESHAPED:
+        return _reshape
+    if op.along_axis and op.axes in ("kept", "first kept"):
+        return _same_but_last
+    return _RULES.get(op.axes)

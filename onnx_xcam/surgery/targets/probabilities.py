@@ -18,6 +18,7 @@ from onnx_xcam.contract import Probabilities
 from onnx_xcam.surgery.analysis.ends import ends, seen
 from onnx_xcam.surgery.analysis.reachability import walk_backward
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import Values, traits
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.targets.activation_patterns import ACTIVATIONS, activation, keeps_images, number
 from onnx_xcam.surgery.targets.logits import before_rounding, is_copy, roundings, step_back
@@ -26,9 +27,6 @@ Squash = Literal["softmax", "sigmoid"]
 
 _EXCLUSIVE = frozenset({"ArgMax", "TopK", "Softmax", "LogSoftmax", "Hardmax"})
 """What is made of the scores of classes of which one is chosen."""
-_MOVED = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Cast", "Transpose", "Slice",
-                    "Gather", "Split", "Expand", "DequantizeLinear", "QuantizeLinear"})  # fmt: skip
-"""What gives values of its first input, if in other places."""
 _STEPS = 100
 """More nodes behind an activation are not followed."""
 
@@ -87,7 +85,7 @@ def _stepwise(graph: Graph, output: str, how: str) -> Probabilities | None:
     """How an output tells probabilities; if it holds integers, with the step and zero point by which they are read."""
     if output not in graph.quantised:
         return Probabilities(output, how)
-    quantiser = next(node for node in roundings(graph, output) if node.op == "QuantizeLinear")
+    quantiser = next(node for node in roundings(graph, output) if traits(node).quantises)
     scale, zero = (graph.constants.get(tensor.name) for tensor in [*quantiser.inputs, quantiser.outputs[0]][1:3])
     if scale is None or scale.size != 1 or (zero is not None and zero.size != 1):
         return None
@@ -140,7 +138,7 @@ def _followed(graph: Graph, name: str, known: dict[str, float | None]) -> float 
     def of(name: str) -> float | None:
         return _largest_sum(graph, name, known)
 
-    if node.op in _MOVED or node.op in ("ReduceMean", "ReduceMax", "ReduceMin"):
+    if _moves(node) or traits(node).between:
         return of(names[0])
     if node.op in ("Concat", "Max", "Min", "Sum", "Mean"):
         return _of_several(str(node.op), [of(one) for one in names])
@@ -150,6 +148,12 @@ def _followed(graph: Graph, name: str, known: dict[str, float | None]) -> float 
         return 1.0 if logged and logged[0] == "LogSoftmax" else None
     rule = _OF_TWO.get(str(node.op))
     return rule(graph, names, of) if rule and len(names) == 2 else None
+
+
+def _moves(node: gs.Node) -> bool:
+    """Whether a node gives values of its first input, if in other places, rounded, or as another type."""
+    facts = traits(node)
+    return facts.values <= Values.PICKED or facts.casts or facts.quantises_as_told or facts.dequantises
 
 
 def _of_several(op: str, sums: list[float | None]) -> float | None:
@@ -206,11 +210,12 @@ _OF_TWO: Mapping[str, Callable[[Graph, list[str], _Of], float | None]] = {
 
 # --- logits ----------------------------------------------------------------------------------------------------------
 
-_WEIGHTED = frozenset({"Gemm", "MatMul", "Conv", "Einsum"})
-_FIRST = _MOVED | {"ReduceMean", "ReduceSum", "ReduceMax", "GlobalAveragePool", "AveragePool", "Relu", "LeakyRelu"}
-_LINEAR = _FIRST | {"Add", "Sub", "Mul", "Div", "Sum", "Mean", "Neg", "Concat", "BatchNormalization"}
-"""What may stand between a layer with weights and the logits that come out: it adds, averages, scales or moves them, or
-cuts them off below zero as SqueezeNet does."""
+_LINEAR = frozenset(
+    {"ReduceMean", "ReduceSum", "ReduceMax", "GlobalAveragePool", "AveragePool", "Relu", "LeakyRelu"}
+    | {"Add", "Sub", "Mul", "Div", "Sum", "Mean", "Neg", "Concat", "BatchNormalization"}
+)
+"""What may stand between a layer with weights and the logits that come out, beside what moves them: it adds, averages
+or scales, or cuts them off below zero as SqueezeNet does."""
 
 
 def _can_be_logits(graph: Graph, score: str) -> bool:
@@ -218,19 +223,19 @@ def _can_be_logits(graph: Graph, score: str) -> bool:
     pictured = seen(graph)
 
     def read(node: gs.Node) -> list[str]:
-        inputs = node.inputs[:1] if node.op in _FIRST else node.inputs  # of others, it may be a shape
+        inputs = node.inputs[: traits(node).differentiable]  # others may be a shape
         return [str(tensor.name) for tensor in inputs if tensor.name in pictured]
 
     def enters(node: gs.Node, name: str) -> bool:
-        is_value = node.op not in _FIRST or name == node.inputs[0].name
-        return node.op not in _WEIGHTED and is_value and name in pictured
+        return not traits(node).weighted and name in read(node)
 
     def is_fit(node: gs.Node) -> bool:
         if not is_standard(node.domain):
             return False
-        if node.op in _WEIGHTED or node.op in ("Mul", "Div"):
+        facts = traits(node)
+        if (facts.weighted and facts.affine) or node.op in ("Mul", "Div"):
             return len(read(node)) == 1
-        return node.op in _LINEAR
+        return node.op in _LINEAR or _moves(node)
 
     met: set[str] = set()
     for count, position in enumerate(walk_backward(graph.uses, [score], enters=enters, met=met), 1):

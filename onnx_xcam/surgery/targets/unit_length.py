@@ -8,14 +8,12 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import Values, traits
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.targets.activation_patterns import number
 
-_RESHAPED = frozenset(
-    {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast", "Expand"}
-)
-_BOUNDED = frozenset({"Clip", "Max", "Add", *_RESHAPED})
-"""What is done to a length before something is divided by it."""
+_BOUNDS = frozenset({"Clip", "Max", "Add"})
+"""What holds a length away from zero before something is divided by it."""
 
 
 def is_normalised(graph: Graph, name: str) -> bool:
@@ -37,7 +35,7 @@ def is_normalised(graph: Graph, name: str) -> bool:
 
 def _is_inverse_length_of(graph: Graph, name: str, x: str) -> bool:
     """1 / |x|: a reciprocal, a quotient, or the power -1/2 of the sum of squares."""
-    node = last_maker(graph, name, _BOUNDED)
+    node = last_maker(graph, name, _BOUNDS)
     if node is None:
         return False
     if node.op == "Reciprocal":
@@ -49,7 +47,7 @@ def _is_inverse_length_of(graph: Graph, name: str, x: str) -> bool:
 
 def _is_length_of(graph: Graph, name: str, x: str) -> bool:
     """|x|, up to what keeps it from being zero."""
-    node = last_maker(graph, name, _BOUNDED)
+    node = last_maker(graph, name, _BOUNDS)
     if node is None:
         return False
     if node.op == "ReduceL2":
@@ -62,7 +60,7 @@ def _is_length_of(graph: Graph, name: str, x: str) -> bool:
 
 def _is_square(graph: Graph, name: str, x: str) -> bool:
     """sum(x^2), up to what keeps it from being zero."""
-    node, own = last_maker(graph, name, _BOUNDED), _source(graph, x)
+    node, own = last_maker(graph, name, _BOUNDS), _source(graph, x)
     if node is None:
         return False
     if node.op == "ReduceSumSquare":
@@ -77,20 +75,24 @@ def _is_square(graph: Graph, name: str, x: str) -> bool:
     return squares.op == "Pow" and number(graph, squares.inputs[1].name) == 2
 
 
-def last_maker(graph: Graph, name: str, passed: frozenset[str] = _RESHAPED) -> gs.Node | None:
+def last_maker(graph: Graph, name: str, passed: frozenset[str] = frozenset()) -> gs.Node | None:
     """The node that makes a tensor, behind those that only move its values or hold them away from zero."""
-    while (node := graph.producer.get(name)) is not None and node.op in passed and is_standard(node.domain):
+    while (node := graph.producer.get(name)) is not None and is_standard(node.domain):
+        if node.op not in passed and not (traits(node).values <= Values.REPEATED or traits(node).casts):
+            return node
         names = [tensor.name for tensor in node.inputs]
         if node.op in ("Add", "Max"):
             names = [other for other in names if number(graph, other) is None]
             if len(names) != 1:
                 return node
         name = str(names[0])
-    return node if node is not None and is_standard(node.domain) else None
+    return None
 
 
 def _source(graph: Graph, name: str) -> str:
     """The tensor that holds the same values before they were moved."""
-    while (node := graph.producer.get(name)) is not None and node.op in _RESHAPED - {"Expand"}:
+    while (node := graph.producer.get(name)) is not None:
+        if not (traits(node).values <= Values.REARRANGED or traits(node).casts):
+            break
         name = str(node.inputs[0].name)
     return name

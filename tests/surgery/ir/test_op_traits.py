@@ -41,12 +41,14 @@ def test_nothing_is_taken_for_granted_of_an_unknown_operator():
     """A default is the answer that makes nobody believe more than is so; whoever adds a field adds it here."""
     safe = {
         "axes": "ended", "elementwise": None, "same_place": False, "along_axis": False, "default_axis": None,
+        "reads_images": False,
         "values": Values.COMPUTED, "casts": False, "bounds": (float("-inf"), float("inf")), "between": False,
-        "non_negative_of_such": False, "has_pole": True, "steps": False, "zero_derivative": False,
+        "non_negative_of_such": False, "has_pole": True, "clips": False, "steps": False, "zero_derivative": False,
         "differentiable": ALL, "passive": (), "detached": (), "coordinates": (), "affine": Affine.NONE,
         "linear": False,
         "weighted": False, "weights_at": None, "recurrent": False, "control_flow": False, "picks_boxes": False,
-        "quantises": False, "dequantises": False, "on_integers": False, "scaled_by_run": False, "factors": None,
+        "quantises": False, "dequantises": False, "requantises": False, "on_integers": False,
+        "scaled_by_run": False, "factors": None,
         "runs_on_integers": False, "passes_quantisers": False, "left_to_quantiser": False, "stores_any_type": False,
         "typed_by": None, "foldable": False, "grows": False, "repeatable": False,
     }  # fmt: skip
