@@ -117,6 +117,8 @@ class OpTraits:
         steps: whether it takes floats to values that change by steps alone.
         zero_derivative: whether its derivative is zero wherever it exists, or its output does not depend on its
             inputs' values.
+        without_gradient: why it has no gradient rule, although floats go in and come out; None where it has one, or
+            needs none.
         differentiable: how many of the leading inputs have a gradient; the others are shapes, indices, or parameters
             for which no rule has a formula.
         passive: inputs that lend only their type or shape: the output does not depend on their values.
@@ -165,6 +167,7 @@ class OpTraits:
     clips: bool = False
     steps: bool = False
     zero_derivative: bool = False
+    without_gradient: str | None = None
     differentiable: int = ALL
     passive: tuple[int, ...] = ()
     detached: tuple[int, ...] = ()
@@ -256,6 +259,13 @@ def _integer_product(*factors: int, weights_at: tuple[int, ...], **facts: Any) -
         "ended", affine=Affine.NONE, linear=False, on_integers=True, factors=places, weights_at=weights_at, **facts
     )
 
+
+_CONTROL_FLOW = "control flow"
+_RECURRENT = "recurrent"
+_REGIONS = "regions"
+_NO_FORMULA = "no formula in standard operators"
+_NO_VISION = "not in vision models"
+_SEQUENCES = "sequences, of which known ones are resolved beforehand"
 
 _STANDARD: Mapping[str, OpTraits] = {
     # --- activations
@@ -366,15 +376,27 @@ _STANDARD: Mapping[str, OpTraits] = {
     "Conv": _product("windowed", reads_images=True, runs_on_integers=True, foldable=False),
     "ConvTranspose": _product("image", reads_images=True, differentiable=1, foldable=False),
     "DeformConv": _product(
-        "windowed", reads_images=True, affine=Affine.NONE, linear=False, coordinates=(2,), foldable=False
+        "windowed",
+        reads_images=True,
+        affine=Affine.NONE,
+        linear=False,
+        coordinates=(2,),
+        foldable=False,
+        without_gradient=_REGIONS,
     ),
     "DFT": _op("spectrum", linear=True, differentiable=1, foldable=False),
-    "STFT": _op(foldable=False),
-    "Det": _op(foldable=False),
+    "STFT": _op(without_gradient=_NO_VISION, foldable=False),
+    "Det": _op(foldable=False, without_gradient=_NO_FORMULA),
     # --- recurrent, attention
-    "GRU": _product("ended", affine=Affine.NONE, linear=False, recurrent=True, foldable=False),
-    "LSTM": _product("ended", affine=Affine.NONE, linear=False, recurrent=True, foldable=False),
-    "RNN": _product("ended", affine=Affine.NONE, linear=False, recurrent=True, foldable=False),
+    "GRU": _product(
+        "ended", affine=Affine.NONE, linear=False, recurrent=True, foldable=False, without_gradient=_RECURRENT
+    ),
+    "LSTM": _product(
+        "ended", affine=Affine.NONE, linear=False, recurrent=True, foldable=False, without_gradient=_RECURRENT
+    ),
+    "RNN": _product(
+        "ended", affine=Affine.NONE, linear=False, recurrent=True, foldable=False, without_gradient=_RECURRENT
+    ),
     "Attention": _op("first kept", foldable=False),
     "CausalConvWithState": _op("first kept"),
     "LinearAttention": _op("first kept"),
@@ -388,8 +410,8 @@ _STANDARD: Mapping[str, OpTraits] = {
     "MaxPool": _pool(between=True, passes_quantisers=True, foldable=False),
     "MaxUnpool": _op("first kept", differentiable=1, foldable=False),
     "Col2Im": _op(differentiable=1, foldable=False),
-    "MaxRoiPool": _op(coordinates=(1,), foldable=False),
-    "RoiAlign": _op(coordinates=(1, 2), foldable=False),
+    "MaxRoiPool": _op(coordinates=(1,), foldable=False, without_gradient=_REGIONS),
+    "RoiAlign": _op(coordinates=(1, 2), foldable=False, without_gradient=_REGIONS),
     # --- normalisation
     "BatchNormalization": _op("per channel", reads_images=True, same_place=True, differentiable=1, affine=_PIECEWISE),
     "GroupNormalization": _op("first kept", typed_by=0),
@@ -447,8 +469,8 @@ _STANDARD: Mapping[str, OpTraits] = {
     "Scatter": _op("scattered"),
     "ScatterElements": _op("scattered"),
     "ScatterND": _op("scattered"),
-    "TensorScatter": _op(),
-    "Unique": _op(),
+    "TensorScatter": _op(without_gradient=_NO_VISION),
+    "Unique": _op(without_gradient=_NO_VISION),
     # --- sampling
     "GridSample": _op("sampled", reads_images=True, coordinates=(1,), foldable=False),
     "AffineGrid": _op("made", differentiable=1, foldable=False),
@@ -466,7 +488,7 @@ _STANDARD: Mapping[str, OpTraits] = {
     "BlackmanWindow": _op("made", foldable=False),
     "HammingWindow": _op("made", foldable=False),
     "HannWindow": _op("made", foldable=False),
-    "MelWeightMatrix": _op("made", foldable=False),
+    "MelWeightMatrix": _op("made", foldable=False, without_gradient=_NO_VISION),
     "Bernoulli": _elementwise(zero_derivative=True, foldable=False),
     "Multinomial": _op(zero_derivative=True, foldable=False),
     "RandomNormal": _op("made", foldable=False),
@@ -475,20 +497,24 @@ _STANDARD: Mapping[str, OpTraits] = {
     "RandomUniformLike": _op("made", zero_derivative=True, foldable=False),
     # --- control flow, sequences, optional tensors
     "If": _op("branched", control_flow=True, stores_any_type=True, foldable=False, repeatable=False),
-    "Loop": _op(control_flow=True, stores_any_type=True, foldable=False, repeatable=False),
-    "Scan": _op(control_flow=True, stores_any_type=True, foldable=False, repeatable=False),
+    "Loop": _op(
+        control_flow=True, stores_any_type=True, foldable=False, repeatable=False, without_gradient=_CONTROL_FLOW
+    ),
+    "Scan": _op(
+        control_flow=True, stores_any_type=True, foldable=False, repeatable=False, without_gradient=_CONTROL_FLOW
+    ),
     "SequenceMap": _op(control_flow=True, foldable=False, repeatable=False),
-    "ConcatFromSequence": _op(),
-    "Optional": _op("kept", foldable=False),
-    "OptionalGetElement": _op("kept"),
+    "ConcatFromSequence": _op(without_gradient=_SEQUENCES),
+    "Optional": _op("kept", foldable=False, without_gradient=_SEQUENCES),
+    "OptionalGetElement": _op("kept", without_gradient=_SEQUENCES),
     "OptionalHasElement": _op("made"),
-    "SequenceAt": _op(),
-    "SequenceConstruct": _op(foldable=False),
+    "SequenceAt": _op(without_gradient=_SEQUENCES),
+    "SequenceConstruct": _op(foldable=False, without_gradient=_SEQUENCES),
     "SequenceEmpty": _op("made", foldable=False),
-    "SequenceErase": _op(),
-    "SequenceInsert": _op(),
+    "SequenceErase": _op(without_gradient=_SEQUENCES),
+    "SequenceInsert": _op(without_gradient=_SEQUENCES),
     "SequenceLength": _op("made"),
-    "SplitToSequence": _op(),
+    "SplitToSequence": _op(without_gradient=_SEQUENCES),
     # --- detection, losses, files, text
     "NonMaxSuppression": _op(picks_boxes=True, foldable=False),
     "NegativeLogLikelihoodLoss": _op(),

@@ -44,6 +44,7 @@ def test_nothing_is_taken_for_granted_of_an_unknown_operator():
         "reads_images": False,
         "values": Values.COMPUTED, "casts": False, "bounds": (float("-inf"), float("inf")), "between": False,
         "non_negative_of_such": False, "has_pole": True, "clips": False, "steps": False, "zero_derivative": False,
+        "without_gradient": None,
         "differentiable": ALL, "passive": (), "detached": (), "coordinates": (), "affine": Affine.NONE,
         "linear": False,
         "weighted": False, "weights_at": None, "recurrent": False, "control_flow": False, "picks_boxes": False,

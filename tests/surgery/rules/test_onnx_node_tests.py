@@ -63,6 +63,8 @@ def test_exemptions_are_counted():
     with_rule = [(op, case) for op in RULES for case in node_tests().get(op, [])]
     others = [(op, case) for op, cases in node_tests().items() if op not in RULES for case in cases]
     counts = Counter(exemption(op, case) for op, case in with_rule)
-    assert counts == {None: 758, "type": 180, "no float": 128, "refused": 9, "random": 6, "no rule": 4}
+    assert counts.pop(None) >= 758, "a new rule brings its cases along; none goes"
+    assert counts == {"type": 180, "no float": 128, "refused": 9, "random": 6, "no rule": 4}
     counts = Counter(exemption(op, case) for op, case in others)
-    assert counts == {None: 305, "no rule": 17, "no float": 82, "type": 24, "masked": 17, "float32": 3}
+    assert counts.pop(None) >= 305
+    assert counts == {"no rule": 17, "no float": 82, "type": 24, "masked": 17, "float32": 3}
