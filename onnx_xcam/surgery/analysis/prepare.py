@@ -113,13 +113,31 @@ def _drop_repeated_notes(graph: onnx.GraphProto) -> None:
         graph.value_info.extend(kept)
 
 
+def _with_spectrum_default(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model itself, or a copy whose STFT nodes say which half of the spectrum they give.
+
+    onnx (1.22) infers the shape of a node that leaves `onesided` out as if it were 0; the standard's default is 1.
+    """
+
+    def silent(node: onnx.NodeProto) -> bool:
+        return node.op_type == "STFT" and not any(attribute.name == "onesided" for attribute in node.attribute)
+
+    if not any(map(silent, model.graph.node)):
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for node in filter(silent, copy.graph.node):
+        node.attribute.append(onnx.helper.make_attribute("onesided", 1))
+    return copy
+
+
 def _inferred(model: onnx.ModelProto, *, strict: bool) -> onnx.ModelProto:
     """The model with the shapes that onnx infers, by the values of integer tensors where that is needed.
 
     Following these values, onnx keeps a record for each element of any vector of known length, be it one of 2**40:
     that is left out where there is such a vector.
     """
-    found = onnx.shape_inference.infer_shapes(model, strict_mode=strict)
+    found = onnx.shape_inference.infer_shapes(_with_spectrum_default(model), strict_mode=strict)
     shapes = {value.name: value.type.tensor_type for value in (*found.graph.value_info, *found.graph.output)}
     stated = [value.type.tensor_type for value in found.graph.input]
     lengths = [kind.shape.dim[0].dim_value for kind in (*shapes.values(), *stated) if len(kind.shape.dim) == 1]

@@ -385,7 +385,7 @@ _STANDARD: Mapping[str, OpTraits] = {
         without_gradient=_REGIONS,
     ),
     "DFT": _op("spectrum", linear=True, differentiable=1, foldable=False),
-    "STFT": _op(without_gradient=_NO_VISION, foldable=False),
+    "STFT": _op("ended", linear=True, differentiable=1, foldable=False),
     "Det": _op(foldable=False, without_gradient=_NO_FORMULA),
     # --- recurrent, attention
     "GRU": _product(

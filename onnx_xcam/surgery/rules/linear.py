@@ -75,6 +75,26 @@ def dft(node: NodeView, gy: Value) -> Gradients:
     return gx.transpose([int(a) for a in np.argsort(order)])
 
 
+@vjp("STFT")
+def stft(node: NodeView, gy: Value) -> Gradients:
+    """y = M x;  gx = Mᵀ gy, for the samples x of each signal.
+
+    M is what the same transform makes of the unit vectors, so every window, step and one-sided form is covered.
+    """
+    x, y = node.x, node.y
+    length, parts = x.shape[1:]
+    if not isinstance(length, int) or not isinstance(parts, int):
+        raise node.unsupported("the length of its signal is known only at run time")
+    sizes = (length * parts, *y.shape[1:])
+    shapes.table_size(*(size for size in sizes if isinstance(size, int)))
+    units = node.constant(np.eye(length * parts).reshape(-1, length, parts), x.dtype)
+    others = [node.input(i) if node.has_input(i) else None for i in range(1, len(node.node.inputs))]
+    made = node.emitter.one("STFT", [units, *others], x.dtype, sizes, onesided=node.attr("onesided", 1))
+    matrix = made.reshape([length * parts, -1], (length * parts, dims.known_size(sizes[1:])))
+    rows = gy.reshape([*shapes.dim_parts(gy, 0, 2), -1], (*gy.shape[:2], matrix.shape[1]))
+    return (rows @ matrix.swap_last()).reshape([0, 0, length, parts], (*gy.shape[:2], length, parts))
+
+
 def _dft_axis(node: NodeView) -> int:
     default = 1 if node.opset < 20 else -2
     axes = node.ints(2, "axis") if node.has_input(2) else [node.attr("axis", default)]

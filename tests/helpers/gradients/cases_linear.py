@@ -58,4 +58,9 @@ ROWS: list[Row] = [
     # Real numbers from half a spectrum; the reference evaluator knows only one of the two.
     row("DFT", "float[N,H,W,2] x", "a = Constant<value = int64 {2}>() n = Constant<value = int64 {8}>() y = DFT<inverse = 1, onesided = 1>(x, n, a)",
         opsets=(20,), oracle="linear", H=4, W=5),
+    *(row("STFT", f"float[N,9,{parts}] x", f"s = Constant<value = int64 {{2}}>() {given} y = STFT<onesided = {half}>(x, s{names})",
+          opsets=(17, NEWEST), variants=("static", "symbolic", "batch", "constant", "unknown-flat"))
+      for parts, half in ((1, 1), (1, 0), (2, 0))
+      for given, names in (("n = Constant<value = int64 {4}>()", ", , n"),
+                           ("w = Constant<value = float[3] {0.5, 1.0, 0.25}>()", ", w"))),
 ]  # fmt: skip
