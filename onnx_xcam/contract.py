@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
+from onnx_xcam.text import listed, quoted
+
 VERSION = 1
 METADATA_KEY = "onnx_xcam"
 """Where an instrumented model says what it is; `onnx_xcam.metadata` reads and writes it."""
@@ -128,19 +130,12 @@ def image_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
     return None if 1 in (shape[height], shape[width]) else (height, width)
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """Names for messages: `'a', 'b' and 3 others`."""
-    shown = [f"'{name}'" for name in names[:most]]
-    if len(names) > most:
-        shown.append(f"{len(names) - most} others" if len(names) > most + 1 else "another")
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
-
-
 def unused_note(names: Sequence[str]) -> str:
     """The sentence on inputs that play no part in the score."""
+    said = listed(quoted(names), rest="others")
     if len(names) == 1:
-        return f"Input: {listed(names)} plays no part in the score; it is fed zeros."
-    return f"Inputs: {listed(names)} play no part in the score; they are fed zeros."
+        return f"Input: {said} plays no part in the score; it is fed zeros."
+    return f"Inputs: {said} play no part in the score; they are fed zeros."
 
 
 _LEAST_SIDE = 8

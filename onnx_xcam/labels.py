@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_xcam.common.descriptions import load_description, read_stated
+from onnx_xcam.common.suggestions import nearest
 from onnx_xcam.contract import METADATA_KEY
 from onnx_xcam.errors import ClassError, LabelsError
 from onnx_xcam.metadata import read_hints
@@ -130,8 +130,8 @@ def _by_label(text: str, labels: Sequence[str] | None) -> int:
     for test in tests:
         if any(test):
             return _only(text, [i for i, hit in enumerate(test) if hit], labels)
-    nearest = _nearest(wanted, synonyms)
-    near = "; the nearest are " + ", ".join(_named(i, labels) for i in nearest) if nearest else ""
+    close = _nearest(wanted, synonyms)
+    near = "; the nearest are " + ", ".join(_named(i, labels) for i in close) if close else ""
     raise ClassError(f"no class is labelled {text!r}{near}")
 
 
@@ -142,15 +142,15 @@ def _nearest(wanted: str, synonyms: list[list[str]]) -> list[int]:
         for part in parts:
             for word in (part, *part.split()):
                 by_part.setdefault(word, index)
-    close = difflib.get_close_matches(wanted, by_part, n=2 * _SHOWN, cutoff=0.6)
+    close = nearest(wanted, by_part, 2 * _SHOWN)
     return list(dict.fromkeys(by_part[part] for part in close))[:_SHOWN]
 
 
 def _only(text: str, found: list[int], labels: Sequence[str]) -> int:
     if len(found) > 1:
-        listed = ", ".join(_named(i, labels) for i in found[:_SHOWN])
+        first = ", ".join(_named(i, labels) for i in found[:_SHOWN])
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise ClassError(f"{text!r} means {len(found)} classes: {listed}{more}; give the id")
+        raise ClassError(f"{text!r} means {len(found)} classes: {first}{more}; give the id")
     return found[0]
 
 

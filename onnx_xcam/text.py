@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -43,6 +43,26 @@ def printable(text: object) -> str:
 def _spelled(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def listed(items: Sequence[str], most: int = 5, rest: str = "more") -> str:
+    """Items as a part of a sentence: `a`, `a and b`, or `a, b and 3 more` where there are more than `most`.
+
+    Args:
+        items: what to list; `quoted` puts names in quotation marks.
+        most: how many are named.
+        rest: what the others are called: "more", or "others", of which a single one is "another".
+    """
+    left = len(items) - most
+    said = list(items[:most])
+    if left > 0:
+        said.append("another" if left == 1 and rest == "others" else f"{left} {rest}")
+    return " and ".join(filter(None, [", ".join(said[:-1]), *said[-1:]]))
+
+
+def quoted(names: Iterable[str]) -> list[str]:
+    """Names in quotation marks, as messages have them."""
+    return [f"'{name}'" for name in names]
 
 
 def json_text(data: Any, *, indent: int | None = None) -> str:

@@ -137,8 +137,12 @@ def written(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def writing_to(path: Path) -> Iterator[None]:
+def writing_to(path: Path, what: str = "") -> Iterator[None]:
     """A context in which what goes wrong with a file that is written becomes one sentence.
+
+    Args:
+        path: the file.
+        what: what kind of file it is, for the sentence.
 
     Raises:
         OutputError: it cannot be written.
@@ -148,12 +152,13 @@ def writing_to(path: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise  # of a closed stdout (`| head`), and so not about the file
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise cannot_write(path, error, what) from error
 
 
-def cannot_write(path: Path, error: OSError) -> OutputError:
-    """The sentence on a file that cannot be written."""
-    return OutputError(f"'{path}' cannot be written: {error.strerror or error}.")
+def cannot_write(path: Path, error: OSError, what: str = "") -> OutputError:
+    """The sentence on a file, of some kind, that cannot be written."""
+    name = f"The {what} '{path}'" if what else f"'{path}'"
+    return OutputError(f"{name} cannot be written: {error.strerror or error}.")
 
 
 class Draft:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from onnx_xcam.text import listed, quoted
 
 _WITHOUT = "export the model without it"
 
@@ -97,7 +99,9 @@ class Foreign:
 
     def listed(self) -> str:
         """The operators and where they are: `TRT.EfficientNMS_TRT ('nms')`."""
-        return ", ".join(f"{called(domain, op)} ({_names(names)})" for (domain, op), names in self.nodes.items())
+        return ", ".join(
+            f"{called(domain, op)} ({listed(quoted(names), 3)})" for (domain, op), names in self.nodes.items()
+        )
 
     def sentence(self) -> str:
         """Which operators these are, whose, and what to do."""
@@ -128,8 +132,3 @@ def origin(domain: str | None, op: str) -> str:
     if domain in RUNTIME_DOMAINS - {""}:
         return f"which another version of ONNX Runtime may have; upgrade onnxruntime, or {_WITHOUT}"
     return f"a custom operator of the domain {domain}; {_WITHOUT}" if domain else f"a custom operator; {_WITHOUT}"
-
-
-def _names(names: Sequence[str], most: int = 3) -> str:
-    shown: Iterable[str] = (f"'{name}'" for name in names[:most])
-    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")

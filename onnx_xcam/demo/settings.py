@@ -15,6 +15,7 @@ from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.explainer.photo_pipeline import ModelInputs
 from onnx_xcam.images.draw import colour
 from onnx_xcam.images.preprocess import preprocess_image
+from onnx_xcam.text import listed, quoted
 
 PAGE_MARK = "onnx-xcam demo"
 MODEL_FILE = "model.onnx"
@@ -85,8 +86,8 @@ def _tried(model: LoadedModel, inputs: ModelInputs) -> dict[str, Any]:
     others = model.others.rows(0, count, 1)
     if unread := [name for name, value in others.items() if value is None]:
         raise InputError(
-            f"A web page can feed nothing to {contract.listed(unread)}, of a type that browsers lack; remove "
-            "these inputs from the model, which no node reads."
+            f"A web page can feed nothing to {listed(quoted(unread), rest='others')}, of a type that browsers lack; "
+            "remove these inputs from the model, which no node reads."
         )
     feeds = {**others, inputs.spec.name: np.stack([item] * count), contract.CLASS_INPUT: np.array([[-1]], np.int64)}
     found = model.session.run(feeds, [contract.output_name("map")])[contract.output_name("map")]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.errors import InputError
-from onnx_xcam.feeds.values import InputValue, fitted_value, listed, padded, read_values
+from onnx_xcam.feeds.values import InputValue, described, fitted_value, padded, read_values
 from onnx_xcam.runtime import TensorInfo
 
 _LARGEST = 1 << 28
@@ -125,19 +125,19 @@ def free_picture(inputs: Iterable[TensorInfo], given: Iterable[str]) -> str:
 def _image(free: Sequence[TensorInfo], some_given: bool) -> TensorInfo:
     images = [info for info in free if takes_pictures(info)] or [info for info in free if _takes_bands(info)]
     if not images:
-        others = ", ".join(map(listed, free)) or "none"
+        others = ", ".join(map(described, free)) or "none"
         raise InputError(
             "The model has no input that a picture can be fed to (rank 4, with 1, 3 or 4 channels first or last)"
             + (f" beside those that are given; left: {others}." if some_given else f". {_taken(free)}")
         )
     if len(images) > 1:
         raise InputError(
-            f"A picture could be fed to {' and to '.join(map(listed, images))}; say the value of all but one of these: "
-            f"{_how('NAME')}."
+            f"A picture could be fed to {' and to '.join(map(described, images))}; say the value of all but one of "
+            f"these: {_how('NAME')}."
         )
     missing = [info for info in free if info is not images[0]]
     if missing:
-        *first, last = map(listed, missing)
+        *first, last = map(described, missing)
         name = "NAME" if first else missing[0].name
         raise InputError(
             f"The model needs {', '.join(first)}{' and ' if first else ''}{last} beside the picture, which goes to "
@@ -149,12 +149,12 @@ def _image(free: Sequence[TensorInfo], some_given: bool) -> TensorInfo:
 def _taken(free: Sequence[TensorInfo]) -> str:
     """What a model without an input for pictures takes, and what can be done, as a sentence or two."""
     if len(free) != 1:
-        return f"Its inputs: {', '.join(map(listed, free)) or 'none'}."
+        return f"Its inputs: {', '.join(map(described, free)) or 'none'}."
     what = contract.input_kind(free[0].shape, free[0].kind if free[0].dtype is None else str(free[0].dtype))
     advice = ""
     if (what and what.startswith("a picture without")) or what == "pictures without the axis of channels":
         advice = " Export it for [N,C,H,W] or [N,H,W,C]."
-    return f"It takes {listed(free[0])}, {what or 'no numbers that are known here'}.{advice}"
+    return f"It takes {described(free[0])}, {what or 'no numbers that are known here'}.{advice}"
 
 
 def _how(name: str) -> str:
@@ -194,7 +194,7 @@ def _zeros(info: TensorInfo, per_image: bool) -> NDArray[Any] | None:
     ]
     if math.prod(shape) > _LARGEST:
         raise InputError(
-            f"No zeros are fed to {listed(info)}, which plays no part in the score: it takes more than 2**28. "
+            f"No zeros are fed to {described(info)}, which plays no part in the score: it takes more than 2**28. "
             "Remove that input from the model."
         )
     return np.zeros(shape, dtype)
@@ -272,14 +272,14 @@ def example_feeds(
 
 def _random_numbers(info: TensorInfo, random: np.random.Generator, size: tuple[int, int], count: int) -> NDArray[Any]:
     if info.dtype is None:
-        raise InputError(f"No value can be fed to {listed(info)}: only numbers can.")
+        raise InputError(f"No value can be fed to {described(info)}: only numbers can.")
     sides = dict(zip(contract.image_axes(info.shape) or (), size, strict=False))
     shape = [
         dim if isinstance(dim, int) else sides.get(axis, count if axis == 0 else 3)
         for axis, dim in enumerate(info.shape)
     ]
     if math.prod(shape) > _LARGEST:
-        raise InputError(f"No random numbers are fed to {listed(info)}: it takes more than 2**28.")
+        raise InputError(f"No random numbers are fed to {described(info)}: it takes more than 2**28.")
     if info.dtype.kind == "f":
         return random.standard_normal(shape).astype(info.dtype)
     return random.integers(0, 255, shape).astype(info.dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from onnx_xcam import contract
 from onnx_xcam.common.arguments import mapping
 from onnx_xcam.common.files import open_file
+from onnx_xcam.common.suggestions import suggestion
 from onnx_xcam.errors import InputError
 from onnx_xcam.runtime import TensorInfo
 
@@ -46,8 +46,7 @@ def read_values(infos: Sequence[TensorInfo], given: Mapping[str, InputValue] | N
         if name == contract.CLASS_INPUT:
             raise InputError(f"The classes are not given as the input '{name}' but with --class or --top (classes=).")
         if name not in names:
-            near = difflib.get_close_matches(str(name), names, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            hint = suggestion(str(name), names, 1)
             raise InputError(f"The model has no input {name!r}{hint}; its inputs are {', '.join(map(repr, names))}.")
         found[name] = _read_array(name, value) if isinstance(value, str | Path) else _as_array(name, value)
     return found
@@ -117,7 +116,7 @@ def fitted_value(info: TensorInfo, value: NDArray[Any], per_image: bool) -> NDAr
     if array.ndim == 0 and shape:
         sizes = [dim for dim in shape if isinstance(dim, int)]
         if len(sizes) < len(shape):
-            raise InputError(f"One number cannot fill {listed(info)}, whose size is open; give an array.")
+            raise InputError(f"One number cannot fill {described(info)}, whose size is open; give an array.")
         return np.full(sizes, array, array.dtype)
     if per_image and array.ndim == len(shape) - 1:
         array = array[None]
@@ -127,7 +126,8 @@ def fitted_value(info: TensorInfo, value: NDArray[Any], per_image: bool) -> NDAr
     )
     if shape and (not fits or array.size == 0):
         raise InputError(
-            f"The value given for {listed(info)} has the shape {contract.shape_text(value.shape)}, which does not fit."
+            f"The value given for {described(info)} has the shape {contract.shape_text(value.shape)}, which does not "
+            "fit."
         )
     return array
 
@@ -135,7 +135,7 @@ def fitted_value(info: TensorInfo, value: NDArray[Any], per_image: bool) -> NDAr
 def _converted(info: TensorInfo, value: NDArray[Any]) -> NDArray[Any]:
     """The value in the input's dtype, if that changes no number (but for the rounding of floats)."""
     if info.dtype is None:
-        raise InputError(f"No value can be fed to {listed(info)}: only numbers can.")
+        raise InputError(f"No value can be fed to {described(info)}: only numbers can.")
     kinds = value.dtype.kind, info.dtype.kind
     with np.errstate(all="ignore"):
         array = value.astype(info.dtype)
@@ -147,11 +147,11 @@ def _converted(info: TensorInfo, value: NDArray[Any]) -> NDArray[Any]:
             fits = bool((array.astype(value.dtype) == value).all())
     if not fits:
         raise InputError(
-            f"The value given for {listed(info)} holds {value.dtype}, which is not {info.dtype} or does not fit in."
+            f"The value given for {described(info)} holds {value.dtype}, which is not {info.dtype} or does not fit in."
         )
     return array
 
 
-def listed(info: TensorInfo) -> str:
+def described(info: TensorInfo) -> str:
     """An input with its dtype and shape, for messages."""
     return f"the input '{info.name}' ({info.dtype or info.kind} {contract.shape_text(info.shape)})"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnx_xcam.common.suggestions import suggestion_of_few
 from onnx_xcam.errors import XcamError
 from onnx_xcam.images.backend import opencv
-from onnx_xcam.images.fields import suggest
 from onnx_xcam.images.pixels import ImageRGB
 from onnx_xcam.images.place import bands
 
@@ -167,7 +167,7 @@ def colour_table(name: str) -> ImageRGB:
         mixed = [np.interp(_LEVELS * 2 - 1, (-1, 0, 1), channel) for channel in zip(*DIVERGING[name], strict=True)]
         return np.rint(np.stack(mixed, axis=1)).astype(np.uint8)
     if name not in COLOUR_MAPS:
-        raise XcamError(f"unknown colour map {name!r}{suggest(name, (*COLOUR_MAPS, *DIVERGING))}")
+        raise XcamError(f"unknown colour map {name!r}{suggestion_of_few(name, (*COLOUR_MAPS, *DIVERGING))}")
     cv2 = opencv()
     levels = np.arange(256, dtype=np.uint8)[:, None]
     table: Any = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{name.upper()}"))[:, 0, ::-1]

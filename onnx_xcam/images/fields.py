@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from onnx_xcam.common.suggestions import suggestion_of_few
 from onnx_xcam.errors import PreprocessError
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -27,19 +27,12 @@ def check_fields(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     checked = {}
     for key, value in data.items():
         if key not in _CHECKS:
-            raise PreprocessError(f"{source}: unknown setting {key!r}{suggest(str(key), _CHECKS)}")
+            raise PreprocessError(f"{source}: unknown setting {key!r}{suggestion_of_few(str(key), _CHECKS)}")
         try:
             checked[key] = _CHECKS[key](value)
         except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
             raise PreprocessError(f"{source}: {key} is {value!r}; {_WANTED[key]}") from error
     return checked
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?" with the nearest known words, or the list of all."""
-    known = list(known)
-    near = difflib.get_close_matches(word.lower(), known, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; known are {', '.join(known)}"
 
 
 def number(value: Any) -> float:

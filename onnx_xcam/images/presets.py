@@ -9,8 +9,9 @@ from typing import Any
 from onnx_xcam.common import arguments
 from onnx_xcam.common.descriptions import load_description, read_text
 from onnx_xcam.common.files import is_file
+from onnx_xcam.common.suggestions import suggestion_of_few
 from onnx_xcam.errors import PreprocessError
-from onnx_xcam.images.fields import check_fields, number, suggest
+from onnx_xcam.images.fields import check_fields, number
 from onnx_xcam.images.preprocess import Preprocess
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -59,7 +60,8 @@ def load_preprocess(spec: str | Path | Mapping[str, Any]) -> Preprocess:
     path = arguments.path("preprocess", spec, PreprocessError)
     if path.suffix.lower() not in _FILE_SUFFIXES:
         raise PreprocessError(
-            f"preprocessing {str(spec)!r} is neither a preset nor a .json or .yaml file{suggest(str(spec), PRESETS)}"
+            f"preprocessing {str(spec)!r} is neither a preset nor a .json or .yaml file"
+            f"{suggestion_of_few(str(spec), PRESETS)}"
         )
     return _from_data(_read(path), str(path))
 
@@ -102,7 +104,7 @@ def _from_data(data: Mapping[str, Any], source: str) -> Preprocess:
     own = dict(data)
     base = own.pop("preset", None)
     if base is not None and str(base) not in PRESETS:
-        raise PreprocessError(f"{source}: preset is {base!r}{suggest(str(base), PRESETS)}")
+        raise PreprocessError(f"{source}: preset is {base!r}{suggestion_of_few(str(base), PRESETS)}")
     return (Preprocess() if base is None else PRESETS[str(base)]).replace(**check_fields(own, source))
 
 
@@ -117,7 +119,7 @@ def _from_timm(data: Mapping[str, Any], source: str) -> Preprocess:
         fields["channels"] = "GRAY" if size[0] == 1 else "RGB"
     mode = str(data.get("crop_mode") or "center")
     if mode not in _TIMM_CROP_MODE:
-        raise PreprocessError(f"{source}: crop_mode is {mode!r}{suggest(mode, _TIMM_CROP_MODE)}")
+        raise PreprocessError(f"{source}: crop_mode is {mode!r}{suggestion_of_few(mode, _TIMM_CROP_MODE)}")
     fields["resize"] = _TIMM_CROP_MODE[mode]
     names = {"mean": "mean", "std": "std", "interpolation": "interpolation", "crop_pct": "crop_fraction"}
     fields |= {ours: data[theirs] for theirs, ours in names.items() if data.get(theirs) is not None}

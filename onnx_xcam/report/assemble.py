@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import onnx_xcam
-from onnx_xcam.common.files import Draft, remove_abandoned
+from onnx_xcam.common.files import Draft, cannot_write, remove_abandoned, writing_to
 from onnx_xcam.common.locks import NAME as LOCK
 from onnx_xcam.common.locks import held
 from onnx_xcam.errors import OutputError
@@ -27,6 +27,7 @@ WEB = Path(__file__).parent / "web"
 DEMO_WEB = Path(__file__).parents[1] / "demo" / "web"
 """What draws the map is the demo's: one file for both."""
 
+_PAGE = "page"
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 _IMPORT = re.compile(r"^import\s[^;]*?\sfrom\s+\"\./[\w.-]+\";\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?function|class|const)", re.MULTILINE)
@@ -117,12 +118,10 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             yield draft.file
         except OSError as error:
             if error.filename is None:  # else it is about another file: a photo, for instance
-                raise _unwritable(path, error) from error
+                raise cannot_write(path, error, _PAGE) from error
             raise
-        try:
+        with writing_to(path, _PAGE):
             draft.place()
-        except OSError as error:
-            raise _unwritable(path, error) from error
 
 
 def check_writable(path: Path) -> None:
@@ -139,17 +138,11 @@ def check_writable(path: Path) -> None:
 def _draft_of(path: Path) -> Iterator[Draft]:
     """The draft of a page, which no other run writes meanwhile."""
     with ExitStack() as stack:
-        try:
+        with writing_to(path, _PAGE):
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
                 raise OutputError(f"'{path}' is a folder; give the name of a file for the page.")
             stack.enter_context(held(path.with_name(f"{LOCK}.{path.name}"), f"the page '{path}'"))
             remove_abandoned(path.parent)
             draft = stack.enter_context(Draft(path))
-        except OSError as error:
-            raise _unwritable(path, error) from error
         yield draft
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"The page '{path}' cannot be written: {error.strerror or error}.")

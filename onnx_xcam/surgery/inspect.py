@@ -91,7 +91,7 @@ class ModelReport:
         """The report for people."""
         lines = [f"{self.model}: opset {self.opset}, {self.nodes} nodes"]
         for kind, values in (("input", self.inputs), ("output", self.outputs)):
-            lines += [f"  {kind}  {v['name']}  {v['type']} {_listed(v['shape'])}" for v in values]
+            lines += [f"  {kind}  {v['name']}  {v['type']} {_shape_text(v['shape'])}" for v in values]
         lines.append(f"  score   {self.score}" + (f"  ({self.classes} classes)" if self.classes else ""))
         lines += [f"  {note}" for note in self.notes]
         for picture in dict.fromkeys(layer.picture for layer in self.layers):
@@ -225,7 +225,7 @@ def _instrumented(analysis: Analysis) -> ModelReport:
     )
 
 
-def _listed(shape: Sequence[int | str | None] | None) -> str:
+def _shape_text(shape: Sequence[int | str | None] | None) -> str:
     return "[?]" if shape is None else contract.shape_text(shape)
 
 
@@ -238,7 +238,7 @@ def _table(layers: Sequence[LayerReport]) -> list[str]:
         said += ["holds " + ", ".join(layer.holds) + " too"] if layer.holds else []
         said += ["no rule for " + ", ".join(layer.unsupported)] if layer.unsupported else []
         mark = "*" if layer.default else " "
-        cells = [mark, layer.name, layer.op, layer.path, layer.layout, _listed(layer.shape), "; ".join(said)]
+        cells = [mark, layer.name, layer.op, layer.path, layer.layout, _shape_text(layer.shape), "; ".join(said)]
         rows.append([printable(cell) for cell in cells])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -14,12 +14,13 @@ from typing import BinaryIO
 
 import onnx
 
-from onnx_xcam.common.files import CHUNK, Draft, cannot_write, open_file, remove_abandoned, same_bytes, same_content
+from onnx_xcam.common.files import CHUNK, Draft, open_file, remove_abandoned, same_bytes, same_content, writing_to
 from onnx_xcam.contract import ExternalDataChoice
 from onnx_xcam.errors import ModelError, OutputError
 from onnx_xcam.surgery.files import wire
 from onnx_xcam.surgery.files.external import ExternalData, Reference, is_plain, relocate
 from onnx_xcam.surgery.files.source import Source
+from onnx_xcam.text import listed, quoted
 
 LARGEST = (1 << 31) - 1
 """Bytes that a protobuf message, and so an ONNX file, can have."""
@@ -59,10 +60,8 @@ def write_result(source: Source, out: Path, tail: bytes, choice: ExternalDataCho
             have its weights as `choice` wants.
         ModelError: as `Source.references`.
     """
-    try:
+    with writing_to(out):
         there = out.exists()
-    except OSError as error:
-        raise cannot_write(out, error) from error
     if source.path and there and out.samefile(source.path):
         raise OutputError(f"'{out}' is the original model itself; give another name for the result.")
     references = source.references()
@@ -106,27 +105,21 @@ def _drafted(path: Path, pieces: Iterable[wire.Piece], inside: Iterable[Path] = 
         pieces: what it holds.
         inside: the files of weights among that: whoever must not read one of them must not read the result.
     """
-    try:
+    with writing_to(path):
         draft = Draft(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
     with contextlib.ExitStack() as undo:
         undo.enter_context(draft)
-        try:
+        with writing_to(path):
             _write(draft.file, pieces)
             for file in inside:
                 draft.allow(file.stat().st_mode | _OWNERS)
-        except OSError as error:
-            raise cannot_write(path, error) from error
         undo.pop_all()
     return draft
 
 
 def _place(draft: Draft) -> None:
-    try:
+    with writing_to(draft.path):
         draft.place()
-    except OSError as error:
-        raise cannot_write(draft.path, error) from error
 
 
 def _is_there(copy: Draft) -> bool:
@@ -168,8 +161,11 @@ def _placed(source: Source, references: Sequence[Reference], out: Path, choice: 
         note = "copied" if copies else "there already"
     moved = any(shared[reference.part.path] != reference.location for reference in references)
     change = _relocation(source.external, shared) if moved else None
+    names = quoted(sorted(set(shared.values())))
     return _Placement(
-        copies, change, f"Weights: {note}, in {_listed(shared.values())} beside the result; keep together."
+        copies,
+        change,
+        f"Weights: {note}, in {listed(names, 3, 'other files')} beside the result; keep together.",
     )
 
 
@@ -258,12 +254,6 @@ class _Beside:
         if not is_plain(location) or not file.is_relative_to(self.folder):
             return False
         return (self.folder / location).resolve() == file
-
-
-def _listed(locations: Iterable[str]) -> str:
-    names = sorted(set(locations))
-    listed = ", ".join(f"'{name}'" for name in names[:3])
-    return listed + (f" and {len(names) - 3} other files" if len(names) > 3 else "")
 
 
 def _write(file: BinaryIO, pieces: Iterable[wire.Piece]) -> None:

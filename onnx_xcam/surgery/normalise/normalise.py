@@ -27,6 +27,7 @@ from onnx_xcam.surgery.ir.verify import check_nodes, inlined_size, without_negat
 from onnx_xcam.surgery.lowering.constants import stored_tensors
 from onnx_xcam.surgery.normalise.inline_if import decided, inline_branches, rename
 from onnx_xcam.surgery.normalise.inline_sequences import TAKERS, Rewrites, rewrite, unboxed
+from onnx_xcam.text import listed, quoted
 
 _ASSERTION = re.compile(r"^\S+:\d+: \w+: Assertion `.*?` failed: ")
 """Where in the converter's source something failed, before what failed."""
@@ -102,9 +103,9 @@ def _opset(model: onnx.ModelProto, name: str) -> int:
     if not versions:
         raise ModelError(f"{name} does not import the standard ONNX operators; it cannot be explained.")
     if len(versions) > 1:
-        listed = " and ".join(map(str, versions))
         raise ModelError(
-            f"{name} imports the standard ONNX operators twice, opsets {listed}; export it again with one."
+            f"{name} imports the standard ONNX operators twice, opsets {listed([str(one) for one in versions])}; "
+            "export it again with one."
         )
     return versions[0]
 
@@ -236,13 +237,15 @@ def _detours(graph: Graph) -> _Detours | None:
     branches = conditions if on_the_way.intersection(conditions) else {}
     notes = []
     if branches:
-        notes.append(f"Model: the branch that is always taken was put in place of If {_listed(graph, list(branches))}.")
+        notes.append(
+            f"Model: the branch that is always taken was put in place of If {_nodes_of(graph, list(branches))}."
+        )
     if rewrites.instead:
-        listed = _listed(graph, list(rewrites.instead))
-        notes.append(f"Model: the elements of sequences were put in place of the nodes that take them out, {listed}.")
+        takers = _nodes_of(graph, list(rewrites.instead))
+        notes.append(f"Model: the elements of sequences were put in place of the nodes that take them out, {takers}.")
     return _Detours(branches, rewrites, tuple(notes)) if notes else None
 
 
-def _listed(graph: Graph, outputs: Sequence[str]) -> str:
-    names = [f"'{graph.producer[name].name or name}'" for name in outputs]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} others" if len(names) > 5 else "")
+def _nodes_of(graph: Graph, outputs: Sequence[str]) -> str:
+    """The nodes that make these tensors, listed."""
+    return listed(quoted(str(graph.producer[name].name or name) for name in outputs), rest="others")

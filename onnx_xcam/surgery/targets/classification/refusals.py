@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -12,6 +11,7 @@ from onnx_xcam.surgery.ir.dims import Shape
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.targets.axis_evidence import Kind
 from onnx_xcam.surgery.targets.unit_length import last_maker
+from onnx_xcam.text import listed
 
 Unfit: TypeAlias = Kind | Literal["embedding", "named"]
 """What a tensor is instead of a class score; "named" is only what its name says."""
@@ -57,7 +57,7 @@ def told(unfit: Sequence[UnfitError]) -> str:
         if len(shapes) == 1:
             parts.append(f"'{members[0].name}' has the shape {shapes[members[0].name]} ({what})")
         else:
-            both = listed([f"'{name}' {shape}" for name, shape in shapes.items()])
+            both = listed([f"'{name}' {shape}" for name, shape in shapes.items()], 3)
             parts.append(f"{both} ({what})")
     advice = dict.fromkeys(one.advice for one in unfit if one.advice)
     if all(one.kind == "named" for one in unfit):
@@ -65,27 +65,6 @@ def told(unfit: Sequence[UnfitError]) -> str:
     tasks = dict.fromkeys(_TASKS.get(one.kind, _LATER) for one in unfit if one.kind != "named")
     needed = ", not one score per class: [N,C] is needed"
     return " ".join(["; ".join(["; ".join(parts) + needed, *tasks]) + ".", *advice])
-
-
-def listed(items: Sequence[str], most: int = 3) -> str:
-    """Some items, and how many there are besides."""
-    shown = list(items[:most])
-    if len(items) > most:
-        shown.append(f"{len(items) - most} more")
-    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
-
-
-# --- names and endings ------------------------------------------------------------------------------------------------
-
-_SAY_OTHERWISE = {
-    "an embedding": ("embedding", "embeddings", "embed", "embeds", "descriptor", "descriptors"),
-    "landmarks": ("landmark", "landmarks", "lmk", "lmks", "ldmk", "ldmks", "keypoint", "keypoints", "kpt", "kpts"),
-    "boxes": ("bbox", "bboxes", "box", "boxes"),
-}
-_SAY_SO = re.compile(r"logit|prob|score|class|cls|label|pred|softmax|sigmoid", re.IGNORECASE)
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
-_LAST = frozenset({"BatchNormalization", "LayerNormalization", "Tanh"})
-"""What features may end in and scores don't."""
 
 
 def named_otherwise(name: str) -> str | None:
