@@ -79,7 +79,7 @@ def compare(
     from onnx_xcam.evaluation.compare import DEFAULT_METHODS
     from onnx_xcam.evaluation.compare import compare as compare_methods
     from onnx_xcam.explainer.recorder import Recorder
-    from onnx_xcam.images.read import encode_image
+    from onnx_xcam.images.write import encode_image
     from onnx_xcam.text import json_text
 
     _check_out(out, model, image)
@@ -118,7 +118,7 @@ def _check_out(out: Path, model: Path, image: Path) -> None:
 
     from onnx_xcam.common.files import is_folder, resolved
     from onnx_xcam.errors import OutputError
-    from onnx_xcam.images.read import encode_image
+    from onnx_xcam.images.write import encode_image
 
     if resolved(out) in (resolved(model), resolved(image)):
         raise OutputError(f"'{out}' is the model or the photo; name another file with -o.")

@@ -19,7 +19,7 @@ from onnx_xcam.explainer.notebook import notebook_html
 from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, dimmed, overlay, side_by_side
 from onnx_xcam.images.place import Placement, without_peaks
-from onnx_xcam.images.read import encode_image, write_image
+from onnx_xcam.images.write import encode_image, write_image
 from onnx_xcam.labels import label_of
 from onnx_xcam.text import printable
 

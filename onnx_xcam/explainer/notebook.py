@@ -15,8 +15,8 @@ from onnx_xcam import contract
 from onnx_xcam.cams.methods import find_method
 from onnx_xcam.cams.status import status_words
 from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, overlay
-from onnx_xcam.images.read import encode_image
 from onnx_xcam.images.resize import resize_window
+from onnx_xcam.images.write import encode_image
 from onnx_xcam.text import printable
 
 if TYPE_CHECKING:

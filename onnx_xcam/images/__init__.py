@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from onnx_xcam.images.backend import MAX_PIXELS
 from onnx_xcam.images.draw import COLOUR_MAPS, colour, overlay
+from onnx_xcam.images.find import find_images
 from onnx_xcam.images.pixels import ImageRGB
 from onnx_xcam.images.place import Placement, scale_heatmap
 from onnx_xcam.images.preprocess import DEFAULT_SIZE, InputSpec, Preprocess, preprocess_image
 from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
-from onnx_xcam.images.read import as_image, find_images, read_image, read_mask, write_image
+from onnx_xcam.images.read import as_image, read_image, read_mask
+from onnx_xcam.images.write import write_image
 
 __all__ = [
     "COLOUR_MAPS",

@@ -76,3 +76,8 @@ def pillow() -> Any:
         return importlib.import_module("PIL.Image")
     except ImportError as error:
         raise DependencyError(f"Pillow cannot be imported ({error}): pip install --upgrade pillow") from error
+
+
+def first_line(error: BaseException) -> str:
+    """An OpenCV error's own words, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

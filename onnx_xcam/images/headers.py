@@ -12,6 +12,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from onnx_xcam.images import tiff
+
 Sizes = Iterator[tuple[int, int]]
 
 
@@ -99,29 +101,6 @@ def _jpeg_2000(data: bytes) -> Sizes:
         yield (right - left) * max(1, -(-components // 4)), bottom - top
 
 
-def _tiff(data: bytes) -> Sizes:
-    """The sizes in the first directory: of the picture, and of the tiles that it is cut into."""
-    order = "<" if data[:2] == b"II" else ">"
-    (version,) = struct.unpack_from(order + "H", data, 2)
-    big = version == 43
-    (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-    (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
-    at += 8 if big else 2
-    found = {}
-    for entry in range(at, min(at + count * (20 if big else 12), len(data)), 20 if big else 12):
-        tag, kind = struct.unpack_from(order + "HH", data, entry)
-        if tag in _TIFF_SIZES and kind in _TIFF_NUMBERS:
-            (found[tag],) = struct.unpack_from(order + _TIFF_NUMBERS[kind], data, entry + (12 if big else 8))
-    width, height, tile_width, tile_height = (found.get(tag, 0) for tag in _TIFF_SIZES)
-    yield width, height
-    if width and height:
-        yield tile_width, tile_height
-
-
-_TIFF_SIZES = (256, 257, 322, 323)
-_TIFF_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
-
-
 def _netpbm(data: bytes) -> Sizes:
     """P1 to P6 and PFM: two numbers behind the magic, between which there may be comments."""
     if match := re.match(rb"..(?:\s|#[^\n]*\n)*(\d{1,18})(?:\s|#[^\n]*\n)+(\d{1,18})", data[:_TEXT], re.DOTALL):
@@ -161,8 +140,8 @@ _FORMATS = (
     Format(4, b"ftyp", _avif),
     Format(0, b"\0\0\0\x0cjP  ", _jpeg_2000),
     Format(0, b"\xff\x4f\xff\x51", _jpeg_2000),
-    Format(0, b"II", _tiff),
-    Format(0, b"MM", _tiff),
+    Format(0, b"II", tiff.stated_sizes),
+    Format(0, b"MM", tiff.stated_sizes),
     Format(0, b"P7", _pam),
     *(Format(0, b"P" + letter, _netpbm) for letter in (b"1", b"2", b"3", b"4", b"5", b"6", b"F", b"f")),
     Format(0, b"#?", _radiance),

@@ -1,15 +1,8 @@
-"""Picture files to arrays and back. In memory a picture is always HxWx3, uint8, RGB, upright."""
+"""Picture files to arrays. In memory a picture is always HxWx3, uint8, RGB, upright."""
 
 from __future__ import annotations
 
-import importlib
-import io
 import os
-import struct
-import threading
-import warnings
-import zlib
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,60 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam.common.files import is_file, is_folder, is_there, open_file, resolved
-from onnx_xcam.errors import EncodingError, ImageError, OutputError
-from onnx_xcam.images.backend import MAX_PIXELS, is_no_memory, memory_for, opencv, pillow
+from onnx_xcam.common.files import is_folder, open_file
+from onnx_xcam.errors import ImageError
+from onnx_xcam.images.backend import MAX_PIXELS, first_line, is_no_memory, memory_for, opencv
 from onnx_xcam.images.headers import Format, format_of, stated_size
+from onnx_xcam.images.orientation import orientation_of
 from onnx_xcam.images.pages import holds_several
 from onnx_xcam.images.pixels import ImageRGB, to_8_bit, to_rgb, upright
 from onnx_xcam.images.remarks import READY, FileValues
 from onnx_xcam.images.tiff import RGB, WHITE_IS_ZERO, TiffPage, first_page
-
-SUFFIXES = frozenset(
-    f".{name}"
-    for names in ("avif bmp dib gif hdr jp2", "jpe jpeg jpg", "pbm pfm pgm pnm ppm", "pic png ras tif tiff webp")
-    for name in names.split()
-)
-"""The suffixes by which `find_images` knows pictures in a folder; a file named itself may have any."""
-
-# By their first bytes: the formats whose header Pillow reads. Its own classes and not `PIL.Image.open`, whose limit on
-# pixels is below ours, and can only be lifted for the whole process.
-_HEADERS = (
-    (0, b"\xff\xd8", "Jpeg", "JpegImageFile"),
-    (0, b"\x89PNG", "Png", "PngImageFile"),
-    (8, b"WEBP", "WebP", "WebPImageFile"),
-    (0, b"II", "Tiff", "TiffImageFile"),
-    (0, b"MM", "Tiff", "TiffImageFile"),
-    (4, b"ftyp", "Avif", "AvifImageFile"),
-    (0, b"GIF8", "Gif", "GifImageFile"),
-    (0, b"BM", "Bmp", "BmpImageFile"),
-    (0, b"P", "Ppm", "PpmImageFile"),
-    (0, b"\0\0\0\x0cjP", "Jpeg2K", "Jpeg2KImageFile"),
-)
-_REFUSALS = (
-    SyntaxError,
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    AttributeError,
-    AssertionError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
-"""What Pillow raises at headers that are damaged, or of a kind that it does not know; OpenCV then judges the file."""
 
 _BOMB_PIXELS, _BOMB_RATIO = 2**25, 1000
 """Above so many pixels there must be a byte of the file for every so many of them: a photo has one for every ten."""
 MAX_BYTES = 4 * MAX_PIXELS + (1 << 20)
 """The largest file that is read: the largest picture in RGBA of 8 bits, not compressed, and a header."""
 _START = 32
-_ORIENTATION_TAG = 0x0112
-_WARNING_FILTERS = threading.Lock()  # they are the process's
 
 
 def read_image(path: str | Path) -> ImageRGB:
@@ -181,7 +135,7 @@ def _decoded(path: Path) -> _Decoded:
         remarks = [] if page is None else _judged_bands(page, path)
         if holds_several(data, page):
             remarks.append("it holds several pictures, of which the first is taken")
-        orientation = _orientation(data, path)
+        orientation = orientation_of(data, path)
         pixels = _decoded_pixels(data, path)
         # OpenCV inverts 8 bits (and fewer) itself, not more.
         inverted = page is not None and page.photometric == WHITE_IS_ZERO and pixels.dtype.itemsize > 1
@@ -213,7 +167,7 @@ def _decoded_pixels(data: bytes, path: Path) -> NDArray[Any]:
     except cv2.error as error:
         if is_no_memory(error):
             raise
-        raise ImageError(f"{path}: OpenCV cannot read this picture: {_first_line(error)}") from error
+        raise ImageError(f"{path}: OpenCV cannot read this picture: {first_line(error)}") from error
     if pixels is None:
         raise _no_picture(path)
     if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
@@ -248,101 +202,6 @@ def as_image(array: Any) -> ImageRGB:
     if array.shape[0] * array.shape[1] > MAX_PIXELS:
         raise _too_large("a picture array", array.shape[1], array.shape[0])
     return np.ascontiguousarray(to_rgb(array))
-
-
-def find_images(
-    paths: Iterable[str | Path], *, recursive: bool = False, leave_out: str | Path | None = None
-) -> list[Path]:
-    """The picture files that these paths name: a file as it is, a folder as its pictures, sorted by name.
-
-    Pictures in folders are known by `SUFFIXES`; hidden files and folders are left out.
-
-    Args:
-        paths: files and folders.
-        recursive: also search the folders in the folders (not through links), those of each folder after its pictures,
-        leave_out: but not this one.
-
-    Raises:
-        ImageError: a path does not exist, a folder cannot be listed or has no picture.
-    """
-    skipped = None if leave_out is None else resolved(Path(leave_out))
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if not is_folder(path):
-            if not is_there(path):
-                raise ImageError(f"{path}: no such file or folder")
-            found.append(path)
-            continue
-        pictures = _pictures_in(path, recursive, skipped)
-        if not pictures:
-            where = "folder or those in it" if recursive else "folder (subfolders are not searched)"
-            raise ImageError(f"{path}: no picture in this {where}")
-        found += pictures
-    return found
-
-
-def _pictures_in(folder: Path, recursive: bool, skipped: Path | None) -> list[Path]:
-    try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise ImageError(f"{folder}: the folder cannot be listed: {error.strerror}") from error
-    pictures = [path for path in entries if path.suffix.lower() in SUFFIXES and is_file(path)]
-    if recursive:
-        for path in entries:
-            if is_folder(path) and not path.is_symlink() and resolved(path) != skipped:
-                pictures += _pictures_in(path, recursive, skipped)
-    return pictures
-
-
-def write_image(path: str | Path, image_rgb: ImageRGB) -> None:
-    """Write [H,W,3] uint8 RGB to a file, as PNG, JPEG (quality 95) or what else the suffix says.
-
-    Raises:
-        OutputError: an unknown suffix, or the file cannot be written.
-    """
-    path = Path(path)
-    try:
-        data = encode_image(image_rgb, path.suffix)
-    except OutputError as error:
-        raise OutputError(f"{path}: {error}") from error
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def encode_image(image_rgb: ImageRGB, suffix: str, quality: int = 95) -> bytes:
-    """[H,W,3] uint8 RGB as the bytes of a picture file: PNG, JPEG (of this quality) or what else the suffix says.
-
-    Raises:
-        OutputError: OpenCV does not know the suffix.
-        EncodingError: it cannot encode this picture so.
-    """
-    cv2 = opencv()
-    suffix = suffix.lower()
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix in (".jpg", ".jpeg") else _png_options(cv2, suffix)
-    height, width = image_rgb.shape[:2]
-    if not cv2.haveImageWriter(f"x{suffix}"):
-        raise OutputError("OpenCV cannot write this kind of picture; use .png or .jpg")
-    try:
-        with memory_for("the picture"):
-            done, data = cv2.imencode(suffix, cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR), options)
-            if done:
-                return bytes(data)
-        why = f"{width} x {height} pixels may be more than this format can have"
-    except cv2.error as error:
-        why = _first_line(error)
-    raise EncodingError(f"a picture of {width} x {height} pixels cannot be written as {suffix} ({why})")
-
-
-def _png_options(cv2: Any, suffix: str) -> list[int]:
-    """PNG's filter "up", where OpenCV offers the choice (4.12 and later).
-
-    On photos with an overlay two thirds of the time of OpenCV's own choice, and a tenth smaller.
-    """
-    if suffix != ".png" or not hasattr(cv2, "IMWRITE_PNG_FILTER"):
-        return []
-    return [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
 
 def _read_bytes(path: Path) -> tuple[bytes, Format]:
@@ -387,72 +246,8 @@ def _check_size(data: bytes, kind: Format, path: Path) -> None:
         )
 
 
-def _orientation(data: bytes, path: Path) -> int:
-    """The EXIF orientation (1..8) that is still to be undone after decoding; 1 for formats that Pillow does not know.
-
-    Raises:
-        ImageError: a JPEG without its end.
-    """
-    # Quietly: damage in the EXIF data costs the orientation, and whether the picture is whole OpenCV judges.
-    with _WARNING_FILTERS, warnings.catch_warnings(action="ignore"):
-        stream = io.BytesIO(data)
-        header = _open_header(stream, path)
-        if header is None:
-            return _png_orientation(data)
-        # Pillow stops where the scans begin. Within them 0xFF is escaped, so that the end marker can only be the end.
-        if header.format == "JPEG" and data.find(b"\xff\xd9", stream.tell()) < 0:  # OpenCV 4 would read it, part grey
-            raise ImageError(f"{path}: the picture file is truncated; copy or download it again")
-        if header.format == "TIFF":  # OpenCV turns a TIFF itself, whatever it is asked
-            return 1
-        early = header.info.keys() & {"exif", "Raw profile type exif"}
-        if header.format == "PNG" and not early and b"eXIf" not in data:
-            return 1  # else Pillow would decode the whole picture in search of a late EXIF chunk
-        return _told(header.getexif)
-
-
-def _told(exif: Callable[[], Any]) -> int:
-    """The orientation that EXIF data tell, 1 if they are damaged."""
-    try:
-        orientation = exif().get(_ORIENTATION_TAG, 1)
-    except _REFUSALS:
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _png_orientation(data: bytes) -> int:
-    """The orientation of a PNG that Pillow refuses for what else is in it: long texts, for instance."""
-    at, exif = 8, pillow().Exif()
-    while data.startswith(b"\x89PNG") and at + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        if kind == b"eXIf":
-            exif.load(data[at + 8 : at + 8 + length])
-            return _told(lambda: exif)
-        at += 12 + length
-    return 1
-
-
-def _open_header(stream: io.BytesIO, path: Path) -> Any:
-    """Pillow's image of this file, not decoded, or None where Pillow does not know it."""
-    image = pillow()
-    start = stream.getbuffer()[:16].tobytes()
-    for at, magic, plugin, name in _HEADERS:
-        if start.startswith(magic, at):
-            try:
-                return getattr(importlib.import_module(f"PIL.{plugin}ImagePlugin"), name)(stream)
-            except image.DecompressionBombError as error:
-                raise ImageError(f"{path}: Pillow refuses this picture as too large: {error}") from error
-            except (*_REFUSALS, ImportError):  # ImportError: AVIF before Pillow 11.3
-                return None
-    return None
-
-
 def _no_picture(path: Path) -> ImageError:
     return ImageError(f"{path}: not a picture that OpenCV can read, or a damaged or truncated one")
-
-
-def _first_line(error: BaseException) -> str:
-    """An OpenCV error's own words, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _too_large(where: object, width: int, height: int) -> ImageError:

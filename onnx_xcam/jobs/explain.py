@@ -18,7 +18,7 @@ from onnx_xcam.common.files import writing_to, written
 from onnx_xcam.errors import ImageError, OutputError, XcamError
 from onnx_xcam.explainer import Explainer, Explanation, Streamed
 from onnx_xcam.explainer.explanation import FUSED_LAYER
-from onnx_xcam.images.read import encode_image
+from onnx_xcam.images.write import encode_image
 from onnx_xcam.jobs.earlier import Earlier
 from onnx_xcam.jobs.explain_page import EarlierPhotos, JobPage, entry_of, failed_entry, job_page
 from onnx_xcam.jobs.file_names import layer_parts, name_parts, picture_name, places, raw_fused_name, raw_names, stems

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnx_xcam.common.files import is_file, is_folder, resolved
 from onnx_xcam.errors import ImageError, OutputError
-from onnx_xcam.images.read import find_images
+from onnx_xcam.images.find import find_images
 from onnx_xcam.text import load_json
 
 RESULTS = "results.jsonl"

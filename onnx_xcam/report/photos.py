@@ -28,8 +28,8 @@ from onnx_xcam.images.draw import (
     overlay,
 )
 from onnx_xcam.images.place import peak_limit, scale_heatmap, without_peaks
-from onnx_xcam.images.read import encode_image
 from onnx_xcam.images.resize import resize_window
+from onnx_xcam.images.write import encode_image
 from onnx_xcam.report.assemble import (
     DEMO_WEB,
     WEB,

@@ -19,7 +19,8 @@ from helpers import ROOT, tiny_models
 from helpers.command_line import ENVIRONMENT, KNOWN, PHOTOS
 from onnx_xcam.cli import main
 from onnx_xcam.explainer import Explainer
-from onnx_xcam.images.read import read_image, write_image
+from onnx_xcam.images.read import read_image
+from onnx_xcam.images.write import write_image
 from onnx_xcam.jobs.file_names import layer_parts, picture_name, stems
 
 
@@ -454,7 +455,7 @@ def test_check_proves_a_model(run, folder, arguments, n):
 
 
 def test_check_that_fails_is_status_1(run, folder, monkeypatch):
-    monkeypatch.setattr("onnx_xcam.verification.check.PRODUCT_TOLERANCE", -1.0)
+    monkeypatch.setattr("onnx_xcam.verification.products.PRODUCT_TOLERANCE", -1.0)
     status, out, _ = run("check", "model.onnx")
     assert status == 1
     assert "FAILED" in out

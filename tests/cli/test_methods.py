@@ -14,7 +14,8 @@ from helpers.command_line import KNOWN, PHOTOS
 from onnx_xcam import Explainer
 from onnx_xcam.cams.methods import EMITTED, METHODS
 from onnx_xcam.contract import FUSED, METADATA_KEY
-from onnx_xcam.images.read import read_image, write_image
+from onnx_xcam.images.read import read_image
+from onnx_xcam.images.write import write_image
 from onnx_xcam.metadata import Metadata
 
 

@@ -19,7 +19,8 @@ from onnx_xcam.evaluation.axioms import axiom_errors
 from onnx_xcam.evaluation.compare import compare, shown
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.images.panel import CELL, Cell, Row, panel
-from onnx_xcam.images.read import read_image, write_image
+from onnx_xcam.images.read import read_image
+from onnx_xcam.images.write import write_image
 
 
 @pytest.fixture

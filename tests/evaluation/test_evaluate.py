@@ -32,7 +32,7 @@ from onnx_xcam.evaluation.summary import summarise
 from onnx_xcam.evaluation.truth import load_truth, score_against
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.images.place import Placement
-from onnx_xcam.images.read import write_image
+from onnx_xcam.images.write import write_image
 
 CLASSES = [3, 0]
 QUICK = {"steps": 4, "providers": "cpu"}

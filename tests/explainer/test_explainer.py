@@ -28,7 +28,8 @@ from onnx_xcam.errors import (
 )
 from onnx_xcam.explainer import Explainer, XcamWarning
 from onnx_xcam.images.preprocess import Preprocess
-from onnx_xcam.images.read import read_image, write_image
+from onnx_xcam.images.read import read_image
+from onnx_xcam.images.write import write_image
 
 RANDOM = np.random.default_rng(3)
 PHOTOS = [RANDOM.integers(0, 256, (20 + 4 * i, 30, 3), np.uint8) for i in range(5)]

@@ -84,7 +84,7 @@ def test_the_python_of_a_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     onnx.save(tiny(), "m.onnx")
     np.save("p.npy", np.zeros((2, 2)))
-    from onnx_xcam.images.read import write_image
+    from onnx_xcam.images.write import write_image
 
     write_image(tmp_path / "p.png", PHOTOS[0])
     names: dict = {}

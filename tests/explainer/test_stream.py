@@ -21,7 +21,7 @@ from helpers.command_line import KNOWN
 from onnx_xcam.errors import ClassError, ImageError, InputError, ModelError
 from onnx_xcam.explainer import Explainer, Streamed
 from onnx_xcam.explainer import stream as module
-from onnx_xcam.images.read import write_image
+from onnx_xcam.images.write import write_image
 
 RANDOM = np.random.default_rng(3)
 PHOTOS = [RANDOM.integers(0, 256, (20 + 3 * i, 30 + i % 4, 3), np.uint8) for i in range(12)]

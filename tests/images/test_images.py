@@ -25,6 +25,7 @@ from onnx_xcam.images import (
     read_image,
     write_image,
 )
+from onnx_xcam.images import orientation as orienting
 from onnx_xcam.images import read as reading
 
 
@@ -151,7 +152,7 @@ def test_orientation_of_avif(tmp_path, orientation):
     pytest.importorskip("PIL.AvifImagePlugin", reason="Pillow before 11.3 knows no AVIF")
     path = tmp_path / "p.avif"
     Image.fromarray(photo()).save(path, quality=100, subsampling="4:4:4", exif=exif(orientation))
-    assert reading._orientation(path.read_bytes(), path) == orientation
+    assert orienting.orientation_of(path.read_bytes(), path) == orientation
     if not cv2.haveImageReader(str(path)):
         pytest.skip("this OpenCV decodes no AVIF; only the header was looked at")
     np.testing.assert_allclose(read_image(path).astype(int), UPRIGHT[orientation](photo()), atol=6)
@@ -167,7 +168,7 @@ def test_orientation_of_pictures_beyond_pillows_own_limit(tmp_path):
     """Below our limit and above the one from which `PIL.Image.open` refuses (179 million pixels)."""
     data = huge_png(15000, 15000)
     data = data[:33] + png_chunk(b"eXIf", exif(6)) + data[33:] + bytes(15000 * 15000 // 1000)  # as large as a photo
-    assert reading._orientation(data, tmp_path) == 6
+    assert orienting.orientation_of(data, tmp_path) == 6
 
 
 @pytest.mark.parametrize("kept", range(27))
@@ -596,10 +597,10 @@ def test_the_processs_warning_filters_are_left_as_they_are(tmp_path, monkeypatch
             second_in.set()
             first_out.wait(10)
 
-    monkeypatch.setattr(reading, "_open_header", opening)
+    monkeypatch.setattr(orienting, "_open_header", opening)
     before = list(warnings.filters)
-    first = threading.Thread(target=lambda: (reading._orientation(b"", tmp_path), first_out.set()))
-    second = threading.Thread(target=reading._orientation, args=(b"", tmp_path))
+    first = threading.Thread(target=lambda: (orienting.orientation_of(b"", tmp_path), first_out.set()))
+    second = threading.Thread(target=orienting.orientation_of, args=(b"", tmp_path))
     first.start()
     assert first_in.wait(10)
     second.start()

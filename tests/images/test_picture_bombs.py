@@ -22,7 +22,7 @@ from onnx_xcam.evaluation.evaluator import evaluate
 from onnx_xcam.images import read as reading
 from onnx_xcam.images import read_image, read_mask
 from onnx_xcam.images.headers import format_of, stated_size
-from onnx_xcam.images.read import encode_image
+from onnx_xcam.images.write import encode_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 47, 3), np.uint8)
 BIG = 16384

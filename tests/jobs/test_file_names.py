@@ -17,7 +17,8 @@ from helpers import tiny_models
 from helpers.command_line import KNOWN
 from onnx_xcam.cams.methods import METHODS
 from onnx_xcam.common.files import written
-from onnx_xcam.images.read import read_image, write_image
+from onnx_xcam.images.read import read_image
+from onnx_xcam.images.write import write_image
 from onnx_xcam.jobs.file_names import folded, layer_parts, name_parts, picture_name, places, stems
 
 PIECES = [

@@ -14,7 +14,7 @@ import pytest
 
 from helpers import tiny_models
 from helpers.command_line import ENVIRONMENT, KNOWN
-from onnx_xcam.images.read import write_image
+from onnx_xcam.images.write import write_image
 
 RANDOM = np.random.default_rng(9)
 

@@ -23,7 +23,7 @@ from onnx_xcam.cli import app
 from onnx_xcam.cli.reporter import TerminalReporter
 from onnx_xcam.common.locks import held
 from onnx_xcam.errors import OutputError
-from onnx_xcam.images.read import write_image
+from onnx_xcam.images.write import write_image
 from onnx_xcam.jobs.output_folder import output_folder
 from onnx_xcam.jobs.photo_identity import PhotoFiles
 

@@ -19,7 +19,8 @@ from helpers import tiny_models
 from helpers.command_line import ENVIRONMENT, GATE, KNOWN, needs_posix, wait_for_lines
 from onnx_xcam.cli import app
 from onnx_xcam.explainer import Explainer
-from onnx_xcam.images.read import read_image, write_image
+from onnx_xcam.images.read import read_image
+from onnx_xcam.images.write import write_image
 from onnx_xcam.jobs import explain as explain_job
 from onnx_xcam.jobs.file_names import places, stems
 from onnx_xcam.jobs.results import add_line

@@ -22,7 +22,7 @@ from onnx_xcam.common.descriptions import load_description
 from onnx_xcam.errors import ClassError, LabelsError, ModelError, PreprocessError, XcamError, XcamWarning
 from onnx_xcam.explainer import Explainer
 from onnx_xcam.images import load_preprocess
-from onnx_xcam.images.read import write_image
+from onnx_xcam.images.write import write_image
 from onnx_xcam.jobs.file_names import layer_parts, picture_name, stems
 from onnx_xcam.labels import labels_from_metadata, load_labels, resolve_class
 from onnx_xcam.metadata import LABELS_KEY, PREPROCESS_KEY, Metadata, read_hints

@@ -19,7 +19,7 @@ from helpers.models import C, build, images, session
 from onnx_xcam import Explainer, check, instrument
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.evaluation.sanity import sanity
-from onnx_xcam.images.read import write_image
+from onnx_xcam.images.write import write_image
 from onnx_xcam.surgery.analysis.integer_products import beyond_seven_bits, products
 from onnx_xcam.surgery.lowering import lowered
 

@@ -17,7 +17,7 @@ import pytest
 
 from helpers import evaluations, hostile, tiny_models, web
 from helpers.report_pages import CONTRAST, SETTINGS, opened
-from onnx_xcam.images.read import write_image
+from onnx_xcam.images.write import write_image
 from onnx_xcam.report import write_evaluation
 from onnx_xcam.report.plots import Line, Scale, Spread, decades, line_plot, number, spread_plot, ticks
 

@@ -24,7 +24,8 @@ from helpers.command_line import KNOWN
 from helpers.report_pages import LAID, SETTINGS, photo, some_maps, written
 from onnx_xcam import Explainer, contract
 from onnx_xcam.errors import OutputError
-from onnx_xcam.images.read import read_image, write_image
+from onnx_xcam.images.read import read_image
+from onnx_xcam.images.write import write_image
 from onnx_xcam.report import Failure, PhotoPage, photo_of, python_call, settings_of
 from onnx_xcam.report.assemble import DEMO_WEB, WEB, data_block, script_of, text
 from onnx_xcam.report.photos import FLOAT_CELLS, photo_entry

@@ -21,7 +21,7 @@ import numpy as np
 
 import onnx_xcam
 from onnx_xcam.errors import XcamWarning
-from onnx_xcam.images.read import write_image
+from onnx_xcam.images.write import write_image
 from tools.common import command_line
 from tools.common.folders import PHOTOS, SAMPLE_MODELS
 

@@ -16,7 +16,7 @@ from onnx_xcam.benchmark import model as benchmark
 from onnx_xcam.cli.app import app
 from onnx_xcam.errors import InputError
 from onnx_xcam.explainer.recorder import Recorder
-from onnx_xcam.images.read import write_image
+from onnx_xcam.images.write import write_image
 
 pytestmark = pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
 
