@@ -217,7 +217,7 @@ def test_pictures_of_other_sizes_of_detail_and_contrast(batch):
 
 def test_a_node_that_cannot_be_evaluated_is_no_proof(monkeypatch):
     """Silence is not success: a node without a result fails the check and is named."""
-    monkeypatch.setattr("onnx_xcam.verification.check._dot_product_error", _refuses)
+    monkeypatch.setattr("onnx_xcam.verification.products._dot_product_error", _refuses)
     report = check(cnn("gap"))
     assert not report.passed
     assert "cannot run it: no such thing" in report.text()

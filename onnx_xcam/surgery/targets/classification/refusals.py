@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -65,6 +66,19 @@ def told(unfit: Sequence[UnfitError]) -> str:
     tasks = dict.fromkeys(_TASKS.get(one.kind, _LATER) for one in unfit if one.kind != "named")
     needed = ", not one score per class: [N,C] is needed"
     return " ".join(["; ".join(["; ".join(parts) + needed, *tasks]) + ".", *advice])
+
+
+# --- names and endings ------------------------------------------------------------------------------------------------
+
+_SAY_OTHERWISE = {
+    "an embedding": ("embedding", "embeddings", "embed", "embeds", "descriptor", "descriptors"),
+    "landmarks": ("landmark", "landmarks", "lmk", "lmks", "ldmk", "ldmks", "keypoint", "keypoints", "kpt", "kpts"),
+    "boxes": ("bbox", "bboxes", "box", "boxes"),
+}
+_SAY_SO = re.compile(r"logit|prob|score|class|cls|label|pred|softmax|sigmoid", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_LAST = frozenset({"BatchNormalization", "LayerNormalization", "Tanh"})
+"""What features may end in and scores don't."""
 
 
 def named_otherwise(name: str) -> str | None:

@@ -1,0 +1,150 @@
+"""The model that is checked and its instrumented form, both run on one input: what the checks look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from onnx_xcam import contract
+from onnx_xcam.feeds import InputValue, example_feeds
+from onnx_xcam.metadata import Metadata
+from onnx_xcam.runtime import Optimisation, Session, open_session
+from onnx_xcam.surgery.analysis.concrete_size import picture_size
+from onnx_xcam.surgery.autodiff.backward import way
+from onnx_xcam.surgery.autodiff.composites import steps
+from onnx_xcam.surgery.builder.forward_values import float_for
+from onnx_xcam.surgery.files.source import Source
+from onnx_xcam.surgery.instrumented import instrumented
+from onnx_xcam.surgery.ir.op_traits import traits
+from onnx_xcam.surgery.submodels.behind_layer import round_layer
+from onnx_xcam.surgery.submodels.more_outputs import as_analysed, with_outputs
+from onnx_xcam.surgery.tail.options import TailOptions
+from onnx_xcam.surgery.targets.analysis import Analysis
+from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
+from onnx_xcam.trials.comparison import OUTPUT_TOLERANCE, tolerance
+from onnx_xcam.trials.exactness import check_processor
+from onnx_xcam.verification.influence import check_rows
+from onnx_xcam.verification.unchanged import OutputCheck, check_output, patched
+
+EVALUATOR_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, KeyError)
+"""What the reference evaluator raises where it cannot run a node."""
+LEVELS: tuple[Optimisation, ...] = ("disable", "basic", "extended")
+"""ONNX Runtime's levels of optimisation besides the default."""
+
+
+class Observed:
+    """The model, its instrumented form, and the values of both on one input.
+
+    Attributes:
+        source: the model, in the form that is analysed.
+        graph: its graph for the analysis.
+        metadata: what the instrumented model says of itself.
+        before, after: the values of all outputs of the model and of its instrumented form.
+        outputs, rows, processor: what is found of the runs themselves.
+        score, layers: the score, and the tensors of the layers that stand for floats.
+        way, steps: what is differentiated between them.
+        values: those of every tensor that the checks of nodes and layers need, by name.
+        rng: where all random numbers come from.
+    """
+
+    def __init__(
+        self,
+        given: Source,
+        analysis: Analysis,
+        method: str,
+        image: np.ndarray | None,
+        inputs: Mapping[str, InputValue] | None,
+    ) -> None:
+        self.rng = np.random.default_rng(0)
+        self.source, self.graph, self.notes = analysis.source, analysis.graph, analysis.changes
+        made = instrumented(analysis, TailOptions(method=method)).content()
+        size = picture_size(analysis.skeleton, self.graph) or (224, 224)
+        unused = unused_inputs(given.changed(made).skeleton())
+        feeds = self._run_both(
+            given,
+            made,
+            analysis.skeleton,
+            lambda plain: example_feeds(
+                plain.inputs, plain.optional_inputs, inputs, self.rng, image, size=size, unused=unused
+            ),
+        )
+        self.score = analysis.target
+        self.layers = [float_for(self.graph, name) for name in self.metadata.layers]
+        self.way = way(self.graph, self.layers, [self.score.name])
+        self.steps = steps(self.graph, self.way.nodes, {*self.layers, self.score.name})
+        self.values = self._values(feeds)
+
+    def _run_both(
+        self, given: Source, made: bytes, skeleton: onnx.ModelProto, fed: Callable[[Session], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Run the model and its instrumented form, one session after the other, since each holds all the weights."""
+        plain = self._session(given.with_tail(b""))
+        feeds = fed(plain)
+        pictures = [feeds, *(self._more(feeds) if self._is_quantised() else [])]
+        before = [plain.run(one, [out.name for out in plain.outputs]) for one in pictures]
+        del plain
+        self.processor = check_processor(given, feeds, before[0])
+        explained = self._session(made)
+        self.metadata = Metadata.from_props(explained.metadata, given.name)
+        self.after = explained.run(feeds, [out.name for out in explained.outputs])
+        after = [self.after, *(explained.run(one, list(before[0])) for one in pictures[1:])]
+        self.rows = check_rows(skeleton.graph, explained, feeds, self.rng)
+        del explained
+        self.before = before[0]
+        self.outputs = self._compared(pictures, before, after)
+        return feeds
+
+    def _values(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        inner = sorted(self._inner_names() - set(self.before) - set(self.graph.input_names))
+        content = with_outputs(as_analysed(self.source.with_tail(b"")), inner)
+        inside = self._session(content).run(feeds, inner)
+        stored = {name: numpy_helper.to_array(tensor) for name, tensor in self._weights().items()}
+        return {**self.graph.constants, **stored, **feeds, **inside, **self.before}
+
+    def _weights(self) -> dict[str, onnx.TensorProto]:
+        """The initializers that are read behind the first layer; of those in other files no more is loaded."""
+        layers = set(self.layers)
+        nodes = self.graph.nodes
+        start = next((i for i, node in enumerate(nodes) if any(out.name in layers for out in node.outputs)), 0)
+        read = {tensor.name for node in nodes[start:] for tensor in node.inputs}
+        model = self.source.load(external=lambda tensor: tensor.name in read)
+        return {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in read}
+
+    def _session(self, model: bytes, optimisation: Optimisation = "all") -> Session:
+        content, folder = self.source.runnable(model)
+        return open_session(content, providers="cpu", folder=folder, optimisation=optimisation)
+
+    def _is_quantised(self) -> bool:
+        scaled = any(traits(node).rounds for node in self.graph.nodes)
+        return scaled or bool(self.graph.quantised)
+
+    def _more(self, feeds: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """More pictures to try a quantised model on."""
+        found = {name: contract.image_axes(value.shape) for name, value in feeds.items()}
+        axes = {name: pair for name, pair in found.items() if pair is not None}
+        return patched(feeds, axes, self.rng) if axes else []
+
+    def _compared(
+        self, pictures: list[dict[str, Any]], before: list[dict[str, Any]], after: list[dict[str, Any]]
+    ) -> list[OutputCheck]:
+        """The original outputs before and after; of a quantised model, beside what they are at other levels."""
+        levels: list[list[dict[str, Any]]] = []
+        if self._is_quantised():
+            for level in LEVELS:
+                session = self._session(self.source.with_tail(b""), level)
+                levels.append([session.run(one, list(before[0])) for one in pictures])
+        halves = any(self.graph.dtype(name) == np.float16 for name in self.graph.producer)
+        return [
+            check_output(name, before, after, levels, OUTPUT_TOLERANCE["float16"] if halves and tolerance(value) else 0)
+            for name, value in before[0].items()
+        ]
+
+    def _inner_names(self) -> set[str]:
+        """The tensors whose values the checks need."""
+        graph, layers, score = self.graph, self.layers, self.score.name
+        names = {t.name for node in self.way.nodes for t in node.inputs if t.name in graph.producer}
+        return names.union(layers, [score], *(round_layer(graph, layer, score) for layer in layers))
