@@ -14,7 +14,7 @@ from onnx_xcam.surgery.analysis.foreign_operators import foreign_operators
 from onnx_xcam.surgery.analysis.refusals import refuse_one_machine, refuse_types
 from onnx_xcam.surgery.analysis.symbolic_shapes import INVENTED, refine
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.verify import refusal, without_negative_sizes
+from onnx_xcam.surgery.ir.verify import without_negative_sizes
 from onnx_xcam.surgery.lowering import lowered
 from onnx_xcam.text import load_literal
 
@@ -94,12 +94,21 @@ def _with_shapes(skeleton: onnx.ModelProto, original: onnx.ModelProto, name: str
         if not isinstance(error, onnx.shape_inference.InferenceError):
             raise ModelError(f"The graph of {name} cannot be analysed: {str(error)[:300]}.") from error
         text = " ".join(str(error).split())
-        if refusal(original) is None:
+        if _can_be_inferred(original):
             raise UnexpectedError(
                 f"The shapes of {name}, in the operators that it is analysed by, contradict each other ({text[:300]}); "
                 "that is a bug here or a damaged file: please report it."
             ) from error
         raise ModelError(f"The shapes of {name} contradict each other: {text[:300]}.") from error
+
+
+def _can_be_inferred(original: onnx.ModelProto) -> bool:
+    """Whether onnx infers the shapes of the file itself, so that it is the lowering that contradicts itself."""
+    try:
+        _inferred(_without_wrong_shapes(without_negative_sizes(original)), strict=False)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return False
+    return True
 
 
 def _drop_repeated_notes(graph: onnx.GraphProto) -> None:

@@ -11,9 +11,11 @@ import pytest
 from helpers.models import GAP, GAP_WEIGHTS, build, cnn
 from onnx_xcam import check, inspect, instrument
 from onnx_xcam.errors import ModelError, UnexpectedError
+from onnx_xcam.surgery.analysis import prepare as prepare_module
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.diagnostics import STRICT, Diagnosed
 from onnx_xcam.surgery.ir.verify import refusal
+from onnx_xcam.surgery.lowering import lowered
 from onnx_xcam.surgery.rules import RULES
 
 MISTAKES = (AttributeError, TypeError, KeyError, IndexError, ValueError, AssertionError, RuntimeError, StopIteration)
@@ -115,3 +117,20 @@ def test_onnx_refuses_no_good_model():
     foreign = gemm_of_five_axes()
     foreign.graph.node[0].domain = "com.microsoft"
     assert refusal(foreign) is None
+
+
+def test_a_domain_that_the_file_does_not_import_is_not_taken_for_a_mistake_of_ours():
+    model = cnn("gap")
+    next(node for node in model.graph.node if node.op_type == "Flatten").domain = "com.microsoft"
+    with pytest.raises(ModelError, match="No opset import for domain com") as caught:
+        inspect(model)
+    assert not isinstance(caught.value, UnexpectedError)
+
+
+def test_shapes_that_our_own_rewriting_breaks_do_not_blame_the_file(monkeypatch):
+    broken = cnn("gap")
+    next(node for node in broken.graph.node if node.op_type == "Flatten").domain = "com.microsoft"
+    known = lowered(cnn("gap"))
+    monkeypatch.setattr(prepare_module, "lowered", lambda model: dataclasses.replace(known, model=broken))
+    with pytest.raises(UnexpectedError, match="that is a bug here or a damaged file: please report it"):
+        inspect(cnn("gap"))
