@@ -7,13 +7,9 @@ from numpy.typing import NDArray
 
 from onnx_xcam.ablation.runner import Runner, Values
 from onnx_xcam.errors import ModelError
+from onnx_xcam.runtime.batching import masks_per_run
 from onnx_xcam.surgery.analysis.peak_memory import bytes_more
 
-BYTES_PER_RUN, BYTES_PER_RUN_ELSEWHERE = 32 << 20, 256 << 20
-"""What a run takes stays about within this, on a CPU and on other providers. On two cores, larger batches than fill the
-former were not faster (EfficientNet-Lite0 at three layers, ViT-B/16)."""
-_ARENA = 2
-"""ONNX Runtime's arena rounds up, and some kernels copy."""
 _GUESSED = 16
 """Where the memory of a mask cannot be told, it is taken for so many times that of the layer."""
 TOLERANCE = {True: 1e-4, False: 5e-2}
@@ -53,9 +49,7 @@ class BatchSizes:
         if each is None:
             layer = self._runner.layer(values)
             each = _GUESSED * 4 * layer.size // self._runner.images(values)
-        on_cpu = self._runner.session.providers[0] == "CPUExecutionProvider"
-        bound = BYTES_PER_RUN if on_cpu else BYTES_PER_RUN_ELSEWHERE
-        return min(self._runner.channels(values), max(1, bound // max(1, _ARENA * each)))
+        return min(self._runner.channels(values), masks_per_run(each, self._runner.session.providers[0]))
 
     def bytes_of_a_mask(self, values: Values) -> int | None:
         """What one mask more takes at the worst moment of a run; None if it cannot be told."""

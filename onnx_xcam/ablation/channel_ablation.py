@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx_xcam.ablation.batches import BatchSizes, difference, size_of
 from onnx_xcam.ablation.runner import Runner, Values
 from onnx_xcam.errors import ClassError, ModelError
-from onnx_xcam.runtime import Cancellation, Session
+from onnx_xcam.runtime import Cancellation, Session, batching
 from onnx_xcam.surgery.submodels.score_decomposition import PARTS, output_of
 from onnx_xcam.surgery.targets.layer import Layer
 
@@ -20,8 +20,6 @@ SCORE_TOLERANCE = {True: 1e-2, False: 0.1}
 """How far the head's score may be from the model's own, relative to the largest one: where the head is exact, and where
 it rounds to float16 or to integers. Networks whose values grow to thousands have only three digits in common with
 themselves, cut up otherwise by ONNX Runtime; a wrong head has none."""
-_CLASSES_PER_RUN = 8
-"""What tells what scores are made of holds the gradients of so many classes at once."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +153,8 @@ class Head:
         feeds = self._runner.feeds(values, np.ones((images, self._runner.channels(values)), np.float32))
         asked, names = np.array(list(classes), np.int64), [output_of(part) for part in PARTS]
         runs = []
-        for start in range(0, len(asked), _CLASSES_PER_RUN):
-            feeds["xcam_class"] = asked[None, start : start + _CLASSES_PER_RUN]
+        for start in range(0, len(asked), batching.CLASSES_OF_A_DECOMPOSITION):
+            feeds["xcam_class"] = asked[None, start : start + batching.CLASSES_OF_A_DECOMPOSITION]
             runs.append(session.run(feeds, names, cancellation))
         joined = [np.concatenate([run[name] for run in runs]) / images if runs else np.zeros(0) for name in names]
         return Balance(own.astype(np.float64), **dict(zip(PARTS, joined, strict=True)), curved=curved)

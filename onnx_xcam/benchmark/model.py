@@ -17,11 +17,12 @@ from onnx_xcam.benchmark.memory import Job, Memory, is_measurable, measured, run
 from onnx_xcam.benchmark.report import BenchReport, Row
 from onnx_xcam.benchmark.timing import Timings, in_turns
 from onnx_xcam.errors import InputError, ModelError
-from onnx_xcam.explainer.memory import bytes_of_a_class, classes_per_run
+from onnx_xcam.explainer.memory import bytes_of_a_class
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.feeds import InputValue, example_feeds, free_picture, takes_pictures
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import Session, short_name
+from onnx_xcam.runtime.batching import classes_per_run
 from onnx_xcam.surgery.analysis.concrete_size import picture_size
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import Source

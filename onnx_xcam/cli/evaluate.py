@@ -128,7 +128,7 @@ def evaluate(
     _refuse_contradictions(background, truth, any_class)
     others = input_values(input_)
     from onnx_xcam.evaluation.evaluator import DEFAULT_METHODS
-    from onnx_xcam.explainer.options import ModelOptions
+    from onnx_xcam.explainer import ModelOptions
     from onnx_xcam.jobs import evaluate as job
 
     request = job.EvaluateRequest(

@@ -90,7 +90,7 @@ def explain(
             param_hint="--html",
         )
     others = input_values(input_)
-    from onnx_xcam.explainer.options import ModelOptions
+    from onnx_xcam.explainer import ModelOptions
     from onnx_xcam.jobs import explain as job
 
     request = job.ExplainRequest(

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.images.impute import impute
+from onnx_xcam.runtime.batching import changed_pictures_per_run
 
 Array: TypeAlias = NDArray[np.float32]
 Predict: TypeAlias = Callable[[NDArray[Any]], Array]
@@ -41,7 +42,6 @@ _NOISE = 0.01
 """Of imputed pixels, as a part of the picture's standard deviation: published for pictures where that is about 1."""
 _BLUR_WINDOW, _BLUR_SIGMA = 11 / 224, 5 / 224
 """Of the height or width: RISE has 11 and 5 pixels of 224."""
-_BYTES_AT_ONCE = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def faithfulness(
         if job.is_usable
         for name, at, picture in _perturbed(shared, job.values, shuffled, metrics)
     )
-    _run(predict, canvas, todo, max(1, min(batch, _BYTES_AT_ONCE // max(1, item.nbytes))))
+    _run(predict, canvas, todo, changed_pictures_per_run(item.nbytes, most=batch))
     return [jobs[key].result(metrics) for key in keys]
 
 

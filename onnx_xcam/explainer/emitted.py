@@ -17,8 +17,8 @@ from onnx_xcam.explainer.load import load_model
 from onnx_xcam.explainer.model import OpenModel
 from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.running import run_all
-from onnx_xcam.explainer.stream import IMAGES_PER_GROUP
 from onnx_xcam.runtime import Cancellation
+from onnx_xcam.runtime.batching import IMAGES_PER_RUN_OF_A_STREAM
 from onnx_xcam.surgery.files.source import ModelLike
 
 
@@ -42,7 +42,8 @@ class EmittedMaps:
     @property
     def images_per_group(self) -> int:
         """How many images of a stream share a run."""
-        return self.model.batch or (1 if self.model.providers[0] == "CPUExecutionProvider" else IMAGES_PER_GROUP)
+        on_cpu = self.model.providers[0] == "CPUExecutionProvider"
+        return self.model.batch or (1 if on_cpu else IMAGES_PER_RUN_OF_A_STREAM)
 
     def explain(
         self,

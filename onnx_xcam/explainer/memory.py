@@ -7,19 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from onnx_xcam import contract
 from onnx_xcam.runtime import TensorInfo
+from onnx_xcam.runtime.batching import ARENA
 from onnx_xcam.surgery.analysis.peak_memory import bytes_more
 
-BYTES_PER_RUN = 2 << 30
-"""Many classes are cut so that what depends on them stays about within this."""
-_ARENA = 2
-"""ONNX Runtime's arena rounds up to powers of two: measured were 1.2 to 2.5 times the memory that the graph needs
-(ResNet-50, MobileNetV2, DenseNet-121, ViT-B/16 at a layer in the middle)."""
 _CHANNELS_GUESSED, _LIVE_TENSORS_GUESSED = 1024, 4
-
-
-def classes_per_run(each: int) -> int:
-    """How many classes a run is asked for at most, where one of all its images takes so many bytes."""
-    return max(1, BYTES_PER_RUN // each)
 
 
 def bytes_of_a_class(
@@ -35,7 +26,7 @@ def bytes_of_a_class(
     """
     followed = bytes_per_class(skeleton, inputs) if skeleton else None
     batch = inputs[image]
-    return max(1, batch[0] * _guess(batch[1:], maps) if followed is None else _ARENA * followed)
+    return max(1, batch[0] * _guess(batch[1:], maps) if followed is None else ARENA * followed)
 
 
 def _guess(picture: Sequence[int], maps: Sequence[TensorInfo]) -> int:

@@ -13,17 +13,12 @@ from onnx_xcam import contract
 from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.explainer.existing import refuse_fixed, refuse_missing
 from onnx_xcam.explainer.load import LoadedModel
-from onnx_xcam.explainer.memory import BYTES_PER_RUN, bytes_of_a_class, classes_per_run
+from onnx_xcam.explainer.memory import bytes_of_a_class
 from onnx_xcam.feeds import padded
-from onnx_xcam.runtime import Cancellation, Feed
+from onnx_xcam.runtime import Cancellation, Feed, batching
 from onnx_xcam.surgery.axes.batch_independence import tell_apart
 
 Results = dict[str, NDArray[Any]]
-
-_IMAGES_PER_RUN = 32
-"""A model of any batch size is fed at most this many images at once."""
-_ALWAYS_AT_ONCE = 16
-"""So few classes, of all images together, are not worth the time that following their memory takes."""
 
 
 def run_all(
@@ -54,7 +49,7 @@ def run_all(
     """
     run = functools.partial(model.session.run, cancellation=cancellation) if cancellation else model.session.run
 
-    size = model.images_per_run(_IMAGES_PER_RUN)
+    size = model.images_per_run(batching.IMAGES_PER_RUN)
 
     def rows_of(start: int, stop: int) -> NDArray[np.int64] | None:
         return classes if classes is None or len(classes) == 1 else classes[start:stop]
@@ -114,7 +109,7 @@ def _run_images(
 ) -> Results:
     """One run, or one per chunk of classes where all at once would take too much memory."""
     count = len(batch)
-    if model.batch and (size := model.batch * batch[0].nbytes) > BYTES_PER_RUN:
+    if model.batch and (size := model.batch * batch[0].nbytes) > batching.BYTES_OF_OWN_BATCH:
         raise InputError(
             f"{model.name} takes {model.batch} images at once, {size >> 20} MiB, which is more than is fed "
             "here; export it with a smaller batch."
@@ -156,8 +151,8 @@ def _class_feeds(
         yield {}
         return
     step = count = classes.shape[1]
-    if len(batch) * count > _ALWAYS_AT_ONCE:
-        step = classes_per_run(_bytes_per_class(model, batch))
+    if len(batch) * count > batching.CLASSES_NOT_WORTH_CUTTING:
+        step = batching.classes_per_run(_bytes_per_class(model, batch))
     for start in range(0, count, step):
         yield {contract.CLASS_INPUT: classes[:, start : start + step]}
 

@@ -15,11 +15,8 @@ from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.images.preprocess import InputSpec
 from onnx_xcam.runtime import Cancellation
+from onnx_xcam.runtime.batching import changed_pictures_per_run
 from onnx_xcam.surgery.axes.batch_independence import tell_apart
-
-BYTES_PER_RUN = 64 << 20
-"""What is fed to a run at most, and what is held of masks at once."""
-_MOST_AT_ONCE = 32
 
 
 class Scorer:
@@ -75,7 +72,7 @@ class Scorer:
         """
         channels_at = 0 if self._spec.layout == "NCHW" else 2
         height, width = (length for axis, length in enumerate(item.shape) if axis != channels_at)
-        at_once = max(1, BYTES_PER_RUN // (height * width * 4 * 4))  # masks, and inputs of three colours
+        at_once = changed_pictures_per_run(height * width * 4 * 4, most=len(activations))  # masks, and three colours
         parts = []
         for start in range(0, len(activations), at_once):
             grown = NumpyArrays().resize_linear(activations[None, start : start + at_once], (height, width))[0]
@@ -89,7 +86,7 @@ class Scorer:
     ) -> Iterator[tuple[int, NDArray[Any]]]:
         """Run by run how many images it was about, and what the output was."""
         model = self.model
-        size = model.images_per_run(max(1, min(_MOST_AT_ONCE, BYTES_PER_RUN // max(1, batch[0].nbytes))))
+        size = model.images_per_run(changed_pictures_per_run(batch[0].nbytes))
 
         def run(part: NDArray[Any]) -> NDArray[Any]:
             feeds = {**model.feeds(part), contract.CLASS_INPUT: ids}

@@ -23,19 +23,14 @@ from typing import Any, Generic, TypeVar
 from onnx_xcam.errors import ImageError, InputError, ModelError, PreprocessError, XcamError
 from onnx_xcam.explainer.explanation import Explanation, Picture
 from onnx_xcam.images.backend import memory_for
+from onnx_xcam.runtime import batching
 
 R = TypeVar("R")
 S = TypeVar("S")
 T = TypeVar("T")
 
-IMAGES_PER_GROUP = 8
-"""Images that share a run on a GPU. A CPU gains nothing from larger batches, and shows results one by one."""
 _OF_ONE_IMAGE = (ImageError, InputError, ModelError, PreprocessError)
 """Errors that one image may cause while the others are fine."""
-_MOST_WORKERS = 4
-"""Each holds an image of perhaps a hundred megabytes."""
-_RUNS_AT_ONCE = 2
-"""One run leaves cores idle between its operators, a second one fills them; each takes memory of its own."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ def stream(
         cancel: ends the runs that are under way, where nobody waits for their results any more.
         more_workers: than there are cores, where `each` computes long between runs of its own.
     """
-    workers = min(_MOST_WORKERS, max(2, os.cpu_count() or 1) + more_workers)
+    workers = min(batching.WORKERS, max(2, os.cpu_count() or 1) + more_workers)
     work = _Work(prepare, explain, outcome, each)
     waiting: deque[Future[list[T]]] = deque()
     source = iter(images)
@@ -129,7 +124,7 @@ class _Work(Generic[R, S, T]):
         each: Callable[[S], T],
     ) -> None:
         self._prepare, self._explain, self._outcome, self._each = prepare, explain, outcome, each
-        self._running = threading.Semaphore(_RUNS_AT_ONCE)
+        self._running = threading.Semaphore(batching.RUNS_AT_ONCE)
         self.stopped = threading.Event()
 
     def do(self, images: Sequence[Any]) -> list[T]:

@@ -135,7 +135,7 @@ def test_a_batch_is_as_large_as_the_bound_allows(monkeypatch):
     values = run_of(model, head.needed, images(1))
     each = head._sizes.bytes_of_a_mask(values)
     assert each == 4 * 6 * 6 * (4 + 4), "the second Conv and its Relu"
-    monkeypatch.setattr(batches, "BYTES_PER_RUN", 2 * 2 * each)
+    monkeypatch.setattr("onnx_xcam.runtime.batching.BYTES_OF_MASKS", 2 * 2 * each)
     assert sizes(model, ["p1"]) == [2]
     check_layers(model, layers)
 
@@ -258,7 +258,8 @@ MEASURED = """
 import re, sys
 from pathlib import Path
 import numpy as np
-from onnx_xcam.ablation import batches, open_heads
+from onnx_xcam.ablation import open_heads
+from onnx_xcam.runtime import batching
 from helpers.layer_models import run_of
 import onnx
 
@@ -266,7 +267,7 @@ def kilobytes(what):
     return int(re.search(what + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 
 path, layer, bound = sys.argv[1], sys.argv[2], int(sys.argv[3])
-batches.BYTES_PER_RUN = bound
+batching.BYTES_OF_MASKS = bound
 model = onnx.load(path)
 (head,) = open_heads(model, layer, providers="cpu", threads=1)
 values = run_of(model, head.needed, np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32))

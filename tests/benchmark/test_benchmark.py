@@ -264,7 +264,7 @@ def test_both_run_on_the_same_and_only_the_model_differs(tiny, monkeypatch):
 def test_many_classes_are_cut_as_the_explainer_does(tiny, monkeypatch):
     made = Source(onnx_xcam.surgery.instrument_bytes(tiny, emit=("map",))).skeleton().SerializeToString()
     each = explainer_memory.bytes_of_a_class(made, {"image": (1, 3, 16, 16)}, "image", [])
-    monkeypatch.setattr(explainer_memory, "BYTES_PER_RUN", 2 * each)
+    monkeypatch.setattr("onnx_xcam.runtime.batching.BYTES_OF_CLASSES", 2 * each)
     report = bench(tiny, batches=[1], classes=[1, 5], seconds=0)
     assert [row.runs for row in report.rows] == [1, 3]
     assert "5 in 3 runs" in report.text()

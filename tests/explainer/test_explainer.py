@@ -189,9 +189,9 @@ def test_a_static_batch_is_honoured_the_last_run_padded_and_trimmed(n, make, mon
 
 
 def test_many_images_and_many_classes_are_cut_to_fit_the_memory(explainer, monkeypatch):
-    monkeypatch.setattr("onnx_xcam.explainer.running._IMAGES_PER_RUN", 2)
-    monkeypatch.setattr("onnx_xcam.explainer.memory.BYTES_PER_RUN", 1)
-    monkeypatch.setattr("onnx_xcam.explainer.running._ALWAYS_AT_ONCE", 1)
+    monkeypatch.setattr("onnx_xcam.runtime.batching.IMAGES_PER_RUN", 2)
+    monkeypatch.setattr("onnx_xcam.runtime.batching.BYTES_OF_CLASSES", 1)
+    monkeypatch.setattr("onnx_xcam.runtime.batching.CLASSES_NOT_WORTH_CUTTING", 1)
     runs = tiny_models.count_runs(explainer, monkeypatch)
     batch = tensor(3)
     rows = np.array([[0, 1, 2], [4, 3, -1], [2, 2, 0]])

@@ -9,7 +9,7 @@ from onnx.parser import parse_model
 
 from helpers import tiny_models
 from onnx_xcam import surgery
-from onnx_xcam.explainer import Explainer, memory
+from onnx_xcam.explainer import Explainer
 from onnx_xcam.explainer import running as module
 from onnx_xcam.explainer.memory import bytes_per_class
 
@@ -60,7 +60,8 @@ def test_classes_are_cut_where_their_memory_is_beyond_the_bound_and_give_the_sam
     runs = tiny_models.count_runs(explainer, monkeypatch)
     whole = explainer.explain(BATCH, top=40)
     assert [feeds["xcam_class"].shape[1] for feeds in runs] == [40]
-    monkeypatch.setattr(memory, "BYTES_PER_RUN", 15 * module._bytes_per_class(explainer.model.loaded, BATCH))
+    each = module._bytes_per_class(explainer.model.loaded, BATCH)
+    monkeypatch.setattr("onnx_xcam.runtime.batching.BYTES_OF_CLASSES", 15 * each)
     runs.clear()
     cut = explainer.explain(BATCH, top=40)
     assert [feeds["xcam_class"].shape[1] for feeds in runs] == [15, 15, 10]

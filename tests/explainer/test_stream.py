@@ -22,6 +22,7 @@ from onnx_xcam.errors import ClassError, ImageError, InputError, ModelError
 from onnx_xcam.explainer import Explainer, Streamed
 from onnx_xcam.explainer import stream as module
 from onnx_xcam.images.write import write_image
+from onnx_xcam.runtime import batching
 
 RANDOM = np.random.default_rng(3)
 PHOTOS = [RANDOM.integers(0, 256, (20 + 3 * i, 30 + i % 4, 3), np.uint8) for i in range(12)]
@@ -282,7 +283,7 @@ class _Item:
 def test_no_more_runs_at_once_than_allowed(monkeypatch):
     """Each run takes memory of its own. Four workers are ready to run; a third run among them would open the gate."""
     monkeypatch.setattr(module.os, "cpu_count", lambda: 4)
-    lock, gate, running, most = threading.Lock(), threading.Barrier(module._RUNS_AT_ONCE + 1), 0, 0
+    lock, gate, running, most = threading.Lock(), threading.Barrier(batching.RUNS_AT_ONCE + 1), 0, 0
 
     def explain(group):
         nonlocal running, most
@@ -296,7 +297,7 @@ def test_no_more_runs_at_once_than_allowed(monkeypatch):
         return [None] * len(group)
 
     assert list(worked(range(40), lambda n: [_Item(n)], explain, group=1)) == list(range(40))
-    assert most <= module._RUNS_AT_ONCE == 2, "a second one fills the gaps of the first, a third only takes memory"
+    assert most <= batching.RUNS_AT_ONCE == 2, "a second one fills the gaps of the first, a third only takes memory"
 
 
 def test_runs_of_a_model_go_through_the_same_gate(explainer, monkeypatch):

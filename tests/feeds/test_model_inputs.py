@@ -81,9 +81,7 @@ def test_the_others_are_fed_to_every_image(kind, images_given, tmp_path):
 
 def test_images_of_several_runs_have_their_own_rows(monkeypatch):
     """Five images, two at a time: each run takes its own part of what is given for each image."""
-    from onnx_xcam.explainer import running as module
-
-    monkeypatch.setattr(module, "_IMAGES_PER_RUN", 2)
+    monkeypatch.setattr("onnx_xcam.runtime.batching.IMAGES_PER_RUN", 2)
     gate = np.arange(20, dtype=np.float32).reshape(5, 4)
     batch, model = images(5), gated()
     explanation = explainer(model, gate=gate, t=1).explain(batch, [0, 2])

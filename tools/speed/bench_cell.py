@@ -25,9 +25,10 @@ from onnx_xcam.benchmark.timing import in_turns
 from onnx_xcam.cams.contributions import map_of
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.xgrad import xgrad_cam
-from onnx_xcam.explainer.memory import bytes_of_a_class, classes_per_run
+from onnx_xcam.explainer.memory import bytes_of_a_class
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import open_session
+from onnx_xcam.runtime.batching import classes_per_run
 from onnx_xcam.surgery import inspect, instrument_bytes
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.submodels.more_outputs import with_outputs

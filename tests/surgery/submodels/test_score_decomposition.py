@@ -15,7 +15,6 @@ from helpers.models import GAP, GAP_WEIGHTS, cnn, images, weight
 from helpers.quantised_twins import quantised
 from helpers.token_models import token_model
 from onnx_xcam.ablation import Balance, open_heads
-from onnx_xcam.ablation import channel_ablation as head_module
 from onnx_xcam.errors import UnsupportedOpError
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.autodiff.vjp_model import new_emitter, tensor_info
@@ -166,7 +165,7 @@ def test_a_linear_head_leaves_its_bias_alone():
 def test_many_classes_take_several_runs(monkeypatch):
     model, _ = MODELS["dense"]
     (whole,) = balances(model, ["p1"], [4, 0, 3, 1, 2])
-    monkeypatch.setattr(head_module, "_CLASSES_PER_RUN", 2)
+    monkeypatch.setattr("onnx_xcam.runtime.batching.CLASSES_OF_A_DECOMPOSITION", 2)
     (parted,) = balances(model, ["p1"], [4, 0, 3, 1, 2])
     for part in ("layer", "bias", "magnitude"):
         np.testing.assert_allclose(getattr(parted, part), getattr(whole, part), rtol=1e-6)
