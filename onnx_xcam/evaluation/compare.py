@@ -79,7 +79,10 @@ class Comparison:
         for k in range(first.classes.shape[1]):
             for layer in first.layers:
                 row = [Cell(photo)]
-                row += [Cell(one.overlay(0, k, layer=layer), _told(next(cells))) for one in self.explanations.values()]
+                row += [
+                    Cell(one.overlay(0, k, layer=layer), _error_lines(next(cells)))
+                    for one in self.explanations.values()
+                ]
                 rows.append(Row(f"{first.caption(0, k)}   layer {layer}", row))
         return panel(Path(self.picture.name).name, ["photo", *titles], rows)
 
@@ -132,7 +135,7 @@ def _cell(k: int, class_id: int, layer: int, explanation: Explanation, errors: A
     )
 
 
-def _told(cell: Compared) -> tuple[str, ...]:
+def _error_lines(cell: Compared) -> tuple[str, ...]:
     """The errors as lines."""
     return (
         f"conservation {shown(cell.conservation)}",

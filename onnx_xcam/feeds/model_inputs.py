@@ -82,7 +82,8 @@ class OtherInputs:
         """What is fed, as sentences."""
         of_pictures = {name: picture.how for name, picture in self.told.items()}
         said = [
-            f"Input: '{name}' is fed {of_pictures.get(name) or _told(value)}." for name, value in self.values.items()
+            f"Input: '{name}' is fed {of_pictures.get(name) or _described_value(value)}."
+            for name, value in self.values.items()
         ]
         return [*said, *([contract.unused_note(list(self.unused))] if self.unused else [])]
 
@@ -285,7 +286,7 @@ def _random_numbers(info: TensorInfo, random: np.random.Generator, size: tuple[i
     return random.integers(0, 255, shape).astype(info.dtype)
 
 
-def _told(value: NDArray[Any]) -> str:
+def _described_value(value: NDArray[Any]) -> str:
     if value.size and (value == value.reshape(-1)[0]).all():
         return f"{value.reshape(-1)[0]} ({value.dtype} {contract.shape_text(value.shape)})"
     return f"the given {value.dtype} {contract.shape_text(value.shape)}"

@@ -52,7 +52,7 @@ def write_evaluation(
         "evaluation.html",
         {
             "model": text(Path(str(summary["model"])).stem),
-            "told": _told(summary),
+            "told": _first_line(summary),
             "settings": (settings or _stated(summary)).as_html(),
             "data": data_block(_table_data(summary, values)),
         },
@@ -123,7 +123,7 @@ def _section(title: str, content: str) -> str:
     return f"<section><h2>{text(title)}</h2>{content}</section>\n"
 
 
-def _told(summary: Mapping[str, Any]) -> str:
+def _first_line(summary: Mapping[str, Any]) -> str:
     """The page's first line, as markup."""
     failed = f", of which {summary['failed']} could not be evaluated" if summary["failed"] else ""
     images = "1 photo" if summary["images"] == 1 else f"{summary['images']} photos"

@@ -133,7 +133,7 @@ class _Weights:
 
     def shuffled(self, seed: int, order: Order, steps: int | None) -> Iterator[Randomised]:
         total = len(self.layers)
-        stops = set(range(1, total + 1)) if steps is None else _spread(total, steps)
+        stops = set(range(1, total + 1)) if steps is None else _evenly_spaced(total, steps)
         for depth, layer in enumerate(self.layers, start=1):
             if order == "independent" and depth not in stops:
                 continue
@@ -157,7 +157,7 @@ class _Weights:
         return content
 
 
-def _spread(total: int, steps: int) -> set[int]:
+def _evenly_spaced(total: int, steps: int) -> set[int]:
     """So many of the numbers 1..total, the first and the last among them."""
     return {int(depth) for depth in np.linspace(1 if steps > 1 else total, total, min(steps, total)).round()}
 

@@ -147,7 +147,7 @@ def along_axis(graph: Graph, emitter: Emitter, node: gs.Node, index: int, dtype:
     """Scale (1) or zero point (2) of a node as floats, of a shape that meets the tensor it belongs to."""
     value = _stored(graph, emitter, node.inputs[index].name)
     if node.attrs.get("block_size", 0):
-        return _spread(graph, node, value.cast(dtype))
+        return _by_position(graph, node, value.cast(dtype))
     rank = len(graph.shape(node.inputs[0].name) or ())
     behind = [] if value.rank != 1 or rank < 2 or value.shape == (1,) else _axes_behind(node, rank)
     if value.const is not None:
@@ -156,7 +156,7 @@ def along_axis(graph: Graph, emitter: Emitter, node: gs.Node, index: int, dtype:
     return value.cast(dtype).unsqueeze(behind)
 
 
-def _spread(graph: Graph, node: gs.Node, value: Value) -> Value:
+def _by_position(graph: Graph, node: gs.Node, value: Value) -> Value:
     """What a node has one of for each block, once for each position."""
     shape = graph.shape(node.inputs[0].name) or ()
     axis = int(node.attrs.get("axis", 1)) % len(shape)

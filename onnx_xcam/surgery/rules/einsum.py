@@ -31,7 +31,7 @@ def einsum(node: NodeView, gy: Value) -> Gradients:
         equation = ",".join([k + result, *(letters for _, letters in others)]) + f"->{k}{own}"
         shape = (gy.shape[0], *(x.shape[term.index(a)] for a in own))
         g = node.emitter.one("Einsum", [gy, *(v for v, _ in others)], gy.dtype, shape, equation=equation)
-        gradients.append(_spread(g, own, x, term))
+        gradients.append(_along_term(g, own, x, term))
     return gradients
 
 
@@ -41,7 +41,7 @@ def _without(x: Value, term: str, wide: set[str]) -> tuple[Value, str]:
     return x.squeeze(stretched), "".join(a for axis, a in enumerate(term) if axis not in stretched)
 
 
-def _spread(g: Value, own: str, x: Value, term: str) -> Value:
+def _along_term(g: Value, own: str, x: Value, term: str) -> Value:
     """A gradient `[K, *own]` as `[K, *term]`: size 1 along the letters it lacks, zeros off the diagonals."""
     new = [axis for axis, a in enumerate(term) if a not in own or term.index(a) < axis]
     g = g.unsqueeze([axis + 1 for axis in new])

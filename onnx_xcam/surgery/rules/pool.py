@@ -40,13 +40,13 @@ def average_pool(node: NodeView, gy: Value) -> Gradients:
     windows = windows_of(node, node.attr("kernel_shape"))
     if _covers_all(windows, x, node.y):
         return gy / prod(windows.kernel)
-    return _spread(gy / window_counts(node, windows, bool(node.attr("count_include_pad", 0))), windows, x)
+    return _added_to_windows(gy / window_counts(node, windows, bool(node.attr("count_include_pad", 0))), windows, x)
 
 
-def _spread(share: Value, windows: Windows, x: Value) -> Value:
+def _added_to_windows(share: Value, windows: Windows, x: Value) -> Value:
     """The share of every window, `[K, N, C, *windows]`, added to each of its positions in x."""
     if prod(windows.kernel) > _WIDE:
-        return _spread_by_axes(share, windows, x)
+        return _added_by_axes(share, windows, x)
     # All channels are pooled alike, so they can stand in the batch of a convolution with a kernel of ones.
     single = share.reshape([-1, 1, *shapes.dim_parts(share, 3)], (None, 1, *share.shape[3:]))
     ones = x.emitter.constant(np.ones((1, 1, *windows.kernel), share.dtype))
@@ -54,7 +54,7 @@ def _spread(share: Value, windows: Windows, x: Value) -> Value:
     return scatter_windows(single, ones, windows, 1, plane).reshape_like(x, share)
 
 
-def _spread_by_axes(share: Value, windows: Windows, x: Value) -> Value:
+def _added_by_axes(share: Value, windows: Windows, x: Value) -> Value:
     """The same, one axis after the other: a product with a table of ones where a window covers a position.
 
     Neither time nor memory depends on the size of the windows.
@@ -98,7 +98,7 @@ def lp_pool(node: NodeView, gy: Value) -> Gradients:
     p: int = node.attr("p", 2)
     share = gy if p == 1 else (y > 0).where(gy * (y > 0).where(y, 1) ** (1 - p), 0)
     if node.op == "LpPool":
-        share = _spread(share, windows_of(node, node.attr("kernel_shape")), x)
+        share = _added_to_windows(share, windows_of(node, node.attr("kernel_shape")), x)
     slope = {1: x.sign(), 2: x}.get(p, x.sign() * x.abs() ** (p - 1))
     return share * slope
 

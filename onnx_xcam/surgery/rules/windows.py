@@ -99,7 +99,7 @@ def scatter_windows(g: Value, kernel: Value, windows: Windows, group: int, x: Va
         pads = _turned_pads(windows)
         if pads is not None:
             return _turned_conv(g, kernel, windows, group=group, shape=shape, pads=pads)
-    return _spread_conv(g, kernel, windows, group, shape) or _conv_transpose(
+    return _dilated_conv(g, kernel, windows, group, shape) or _conv_transpose(
         g, kernel, windows, x, group=group, shape=shape
     )
 
@@ -116,7 +116,7 @@ def _turned_conv(
     )  # fmt: skip
 
 
-def _spread_conv(g: Value, kernel: Value, windows: Windows, group: int, shape: dims.Shape) -> Value | None:
+def _dilated_conv(g: Value, kernel: Value, windows: Windows, group: int, shape: dims.Shape) -> Value | None:
     """The same for windows further apart: as if they lay one apart, those that are not there with a gradient of zero.
 
     For a kernel that sees a single channel or position; on a CPU this takes a half to a third of the time of ONNX
@@ -132,7 +132,7 @@ def _spread_conv(g: Value, kernel: Value, windows: Windows, group: int, shape: d
         return None
     if all(k == 1 for k in windows.kernel) and not any(begin):
         narrow = _turned_conv(g, kernel, windows, group=group, shape=(*shape[:2], *inside), pads=[0] * 2 * len(begin))
-        return _cropped(_spread(narrow, windows.strides), shape)
+        return _cropped(_dilated(narrow, windows.strides), shape)
     if not kernel.shape[0] == group == shape[1]:
         return None
     before = [extent - 1 - b for extent, b in zip(windows.extent, begin, strict=True)]
@@ -142,12 +142,12 @@ def _spread_conv(g: Value, kernel: Value, windows: Windows, group: int, shape: d
     if min(before) < 0:
         return None
     full = (*shape[:2], *(n + b for n, b in zip(grown, behind, strict=True)))
-    spread = _spread(g, windows.strides)
+    spread = _dilated(g, windows.strides)
     wide = _turned_conv(spread, kernel, windows, group=group, shape=full, pads=[*before, *behind])
     return _cropped(wide, shape)
 
 
-def _spread(g: Value, strides: Sequence[int]) -> Value:
+def _dilated(g: Value, strides: Sequence[int]) -> Value:
     """The elements of the last axes so far apart, zeros between and behind them."""
     repeated = g.repeat_each(strides)
     mask = np.ones(1)

@@ -136,7 +136,11 @@ class _Cut:
         a = emitter.forward(_LAYER, graph.dtype(name), graph.shape(name) or ()) if self.first else inputs[1]
         beside = list(zip(fed[1:], inputs[2:], strict=True))
         made = [emitter.named(self._masked(emitter, a, keep, inputs), name)]
-        made += [emitter.named(_spread(value, one, keep), one.name) for one, value in beside if one.input != one.name]
+        made += [
+            emitter.named(_repeated_for_masks(value, one, keep), one.name)
+            for one, value in beside
+            if one.input != one.name
+        ]
         first = [exported(graph.nodes[i]) for i in sorted(self.first)]
         for node in first:
             rename(node, {name: _LAYER})
@@ -237,7 +241,7 @@ class _Cut:
         return not all(traits(node).same_place or traits(node).axes == "matmul" for node in readers)
 
 
-def _spread(value: Value, fed: Fed, keep: Value) -> Value:
+def _repeated_for_masks(value: Value, fed: Fed, keep: Value) -> Value:
     """What is fed of one image, once for each mask."""
     assert fed.images is not None
     return value.expand([shapes.dim_part(keep, 0) if axis == fed.images else 1 for axis in range(value.rank)])
