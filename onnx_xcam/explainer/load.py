@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import onnx
 from numpy.typing import NDArray
@@ -14,8 +14,14 @@ from onnx_xcam import contract
 from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.common.arguments import flag, text, texts
-from onnx_xcam.errors import InputError, LayerError, ModelError, ProviderError, ScoreError
-from onnx_xcam.explainer.described import check_metadata
+from onnx_xcam.errors import InputError, LayerError, ProviderError, ScoreError
+from onnx_xcam.explainer.instrumented import (
+    Wanted,
+    class_count_of,
+    metadata_of,
+    refuse_other_picture,
+    refuse_other_targets,
+)
 from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.probabilities import ModelTold, ProbabilitySource, told_by
@@ -122,14 +128,6 @@ class LoadedModel:
         return [output.name for output in self.session.outputs if output.name == contract.FUSED]
 
 
-class _Wanted(TypedDict):
-    """What is asked of an instrumented model beside its layers and score."""
-
-    method: str
-    relu: bool
-    fuse: Fusion | None
-
-
 def load_model(
     model: ModelLike,
     options: ModelOptions,
@@ -157,7 +155,7 @@ def load_model(
         and what the surgery and `open_session` raise.
     """
     check_fusion(fuse, layers=None, relu=relu)
-    wanted: _Wanted = {"method": method, "relu": relu, "fuse": fuse}
+    wanted: Wanted = {"method": method, "relu": relu, "fuse": fuse}
     request = surgery_request(options)
     exact, providers = flag("exact", options.exact), options.providers
     providers = None if providers is None else texts("providers", providers, ProviderError)
@@ -166,7 +164,7 @@ def load_model(
     inputs, told = read_pictures(proto, given.path, options.inputs, options.preprocess)
     made = compared = None
     if contract.is_instrumented(output.name for output in proto.graph.output):
-        _refuse_other_targets(proto, given.name, request, wanted)
+        refuse_other_targets(proto, given.name, request, wanted)
     else:
         request = replace(request, picture=free_picture(model_infos(proto), inputs))
         made = instrumented(analysis or analyse(given, request), TailOptions(emit=emit, **wanted)).content()
@@ -175,11 +173,11 @@ def load_model(
     arithmetic, inexact = arithmetic_for(given, proto, providers, exact=exact)
     in_session = {"providers": providers, "threads": options.threads, "arithmetic": arithmetic}
     session = _session_of(given, None if made is None else _with_more(made, proto, more_outputs), in_session)
-    metadata = _metadata(session, given.name, proto.graph if made is None else None, emit)
+    metadata = metadata_of(session, given.name, proto.graph if made is None else None, emit)
     of_probabilities = told_by(metadata, proto.graph)
     unused = unused_inputs(explained, _needed_outputs(session, more_outputs, of_probabilities))
     image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs, unused)
-    _refuse_other_picture(metadata.picture, image_input.name, given.name)
+    refuse_other_picture(metadata.picture, image_input.name, given.name)
     return LoadedModel(
         session=session,
         name=given.name,
@@ -188,7 +186,7 @@ def load_model(
         metadata=metadata,
         image_input=image_input,
         others=replace(others, told=told),
-        class_count=_class_count(metadata, session),
+        class_count=class_count_of(metadata, session),
         told=of_probabilities,
         probabilities=of_probabilities.own,
         fixed_classes=contract.CLASS_INPUT not in {info.name for info in (*session.inputs, *session.optional_inputs)},
@@ -265,78 +263,3 @@ def _session_of(source: Source, made: bytes | None, options: Mapping[str, Any]) 
         return open_session(source.path, **options)
     content, folder = source.runnable(source.with_tail(b"") if made is None else made)
     return open_session(content, folder=folder, **options)
-
-
-def _are_own(wanted: Sequence[str], own: Metadata) -> bool:
-    """Whether layers that are asked for are those of an instrumented model, by any of their names."""
-    every = [{tensor, *own.names_of(i)} for i, tensor in enumerate(own.layers)]
-    return len(wanted) == len(every) and all(name in known for name, known in zip(wanted, every, strict=True))
-
-
-def _refuse_other_targets(proto: onnx.ModelProto, name: str, request: Request, wanted: _Wanted) -> None:
-    """An instrumented model is used as it is; wanting something else of it is an error, not a silent no."""
-    own = Metadata.from_props({entry.key: entry.value for entry in proto.metadata_props}, name)
-    layers = [request.layers] if isinstance(request.layers, str) else list(request.layers)
-    what = None
-    if layers != ["auto"] and not _are_own(layers, own):
-        what = f"layers {', '.join(map(repr, layers))}"
-    elif request.score not in ("auto", own.score):
-        what = f"the score {request.score!r}"
-    elif wanted["method"] not in (DEFAULT_METHOD, own.method):
-        what = f"the method {wanted['method']!r}"
-    elif not wanted["relu"] and own.relu:
-        what = "signed maps"
-    elif wanted["fuse"] not in (None, own.fuse):
-        what = f"layers fused by their {wanted['fuse']}"
-    if what:
-        raise LayerError(
-            f"{name} is instrumented already, for the layers {', '.join(map(repr, own.layers))}, the score "
-            f"{own.score!r} and the method {own.method!r}; it cannot give {what}. Use the original model."
-        )
-
-
-def _refuse_other_picture(own: str | None, picture: str, name: str) -> None:
-    """Raise a LayerError if an instrumented model of several pictures explains another one than this."""
-    if own not in (None, picture):
-        raise LayerError(
-            f"{name} was instrumented to explain the picture '{own}', but the picture goes to '{picture}' here: give "
-            f"the value of '{picture}' with --input (inputs=), or instrument the original with --picture {picture}."
-        )
-
-
-def _metadata(session: Session, name: str, graph: onnx.GraphProto | None, emit: Sequence[contract.Emit]) -> Metadata:
-    """What an instrumented model says of itself.
-
-    Args:
-        session: of the model.
-        name: what to call it.
-        graph: of a model that somebody else instrumented, to hold what it says against.
-        emit: the outputs that are needed; it may do without the status.
-    """
-    metadata = Metadata.from_props(session.metadata, name)
-    if not metadata.layers or not metadata.score:
-        raise ModelError(
-            f"{name} has the outputs of an instrumented model but its metadata {contract.METADATA_KEY!r} does not say "
-            "which layers and score; instrument the original model again."
-        )
-    if graph is not None:
-        check_metadata(metadata, graph, session.outputs, name)
-    there = {output.name for output in session.outputs}
-    for kind in (kind for kind in emit if kind != "status"):
-        wanted = [contract.output_name(kind, index) for index in range(len(metadata.layers))]
-        if missing := [output for output in wanted if output not in there]:
-            raise ModelError(
-                f"{name} is instrumented without {missing[0]!r}; instrument the original again with --emit {kind}."
-            )
-    return metadata
-
-
-def _class_count(metadata: Metadata, session: Session) -> int | None:
-    if metadata.class_count is not None:
-        return metadata.class_count
-    # Another's model need not say it; a score of rank 1 may be one logit per image as well as one score per class.
-    shape = next((output.shape for output in session.outputs if output.name == metadata.score), ())
-    lengths = [length for length in shape[1:] if length != 1]
-    if len(shape) > 1 and not lengths:
-        return 2  # one logit, seen as two classes
-    return lengths[0] if len(lengths) == 1 and isinstance(lengths[0], int) else None
