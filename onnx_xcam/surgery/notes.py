@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from onnx_xcam import contract
 from onnx_xcam.cams.methods import METHODS, emitted_method
 from onnx_xcam.common.operators import called
+from onnx_xcam.surgery.analysis.differentiable_path import differentiable_path
 from onnx_xcam.surgery.analysis.ends import pictures
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_among
-from onnx_xcam.surgery.autodiff.backward import is_rectifier, way
+from onnx_xcam.surgery.autodiff.backward import is_rectifier
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
@@ -64,7 +65,7 @@ def _on_one_answer(graph: Graph, target: Target) -> list[str]:
 
 def _on_quantised(graph: Graph, chosen: Sequence[Layer], target: Target) -> list[str]:
     """What is to be known of a gradient through quantised values."""
-    passed = way(graph, [layer.name for layer in chosen], [target.name]).nodes
+    passed = differentiable_path(graph, [layer.name for layer in chosen], [target.name]).nodes
     if not any(traits(node).quantises for node in passed):
         return []
     return ["Quantised: the gradient passes where a value is rounded and stops where it is clipped (straight-through)."]
@@ -74,7 +75,7 @@ def _on_guided(graph: Graph, target: Target, method: str, picture: str | None) -
     """What is to be known of guided backpropagation in this model."""
     if not emitted_method(method).is_guided:
         return []
-    passed = way(graph, [image_tensor(graph, target.name, picture).name], [target.name]).nodes
+    passed = differentiable_path(graph, [image_tensor(graph, target.name, picture).name], [target.name]).nodes
     count = sum(is_rectifier(graph, node) for node in passed)
     if not count:
         return ["Guided: the model has no ReLU, so the guided gradient of the input is its plain gradient."]

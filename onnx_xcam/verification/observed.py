@@ -14,7 +14,7 @@ from onnx_xcam.feeds import InputValue, example_feeds
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import Optimisation, Session, open_session
 from onnx_xcam.surgery.analysis.concrete_size import picture_size
-from onnx_xcam.surgery.autodiff.backward import way
+from onnx_xcam.surgery.analysis.differentiable_path import differentiable_path
 from onnx_xcam.surgery.autodiff.composites import steps
 from onnx_xcam.surgery.builder.forward_values import float_for
 from onnx_xcam.surgery.files.source import Source
@@ -74,8 +74,8 @@ class Observed:
         )
         self.score = analysis.target
         self.layers = [float_for(self.graph, name) for name in self.metadata.layers]
-        self.way = way(self.graph, self.layers, [self.score.name])
-        self.steps = steps(self.graph, self.way.nodes, {*self.layers, self.score.name})
+        self.path = differentiable_path(self.graph, self.layers, [self.score.name])
+        self.steps = steps(self.graph, self.path.nodes, {*self.layers, self.score.name})
         self.values = self._values(feeds)
 
     def _run_both(
@@ -146,5 +146,5 @@ class Observed:
     def _inner_names(self) -> set[str]:
         """The tensors whose values the checks need."""
         graph, layers, score = self.graph, self.layers, self.score.name
-        names = {t.name for node in self.way.nodes for t in node.inputs if t.name in graph.producer}
+        names = {t.name for node in self.path.nodes for t in node.inputs if t.name in graph.producer}
         return names.union(layers, [score], *(round_layer(graph, layer, score) for layer in layers))

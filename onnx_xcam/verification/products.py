@@ -78,7 +78,7 @@ def _dot_product_error(seen: Observed, step: Step, attempt: Attempt) -> float:
     """|<gy, J v> - <Jᵀ gy, v>| relative to the norms, for a few random gy at once."""
     from onnx_xcam.verification.reference import evaluate  # noqa: PLC0415  slow to import
 
-    rng, tensors = seen.rng, seen.way.tensors
+    rng, tensors = seen.rng, seen.path.tensors
     free = list(dict.fromkeys(t.name for t in step.node.inputs if t.name in tensors))
     outputs = [out.name for out in step.node.outputs if out.name in tensors]
     forward = node_model(seen.graph, step.parts, seen.values, free)

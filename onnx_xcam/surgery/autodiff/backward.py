@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.common.operators import called
 from onnx_xcam.errors import LayerError, UnexpectedError, UnsupportedOpError
-from onnx_xcam.surgery.analysis.ends import pictures
-from onnx_xcam.surgery.analysis.reachability import between, forward
+from onnx_xcam.surgery.analysis.differentiable_path import DifferentiablePath, active_inputs, differentiable_path
 from onnx_xcam.surgery.autodiff.composites import steps
 from onnx_xcam.surgery.autodiff.function_bodies import body_of
 from onnx_xcam.surgery.builder import shapes
@@ -22,28 +20,13 @@ from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
-from onnx_xcam.surgery.ir.uses import captured
 from onnx_xcam.surgery.rules import RULES, Vjp
 from onnx_xcam.surgery.rules.node import NodeView
 
 
-@dataclass(frozen=True)
-class Way:
-    """What lies between the target layers and the score.
-
-    Attributes:
-        graph: the graph.
-        nodes: the nodes to differentiate, in topological order.
-        tensors: the tensors whose gradients are needed.
-    """
-
-    graph: Graph
-    nodes: tuple[gs.Node, ...]
-    tensors: frozenset[str]
-
-    def unsupported(self) -> list[gs.Node]:
-        """The nodes on the way that have no rule for what is asked of them."""
-        return [node for node in self.nodes if not has_rule(self.graph, node, self.tensors)]
+def unsupported(path: DifferentiablePath) -> list[gs.Node]:
+    """The nodes on a path that have no rule for what is asked of them."""
+    return [node for node in path.nodes if not has_rule(path.graph, node, path.tensors)]
 
 
 def has_rule(graph: Graph, node: gs.Node, tensors: frozenset[str]) -> bool:
@@ -53,67 +36,17 @@ def has_rule(graph: Graph, node: gs.Node, tensors: frozenset[str]) -> bool:
     """
     if _rule(node) is not None:
         return tensors.isdisjoint(active_inputs(node)[traits(node).differentiable :])
-    inside = _way_inside(graph, node, tensors)
-    return inside is not None and not inside.unsupported()
+    inside = _path_inside(graph, node, tensors)
+    return inside is not None and not unsupported(inside)
 
 
-def _way_inside(graph: Graph, node: gs.Node, tensors: Iterable[str]) -> Way | None:
-    """The way through a node's function body, from its inputs to its outputs among `tensors`."""
+def _path_inside(graph: Graph, node: gs.Node, tensors: Iterable[str]) -> DifferentiablePath | None:
+    """The path through a node's function body, from its inputs to its outputs among `tensors`."""
     body = body_of(graph, node)
     if body is None:
         return None
     inputs = {t.name for t in node.inputs if t.name in tensors}
-    return way(body, inputs, [out.name for out in node.outputs if out.name in tensors])
-
-
-def active_inputs(node: gs.Node) -> list[str]:
-    """The tensors whose values matter to the node's output; those that a control-flow body takes from outside too."""
-    passive = traits(node).passive
-    own = [tensor.name for i, tensor in enumerate(node.inputs) if i not in passive]
-    return [*own, *captured(node)]
-
-
-def carrying_outputs(node: gs.Node) -> list[str]:
-    """The outputs whose dependence on the inputs counts."""
-    detached = traits(node).detached
-    return [out.name for i, out in enumerate(node.outputs) if out.name and i not in detached]
-
-
-def way(graph: Graph, targets: Iterable[str], ends: Iterable[str]) -> Way:
-    """The nodes and tensors on some path from a target to one of the ends (the score).
-
-    Tensors are floats, and integers that stand for quantised floats. Operators with zero derivative end a path;
-    operators without a rule do not.
-    """
-
-    def leaves(node: gs.Node, name: str) -> bool:
-        return carries(node, name) and (graph.is_float(name) or name in graph.quantised)
-
-    part = between(graph.uses, targets, ends, enters=is_active, leaves=leaves)
-    return Way(graph, tuple(part.nodes), part.tensors)
-
-
-def is_active(node: gs.Node, name: str) -> bool:
-    """Whether the value of what a node reads under a name matters to the node's output, and not by steps alone."""
-    facts = traits(node)
-    return not facts.zero_derivative and (not facts.passive or name in active_inputs(node))
-
-
-def carries(node: gs.Node, name: str) -> bool:
-    """Whether the dependence of an output on the inputs counts."""
-    return not traits(node).detached or name in carrying_outputs(node)
-
-
-def image_tensors(graph: Graph, names: Iterable[str] | None = None) -> list[str]:
-    """The float tensors whose values depend on one of these inputs, by default on any picture."""
-    starts = pictures(graph) if names is None else names
-    reached = forward(graph.uses, starts, enters=lambda node, _: not is_zero_derivative(node), leaves=carries)
-    return [name for name in reached.tensors if graph.is_float(name)]
-
-
-def is_zero_derivative(node: gs.Node) -> bool:
-    """Whether nothing can flow back through the node."""
-    return traits(node).zero_derivative
+    return differentiable_path(body, inputs, [out.name for out in node.outputs if out.name in tensors])
 
 
 def is_rectifier(graph: Graph, node: gs.Node) -> bool:
@@ -155,12 +88,12 @@ def gradients(
         LayerError: the score does not depend on a target.
         UnsupportedOpError: there are nodes without a rule on the way; all of them are named.
     """
-    path = way(graph, targets, seeds)
+    path = differentiable_path(graph, targets, seeds)
     for target in targets:
         if target not in path.tensors:
             scores = ", ".join(f"'{name}'" for name in seeds)
             raise LayerError(f"The score {scores} does not depend on the layer '{target}'; choose another layer.")
-    missing = path.unsupported()
+    missing = unsupported(path)
     if missing:
         raise UnsupportedOpError(describe_missing(missing) + ".")
     sweep = _Sweep(graph, emitter, path.tensors, unclipped, guided)
@@ -241,7 +174,7 @@ class _Sweep:
 
     def _step_inside(self, node: gs.Node) -> None:
         """Go through the function body of a node without a rule."""
-        inside = _way_inside(self.graph, node, self.tensors)
+        inside = _path_inside(self.graph, node, self.tensors)
         assert inside is not None
         seeds = {out.name: self.total(out.name) for out in node.outputs if out.name in self.found}
         wanted = list(dict.fromkeys(t.name for t in node.inputs if t.name in self.tensors))

@@ -16,9 +16,9 @@ from google.protobuf.message import EncodeError
 from onnx import inliner, numpy_helper, version_converter
 
 from onnx_xcam.errors import ModelError
+from onnx_xcam.surgery.analysis.differentiable_path import differentiable_path, image_tensors
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_operators
 from onnx_xcam.surgery.analysis.prepare import prepare
-from onnx_xcam.surgery.autodiff.backward import image_tensors, way
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
@@ -231,7 +231,7 @@ def _straightened(skeleton: onnx.ModelProto, source: Source) -> list[_Detours]:
 
 def _detours(graph: Graph) -> _Detours | None:
     """What can be straightened of what lies on the way from the image to an output; None if nothing."""
-    passed = way(graph, image_tensors(graph), graph.output_names).nodes
+    passed = differentiable_path(graph, image_tensors(graph), graph.output_names).nodes
     on_the_way = {str(out.name) for node in passed for out in node.outputs}
     conditions, rewrites = decided(graph), unboxed(graph).only(on_the_way)
     branches = conditions if on_the_way.intersection(conditions) else {}

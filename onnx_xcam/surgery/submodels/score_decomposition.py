@@ -18,9 +18,10 @@ import numpy as np
 import onnx
 
 from onnx_xcam.errors import UnsupportedOpError
+from onnx_xcam.surgery.analysis.differentiable_path import differentiable_path
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.analysis.reachability import forward
-from onnx_xcam.surgery.autodiff.backward import gradients, way
+from onnx_xcam.surgery.autodiff.backward import gradients
 from onnx_xcam.surgery.autodiff.composites import steps
 from onnx_xcam.surgery.autodiff.vjp_model import new_emitter, tensor_info
 from onnx_xcam.surgery.builder.broadcasting import expanded
@@ -134,7 +135,7 @@ def emit_parts(
         target: the tensor.
         sums: what the parts are added to, as "bias" and "side".
     """
-    path = way(graph, [target], seeds)
+    path = differentiable_path(graph, [target], seeds)
     whole = [step for step in steps(graph, path.nodes, {target, *seeds}) if len(step.parts) > 1]
     inside = {id(part) for step in whole for part in step.parts}
     single = [node for node in path.nodes if id(node) not in inside]

@@ -81,7 +81,7 @@ def _is_pooled(layers: Layers, layer: Layer) -> bool:
 def _is_before_attention(layers: Layers, layer: Layer) -> bool:
     """Whether the score gets what it gets by attention, several times, and a layer lies before that."""
     order = layers.graph.order
-    found = [order[node.outputs[0].name] for node in layers.way.nodes if _is_attention(layers, node)]
+    found = [order[node.outputs[0].name] for node in layers.path.nodes if _is_attention(layers, node)]
     return len(found) > 1 and min(found) > order[layer.name]
 
 
@@ -102,7 +102,7 @@ def _passed_over(layers: Layers, layer: Layer) -> str | None:
     found = [
         name
         for name in layers.displaced
-        if name in layers.way.tensors
+        if name in layers.path.tensors
         and layers.through[name] >= carried
         and (order[name] > order[layer.name] or not layer.bottleneck)
     ]

@@ -91,7 +91,7 @@ def _exact(layers: Layers, wanted: str) -> str | None:
         for i, node in enumerate(graph.nodes)
         if (path := graph.scopes.get(i, "")) == wanted or path.startswith(wanted + ".")
     ]
-    on_the_way = [node for node in inside if node.outputs[0].name in layers.way.tensors]
+    on_the_way = [node for node in inside if node.outputs[0].name in layers.path.tensors]
     last = (on_the_way or inside)[-1:]
     return str(last[0].outputs[0].name) if last else None
 
@@ -121,7 +121,7 @@ def _why_no_layer(layers: Layers, name: str, called: str) -> str | None:
         return f"{called} holds {graph.dtype(name)} values, which have no gradient"
     if name not in graph.producer:
         return f"{called} is an input of the model, not a layer"
-    return None if name in layers.way.tensors else _why_not_on_the_way(layers, name, called)
+    return None if name in layers.path.tensors else _why_not_on_the_way(layers, name, called)
 
 
 def _why_not_on_the_way(layers: Layers, name: str, called: str) -> str:

@@ -12,9 +12,10 @@ from functools import cached_property
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.contract import Layout, input_kind, shape_text
+from onnx_xcam.surgery.analysis.differentiable_path import DifferentiablePath, differentiable_path, image_tensors
 from onnx_xcam.surgery.analysis.ends import makers
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_among
-from onnx_xcam.surgery.autodiff.backward import Way, image_tensors, way
+from onnx_xcam.surgery.autodiff.backward import unsupported
 from onnx_xcam.surgery.axes.axes import Place
 from onnx_xcam.surgery.axes.layouts import axis_roles, displaced, grid_places, layout_of, token_grid, window_of
 from onnx_xcam.surgery.builder.forward_values import float_for
@@ -43,7 +44,7 @@ class Layers:
     Attributes:
         explained: the picture.
         roles: what the axes of each tensor are made of.
-        way: the nodes and tensors from the picture to the score.
+        path: the nodes and tensors from the picture to the score.
         through: how many paths from the picture to the score pass through each tensor.
         paths: how many there are.
         candidates: the layers.
@@ -56,9 +57,11 @@ class Layers:
         self.explained = explained_picture(graph, picture, score)
         self.roles = axis_roles(self.sample)
         names = self.explained.names
-        self.way = way(graph, image_tensors(graph, names), [score])
-        self.used = used_positions(self.sample, way(self.sample, image_tensors(self.sample, names), [score]))
-        self.through, self.paths = _paths(graph, self.way, score)
+        self.path = differentiable_path(graph, image_tensors(graph, names), [score])
+        self.used = used_positions(
+            self.sample, differentiable_path(self.sample, image_tensors(self.sample, names), [score])
+        )
+        self.through, self.paths = _paths(graph, self.path, score)
         self.candidates = [
             layer
             for node in ([] if self.takes_volumes() else graph.nodes)
@@ -75,7 +78,7 @@ class Layers:
         shape, layout = self.graph.shape(name), layout_of(self.roles.get(name))
         if layout is not None and displaced(self.roles.get(name)) is not None:
             return None
-        if name not in self.way.tensors or shape is None or layout is None or name == self.score:
+        if name not in self.path.tensors or shape is None or layout is None or name == self.score:
             return None
         if not self.graph.is_float(name) or not self._is_outside(name):
             return None
@@ -171,13 +174,13 @@ class Layers:
     def unsupported(self, layer: Layer) -> list[gs.Node]:
         """The nodes between a layer and the score that have no rule."""
         if not layer.bottleneck:
-            return way(self.graph, [layer.name], [self.score]).unsupported()
+            return unsupported(differentiable_path(self.graph, [layer.name], [self.score]))
         order = self.graph.order  # behind a bottleneck lies all that comes later
         return [n for n in self._missing if order[n.outputs[0].name] > order[layer.name]]
 
     @cached_property
     def _missing(self) -> list[gs.Node]:
-        return self.way.unsupported()
+        return unsupported(self.path)
 
     def nearest_that_works(self, layer: Layer) -> Layer | None:
         """The first candidate behind a layer from which the gradient can be computed."""
@@ -192,7 +195,7 @@ class Layers:
         graph = self.graph
         if foreign := foreign_among(makers(graph, self.score), graph.opset):
             return f"No spatial layer was found, since axes cannot be followed everywhere. {foreign.sentence()}"
-        displaced_ones = [name for name in self.displaced if name in self.way.tensors]
+        displaced_ones = [name for name in self.displaced if name in self.path.tensors]
         if displaced_ones and not self.takes_volumes():
             name = max(displaced_ones, key=self.through.__getitem__)
             return (
@@ -224,7 +227,7 @@ def _quantises(node: gs.Node) -> bool:
     return traits(node).quantises_as_told
 
 
-def _paths(graph: Graph, found: Way, score: str) -> tuple[dict[str, int], int]:
+def _paths(graph: Graph, found: DifferentiablePath, score: str) -> tuple[dict[str, int], int]:
     """How many paths from the image to the score pass through each tensor, and how many there are.
 
     Their number may double with each node. Beyond 2**2203 it is counted modulo a prime: numbers that are equal still

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from onnx_xcam.common.suggestions import suggestion
 from onnx_xcam.contract import image_axes
 from onnx_xcam.errors import LayerError
+from onnx_xcam.surgery.analysis.differentiable_path import differentiable_path
 from onnx_xcam.surgery.analysis.ends import pictures
-from onnx_xcam.surgery.autodiff.backward import way
 from onnx_xcam.surgery.ir.graph import Graph
 
 
@@ -46,7 +46,7 @@ def explained_picture(graph: Graph, wanted: str, score: str) -> Explained:
                 f"The model has no image input {wanted!r}{suggestion(wanted, found)}; a picture can be fed to {listed}."
             )
         return Explained((wanted,), tuple(name for name in found if name != wanted))
-    used = [one for one in found if score in way(graph, [one], [score]).tensors]
+    used = [one for one in found if score in differentiable_path(graph, [one], [score]).tensors]
     if len(used) < 2 or image_axes(graph.shape(found[0]) or ()) is None:
         return Explained(tuple(found))
     name = used[0]

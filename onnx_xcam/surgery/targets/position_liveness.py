@@ -16,8 +16,8 @@ from typing import TypeAlias
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.surgery.analysis.differentiable_path import DifferentiablePath, active_inputs
 from onnx_xcam.surgery.analysis.picked_positions import ints, positions
-from onnx_xcam.surgery.autodiff.backward import Way, active_inputs
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.dims import Dim, Shape
 from onnx_xcam.surgery.ir.graph import Graph
@@ -33,10 +33,10 @@ _MOST_POSITIONS = 1 << 22
 """More positions are not looked at one by one, but taken to be all used."""
 
 
-def used_positions(graph: Graph, way: Way) -> dict[str, list[Used]]:
+def used_positions(graph: Graph, path: DifferentiablePath) -> dict[str, list[Used]]:
     """For each tensor on the way that the score uses only partly, what it uses of each axis."""
-    sweep = _Sweep(graph, way)
-    for node in reversed(way.nodes):
+    sweep = _Sweep(graph, path)
+    for node in reversed(path.nodes):
         with Diagnosed(node):
             sweep.step(node)
     return {name: axes for name, axes in sweep.used.items() if any(axis is not None for axis in axes)}
@@ -64,9 +64,9 @@ class _View:
 
 
 class _Sweep:
-    def __init__(self, graph: Graph, way: Way) -> None:
+    def __init__(self, graph: Graph, path: DifferentiablePath) -> None:
         self.graph = graph
-        self.way = way
+        self.path = path
         self.used: dict[str, list[Used]] = {}
 
     def step(self, node: gs.Node) -> None:
@@ -74,7 +74,7 @@ class _Sweep:
         active = set(active_inputs(node))
         for index, tensor in enumerate(node.inputs):
             shape = self.graph.shape(tensor.name)
-            if shape is None or tensor.name not in self.way.tensors or tensor.name not in active:
+            if shape is None or tensor.name not in self.path.tensors or tensor.name not in active:
                 continue
             found = self._by_node(node, index, shape)
             known = self.used.get(tensor.name)
@@ -88,7 +88,7 @@ class _Sweep:
             return every
         result: list[Used] | None = None
         for output, out in enumerate(node.outputs):
-            if out.name not in self.way.tensors:
+            if out.name not in self.path.tensors:
                 continue
             of_output = self.graph.shape(out.name)
             if of_output is None:

@@ -13,8 +13,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from helpers.gradients.checker import FLOATS, Problem, float_outputs, run, with_float_type
 from onnx_xcam.errors import UnsupportedOpError
+from onnx_xcam.surgery.analysis.differentiable_path import differentiable_path
 from onnx_xcam.surgery.analysis.prepare import prepare
-from onnx_xcam.surgery.autodiff.backward import way
+from onnx_xcam.surgery.autodiff.backward import unsupported
 from onnx_xcam.surgery.autodiff.function_bodies import has_body
 from onnx_xcam.surgery.autodiff.vjp_model import vjp_model
 from onnx_xcam.surgery.ir.op_traits import named
@@ -159,8 +160,8 @@ def _wanted(op: str, case: Any) -> list[str]:
     wanted = []
     for index, info in enumerate(model.graph.input):
         if info.type.tensor_type.elem_type in FLOATS and (op not in RULES or index < named(op).differentiable):
-            path = way(graph, [info.name], float_outputs(model))
-            if info.name in path.tensors and not path.unsupported():
+            path = differentiable_path(graph, [info.name], float_outputs(model))
+            if info.name in path.tensors and not unsupported(path):
                 wanted.append(info.name)
     return wanted
 
@@ -169,7 +170,9 @@ def _has_ranks(op: str, case: Any, wanted: list[str]) -> bool:
     """Whether shape inference finds the ranks: a function's expansion may reduce over axes that it computes."""
     model = _with_constants(op, case, wanted)
     graph = prepare(model)
-    return all(graph.shape(name) is not None for name in way(graph, wanted, float_outputs(model)).tensors)
+    return all(
+        graph.shape(name) is not None for name in differentiable_path(graph, wanted, float_outputs(model)).tensors
+    )
 
 
 def _is_refused(op: str, case: Any, wanted: list[str]) -> bool:

@@ -1,0 +1,75 @@
+"""This module finds what lies on a differentiable path: where a small change of one tensor changes another one.
+
+Operators with zero derivative end a path, as do inputs that lend only their shape or type and outputs that are taken
+for constants. Whether a gradient rule exists does not matter here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.surgery.analysis.ends import pictures
+from onnx_xcam.surgery.analysis.reachability import between, forward
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import traits
+from onnx_xcam.surgery.ir.uses import captured
+
+
+@dataclass(frozen=True)
+class DifferentiablePath:
+    """What lies between some tensors, such as the target layers, and others, such as the score.
+
+    Attributes:
+        graph: the graph.
+        nodes: the nodes to differentiate, in topological order.
+        tensors: the tensors whose gradients are needed.
+    """
+
+    graph: Graph
+    nodes: tuple[gs.Node, ...]
+    tensors: frozenset[str]
+
+
+def differentiable_path(graph: Graph, starts: Iterable[str], ends: Iterable[str]) -> DifferentiablePath:
+    """The nodes and tensors on some differentiable path from one of `starts` to one of `ends`.
+
+    Tensors are floats, and integers that stand for quantised floats.
+    """
+
+    def leaves(node: gs.Node, name: str) -> bool:
+        return _carries(node, name) and (graph.is_float(name) or name in graph.quantised)
+
+    part = between(graph.uses, starts, ends, enters=_is_active, leaves=leaves)
+    return DifferentiablePath(graph, tuple(part.nodes), part.tensors)
+
+
+def image_tensors(graph: Graph, names: Iterable[str] | None = None) -> list[str]:
+    """The float tensors whose values depend on one of these inputs, by default on any picture, and not by steps alone.
+
+    Unlike on a differentiable path, the tensors between may be of any type, and may lend only their shape.
+    """
+    starts = pictures(graph) if names is None else names
+    reached = forward(graph.uses, starts, enters=lambda node, _: not traits(node).zero_derivative, leaves=_carries)
+    return [name for name in reached.tensors if graph.is_float(name)]
+
+
+def active_inputs(node: gs.Node) -> list[str]:
+    """The tensors whose values matter to a node's outputs; those that a control-flow body takes from outside too."""
+    passive = traits(node).passive
+    own = [tensor.name for i, tensor in enumerate(node.inputs) if i not in passive]
+    return [*own, *captured(node)]
+
+
+def _is_active(node: gs.Node, name: str) -> bool:
+    """Whether the value of what a node reads under a name matters to the node's outputs, and not by steps alone."""
+    facts = traits(node)
+    return not facts.zero_derivative and (not facts.passive or name in active_inputs(node))
+
+
+def _carries(node: gs.Node, name: str) -> bool:
+    """Whether the dependence of an output on the inputs counts."""
+    detached = traits(node).detached
+    return not detached or any(out.name == name and i not in detached for i, out in enumerate(node.outputs))
