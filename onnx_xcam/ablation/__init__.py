@@ -1,6 +1,6 @@
-"""The part of a model from a layer to the score in a session of its own: scores with channels of the layer left out."""
+"""This package runs the part of a model behind a layer by itself, for the scores without each of its channels."""
 
-from onnx_xcam.ablation.channel_ablation import Balance, Head
-from onnx_xcam.ablation.open import heads_of, open_heads
+from onnx_xcam.ablation.channel_ablation import ChannelAblation, ScoreDecomposition
+from onnx_xcam.ablation.open import ablations_of, open_ablations
 
-__all__ = ["Balance", "Head", "heads_of", "open_heads"]
+__all__ = ["ChannelAblation", "ScoreDecomposition", "ablations_of", "open_ablations"]

@@ -1,4 +1,4 @@
-"""How many masks a head takes at once: as many as a bound on memory allows, and as give the scores of single ones."""
+"""This module chooses how many masks are run at once: within a bound on memory, and with the scores of single ones."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from onnx_xcam.surgery.analysis.peak_memory import bytes_more
 _GUESSED = 16
 """Where the memory of a mask cannot be told, it is taken for so many times that of the layer."""
 TOLERANCE = {True: 1e-4, False: 5e-2}
-"""How far a score in a batch may be from the same one by itself, relative to the largest one: where the head is exact,
-and where it rounds to float16 or to integers."""
+"""How far a score in a batch may be from the same one by itself, relative to the largest one: where the part
+behind the layer is exact, and where it rounds to float16 or to integers."""
 
 
 class BatchSizes:
     """The sizes that were found good, by the shape of the layer.
 
     Args:
-        runner: the head.
+        runner: the part behind the layer.
         is_exact: whether nothing is rounded to float16 or to integers.
     """
 
@@ -33,9 +33,10 @@ class BatchSizes:
     def of(self, values: Values) -> int:
         """How many masks of an image's layer are run at once.
 
-        A head may do something else with several images than with each: a batch size, baked into a Reshape when the
-        model was exported, may mix them. So a size counts as good only if some random masks have the score in it that
-        they have in a run of the size that the model itself was run with, which is what is left if it is not.
+        The part behind a layer may do something else with several images than with each: a batch size, baked into a
+        Reshape when the model was exported, may mix them. So a size counts as good only if some random masks have the
+        score in it that they have in a run of the size that the model itself was run with, which is what is left if
+        it is not.
         """
         shape = self._runner.layer(values).shape
         if shape not in self._found:

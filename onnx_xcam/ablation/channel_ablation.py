@@ -1,4 +1,4 @@
-"""A head: the part of a model from a layer to the score, run for many masks of the layer's channels."""
+"""This module gives the scores of a model with channels of a layer left out, and what the scores are made of."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from onnx_xcam.surgery.submodels.score_decomposition import PARTS, output_of
 from onnx_xcam.surgery.targets.layer import Layer
 
 SCORE_TOLERANCE = {True: 1e-2, False: 0.1}
-"""How far the head's score may be from the model's own, relative to the largest one: where the head is exact, and where
-it rounds to float16 or to integers. Networks whose values grow to thousands have only three digits in common with
-themselves, cut up otherwise by ONNX Runtime; a wrong head has none."""
+"""How far the score of the part behind the layer may be from the model's own, relative to the largest one: where it is
+exact, and where it rounds to float16 or to integers. Networks whose values grow to thousands have only three digits in
+common with themselves, cut up otherwise by ONNX Runtime; a wrong part has none."""
 
 
 @dataclass(frozen=True)
-class Balance:
+class ScoreDecomposition:
     """What the scores of K classes are made of behind a layer; each float64 [K].
 
     score = layer + bias + side + remainder
@@ -50,15 +50,15 @@ class Balance:
         return self.scores - self.layer - self.bias - self.side
 
 
-class Head:
-    """The head of one layer. It is about one image at a time.
+class ChannelAblation:
+    """Channel ablation at one layer: the part behind it is run for many masks of its channels, for one image at a time.
 
     Args:
-        runner: the head in its session.
+        runner: the part behind the layer, in its session.
         sizes: how many masks it takes at once.
         layer: the layer.
         score: the model's score, where it can be asked for without changing how the model is run; else None.
-        balance: opens the head that tells what its scores are made of, and names its curved nodes.
+        decomposition: opens the part that tells what its scores are made of, and names its curved nodes.
         is_exact: whether nothing is rounded to float16 or to integers.
 
     Attributes:
@@ -75,11 +75,11 @@ class Head:
         layer: Layer,
         score: str | None,
         *,
-        balance: Callable[[], tuple[Session, tuple[str, ...]]],
+        decomposition: Callable[[], tuple[Session, tuple[str, ...]]],
         is_exact: bool,
     ) -> None:
         self._runner = runner
-        self._open_balance = balance
+        self._open_decomposition = decomposition
         self._sizes = sizes
         self._score = score
         self._tolerance = SCORE_TOLERANCE[is_exact]
@@ -90,7 +90,7 @@ class Head:
     def scores(
         self, values: Values, classes: Sequence[int], cancellation: Cancellation | None = None
     ) -> NDArray[np.float32]:
-        """The scores of classes by the head alone, which are those of the model, float32 [K].
+        """The scores of classes by the part behind the layer alone, which are those of the model, float32 [K].
 
         Args:
             values: the tensors `needed`, from a run of the model; its first image is meant.
@@ -100,7 +100,7 @@ class Head:
         Raises:
             InputError: a value is missing or has a wrong shape.
             ClassError: a class does not exist.
-            ModelError: the head cannot be run, or does not give the model's score.
+            ModelError: the part behind the layer cannot be run, or does not give the model's score.
         """
         return np.asarray(self._without([], values, classes, cancellation)[0])
 
@@ -137,7 +137,9 @@ class Head:
                 self._check_score(values, tables[0][0], classes)
         return np.concatenate(tables)[: len(left_out)].astype(np.float32)
 
-    def balance(self, values: Values, classes: Sequence[int], cancellation: Cancellation | None = None) -> Balance:
+    def decomposition(
+        self, values: Values, classes: Sequence[int], cancellation: Cancellation | None = None
+    ) -> ScoreDecomposition:
         """What the scores are made of: the layer, the biases behind it, what goes round it, and what is left.
 
         Args:
@@ -148,7 +150,7 @@ class Head:
             XcamError: as `scores`.
         """
         own = self.scores(values, classes, cancellation)
-        session, curved = self._balance
+        session, curved = self._decomposition
         images = self._runner.images(values)
         feeds = self._runner.feeds(values, np.ones((images, self._runner.channels(values)), np.float32))
         asked, names = np.array(list(classes), np.int64), [output_of(part) for part in PARTS]
@@ -157,11 +159,11 @@ class Head:
             feeds["xcam_class"] = asked[None, start : start + batching.CLASSES_OF_A_DECOMPOSITION]
             runs.append(session.run(feeds, names, cancellation))
         joined = [np.concatenate([run[name] for run in runs]) / images if runs else np.zeros(0) for name in names]
-        return Balance(own.astype(np.float64), **dict(zip(PARTS, joined, strict=True)), curved=curved)
+        return ScoreDecomposition(own.astype(np.float64), **dict(zip(PARTS, joined, strict=True)), curved=curved)
 
     @cached_property
-    def _balance(self) -> tuple[Session, tuple[str, ...]]:
-        return self._open_balance()
+    def _decomposition(self) -> tuple[Session, tuple[str, ...]]:
+        return self._open_decomposition()
 
     def _of_classes(self, table: NDArray[np.float64], classes: Sequence[int]) -> NDArray[np.float64]:
         count = table.shape[1]
@@ -171,7 +173,7 @@ class Head:
         return np.asarray(table[:, list(classes)])
 
     def _check_score(self, values: Values, found: NDArray[np.float64], classes: Sequence[int]) -> None:
-        """Raise a ModelError unless the head gives the score that the model gave."""
+        """Raise a ModelError unless the part behind the layer gives the score that the model gave."""
         if self._score is None or self._score not in values:
             return
         own = self._runner.target.table(values[self._score], self._runner.images(values))[0]

@@ -1,4 +1,4 @@
-"""From a model to the heads of some of its layers."""
+"""This module opens channel ablation at some layers of a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx
 from google.protobuf.message import EncodeError
 
 from onnx_xcam.ablation.batches import BatchSizes
-from onnx_xcam.ablation.channel_ablation import Head
+from onnx_xcam.ablation.channel_ablation import ChannelAblation
 from onnx_xcam.ablation.runner import Runner
 from onnx_xcam.errors import ModelError
 from onnx_xcam.runtime import Session, open_session
@@ -20,15 +20,15 @@ from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import proto_traits
-from onnx_xcam.surgery.submodels.masked import MaskedHead, masked_head, tensors_of_head
-from onnx_xcam.surgery.submodels.score_decomposition import balance_model
+from onnx_xcam.surgery.submodels.masked import MaskedPart, masked_part, tensors_of_part
+from onnx_xcam.surgery.submodels.score_decomposition import decomposition_model
 from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse, diagnosed
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.target import Target
 from onnx_xcam.trials.exactness import arithmetic_for
 
 
-def open_heads(
+def open_ablations(
     model: ModelLike,
     layers: str | Sequence[str] = "auto",
     score: str = "auto",
@@ -38,8 +38,8 @@ def open_heads(
     picture: str = "auto",
     allow_folders: Folders = (),
     exact: bool = False,
-) -> list[Head]:
-    """The heads of some layers of a plain model, each in a session of its own.
+) -> list[ChannelAblation]:
+    """Channel ablation at some layers of a plain model, each in a session of its own.
 
     Args:
         model: path, bytes or ModelProto of a plain model; never changed.
@@ -52,55 +52,56 @@ def open_heads(
         exact: as `Explainer`.
 
     Returns:
-        A head for each layer, in the order asked for.
+        One for each layer, in the order asked for.
 
     Raises:
-        XcamError: what `instrument` and `open_session` raise; ModelError for a head that holds more than 2 GB.
+        XcamError: what `instrument` and `open_session` raise.
+        ModelError: the part behind a layer holds more than 2 GB.
     """
     request = Request(layers=layers, score=score, picture=picture)
     analysis = analyse(Source(model, allow_folders=allow_folders), request)
-    return heads_of(analysis, providers=providers, threads=threads, exact=exact)
+    return ablations_of(analysis, providers=providers, threads=threads, exact=exact)
 
 
-def heads_of(
+def ablations_of(
     analysis: Analysis,
     *,
     providers: str | Sequence[str] | None = None,
     threads: int | None = None,
     exact: bool = False,
-) -> list[Head]:
-    """As `open_heads`, of a model that was analysed before."""
+) -> list[ChannelAblation]:
+    """As `open_ablations`, of a model that was analysed before."""
     source, graph, target, chosen = analysis.source, analysis.graph, analysis.target, analysis.chosen_layers
     with diagnosed(analysis.given):
         weights = _weights(source, graph, chosen, target.name)
         foreign = {n.output[0] for n in analysis.skeleton.graph.node if n.domain and proto_traits(n).rounds}
         roles, name = analysis.layers.roles, target.name
-        cuts = [masked_head(graph, roles, layer, name, weights=weights, foreign=foreign) for layer in chosen]
+        cuts = [masked_part(graph, roles, layer, name, weights=weights, foreign=foreign) for layer in chosen]
     asked = target.name if target.name not in graph.inner and not graph.quantised else None
     steady = not graph.quantised and not any(graph.dtype(name) == np.float16 for name in graph.producer)
     arithmetic, _ = arithmetic_for(source, analysis.skeleton, providers, exact=exact)
     options = {"providers": providers, "threads": threads, "arithmetic": arithmetic}
-    heads = []
+    found = []
     for layer, cut in zip(chosen, cuts, strict=True):
         opened = partial(_session, name=source.name, layer=layer, options=options)
         runner = Runner(opened(cut.model), cut, target, layer.layout, layer.grid)
-        sizes, balance = BatchSizes(runner, is_exact=steady), partial(_balance, opened, cut, layer, target)
-        heads.append(Head(runner, sizes, layer, asked, balance=balance, is_exact=steady))
-    return heads
+        sizes, decomposition = BatchSizes(runner, is_exact=steady), partial(_decomposition, opened, cut, layer, target)
+        found.append(ChannelAblation(runner, sizes, layer, asked, decomposition=decomposition, is_exact=steady))
+    return found
 
 
 def _weights(source: Source, graph: Graph, layers: Sequence[Layer], score: str) -> dict[str, onnx.TensorProto]:
-    """The initializers that the heads read; of those in other files no more is loaded."""
-    read = set().union(*(tensors_of_head(graph, layer.name, score) for layer in layers))
+    """The initializers that the parts behind the layers read; of those in other files no more is loaded."""
+    read = set().union(*(tensors_of_part(graph, layer.name, score) for layer in layers))
     model = source.load(external=lambda tensor: tensor.name in read)
     return {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in read}
 
 
-def _balance(
-    opened: Callable[[onnx.ModelProto], Session], cut: MaskedHead, layer: Layer, target: Target
+def _decomposition(
+    opened: Callable[[onnx.ModelProto], Session], cut: MaskedPart, layer: Layer, target: Target
 ) -> tuple[Session, tuple[str, ...]]:
     with Diagnosed("the part behind the layer"):
-        made = balance_model(cut, layer, target)
+        made = decomposition_model(cut, layer, target)
     return opened(made.model), made.curved
 
 

@@ -1,4 +1,4 @@
-"""One run of a head: what it is fed, and its score as a table."""
+"""This module runs the part behind a layer once: it makes what is fed, and of the score a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx_xcam.contract import Grid, Layout, shape_text
 from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.runtime import Cancellation, Session
-from onnx_xcam.surgery.submodels.masked import KEEP, OTHERS, Fed, MaskedHead
+from onnx_xcam.surgery.submodels.masked import KEEP, OTHERS, Fed, MaskedPart
 from onnx_xcam.surgery.targets.target import Target
 
 Values = Mapping[str, NDArray[Any]]
@@ -19,17 +19,17 @@ Values = Mapping[str, NDArray[Any]]
 
 
 class Runner:
-    """A head in a session.
+    """The part behind a layer in a session.
 
     Args:
-        session: of the head's model.
-        cut: the head.
+        session: of the part's model.
+        cut: the part, with masks.
         target: the score that it ends in.
         layout: of the layer.
         grid: of a layer of tokens.
     """
 
-    def __init__(self, session: Session, cut: MaskedHead, target: Target, layout: Layout, grid: Grid | None) -> None:
+    def __init__(self, session: Session, cut: MaskedPart, target: Target, layout: Layout, grid: Grid | None) -> None:
         self.session = session
         self.cut = cut
         self.target = target
@@ -42,7 +42,7 @@ class Runner:
         """The scores of all classes, [B, number of classes], for the masks float32 [B,C], in one run.
 
         Raises:
-            ModelError: the head cannot be run for so many, or gives no score for each.
+            ModelError: the part cannot be run for so many, or gives no score for each.
         """
         try:
             score = self.session.run(self.feeds(values, keep), [self.cut.score], cancellation)[self.cut.score]
@@ -73,7 +73,7 @@ class Runner:
         """
         missing = [fed.name for fed in self.cut.fed if fed.name not in values]
         if missing:
-            raise InputError(f"The value of '{missing[0]}' is needed beside the layer; see Head.needed.")
+            raise InputError(f"The value of '{missing[0]}' is needed beside the layer; see ChannelAblation.needed.")
         name = self.cut.fed[0].name
         array = values[name]
         if array.ndim != len(self.layout) or 0 in array.shape:

@@ -42,7 +42,7 @@ class Method:
         name: as options and metadata have it.
         title: as papers have it.
         needs: "gradients" (one run gives all), "guided gradients" (those of the input too), "activations",
-            "ablations" (the head runs once for each channel), or "masks" (the whole model runs once for each channel).
+            "ablations" (the part behind the layer runs once for each channel), or "masks" (the whole model does).
         formula: of the methods whose map is made of A and G; Guided XGrad-CAM multiplies such a map.
         conserves: whether the map, before the ReLU, sums to sum(G A) whatever A and G are.
     """

@@ -90,7 +90,7 @@ def errors_of(record: LayerRecord, method: str) -> AxiomErrors:
     """The errors of a method at a recorded layer, which must have been recorded for ablations.
 
     Raises:
-        XcamError: the recording has not what is needed, or a head cannot be run.
+        XcamError: the recording has not what is needed, or the part behind a layer cannot be run.
     """
     return axiom_errors(record.scores, record.shares(method), record.ablated, beside(record))
 

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.ablation import Head, heads_of
+from onnx_xcam.ablation import ChannelAblation, ablations_of
 from onnx_xcam.cams.methods import find_method
 from onnx_xcam.common.arguments import texts
 from onnx_xcam.errors import ModelError, XcamError
@@ -134,14 +134,16 @@ class Recorder(OfOpenModel):
         plain = replace(options, inputs=values, preprocess=None)  # pictures among the inputs are read once
         request = replace(surgery_request(plain), picture=free_picture(model_infos(skeleton), values))
         analysis = analyse(given, request)
-        self._heads: list[Head] = []
+        self._ablations: list[ChannelAblation] = []
         if ablations or "ablations" in needs:
-            self._heads = heads_of(analysis, providers=plain.providers, threads=plain.threads, exact=plain.exact)
+            self._ablations = ablations_of(
+                analysis, providers=plain.providers, threads=plain.threads, exact=plain.exact
+            )
         loaded = load_model(
             model,
             plain,
             emit=("activations", "gradients") if needs & {"gradients", "guided gradients"} else ("activations",),
-            more_outputs=tuple(dict.fromkeys(name for head in self._heads for name in head.needed)),
+            more_outputs=tuple(dict.fromkeys(name for one in self._ablations for name in one.needed)),
             analysis=analysis,
         )
         self.model = OpenModel(replace(loaded, others=replace(loaded.others, told=told)), options)
@@ -164,7 +166,7 @@ class Recorder(OfOpenModel):
     @property
     def ablates(self) -> bool:
         """Whether recordings tell the scores without each channel."""
-        return bool(self._heads)
+        return bool(self._ablations)
 
     @property
     def confidence_kind(self) -> str:
@@ -218,7 +220,7 @@ class Recorder(OfOpenModel):
         guided = self._guided_maps(feeds, ids, cancellation)
         layers = [
             self._layer(index, picture, found, ids[0], None if guided is None else guided[index])
-            | self._of_head(index, {**feeds, **found}, ids[0], cancellation)
+            | self._of_ablation(index, {**feeds, **found}, ids[0], cancellation)
             for index in range(len(self.layers))
         ]
         table = found[source.output].reshape(len(found[source.output]), -1)[:1] if source else None
@@ -273,7 +275,7 @@ class Recorder(OfOpenModel):
             contract.CLASSES,
             contract.SCORES,
             *(name for kind in kinds for name in self.model.loaded.outputs(kind)),
-            *(name for head in self._heads for name in head.needed),
+            *(name for one in self._ablations for name in one.needed),
             *([source.output] if source else []),
         }
 
@@ -285,7 +287,7 @@ class Recorder(OfOpenModel):
         ids: NDArray[np.int64],
         guided: NDArray[np.float32] | None,
     ) -> dict[str, Any]:
-        """The fields of a layer's record, but for those of its head."""
+        """The fields of a layer's record, but for those of its ablation."""
         gradients = found.get(contract.output_name("gradients", index))
         return {
             "name": self.layers[index],
@@ -310,19 +312,22 @@ class Recorder(OfOpenModel):
         found = self._guided.session.run({**feeds, contract.CLASS_INPUT: ids}, names, cancellation)
         return [found[name][:1] for name in names]
 
-    def _of_head(
+    def _of_ablation(
         self,
         index: int,
         values: Mapping[str, NDArray[Any]],
         ids: NDArray[np.int64],
         cancellation: Cancellation | None,
     ) -> dict[str, Any]:
-        """The fields of a layer's record that ask its head."""
-        if not self._heads:
+        """The fields of a layer's record that ask its ablation."""
+        if not self._ablations:
             return {"ablate": None, "split": None}
-        head = self._heads[index]
-        asked = {name: values[name] for name in head.needed}, ids.tolist(), cancellation
-        return {"ablate": functools.partial(head.ablated, *asked), "split": functools.partial(head.balance, *asked)}
+        ablation = self._ablations[index]
+        asked = {name: values[name] for name in ablation.needed}, ids.tolist(), cancellation
+        return {
+            "ablate": functools.partial(ablation.ablated, *asked),
+            "split": functools.partial(ablation.decomposition, *asked),
+        }
 
 
 def _refuse_instrumented(given: Source, skeleton: onnx.ModelProto) -> None:

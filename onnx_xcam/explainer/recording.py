@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.ablation import Balance
+from onnx_xcam.ablation import ScoreDecomposition
 from onnx_xcam.cams import gradient_free
 from onnx_xcam.cams.contributions import Contributions, map_of, shares_of
 from onnx_xcam.cams.fusion import Fusion, check_fusion, fused
@@ -53,7 +53,7 @@ class LayerRecord:
     scores: NDArray[np.float32]
     guided: NDArray[np.float32] | None
     ablate: Callable[[], NDArray[np.float32]] | None
-    split: Callable[[], Balance] | None
+    split: Callable[[], ScoreDecomposition] | None
     mask: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     input_size: tuple[int, int]
     names: tuple[str, ...] = ()
@@ -102,14 +102,14 @@ class LayerRecord:
         """The scores without each channel, float32 [K,C].
 
         Raises:
-            XcamError: they were not asked for, or the head cannot be run.
+            XcamError: they were not asked for, or the part behind the layer cannot be run.
         """
         if self.ablate is None:
             raise XcamError("The recording was not made for ablations; open the Recorder with ablations.")
         return self.ablate()
 
     @functools.cached_property
-    def balance(self) -> Balance:
+    def balance(self) -> ScoreDecomposition:
         """What the scores are made of behind the layer: its own part, the biases, what goes round it.
 
         Raises:

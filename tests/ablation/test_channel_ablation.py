@@ -1,4 +1,4 @@
-"""Heads: the scores without each channel are those of the whole model with its layer masked, run one by one."""
+"""Channel ablation: scores without each channel are those of the whole model with its layer masked, one by one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from helpers.layer_models import MODELS, picture, run_of
 from helpers.models import GAP_WEIGHTS, C, cnn, images, saved, session, weight
 from helpers.quantised_twins import FLOAT, middle, quantised
 from helpers.token_models import token_model
-from onnx_xcam.ablation import Head, batches, open_heads
+from onnx_xcam.ablation import ChannelAblation, batches, open_ablations
 from onnx_xcam.errors import ClassError, InputError, LayerError, ModelError
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.submodels.more_outputs import with_outputs
@@ -47,15 +47,15 @@ def masked(model: onnx.ModelProto, layer: str) -> onnx.ModelProto:
     return result
 
 
-def scores_one_by_one(model: onnx.ModelProto, head: Head, image: np.ndarray) -> np.ndarray:
+def scores_one_by_one(model: onnx.ModelProto, ablation: ChannelAblation, image: np.ndarray) -> np.ndarray:
     """[number of classes, channels] for the first image: the whole model run once for each channel."""
-    made = session(masked(model, head.layer))
-    a = run_of(model, (head.layer,), image)[head.layer]
-    channel, tokens = head.layout.find("C"), head.layout.find("T")
-    grid = head._runner.grid
+    made = session(masked(model, ablation.layer))
+    a = run_of(model, (ablation.layer,), image)[ablation.layer]
+    channel, tokens = ablation.layout.find("C"), ablation.layout.find("T")
+    grid = ablation._runner.grid
     found = []
     for c in range(a.shape[channel]):
-        mask = np.ones((1, *a.shape[1:]) if head.layout[0] == "N" else (a.shape[0], 1, a.shape[2]), image.dtype)
+        mask = np.ones((1, *a.shape[1:]) if ablation.layout[0] == "N" else (a.shape[0], 1, a.shape[2]), image.dtype)
         place = [slice(None)] * a.ndim
         place[channel] = c
         if grid is not None:
@@ -66,24 +66,24 @@ def scores_one_by_one(model: onnx.ModelProto, head: Head, image: np.ndarray) -> 
     return np.array(found).T
 
 
-def check_layers(model: onnx.ModelProto, layers: list[str], *, tolerance: float = 2e-6) -> list[Head]:
-    heads = open_heads(model, layers, providers="cpu", threads=1)
+def check_layers(model: onnx.ModelProto, layers: list[str], *, tolerance: float = 2e-6) -> list[ChannelAblation]:
+    ablations = open_ablations(model, layers, providers="cpu", threads=1)
     image = picture(model)
-    for head in heads:
-        expected = scores_one_by_one(model, head, image)
-        values, classes = run_of(model, head.needed, image), list(range(len(expected)))
+    for ablation in ablations:
+        expected = scores_one_by_one(model, ablation, image)
+        values, classes = run_of(model, ablation.needed, image), list(range(len(expected)))
         own = run_of(model, (model.graph.output[0].name,), image)[model.graph.output[0].name]
         own = own.reshape(len(image), -1)[0]
         scale = np.abs(own).max()
         own = np.concatenate([-own, own]) if len(own) == 1 else own
-        np.testing.assert_allclose(head.scores(values, classes), own, atol=tolerance * scale)
-        found = head.ablated(values, classes)
+        np.testing.assert_allclose(ablation.scores(values, classes), own, atol=tolerance * scale)
+        found = ablation.ablated(values, classes)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, atol=tolerance * scale)
         assert np.ptp(expected, axis=1).max() > 1e-2 * scale, "the channels matter, so that wrong ones would show"
-        picked = head.ablated(values, classes[::-1][:2])
+        picked = ablation.ablated(values, classes[::-1][:2])
         np.testing.assert_array_equal(picked, found[::-1][:2])
-    return heads
+    return ablations
 
 
 @pytest.mark.parametrize("case", MODELS)
@@ -98,7 +98,10 @@ def test_tokens(case):
 
 def sizes(model: onnx.ModelProto, layers: list[str]) -> list[int]:
     image = picture(model)
-    return [head._sizes.of(run_of(model, head.needed, image)) for head in open_heads(model, layers, providers="cpu")]
+    return [
+        ablation._sizes.of(run_of(model, ablation.needed, image))
+        for ablation in open_ablations(model, layers, providers="cpu")
+    ]
 
 
 def test_all_channels_go_in_one_run_where_the_head_takes_any_number():
@@ -131,9 +134,9 @@ def test_a_batch_is_compared_with_single_runs(monkeypatch):
 
 def test_a_batch_is_as_large_as_the_bound_allows(monkeypatch):
     model, layers = MODELS["dense"]
-    (head,) = open_heads(model, "p1", providers="cpu")
-    values = run_of(model, head.needed, images(1))
-    each = head._sizes.bytes_of_a_mask(values)
+    (ablation,) = open_ablations(model, "p1", providers="cpu")
+    values = run_of(model, ablation.needed, images(1))
+    each = ablation._sizes.bytes_of_a_mask(values)
     assert each == 4 * 6 * 6 * (4 + 4), "the second Conv and its Relu"
     monkeypatch.setattr("onnx_xcam.runtime.batching.BYTES_OF_MASKS", 2 * 2 * each)
     assert sizes(model, ["p1"]) == [2]
@@ -142,68 +145,68 @@ def test_a_batch_is_as_large_as_the_bound_allows(monkeypatch):
 
 def test_classes_are_checked():
     model, _ = MODELS["gap"]
-    (head,) = open_heads(model, "a", providers="cpu")
-    values = run_of(model, head.needed, images(1))
+    (ablation,) = open_ablations(model, "a", providers="cpu")
+    values = run_of(model, ablation.needed, images(1))
     for wrong in (-1, C):
         with pytest.raises(ClassError, match=f"Class {wrong} does not exist: the model has the classes 0 to 4"):
-            head.ablated(values, [wrong])
+            ablation.ablated(values, [wrong])
 
 
 def test_values_are_checked():
     model, _ = MODELS["joined"]
-    (head,) = open_heads(model, "c3", providers="cpu")
-    values = run_of(model, head.needed, images(1))
-    assert head.needed == ("c3", "r2", "logits")
+    (ablation,) = open_ablations(model, "c3", providers="cpu")
+    values = run_of(model, ablation.needed, images(1))
+    assert ablation.needed == ("c3", "r2", "logits")
     with pytest.raises(InputError, match="The value of 'r2' is needed"):
-        head.scores({"c3": values["c3"]}, [0])
+        ablation.scores({"c3": values["c3"]}, [0])
     with pytest.raises(InputError, match=r"'c3' has the shape \[4,6,6\], not NCHW"):
-        head.scores({**values, "c3": values["c3"][0]}, [0])
+        ablation.scores({**values, "c3": values["c3"][0]}, [0])
 
 
 def test_a_head_that_does_not_give_the_models_score_says_so():
     model, _ = MODELS["gap"]
-    (head,) = open_heads(model, "p1", providers="cpu")
-    values = run_of(model, head.needed, images(1))
+    (ablation,) = open_ablations(model, "p1", providers="cpu")
+    values = run_of(model, ablation.needed, images(1))
     values["logits"] = values["logits"] + 0.02 * np.abs(values["logits"]).max()
     with pytest.raises(ModelError, match="gives a score that differs from the model's by"):
-        head.ablated(values, [1])
+        ablation.ablated(values, [1])
 
 
 def test_runs_can_be_cancelled():
     model, _ = MODELS["dense"]
-    (head,) = open_heads(model, "p1", providers="cpu")
-    values, ended = run_of(model, head.needed, images(1)), Cancellation()
-    head.ablated(values, [0], ended)
+    (ablation,) = open_ablations(model, "p1", providers="cpu")
+    values, ended = run_of(model, ablation.needed, images(1)), Cancellation()
+    ablation.ablated(values, [0], ended)
     ended.cancel()
-    for call in (head.scores, head.ablated, head.balance):
+    for call in (ablation.scores, ablation.ablated, ablation.decomposition):
         with pytest.raises(ModelError, match="terminate"):
             call(values, [0], ended)
 
 
 def test_the_wrong_layer_is_refused_as_by_instrument():
     with pytest.raises(LayerError, match="There is no layer 'b'"):
-        open_heads(cnn("gap"), "b", providers="cpu")
+        open_ablations(cnn("gap"), "b", providers="cpu")
 
 
 @pytest.mark.parametrize("form", ["qdq", "qdq int8", "qoperator"])
 def test_quantised_models(form, tmp_path):
     """The integers are fed, and the ablations are about those of the float model."""
     twin, image = quantised(form, tmp_path), images(1, seed=5)
-    (float_head,) = open_heads(FLOAT, "a", providers="cpu")
-    expected = float_head.ablated(run_of(FLOAT, float_head.needed, image), range(C))
-    (head,) = open_heads(twin, middle(twin), providers="cpu")
-    values = run_of(twin, head.needed, image)
-    assert [values[name].dtype for name in head.needed] == [np.int8 if "int8" in form else np.uint8]
+    (float_ablation,) = open_ablations(FLOAT, "a", providers="cpu")
+    expected = float_ablation.ablated(run_of(FLOAT, float_ablation.needed, image), range(C))
+    (ablation,) = open_ablations(twin, middle(twin), providers="cpu")
+    values = run_of(twin, ablation.needed, image)
+    assert [values[name].dtype for name in ablation.needed] == [np.int8 if "int8" in form else np.uint8]
     own = run_of(twin, ("logits",), image)["logits"][0]
     step = np.abs(own).max() / 100
-    np.testing.assert_allclose(head.scores(values, range(C)), own, atol=step)
-    np.testing.assert_allclose(head.ablated(values, range(C)), expected, atol=4 * step)
+    np.testing.assert_allclose(ablation.scores(values, range(C)), own, atol=step)
+    np.testing.assert_allclose(ablation.ablated(values, range(C)), expected, atol=4 * step)
     assert np.abs(expected - own[:, None]).max() > 10 * step
 
 
 def test_half_precision():
-    heads = check_layers(halved(cnn("dense")), ["a", "p1"], tolerance=5e-3)
-    assert [head._sizes._found for head in heads] == [{(1, 4, 6, 6): 4}, {(1, 3, 6, 6): 3}]
+    ablations = check_layers(halved(cnn("dense")), ["a", "p1"], tolerance=5e-3)
+    assert [ablation._sizes._found for ablation in ablations] == [{(1, 4, 6, 6): 4}, {(1, 3, 6, 6): 3}]
 
 
 def test_models_that_onnx_runtime_has_optimised(tmp_path):
@@ -212,7 +215,7 @@ def test_models_that_onnx_runtime_has_optimised(tmp_path):
     model = cnn("dense", act=act, weights={"w3": (4, 4, 3, 3)})
     optimised = saved(model, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED, tmp_path)
     assert any(node.op_type == "FusedConv" for node in optimised.graph.node)
-    plain, fused = (open_heads(one, ["r2", "a"], providers="cpu") for one in (model, optimised))
+    plain, fused = (open_ablations(one, ["r2", "a"], providers="cpu") for one in (model, optimised))
     image = picture(model)
     for one, other in zip(plain, fused, strict=True):
         expected = one.ablated(run_of(model, one.needed, image), [0, 3])
@@ -224,14 +227,14 @@ def test_weights_in_another_file(tmp_path):
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     onnx.save(copy, tmp_path / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
-    inside, outside = (open_heads(one, layers, providers="cpu") for one in (model, tmp_path / "m.onnx"))
+    inside, outside = (open_ablations(one, layers, providers="cpu") for one in (model, tmp_path / "m.onnx"))
     for one, other in zip(inside, outside, strict=True):
         values = run_of(model, one.needed, picture(model))
         np.testing.assert_array_equal(other.ablated(values, [0, 3]), one.ablated(values, [0, 3]))
-        np.testing.assert_array_equal(other.balance(values, [1]).bias, one.balance(values, [1]).bias)
+        np.testing.assert_array_equal(other.decomposition(values, [1]).bias, one.decomposition(values, [1]).bias)
 
 
-def test_other_inputs_that_reach_the_head():
+def test_other_inputs_that_reach_the_part_behind_the_layer():
     """One with a row for each image, and one that is for all of them."""
     body = (
         "pooled = GlobalAveragePool(a)  flat = Flatten(pooled)  more = Concat<axis=1>(flat, extra)  s = Mul(more, by)"
@@ -241,24 +244,24 @@ def test_other_inputs_that_reach_the_head():
         image="float[N,3,12,12] image, float[N,2] extra, float[6] by",
         weights={"fc": (C, 6), "fb": (C,)},
     )
-    (head,) = open_heads(model, "a", providers="cpu")
+    (ablation,) = open_ablations(model, "a", providers="cpu")
     random = np.random.default_rng(5)
     feeds = {"image": picture(model), "extra": random.normal(size=(1, 2)), "by": random.normal(size=6)}
     feeds = {name: value.astype(np.float32) for name, value in feeds.items()}
     a, logits = session(with_outputs(model.SerializeToString(), ["a"])).run(["a", "logits"], feeds)
     values = {**feeds, "a": a, "logits": logits}
-    assert set(head.needed) == {"a", "extra", "by", "logits"}
+    assert set(ablation.needed) == {"a", "extra", "by", "logits"}
     fc = weight(model, "fc")
     drops = fc[:, :4] * feeds["by"][:4] * a[0].mean((1, 2))
-    np.testing.assert_allclose(logits[0][:, None] - head.ablated(values, range(C)), drops, atol=1e-5)
-    assert head._sizes.of(values) == 4
+    np.testing.assert_allclose(logits[0][:, None] - ablation.ablated(values, range(C)), drops, atol=1e-5)
+    assert ablation._sizes.of(values) == 4
 
 
 MEASURED = """
 import re, sys
 from pathlib import Path
 import numpy as np
-from onnx_xcam.ablation import open_heads
+from onnx_xcam.ablation import open_ablations
 from onnx_xcam.runtime import batching
 from helpers.layer_models import run_of
 import onnx
@@ -269,13 +272,13 @@ def kilobytes(what):
 path, layer, bound = sys.argv[1], sys.argv[2], int(sys.argv[3])
 batching.BYTES_OF_MASKS = bound
 model = onnx.load(path)
-(head,) = open_heads(model, layer, providers="cpu", threads=1)
-values = run_of(model, head.needed, np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32))
-head.scores(values, [0])
+(ablation,) = open_ablations(model, layer, providers="cpu", threads=1)
+values = run_of(model, ablation.needed, np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32))
+ablation.scores(values, [0])
 Path("/proc/self/clear_refs").write_text("5")
 before = kilobytes("VmRSS")
-head.ablated(values, [0])
-print(kilobytes("VmHWM") - before, head._sizes.of(values))
+ablation.ablated(values, [0])
+print(kilobytes("VmHWM") - before, ablation._sizes.of(values))
 """
 
 

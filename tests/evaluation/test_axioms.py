@@ -10,7 +10,7 @@ from helpers.layer_models import run_of
 from helpers.models import cnn, images, run
 from helpers.quantised_twins import quantised
 from onnx_xcam import instrument
-from onnx_xcam.ablation import open_heads
+from onnx_xcam.ablation import open_ablations
 from onnx_xcam.cams.contributions import shares_of
 from onnx_xcam.cams.grad import grad_cam
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
@@ -70,12 +70,12 @@ def test_a_scale_alone_is_no_error_when_scaled():
 def test_xgrad_cam_is_nearer_to_the_axioms_than_grad_cam_where_the_gradient_varies(layer, apart):
     """Behind a mean over space they are the same, and both axioms hold but for the bias."""
     model, image = cnn("gap", seed=1), images(1)
-    (head,) = open_heads(model, layer, providers="cpu")
-    values = run_of(model, head.needed, image)
+    (ablation,) = open_ablations(model, layer, providers="cpu")
+    values = run_of(model, ablation.needed, image)
     made = run(instrument(model, layers=layer, emit=("activations", "gradients"), relu=False), image, [[0, 1, 2]])
     a = made["xcam_activations"].reshape(1, len(values[layer][0]), -1)
     g = made["xcam_gradients"].reshape(1, 3, a.shape[1], -1)
-    balance, ablated = head.balance(values, [0, 1, 2]), head.ablated(values, [0, 1, 2])
+    balance, ablated = ablation.decomposition(values, [0, 1, 2]), ablation.ablated(values, [0, 1, 2])
     xgrad, grad = (
         axiom_errors(
             made["xcam_scores"][0],

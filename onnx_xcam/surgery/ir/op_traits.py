@@ -40,7 +40,7 @@ class Values(IntEnum):
 
 
 class Affine(IntEnum):
-    """How an operator with y = J x + c, J its derivative, adds a constant part c of its own."""
+    """How an operator with y = J x + c, J its derivative, adds a term c of its own."""
 
     NONE = 0
     """It is curved, or nobody knows."""

@@ -1,1 +1,1 @@
-"""Parts of a model as models of their own: the part behind a layer, with masks, and what its score is made of."""
+"""This package makes models of parts of a model: of a node, or of the part behind a layer."""

@@ -1,8 +1,8 @@
-"""The constant part of each operator: what a node adds of its own, beside what it makes of its inputs.
+"""This module has the affine term of each operator: what a node adds of its own, beside what it makes of its inputs.
 
 A piecewise affine node is y = J x + c near its input, with J its derivative by the tensors x that depend on the layer:
 c is the bias of a Conv, the 6 of a ReLU6 where it clips, the other operand of an Add. Each c is computed from the
-constants themselves, never as y - J x, so that what is made of it can be checked (see balance.py).
+constants themselves, never as y - J x, so that what is made of it can be checked (see score_decomposition.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from onnx_xcam.surgery.rules.norm import per_channel
 
 @dataclass(frozen=True)
 class Operand:
-    """A constant part, or one summand of it.
+    """An affine term, or one summand of it.
 
     Attributes:
         value: it broadcasts against y.
@@ -33,14 +33,14 @@ class Operand:
 
 
 Parts = Iterator[Operand]
-CONSTANT_PARTS: dict[str, Callable[[NodeView], Parts]] = {}
+AFFINE_TERMS: dict[str, Callable[[NodeView], Parts]] = {}
 
 
-def constant_part(*ops: str) -> Callable[[Callable[[NodeView], Parts]], Callable[[NodeView], Parts]]:
-    """Register the constant part of operators."""
+def affine_term(*ops: str) -> Callable[[Callable[[NodeView], Parts]], Callable[[NodeView], Parts]]:
+    """Register the affine term of operators."""
 
     def register(function: Callable[[NodeView], Parts]) -> Callable[[NodeView], Parts]:
-        CONSTANT_PARTS.update(dict.fromkeys(ops, function))
+        AFFINE_TERMS.update(dict.fromkeys(ops, function))
         return function
 
     return register
@@ -55,39 +55,39 @@ def _other(node: NodeView) -> list[int]:
     return [i for i in range(len(node.node.inputs)) if node.has_input(i) and not node.needs(i)]
 
 
-@constant_part("Conv", "ConvTranspose")
+@affine_term("Conv", "ConvTranspose")
 def conv(node: NodeView) -> Parts:
     """y = x * W + b;  c = b."""
     if node.has_input(2) and not node.needs(2):
         yield _operand(node, 2, node.input(2).unsqueeze(list(range(1, node.y.rank - 1))))
 
 
-@constant_part("Gemm")
+@affine_term("Gemm")
 def gemm(node: NodeView) -> Parts:
     """Y = alpha A' B' + beta C;  c = beta C."""
     if node.has_input(2) and not node.needs(2):
         yield _operand(node, 2, node.input(2) * node.attr("beta", 1.0))
 
 
-@constant_part("Add", "Sum")
+@affine_term("Add", "Sum")
 def add(node: NodeView) -> Parts:
     """y = a + b + ...;  c = those of them that do not depend on the layer."""
     yield from (_operand(node, i) for i in _other(node))
 
 
-@constant_part("Mean")
+@affine_term("Mean")
 def mean(node: NodeView) -> Parts:
     """y = (a + b + ...) / n;  c = those of them that do not depend on the layer, / n."""
     yield from (_operand(node, i, node.input(i) / len(node.node.inputs)) for i in _other(node))
 
 
-@constant_part("Sub")
+@affine_term("Sub")
 def sub(node: NodeView) -> Parts:
     """y = a - b;  c = a, or -b."""
     yield from (_operand(node, i, -node.input(i) if i else None) for i in _other(node))
 
 
-@constant_part("Concat")
+@affine_term("Concat")
 def concat(node: NodeView) -> Parts:
     """y = the inputs one after the other;  c = those that do not depend on the layer, and zeros for the others."""
     others, axis = _other(node), int(node.attr("axis", 1)) % node.y.rank
@@ -96,7 +96,7 @@ def concat(node: NodeView) -> Parts:
         yield _operand(node, i, node.emitter.concat(pieces, axis).with_shape(node.y.shape))
 
 
-@constant_part("Max", "Min")
+@affine_term("Max", "Min")
 def extremum(node: NodeView) -> Parts:
     """y = max(a, b, ...);  c = y where an input that does not depend on the layer is it; of several, in equal parts."""
     if _other(node):
@@ -107,7 +107,7 @@ def extremum(node: NodeView) -> Parts:
         yield from (_operand(node, i, node.input(i) * masks[i] / count) for i in _other(node))
 
 
-@constant_part("Where")
+@affine_term("Where")
 def where(node: NodeView) -> Parts:
     """y = a where c, else b;  c = the operand that does not depend on the layer where it is chosen."""
     condition = node.input(0)
@@ -117,7 +117,7 @@ def where(node: NodeView) -> Parts:
             yield _operand(node, i, node.input(i) * chosen.cast(node.y.dtype))
 
 
-@constant_part("Clip")
+@affine_term("Clip")
 def clip(node: NodeView) -> Parts:
     """y = min(max(x, low), high);  c = low where y = low, high where y = high."""
     for index, name in ((1, "min"), (2, "max")):
@@ -130,7 +130,7 @@ def clip(node: NodeView) -> Parts:
         yield _operand(node, index, value) if node.has_input(index) else Operand(value)
 
 
-@constant_part("HardSigmoid")
+@affine_term("HardSigmoid")
 def hard_sigmoid(node: NodeView) -> Parts:
     """y = min(max(alpha x + beta, 0), 1);  c = beta where 0 < y < 1, 1 where y = 1."""
     above = (node.y < 1).logical_not().cast(node.y.dtype)
@@ -138,7 +138,7 @@ def hard_sigmoid(node: NodeView) -> Parts:
     yield Operand(inside * node.attr("beta", 0.5) + above)
 
 
-@constant_part("Shrink")
+@affine_term("Shrink")
 def shrink(node: NodeView) -> Parts:
     """y = x + bias where x < -lambda, x - bias where x > lambda, else 0;  c = bias, or -bias."""
     limit: float = node.attr("lambd", 0.5)
@@ -146,7 +146,7 @@ def shrink(node: NodeView) -> Parts:
     yield Operand((sides[0] - sides[1]) * node.attr("bias", 0.0))
 
 
-@constant_part("BatchNormalization")
+@affine_term("BatchNormalization")
 def batch_normalization(node: NodeView) -> Parts:
     """y = scale (x - mean) / sqrt(var + eps) + bias;  c = bias - scale mean / sqrt(var + eps)."""
     if node.attr("training_mode", 0):
@@ -156,7 +156,7 @@ def batch_normalization(node: NodeView) -> Parts:
     yield _operand(node, 2, per_channel(bias - scale * average / deviation, node.y.rank))
 
 
-@constant_part("LayerNormalization", "InstanceNormalization", "GroupNormalization")
+@affine_term("LayerNormalization", "InstanceNormalization", "GroupNormalization")
 def normalization(node: NodeView) -> Parts:
     """y = scale x̂ + bias, x̂ curved;  c = bias."""
     if node.has_input(2) and not node.needs(2):
@@ -165,7 +165,7 @@ def normalization(node: NodeView) -> Parts:
 
 
 def is_affine(node: gs.Node, tensors: Collection[str]) -> bool:
-    """Whether a node is piecewise affine in its inputs among `tensors`, and its constant part is known."""
+    """Whether a node is piecewise affine in its inputs among `tensors`, and its affine term is known."""
     if not is_standard(node.domain) or node.attrs.get("training_mode", 0):
         return False
     active = [i for i, tensor in enumerate(node.inputs) if tensor.name in tensors]

@@ -1,4 +1,4 @@
-"""The head of a model, from a layer to the score, for many masks of the layer's channels at once.
+"""This module makes a model of the part behind a layer, for many masks of the layer's channels at once.
 
     xcam_a [1,...], other tensors [1,...], xcam_keep [B,C]  ->  the score of B images
 
@@ -37,11 +37,11 @@ _LAYER, _FED = "xcam_a", "xcam_fed"
 
 @dataclass(frozen=True)
 class Fed:
-    """A tensor of the model that the head is fed.
+    """A tensor of the model that the part is fed.
 
     Attributes:
         name: the tensor.
-        input: the head's input that takes it.
+        input: the part's input that takes it.
         images: the axis of its images, None if it has none or it is not known.
         lengths: whether it holds the lengths of another tensor, of which the one at position `images` counts images.
     """
@@ -53,11 +53,11 @@ class Fed:
 
 
 @dataclass(frozen=True)
-class MaskedHead:
-    """See above.
+class MaskedPart:
+    """The part behind a layer as a model that takes masks.
 
     Attributes:
-        model: the head.
+        model: its inputs are `xcam_keep`, what is fed, and `xcam_others` where tokens stand beside the grid.
         fed: what is fed of the model's tensors: first the layer, or the integers that it is made of, then what goes
             round the layer. Of each only the first image's part is fed.
         others: whether `xcam_others` is an input as well.
@@ -72,7 +72,7 @@ class MaskedHead:
     score: str
 
 
-def masked_head(
+def masked_part(
     graph: Graph,
     roles: Mapping[str, Axes],
     layer: Layer,
@@ -80,8 +80,8 @@ def masked_head(
     *,
     weights: Mapping[str, onnx.TensorProto],
     foreign: Collection[str] = (),
-) -> MaskedHead:
-    """The head of a layer.
+) -> MaskedPart:
+    """The part behind a layer, for masks of the layer's channels.
 
     Args:
         graph: the whole model.
@@ -94,18 +94,18 @@ def masked_head(
     Raises:
         ShapeError: a shape that is needed is not known.
     """
-    return _Cut(graph, roles, layer, score).head(weights, foreign)
+    return _Cut(graph, roles, layer, score).masked(weights, foreign)
 
 
-def tensors_of_head(graph: Graph, layer: str, score: str) -> set[str]:
-    """Names of the tensors that the head of a layer reads, and of those that it makes again."""
+def tensors_of_part(graph: Graph, layer: str, score: str) -> set[str]:
+    """Names of the tensors that the part behind a layer reads, and of those that it makes again."""
     inside = {*behind_layer(graph, layer, score).positions}
     again = _made_again(graph, [layer]) | _made_again(graph, crossing(graph, inside) - {layer})
     return names_read_by(graph, inside | again)
 
 
 class _Cut:
-    """The nodes of a head.
+    """The nodes of the part behind a layer, and those by which it makes again what cannot be asked of the model.
 
     Attributes:
         first: positions of the nodes that make the layer again from what the model has.
@@ -125,8 +125,8 @@ class _Cut:
         self.source = for_layer[0] if for_layer else layer.name
         self.crossing = sorted(crossing(graph, self.nodes) - {self.source, layer.name})
 
-    def head(self, weights: Mapping[str, onnx.TensorProto], foreign: Collection[str]) -> MaskedHead:
-        """The head as a model."""
+    def masked(self, weights: Mapping[str, onnx.TensorProto], foreign: Collection[str]) -> MaskedPart:
+        """The part as a model."""
         graph, name = self.graph, self.layer.name
         emitter = Emitter(graph.opset, graph.tensors.__contains__)
         keep = emitter.input(KEEP, np.float32, ("xcam_B", "xcam_C"))
@@ -150,13 +150,13 @@ class _Cut:
             if node.output[0] in foreign:
                 node.domain = MICROSOFT
         model = self._assembled(nodes, inputs, [*tail.initializer, *self._stored(nodes, weights)])
-        return MaskedHead(model, _skeleton(model), tuple(fed), len(inputs) > 1 + len(fed), self.score)
+        return MaskedPart(model, _skeleton(model), tuple(fed), len(inputs) > 1 + len(fed), self.score)
 
     def _assembled(
         self, nodes: Sequence[onnx.NodeProto], inputs: Sequence[Value], stored: Sequence[onnx.TensorProto]
     ) -> onnx.ModelProto:
         fed = [tensor_info(value) for value in inputs]
-        body = onnx.helper.make_graph(nodes, "head", fed, [self._output()], stored, value_info=self._ranks())
+        body = onnx.helper.make_graph(nodes, "behind_layer", fed, [self._output()], stored, value_info=self._ranks())
         domains = {"": self.graph.opset, **{node.domain: 1 for node in nodes if node.domain}}
         opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in domains.items()]
         return onnx.helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION)
@@ -177,7 +177,7 @@ class _Cut:
         shape = self.graph.shape(fed.name)
         if shape is None:
             raise ShapeError(
-                f"The head of '{self.layer.shown}' needs the rank of '{fed.name}', which shape inference could not "
+                f"The part behind '{self.layer.shown}' needs the rank of '{fed.name}', which shape inference could not "
                 "find; run the model through onnxslim or ONNX Runtime's symbolic shape inference first."
             )
         sizes = tuple(None if axis == fed.images and not fed.lengths else dim for axis, dim in enumerate(shape))
@@ -190,7 +190,7 @@ class _Cut:
     def _ranks(self) -> list[onnx.ValueInfoProto]:
         """The ranks of the tensors inside, as far as they are known of the whole model.
 
-        What is reshaped to computed lengths has none in the head, where the nodes before it are not there to be
+        What is reshaped to computed lengths has none in the part, where the nodes before it are not there to be
         followed. Lengths themselves may differ with the number of images.
         """
         graph, found = self.graph, []
@@ -258,7 +258,7 @@ def _made_again(graph: Graph, names: Iterable[str]) -> set[int]:
 
 
 def _is_made(graph: Graph, name: str) -> bool:
-    """Whether a tensor is made again in the head, and not asked of the model.
+    """Whether a tensor is made again in the part, and not asked of the model.
 
     That is what the model has not, floats that DequantizeLinear makes (asked for, they would keep ONNX Runtime from
     computing on the integers), and integers that lengths were made into: these differ with the number of images.

@@ -1,4 +1,4 @@
-"""What a score is made of behind a layer: the layer's own part, that of the biases, and that of ways round the layer.
+"""This module splits a score into what is made of it behind a layer: the layer's part, the biases', the ways' round it.
 
 Going back from S through piecewise affine nodes y = J x + c, <dS/dy, y> = <dS/dx, x> + <dS/dy, c> at every node, so
 
@@ -31,9 +31,9 @@ from onnx_xcam.surgery.builder.values import INT_MAX, Value
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.rules.node import NodeView
-from onnx_xcam.surgery.submodels.affine_terms import CONSTANT_PARTS, Operand, is_affine
+from onnx_xcam.surgery.submodels.affine_terms import AFFINE_TERMS, Operand, is_affine
 from onnx_xcam.surgery.submodels.behind_layer import IR_VERSION
-from onnx_xcam.surgery.submodels.masked import MaskedHead
+from onnx_xcam.surgery.submodels.masked import MaskedPart
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.target import Target
 
@@ -41,7 +41,7 @@ PARTS = ("layer", "bias", "side", "magnitude")
 """The outputs beside the scores: `xcam_layer` and so on, float64 `[K]`, summed over all images.
 
 - layer: sum(G A) over the positions of the map.
-- bias: the constant parts made of weights and of the nodes' own numbers.
+- bias: the affine terms made of weights and of the nodes' own numbers.
 - side: those made of tensors that go round the layer, and sum(G A) of tokens that the map does not show.
 - magnitude: the sum of the magnitudes of all that was summed.
 """
@@ -53,26 +53,26 @@ def output_of(part: str) -> str:
 
 
 @dataclass(frozen=True)
-class BalanceModel:
-    """A head that tells what its scores are made of.
+class DecompositionModel:
+    """The part behind a layer that tells what its scores are made of.
 
     Attributes:
-        model: it has the head's inputs and `xcam_class`, and the outputs `xcam_scores` and those of `PARTS`.
-        curved: the nodes that are not piecewise affine, or of which the constant part is not known.
+        model: it has the part's inputs and `xcam_class`, and the outputs `xcam_scores` and those of `PARTS`.
+        curved: the nodes that are not piecewise affine, or of which the affine term is not known.
     """
 
     model: onnx.ModelProto
     curved: tuple[str, ...]
 
 
-def balance_model(head: MaskedHead, layer: Layer, target: Target) -> BalanceModel:
-    """A head with what its scores are made of.
+def decomposition_model(masked: MaskedPart, layer: Layer, target: Target) -> DecompositionModel:
+    """The part behind a layer with what its scores are made of.
 
     Raises:
         UnsupportedOpError: an operator between layer and score has no gradient rule, or the model is quantised, whose
             rounding is neither a constant nor a part of any layer.
     """
-    graph = prepare(onnx.ModelProto.FromString(head.skeleton), "the part behind the layer")
+    graph = prepare(onnx.ModelProto.FromString(masked.skeleton), "the part behind the layer")
     if graph.quantised:
         raise UnsupportedOpError(
             "The score of a quantised model is not split into what the layer and the biases make of it: each rounding "
@@ -80,34 +80,34 @@ def balance_model(head: MaskedHead, layer: Layer, target: Target) -> BalanceMode
         )
     emitter = new_emitter(graph)
     selection = target.select(graph, emitter, "required", None)
-    parts, curved = emit_balance(graph, emitter, layer, target, selection.seed)
+    parts, curved = emit_decomposition(graph, emitter, layer, target, selection.seed)
     outputs = [emitter.named(selection.scores, "xcam_scores")]
     outputs += [emitter.named(value, output_of(name)) for name, value in parts.items()]
     tail = emitter.export([value.name for value in outputs], IR_VERSION)
     model = onnx.ModelProto()
-    model.CopyFrom(head.model)
+    model.CopyFrom(masked.model)
     del model.graph.output[:]
     model.graph.node.extend(tail.node)
     model.graph.initializer.extend(tail.initializer)
     model.graph.input.extend(tensor_info(choice.value) for choice in selection.inputs)
     model.graph.output.extend(tensor_info(value) for value in outputs)
-    return BalanceModel(model, curved)
+    return DecompositionModel(model, curved)
 
 
-def emit_balance(
+def emit_decomposition(
     graph: Graph, emitter: Emitter, layer: Layer, target: Target, seed: Value
 ) -> tuple[dict[str, Value], tuple[str, ...]]:
     """Emit what the scores of some classes are made of behind a layer: `PARTS` by name, and the curved nodes.
 
     Args:
-        graph: the model, or a head of it.
+        graph: the model, or the part behind the layer.
         emitter: takes the added nodes.
         layer: the layer.
         target: the scores.
         seed: gradient of each class's score with respect to the score tensor, `[K, *target.shape]`.
     """
     sums = Sums(seed)
-    gradient, curved = emit_parts(
+    gradient, curved = emit_affine_terms(
         graph, emitter, {target.name: seed}, layer.name, sums=sums, unclipped=target.unclipped
     )
     a = forward_value(graph, emitter, layer.name, "The layer")
@@ -119,7 +119,7 @@ def emit_balance(
     return sums.found, curved
 
 
-def emit_parts(
+def emit_affine_terms(
     graph: Graph,
     emitter: Emitter,
     seeds: Mapping[str, Value],
@@ -128,7 +128,7 @@ def emit_parts(
     sums: Sums,
     unclipped: Collection[str] = (),
 ) -> tuple[Value, tuple[str, ...]]:
-    """Add the constant parts of all nodes behind a tensor to sums; its gradient, and the names of the curved nodes.
+    """Add the affine terms of all nodes behind a tensor to sums; its gradient, and the names of the curved nodes.
 
     Args:
         graph, emitter, seeds, unclipped: as `gradients`.
@@ -142,20 +142,20 @@ def emit_parts(
     curved = [step.node for step in whole] + [node for node in single if not is_affine(node, path.tensors)]
     parts: list[tuple[str, Operand]] = []
     for node in single:
-        if is_standard(node.domain) and node.op in CONSTANT_PARTS:
+        if is_standard(node.domain) and node.op in AFFINE_TERMS:
             view = NodeView(graph, node, emitter, path.tensors, unclipped)
-            parts += [(str(node.outputs[0].name), part) for part in CONSTANT_PARTS[node.op](view)]
+            parts += [(str(node.outputs[0].name), part) for part in AFFINE_TERMS[node.op](view)]
     targets = list(dict.fromkeys([target, *(name for name, _ in parts)]))
     found = gradients(graph, emitter, seeds, targets, unclipped)
     pictured = _pictured(graph)
     for name, part in parts:
-        y = forward_value(graph, emitter, name, "The constant part")
+        y = forward_value(graph, emitter, name, "The affine term")
         sums.add("side" if part.source in pictured else "bias", expanded(found[name], y), part.value)
     return found[target], tuple(str(node.name or node.outputs[0].name) for node in curved)
 
 
 class Sums:
-    """The parts, as far as they were added up: float64 `[K]`."""
+    """The parts of the scores, as far as they were added up: float64 `[K]`."""
 
     def __init__(self, seed: Value) -> None:
         zero = (seed * 0).sum(list(range(1, seed.rank)), keepdims=False).cast(np.float64)
