@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from onnx_xcam.contract import LAYOUTS, METADATA_KEY, VERSION, Grid, Layout, Probabilities
 from onnx_xcam.errors import ModelError
@@ -27,6 +27,51 @@ class Misstated(NamedTuple):
     """What a file states in a form that means nothing: an error where it is needed, and only there."""
 
     stated: Any
+
+
+class MetadataJson(TypedDict):
+    """What the surgery writes into an instrumented model.
+
+    Attributes:
+        version: The version of the contract.
+        layers: The names of the target layers' tensors.
+        layouts: What the axes of each layer mean.
+        grids: For each layer of tokens [h, w, before, after], where the picture's tokens stand; null for other layers.
+        method: The CAM method.
+        score: The name of the score's tensor.
+        relu: False for maps that keep what speaks against the class.
+        fuse: How the maps of all layers are put together as well; only where they are.
+        notes: Sentences on what was assumed.
+        class_count: The number of classes, or null where only a run tells it.
+        activation: The final softmax or sigmoid that was stepped over, or null.
+        probabilities: The original output that tells probabilities, what is to be done to it ("none", "exp", "softmax"
+            or "sigmoid"), and, of quantised integers, scale and zero point; or null.
+        logits: In the same form, the output that holds the scores, which are logits if the model is a classifier.
+        is_number: True for one number for each image; only there.
+        names: For each layer, what else it is called: as it was asked for, its node, its module path.
+        picture: Of a model with several picture inputs, the one whose map this is.
+        preprocess: The preprocessing, where known.
+        labels: The labels of the classes, where known.
+    """
+
+    version: int
+    layers: list[str]
+    layouts: list[Layout]
+    grids: list[list[int | None] | None]
+    method: str
+    score: str
+    relu: bool
+    fuse: NotRequired[str]
+    notes: list[str]
+    class_count: int | None
+    activation: str | None
+    probabilities: list[str | float] | None
+    logits: list[str | float] | None
+    is_number: NotRequired[bool]
+    names: NotRequired[list[list[str]]]
+    picture: NotRequired[str]
+    preprocess: NotRequired[dict[str, Any]]
+    labels: NotRequired[list[str]]
 
 
 @dataclass(frozen=True)
@@ -87,8 +132,8 @@ class Metadata:
         return self.names[index] if index < len(self.names) else ()
 
     def to_json(self) -> str:
-        """The metadata as the JSON text that is stored in the model."""
-        data: dict[str, Any] = {
+        """The metadata as the JSON text that is stored in the model: a `MetadataJson`."""
+        data: dict[str, object] = {
             "version": self.version,
             "layers": list(self.layers),
             "layouts": list(self.layouts),

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 import onnx_xcam
+from helpers.schemas import load_schema, problems
 from helpers.tiny_models import LABELS, tiny
 from onnx_xcam import Explainer, instrument
 from onnx_xcam.contract import Grid, Probabilities
@@ -54,6 +55,7 @@ def test_every_field_is_written_and_read():
     ]
     assert not unused, f"FULL leaves {unused} at their defaults; a field that is not written or read would go unnoticed"
     assert Metadata.from_json(FULL.to_json()) == FULL
+    assert problems(json.loads(FULL.to_json()), load_schema("metadata")) == []
 
 
 @pytest.mark.parametrize("kind", WRITTEN)

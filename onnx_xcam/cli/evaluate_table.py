@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from onnx_xcam.records.evaluate import Figures, SanityFigures, Summary
 from onnx_xcam.text import printable
 
 _ARROWS = {"higher": " (higher is better)", "lower": " (lower is better)", None: ""}
@@ -19,7 +19,7 @@ _WIDE = 1000
 """Characters of a line where nobody looks at a terminal: nothing is cut off."""
 
 
-def print_summary(summary: Mapping[str, Any]) -> None:
+def print_summary(summary: Summary) -> None:
     """Print mean ± standard deviation of every metric; the best of a row is marked with a star."""
     console = _console()
     for layer in summary["layers"]:
@@ -36,7 +36,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         console.print(table)
 
 
-def print_sanity(steps: Sequence[Mapping[str, Any]]) -> None:
+def print_sanity(steps: Sequence[SanityFigures]) -> None:
     """Print how much maps change as more and more layers are random, from the score towards the input."""
     console = _console()
     for target in dict.fromkeys(step["target"] for step in steps):
@@ -63,7 +63,7 @@ def _console() -> Console:
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE, highlight=False)
 
 
-def _cells(figures: Sequence[Mapping[str, Any]], better: str | None) -> list[Text]:
+def _cells(figures: Sequence[Figures], better: str | None) -> list[Text]:
     means = {number(one["mean"]): one["mean"] for one in figures if one["mean"] is not None}
     best = None
     if better is not None and len(means) > 1:  # what looks the same is not told apart
@@ -71,7 +71,7 @@ def _cells(figures: Sequence[Mapping[str, Any]], better: str | None) -> list[Tex
     return [_cell(one, best) for one in figures]
 
 
-def _cell(figures: Mapping[str, Any], best: str | None) -> Text:
+def _cell(figures: Figures, best: str | None) -> Text:
     if figures["mean"] is None:
         return Text("-")
     mean = number(figures["mean"])

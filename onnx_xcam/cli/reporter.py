@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from onnx_xcam.records.evaluate import SanityFigures, Summary
 from onnx_xcam.text import printable
 
 if TYPE_CHECKING:
@@ -47,13 +48,13 @@ class TerminalReporter:
         else:
             typer.echo(printable(text))
 
-    def summary(self, summary: Mapping[str, Any]) -> None:
+    def summary(self, summary: Summary) -> None:
         """Print the summary of an evaluation as tables on stdout."""
         from onnx_xcam.cli.evaluate_table import print_summary
 
         print_summary(summary)
 
-    def sanity(self, steps: Sequence[Mapping[str, Any]]) -> None:
+    def sanity(self, steps: Sequence[SanityFigures]) -> None:
         """Print the steps of a sanity check as tables on stdout."""
         from onnx_xcam.cli.evaluate_table import print_sanity
 

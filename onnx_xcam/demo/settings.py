@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,85 @@ _LARGEST_FEED = 1 << 29
 _LEVELS = 256
 
 
-def page_settings(model: LoadedModel, inputs: ModelInputs, name: str, size: int) -> dict[str, Any]:
+class PictureInput(TypedDict):
+    """The input that the picture goes to.
+
+    Attributes:
+        name: Its name.
+        dtype: Its element type.
+        layout: What its axes mean, NCHW or NHWC.
+        height: Of a prepared picture, in pixels.
+        width: Of a prepared picture, in pixels.
+        batch: How many pictures a run takes.
+    """
+
+    name: str
+    dtype: str
+    layout: str
+    height: int
+    width: int
+    batch: int
+
+
+class ConstantInput(TypedDict):
+    """What another input is fed at every run.
+
+    Attributes:
+        name: Its name.
+        dtype: Its element type.
+        dims: Its shape.
+        data: Its values, little-endian, in base64; none of texts, which are empty.
+    """
+
+    name: str
+    dtype: str
+    dims: list[int]
+    data: str
+
+
+class PageSettings(TypedDict):
+    """What the page has to know of a model, in the file model.json beside it.
+
+    Attributes:
+        page: What says that the file is one of ours.
+        name: What the page calls the model.
+        file: The model's file.
+        bytes: The size of the model's file.
+        input: The input that the picture goes to.
+        preprocess: What is done to a photo, as `--preprocess` takes it.
+        others: What the other inputs are fed.
+        layer: The layer that is explained.
+        map: The output with the maps.
+        status: The output with the status of the maps, or null.
+        status_text: What each status means.
+        probabilities: The output that tells probabilities, what is done to it, its scale and its zero point; or null.
+        class_count: The number of classes, or null where only a run tells it.
+        top: How many of the best classes the page shows.
+        labels: The labels of the classes, or null.
+        colours: The colour map: 256 colours of 3 bytes, in base64.
+        notes: What was assumed.
+    """
+
+    page: str
+    name: str
+    file: str
+    bytes: int
+    input: PictureInput
+    preprocess: dict[str, Any]
+    others: list[ConstantInput]
+    layer: str
+    map: str
+    status: str | None
+    status_text: dict[str, str]
+    probabilities: tuple[str, str, float, float] | None
+    class_count: int | None
+    top: int
+    labels: list[str] | None
+    colours: str
+    notes: list[str]
+
+
+def page_settings(model: LoadedModel, inputs: ModelInputs, name: str, size: int) -> PageSettings:
     """The settings, after one run of the model with a blank photo, prepared as they say.
 
     Args:
@@ -63,7 +141,7 @@ def page_settings(model: LoadedModel, inputs: ModelInputs, name: str, size: int)
         "map": contract.output_name("map"),
         "status": contract.output_name("status") if model.outputs("status") else None,
         "status_text": {str(key): text for key, text in contract.STATUS_TEXT.items()},
-        "probabilities": None if source is None else [source.output, source.squash, source.scale, source.zero_point],
+        "probabilities": None if source is None else (source.output, source.squash, source.scale, source.zero_point),
         "class_count": model.class_count,
         "top": min(TOP, model.class_count or 1),
         "labels": None if inputs.labels is None else list(inputs.labels),
@@ -98,7 +176,7 @@ def _tried(model: LoadedModel, inputs: ModelInputs) -> dict[str, Any]:
     return others
 
 
-def _constant(name: str, value: NDArray[Any]) -> dict[str, Any]:
+def _constant(name: str, value: NDArray[Any]) -> ConstantInput:
     """An array in JSON: its bytes, little-endian, in base64; of texts, which are empty, none."""
     text = value.dtype.kind == "U"
     return {

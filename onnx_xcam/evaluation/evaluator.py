@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any, get_args
@@ -26,6 +27,8 @@ from onnx_xcam.explainer.recording import LayerRecord, Recording
 from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.place import Placement
 from onnx_xcam.labels import label_of
+from onnx_xcam.records.evaluate import EvaluationRecord, MapResult
+from onnx_xcam.records.lines import VERSION
 from onnx_xcam.runtime import Cancellation
 
 DEFAULT_METHODS = ("xgrad-cam", "grad-cam", "grad-cam++")
@@ -34,6 +37,18 @@ _OF_ONE_IMAGE = (ImageError, InputError, ModelError, PreprocessError, TruthError
 _DIGITS = 6
 _MOST_STEPS = 1 << 16
 """Each is a run of the model."""
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a record tells of a photo's classes and maps; nothing of one that failed."""
+
+    classes: list[int] = field(default_factory=list)
+    labels: list[str | None] | None = None
+    scores: list[float | None] = field(default_factory=list)
+    probabilities: list[float | None] | None = None
+    confidences: list[float | None] = field(default_factory=list)
+    results: list[MapResult] = field(default_factory=list)
 
 
 class Evaluator:
@@ -79,9 +94,9 @@ class Evaluator:
         return (*self.recorder.notes, said)
 
     def stream(
-        self, images: Iterable[Image], classes: NDArray[np.int64] | None, settings: Mapping[str, Any] | None = None
-    ) -> Iterator[dict[str, Any]]:
-        """A record of each image, as `records` describes it: in order, while the next ones are at work already.
+        self, images: Iterable[Image], classes: NDArray[np.int64] | None, settings: Mapping[str, str] | None = None
+    ) -> Iterator[EvaluationRecord]:
+        """A record of each image: in order, while the next ones are at work already.
 
         Args:
             images: paths, uint8 [H,W,3] arrays or prepared pictures; also a generator.
@@ -90,8 +105,8 @@ class Evaluator:
         """
         cancellation = Cancellation()
 
-        def measured(recorded: Recorded) -> dict[str, Any]:
-            return {**self._record(recorded, cancellation), "settings": dict(settings or {})}
+        def measured(recorded: Recorded) -> EvaluationRecord:
+            return self._record(recorded, cancellation, settings or {})
 
         once = None if classes is None else np.array([list(dict.fromkeys(classes[0].tolist()))], np.int64)
         found = self.recorder.stream(images, once, each=measured, cancellation=cancellation)
@@ -100,7 +115,7 @@ class Evaluator:
         finally:
             cancellation.cancel()
 
-    def _record(self, recorded: Recorded, cancellation: Cancellation) -> dict[str, Any]:
+    def _record(self, recorded: Recorded, cancellation: Cancellation, settings: Mapping[str, str]) -> EvaluationRecord:
         started = perf_counter()
         try:
             if recorded.error is not None:
@@ -109,25 +124,32 @@ class Evaluator:
             with memory_for(recorded.recording.picture.name):
                 found, error = self._measured(recorded.recording, recorded.image, cancellation), None
         except _OF_ONE_IMAGE as wrong:
-            found, error = dict(_NOTHING), str(wrong)
+            found, error = _Measured(), str(wrong)
         seconds = recorded.seconds + perf_counter() - started
         return {
+            "version": VERSION,
             "image": str(recorded.image) if isinstance(recorded.image, str | Path) else _name(recorded.image),
             "model": self.recorder.name,
             "layer": list(self.recorder.layers),
             "method": list(self.recorder.methods),
-            **found,
+            "classes": found.classes,
+            "labels": found.labels,
+            "scores": found.scores,
+            "probabilities": found.probabilities,
+            "confidences": found.confidences,
+            "results": found.results,
             "files": [],
             "seconds": None if error else round(seconds, 6),
             "error": error,
+            "settings": dict(settings),
         }
 
-    def _measured(self, recording: Recording, image: Any, cancellation: Cancellation) -> dict[str, Any]:
+    def _measured(self, recording: Recording, image: Any, cancellation: Cancellation) -> _Measured:
         ids = recording.classes.tolist()
         labels = None if recording.labels is None else [label_of(one, recording.labels) for one in ids]
         confidences = recording.scores if recording.probabilities is None else recording.probabilities
         masks = [self._mask(recording, image, k) for k in range(len(ids))]
-        results = []
+        results: list[MapResult] = []
         for layer in recording.layers:
             raw = {method: layer.raw(method) for method in self.recorder.methods}
             tables = self._tables(recording, layer, raw, masks, cancellation)
@@ -143,14 +165,8 @@ class Evaluator:
                         "curves": {name: [_rounded(v) for v in curves[name]] for name in CURVES if name in curves},
                     }
                 )
-        return {
-            "classes": ids,
-            "labels": labels,
-            "scores": [_rounded(one) for one in recording.scores.tolist()],
-            "probabilities": _list(recording.probabilities),
-            "confidences": _list(confidences),
-            "results": results,
-        }
+        probabilities = None if recording.probabilities is None else _list(recording.probabilities)
+        return _Measured(ids, labels, _list(recording.scores), probabilities, _list(confidences), results)
 
     def _tables(
         self,
@@ -222,7 +238,7 @@ def evaluate(
     background: Background = "mean",
     truth: Truth | None = None,
     **options: Any,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[EvaluationRecord]:
     """Measure the maps of a model on photos.
 
     Args:
@@ -240,7 +256,7 @@ def evaluate(
             probabilities, exact.
 
     Returns:
-        a record for each image, in order, as `records` describes it. `summary.summarise` makes a summary of them.
+        a record for each image, in order. `summary.summarise` makes a summary of them.
 
     Raises:
         XcamError: what `Recorder`, `Evaluator` and `choose` raise; at once. What is wrong with one image is told in
@@ -262,16 +278,6 @@ def _require_truth(truth: Truth | None) -> None:
 def needs_ablations(metrics: Iterable[str]) -> bool:
     """Whether a Recorder has to be opened for ablations, for these metrics."""
     return any(METRICS[name].group == AXIOMS for name in metrics)
-
-
-_NOTHING: Mapping[str, Any] = {
-    "classes": [],
-    "labels": None,
-    "scores": [],
-    "probabilities": None,
-    "confidences": [],
-    "results": [],
-}
 
 
 def _axioms_of(errors: AxiomErrors, k: int) -> dict[str, float | None]:
@@ -296,8 +302,8 @@ def _name(image: Any) -> str:
     return image.name if isinstance(image, Picture) else "the image"
 
 
-def _list(values: NDArray[np.float32] | None) -> list[float | None] | None:
-    return None if values is None else [_rounded(one) for one in values.tolist()]
+def _list(values: NDArray[np.float32]) -> list[float | None]:
+    return [_rounded(one) for one in values.tolist()]
 
 
 def _rounded(value: float | None) -> float | None:

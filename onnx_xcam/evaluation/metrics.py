@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from onnx_xcam.common.arguments import texts
 from onnx_xcam.errors import XcamError
 from onnx_xcam.evaluation import perturbation
+from onnx_xcam.records.evaluate import CurveText, MetricText
 
 Better = Literal["higher", "lower"]
 
@@ -31,7 +32,7 @@ class Metric:
     text: str
     group: str
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> MetricText:
         """As the summary has it."""
         return {"name": self.name, "title": self.title, "better": self.better, "text": self.text}
 
@@ -46,7 +47,7 @@ class Curve:
     first: float
     last: float
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> CurveText:
         """As the summary has it."""
         return {"name": self.name, "title": self.title, "x": self.x, "from": self.first, "to": self.last}
 

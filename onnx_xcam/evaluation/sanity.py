@@ -28,6 +28,7 @@ from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.explainer.recording import Recording
 from onnx_xcam.feeds import InputValue
 from onnx_xcam.images import scale_heatmap
+from onnx_xcam.records.evaluate import SanityFigures
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike
 from onnx_xcam.surgery.randomise import Order, Randomised, randomised
@@ -93,6 +94,28 @@ class SanityStep:
     ssim: float | None
     compared: int
     photos: int
+
+    def figures(self, target: str, *, follows: bool | None) -> SanityFigures:
+        """The step as a summary has it.
+
+        Args:
+            target: the layer of the maps.
+            follows: whether the method's maps change with the weights, as `follows_the_model` tells.
+        """
+        return {
+            "target": target,
+            "method": self.method,
+            "layer": self.layer,
+            "op": self.op,
+            "depth": self.depth,
+            "of": self.of,
+            "rank_correlation": self.rank_correlation,
+            "absolute": self.absolute,
+            "ssim": self.ssim,
+            "compared": self.compared,
+            "photos": self.photos,
+            "follows": follows,
+        }
 
 
 def sanity(

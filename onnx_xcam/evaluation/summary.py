@@ -1,15 +1,22 @@
-"""A summary of an evaluation's records: means and spreads for each layer and method. `records` has the format."""
+"""A summary of an evaluation's records: means and spreads for each layer and method."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from onnx_xcam.evaluation.metrics import CURVES, METRICS
-
-VERSION = 1
+from onnx_xcam.records.evaluate import (
+    SUMMARY_VERSION,
+    Confidence,
+    EvaluateLine,
+    EvaluationRecord,
+    Figures,
+    MapResult,
+    RowFigures,
+    Summary,
+)
 
 
 @dataclass
@@ -30,7 +37,7 @@ class _Figures:
         self.squares += before * (value - self.mean)
         self.low, self.high = min(self.low, value), max(self.high, value)
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> Figures:
         """As the summary has it."""
         if not self.count:
             return {"count": 0, "mean": None, "std": None, "min": None, "max": None}
@@ -46,19 +53,20 @@ class _Row:
     maps: int = 0
     curves: dict[str, list[_Figures]] = field(default_factory=dict)
 
-    def take(self, result: Mapping[str, Any]) -> None:
+    def take(self, result: MapResult) -> None:
         """One map more; of a curve, only if it has a value everywhere."""
         self.maps += 1
         for name, value in result["metrics"].items():
             if value is not None:
                 self.metrics[name].take(value)
         for name, values in result["curves"].items():
-            if None not in values:
-                points = self.curves.setdefault(name, [_Figures() for _ in values])
-                for point, value in zip(points, values, strict=True):
+            known = [value for value in values if value is not None]
+            if len(known) == len(values):
+                points = self.curves.setdefault(name, [_Figures() for _ in known])
+                for point, value in zip(points, known, strict=True):
                     point.take(value)
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> RowFigures:
         """As the summary has it."""
         return {
             "metrics": {name: figures.told() for name, figures in self.metrics.items()},
@@ -70,15 +78,18 @@ class _Row:
 
 
 def summarise(
-    records: Iterable[Mapping[str, Any]],
+    records: Iterable[EvaluationRecord | EvaluateLine],
     *,
     model: str,
     layers: Sequence[str],
     methods: Sequence[str],
     metrics: Sequence[str],
-    confidence: str,
-    **told: Any,
-) -> dict[str, Any]:
+    confidence: Confidence,
+    notes: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+    settings: Mapping[str, str | list[str]] | None = None,
+    command: str | None = None,
+) -> Summary:
     """The summary of records, which are taken one by one.
 
     Args:
@@ -86,7 +97,9 @@ def summarise(
         model: its name.
         layers, methods, metrics: in the order in which the summary has them.
         confidence: "probability" or "score".
-        told: what else it says: notes, warnings, settings, command.
+        notes, warnings: of the evaluator and its recorder.
+        settings: how all records were made.
+        command: the command line.
     """
     rows = {(layer, method): _Row({name: _Figures() for name in metrics}) for layer in layers for method in methods}
     images = failed = 0
@@ -99,7 +112,7 @@ def summarise(
             rows[result["layer"], result["method"]].take(result)
     curves = [curve for curve in CURVES.values() if any(curve.name in row.curves for row in rows.values())]
     return {
-        "version": VERSION,
+        "version": SUMMARY_VERSION,
         "model": model,
         "images": images,
         "failed": failed,
@@ -110,10 +123,9 @@ def summarise(
         "metrics": [METRICS[name].told() for name in metrics],
         "curves": [curve.told() for curve in curves],
         "rows": [{"layer": layer, "method": method, **row.told()} for (layer, method), row in rows.items()],
-        "notes": [],
-        "warnings": [],
+        "notes": list(notes),
+        "warnings": list(warnings),
         "seconds": round(seconds, 3),
-        "settings": {},
-        "command": None,
-        **told,
+        "settings": dict(settings or {}),
+        "command": command,
     }

@@ -30,6 +30,7 @@ from onnx_xcam.explainer.reopening import anywhere
 from onnx_xcam.explainer.scoring import Scorer
 from onnx_xcam.explainer.stream import stream
 from onnx_xcam.feeds import InputValue, free_picture
+from onnx_xcam.records.evaluate import Confidence
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
@@ -169,7 +170,7 @@ class Recorder(OfOpenModel):
         return bool(self._ablations)
 
     @property
-    def confidence_kind(self) -> str:
+    def confidence_kind(self) -> Confidence:
         """What `confidences` gives."""
         return "probability" if self.model.loaded.probabilities else "score"
 

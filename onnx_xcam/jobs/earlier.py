@@ -7,23 +7,24 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from onnx_xcam.common.files import resolved, writing_to, written
 from onnx_xcam.errors import OutputError
 from onnx_xcam.jobs.photo_identity import digests_of_photos, path_in_line
-from onnx_xcam.jobs.run_settings import refuse_other_run
-from onnx_xcam.text import json_text, load_json
+from onnx_xcam.jobs.run_settings import RunSettings, refuse_other_run
+from onnx_xcam.records.lines import files_of
+from onnx_xcam.records.reading import Line, LineError, read_line, read_text
+from onnx_xcam.text import json_text
 
 _RESULT = re.compile(r"\.(\d+\.png|npz)\Z")
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of results.jsonl.
+class EarlierLine:
+    """A line that an earlier run has left.
 
     Attributes:
-        text: as it stands there, without its end.
+        text: of the line in today's form, without its end.
         photo: where the photo lies (resolved), as seen from the folder of results.jsonl.
         sha256: of the photo, or None if it could not be read.
         files: the names of those that were written.
@@ -48,8 +49,8 @@ class Earlier:
         stale: names of files that belong to no line any more: of photos that have changed since.
     """
 
-    finished: Mapping[Path, Line]
-    lines: Sequence[Line]
+    finished: Mapping[Path, EarlierLine]
+    lines: Sequence[EarlierLine]
     rewrite: bool = False
     stale: frozenset[str] = frozenset()
 
@@ -62,7 +63,7 @@ class Earlier:
 NOTHING = Earlier({}, ())
 
 
-def read_earlier(path: Path, wanted: Mapping[str, Any], photos: Mapping[Path, Path]) -> Earlier:
+def read_earlier(path: Path, wanted: RunSettings, photos: Mapping[Path, Path]) -> Earlier:
     """The results of an earlier run, to be continued.
 
     Args:
@@ -80,10 +81,13 @@ def read_earlier(path: Path, wanted: Mapping[str, Any], photos: Mapping[Path, Pa
         raise OutputError(f"'{path}' cannot be read: {error.strerror or error}.") from error
     *texts, _torn = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
     folder = path.parent.resolve()
-    by_photo: dict[Path, Line] = {}
+    by_photo: dict[Path, EarlierLine] = {}
     for number, text in enumerate(texts, 1):
-        record = _record(text, path, number)
-        line = _line(text, record, folder, there)
+        try:
+            record, today = read_text(text)
+        except LineError as error:
+            raise OutputError(f"Line {number} of '{path}' {error}") from error
+        line = _line(today, record, folder, there)
         if line.done:
             refuse_other_run(record, wanted, path)
         before = by_photo.get(line.photo)
@@ -94,7 +98,7 @@ def read_earlier(path: Path, wanted: Mapping[str, Any], photos: Mapping[Path, Pa
     return replace(found, rewrite=whole != data)
 
 
-def _matched(by_photo: Mapping[Path, Line], photos: Mapping[Path, Path], folder: Path) -> Earlier:
+def _matched(by_photo: Mapping[Path, EarlierLine], photos: Mapping[Path, Path], folder: Path) -> Earlier:
     """Which of today's photos are done, and what becomes of the lines.
 
     A photo is done that lies where a line says and is what it was (or is gone, and so cannot be done again). So is one
@@ -103,9 +107,9 @@ def _matched(by_photo: Mapping[Path, Line], photos: Mapping[Path, Path], folder:
     """
     called = {resolved: image for image, resolved in photos.items()}
     digests = digests_of_photos(called) if by_photo else {}
-    finished: dict[Path, Line] = {}
-    kept: dict[Path, Line] = {}
-    again: list[Line] = []
+    finished: dict[Path, EarlierLine] = {}
+    kept: dict[Path, EarlierLine] = {}
+    again: list[EarlierLine] = []
     elsewhere: dict[str, list[Path]] = {}
     for photo, line in by_photo.items():
         if photo in called:
@@ -128,39 +132,17 @@ def _matched(by_photo: Mapping[Path, Line], photos: Mapping[Path, Path], folder:
     return Earlier(finished, list(kept.values()), stale=stale)
 
 
-def _moved(line: Line, image: Path, photo: Path, folder: Path) -> Line:
+def _moved(line: EarlierLine, image: Path, photo: Path, folder: Path) -> EarlierLine:
     """The line of a photo that now lies elsewhere."""
-    record = load_json(line.text.decode("utf-8"))
-    record |= {"image": str(image), "path": path_in_line(photo, folder)}
+    record = read_line(line.text)
+    record["image"], record["path"] = str(image), path_in_line(photo, folder)
     return replace(line, photo=photo, text=json_text(record).encode("utf-8"))
 
 
-def _line(text: bytes, record: Mapping[str, Any], folder: Path, there: set[str]) -> Line:
-    files = tuple(Path(file).name for file in record["files"])
+def _line(text: bytes, record: Line, folder: Path, there: set[str]) -> EarlierLine:
+    files = tuple(file.name for file in files_of(record, folder))
     done = record["error"] is None and there.issuperset(files)
-    return Line(text, resolved(folder / record["path"]), record["sha256"], files, done)
-
-
-def _record(text: bytes, path: Path, number: int) -> dict[str, Any]:
-    try:
-        record = load_json(text.decode("utf-8"))
-    except ValueError:
-        record = None
-    if isinstance(record, dict) and "error" in record:
-        files = record.get("files")
-        texts = [record.get("image"), *(files if isinstance(files, list) else [None])]
-        if all(isinstance(one, str) and "\0" not in one for one in texts):
-            if not {"path", "sha256"} & record.keys():
-                raise OutputError(
-                    f"Line {number} of '{path}' does not tell which file its photo was, as an earlier version of "
-                    "onnx-xcam wrote it, so that run cannot be continued; name another folder with -o."
-                )
-            where, sha256 = record.get("path"), record.get("sha256")
-            if isinstance(where, str) and "\0" not in where and isinstance(sha256, str | None):
-                return record
-    raise OutputError(
-        f"Line {number} of '{path}' is damaged; remove that line, or leave out --resume to start from the beginning."
-    )
+    return EarlierLine(text, resolved(folder / record["path"]), record["sha256"], files, done)
 
 
 def tidy(path: Path, earlier: Earlier, photos: frozenset[Path]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,11 @@ from onnx_xcam.jobs.photo_identity import PhotoFiles
 from onnx_xcam.jobs.reporter import Reporter, Silent
 from onnx_xcam.jobs.requests import PhotosRequest, tell_assumptions, without_python_warnings
 from onnx_xcam.jobs.results import add_line, begun_anew, continued, failure_text, lines_in
-from onnx_xcam.jobs.run_settings import digest_of_files, run_settings, settings_in_line
+from onnx_xcam.jobs.run_settings import RunSettings, digest_of_files, run_settings
+from onnx_xcam.records.evaluate import EvaluateLine, EvaluationRecord, SanityFigures, Summary
+from onnx_xcam.records.reading import read_evaluated
 from onnx_xcam.report import settings_of, write_evaluation
-from onnx_xcam.text import json_text, load_json, printable
+from onnx_xcam.text import json_text, printable
 
 RESULTS, TABLE, SUMMARY = "results.jsonl", "results.csv", "summary.json"
 
@@ -60,7 +62,7 @@ class EvaluateJob:
         self._results = folder / RESULTS
         self._files = PhotoFiles(self._images, folder)
 
-    def run(self, evaluator: Evaluator, classes: NDArray[np.int64] | None, told: Told) -> tuple[dict[str, Any], int]:
+    def run(self, evaluator: Evaluator, classes: NDArray[np.int64] | None, told: Told) -> tuple[Summary, int]:
         """Measure all photos; the summary of all that the folder has, and how many photos failed in this run.
 
         What is interrupted leaves the CSV file and the summary of what is done.
@@ -70,9 +72,7 @@ class EvaluateJob:
             KeyboardInterrupt: after it was said how to go on.
         """
         recorder = evaluator.recorder
-        settings = run_settings(
-            recorder.model, classes, layer=list(recorder.layers), method=list(recorder.methods), measure=told.measure
-        )
+        settings = run_settings(recorder.model, classes, methods=recorder.methods, measure=told.measure)
         earlier = self._earlier(settings)
         total = len(self._images)
         todo = [image for image, resolved in self._images.items() if resolved not in earlier.finished]
@@ -105,22 +105,22 @@ class EvaluateJob:
         evaluator: Evaluator,
         images: Sequence[Path],
         classes: NDArray[np.int64] | None,
-        settings: Mapping[str, Any],
-    ) -> Iterator[tuple[Path, dict[str, Any]]]:
-        found = evaluator.stream(self._files.taken(images), classes, settings_in_line(settings))
+        settings: RunSettings,
+    ) -> Iterator[tuple[Path, EvaluationRecord]]:
+        found = evaluator.stream(self._files.taken(images), classes, settings.in_line())
         return zip(images, found, strict=True)
 
-    def records(self) -> Iterator[dict[str, Any]]:
+    def records(self) -> Iterator[EvaluateLine]:
         """The records that the folder has, one by one."""
         with self._results.open("rb") as lines:
             for line in lines:
-                yield load_json(line.decode("utf-8"))
+                yield read_evaluated(line)
 
     def check_sanity(
         self,
         model: Path,
         recorder: Recorder,
-        summary: dict[str, Any],
+        summary: Summary,
         *,
         photos: int,
         options: Mapping[str, Any],
@@ -141,18 +141,16 @@ class EvaluateJob:
         done = ((folder / record["path"]).resolve() for record in self.records() if record["error"] is None)
         called = {resolved: image for image, resolved in self._images.items()}
         chosen = list(islice((called.get(photo, photo) for photo in done), photos))
-        steps: list[dict[str, Any]] = []
+        steps: list[SanityFigures] = []
         for layer in recorder.layers:
             self._reporter.note(f"sanity check of layer '{layer}' with {len(chosen)} photos.")
             records = list(sanity(model, chosen, methods=recorder.methods, layer=layer, **options))
             follows = follows_the_model(records)
-            steps += [
-                {"target": layer, **asdict(step), "follows": follows[step.method]} for step in summarised(records)
-            ]
+            steps += [step.figures(layer, follows=follows[step.method]) for step in summarised(records)]
         summary["sanity"] = steps
         self._write_summary(summary)
 
-    def _earlier(self, settings: Mapping[str, Any]) -> Earlier:
+    def _earlier(self, settings: RunSettings) -> Earlier:
         if not self._resume:
             earlier = begun_anew(self._results, settings, self._reporter)
             for name in (TABLE, SUMMARY):  # they would tell of the run before
@@ -161,7 +159,7 @@ class EvaluateJob:
             return earlier
         return continued(self._results, settings, self._images, self._reporter)
 
-    def _finish(self, evaluator: Evaluator, settings: Mapping[str, Any], told: Told) -> dict[str, Any]:
+    def _finish(self, evaluator: Evaluator, settings: RunSettings, told: Told) -> Summary:
         """Make the CSV file and the summary of all records, in one pass over them."""
         recorder, table = evaluator.recorder, self._folder / TABLE
         with written(table) as file:
@@ -175,21 +173,19 @@ class EvaluateJob:
                 confidence=recorder.confidence_kind,
                 notes=list(evaluator.notes),
                 warnings=list(recorder.warnings),
-                settings=dict(settings),
+                settings=settings.in_summary(),
                 command=told.command,
             )
         self._write_summary(summary)
         return summary
 
-    def _write_summary(self, summary: Mapping[str, Any]) -> None:
+    def _write_summary(self, summary: Summary) -> None:
         path = self._folder / SUMMARY
         with written(path) as file:
             file.write((json_text(summary, indent=1) + "\n").encode("utf-8"))
 
 
-def write_page(
-    file: Path, recorder: Recorder, told: Told, summary: Mapping[str, Any], records: Iterator[dict[str, Any]]
-) -> str:
+def write_page(file: Path, recorder: Recorder, told: Told, summary: Summary, records: Iterator[EvaluateLine]) -> str:
     """Write the page of an evaluation; a line that says where it is.
 
     Raises:
@@ -203,7 +199,7 @@ def write_page(
 _COLUMNS = ("image", "layer", "method", "class", "label", "score", "confidence")
 
 
-def _tabled(records: Iterator[dict[str, Any]], rows: Any, metrics: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _tabled(records: Iterator[EvaluateLine], rows: Any, metrics: tuple[str, ...]) -> Iterator[EvaluateLine]:
     """The records, each written to a CSV table on the way: a row per layer, method and class, or one with the error."""
     rows.writerow([*_COLUMNS, *metrics, "error"])
     for record in records:
@@ -272,7 +268,7 @@ class EvaluateOutcome:
         failed: how many of them could not be evaluated now; results.jsonl tells why.
     """
 
-    summary: Mapping[str, Any]
+    summary: Summary
     photos: int
     failed: int
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,10 @@ from onnx_xcam.jobs.photo_identity import PhotoFiles
 from onnx_xcam.jobs.photos import without_results
 from onnx_xcam.jobs.reporter import Reporter, Silent
 from onnx_xcam.jobs.requests import PhotosRequest, tell_assumptions, without_python_warnings
-from onnx_xcam.jobs.results import add_line, begun_anew, continued, failure_text, lines_in, one_or_all
-from onnx_xcam.jobs.run_settings import run_settings, settings_in_line
+from onnx_xcam.jobs.results import add_line, begun_anew, continued, failure_text, lines_in
+from onnx_xcam.jobs.run_settings import RunSettings, run_settings
+from onnx_xcam.records.explain import ExplainLine, MapRecord
+from onnx_xcam.records.lines import VERSION
 from onnx_xcam.report import python_call, settings_of
 
 
@@ -62,7 +63,7 @@ class _Done:
     """What became of a photo: its line for results.jsonl, what to print, and what the page holds of it."""
 
     image: Path
-    record: dict[str, Any]
+    record: ExplainLine
     results: Sequence[str]
     warnings: Sequence[str]
     entry: bytes = b""
@@ -87,8 +88,8 @@ class ExplainJob:
         self._folder, self._writing, self._resume, self._reporter = folder, writing, resume, reporter
         self._results = folder / "results.jsonl"
         self._stems: dict[Path, str] = {}
-        self._settings: dict[str, Any] = {}
         self._page: Page | None = None
+        self._settings: RunSettings
         self._files = PhotoFiles(self._images, folder)
 
     def run(self, explainer: Explainer, classes: NDArray[np.int64] | None, page: Page | None = None) -> int:
@@ -110,8 +111,7 @@ class ExplainJob:
         self._settings = run_settings(
             explainer.model,
             classes,
-            layer=one_or_all(explainer.model.layers),
-            method=one_or_all(explainer.methods),
+            methods=explainer.methods,
             maps=_kind_of_maps(explainer),
             write=" ".join(self._writing.told()),
         )
@@ -177,22 +177,33 @@ class ExplainJob:
 
         return explainer.stream(self._files.taken(images), classes, each=finish)
 
-    def _head(self, explainer: Explainer, image: Path) -> dict[str, Any]:
+    def _record(self, explainer: Explainer, outcome: Streamed, files: Sequence[Path], error: str | None) -> ExplainLine:
+        """The line of a photo; all that would tell of its maps is empty if it failed."""
+        image, found = outcome.image, outcome.explanation
+        maps = _maps_of(found) if found else []
+        labels, probabilities = (found.labels, found.probabilities) if found else (None, None)
         return {
+            "version": VERSION,
             "image": str(image),
             "model": explainer.model.name,
-            "layer": one_or_all(explainer.model.layers),
-            "method": one_or_all(explainer.methods),
+            "layer": explainer.model.layers[0],
+            "method": explainer.methods[0],
+            "classes": found.classes[0].tolist() if found else [],
+            "labels": None if labels is None else labels[0],
+            "scores": _numbers(found.scores[0]) if found else [],
+            "probabilities": None if probabilities is None else _numbers(probabilities[0]),
+            "status": maps[0]["status"] if maps else [],
+            "maps": maps,
+            "files": [file.as_posix() for file in files],
+            "seconds": None if error else round(outcome.seconds, 6),
+            "error": error,
+            **self._files.in_line(image),
+            "settings": self._settings.in_line(),
         }
-
-    def _tail(self, image: Path, files: Sequence[Path], seconds: float | None, error: str | None) -> dict[str, Any]:
-        told = {"files": [file.as_posix() for file in files], "seconds": seconds, "error": error}
-        return {**told, **self._files.in_line(image), "settings": settings_in_line(self._settings)}
 
     def _failure(self, explainer: Explainer, outcome: Streamed) -> _Done:
         image, error = outcome.image, str(outcome.error)
-        nothing: dict[str, Any] = {"classes": [], "labels": None, "scores": [], "probabilities": None, "status": []}
-        record = {**self._head(explainer, image), **nothing, **self._tail(image, [], None, error)}
+        record = self._record(explainer, outcome, [], error)
         entry = failed_entry(image, error) if self._page else b""
         return _Done(image, record, (), (), entry)
 
@@ -207,22 +218,9 @@ class ExplainJob:
             lines += told
         if self._writing.raw:
             files.append(self._write_raw(explanations, image))
-        first = explanations[0]
-        status = [
-            one_or_all([one.status_of(layer)[0].tolist() for layer in range(len(one.layers))]) for one in explanations
-        ]
-        probabilities = first.probabilities
-        record = {
-            **self._head(explainer, image),
-            "classes": first.classes[0].tolist(),
-            "labels": None if first.labels is None else first.labels[0],
-            "scores": _numbers(first.scores[0]),
-            "probabilities": None if probabilities is None else _numbers(probabilities[0]),
-            "status": one_or_all(status),
-            **self._tail(image, files, round(outcome.seconds, 6), None),
-        }
+        record = self._record(explainer, outcome, files, None)
         entry = entry_of(image, explanations) if self._page else b""
-        return _Done(image, record, lines, first.map_warnings(), entry)
+        return _Done(image, record, lines, explanations[0].map_warnings(), entry)
 
     def _pictures(self, image: Path, explanation: Explanation, method: str) -> tuple[list[Path], list[str]]:
         """Write the pictures of a photo by one method, if any are wanted: their files, and lines to print."""
@@ -280,6 +278,15 @@ def _kind_of_maps(explainer: Explainer) -> str:
 def _by_every_method(outcome: Streamed) -> list[Explanation]:
     explanation = outcome.unwrap()
     return [explanation.by(method) for method in explanation.methods]
+
+
+def _maps_of(explanation: Explanation) -> list[MapRecord]:
+    every = (explanation.by(method) for method in explanation.methods)
+    return [
+        {"layer": layer, "method": one.method, "status": one.status_of(index)[0].tolist()}
+        for one in every
+        for index, layer in enumerate(one.layers)
+    ]
 
 
 def _numbers(values: NDArray[np.float32]) -> list[float | None]:

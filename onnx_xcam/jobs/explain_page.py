@@ -7,17 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from onnx_xcam.errors import XcamError
 from onnx_xcam.explainer import Explainer, Explanation
 from onnx_xcam.jobs.file_names import raw_fused_name, raw_names
+from onnx_xcam.records.explain import ExplainLine
+from onnx_xcam.records.lines import files_of
+from onnx_xcam.records.reading import read_explained
 from onnx_xcam.report import PhotoPage, Settings, photo_of
 from onnx_xcam.report.data import Failure, Photo
 from onnx_xcam.report.photos import photo_entry
-from onnx_xcam.text import load_json
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class JobPage:
     def _add_earlier(self, image: Path, resolved: Path) -> None:
         line = self._earlier.lines.get(resolved)
         if line is not None:
-            record = load_json(line.decode("utf-8"))
+            record = read_explained(line)
             self._page.add(earlier_photo(self._explainer, image, record, self._earlier.folder))
 
 
@@ -84,7 +85,7 @@ def failed_entry(image: Path, error: str) -> bytes:
     return photo_entry(Failure(str(image), error))
 
 
-def earlier_photo(explainer: Explainer, image: Path, record: Mapping[str, Any], folder: Path) -> Photo | Failure:
+def earlier_photo(explainer: Explainer, image: Path, record: ExplainLine, folder: Path) -> Photo | Failure:
     """A photo that an earlier run has explained: its line of results.jsonl, and its maps as --raw wrote them."""
     try:
         explanations = _read_again(explainer, image, record, folder)
@@ -93,22 +94,22 @@ def earlier_photo(explainer: Explainer, image: Path, record: Mapping[str, Any], 
     return photo_of(explanations, name=str(image))
 
 
-def _read_again(explainer: Explainer, image: Path, record: Mapping[str, Any], folder: Path) -> list[Explanation]:
-    raw = next(folder / Path(file).name for file in record["files"] if file.endswith(".npz"))
+def _read_again(explainer: Explainer, image: Path, record: ExplainLine, folder: Path) -> list[Explanation]:
+    raw = next(file for file in files_of(record, folder) if file.suffix == ".npz")
     model, count = explainer.model, len(explainer.model.layers)
     several = len(explainer.methods) > 1
     probabilities, pictures = record["probabilities"], [model.prepare(image)]
     found = []
     with np.load(raw) as stored:
-        for index, method in enumerate(explainer.methods):
+        for method in explainer.methods:
             names = raw_names(method if several else "", count)
-            status = record["status"][index] if several else record["status"]
+            status = [one["status"] for one in record["maps"] if one["method"] == method]
             made = Explanation(
                 classes=stored["classes"][None],
                 scores=stored["scores"][None],
                 probabilities=None if probabilities is None else np.array([probabilities], np.float32),  # None: NaN
                 maps=[stored[name][None] for name in names],
-                status=[np.array([of], np.int64) for of in (status if count > 1 else [status])],
+                status=[np.array([of], np.int64) for of in status],
                 labels=model.labels,
                 layers=model.layers,
                 pictures=pictures,

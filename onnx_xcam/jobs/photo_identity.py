@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from onnx_xcam.common.files import sha256_of
+from onnx_xcam.records.lines import PhotoFile
 
 _LARGEST = 1 << 32
 """Bytes; what is larger is no photo, and is refused when it is read."""
@@ -50,7 +51,7 @@ class PhotoFiles:
             self._digests[image] = digest_of_photo(self._photos[image])
             yield image
 
-    def in_line(self, image: Path) -> dict[str, str | None]:
+    def in_line(self, image: Path) -> PhotoFile:
         """What the line of a photo that was taken says; asked once."""
         where = path_in_line(self._photos[image], self._folder)
         return {"path": where, "sha256": self._digests.pop(image)}

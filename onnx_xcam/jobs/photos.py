@@ -9,7 +9,7 @@ from pathlib import Path
 from onnx_xcam.common.files import is_file, is_folder, resolved
 from onnx_xcam.errors import ImageError, OutputError
 from onnx_xcam.images.find import find_images
-from onnx_xcam.text import load_json
+from onnx_xcam.records.reading import files_named
 
 RESULTS = "results.jsonl"
 
@@ -58,8 +58,7 @@ def _results_in(folder: Path) -> set[str]:
         return found
     with suppress(OSError), (folder / RESULTS).open("rb") as lines:
         for line in lines:
-            with suppress(ValueError, TypeError, KeyError):
-                found.update(Path(file).name for file in load_json(line.decode("utf-8-sig"))["files"])
+            found.update(Path(file).name for file in files_named(line))
     return found
 
 

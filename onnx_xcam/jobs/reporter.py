@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Protocol
+
+from onnx_xcam.records.evaluate import SanityFigures, Summary
 
 
 class Reporter(Protocol):
@@ -22,10 +24,10 @@ class Reporter(Protocol):
     def result(self, text: str) -> None:
         """Take a line of the results themselves."""
 
-    def summary(self, summary: Mapping[str, Any]) -> None:
+    def summary(self, summary: Summary) -> None:
         """Take the summary of an evaluation, as summary.json has it."""
 
-    def sanity(self, steps: Sequence[Mapping[str, Any]]) -> None:
+    def sanity(self, steps: Sequence[SanityFigures]) -> None:
         """Take the steps of a sanity check, as summary.json has them."""
 
     def photos(self, done: int, total: int) -> AbstractContextManager[None]:
@@ -54,10 +56,10 @@ class Silent:
     def result(self, text: str) -> None:
         """Leave out a line of the results."""
 
-    def summary(self, summary: Mapping[str, Any]) -> None:
+    def summary(self, summary: Summary) -> None:
         """Leave out the summary."""
 
-    def sanity(self, steps: Sequence[Mapping[str, Any]]) -> None:
+    def sanity(self, steps: Sequence[SanityFigures]) -> None:
         """Leave out the sanity check."""
 
     def photos(self, done: int, total: int) -> AbstractContextManager[None]:

@@ -5,26 +5,22 @@ So whatever ends the program, what the lines tell is there. `earlier` reads them
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from onnx_xcam.common.files import writing_to
 from onnx_xcam.jobs.earlier import NOTHING, Earlier, read_earlier, tidy
 from onnx_xcam.jobs.output_folder import check_plain
 from onnx_xcam.jobs.reporter import Reporter
-from onnx_xcam.jobs.run_settings import refuse_other_command
+from onnx_xcam.jobs.run_settings import RunSettings, refuse_other_command
+from onnx_xcam.records.reading import Line
 from onnx_xcam.text import json_text, load_json
 
 _FIRST_LINE = 1 << 24
 
 
-def one_or_all(values: Sequence[Any]) -> Any:
-    """What belongs to the only layer or method, or a list with an entry for each."""
-    return values[0] if len(values) == 1 else list(values)
-
-
-def add_line(lines: BinaryIO, record: Mapping[str, Any]) -> None:
+def add_line(lines: BinaryIO, record: Line) -> None:
     """Add a photo's line, and have it on its way to the disk."""
     lines.write(json_text(record).encode("utf-8") + b"\n")
     lines.flush()
@@ -45,7 +41,7 @@ def failure_text(image: str, error: str) -> str:
 
 def continued(
     path: Path,
-    wanted: Mapping[str, Any],
+    wanted: RunSettings,
     photos: Mapping[Path, Path],
     reporter: Reporter,
     *,
@@ -70,7 +66,7 @@ def continued(
     return earlier
 
 
-def begun_anew(path: Path, wanted: Mapping[str, Any], reporter: Reporter) -> Earlier:
+def begun_anew(path: Path, wanted: RunSettings, reporter: Reporter) -> Earlier:
     """An empty file, and a word on what was in it.
 
     Args:
@@ -93,9 +89,10 @@ def begun_anew(path: Path, wanted: Mapping[str, Any], reporter: Reporter) -> Ear
     return NOTHING
 
 
-def _refuse_foreign(first: bytes, wanted: Mapping[str, Any], path: Path) -> None:
+def _refuse_foreign(first: bytes, wanted: RunSettings, path: Path) -> None:
     try:
         record = load_json(first.decode("utf-8-sig"))
     except ValueError:  # torn or damaged: nothing that could be lost
         return
-    refuse_other_command(record if isinstance(record, dict) else {}, wanted, path)
+    settings = record.get("settings") if isinstance(record, dict) else None
+    refuse_other_command(settings if isinstance(settings, dict) else {}, wanted, path)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,55 @@ from numpy.typing import NDArray
 from onnx_xcam.common.files import sha256_of
 from onnx_xcam.errors import OutputError
 from onnx_xcam.explainer.model import OpenModel
+from onnx_xcam.records.reading import Line, targets_of
 from onnx_xcam.text import json_text
 
 _SHOWN = 60
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What decides what a run writes; long things as digests. Two runs with the same ones can be one.
+
+    Attributes:
+        layer: the layers.
+        method: the methods.
+        maps: the kind of map that `explain` makes.
+        model: a digest of what is in the model's files.
+        score: the name of the score's tensor.
+        classes: those that were asked for, or a digest of many.
+        preprocess: a digest of the preprocessing.
+        labels: a digest of the labels, or "none".
+        probabilities: what they are read off, or "none".
+        inputs: a digest of the values of other inputs, or "none".
+        products: how products of 8-bit integers are added up, if not as ONNX Runtime does.
+        write: what `explain` writes for each photo.
+        measure: what `evaluate` measures.
+    """
+
+    layer: tuple[str, ...]
+    method: tuple[str, ...]
+    maps: str | None
+    model: str
+    score: str
+    classes: str
+    preprocess: str
+    labels: str
+    probabilities: str
+    inputs: str
+    products: str | None
+    write: str | None
+    measure: str | None
+
+    def in_line(self) -> dict[str, str]:
+        """What each line says of them beside its layers and methods."""
+        return {key: value for key in _IN_LINE if (value := getattr(self, key)) is not None}
+
+    def in_summary(self) -> dict[str, str | list[str]]:
+        """What a summary of all lines says of them."""
+        return {"layer": list(self.layer), "method": list(self.method), **self.in_line()}
+
+
 _CALLED = {
     "layer": "layer",
     "method": "method",
@@ -31,83 +77,92 @@ _CALLED = {
     "write": "choice of what is written",
     "measure": "choice of what is measured",
 }
+"""How messages call each of the fields, in the order in which they name them."""
+_IN_LINE = (
+    *("model", "score", "classes", "preprocess", "labels", "probabilities", "inputs", "products"),
+    *("maps", "write", "measure"),
+)
+"""The fields that each line has, in this order."""
 
 
 def run_settings(
-    opened: OpenModel, classes: NDArray[np.int64] | None, *, layer: Any, method: Any, **more: str
-) -> dict[str, Any]:
-    """What decides what a run writes, to be compared with another run's; long things as digests.
+    opened: OpenModel,
+    classes: NDArray[np.int64] | None,
+    *,
+    methods: Sequence[str],
+    maps: str | None = None,
+    write: str | None = None,
+    measure: str | None = None,
+) -> RunSettings:
+    """What decides what a run writes, to be compared with another run's.
 
     Args:
         opened: the model of the run.
         classes: as `OpenModel.choose` gives them.
-        layer, method: as the lines have them.
-        more: what else decides it, by a key of `_CALLED`.
+        methods, maps, write, measure: as in `RunSettings`.
     """
     ids = "the model's own" if classes is None else ",".join(map(str, classes[0].tolist()))
     inputs = [(name, value.dtype.str, value.shape, _digest(value.tobytes())) for name, value in opened.inputs.items()]
-    return {
-        "layer": layer,
-        "method": method,
-        "model": _digest_of_model(opened),
-        "score": opened.score,
-        "classes": ids if len(ids) <= _SHOWN else _digest(ids),
-        "preprocess": _digest(json_text(opened.preprocess.to_dict())),
-        "labels": _digest(json_text(opened.labels)) if opened.labels else "none",
-        "probabilities": opened.told_probabilities,
-        "inputs": _digest(repr(sorted(inputs))) if inputs else "none",
-        **({"products": "exact"} if opened.exact else {}),
-        **more,
-    }
+    return RunSettings(
+        layer=tuple(opened.layers),
+        method=tuple(methods),
+        maps=maps,
+        model=_digest_of_model(opened),
+        score=opened.score,
+        classes=ids if len(ids) <= _SHOWN else _digest(ids),
+        preprocess=_digest(json_text(opened.preprocess.to_dict())),
+        labels=_digest(json_text(opened.labels)) if opened.labels else "none",
+        probabilities=opened.told_probabilities,
+        inputs=_digest(repr(sorted(inputs))) if inputs else "none",
+        products="exact" if opened.exact else None,
+        write=write,
+        measure=measure,
+    )
 
 
-def settings_in_line(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a line says of them beside its layer and method."""
-    return {key: value for key, value in settings.items() if key not in ("layer", "method")}
-
-
-def refuse_other_run(record: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+def refuse_other_run(line: Line, wanted: RunSettings, path: Path) -> None:
     """Refuse to continue a run with other settings.
 
     Args:
-        record: a line of its results.
+        line: of its results.
         wanted: what `run_settings` says of this run.
         path: of its results.
 
     Raises:
         OutputError: it had other ones, or does not tell.
     """
-    settings = record.get("settings")
-    if not isinstance(settings, dict):
+    settings = line["settings"]
+    if not settings:
         raise OutputError(f"'{path}' does not tell how it was made, so it cannot be continued; name another folder.")
-    refuse_other_command(record, wanted, path)
-    earlier = {"layer": record.get("layer"), "method": record.get("method"), **settings}
-    differ = [key for key in _CALLED if earlier.get(key) != wanted.get(key)]
+    refuse_other_command(settings, wanted, path)
+    layers, methods = targets_of(line)
+    earlier = {**settings, "layer": layers, "method": methods}
+    now = wanted.in_summary()
+    differ = [key for key in _CALLED if earlier.get(key) != now.get(key)]
     if differ:
-        pairs = ((key, _short(earlier.get(key, "none")), _short(wanted.get(key, "none"))) for key in differ)
-        changes = (f"another {_CALLED[key]} ({before}, now {now})" for key, before, now in pairs)
+        pairs = ((key, _short(earlier.get(key, "none")), _short(now.get(key, "none"))) for key in differ)
+        changes = (f"another {_CALLED[key]} ({before}, now {after})" for key, before, after in pairs)
         raise OutputError(
             f"'{path}' cannot be continued, since it was made with {' and '.join(changes)}; give the options of that "
             "run, or name another folder with -o."
         )
 
 
-def refuse_other_command(record: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+def refuse_other_command(settings: Mapping[str, str], wanted: RunSettings, path: Path) -> None:
     """Refuse to continue or replace what another command has written: `explain` says what is written, `evaluate` what
     is measured.
 
     Raises:
         OutputError: another one has, or another program.
     """
-    settings = record.get("settings")
-    made = [key for key in ("write", "measure") if isinstance(settings, dict) and key in settings]
-    if not made or made[0] not in wanted:
+    made = [key for key in ("write", "measure") if key in settings]
+    if not made or getattr(wanted, made[0]) is None:
         by = {"write": "by `explain`", "measure": "by `evaluate`"}[made[0]] if made else "by something else"
         raise OutputError(f"'{path}' was written {by}; name another folder with -o, or move that file away first.")
 
 
-def _short(value: object) -> str:
-    text = str(value)
+def _short(value: str | Sequence[str]) -> str:
+    text = value if isinstance(value, str) else ", ".join(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 

@@ -1,21 +1,32 @@
 """The page of an evaluation: tables and plots of what `evaluate` has measured, in one file.
 
-It is made of plain data: the summary, and the records of the images one after the other, in the form that
-`onnx_xcam.evaluation.records` describes. It knows no metric by name: titles, directions and texts come with the data.
+It is made of plain data, of the types in `onnx_xcam.records.evaluate`: the summary, and the records of the images one
+after the other. It knows no metric by name: titles, directions and texts come with the data.
 """
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from onnx_xcam.records.evaluate import (
+    CurveText,
+    EvaluateLine,
+    EvaluationRecord,
+    Figures,
+    MeanCurve,
+    MetricText,
+    SanityFigures,
+    Summary,
+)
 from onnx_xcam.report.assemble import WEB, data_block, page_parts, script_of, style_of, text, writing
+from onnx_xcam.report.page_data import ColumnData, ImageData, RowData, TableData
 from onnx_xcam.report.plots import Line, Spread, key, line_plot, number, spread_plot
 from onnx_xcam.report.settings import Settings
 from onnx_xcam.text import json_text, printable
@@ -30,8 +41,8 @@ Row = tuple[str, str]
 
 def write_evaluation(
     path: str | Path,
-    summary: Mapping[str, Any],
-    records: Iterable[Mapping[str, Any]],
+    summary: Summary,
+    records: Iterable[EvaluationRecord | EvaluateLine],
     settings: Settings | None = None,
 ) -> None:
     """Write the page.
@@ -77,10 +88,10 @@ class _Values:
     metrics: Sequence[str]
     rows: Sequence[Row]
     spread: dict[tuple[Row, str], array[float]] = field(default_factory=dict)
-    images: list[list[Any]] = field(default_factory=list)
+    images: list[ImageData] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
 
-    def take(self, record: Mapping[str, Any]) -> None:
+    def take(self, record: EvaluationRecord | EvaluateLine) -> None:
         """The numbers of an image."""
         name = printable(record["image"])
         if record["error"] is not None:
@@ -98,10 +109,10 @@ class _Values:
                     if value is not None:
                         self.spread.setdefault((row, metric), array("d")).append(value)
             shown = f"class {class_id}" if label is None else printable(label)
-            self.images.append([name, shown, _finite(confidence), table])
+            self.images.append((name, shown, _finite(confidence), table))
 
 
-def _sections(summary: Mapping[str, Any], values: _Values) -> Iterable[str]:
+def _sections(summary: Summary, values: _Values) -> Iterable[str]:
     yield _section("Summary", _summary_table(summary) + _meanings(summary))
     if any(row["curves"] for row in summary["rows"]):
         curves = "".join(_curves(summary, one) for one in summary["curves"])
@@ -123,19 +134,19 @@ def _section(title: str, content: str) -> str:
     return f"<section><h2>{text(title)}</h2>{content}</section>\n"
 
 
-def _first_line(summary: Mapping[str, Any]) -> str:
+def _first_line(summary: Summary) -> str:
     """The page's first line, as markup."""
     failed = f", of which {summary['failed']} could not be evaluated" if summary["failed"] else ""
     images = "1 photo" if summary["images"] == 1 else f"{summary['images']} photos"
     counts = [f"{images}{failed}"]
     counts += [
-        f"{len(summary[key])} {name if len(summary[key]) == 1 else name + 's'}"
-        for key, name in (("methods", "method"), ("layers", "layer"))
+        f"{len(found)} {name if len(found) == 1 else name + 's'}"
+        for found, name in ((summary["methods"], "method"), (summary["layers"], "layer"))
     ]
     return text(" · ".join([*counts, f"confidence: {summary['confidence']}"]))
 
 
-def _legend(summary: Mapping[str, Any]) -> str:
+def _legend(summary: Summary) -> str:
     items = "".join(f"<li>{key(index)} {text(method)}</li>" for index, method in enumerate(summary["methods"]))
     return f'<ul class="legend" aria-label="Methods">{items}</ul>'
 
@@ -143,7 +154,7 @@ def _legend(summary: Mapping[str, Any]) -> str:
 # --- the summary -----------------------------------------------------------------------------------------------------
 
 
-def _summary_table(summary: Mapping[str, Any]) -> str:
+def _summary_table(summary: Summary) -> str:
     """Means by layer, metric and method; the best of each line stands out."""
     methods = summary["methods"]
     heads = "".join(f'<th scope="col">{key(n)} {text(method)}</th>' for n, method in enumerate(methods))
@@ -162,9 +173,9 @@ def _summary_table(summary: Mapping[str, Any]) -> str:
     return _table("Summary", f"{caption}{head}{''.join(bodies)}")
 
 
-def _titled(metric: Mapping[str, Any]) -> str:
+def _titled(metric: MetricText) -> str:
     """A metric's title with its direction."""
-    sign, words = _ARROWS.get(metric["better"], ("", ""))
+    sign, words = _ARROWS.get(metric["better"] or "", ("", ""))
     arrow = f' <span role="img" aria-label="{words}" title="{words}">{sign}</span>' if sign else ""
     return text(metric["title"]) + arrow
 
@@ -177,13 +188,13 @@ def _best(means: Sequence[float | None], better: str | None) -> str | None:
     return number(max(known) if better == "higher" else min(known))
 
 
-def _cell(figures: Mapping[str, Any], best: str | None) -> str:
+def _cell(figures: Figures, best: str | None) -> str:
     mean, deviation = number(_finite(figures["mean"])), _finite(figures["std"])
     spread = "" if deviation is None else f" <small>± {number(deviation)}</small>"
     return f'<td class="best">★ {mean}{spread}</td>' if mean == best else f"<td>{mean}{spread}</td>"
 
 
-def _meanings(summary: Mapping[str, Any]) -> str:
+def _meanings(summary: Summary) -> str:
     rows = "".join(f"<div><dt>{_titled(one)}</dt><dd>{text(one['text'])}</dd></div>" for one in summary["metrics"])
     return f"<details open><summary>What is measured</summary><dl>{rows}</dl></details>"
 
@@ -191,7 +202,7 @@ def _meanings(summary: Mapping[str, Any]) -> str:
 # --- plots -----------------------------------------------------------------------------------------------------------
 
 
-def _curves(summary: Mapping[str, Any], curve: Mapping[str, Any]) -> str:
+def _curves(summary: Summary, curve: CurveText) -> str:
     """A curve, a plot per layer on the same axes, and the numbers behind it."""
     by_layer = {layer: _lines(summary, layer, curve["name"]) for layer in summary["layers"]}
     known = [value for lines in by_layer.values() for line in lines for value in line.values if value is not None]
@@ -215,13 +226,13 @@ def _curves(summary: Mapping[str, Any], curve: Mapping[str, Any]) -> str:
     return f'<h3>{title}</h3><div class="plots">{"".join(plots)}</div>{numbers}'
 
 
-def _lines(summary: Mapping[str, Any], layer: str, name: str) -> list[Line]:
+def _lines(summary: Summary, layer: str, name: str) -> list[Line]:
     """The mean curves of a layer, one for each method, without values where it has none."""
     rows = {row["method"]: row["curves"].get(name) for row in summary["rows"] if row["layer"] == layer}
     return [Line(method, _means(rows.get(method))) for method in summary["methods"]]
 
 
-def _means(curve: Mapping[str, Any] | None) -> list[float | None]:
+def _means(curve: MeanCurve | None) -> list[float | None]:
     return [] if curve is None else [_finite(value) for value in curve["mean"] or ()]
 
 
@@ -229,7 +240,7 @@ def _ends(line: Line) -> str:
     return f"{line.name} from {number(line.values[0])} to {number(line.values[-1])}"
 
 
-def _curve_table(curve: Mapping[str, Any], layer: str, lines: Sequence[Line]) -> str:
+def _curve_table(curve: CurveText, layer: str, lines: Sequence[Line]) -> str:
     places = np.linspace(curve["from"], curve["to"], max(len(line.values) for line in lines)).tolist()
     heads = "".join(f'<th scope="col">{number(place)}</th>' for place in places)
     rows = []
@@ -248,7 +259,7 @@ def _table(name: str, content: str) -> str:
     return f'<div class="wide" tabindex="0" role="group" aria-label="{text(name)}"><table>{content}</table></div>'
 
 
-def _spread(summary: Mapping[str, Any], values: _Values, metric: Mapping[str, Any]) -> str:
+def _spread(summary: Summary, values: _Values, metric: MetricText) -> str:
     groups = []
     for layer in summary["layers"]:
         rows = [
@@ -266,7 +277,7 @@ def _spread(summary: Mapping[str, Any], values: _Values, metric: Mapping[str, An
     )
 
 
-def _spread_label(metric: Mapping[str, Any], groups: Sequence[tuple[str, Sequence[Spread]]]) -> str:
+def _spread_label(metric: MetricText, groups: Sequence[tuple[str, Sequence[Spread]]]) -> str:
     means = (f"{row.name} at {layer} {number(float(row.values.mean()))}" for layer, rows in groups for row in rows)
     return f"{metric['title']} over the images, means: {', '.join(means)}"
 
@@ -274,7 +285,7 @@ def _spread_label(metric: Mapping[str, Any], groups: Sequence[tuple[str, Sequenc
 # --- the sanity check ------------------------------------------------------------------------------------------------
 
 
-def _sanity(steps: Sequence[Mapping[str, Any]]) -> str:
+def _sanity(steps: Sequence[SanityFigures]) -> str:
     """How much maps change as more and more layers are random: a table for each layer of the maps."""
     told = (
         '<p class="soft">The weights of more and more layers are randomised, from the score towards the input. Rank '
@@ -302,22 +313,23 @@ def _sanity(steps: Sequence[Mapping[str, Any]]) -> str:
 # --- the rest --------------------------------------------------------------------------------------------------------
 
 
-def _table_data(summary: Mapping[str, Any], values: _Values) -> dict[str, Any]:
+def _table_data(summary: Summary, values: _Values) -> TableData:
     """What the table of images is made of, by a script."""
-    metrics = [{"title": printable(one["title"]), "better": one["better"]} for one in summary["metrics"]]
-    rows = [{"layer": printable(layer), "method": printable(method)} for layer, method in values.rows]
+    metrics: list[ColumnData] = [
+        {"title": printable(one["title"]), "better": one["better"]} for one in summary["metrics"]
+    ]
+    rows: list[RowData] = [{"layer": printable(layer), "method": printable(method)} for layer, method in values.rows]
     return {"metrics": metrics, "rows": rows, "images": values.images, "confidence": printable(summary["confidence"])}
 
 
-def _stated(summary: Mapping[str, Any]) -> Settings:
+def _stated(summary: Summary) -> Settings:
     """What the summary itself says of how it was made."""
     facts = [("Model", str(summary["model"])), *(("Layer", layer) for layer in summary["layers"])]
     facts += [
-        (name, value if isinstance(value, str) else json_text(value))
-        for name, value in (summary.get("settings") or {}).items()
+        (name, value if isinstance(value, str) else json_text(value)) for name, value in summary["settings"].items()
     ]
-    notes, warnings = (tuple(summary.get(key) or ()) for key in ("notes", "warnings"))
-    return Settings("", tuple(facts), summary.get("command") or "", "", notes, warnings)
+    notes, warnings = tuple(summary["notes"]), tuple(summary["warnings"])
+    return Settings("", tuple(facts), summary["command"] or "", "", notes, warnings)
 
 
 def _finite(value: Any) -> float | None:

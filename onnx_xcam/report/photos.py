@@ -42,6 +42,7 @@ from onnx_xcam.report.assemble import (
     writing,
 )
 from onnx_xcam.report.data import ClassResult, Failure, Maps, Photo
+from onnx_xcam.report.page_data import ClassData, MapData, PhotoData, PhotosOptions
 from onnx_xcam.report.settings import Settings
 from onnx_xcam.text import printable
 
@@ -128,11 +129,17 @@ def photo_entry(photo: Photo | Failure) -> bytes:
     words = " ".join([name, *(f"{text(one.label or '')} {one.id}" for one in photo.classes)]).lower()
     probability = "" if top.probability is None else f' data-p="{top.probability:.9g}"'
     warned = ' data-warned="yes"' if photo.warnings else ""
-    stated = {
+    placed = photo.placement
+    stated: PhotoData = {
         "name": printable(photo.name),
-        "size": list(photo.placement.photo),
+        "size": list(placed.photo),
         "image": _encoded(shown, _QUALITY),
-        "placement": {key: list(getattr(photo.placement, key)) for key in ("photo", "input", "scaled", "offset")},
+        "placement": {
+            "photo": list(placed.photo),
+            "input": list(placed.input),
+            "scaled": list(placed.scaled),
+            "offset": list(placed.offset),
+        },
         "classes": [_class_data(one) for one in photo.classes],
         "maps": [_map_data(maps) for maps in photo.maps],
         "warnings": [printable(warning) for warning in photo.warnings],
@@ -145,7 +152,7 @@ def photo_entry(photo: Photo | Failure) -> bytes:
     ).encode()
 
 
-def _options() -> dict[str, Any]:
+def _options() -> PhotosOptions:
     """What the page has to know beside the photos."""
 
     def tables(names: Any, first: str) -> dict[str, str]:
@@ -158,12 +165,12 @@ def _options() -> dict[str, Any]:
     }
 
 
-def _class_data(one: ClassResult) -> dict[str, Any]:
+def _class_data(one: ClassResult) -> ClassData:
     label = None if one.label is None else printable(one.label)
     return {"id": one.id, "label": label, "score": one.score, "probability": one.probability}
 
 
-def _map_data(maps: Maps) -> dict[str, Any]:
+def _map_data(maps: Maps) -> MapData:
     """Raw maps in JSON; `step` is what the values are to be multiplied by where they are whole numbers."""
     values = np.ascontiguousarray(maps.values, np.float32)
     step = None

@@ -155,6 +155,7 @@ def test_explain_writes_pictures_and_results_and_says_what_it_did(run, folder):
     assert line.pop("seconds") > 0
     assert line.pop("settings")["classes"] == "2,1"
     assert line == {
+        "version": 2,
         "image": str(Path("photos/a.png")),
         "path": "../photos/a.png",
         "sha256": hashlib.sha256((folder / "photos" / "a.png").read_bytes()).hexdigest(),
@@ -164,6 +165,7 @@ def test_explain_writes_pictures_and_results_and_says_what_it_did(run, folder):
         "classes": [2, 1],
         "labels": ["cat", "bee"],
         "status": [0, 0],
+        "maps": [{"layer": "features", "method": "xgrad-cam", "status": [0, 0]}],
         "files": ["explanations/a.2.png", "explanations/a.1.png"],
         "error": None,
     }
@@ -227,8 +229,8 @@ def test_several_layers_have_pictures_of_their_own(run, folder):
     )
     assert status == 0
     (line,) = results(folder / "explanations")
-    assert line["layer"] == ["features", "c"]
-    assert line["status"] == [[0], [0]]
+    assert [(one["layer"], one["status"]) for one in line["maps"]] == [("features", [0]), ("c", [0])]
+    assert (line["layer"], line["status"]) == ("features", [0]), "of the first map"
     assert line["files"] == [f"explanations/{name}" for name in ("a.features.1.png", "a.c.1.png", "a.npz")]
     assert len(out.splitlines()) == 2
     explanation = Explainer("model.onnx", layers=["features", "c"]).explain("photos/a.png", [1])

@@ -13,6 +13,7 @@ import pytest
 from helpers import models, tiny_models, web
 from helpers.command_line import KNOWN
 from helpers.external_models import save_external
+from helpers.schemas import load_schema, problems
 from onnx_xcam import XcamError, contract, instrument_file
 from onnx_xcam.cli import app
 from onnx_xcam.demo import page, write_page
@@ -51,6 +52,7 @@ def test_what_is_written(model, runtime, tmp_path):
     assert [value.name for value in graph.input] == ["image", contract.CLASS_INPUT]
     assert [value.name for value in graph.output] == ["y", "xcam_classes", "xcam_scores", "xcam_map", "xcam_status"]
     stated = json.loads((made.folder / "model.json").read_text(encoding="utf-8"))
+    assert problems(stated, load_schema("demo-model")) == []
     assert stated["input"] == {
         "name": "image",
         "dtype": "float32",

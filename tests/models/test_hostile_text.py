@@ -255,7 +255,7 @@ def test_results_are_lines_of_json_and_files_stay_in_their_folder(folder, run):
     (line,) = text.splitlines()
     record = json.loads(line)
     assert sorted(record["labels"]) == sorted(LABELS)
-    assert record["layer"] == ["c1", "a " + ESCAPED_NAME]
+    assert [one["layer"] for one in record["maps"]] == ["c1", "a " + ESCAPED_NAME]
     written = {path.name for path in (folder / "explanations").iterdir()}
     assert written == {"results.jsonl", *(Path(name).name for name in record["files"])}
     assert len(record["files"]) == 10

@@ -24,6 +24,7 @@ THIRD = {
     "errors": set(),
     "contract": set(),
     "metadata": set(),
+    "records": set(),
     "common": {"numpy", "yaml"},
     "cams": {"numpy"},
     "surgery": {"numpy", "onnx", "onnx_graphsurgeon", "google"},
@@ -44,13 +45,14 @@ THIRD = {
 }
 """What else than the standard library a part may import."""
 
-BASE = {"text", "errors", "contract", "metadata", "common"}
+BASE = {"text", "errors", "contract", "metadata", "common", "records"}
 OURS = {
     "text": set(),
     "errors": {"text"},
     "common": {"errors", "text"},
     "contract": {"errors", "text"},
     "metadata": {"contract", "errors", "text"},
+    "records": {"text"},
     "cams": BASE,
     "surgery": {*BASE, "cams"},
     "images": BASE,
