@@ -272,3 +272,19 @@ def test_the_randomised_model_differs_and_its_weights_do_what_is_said():
         tensor.CopyFrom(numpy_helper.from_array(values[tensor.name], tensor.name))
     assert (run(by_hand, image)["logits"] == run(last.model, image)["logits"]).all()
     assert (weight(model, "d1") != values["d1"]).any()
+
+
+def test_integer_weights_of_attention_count():
+    """Its scales and zero points do not."""
+    integers = np.random.default_rng(0).integers(-99, 99, (8, 24)).astype(np.int8)
+    scales = np.full(24, 0.01, np.float32)
+    body = """
+        t = Reshape(image, shape)  q = QuantizeLinear(t, one, za)
+        y = com.microsoft.QAttention<num_heads = 2>(q, w, bias, one, ws, , za, zw)
+        m = ReduceMean<axes = [1], keepdims = 0>(y)  logits = MatMul(m, fc)"""
+    weights = {
+        "shape": np.array([0, -1, 8]), "one": np.ones((), np.float32), "za": np.zeros((), np.uint8), "w": integers,
+        "bias": (24,), "ws": scales, "zw": np.zeros(24, np.int8), "fc": (8, C),
+    }  # fmt: skip
+    model = build(body, weights, inputs="float[N,8,8,8] image", imports=', "com.microsoft" : 1')
+    assert names(model, score="logits") == [{"fc"}, {"w", "bias"}]

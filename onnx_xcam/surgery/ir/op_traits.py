@@ -101,8 +101,8 @@ class OpTraits:
         axes: what it does to axes; "ended": nothing is known of them any more.
         elementwise: whether each element is made of those in its own place alone: of all inputs, once they are
             broadcast against each other ("all"), or of the first, while the others say how ("first").
-        same_place: the same, or a mere broadcast, or channel by channel: what is used of a position of the output is
-            used of that position of the inputs.
+        same_place: the same, or a mere broadcast, or channel by channel (unless it is training): what is used of a
+            position of the output is used of that position of the inputs.
         along_axis: whether it works along the axis of its attribute `axis`, or from that one on, keeps the positions of
             all other axes apart, and keeps these axes.
         default_axis: what the attribute `axis` is where it is not given; None if it must be.
@@ -506,7 +506,7 @@ _STANDARD: Mapping[str, OpTraits] = {
     "SequenceMap": _op(control_flow=True, foldable=False, repeatable=False),
     "ConcatFromSequence": _op(without_gradient=_SEQUENCES),
     "Optional": _op("kept", foldable=False, without_gradient=_SEQUENCES),
-    "OptionalGetElement": _op("kept", without_gradient=_SEQUENCES),
+    "OptionalGetElement": _op("kept", values=_COPIED, without_gradient=_SEQUENCES),
     "OptionalHasElement": _op("made"),
     "SequenceAt": _op(without_gradient=_SEQUENCES),
     "SequenceConstruct": _op(foldable=False, without_gradient=_SEQUENCES),

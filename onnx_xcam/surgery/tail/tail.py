@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 
 from onnx_xcam import contract
 from onnx_xcam.cams.methods import emitted_method
@@ -23,6 +24,7 @@ from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import Values, traits
 from onnx_xcam.surgery.tail.cam import Cam, emit_cam, emit_fused, emit_guided, emit_heatmap, emit_status
 from onnx_xcam.surgery.tail.options import TailOptions
 from onnx_xcam.surgery.targets.layer import Layer
@@ -180,6 +182,12 @@ class ImageTensor:
     order: tuple[int, ...]
 
 
+def _keeps_pixels(node: gs.Node) -> bool:
+    """Whether a node hands the pixels on, at most as floats or on other axes."""
+    facts = traits(node)
+    return facts.values == Values.COPIED or facts.casts or facts.dequantises or facts.axes == "transposed"
+
+
 def image_tensor(graph: Graph, score: str, picture: str | None = None) -> ImageTensor:
     """The picture that a score is made of, as a tensor that has a gradient; of several the one that is named.
 
@@ -189,8 +197,8 @@ def image_tensor(graph: Graph, score: str, picture: str | None = None) -> ImageT
     name, order = picture or _image_input(graph, inputs_behind(graph, score)), tuple(range(4))
     while name is not None and not graph.is_float(name) and name not in graph.quantised:
         readers = [node for node in graph.nodes if any(tensor.name == name for tensor in node.inputs)]
-        passed = len(readers) == 1 and readers[0].op in ("Cast", "Identity", "DequantizeLinear", "Transpose")
-        if passed and readers[0].op == "Transpose":
+        passed = len(readers) == 1 and _keeps_pixels(readers[0])
+        if passed and traits(readers[0]).axes == "transposed":
             order = tuple(order[axis] for axis in readers[0].attrs.get("perm", (3, 2, 1, 0)))
         name = str(readers[0].outputs[0].name) if passed else None
     if name is None:

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import Values, traits
 from onnx_xcam.surgery.ir.protos import is_standard
 
 Told: TypeAlias = Literal["none", "exp"]
@@ -169,7 +170,7 @@ def _same(graph: Graph, first: str, second: str) -> bool:
 
 def _source(graph: Graph, name: str) -> str:
     """The tensor of which this one is a mere copy."""
-    while (node := graph.producer.get(name)) is not None and node.op == "Identity":
+    while (node := graph.producer.get(name)) is not None and traits(node).values == Values.COPIED:
         name = str(node.inputs[0].name)
     return name
 

@@ -21,7 +21,7 @@ from onnx_xcam.surgery.analysis.picked_positions import ints, positions
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.dims import Dim, Shape
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.op_traits import AxisEffect, OpTraits, Values, traits
+from onnx_xcam.surgery.ir.op_traits import AxisEffect, Values, traits
 
 Used: TypeAlias = "np.ndarray | None"
 """Along one axis: bool `[dim]`, or None for all positions (or where it is not known).
@@ -83,7 +83,7 @@ class _Sweep:
     def _by_node(self, node: gs.Node, index: int, shape: Shape) -> list[Used]:
         """What one node uses of its input at `index`."""
         every: list[Used] = [None] * len(shape)
-        rule = _rule(traits(node))
+        rule = _rule(node)
         if rule is None or (index and rule not in _SEVERAL_INPUTS):
             return every
         result: list[Used] | None = None
@@ -297,9 +297,10 @@ _RULES: Mapping[AxisEffect, _Rule] = {
 _SEVERAL_INPUTS: Sequence[_Rule] = (_same_place, _concat, _matmul, _gemm, _einsum)
 
 
-def _rule(op: OpTraits) -> _Rule | None:
-    """What an operator uses of its inputs, None if of them all every position."""
-    if op.same_place:
+def _rule(node: gs.Node) -> _Rule | None:
+    """What a node uses of its inputs, None if of them all every position."""
+    op = traits(node)
+    if op.same_place and not node.attrs.get("training_mode", 0):
         return _same_place
     if op.values == Values.RESHAPED:
         return _reshape
