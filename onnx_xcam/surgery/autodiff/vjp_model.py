@@ -11,6 +11,7 @@ from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.autodiff.backward import gradients
 from onnx_xcam.surgery.builder.broadcasting import expanded
 from onnx_xcam.surgery.builder.emitter import Emitter
+from onnx_xcam.surgery.builder.export import export
 from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.graph import Graph
@@ -69,7 +70,7 @@ def vjp_model(model: onnx.ModelProto, wrt: Sequence[str], outputs: Sequence[str]
     for index, name in enumerate(wrt):
         x = forward_value(graph, emitter, name, "The product")
         made.append(emitter.named(expanded(found[name], x), f"{GRADIENT}_{index}"))
-    return _assembled(model, emitter.export([gx.name for gx in made], model.ir_version), feeds, made)
+    return _assembled(model, export(emitter, [gx.name for gx in made], model.ir_version), feeds, made)
 
 
 def _assembled(

@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.errors import UnexpectedError
 from onnx_xcam.surgery.builder.facts import Facts
-from onnx_xcam.surgery.builder.simplify import simplified
+from onnx_xcam.surgery.builder.steps import Step
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.dims import Dim, Shape
 
 PREFIX = "xcam"
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """A node as it was asked for.
-
-    Attributes:
-        op: the operator.
-        domain: its domain, None for the standard's own.
-        attributes: of the node.
-        inputs: the values that it reads, None where an optional one is left out.
-        outputs: the values that it makes, None where one is left out.
-        is_shared: whether an equal step may stand for it; not so for a copy of a node of the model.
-    """
-
-    op: str
-    domain: str | None
-    attributes: Mapping[str, Any]
-    inputs: tuple[Value | None, ...]
-    outputs: tuple[Value | None, ...]
-    is_shared: bool = True
 
 
 class Emitter:
@@ -58,7 +34,7 @@ class Emitter:
     def __init__(self, opset: int, taken: Callable[[str], bool]) -> None:
         self.opset = opset
         self.steps: list[Step] = []
-        self.facts = Facts(self)
+        self.facts = Facts(self.steps)
         self._taken = taken
         self._symbols: dict[str, tuple[Value, int]] = {}
         self._serial = 0
@@ -138,6 +114,14 @@ class Emitter:
         self.steps.append(Step(step.op, step.domain, step.attributes, tuple(inputs), made, is_shared=False))
         return made
 
+    def may_be_infinite(self, value: Value) -> bool:
+        """Tell whether a value may be infinite where what it is made of is not."""
+        return self.facts.may_be_infinite(value)
+
+    def set_never_zero(self, value: Value) -> None:
+        """Note that a value can be divided by."""
+        self.facts.set_never_zero(value)
+
     def knows(self, name: str) -> bool:
         """Whether `forward` has handed out this tensor."""
         return name in self._forward
@@ -210,24 +194,9 @@ class Emitter:
 
     # --- the result -------------------------------------------------------------------------------------------------
 
-    def export(self, outputs: Sequence[str], ir_version: int) -> onnx.GraphProto:
-        """The nodes that `outputs` need, simplified and in order, with their constants as initializers.
-
-        Args:
-            outputs: names that `named` has given.
-            ir_version: of the result.
-
-        Raises:
-            UnexpectedError: an output was never made (a defect of this program, said rather than hidden).
-        """
-        missing = set(outputs) - self._outputs.keys()
-        if missing:
-            raise UnexpectedError(f"Nothing computes the outputs {sorted(missing)}; please report this model.")
-        made, values = simplified(self, [self._outputs[name] for name in outputs])
-        graph = gs.Graph(nodes=made.nodes(dict(zip(outputs, values, strict=True))), opset=self.opset)
-        model = gs.export_onnx(graph, do_type_check=False, ir_version=ir_version)
-        result: onnx.GraphProto = model.graph
-        return result
+    def output(self, name: str) -> Value | None:
+        """The value that `named` has put under a name, None if there is none."""
+        return self._outputs.get(name)
 
     def needed(self, values: Sequence[Value]) -> list[Step]:
         """The steps that these values are made by, in order."""
@@ -237,42 +206,6 @@ class Emitter:
                 kept.append(step)
                 names.update(value.name for value in step.inputs if value is not None)
         return kept[::-1]
-
-    def nodes(self, outputs: Mapping[str, Value]) -> list[gs.Node]:
-        """The nodes that values are made by, which get the names they are given here."""
-        steps, names = self.needed(list(outputs.values())), dict[str, str]()
-        made = {out.name for step in steps for out in step.outputs if out is not None}
-        copied = []
-        for name, value in outputs.items():
-            if value.name in made and value.name not in names:
-                names[value.name] = name
-            else:  # what the model itself has made, or what has another name already
-                copied.append((name, value))
-        tensors: dict[str, gs.Tensor] = {}
-
-        def tensor(value: Value | None) -> gs.Tensor:
-            if value is None:
-                return gs.Variable.empty()
-            if value.name not in tensors:
-                array = self._constants.get(value.name)
-                name = names.get(value.name, value.name)
-                tensors[value.name] = gs.Variable(name) if array is None else gs.Constant(name, array)
-            return tensors[value.name]
-
-        nodes = [
-            gs.Node(
-                step.op,
-                next(value.name for value in step.outputs if value is not None),
-                dict(step.attributes),
-                [tensor(value) for value in step.inputs],
-                [tensor(value) for value in step.outputs],
-                step.domain,
-            )
-            for step in steps
-        ]
-        for name, value in copied:
-            nodes.append(gs.Node("Identity", f"{PREFIX}/{name}", {}, [tensor(value)], [gs.Variable(name)]))
-        return nodes
 
 
 def _is_nothing(value: Any) -> bool:

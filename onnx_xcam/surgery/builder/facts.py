@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from onnx_xcam.surgery.builder.steps import Step
 from onnx_xcam.surgery.builder.values import INTENTS, Value
 from onnx_xcam.surgery.ir.op_traits import named
 
-if TYPE_CHECKING:
-    from onnx_xcam.surgery.builder.emitter import Emitter, Step
-
 
 class Facts:
-    """What the steps of an emitter tell of the values that they make. It is read off when it is asked for."""
+    """Facts tell what recorded steps say of the values that they make; steps are read when something is asked."""
 
-    def __init__(self, emitter: Emitter) -> None:
-        self._emitter = emitter
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = steps
         self._seen = 0
         self._fixed: set[str] = set()
         self._infinite: set[str] = set()
@@ -46,7 +43,7 @@ class Facts:
 
     def _follow(self) -> None:
         """Read the steps that came since the last time."""
-        steps = self._emitter.steps
+        steps = self._steps
         for step in steps[self._seen :]:
             if not step.is_shared:  # a copy of a node of the model, whose values are taken for finite
                 continue

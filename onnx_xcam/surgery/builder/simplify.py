@@ -20,15 +20,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isclose
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_xcam.surgery.builder.emitter import Emitter
+from onnx_xcam.surgery.builder.steps import Step
 from onnx_xcam.surgery.builder.values import INTENTS, Value
 from onnx_xcam.surgery.ir.op_traits import named
-
-if TYPE_CHECKING:
-    from onnx_xcam.surgery.builder.emitter import Emitter, Step
 
 
 @dataclass(frozen=True)
@@ -291,7 +289,7 @@ def _is_stretched(value: Value, other: Value) -> bool:
     return value.rank < other.rank or any(a == 1 != b for a, b in pairs)
 
 
-_Rule = Callable[[_Simplification, "Step"], Product | None]
+_Rule = Callable[[_Simplification, Step], Product | None]
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("Mul", "Div", "MatMul"), _Simplification.bilinear),
     **dict.fromkeys(("Add", "Sub"), _Simplification.sum),

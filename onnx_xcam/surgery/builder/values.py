@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import onnx
@@ -21,9 +21,6 @@ from onnx_xcam.surgery.builder.shapes import Part
 from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.ir.dims import Dim, Shape
 
-if TYPE_CHECKING:
-    from onnx_xcam.surgery.builder.emitter import Emitter
-
 Operand: TypeAlias = "Value | float | int"
 Intent: TypeAlias = Literal[
     "Times", "Settled", "Masked", "Scaled", "Unscaled", "Folded", "Unfolded", "OneHotRows", "Dequantised"
@@ -31,6 +28,47 @@ Intent: TypeAlias = Literal[
 INTENTS = "onnx_xcam.intents"
 """The domain of steps that are no operators yet: `simplify` puts nodes in their place before anything is exported."""
 INT_MIN, INT_MAX = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+
+
+class Nodes(Protocol):
+    """A Nodes object takes the nodes that a value's operators ask for; `emitter.Emitter` is the one that does."""
+
+    opset: int
+
+    def constant(self, array: np.ndarray) -> Value:
+        """Return a constant with the array's dtype and shape."""
+
+    def node(
+        self,
+        op: str,
+        inputs: Sequence[Value | None],
+        outputs: Sequence[tuple[np.dtype[Any] | type, Shape]],
+        *,
+        domain: str | None = None,
+        **attributes: Any,
+    ) -> tuple[Value, ...]:
+        """Add a node and return its outputs, with the given dtypes and shapes."""
+
+    def one(self, op: str, inputs: Sequence[Value | None], dtype: Any, shape: Shape, **attributes: Any) -> Value:
+        """Add a node and return its only output."""
+
+    def concat(self, values: Sequence[Value], axis: int) -> Value:
+        """Join values along an axis."""
+
+    def shape_of(self, value: Value, start: int, stop: int) -> Value:
+        """Return dimensions `start` to `stop` of a value at run time, int64 [stop - start]."""
+
+    def symbol_source(self, dim: Dim) -> tuple[Value, int] | None:
+        """Return where a symbolic dimension can be read cheaply, None if nowhere."""
+
+    def is_constant(self, name: str) -> bool:
+        """Tell whether a tensor is a constant that was added, not a tensor of the model."""
+
+    def may_be_infinite(self, value: Value) -> bool:
+        """Tell whether a value may be infinite where what it is made of is not."""
+
+    def set_never_zero(self, value: Value) -> None:
+        """Note that a value can be divided by."""
 
 
 class Value:
@@ -48,7 +86,7 @@ class Value:
     __slots__ = ("const", "dtype", "emitter", "name", "shape", "shape_source")
 
     def __init__(
-        self, emitter: Emitter, name: str, dtype: np.dtype[Any], shape: Shape, const: np.ndarray | None = None
+        self, emitter: Nodes, name: str, dtype: np.dtype[Any], shape: Shape, const: np.ndarray | None = None
     ) -> None:
         self.emitter = emitter
         self.name = name

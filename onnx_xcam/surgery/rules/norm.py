@@ -53,7 +53,7 @@ def _root_mean_square(x: Value, axes: Sequence[int], epsilon: float) -> Value:
     """sqrt(mean(x²) + eps), which is never zero."""
     result = ((x * x).mean(axes) + epsilon).sqrt()
     if epsilon > 0:
-        x.emitter.facts.set_never_zero(result)
+        x.emitter.set_never_zero(result)
     return result
 
 

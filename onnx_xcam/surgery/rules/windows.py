@@ -127,7 +127,7 @@ def _dilated_conv(g: Value, kernel: Value, windows: Windows, group: int, shape: 
     if (
         not len(inside) == len(outside) == len(begin) == len(windows.kernel)
         or shape[1] is None
-        or g.emitter.facts.may_be_infinite(g)
+        or g.emitter.may_be_infinite(g)
     ):
         return None
     if all(k == 1 for k in windows.kernel) and not any(begin):

@@ -21,6 +21,7 @@ from onnx_xcam.surgery.autodiff.vjp_model import tensor_info
 from onnx_xcam.surgery.axes.axes import Axes, roles_of
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.emitter import Emitter
+from onnx_xcam.surgery.builder.export import export
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.graph import Graph, exported
@@ -144,7 +145,7 @@ class _Cut:
         first = [exported(graph.nodes[i]) for i in sorted(self.first)]
         for node in first:
             rename(node, {name: _LAYER})
-        tail = emitter.export([value.name for value in made], IR_VERSION)
+        tail = export(emitter, [value.name for value in made], IR_VERSION)
         nodes = [*first, *tail.node, *(exported(graph.nodes[i]) for i in sorted(self.nodes))]
         for node in nodes:
             if node.output[0] in foreign:

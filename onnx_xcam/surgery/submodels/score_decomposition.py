@@ -26,6 +26,7 @@ from onnx_xcam.surgery.autodiff.composites import steps
 from onnx_xcam.surgery.autodiff.vjp_model import new_emitter, tensor_info
 from onnx_xcam.surgery.builder.broadcasting import expanded
 from onnx_xcam.surgery.builder.emitter import Emitter
+from onnx_xcam.surgery.builder.export import export
 from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.builder.values import INT_MAX, Value
 from onnx_xcam.surgery.ir.graph import Graph
@@ -83,7 +84,7 @@ def decomposition_model(masked: MaskedPart, layer: Layer, target: Target) -> Dec
     parts, curved = emit_decomposition(graph, emitter, layer, target, selection.seed)
     outputs = [emitter.named(selection.scores, "xcam_scores")]
     outputs += [emitter.named(value, output_of(name)) for name, value in parts.items()]
-    tail = emitter.export([value.name for value in outputs], IR_VERSION)
+    tail = export(emitter, [value.name for value in outputs], IR_VERSION)
     model = onnx.ModelProto()
     model.CopyFrom(masked.model)
     del model.graph.output[:]

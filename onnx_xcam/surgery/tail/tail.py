@@ -20,6 +20,7 @@ from onnx_xcam.surgery.autodiff.vjp_model import new_emitter, tensor_info
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.broadcasting import expanded
 from onnx_xcam.surgery.builder.emitter import Emitter
+from onnx_xcam.surgery.builder.export import export
 from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir import dims
@@ -69,7 +70,7 @@ class Tail:
             self._add(value, name)
         if options.emit or options.fuse:
             self._explain(selection)
-        tail = self.emitter.export([value.name for value in self.outputs], _IR_VERSION)
+        tail = export(self.emitter, [value.name for value in self.outputs], _IR_VERSION)
         result = onnx.GraphProto(node=tail.node, initializer=tail.initializer)
         result.output.extend(tensor_info(value) for value in self.outputs)
         result.input.extend(tensor_info(choice.value) for choice in selection.inputs)

@@ -19,6 +19,7 @@ from onnx_xcam.errors import UnsupportedOpError
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.autodiff.vjp_model import new_emitter, tensor_info
 from onnx_xcam.surgery.builder.emitter import Emitter
+from onnx_xcam.surgery.builder.export import export
 from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.ir import op_traits
 from onnx_xcam.surgery.ir.op_traits import Affine, named
@@ -80,7 +81,7 @@ def parts_model(
     x = forward_value(graph, emitter, active, "a test")
     sums.add("layer", score_decomposition.expanded(gx, x), x)
     outputs = [emitter.named(value, f"xcam_{part}") for part, value in sums.found.items()]
-    tail = emitter.export([value.name for value in outputs], 8)
+    tail = export(emitter, [value.name for value in outputs], 8)
     result = onnx.ModelProto()
     result.CopyFrom(model)
     del result.graph.output[:]
