@@ -12,7 +12,7 @@ Who holds whom:
             |     |
             |   Recorder           one run: activations and gradients (`recorder`) -> Recording (`recording`)
             |     |   |
-            |     |   +-- Head     of each layer: scores without a channel (`ablation`)
+            |     |   +-- ChannelAblation   at each layer: scores without a channel (`ablation`)
             |     |   +-- Scorer   scores of masked or changed pictures (`scoring`)
             |     |
             +-----+-- OpenModel    what is open, once: preprocessing, labels, probabilities, notes (`model`)

@@ -1,4 +1,4 @@
-"""The one reverse sweep: from the gradient of the score to the gradients of the target layers."""
+"""This module sweeps backward once: from the gradient of the score to the gradients of the target layers."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from onnx_xcam.contract import Layout, input_kind, shape_text
 from onnx_xcam.surgery.analysis.differentiable_path import DifferentiablePath, differentiable_path, image_tensors
 from onnx_xcam.surgery.analysis.ends import makers
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_among
+from onnx_xcam.surgery.analysis.position_liveness import used_positions
 from onnx_xcam.surgery.autodiff.backward import unsupported
 from onnx_xcam.surgery.axes.axes import Place
 from onnx_xcam.surgery.axes.layouts import axis_roles, displaced, grid_places, layout_of, token_grid, window_of
@@ -25,7 +26,6 @@ from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.uses import names_read
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.pictures import explained_picture
-from onnx_xcam.surgery.targets.position_liveness import used_positions
 
 _PRIME = 2**2203 - 1
 _PICTURE_AXES = 4

@@ -1,4 +1,4 @@
-"""Which positions of each axis of a tensor the score uses.
+"""This module finds which positions of each axis of a tensor the score uses.
 
 A classifier that reads its class token uses one position of the last block's output, whatever attention gathered
 there; a gradient exists at that position only. This is found backwards from the score, operator by operator: a cut
