@@ -79,6 +79,9 @@ _ROWS: list[Row] = [
           **SIZES, **only_static(attributes)) for inputs, attributes in CONV),
     *(row("Conv", inputs, f"y = Conv<{attributes}>(x, w, b)", wrt=("x",), opsets=(OLD, 22), **SIZES)
       for inputs, attributes in CONV if only_static(attributes)),
+    # The padding is odd, so that it differs between the two sides.
+    *(row("Conv", XW, f'y = Conv<auto_pad = "{auto}", strides = [2, 2]>(x, w, b)', wrt=("x",), opsets=(OLD, 22), H=8, W=5)
+      for auto in ("SAME_UPPER", "SAME_LOWER")),
     row("Conv", "float[N,4,H,W] x, float[6,4,3,3] w", "y = Conv(x, w)", wrt=("x",), **SIZES),
     row("Conv", "float[N,4,H,W] x, float[6,4,1,1] w", "y = Conv(x, w)", wrt=("x",), **SIZES),
     row("Conv", "float[N,4,H,W] x, float[6,4,1,1] w", "y = Conv(x, w)", wrt=("w",), **SIZES),

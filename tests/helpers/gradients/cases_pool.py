@@ -56,6 +56,9 @@ ROWS: list[Row] = [
     row("AveragePool", TWO, "y = AveragePool<kernel_shape = [2, 3], dilations = [2, 1], strides = [2, 2], ceil_mode = 1>(x)", opsets=(19,), **SIZES),
     *(row(op, x, f"y = {op}(x)", opsets=(OLD, 22), **SIZES) for op in ("GlobalAveragePool", "GlobalMaxPool")
       for x in (TWO, "float[N,2,W] x", "float[N,3,D,H,W] x")),
+    # The padding is odd, so that it differs between the two sides.
+    *(row(op, TWO, f'y = {op}<kernel_shape = [3, 2], strides = [2, 2], auto_pad = "{auto}">(x)', opsets=(OLD, NEWEST), H=8, W=5)
+      for op in ("MaxPool", "AveragePool") for auto in ("SAME_UPPER", "SAME_LOWER")),
     *(row("LpPool", x, f"y = LpPool<{attributes}>(x)", opsets=(opset,), **SIZES)
       for opset, x, attributes in (
           (OLD, TWO, "kernel_shape = [2, 2], strides = [2, 2]"),
