@@ -133,6 +133,8 @@ def test_photos_that_come_later_take_no_name_that_is_there(first, later, layers,
 
 def test_folded():
     assert folded("Café.PNG") == folded("cafe\u0301.png") == folded("CAFÉ.png")
+    assert folded("\u1fb4") == folded("\u03b1\u0345\u0301"), "accents in another order, one of which folds to a letter"
+    assert folded("\u1fb4") == folded("\u03b1\u0345\u0301"), "accents in another order, one of which folds to a letter"
     assert folded("a.b") != folded("a-b")
 
 

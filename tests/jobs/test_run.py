@@ -18,7 +18,7 @@ from helpers import ROOT, tiny_models
 from helpers.command_line import KNOWN
 from onnx_xcam.errors import ImageError, OutputError, XcamError
 from onnx_xcam.explainer import ModelOptions
-from onnx_xcam.images.read import write_image
+from onnx_xcam.images.write import write_image
 from onnx_xcam.jobs import evaluate, explain
 
 

@@ -61,7 +61,13 @@ def test_an_unknown_provider_is_an_error_that_lists_what_there_is():
 
 @pytest.mark.parametrize(
     ("asked", "running"),
-    [((CUDA,), (CPU,)), (("TensorrtExecutionProvider", CUDA), (CUDA, CPU)), ((CPU, CUDA), (CPU,)), ((CUDA,), ())],
+    [
+        ((CUDA,), (CPU,)),
+        (("TensorrtExecutionProvider", CUDA), (CUDA, CPU)),
+        ((CPU, CUDA), (CPU,)),
+        ((CUDA,), ()),
+        ((CPU,), (CUDA, CPU)),  # it is there, but another one goes before it
+    ],
 )
 def test_a_session_that_runs_on_something_else_is_an_error(asked, running):
     with pytest.raises(ProviderError, match="could not be started"):
