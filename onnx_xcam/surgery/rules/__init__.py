@@ -1,4 +1,4 @@
-"""Gradient rules: one vector-Jacobian product per operator, one file per family."""
+"""This package holds the gradient rules: one vector-Jacobian product (VJP) per operator, one file per family."""
 
 from onnx_xcam.surgery.rules import (
     activation,

@@ -1,7 +1,7 @@
-"""Activation functions.
+"""This module holds the gradient rules of activation functions.
 
-A rule keeps of the forward pass only what ONNX Runtime has after fusing: y of Relu and Clip (never x, which a
-Conv+Relu fusion removes), x of the smooth ones.
+A rule reads only tensors that ONNX Runtime still has after it fused operators: y of Relu and Clip (never x, which the
+fusion of Conv and Relu removes), and x of smooth activations such as Gelu.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ def relu(node: NodeView, gy: Value) -> Gradients:
 
 @elementwise("LeakyRelu")
 def leaky_relu(node: NodeView, gy: Value) -> Gradients:
-    """y = x where x >= 0, else alpha x;  gx = gy, or alpha gy. For a positive alpha, y has the sign of x."""
+    """y = x where x >= 0, else alpha x;  gx = gy where x >= 0, else alpha gy.
+
+    For a positive alpha, y has the sign of x, and x is not read.
+    """
     alpha = node.attr("alpha", 0.01)
     below = (node.y if alpha > 0 else node.x) < 0
     return gy * below.choose(alpha, 1, gy)
@@ -31,7 +34,7 @@ def leaky_relu(node: NodeView, gy: Value) -> Gradients:
 
 @elementwise("PRelu")
 def prelu(node: NodeView, gy: Value) -> Gradients:
-    """y = x where x >= 0, else slope x;  gslope = gy x where x < 0."""
+    """y = x where x >= 0, else slope x;  gx = gy where x >= 0, else slope gy;  gslope = gy x where x < 0."""
     x, slope = node.inputs
     below = x < 0
     return gy * below.choose(slope, 1, gy), (gy * x).masked(below) if node.needs(1) else None
@@ -53,20 +56,23 @@ def shrink(node: NodeView, gy: Value) -> Gradients:
 
 @elementwise("Elu")
 def elu(node: NodeView, gy: Value) -> Gradients:
-    """y = x where x > 0, else alpha (exp(x) - 1);  gx = gy, or gy (y + alpha)."""
+    """y = x where x > 0, else alpha (exp(x) - 1);  gx = gy where x > 0, else gy (y + alpha)."""
     return gy * (node.x > 0).choose(1, node.y + node.attr("alpha", 1.0), gy)
 
 
 @elementwise("Selu")
 def selu(node: NodeView, gy: Value) -> Gradients:
-    """y = gamma x where x > 0, else gamma alpha (exp(x) - 1);  gx = gamma gy, or gy (y + gamma alpha)."""
+    """y = gamma x where x > 0, else gamma alpha (exp(x) - 1).
+
+    gx = gamma gy where x > 0, else gy (y + gamma alpha).
+    """
     alpha, gamma = node.attr("alpha", SELU_ALPHA), node.attr("gamma", SELU_GAMMA)
     return gy * (node.x > 0).choose(gamma, node.y + gamma * alpha, gy)
 
 
 @elementwise("Celu")
 def celu(node: NodeView, gy: Value) -> Gradients:
-    """y = x where x > 0, else alpha (exp(x / alpha) - 1);  gx = gy, or gy (y / alpha + 1)."""
+    """y = x where x > 0, else alpha (exp(x / alpha) - 1);  gx = gy where x > 0, else gy (y / alpha + 1)."""
     return gy * (node.x > 0).choose(1, node.y / node.attr("alpha", 1.0) + 1, gy)
 
 
@@ -74,8 +80,8 @@ def celu(node: NodeView, gy: Value) -> Gradients:
 def clip(node: NodeView, gy: Value) -> Gradients:
     """y = min(max(x, low), high);  gx = gy where low < y < high.
 
-    Of quantised integers, as a quantiser of fewer bits: where nothing that comes in lies beyond a bound, nothing is
-    clipped there; and a score's own clipping passes all of it.
+    A Clip of quantised integers is part of a quantiser of fewer bits. A bound that no input can pass gets no mask, and
+    the Clip of the score itself passes the whole gradient.
     """
     if node.is_unclipped:
         return gy
@@ -93,7 +99,7 @@ def clip(node: NodeView, gy: Value) -> Gradients:
 
 
 def _clips_nothing(node: NodeView, end: End) -> bool:
-    """Whether a Clip of what a QuantizeLinear has made lets everything pass at one end."""
+    """Tell whether a Clip behind a QuantizeLinear clips nothing at one end, because no input can lie beyond it."""
     quantiser = node.graph.producer.get(node.node.inputs[0].name)
     integer = node.const(1 if end == "min" else 2)
     if quantiser is None or quantiser.op != "QuantizeLinear" or integer is None:
@@ -127,8 +133,8 @@ def hard_swish(node: NodeView, gy: Value) -> Gradients:
 def swish(node: NodeView, gy: Value) -> Gradients:
     """y = x s with s = sigmoid(alpha x);  gx = gy (s + alpha y (1 - s)).
 
-    x gets an axis first: s would else be shared with a forward pass that spells Swish out, and so keep ONNX Runtime
-    from fusing that.
+    The rule gives x a leading axis of size 1 before the Sigmoid. Without it, ONNX Runtime would share the Sigmoid with
+    a forward pass that writes Swish as Mul and Sigmoid, and no longer fuse the two.
     """
     alpha: float = node.attr("alpha", 1.0)
     y, s = node.y * alpha, (node.x.unsqueeze([0]) * alpha).sigmoid()
@@ -165,10 +171,10 @@ def tanh(node: NodeView, gy: Value) -> Gradients:
 
 @elementwise("Gelu")
 def gelu(node: NodeView, gy: Value) -> Gradients:
-    """y = x F(x), F the normal distribution or its tanh approximation;  gx = gy (F(x) + x F'(x)).
+    """y = x F(x), F the normal distribution function or its tanh approximation;  gx = gy (F(x) + x F'(x)).
 
-    F is computed as (1 - erf(-x / sqrt 2)) / 2: in the usual spelling it would be shared with a forward pass that
-    spells Gelu out, and so keep ONNX Runtime from fusing that.
+    F is computed as (1 - erf(-x / sqrt 2)) / 2. In the usual form, (1 + erf(x / sqrt 2)) / 2, ONNX Runtime would share
+    it with a forward pass that writes Gelu as elementary operators, and no longer fuse those.
     """
     x = node.x
     if node.attr("approximate", "none") == "tanh":
@@ -184,7 +190,7 @@ def gelu(node: NodeView, gy: Value) -> Gradients:
 def softmax(node: NodeView, gy: Value) -> Gradients:
     """Softmax: gx = y (gy - sum(gy y));  LogSoftmax: gx = gy - exp(y) sum(gy);  sums along the axis.
 
-    Since opset 13 the axis is one axis; before, it and all that follow are flattened together.
+    From opset 13 on, both normalise along one axis; before, over that axis and all later ones, flattened together.
     """
     y = node.y
     if node.opset >= 13:

@@ -1,4 +1,4 @@
-"""Convolutions, 1-D to 3-D and beyond, with groups, strides, dilations and every form of padding."""
+"""This module holds the gradient rules of convolutions, of any number of dimensions and with every form of padding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from onnx_xcam.surgery.rules.windows import Windows, scatter_windows, windows_of
 
 
 def kernel_shape(node: NodeView, weight: Value) -> list[int]:
-    """The kernel's size in space, from the attribute or the weight."""
+    """Return the kernel's spatial sizes, from the attribute or from the weight `[M, C / group, *kernel]`.
+
+    Raises:
+        UnsupportedOpError: a size is known only at run time.
+    """
     sizes = node.attr("kernel_shape") or weight.shape[2:]
     if not all(isinstance(size, int) for size in sizes):
         raise node.unsupported("its kernel's size is known only at run time")
@@ -22,7 +26,10 @@ def kernel_shape(node: NodeView, weight: Value) -> list[int]:
 
 @vjp("Conv", constant_axes=True)
 def conv(node: NodeView, gy: Value) -> Gradients:
-    """y = x * W + b;  gx = gy *ᵀ W, gW[m,c,j] = sum gy[n,m,o] x[n,c,o s + j d - p], gb = sum(gy)."""
+    """y = x * W + b;  gx = gy *ᵀ W, gW[m,c,j] = sum gy[n,m,o] x[n,c,o s + j d - p], gb = sum(gy).
+
+    s, d and p are strides, dilations and padding;  *ᵀ is the transposed convolution.
+    """
     weight = node.weight(1, (0, 1), node.attr("group", 1))
     windows = windows_of(node, kernel_shape(node, weight))
     spatial = list(range(2, node.x.rank))
@@ -35,20 +42,21 @@ def conv(node: NodeView, gy: Value) -> Gradients:
 
 
 def _is_pointwise(windows: Windows) -> bool:
-    """Whether every output position sees just its own input position."""
+    """Tell whether every output position reads only the input position of the same index."""
     ones, zeros = [1] * len(windows.kernel), [0] * len(windows.kernel)
     return windows.kernel == windows.strides == ones and windows.begin == windows.end == zeros
 
 
 def _input_gradient(node: NodeView, gy: Value, weight: Value, windows: Windows) -> Value:
+    """Return the gradient of x, with the class axis folded into the batch for the convolution itself."""
     x = node.x
-    if _is_pointwise(windows):  # the gradient may be constant in space: the "input" is then one pixel too
+    if _is_pointwise(windows):  # gy may be constant in space and keep size 1 there: so does gx then
         x = x.with_shape((*x.shape[:2], *gy.shape[3:]))
     return scatter_windows(gy.folded(), weight, windows, node.attr("group", 1), x).unfolded(gy)
 
 
 def _weight_gradient(node: NodeView, gy: Value, weight: Value, windows: Windows) -> Value:
-    """A convolution of x by gy, batch and channels exchanged, strides and dilations exchanged."""
+    """Return the weight's gradient: x convolved with gy, batch exchanged with channels and strides with dilations."""
     x, group = node.x, node.attr("group", 1)
     m, c = weight.shape[:2]
     if not isinstance(m, int) or not isinstance(c, int) or not all(isinstance(b, int) for b in windows.begin):
@@ -78,7 +86,7 @@ def _weight_gradient(node: NodeView, gy: Value, weight: Value, windows: Windows)
 
 @vjp("ConvTranspose")
 def conv_transpose(node: NodeView, gy: Value) -> Gradients:
-    """y = x *ᵀ W + b;  gx = gy * W, the convolution with the same strides, dilations and padding."""
+    """y = x *ᵀ W + b;  gx = gy * W, a convolution with the same strides, dilations and padding."""
     x, weight = node.x, node.input(1)
     kernel = kernel_shape(node, weight)
     rank = len(kernel)
@@ -95,7 +103,7 @@ def conv_transpose(node: NodeView, gy: Value) -> Gradients:
 
 
 def _transposed_begin(node: NodeView, kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
-    """How much of the full result a ConvTranspose cuts off in front, from pads, auto_pad or output_shape."""
+    """Return how many positions a ConvTranspose crops before its result, from pads, auto_pad or output_shape."""
     rank = len(kernel)
     auto = node.attr("auto_pad", "NOTSET")
     if auto == "VALID":
@@ -120,9 +128,9 @@ def _transposed_begin(node: NodeView, kernel: list[int], strides: list[int], dil
 
 @vjp("Col2Im")
 def col2im(node: NodeView, gy: Value) -> Gradients:
-    """y = the columns of x `[N, C prod(block), L]` laid down as blocks of an image, overlaps added.
+    """y = the columns of x `[N, C prod(block), L]` placed as blocks of an image, overlaps added.
 
-    gx = the blocks of gy as columns: a convolution with one unit vector per element of the block cuts them out.
+    gx = the blocks of gy as columns, which a convolution extracts with one unit vector per element of a block.
     """
     block = node.ints(2, "block sizes")
     assert block is not None

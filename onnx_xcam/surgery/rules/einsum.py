@@ -1,4 +1,4 @@
-"""Einsum: sums of products over named axes."""
+"""This module holds the gradient rule of Einsum, which sums products over named axes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 def einsum(node: NodeView, gy: Value) -> Gradients:
     """y[out] = sum of the product of all operands;  gx[in] = the same sum of gy[out] and the other operands.
 
-    The class axis gets a letter of its own. Axes that an operand alone has and that are summed: gx is constant there.
-    Axes of size 1 that stretch to another operand's lose their letter, so that gx is summed there. An operand that is
-    read along a diagonal gets gx there.
+    The class axis gets a letter of its own. Along an axis that only one operand has and that is summed, gx is constant
+    and keeps size 1. An axis of size 1 that is broadcast to another operand's loses its letter, so that gx is summed
+    there. An operand that is read along a diagonal gets a gradient on that diagonal, and zeros elsewhere.
     """
     operands = node.inputs
     terms, result, k = _letters(node, [x.rank for x in operands])
@@ -36,13 +36,13 @@ def einsum(node: NodeView, gy: Value) -> Gradients:
 
 
 def _without(x: Value, term: str, wide: set[str]) -> tuple[Value, str]:
-    """An operand and its letters without the axes of size 1 whose letter is wider elsewhere."""
+    """Return an operand and its letters without the axes of size 1 whose letter is wider in another operand."""
     stretched = [axis for axis, (a, dim) in enumerate(zip(term, x.shape, strict=True)) if dim == 1 and a in wide]
     return x.squeeze(stretched), "".join(a for axis, a in enumerate(term) if axis not in stretched)
 
 
 def _along_term(g: Value, own: str, x: Value, term: str) -> Value:
-    """A gradient `[K, *own]` as `[K, *term]`: size 1 along the letters it lacks, zeros off the diagonals."""
+    """Return a gradient `[K, *own]` as `[K, *term]`: size 1 along the letters it lacks, zeros off the diagonals."""
     new = [axis for axis, a in enumerate(term) if a not in own or term.index(a) < axis]
     g = g.unsqueeze([axis + 1 for axis in new])
     for axis, a in enumerate(term):
@@ -53,7 +53,10 @@ def _along_term(g: Value, own: str, x: Value, term: str) -> Value:
 
 
 def _letters(node: NodeView, ranks: list[int]) -> tuple[list[str], str, str]:
-    """The letters of each operand and of the result, each ellipsis replaced by letters of its own; one more letter."""
+    """Return the letters of each operand, those of the result, and an unused letter for the class axis.
+
+    An ellipsis is replaced by letters that the equation does not use.
+    """
     left, arrow, right = node.attr("equation").replace(" ", "").partition("->")
     terms = left.split(",")
     free = [letter for letter in ascii_letters if letter not in left]

@@ -1,4 +1,7 @@
-"""Arithmetic and elementary functions, element by element. Broadcasting is undone by the engine."""
+"""This module holds the gradient rules of arithmetic and elementary functions, which work element by element.
+
+The engine undoes broadcasting, so a rule is written as if all its inputs had the shape of the output.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,7 @@ def where(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("Identity", "Dropout", constant_axes=True)
 def identity(node: NodeView, gy: Value) -> Gradients:
-    """y = x (dropout does nothing at inference);  gx = gy."""
+    """y = x, which is what Dropout does at inference too;  gx = gy."""
     if node.op == "Dropout" and node.has_input(2):
         training = node.const(2)
         if training is None or bool(training):
@@ -91,7 +94,7 @@ def identity(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("Cast", "CastLike", constant_axes=True)
 def cast(node: NodeView, gy: Value) -> Gradients:
-    """y = x in another type;  gx = gy, in the type of x or, where x is a quantised integer, in its own."""
+    """y = x in another dtype;  gx = gy in the dtype of x or, where x is a quantised integer, in that of gy."""
     return gy.cast(node.x.dtype) if node.x.dtype.kind == "f" else gy
 
 
@@ -208,7 +211,7 @@ def mod(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("CumSum")
 def cumsum(node: NodeView, gy: Value) -> Gradients:
-    """y_i = sum of x_j, j <= i;  gx is the running sum of gy from the other end."""
+    """y_i = sum of x_j over j <= i;  gx = the cumulative sum of gy from the other end."""
     axis = node.const(1)
     if axis is None:
         raise node.unsupported("its axis is computed at run time")

@@ -1,4 +1,4 @@
-"""Operators that read or write the elements that an index tensor names."""
+"""This module holds the gradient rules of operators that read or write the elements that an index tensor names."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from onnx_xcam.surgery.rules.scatter import add_at, add_elements, class_first, c
 
 @vjp("GatherElements")
 def gather_elements(node: NodeView, gy: Value) -> Gradients:
-    """y[.., i, ..] = x[.., indices[.., i, ..], ..];  gy is added at those places."""
+    """y[.., i, ..] = x[.., indices[.., i, ..], ..];  gx = zeros with gy added at the positions that were read."""
     return add_elements(gy, node.input(1), node.x, node.attr("axis", 0) % node.x.rank)
 
 
 @vjp("GatherND")
 def gather_nd(node: NodeView, gy: Value) -> Gradients:
-    """y[b, i] = x[b, indices[b, i]], an index being a row of `indices`;  gy is added at those places.
+    """y[b, i] = x[b, indices[b, i]], where indices[b, i] is a vector of coordinates.
 
-    The axes that are indexed become one, and so do the rows.
+    gx = zeros with gy added at the positions that were read. For that, the indexed axes are flattened to one, and so
+    are all axes of the indices but the last.
     """
     x, indices = node.x, node.input(1)
     depth, batch = indices.shape[-1], node.attr("batch_dims", 0)
@@ -36,7 +37,7 @@ def gather_nd(node: NodeView, gy: Value) -> Gradients:
 
 
 def _flat_places(x: Value, indices: Value, batch: int, depth: int) -> Value:
-    """For each row of `indices` its place in the flattened leading `batch + depth` axes of x, int64 1-D."""
+    """Return for each row of `indices` its position in the flattened leading `batch + depth` axes of x, int64 1-D."""
     place = indices.emitter.constant(np.zeros((1,) * (indices.rank - 1), np.int64))
     for axis in range(batch + depth):
         if axis < batch:
@@ -52,7 +53,7 @@ def _flat_places(x: Value, indices: Value, batch: int, depth: int) -> Value:
 def scatter_elements(node: NodeView, gy: Value) -> Gradients:
     """y = x with updates written, or added, at the indices along an axis.
 
-    gupdates = gy at those places;  gx = gy, with zeros there if they were overwritten.
+    gupdates = gy at the indices;  gx = gy, with zeros at the indices if the updates were written, not added.
     """
     adds = _adds(node)
     axis = node.attr("axis", 0) % node.x.rank + 1
@@ -63,9 +64,10 @@ def scatter_elements(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("ScatterND")
 def scatter_nd(node: NodeView, gy: Value) -> Gradients:
-    """y = x with updates written, or added, where the rows of `indices` say;  the gradients are as in ScatterElements.
+    """y = x with updates written, or added, at the positions that the rows of `indices` name.
 
-    With the class axis at the end, the indices hold as they are.
+    gupdates = gy at these positions;  gx = gy, with zeros there if the updates were written, not added.
+    The class axis of gy is moved to the end, so that the indices address gy as they address x.
     """
     adds = _adds(node)
     indices, g = node.input(1), class_last(gy)
@@ -76,7 +78,11 @@ def scatter_nd(node: NodeView, gy: Value) -> Gradients:
 
 
 def _adds(node: NodeView) -> bool:
-    """Whether a scatter adds its updates rather than write them."""
+    """Tell whether a scatter adds its updates (True) or writes them.
+
+    Raises:
+        UnsupportedOpError: the scatter reduces in another way, such as by a product.
+    """
     reduction = node.attr("reduction", "none")
     if reduction not in ("none", "add"):
         raise node.unsupported(f"its reduction '{reduction}' has no gradient rule")
@@ -85,7 +91,7 @@ def _adds(node: NodeView) -> bool:
 
 @vjp("TopK")
 def top_k(node: NodeView, gy: Value) -> Gradients:
-    """y = the largest elements along an axis;  gy goes back to their places, zeros elsewhere."""
+    """y = the largest, or smallest, elements along an axis;  gx = zeros with gy at the positions of these."""
     x = node.x
     zeros = gy.zeros([shapes.dim_part(gy, 0), *shapes.dim_parts(x)]).with_shape((gy.shape[0], *x.shape))
     return zeros.scatter_elements(per_class(node.output(1), gy), gy, node.attr("axis", -1) % x.rank + 1)
@@ -93,7 +99,7 @@ def top_k(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("Compress")
 def compress(node: NodeView, gy: Value) -> Gradients:
-    """y = the elements, or slices along an axis, whose condition holds;  gy goes back to them, zeros elsewhere."""
+    """y = the elements of x, or slices along an axis, where a condition holds;  gx = gy there, zeros elsewhere."""
     x, axis = node.x, node.attr("axis")
     chosen = node.emitter.one("NonZero", [node.input(1)], np.int64, (1, node.y.shape[axis or 0])).squeeze([0])
     if axis is not None:
@@ -104,7 +110,10 @@ def compress(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("OneHot")
 def one_hot(node: NodeView, gy: Value) -> Gradients:
-    """y = values[1] where the index is met, values[0] elsewhere;  gvalues = [sum of gy elsewhere, sum of gy there]."""
+    """y = values[1] where a position is its index, values[0] elsewhere.
+
+    gvalues = [sum of gy over the other positions, sum of gy over the indices].
+    """
     zero_one = node.constant([0, 1], gy.dtype)
     inputs = [node.input(0), node.input(1), zero_one]
     met = node.emitter.one("OneHot", inputs, gy.dtype, node.y.shape, axis=node.attr("axis", -1))
@@ -115,7 +124,7 @@ def one_hot(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("Trilu")
 def trilu(node: NodeView, gy: Value) -> Gradients:
-    """y = the upper or lower triangle of each matrix, zeros elsewhere;  gx = that triangle of gy."""
+    """y = the upper or lower triangle of each matrix, zeros elsewhere;  gx = the same triangle of gy."""
     inputs = [gy, node.input(1)] if node.has_input(1) else [gy]
     return node.emitter.one("Trilu", inputs, gy.dtype, gy.shape, upper=node.attr("upper", 1))
 
@@ -124,7 +133,7 @@ def trilu(node: NodeView, gy: Value) -> Gradients:
 def reverse_sequence(node: NodeView, gy: Value) -> Gradients:
     """y = x with the beginning of each sequence reversed, which is its own inverse;  gx = gy reversed alike.
 
-    With the class axis at the end, the axes hold as they are.
+    The class axis of gy is moved to the end, so that `batch_axis` and `time_axis` keep their numbers.
     """
     axes = {"batch_axis": node.attr("batch_axis", 1), "time_axis": node.attr("time_axis", 0)}
     g = class_last(gy)
@@ -133,7 +142,7 @@ def reverse_sequence(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("MaxUnpool")
 def max_unpool(node: NodeView, gy: Value) -> Gradients:
-    """y = zeros with x at flat indices;  gx = gy at these."""
+    """y = zeros with x written at indices into the flattened output;  gx = gy at these indices."""
     if node.has_input(2):
         raise node.unsupported("it has an output_shape, which engines read differently")
     flat = gy.reshape([0, -1], (gy.shape[0], dims.known_size(gy.shape[1:])))

@@ -1,4 +1,4 @@
-"""Matrix products, and the Fourier transform, which is one."""
+"""This module holds the gradient rules of matrix products and of Fourier transforms, which are matrix products too."""
 
 from __future__ import annotations
 
@@ -12,38 +12,45 @@ from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 
 @vjp("MatMul", constant_axes=True)
 def matmul(node: NodeView, gy: Value) -> Gradients:
-    """Y = A B;  gA = gY Bᵀ, gB = Aᵀ gY, leading axes broadcast. Vectors are matrices with one row or column."""
+    """Y = A B;  gA = gY Bᵀ, gB = Aᵀ gY, summed over the leading axes that were broadcast.
+
+    A vector is taken as a matrix with one row (A) or one column (B).
+    """
     a, b = (node.weight(i, (-2, -1)) for i in range(2))
     row, column = a.rank == 1, b.rank == 1
     a = a.unsqueeze([0]) if row else a
     b = b.unsqueeze([1]) if column else b
     axes = ([-2] if row else []) + ([-1] if column else [])
     gy, y = node.full(gy, [-2, -1][row + column :]), node.y
-    gy, y = gy.unsqueeze(_placed(axes, gy.rank)), y.unsqueeze(_placed(axes, y.rank))
+    gy, y = gy.unsqueeze(_inserted_axes(axes, gy.rank)), y.unsqueeze(_inserted_axes(axes, y.rank))
     gy = expanded_where_unsure(gy, [a, b], y)
-    ga = unbroadcast(gy @ _levelled(node, b, gy).swap_last(), a, y, exempt=2) if node.needs(0) else None
-    gb = unbroadcast(_levelled(node, a, gy).swap_last() @ gy, b, y, exempt=2) if node.needs(1) else None
+    ga = unbroadcast(gy @ _with_rank_of(node, b, gy).swap_last(), a, y, exempt=2) if node.needs(0) else None
+    gb = unbroadcast(_with_rank_of(node, a, gy).swap_last() @ gy, b, y, exempt=2) if node.needs(1) else None
     return ga.squeeze([-2]) if ga and row else ga, gb.squeeze([-1]) if gb and column else gb
 
 
-def _levelled(node: NodeView, value: Value, gy: Value) -> Value:
-    """An operand with as many axes as the gradient if it is in half precision.
+def _with_rank_of(node: NodeView, value: Value, gy: Value) -> Value:
+    """Return an operand; in half precision, with leading axes of size 1 so that its rank is that of the gradient.
 
-    ONNX Runtime's MatmulTransposeFusion (1.32) looks through the Cast before a product for a Transpose and moves that
-    behind it. Where it then finds that the ranks do not allow the fusion it leaves the moved nodes unfinished, and the
-    NCHWc pass behind it crashes. It does not look through an Unsqueeze.
+    ONNX Runtime's MatmulTransposeFusion (1.32) looks for a Transpose before the Cast of an operand and exchanges the
+    two. If the ranks then do not allow the fusion, it leaves the nodes it moved unfinished, and the later NCHWc pass
+    crashes. It does not look behind an Unsqueeze.
     """
     half = any(node.graph.dtype(tensor.name) == np.float16 for tensor in node.node.inputs)
     return value.unsqueeze(list(range(gy.rank - value.rank))) if half and 2 < value.rank < gy.rank else value
 
 
-def _placed(axes: list[int], rank: int) -> list[int]:
+def _inserted_axes(axes: list[int], rank: int) -> list[int]:
+    """Return negative axes that are inserted into a tensor of this rank, counted from the front of the result."""
     return [axis + rank + len(axes) for axis in axes]
 
 
 @vjp("Gemm", constant_axes=True)
 def gemm(node: NodeView, gy: Value) -> Gradients:
-    """Y = alpha A' B' + beta C;  gA' = alpha gY B'ᵀ, gB' = alpha A'ᵀ gY, gC = beta gY (summed where broadcast)."""
+    """Y = alpha A' B' + beta C;  gA' = alpha gY B'ᵀ, gB' = alpha A'ᵀ gY, gC = beta gY (summed where broadcast).
+
+    A' is A, or Aᵀ where `transA` is set; B' likewise.
+    """
     a, b = (node.weight(i, (0, 1)) for i in range(2))
     gy = node.full(gy)
     scaled = gy * node.attr("alpha", 1.0)
@@ -56,9 +63,9 @@ def gemm(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("DFT")
 def dft(node: NodeView, gy: Value) -> Gradients:
-    """y = M x along an axis, real and imaginary part (the last axis) as one vector;  gx = gy M.
+    """y = M x along an axis, for x with its real and imaginary parts (the last axis) as one vector;  gx = Mᵀ gy.
 
-    M is what the same transform makes of the unit vectors, so every length, direction and one-sided form is covered.
+    M is what the same transform gives for the unit vectors, so every length, direction and one-sided form is covered.
     """
     x, y = node.x, node.y
     parts = x.shape[-1]
@@ -77,9 +84,9 @@ def dft(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("STFT")
 def stft(node: NodeView, gy: Value) -> Gradients:
-    """y = M x;  gx = Mᵀ gy, for the samples x of each signal.
+    """y = M x for the samples x of each signal;  gx = Mᵀ gy.
 
-    M is what the same transform makes of the unit vectors, so every window, step and one-sided form is covered.
+    M is what the same transform gives for the unit vectors, so every window, step and one-sided form is covered.
     """
     x, y = node.x, node.y
     length, parts = x.shape[1:]
@@ -96,6 +103,7 @@ def stft(node: NodeView, gy: Value) -> Gradients:
 
 
 def _dft_axis(node: NodeView) -> int:
+    """Return the axis that a DFT transforms, non-negative; an attribute before opset 20, an input since."""
     default = 1 if node.opset < 20 else -2
     axes = node.ints(2, "axis") if node.has_input(2) else [node.attr("axis", default)]
     assert axes is not None
@@ -103,7 +111,7 @@ def _dft_axis(node: NodeView) -> int:
 
 
 def _dft_matrix(node: NodeView, axis: int, parts: int) -> Value:
-    """The transform of each unit vector as a row, `[x size * parts, y size * y parts]`."""
+    """Return the transforms of the unit vectors, one per row: `[x size * parts, y size * y parts]`."""
     x, y = node.x, node.y
     size, places = shapes.dim_part(x, axis), x.range_of(axis)
     same = places.unsqueeze([1]).equal(places).cast(x.dtype).unsqueeze([1, 3])

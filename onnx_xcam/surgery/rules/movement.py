@@ -1,4 +1,4 @@
-"""Operators that only move, repeat, pick or pad elements."""
+"""This module holds the gradient rules of operators that only move, repeat, select or pad elements."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from onnx_xcam.surgery.rules.scatter import add_at, wrapped
 
 @vjp("Reshape", "Flatten")
 def reshape(node: NodeView, gy: Value) -> Gradients:
-    """The same elements in the same order;  gx is gy in the shape of x."""
+    """y = x in another shape, its elements in the same order;  gx = gy in the shape of x."""
     return gy.reshape_like(node.x)
 
 
 @vjp("Squeeze", "Unsqueeze", constant_axes=True)
 def squeeze(node: NodeView, gy: Value) -> Gradients:
-    """Axes of size 1 go or come;  gx has them back."""
+    """y = x with axes of size 1 removed, or inserted;  gx = gy with these inserted, or removed."""
     axes = node.ints(1, "axes")
     if axes is None:
         return node.full(gy).reshape_like(node.x)
@@ -31,7 +31,7 @@ def squeeze(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("Transpose", constant_axes=True)
 def transpose(node: NodeView, gy: Value) -> Gradients:
-    """y = x with its axes permuted;  gx = gy with them put back."""
+    """y = x with its axes permuted;  gx = gy with its axes permuted back."""
     rank = node.x.rank
     perm = node.attr("perm") or list(range(rank))[::-1]
     return gy.transpose([0, *(1 + int(axis) for axis in np.argsort(perm))])
@@ -39,7 +39,7 @@ def transpose(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("Concat")
 def concat(node: NodeView, gy: Value) -> Gradients:
-    """y = the inputs one after the other;  each gets its part of gy."""
+    """y = the inputs one after the other along an axis;  each gradient is the part of gy that its input filled."""
     axis = node.attr("axis", 1) % node.y.rank
     start: shapes.Part = 0
     gradients: list[Value | None] = []
@@ -54,7 +54,7 @@ def concat(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("Split", every_output=True)
 def split(node: NodeView, gys: Sequence[Value | None]) -> Gradients:
-    """The outputs are consecutive parts of x;  gx = their gradients one after the other, zeros where there is none."""
+    """y_1, y_2, ... = consecutive parts of x;  gx = their gradients one after the other, zeros where there is none."""
     axis = node.attr("axis", 0) % node.x.rank
     first = next(g for g in gys if g is not None)
     parts = []
@@ -66,7 +66,7 @@ def split(node: NodeView, gys: Sequence[Value | None]) -> Gradients:
 
 @vjp("Slice")
 def slice_(node: NodeView, gy: Value) -> Gradients:
-    """y = x[start:stop:step] on some axes;  gx has gy at those places and zeros elsewhere."""
+    """y = x[start:stop:step] on some axes;  gx = gy at the positions that were read, zeros elsewhere."""
     x = node.x
     for axis, places in _sliced_places(node):
         gy = add_at(gy, axis + 1, places, x, axis, distinct=True)
@@ -74,7 +74,7 @@ def slice_(node: NodeView, gy: Value) -> Gradients:
 
 
 def _sliced_places(node: NodeView) -> list[tuple[int, Value]]:
-    """For each axis that a Slice cuts, the positions it takes: its own parameters applied to 0, 1, 2, ..."""
+    """Return each axis that a Slice cuts with the positions it reads: the same Slice of 0, 1, 2, ..."""
     x = node.x
     axes, steps = node.ints(3, "axes"), node.ints(4, "steps")
     starts, stops = node.input(1), node.input(2)
@@ -82,16 +82,17 @@ def _sliced_places(node: NodeView) -> list[tuple[int, Value]]:
     if not isinstance(number, int):
         raise node.unsupported("the number of its axes is known only at run time")
     axes = axes if axes is not None else list(range(number))
-    found = []
+    places = []
     for i, axis in enumerate(axes):
         index = axis % x.rank
         step = steps[i] if steps else 1
         positions = x.range_of(index)
-        found.append((index, _slice_positions(positions, (starts, stops), i, step, node.y.shape[index])))
-    return found
+        places.append((index, _slice_positions(positions, (starts, stops), i, step, node.y.shape[index])))
+    return places
 
 
 def _slice_positions(positions: Value, bounds: tuple[Value, Value], i: int, step: int, size: dims.Dim) -> Value:
+    """Return `positions[start:stop:step]`, int64 1-D, for entry `i` of the starts and stops of a Slice."""
     starts, stops = bounds
     if positions.const is not None and starts.const is not None and stops.const is not None:
         first, last = int(starts.const.reshape(-1)[i]), int(stops.const.reshape(-1)[i])
@@ -106,7 +107,7 @@ def _slice_positions(positions: Value, bounds: tuple[Value, Value], i: int, step
 
 @vjp("Gather")
 def gather(node: NodeView, gy: Value) -> Gradients:
-    """y = x[..., indices, ...] on one axis;  gy is added at those places."""
+    """y = x[..., indices, ...] on one axis;  gx = zeros with gy added at the indices."""
     x, indices = node.x, node.input(1)
     axis = node.attr("axis", 0) % x.rank
     size = x.shape[axis]
@@ -117,19 +118,19 @@ def gather(node: NodeView, gy: Value) -> Gradients:
     after = shapes.dim_parts(x, axis + 1)
     before = shapes.dim_parts(gy, 0, axis + 1)
     count: shapes.Part = flat.shape[0] if isinstance(flat.shape[0], int) else -1
-    lined = gy.reshape([*before, count, *after], (*gy.shape[: axis + 1], flat.shape[0], *x.shape[axis + 1 :]))
-    return add_at(lined, axis + 1, flat, x, axis)
+    flattened = gy.reshape([*before, count, *after], (*gy.shape[: axis + 1], flat.shape[0], *x.shape[axis + 1 :]))
+    return add_at(flattened, axis + 1, flat, x, axis)
 
 
 @vjp("Expand", broadcast=True)
 def expand(node: NodeView, gy: Value) -> Gradients:
-    """y = x repeated along axes of size 1;  gx = gy summed there (by the engine)."""
+    """y = x repeated along axes of size 1;  gx = gy summed along these axes, which the engine does."""
     return gy
 
 
 @vjp("Tile")
 def tile(node: NodeView, gy: Value) -> Gradients:
-    """y = x laid side by side;  gx = gy summed over the copies."""
+    """y = copies of x side by side;  gx = gy summed over the copies."""
     x = node.x
     repeats = node.const(1)
     parts: list[shapes.Part] = [shapes.dim_part(gy, 0)]
@@ -138,13 +139,13 @@ def tile(node: NodeView, gy: Value) -> Gradients:
         copies = int(repeats[axis]) if repeats is not None else node.input(1).slice([axis], [axis + 1], [0])
         parts += [copies, shapes.dim_part(x, axis)]
         shape += [copies if isinstance(copies, int) else None, x.shape[axis]]
-    spread = gy.reshape(parts, tuple(shape))
-    return spread.sum([1 + 2 * axis for axis in range(x.rank)], keepdims=False)
+    copied = gy.reshape(parts, tuple(shape))
+    return copied.sum([1 + 2 * axis for axis in range(x.rank)], keepdims=False)
 
 
 @vjp("Pad")
 def pad(node: NodeView, gy: Value) -> Gradients:
-    """y = x with a border;  gx = gy without it, and what the border took from x added back at its source."""
+    """y = x with a border;  gx = gy without the border, plus the border's gy where the border repeats elements of x."""
     x = node.x
     axes = node.ints(3, "axes") if node.has_input(3) else list(range(x.rank))
     assert axes is not None
@@ -164,6 +165,7 @@ def pad(node: NodeView, gy: Value) -> Gradients:
 
 
 def _pads_of(node: NodeView, pads: np.ndarray | None, i: int, count: int) -> tuple[shapes.Part, shapes.Part]:
+    """Return the padding before and behind the i-th of `count` padded axes; negative where elements are cut off."""
     if pads is not None:
         return int(pads[i]), int(pads[i + count])
     value = node.input(1)
@@ -171,7 +173,7 @@ def _pads_of(node: NodeView, pads: np.ndarray | None, i: int, count: int) -> tup
 
 
 def _padded_places(x: Value, axis: int, low: shapes.Part, high: shapes.Part, mode: str) -> Value:
-    """For each position of the padded axis, the position of x that it copies: 0, 1, 2, ... padded the same way."""
+    """Return for each position of a padded axis the position of x that it copies: 0, 1, 2, ... padded the same way."""
     positions = x.range_of(axis)
     if positions.const is not None and isinstance(low, int) and isinstance(high, int):
         cut = positions.const[max(-low, 0) : len(positions.const) - max(-high, 0)]
@@ -184,7 +186,10 @@ def _padded_places(x: Value, axis: int, low: shapes.Part, high: shapes.Part, mod
 
 @vjp("DepthToSpace")
 def depth_to_space(node: NodeView, gy: Value) -> Gradients:
-    """Blocks of channels (block by block, or in mode CRD channel by channel) become blocks of pixels;  gx = gy back."""
+    """y = x with every b² channels moved into a block of b x b pixels;  gx = gy with the blocks moved back.
+
+    The order of the channels is (block row, block column, channel), or in mode CRD (channel, block row, block column).
+    """
     x, b = node.x, node.attr("blocksize")
     channels = x.shape[1]
     assert isinstance(channels, int)
@@ -197,7 +202,10 @@ def depth_to_space(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("SpaceToDepth")
 def space_to_depth(node: NodeView, gy: Value) -> Gradients:
-    """Blocks of pixels become blocks of channels (in mode CRD channel by channel);  gx = gy back."""
+    """y = x with every block of b x b pixels moved into b² channels;  gx = gy with the channels moved back.
+
+    The order of the channels is (block row, block column, channel), or in mode CRD (channel, block row, block column).
+    """
     x, y, b = node.x, node.y, node.attr("blocksize")
     channels = x.shape[1]
     assert isinstance(channels, int)

@@ -1,4 +1,4 @@
-"""NodeView: a forward node as a gradient rule sees it."""
+"""This module shows a forward node to its gradient rule: inputs and outputs as values, and what the rule must give."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from onnx_xcam.surgery.ir.graph import Graph
 
 
 class NodeView:
-    """A forward node: its inputs and outputs as values, its attributes, and which gradients are wanted.
+    """A NodeView gives a rule the node's inputs and outputs as values, its attributes, and which gradients are wanted.
 
-    float16 tensors are seen as float32, so that rules compute in float32.
+    It shows float16 tensors as float32, so that rules compute in float32.
     """
 
     def __init__(
@@ -38,53 +38,55 @@ class NodeView:
 
     @property
     def is_unclipped(self) -> bool:
-        """Whether this is a quantiser, or a Clip of integers, whose clipping is passed over."""
+        """Tell whether the gradient passes this quantiser, or Clip of integers, as if nothing were clipped."""
         return self.node.outputs[0].name in self._unclipped
 
     @property
     def op(self) -> str:
-        """The operator's name."""
+        """Return the operator's name."""
         return str(self.node.op)
 
     @property
     def opset(self) -> int:
-        """The version of the default operator set."""
+        """Return the version of the default operator set."""
         return self.graph.opset
 
     @property
     def x(self) -> Value:
-        """The first input."""
+        """Return the first input."""
         return self.input(0)
 
     @property
     def y(self) -> Value:
-        """The first output."""
+        """Return the first output."""
         return self.output(0)
 
     @property
     def rounded_y(self) -> Value:
-        """The first output, or what quantisation leaves of it: enough to tell on which side of a bound it lies."""
+        """Return the first output or, where it is quantised next, its rounded value, which clips at the same bounds."""
         return rounded_value(self.graph, self.emitter, self.node.outputs[0].name, self.describe())
 
     @property
     def inputs(self) -> list[Value]:
-        """All inputs; only for operators without optional ones."""
+        """Return all inputs of an operator that has no optional ones."""
         return [self.input(i) for i in range(len(self.node.inputs))]
 
     def input(self, index: int) -> Value:
-        """Input `index` as a value.
+        """Return input `index` as a value.
 
         Raises:
-            ShapeError: its rank is unknown.
+            ShapeError: the rank of the input is unknown.
         """
         return forward_value(self.graph, self.emitter, self.node.inputs[index].name, self.describe())
 
     def weight(self, index: int, axes: tuple[int, int], groups: int = 1) -> Value:
-        """An input that the gradient is multiplied by, its rows (of all groups) and columns on these axes.
+        """Return an input that the gradient is multiplied by as a matrix; `axes` are those of its rows and its columns.
+
+        The rows are those of all groups together.
 
         A square constant in float32 becomes a constant of its own, by two Neg, which runtimes fold when they load the
-        model. OpenVINO (2026.4) takes two products by one square weight, once as it is and once transposed, for the
-        same and gives wrong numbers for one of them.
+        model. OpenVINO (2026.4) takes a product by a square weight and one by the same weight transposed for the same
+        product, and gives wrong numbers for one of them.
         """
         value, tensor = self.input(index), self.node.inputs[index]
         rows, columns = (value.shape[axis] if value.rank > 1 else None for axis in axes)
@@ -97,27 +99,27 @@ class NodeView:
         return -negative
 
     def output(self, index: int) -> Value:
-        """Output `index` as a value."""
+        """Return output `index` as a value."""
         return forward_value(self.graph, self.emitter, self.node.outputs[index].name, self.describe())
 
     def has_input(self, index: int) -> bool:
-        """Whether the optional input is given."""
+        """Tell whether the optional input is given."""
         return index < len(self.node.inputs) and bool(self.node.inputs[index].name)
 
     def needs(self, index: int) -> bool:
-        """Whether the gradient of this input is wanted."""
+        """Tell whether the gradient of this input is wanted."""
         return self.has_input(index) and self.node.inputs[index].name in self._wanted
 
     def attr(self, name: str, default: Any = None) -> Any:
-        """An attribute, or the default."""
+        """Return an attribute, or the default where the node does not give it."""
         return self.node.attrs.get(name, default)
 
     def const(self, index: int) -> np.ndarray | None:
-        """The known constant at an input, None if it is not given or not known."""
+        """Return the constant at an input, None if the input is not given or not a known constant."""
         return self.graph.constants.get(self.node.inputs[index].name) if self.has_input(index) else None
 
     def ints(self, index: int, attribute: str, default: Sequence[int] | None = None) -> list[int] | None:
-        """Integers that are an attribute at old opsets and an input at newer ones.
+        """Return integers that are an attribute at old opsets and an input at newer ones.
 
         Raises:
             UnsupportedOpError: the input is computed at run time.
@@ -131,17 +133,17 @@ class NodeView:
         return None if value is None else [int(n) for n in value]
 
     def constant(self, array: Any, dtype: Any = None) -> Value:
-        """A constant; numbers take the dtype of the gradients."""
+        """Return a constant of this dtype; without one, numbers take the dtype of the gradients."""
         return self.emitter.constant(np.asarray(array, dtype))
 
     def full(self, gy: Value, axes: Sequence[int] | None = None, output: int = 0) -> Value:
-        """The gradient expanded to the output's true size, on all of its axes or on these (of the output)."""
+        """Return the gradient expanded to the output's true size, on all axes or only on these axes of the output."""
         return expanded(gy, self.output(output), axes)
 
     def unsupported(self, why: str) -> UnsupportedOpError:
-        """An error that names this node."""
+        """Return an error that names this node and says why it cannot be differentiated."""
         return UnsupportedOpError(f"{self.describe()} cannot be differentiated: {why}; choose a later layer.")
 
     def describe(self) -> str:
-        """The node in words."""
+        """Return the node's name and operator as error messages give them."""
         return f"Node '{self.node.name or self.node.outputs[0].name}' ({self.op})"

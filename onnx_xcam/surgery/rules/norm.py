@@ -1,4 +1,4 @@
-"""Normalisation layers, at inference."""
+"""This module holds the gradient rules of normalisation layers, with the statistics that they use at inference."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _MOST_NEIGHBOURS = 4096
 
 
 def per_channel(value: Value, rank: int) -> Value:
-    """A vector `[C]` as `[C, 1, 1, ...]`, to meet a tensor `[N, C, ...]` of this rank."""
+    """Return a vector `[C]` as `[C, 1, 1, ...]`, which broadcasts against a tensor `[N, C, ...]` of this rank."""
     return value.unsqueeze(list(range(1, rank - 1)))
 
 
 @vjp("BatchNormalization", constant_axes=True)
 def batch_normalization(node: NodeView, gy: Value) -> Gradients:
-    """y = scale (x - mean) / sqrt(var + eps) + bias;  gx = gy scale / sqrt(var + eps), or, where the statistics are
-    those of the batch itself (training_mode), the gradient through that normalisation.
+    """y = scale (x - mean) / sqrt(var + eps) + bias;  gx = gy scale / sqrt(var + eps).
+
+    With `training_mode`, mean and var are those of the batch itself, and gx is `normalized_gradient` of gy scale.
     """
     x, scale = node.x, per_channel(node.input(1), node.x.rank)
     epsilon: float = node.attr("epsilon", 1e-5)
@@ -32,13 +33,13 @@ def batch_normalization(node: NodeView, gy: Value) -> Gradients:
 
 
 def normalized_gradient(x: Value, g: Value, axes: Sequence[int], epsilon: float) -> tuple[Value, Value]:
-    """The gradient through x̂ = (x - mean(x)) / sqrt(var(x) + eps), and x̂ itself.
+    """Return the gradient through x̂ = (x - mean(x)) / sqrt(var(x) + eps), and x̂ itself.
 
     gx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(var + eps), means along `axes`.
 
     Args:
-        x: the input.
-        g: gradient of x̂, `[K, *x.shape]`.
+        x: the tensor to normalise.
+        g: the gradient of x̂, `[K, *x.shape]`.
         axes: the axes of x that are normalised together.
         epsilon: the constant under the root.
     """
@@ -50,7 +51,7 @@ def normalized_gradient(x: Value, g: Value, axes: Sequence[int], epsilon: float)
 
 
 def _root_mean_square(x: Value, axes: Sequence[int], epsilon: float) -> Value:
-    """sqrt(mean(x²) + eps), which is never zero."""
+    """Return sqrt(mean(x²) + eps), and note that it is never zero where eps is positive."""
     result = ((x * x).mean(axes) + epsilon).sqrt()
     if epsilon > 0:
         x.emitter.set_never_zero(result)
@@ -59,7 +60,10 @@ def _root_mean_square(x: Value, axes: Sequence[int], epsilon: float) -> Value:
 
 @vjp("InstanceNormalization")
 def instance_normalization(node: NodeView, gy: Value) -> Gradients:
-    """y = scale x̂ + bias, x̂ normalised over space;  gscale = sum(gy x̂), gbias = sum(gy)."""
+    """y = scale x̂ + bias, x̂ = x normalised over space;  gscale = sum(gy x̂), gbias = sum(gy).
+
+    gx is `normalized_gradient` of gy scale.
+    """
     x = node.x
     axes = list(range(2, x.rank))
     gx, xhat = normalized_gradient(x, gy * per_channel(node.input(1), x.rank), axes, node.attr("epsilon", 1e-5))
@@ -69,14 +73,20 @@ def instance_normalization(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("MeanVarianceNormalization")
 def mean_variance_normalization(node: NodeView, gy: Value) -> Gradients:
-    """y = (x - mean(x)) / (sqrt(var(x)) + 1e-9);  the small number under the root does the same."""
+    """y = (x - mean(x)) / (sqrt(var(x)) + 1e-9);  gx is `normalized_gradient` of gy.
+
+    The rule adds 1e-18 under the root instead of 1e-9 behind it, which also keeps the divisor from being zero.
+    """
     axes = [axis % node.x.rank for axis in node.attr("axes") or (0, 2, 3)]
     return normalized_gradient(node.x, gy, axes, 1e-18)[0]
 
 
 @vjp("LayerNormalization")
 def layer_normalization(node: NodeView, gy: Value) -> Gradients:
-    """y = scale x̂ + bias, x̂ normalised over the axes from `axis` on;  gscale = sum(gy x̂), gbias = sum(gy)."""
+    """y = scale x̂ + bias, x̂ = x normalised over the axes from `axis` on;  gscale = sum(gy x̂), gbias = sum(gy).
+
+    gx is `normalized_gradient` of gy scale.
+    """
     x = node.x
     axes = list(range(node.attr("axis", -1) % x.rank, x.rank))
     gx, xhat = normalized_gradient(x, gy * node.input(1), axes, node.attr("epsilon", 1e-5))
@@ -89,7 +99,10 @@ def layer_normalization(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("GroupNormalization")
 def group_normalization(node: NodeView, gy: Value) -> Gradients:
-    """y = scale x̂ + bias, x̂ normalised over each group of channels and space;  gscale = sum(gy x̂), gbias = sum(gy)."""
+    """y = scale x̂ + bias, x̂ = x normalised over each group of channels and space.
+
+    gx is `normalized_gradient` of gy scale;  gscale = sum(gy x̂), gbias = sum(gy).
+    """
     if node.opset < 21:
         raise node.unsupported("its definition before opset 21 is deprecated")
     x, groups = node.x, node.attr("num_groups")
@@ -119,9 +132,9 @@ def rms_normalization(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("LpNormalization")
 def lp_normalization(node: NodeView, gy: Value) -> Gradients:
-    """y = x / n with n the sum of |x|, or the root of the sum of x², along an axis.
+    """y = x / n with n = sum |x| (p = 1), or n = sqrt(sum x²) (p = 2), along an axis.
 
-    gx = (gy - s sum(gy y)) / n with s = sign(x), or y;  and 0 where n = 0.
+    gx = (gy - s sum(gy y)) / n with s = sign(x) for p = 1 and s = y for p = 2;  gx = 0 where n = 0.
     """
     x, y, axis = node.x, node.y, node.attr("axis", -1) % node.x.rank
     absolute = node.attr("p", 2) == 1
@@ -132,7 +145,7 @@ def lp_normalization(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("LRN")
 def lrn(node: NodeView, gy: Value) -> Gradients:
-    """y = x D^-beta with D = bias + alpha/size S(x²), S the sum over a window of channels.
+    """y = x D^-beta with D = bias + alpha/size S(x²), where S sums over a window of `size` channels.
 
     gx = gy D^-beta - 2 alpha beta / size x Sᵀ(gy x D^(-beta-1)).
     """
@@ -144,12 +157,16 @@ def lrn(node: NodeView, gy: Value) -> Gradients:
     before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
     d = channel_window_sum(x * x, before, after) * (alpha / size) + bias
     inner = gy * x * d ** (-beta - 1)
-    spread = channel_window_sum(inner.folded(), after, before).unfolded(inner)
-    return gy * d**-beta - x * spread * (2 * alpha * beta / size)
+    summed = channel_window_sum(inner.folded(), after, before).unfolded(inner)
+    return gy * d**-beta - x * summed * (2 * alpha * beta / size)
 
 
 def channel_window_sum(x: Value, before: int, after: int) -> Value:
-    """For each channel the sum of the channels from `before` ahead of it to `after` behind it, `[N,C,...]`."""
+    """Return for each channel the sum of the channels from `before` ahead of it to `after` behind it, `[N,C,...]`.
+
+    Raises:
+        ShapeError: the window is too wide to be written out.
+    """
     if before + after > _MOST_NEIGHBOURS:
         raise ShapeError(f"A normalisation over {before + after + 1} neighbouring channels is not supported.")
     padded = x.pad([before], [after], [1])

@@ -1,4 +1,4 @@
-"""Pooling."""
+"""This module holds the gradient rules of pooling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx_xcam.surgery.rules.windows import Windows, scatter_windows, window_cou
 
 _MOST_PHASES = 4096
 _WIDE = 4096
-"""Windows of more elements are never laid out: they may be far larger than the input, with ceil_mode."""
+"""Windows of more elements do not become a convolution kernel: with ceil_mode they may be far larger than the input."""
 
 
 @vjp("GlobalAveragePool", constant_axes=True)
@@ -25,7 +25,7 @@ def global_average_pool(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("GlobalMaxPool")
 def global_max_pool(node: NodeView, gy: Value) -> Gradients:
-    """y = max of x over space;  gy goes to the first position of the maximum."""
+    """y = max of x over space;  gx = gy at the first position of the maximum, zeros elsewhere."""
     x = node.x
     flat = x.reshape([*shapes.dim_parts(x, 0, 2), -1], (*x.shape[:2], dims.known_size(x.shape[2:])))
     chosen = flat.range_of(2).equal(flat.argmax(2))
@@ -35,7 +35,7 @@ def global_max_pool(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("AveragePool")
 def average_pool(node: NodeView, gy: Value) -> Gradients:
-    """y = sum of x over a window / count;  every window hands gy / count to each of its positions."""
+    """y = sum of x over a window / count;  gx = the sum of gy / count over the windows that cover a position."""
     x = node.x
     windows = windows_of(node, node.attr("kernel_shape"))
     if _covers_all(windows, x, node.y):
@@ -44,7 +44,7 @@ def average_pool(node: NodeView, gy: Value) -> Gradients:
 
 
 def _added_to_windows(share: Value, windows: Windows, x: Value) -> Value:
-    """The share of every window, `[K, N, C, *windows]`, added to each of its positions in x."""
+    """Return for each position of x the sum of the shares, `[K, N, C, *windows]`, of the windows that cover it."""
     if prod(windows.kernel) > _WIDE:
         return _added_by_axes(share, windows, x)
     # All channels are pooled alike, so they can stand in the batch of a convolution with a kernel of ones.
@@ -55,9 +55,9 @@ def _added_to_windows(share: Value, windows: Windows, x: Value) -> Value:
 
 
 def _added_by_axes(share: Value, windows: Windows, x: Value) -> Value:
-    """The same, one axis after the other: a product with a table of ones where a window covers a position.
+    """Return the sums of `_added_to_windows` by one matrix product per axis, for windows of any size.
 
-    Neither time nor memory depends on the size of the windows.
+    The matrix has a one where a window covers a position. Neither time nor memory depends on the size of the windows.
     """
     rank, last = len(windows.kernel), share.rank - 1
     turned = [*range(last + 1 - rank), last, *range(last + 1 - rank, last)]
@@ -68,7 +68,7 @@ def _added_by_axes(share: Value, windows: Windows, x: Value) -> Value:
 
 
 def _covered(window: Value, position: Value, windows: Windows, axis: int) -> Value:
-    """Whether each window along an axis covers each position of the input, bool `[windows, positions]`."""
+    """Return which positions of the input each window along an axis covers, bool `[windows, positions]`."""
     if isinstance(window.shape[0], int) and isinstance(position.shape[0], int):
         shapes.table_size(window.shape[0], position.shape[0])
     start = window * windows.strides[axis] - windows.begin[axis]
@@ -79,7 +79,7 @@ def _covered(window: Value, position: Value, windows: Windows, axis: int) -> Val
 
 
 def _covers_all(windows: Windows, x: Value, y: Value) -> bool:
-    """Whether there is just one window, and it is the whole input."""
+    """Tell whether there is just one window, and it is the whole input."""
     return (
         all(size == 1 for size in y.shape[2:])
         and list(x.shape[2:]) == list(windows.kernel)
@@ -92,7 +92,7 @@ def _covers_all(windows: Windows, x: Value, y: Value) -> bool:
 def lp_pool(node: NodeView, gy: Value) -> Gradients:
     """y = (sum of |x|^p over a window)^(1/p);  gx = |x|^(p-1) sign(x) times the sum of gy y^(1-p) over its windows.
 
-    A window of zeros hands on nothing.
+    A window of zeros, where y = 0, has no part in that sum.
     """
     x, y = node.x, node.y
     p: int = node.attr("p", 2)
@@ -105,10 +105,11 @@ def lp_pool(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("MaxPool")
 def max_pool(node: NodeView, gy: Value) -> Gradients:
-    """y = max of x over a window;  every window hands gy to the position of its maximum.
+    """y = max of x over a window;  gx = the sum of gy over the windows that have their maximum at a position.
 
-    The positions come from a second MaxPool on x. Asking the model's own node for them, or an identical twin, would
-    cost ONNX Runtime's blocked layout, so the twin spells its attributes out.
+    The positions come from a second MaxPool on x. If the model's own node, or an identical copy, gave them, ONNX
+    Runtime would lose its blocked layout (NCHWc) there. So the copy differs: it gives attributes that the model leaves
+    out.
     """
     x, windows = node.x, windows_of(node, node.attr("kernel_shape"))
     indices = _indices(node, windows)
@@ -131,7 +132,7 @@ def max_pool(node: NodeView, gy: Value) -> Gradients:
 
 
 def _indices(node: NodeView, windows: Windows) -> Value:
-    """For each window the position of its maximum in the whole flattened input, int64 `[N, C, *windows]`."""
+    """Return for each window the position of its maximum in the whole flattened input, int64 `[N, C, *windows]`."""
     pads = None if node.attr("auto_pad", "NOTSET") != "NOTSET" else node.attr("pads") or [0] * 2 * len(windows.kernel)
     y = node.y
     return node.emitter.node(
@@ -142,13 +143,13 @@ def _indices(node: NodeView, windows: Windows) -> Value:
 
 
 def _size(x: Value) -> shapes.Part:
-    """The number of elements of x as a part of a shape."""
+    """Return the number of elements of x as an entry of a shape."""
     known = dims.known_size(x.shape)
     return known if known is not None else x.emitter.one("Size", [x], np.int64, ()).unsqueeze([0])
 
 
 def _scattered(target: Value, indices: Value, gy: Value, *, add: bool) -> Value:
-    """`gy` `[K, N, C, *windows]` written to, or added at, the flat positions in zeros `[K, size]`."""
+    """Return `target` `[K, size]` with gy `[K, N, C, *windows]` written, or added, at flat `indices`."""
     flat = indices.reshape([1, -1], (1, dims.known_size(indices.shape)))
     places = flat.expand([shapes.dim_part(gy, 0), 1], (gy.shape[0], flat.shape[1]))
     updates = gy.reshape([0, -1], (gy.shape[0], flat.shape[1]))

@@ -1,12 +1,14 @@
-"""Quantisation, by the straight-through estimator.
+"""This module holds the gradient rules of quantisation, by the straight-through estimator.
 
-Rounding is taken for the identity, and clipping for what it is: the gradient passes where the integer lies inside its
-range and stops where it is at one of its ends. That is the convention of quantisation-aware training (Bengio et al.,
-"Estimating or propagating gradients through stochastic neurons", arXiv 1308.3432; Krishnamoorthi, "Quantizing deep
-convolutional networks for efficient inference", arXiv 1806.08342). Scales and zero points are taken for constants.
+The estimator takes rounding for the identity and differentiates clipping exactly: the gradient passes where the integer
+lies inside its range and is zero where it is at one of the ends. That is the convention of quantisation-aware training
+(Bengio et al., "Estimating or propagating gradients through stochastic neurons", arXiv 1308.3432; Krishnamoorthi,
+"Quantizing deep convolutional networks for efficient inference", arXiv 1806.08342). Scales and zero points are taken
+for constants.
 
-Integers are seen as the numbers they are, so that whatever computes on them between is differentiated as usual: their
-gradient is by one step, and by `scale` when it comes to the floats.
+The gradient of an integer tensor is that with respect to the integer itself, so operators between two quantisers are
+differentiated as usual. DequantizeLinear multiplies a gradient by the scale, and QuantizeLinear divides it by the
+scale.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 def quantize_linear(node: NodeView, gy: Value) -> Gradients:
     """y = min(max(round(x / scale) + zero, low), high);  gx = gy / scale where low < y < high.
 
-    Where x is known to lie above what the lowest integer stands for (or below the highest), as behind an average, a
-    Softmax, or 1 + erf, nothing is clipped at that end, and the gradient passes.
-    The score's own quantiser passes all of it: a score that is at the end of its range is still explained.
+    Where x cannot lie below the value of the lowest integer (or above that of the highest), as behind an average, a
+    Softmax, or 1 + erf, nothing is clipped at that end, and the gradient passes there too.
+    The quantiser of the score itself passes the whole gradient, so that a score at the end of its range is explained.
     """
     bounds = integer_range(node.y.dtype)
     if bounds is None:
@@ -54,5 +56,5 @@ def dequantize_linear(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("DynamicQuantizeLinear", constant_axes=True)
 def dynamic_quantize_linear(node: NodeView, gy: Value) -> Gradients:
-    """y = round(x / scale) + zero, scale and zero such that nothing is clipped;  gx = gy / scale."""
+    """y = round(x / scale) + zero, where scale and zero are such that nothing is clipped;  gx = gy / scale."""
     return gy.unscaled(node.output(1))

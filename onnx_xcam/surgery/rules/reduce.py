@@ -1,4 +1,7 @@
-"""Reductions. The gradient of a reduced axis keeps size 1: it is constant there, or meets the input by broadcasting."""
+"""This module holds the gradient rules of reductions.
+
+A gradient keeps size 1 along the reduced axes: it is constant there, or broadcasts against the input.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from onnx_xcam.surgery.rules.registry import Gradients, NodeView, Value, vjp
 
 
 def reduced_axes(node: NodeView) -> list[int]:
-    """The axes that a reduction sums over, sorted and non-negative; an attribute or, at newer opsets, an input."""
+    """Return the axes that a reduction reduces, sorted and non-negative; an attribute or, at newer opsets, an input."""
     rank = node.x.rank
     axes = node.ints(1, "axes")
     if not axes:
@@ -18,7 +21,7 @@ def reduced_axes(node: NodeView) -> list[int]:
 
 
 def with_kept_axes(node: NodeView, value: Value, axes: list[int], lead: int) -> Value:
-    """A reduction's output, or (lead 1) its gradient, with the reduced axes back at size 1."""
+    """Return a reduction's output (`lead` 0), or its gradient (`lead` 1), with the reduced axes kept at size 1."""
     if node.attr("keepdims", 1):
         return value
     return value.unsqueeze([axis + lead for axis in axes])
@@ -26,7 +29,7 @@ def with_kept_axes(node: NodeView, value: Value, axes: list[int], lead: int) -> 
 
 @vjp("ReduceSum", "ReduceMean", constant_axes=True)
 def reduce_sum(node: NodeView, gy: Value) -> Gradients:
-    """y = sum(x), or sum(x) / n;  gx = gy, or gy / n, on the whole reduced axes."""
+    """y = sum(x), or sum(x) / n;  gx = gy, or gy / n, constant along the reduced axes."""
     axes = reduced_axes(node)
     gx = with_kept_axes(node, gy, axes, 1)
     return gx / shapes.element_count(node.x, axes).cast(gx.dtype) if node.op == "ReduceMean" else gx
@@ -34,7 +37,7 @@ def reduce_sum(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("ReduceMax", "ReduceMin", constant_axes=True)
 def reduce_extremum(node: NodeView, gy: Value) -> Gradients:
-    """y = max(x);  gy goes to the elements equal to y, in equal parts where several are."""
+    """y = max(x), or min(x);  gx = gy at the elements equal to y, in equal parts where several are, zeros elsewhere."""
     axes = reduced_axes(node)
     mask = node.x.equal(with_kept_axes(node, node.y, axes, 0)).cast(gy.dtype)
     return with_kept_axes(node, gy, axes, 1) * (mask / mask.sum(axes))
@@ -77,7 +80,7 @@ def reduce_sum_square(node: NodeView, gy: Value) -> Gradients:
 
 @vjp("ReduceProd", constant_axes=True)
 def reduce_prod(node: NodeView, gy: Value) -> Gradients:
-    """y = prod(x);  gx = gy times the product of the other elements, which is 0 if one of these is."""
+    """y = prod(x);  gx = gy times the product of the other elements, also where x has zeros."""
     axes = reduced_axes(node)
     zero = node.x.equal(0)
     nonzero = zero.where(1, node.x)

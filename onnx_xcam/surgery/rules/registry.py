@@ -1,14 +1,14 @@
-"""The table of gradient rules, and how a rule is declared.
+"""This module holds the table of gradient rules and the decorators that declare one.
 
-A rule says how; what is known of the operator itself (which inputs have a gradient, which only lend their shape, that
-there is none) is its row in ir/op_traits.py.
+A rule computes gradients. Facts about its operator (which inputs have a gradient, which only lend their shape, whether
+the derivative is zero) are the operator's row in ir/op_traits.py.
 
 A rule gets the forward node and the gradient `gy` of its output, shape `[K, *y.shape]` (K classes), and returns the
-gradient of each input it was asked for, shape `[K, *x.shape]`. It says only its formula: the engine (backward.py) sums
-fan-out, un-broadcasts, and stops at the target.
+gradient of each input that is wanted, shape `[K, *x.shape]`. It contains only its formula: the engine
+(autodiff/backward.py) sums fan-out, undoes broadcasting, and stops at the target layer.
 
 A gradient that is constant along an axis may keep size 1 there. A rule that is not declared to take such gradients
-gets them expanded; every rule may return them.
+gets them expanded to the true size; every rule may return them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Rule: TypeAlias = Callable[..., Gradients]
 
 @dataclass(frozen=True)
 class Vjp:
-    """A rule and what it is declared to handle.
+    """A Vjp holds a gradient rule and says which gradients the rule is declared to handle.
 
     Attributes:
-        function: `function(node, gy)`; or, with `every_output`, `function(node, [gy or None, ...])`.
-        constant_axes: takes gradients that keep size 1 along axes where they are constant.
-        broadcast: works element by element, and broadcasts its inputs against each other.
-        every_output: gets the gradients of all outputs, None for those without one.
+        function: the rule, `function(node, gy)`; or, with `every_output`, `function(node, [gy or None, ...])`.
+        constant_axes: the rule takes gradients that keep size 1 along axes where they are constant.
+        broadcast: the operator works element by element and broadcasts its inputs against each other.
+        every_output: the rule gets the gradients of all outputs, None for an output without one.
     """
 
     function: Rule
@@ -48,7 +48,7 @@ RULES: dict[str, Vjp] = {}
 def vjp(
     *ops: str, constant_axes: bool = False, broadcast: bool = False, every_output: bool = False
 ) -> Callable[[Rule], Rule]:
-    """Register a rule for operators; see `Vjp` for the options."""
+    """Register the decorated function as the rule of these operators; `Vjp` explains the options."""
 
     def register(rule: Rule) -> Rule:
         for op in ops:
@@ -63,7 +63,7 @@ def vjp(
 
 
 def elementwise(*ops: str) -> Callable[[Rule], Rule]:
-    """Register a rule for operators that work element by element and broadcast their inputs."""
+    """Register the decorated function as the rule of operators that work element by element and broadcast."""
     return vjp(*ops, broadcast=True)
 
 

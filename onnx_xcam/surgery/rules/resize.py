@@ -1,7 +1,7 @@
-"""Resizing. It is linear and works axis by axis, so its gradient is a product with each axis' matrix, transposed.
+"""This module holds the gradient rule of Resize, which multiplies gy by the transposed matrix of each resized axis.
 
-The matrix of an axis is what the same Resize makes of the identity matrix. That covers every mode, coordinate
-transformation and rounding rule, without a formula of our own.
+Resize is linear and works axis by axis. The matrix of an axis is the result of the same Resize for the identity matrix.
+That covers every mode, coordinate transformation and rounding rule without a formula of our own.
 """
 
 from __future__ import annotations
@@ -21,13 +21,18 @@ CROP = "tf_crop_and_resize"
 
 @dataclass(frozen=True)
 class _Parameter:
-    """The scales or the region of interest: float32, one entry (or a start and an end) per listed axis."""
+    """A _Parameter holds the scales or the region of interest: one entry (or a start and an end) per resized axis.
+
+    Attributes:
+        value: the input, 1-D.
+        const: its numbers where they are known before the run, else None.
+    """
 
     value: Value
     const: np.ndarray | None
 
     def at(self, position: int) -> Value:
-        """One entry, float32 [1]."""
+        """Return the entry at a position, float32 `[1]`."""
         if self.const is not None:
             return self.value.emitter.constant(self.const[position : position + 1].astype(np.float32))
         return self.value.slice([position], [position + 1], [0]).cast(np.float32)
@@ -54,29 +59,35 @@ def resize(node: NodeView, gy: Value) -> Gradients:
 
 
 def _parameter(node: NodeView, index: int) -> _Parameter | None:
+    """Return a parameter of a Resize, None where the input is not given or empty."""
     if not node.has_input(index) or node.input(index).shape == (0,):
         return None
     return _Parameter(node.input(index), node.const(index))
 
 
 def _roi(node: NodeView) -> _Parameter | None:
+    """Return the region of interest, None in the coordinate transformations that do not use it."""
     return _parameter(node, 1) if node.attr("coordinate_transformation_mode") == CROP else None
 
 
 def _stays(node: NodeView, axis: int, position: int, scales: _Parameter | None) -> bool:
-    """Whether an axis keeps its size, so that nothing is resized there."""
+    """Tell whether an axis keeps its size, so that nothing is resized there."""
     if scales is not None:
         return scales.const is not None and bool(scales.const[position] == 1)
     return dims.same(node.x.shape[axis], node.y.shape[axis])
 
 
 def _whole(roi: _Parameter, ends: tuple[int, int]) -> bool:
-    """Whether the region of interest is all of an axis."""
+    """Tell whether the region of interest is known to be all of an axis."""
     return roi.const is not None and [float(roi.const[end]) for end in ends] == [0, 1]
 
 
 def _common_scale(node: NodeView, axes: list[int]) -> float | None:
-    """The one scale of all axes that a keep_aspect_ratio_policy finds, None where the sizes alone decide."""
+    """Return the one scale that a keep_aspect_ratio_policy gives all axes, None where each axis has its own.
+
+    Raises:
+        UnsupportedOpError: the policy needs a run, or is combined with attributes that are not supported with it.
+    """
     policy = node.attr("keep_aspect_ratio_policy", "stretch")
     coordinates = node.attr("coordinate_transformation_mode", "half_pixel")
     if policy == "stretch" or coordinates in (CROP, "align_corners"):
@@ -91,10 +102,10 @@ def _common_scale(node: NodeView, axes: list[int]) -> float | None:
 
 
 def _matrix_at_scale(node: NodeView, axis: int, scale: float) -> Value:
-    """The matrix of an axis whose new size is rounded up or down, while its coordinates follow the exact scale.
+    """Return the matrix `[y size, x size]` of an axis that is resized by an exact scale to a rounded size.
 
-    Resizing by a scale always rounds down: so the axis is made longer first, by repeating its last element, which is
-    what every mode takes for the elements beyond it.
+    Resize by a scale always rounds the size down. So the axis is first made longer by repeats of its last element,
+    which every mode also assumes beyond the end, and the result is cut to the size of y.
     """
     size, length = node.x.shape[axis], node.y.shape[axis]
     assert isinstance(size, int) and isinstance(length, int)
@@ -106,7 +117,7 @@ def _matrix_at_scale(node: NodeView, axis: int, scale: float) -> Value:
 
 
 def _matrix(node: NodeView, axis: int, scale: Value | None, region: list[Value] | None) -> Value:
-    """The matrix `[y size, x size]` of one axis; its scale and its region are float32 [1]."""
+    """Return the matrix `[y size, x size]` of one axis; `scale` and the ends of `region` are float32 `[1]`."""
     x, emitter = node.x, node.emitter
 
     def number(*values: float) -> Value:
@@ -127,7 +138,14 @@ def _resized_rows(
     scales: Value | None = None,
     sizes: Value | None = None,
 ) -> Value:
-    """A matrix with a one in each row, at the column that `rows` (int64 [n]) says, resized along its rows."""
+    """Return a matrix, resized along its first axis by the node's own Resize; row i is the unit vector `rows[i]`.
+
+    Args:
+        node: the Resize.
+        rows: int64 `[n]`, the column of the one in each row.
+        axis: the axis of x, as long as the matrix has columns.
+        roi, scales, sizes: the inputs of the emitted Resize of `[1, 1, n, x size]`, None where it has none.
+    """
     x = node.x
     matrix = rows.unsqueeze([1]).equal(x.range_of(axis)).cast(np.float32).unsqueeze([0, 1])
     left_out = ("axes", "extrapolation_value", "keep_aspect_ratio_policy")

@@ -1,9 +1,10 @@
-"""GridSample and AffineGrid: reading an image at positions that lie between its pixels.
+"""This module holds the gradient rules of GridSample and AffineGrid, which read an image between its pixels.
 
 Along each axis a position `c` reads a few pixels, its taps: pixel `i_j` with a weight that depends on the position
-inside its cell, `t = c - floor(c)`. In several dimensions a corner is one tap of each axis, its weight their product.
-Padding is a matter of the pixel alone: outside the image it counts as zero, or another pixel stands for it. (So it is
-in ONNX Runtime and PyTorch; onnx's own evaluator moves the position in mode cubic, which differs beside the border.)
+inside its cell, `t = c - floor(c)`. In several dimensions a corner is one tap of each axis, and its weight is the
+product of their weights. Padding concerns the pixel alone: a pixel outside the image counts as zero, or another one is
+read instead. ONNX Runtime and PyTorch pad like this; onnx's own evaluator moves the position in mode cubic, which
+differs beside the border.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ Weight: TypeAlias = "Value | float"
 
 @dataclass(frozen=True)
 class Tap:
-    """One pixel that each position reads along an axis.
+    """A Tap is one pixel that each position reads along an axis, with its weight.
 
     Attributes:
-        index: which, int64 `[N, P]`, inside the image.
-        weight: by what it is multiplied, `[N, P]` or a number.
-        slope: the weight's derivative by the position, `[N, P]` or a number.
+        index: the pixel's index, int64 `[N, P]`, inside the image.
+        weight: the factor of the pixel, `[N, P]` or a number.
+        slope: the weight's derivative with respect to the position, `[N, P]` or a number.
     """
 
     index: Value
@@ -46,7 +47,7 @@ class Tap:
 def affine_grid(node: NodeView, gy: Value) -> Gradients:
     """y[n,p] = A_n q_p + b_n, theta_n = [A_n | b_n], q the regular grid of points;  gA = sum_p gy qᵀ, gb = sum_p gy.
 
-    The grid q is what the same operator makes of A = 1, b = 0.
+    The grid q is the result of the same operator for A = 1, b = 0.
     """
     rank = node.y.shape[-1]
     if not isinstance(rank, int):
@@ -71,7 +72,7 @@ def grid_sample(node: NodeView, gy: Value) -> Gradients:
     x, grid = node.inputs
     lines = [_taps(node, position, axis) for axis, position in enumerate(_positions(node), 2)]
     g = gy.reshape([*shapes.dim_parts(gy, 0, 3), -1], (*gy.shape[:3], dims.known_size(gy.shape[3:])))
-    gx = _put_back(g, x, lines).reshape_like(x) if node.needs(0) else None
+    gx = _image_gradient(g, x, lines).reshape_like(x) if node.needs(0) else None
     if not node.needs(1):
         return gx, None
     if node.attr("mode") == "nearest":
@@ -80,24 +81,29 @@ def grid_sample(node: NodeView, gy: Value) -> Gradients:
 
 
 def _positions(node: NodeView) -> list[Value]:
-    """For each axis in space the positions in pixels, `[N, P]`; the grid lists the last axis first, from -1 to 1."""
+    """Return for each spatial axis the positions in pixels, `[N, P]`.
+
+    The grid gives them from -1 to 1, and the last axis first.
+    """
     x, grid = node.inputs
     rank = x.rank - 2
     flat = grid.reshape([shapes.dim_part(grid, 0), -1, rank], (grid.shape[0], dims.known_size(grid.shape[1:-1]), rank))
-    found = []
+    positions = []
     for axis in range(rank):
-        where = flat.slice([rank - 1 - axis], [rank - axis], [2]).squeeze([2])
+        place = flat.slice([rank - 1 - axis], [rank - axis], [2]).squeeze([2])
         size = _size(x, axis + 2)
-        found.append((where + 1) / 2 * (size - 1) if node.attr("align_corners", 0) else ((where + 1) * size - 1) / 2)
-    return found
+        aligned = node.attr("align_corners", 0)
+        positions.append((place + 1) / 2 * (size - 1) if aligned else ((place + 1) * size - 1) / 2)
+    return positions
 
 
 def _size(x: Value, axis: int) -> Weight:
-    """The size of an axis as a number in the arithmetic of x."""
+    """Return the size of an axis in the dtype of x, as a number where it is known."""
     return _scalar(shapes.dim_part(x, axis), x)
 
 
 def _scalar(part: Part, x: Value) -> Weight:
+    """Return an entry of a shape in the dtype of x, as a number where it is known."""
     return float(part) if isinstance(part, int) else part.squeeze([0]).cast(x.dtype)
 
 
@@ -105,7 +111,7 @@ def _scalar(part: Part, x: Value) -> Weight:
 
 
 def _taps(node: NodeView, position: Value, axis: int) -> list[Tap]:
-    """What the positions read along an axis of x."""
+    """Return the taps that the positions `[N, P]` read along an axis of x."""
     nearest = node.attr("mode") == "nearest"
     base = position.round() if nearest else position.floor()
     size = shapes.dim_part(node.x, axis)
@@ -116,7 +122,7 @@ def _taps(node: NodeView, position: Value, axis: int) -> list[Tap]:
 
 
 def _padded(node: NodeView, pixel: Value, size: Part, weight: Weight, slope: Weight) -> Tap:
-    """A tap whose pixel may lie outside an axis of this size."""
+    """Return the tap of a pixel that may lie outside an axis of this size, as the node's padding mode says."""
     padding = node.attr("padding_mode", "zeros")
     if padding == "reflection":
         pixel = _reflected(pixel, size, bool(node.attr("align_corners", 0)))
@@ -127,7 +133,7 @@ def _padded(node: NodeView, pixel: Value, size: Part, weight: Weight, slope: Wei
 
 
 def _weights(mode: str, t: Value) -> list[tuple[int, Weight, Weight]]:
-    """For each tap its distance from pixel floor(c), its weight and the weight's derivative."""
+    """Return for each tap its offset from pixel floor(c), its weight, and the weight's derivative with respect to c."""
     if mode == "nearest":
         return [(0, 1.0, 0.0)]
     if mode in ("linear", "bilinear"):
@@ -141,25 +147,27 @@ def _weights(mode: str, t: Value) -> list[tuple[int, Weight, Weight]]:
 
 
 def _near(u: Value) -> Value:
-    """The cubic weight at a distance u < 1: (a + 2) u³ - (a + 3) u² + 1."""
+    """Return the cubic weight at a distance u < 1: (a + 2) u³ - (a + 3) u² + 1."""
     return (u * (CUBIC + 2) - (CUBIC + 3)) * u * u + 1
 
 
 def _near_slope(u: Value) -> Value:
+    """Return the derivative of the cubic weight at a distance u < 1: 3 (a + 2) u² - 2 (a + 3) u."""
     return (u * (3 * (CUBIC + 2)) - 2 * (CUBIC + 3)) * u
 
 
 def _far(u: Value) -> Value:
-    """The cubic weight at a distance 1 < u < 2: a u³ - 5 a u² + 8 a u - 4 a."""
+    """Return the cubic weight at a distance 1 < u < 2: a u³ - 5 a u² + 8 a u - 4 a."""
     return ((u * CUBIC - 5 * CUBIC) * u + 8 * CUBIC) * u - 4 * CUBIC
 
 
 def _far_slope(u: Value) -> Value:
+    """Return the derivative of the cubic weight at a distance 1 < u < 2: 3 a u² - 10 a u + 8 a."""
     return (u * (3 * CUBIC) - 10 * CUBIC) * u + 8 * CUBIC
 
 
 def _reflected(pixel: Value, size: Part, align_corners: bool) -> Value:
-    """The pixel that stands for one outside: mirrored at the centres of the outermost pixels, or at their edges."""
+    """Return the pixel reflected into the image, at the outermost pixels' centres (align_corners) or at their edges."""
     length = _scalar(size, pixel)
     if align_corners:
         period = (length - 1) * 2
@@ -173,7 +181,7 @@ def _reflected(pixel: Value, size: Part, align_corners: bool) -> Value:
 
 
 def _clamped(pixel: Value, size: Part) -> Value:
-    """The pixel, or the outermost one where it lies outside; int64."""
+    """Return the pixel, int64, or the outermost one where it lies outside the axis."""
     return pixel.maximum(0).minimum(_scalar(size, pixel) - 1).cast(np.int64)
 
 
@@ -181,7 +189,7 @@ def _clamped(pixel: Value, size: Part) -> Value:
 
 
 def _corners(x: Value, lines: list[list[Tap]]) -> Iterator[tuple[tuple[Tap, ...], Value]]:
-    """The taps of each corner, and its place in the flattened image, int64 `[N, P]`."""
+    """Yield the taps of each corner, and the corner's position in the flattened image, int64 `[N, P]`."""
     for taps in product(*lines):
         place = taps[0].index
         for axis, tap in enumerate(taps[1:], 3):
@@ -190,12 +198,12 @@ def _corners(x: Value, lines: list[list[Tap]]) -> Iterator[tuple[tuple[Tap, ...]
 
 
 def _flat(x: Value) -> Value:
-    """An image `[N, C, ...]` as `[N, C, pixels]`."""
+    """Return an image `[N, C, ...]` as `[N, C, pixels]`."""
     return x.reshape([*shapes.dim_parts(x, 0, 2), -1], (*x.shape[:2], dims.known_size(x.shape[2:])))
 
 
-def _put_back(g: Value, x: Value, lines: list[list[Tap]]) -> Value:
-    """Each corner's share of g `[K, N, C, P]` added at its place, `[K, N, C, pixels]`."""
+def _image_gradient(g: Value, x: Value, lines: list[list[Tap]]) -> Value:
+    """Return the gradient of x, `[K, N, C, pixels]`: g `[K, N, C, P]` times the weights, added at the corners."""
     sizes = shapes.dim_parts(x, 2)
     known = [size for size in sizes if isinstance(size, int)]
     pixels = prod(known) if len(known) == len(sizes) else shapes.dim_part(_flat(x), 2)
@@ -207,16 +215,16 @@ def _put_back(g: Value, x: Value, lines: list[list[Tap]]) -> Value:
 
 
 def _times(g: Value, weights: list[Weight], axes: list[int]) -> Value:
-    """g times weights `[N, P]`, which get new axes to meet it."""
+    """Return g times weights `[N, P]`, to which `axes` of size 1 are added so that they broadcast."""
     for weight in weights:
         g = g * (weight.unsqueeze(axes) if isinstance(weight, Value) and weight.rank else weight)
     return g
 
 
 def _grid_gradient(node: NodeView, g: Value, lines: list[list[Tap]]) -> Value:
-    """`[K, N, P, axes]`, the last axis of x first."""
+    """Return the gradient of the grid, `[K, N, P, spatial axes]`, the last spatial axis first."""
     x, flat = node.x, _flat(node.x)
-    found: list[Value | None] = [None] * len(lines)
+    sums: list[Value | None] = [None] * len(lines)
     for taps, place in _corners(x, lines):
         places = place.unsqueeze([1]).expand(
             [1, shapes.dim_part(x, 1), 1], (place.shape[0], x.shape[1], place.shape[1])
@@ -225,10 +233,10 @@ def _grid_gradient(node: NodeView, g: Value, lines: list[list[Tap]]) -> Value:
         for axis, tap in enumerate(taps):
             others = [other.weight for other in taps if other is not tap]
             share = _times(read, [tap.slope, *others], [])
-            found[axis] = share if found[axis] is None else found[axis] + share  # type: ignore[operator]
+            sums[axis] = share if sums[axis] is None else sums[axis] + share  # type: ignore[operator]
     aligned = bool(node.attr("align_corners", 0))
     columns = []
-    for axis, total in enumerate(found):
+    for axis, total in enumerate(sums):
         assert total is not None
         size = _size(x, axis + 2)
         columns.append((total * ((size - 1 if aligned else size) / 2)).unsqueeze([3]))

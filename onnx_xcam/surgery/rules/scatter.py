@@ -1,4 +1,4 @@
-"""Putting gradients back to the places that elements were taken from, along one axis."""
+"""This module adds gradients at the positions that elements were read from, along one axis."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from onnx_xcam.surgery.ir import dims
 
 
 def add_at(g: Value, at: int, places: Value, x: Value, axis: int, *, distinct: bool = False) -> Value:
-    """Zeros as long as `x` along its `axis`, with `g` added at `places`.
+    """Return zeros, as long as `x` is along `axis`, with `g` added at `places` along its axis `at`.
 
     Args:
-        g: gradient whose axis `at` runs over the places.
-        at: that axis.
+        g: a gradient with one slice per place along axis `at`.
+        at: the axis of g and of the result.
         places: int64 1-D, non-negative.
-        x: lends the size of the result along `at`.
-        axis: the axis of x that it lends.
-        distinct: no place occurs twice.
+        x: the tensor that gives the size of the result along `at`.
+        axis: the axis of x with that size.
+        distinct: whether every place is known to occur once at most.
     """
     shape = (*g.shape[:at], x.shape[axis], *g.shape[at + 1 :])
     size = x.shape[axis]
@@ -33,15 +33,16 @@ def add_at(g: Value, at: int, places: Value, x: Value, axis: int, *, distinct: b
 
 
 def _add_slices(g: Value, at: int, places: Value, x: Value, axis: int) -> Value:
-    """`add_at` by ScatterElements: every place repeated along the other axes."""
+    """Return the result of `add_at` by ScatterElements, with every place repeated along the other axes."""
     sizes = shapes.dim_parts(g)
     column = places.unsqueeze([a for a in range(g.rank) if a != at])
-    spread = column.expand([1 if a == at else size for a, size in enumerate(sizes)], g.shape)
+    indices = column.expand([1 if a == at else size for a, size in enumerate(sizes)], g.shape)
     zeros = g.zeros([*sizes[:at], shapes.dim_part(x, axis), *sizes[at + 1 :]])
-    return zeros.scatter_elements(spread, g, at, add=True)
+    return zeros.scatter_elements(indices, g, at, add=True)
 
 
 def _add_at_known(g: Value, at: int, places: np.ndarray, size: int, shape: dims.Shape) -> Value:
+    """Return the result of `add_at` for known places: by Pad, by a Gather, or by a product with a one-hot matrix."""
     count = len(places)
     shapes.table_size(size)
     if count and abs(places - np.arange(places[0], places[0] + count)).max(initial=0) == 0:
@@ -56,7 +57,7 @@ def _add_at_known(g: Value, at: int, places: np.ndarray, size: int, shape: dims.
 
 
 def _inverse(x: Value, axis: int, places: Value) -> Value:
-    """For each position along x's axis, which of the places it is; behind the last one where it is none."""
+    """Return for each position along x's axis its index in `places`, and their number where it is not among them."""
     ranks = places.range_of(0)
     count = shapes.dim_part(places, 0)
     behind = places.zeros([shapes.dim_part(x, axis)]) + count
@@ -64,12 +65,12 @@ def _inverse(x: Value, axis: int, places: Value) -> Value:
 
 
 def _pick_inverse(g: Value, at: int, inverse: Value, shape: dims.Shape) -> Value:
-    """Gather from g with one slice of zeros appended, which the positions without a gradient point to."""
+    """Gather from g by `inverse`; a slice of zeros is appended to g for the positions without a gradient."""
     return g.pad([0], [1], [at]).gather(inverse, at).with_shape(shape)
 
 
 def contract(g: Value, at: int, matrix: Value, shape: dims.Shape) -> Value:
-    """Multiply a matrix to axis `at`: `result[..., j, ...] = sum_i g[..., i, ...] matrix[i, j]`."""
+    """Multiply axis `at` by a matrix: `result[..., j, ...] = sum_i g[..., i, ...] matrix[i, j]`."""
     axes = list(range(g.rank))
     if at == g.rank - 2:
         return (matrix.swap_last() @ g).with_shape(shape)
@@ -79,13 +80,15 @@ def contract(g: Value, at: int, matrix: Value, shape: dims.Shape) -> Value:
 
 
 def add_elements(g: Value, indices: Value, x: Value, axis: int) -> Value:
-    """Zeros like `x` with the elements of g added at the indices along an axis: GatherElements backwards.
+    """Return zeros `[K, *x.shape]` with the elements of g added at the indices along an axis.
+
+    This is the gradient of `GatherElements(x, indices)`.
 
     Args:
         g: gradient, `[K, *indices.shape]`.
-        indices: integers; along the other axes there may be fewer than x has.
-        x: lends the size of the result.
-        axis: the axis of x.
+        indices: integers; along the other axes, `indices` may be shorter than x.
+        x: the tensor that gives the shape of the result.
+        axis: the axis of x that is indexed.
     """
     shape = (g.shape[0], *x.shape)
     if g.emitter.opset >= 16:
@@ -102,21 +105,21 @@ def add_elements(g: Value, indices: Value, x: Value, axis: int) -> Value:
 
 
 def per_class(indices: Value, g: Value) -> Value:
-    """The indices once for every class of the gradient, `[K, *indices.shape]`."""
+    """Return the indices repeated for every class of the gradient, `[K, *indices.shape]`."""
     parts = [shapes.dim_part(g, 0), *[1] * indices.rank]
     return indices.unsqueeze([0]).expand(parts, (g.shape[0], *indices.shape))
 
 
 def wrapped(indices: Value, x: Value, axis: int) -> Value:
-    """int64 indices into an axis of x, the negative ones counted from its end."""
+    """Return int64 indices into an axis of x made non-negative: negative ones count from its end."""
     return (indices < 0).where(indices + shapes.dim_part(x, axis), indices)
 
 
 def class_last(g: Value) -> Value:
-    """A gradient with its class axis at the end, `[*shape, K]`."""
+    """Return a gradient `[K, *shape]` with its class axis at the end, `[*shape, K]`."""
     return g.transpose([*range(1, g.rank), 0])
 
 
 def class_first(g: Value) -> Value:
-    """The way back from `class_last`."""
+    """Return a gradient `[*shape, K]` with its class axis in front, `[K, *shape]`."""
     return g.transpose([g.rank - 1, *range(g.rank - 1)])

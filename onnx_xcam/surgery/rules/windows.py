@@ -1,4 +1,4 @@
-"""What convolution and pooling share: where the windows lie, and the way back from windows to the input.
+"""This module knows where the windows of convolution and pooling lie, and adds gradients of windows at the input.
 
 Along one axis, window `o` covers the input positions `o * stride - begin + j * dilation` for j = 0 .. kernel-1.
 """
@@ -20,7 +20,7 @@ from onnx_xcam.surgery.rules.node import NodeView
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of a convolution or pooling node, one entry per spatial axis.
+    """A Windows object describes the windows of a convolution or pooling node, one entry per spatial axis.
 
     Attributes:
         kernel: window sizes.
@@ -38,17 +38,17 @@ class Windows:
 
     @property
     def extent(self) -> list[int]:
-        """How far a window reaches, dilation included."""
+        """Return how many positions a window spans, dilation included."""
         return [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True)]
 
     @property
     def overlap(self) -> bool:
-        """Whether two windows can cover the same position."""
+        """Tell whether two windows can cover the same position."""
         return any(extent > stride for extent, stride in zip(self.extent, self.strides, strict=True))
 
 
 def windows_of(node: NodeView, kernel: Sequence[int]) -> Windows:
-    """The windows of a Conv or pooling node with this kernel shape."""
+    """Return the windows of a Conv or pooling node with this kernel shape."""
     rank = len(kernel)
     strides = list(node.attr("strides") or [1] * rank)
     dilations = list(node.attr("dilations") or [1] * rank)
@@ -65,7 +65,10 @@ def windows_of(node: NodeView, kernel: Sequence[int]) -> Windows:
 
 
 def _same_begin(node: NodeView, axis: int, reach: int, stride: int, auto: str) -> Part:
-    """Padding before the input so that there are ceil(input / stride) windows; the odd one goes to the named side."""
+    """Return the padding before the input for which there are ceil(input / stride) windows (auto_pad SAME_*).
+
+    If the whole padding is odd, SAME_LOWER pads one more before the input, and SAME_UPPER one more behind it.
+    """
     lower = auto == "SAME_LOWER"
     size = shapes.dim_part(node.x, axis + 2)
     if stride == 1 or isinstance(size, int):
@@ -81,46 +84,46 @@ def _same_begin(node: NodeView, axis: int, reach: int, stride: int, auto: str) -
 
 
 def scatter_windows(g: Value, kernel: Value, windows: Windows, group: int, x: Value) -> Value:
-    """The transpose of a convolution: what the windows' gradients give to the input positions.
+    """Return the transposed convolution of g: the gradient of the convolution's input.
 
     Args:
-        g: `[B, M, *windows]`.
-        kernel: `[M, C / group, *kernel]`.
+        g: the gradient of the convolution's output, `[B, M, *windows]`.
+        kernel: the weight, `[M, C / group, *kernel]`.
         windows: where the windows lie.
         group: number of groups.
-        x: the convolution's input, whose spatial sizes the result gets.
+        x: the convolution's input; the result gets its spatial sizes.
 
     Returns:
-        `[B, C, *spatial]`.
+        The gradient, `[B, C, *spatial]`.
     """
     channels = kernel.shape[1] * group if isinstance(kernel.shape[1], int) else None
     shape = (g.shape[0], channels, *x.shape[2:])
     if all(stride == 1 for stride in windows.strides) and channels is not None:
-        pads = _turned_pads(windows)
+        pads = _flipped_pads(windows)
         if pads is not None:
-            return _turned_conv(g, kernel, windows, group=group, shape=shape, pads=pads)
+            return _flipped_conv(g, kernel, windows, group=group, shape=shape, pads=pads)
     return _dilated_conv(g, kernel, windows, group, shape) or _conv_transpose(
         g, kernel, windows, x, group=group, shape=shape
     )
 
 
-def _turned_conv(
+def _flipped_conv(
     g: Value, kernel: Value, windows: Windows, *, group: int, shape: dims.Shape, pads: Sequence[int]
 ) -> Value:
-    """The convolution of windows that lie one position apart by the turned kernel."""
+    """Return the transposed convolution for stride 1: a convolution of g with the flipped kernel."""
     channels = shape[1]
     assert isinstance(channels, int)
     return g.emitter.one(
-        "Conv", [g, _turned(kernel, group, channels)], g.dtype, shape, pads=list(pads), group=group,
+        "Conv", [g, _flipped(kernel, group, channels)], g.dtype, shape, pads=list(pads), group=group,
         dilations=list(windows.dilations), strides=[1] * len(windows.kernel), kernel_shape=list(windows.kernel),
     )  # fmt: skip
 
 
 def _dilated_conv(g: Value, kernel: Value, windows: Windows, group: int, shape: dims.Shape) -> Value | None:
-    """The same for windows further apart: as if they lay one apart, those that are not there with a gradient of zero.
+    """Return the transposed convolution for larger strides, as one of stride 1 with zeros inserted into g.
 
-    For a kernel that sees a single channel or position; on a CPU this takes a half to a third of the time of ONNX
-    Runtime's ConvTranspose, which is the faster one for the others. None where sizes are dynamic.
+    This is for depthwise and pointwise kernels only: on a CPU it takes a half to a third of the time of ONNX Runtime's
+    ConvTranspose, which is faster for all other kernels. The result is None for these, and where sizes are dynamic.
     """
     inside, outside = [n for n in g.shape[2:] if isinstance(n, int)], [n for n in shape[2:] if isinstance(n, int)]
     begin = [b for b in windows.begin if isinstance(b, int)]
@@ -131,7 +134,7 @@ def _dilated_conv(g: Value, kernel: Value, windows: Windows, group: int, shape: 
     ):
         return None
     if all(k == 1 for k in windows.kernel) and not any(begin):
-        narrow = _turned_conv(g, kernel, windows, group=group, shape=(*shape[:2], *inside), pads=[0] * 2 * len(begin))
+        narrow = _flipped_conv(g, kernel, windows, group=group, shape=(*shape[:2], *inside), pads=[0] * 2 * len(begin))
         return _cropped(_dilated(narrow, windows.strides), shape)
     if not kernel.shape[0] == group == shape[1]:
         return None
@@ -142,13 +145,13 @@ def _dilated_conv(g: Value, kernel: Value, windows: Windows, group: int, shape: 
     if min(before) < 0:
         return None
     full = (*shape[:2], *(n + b for n, b in zip(grown, behind, strict=True)))
-    spread = _dilated(g, windows.strides)
-    wide = _turned_conv(spread, kernel, windows, group=group, shape=full, pads=[*before, *behind])
+    dilated = _dilated(g, windows.strides)
+    wide = _flipped_conv(dilated, kernel, windows, group=group, shape=full, pads=[*before, *behind])
     return _cropped(wide, shape)
 
 
 def _dilated(g: Value, strides: Sequence[int]) -> Value:
-    """The elements of the last axes so far apart, zeros between and behind them."""
+    """Return g with its elements `strides` apart along the last axes, zeros between and behind them."""
     repeated = g.repeat_each(strides)
     mask = np.ones(1)
     for dim, stride in zip(repeated.shape[-len(strides) :], strides, strict=True):
@@ -159,13 +162,16 @@ def _dilated(g: Value, strides: Sequence[int]) -> Value:
 
 
 def _cropped(value: Value, shape: dims.Shape) -> Value:
-    """The value without what lies behind these sizes in space."""
+    """Return the value cut to the spatial sizes of this shape."""
     stops = [dim for dim in shape[2:] if isinstance(dim, int)]
     return value if value.shape == shape else value.slice([0] * len(stops), stops, list(range(2, value.rank)))
 
 
-def _turned_pads(windows: Windows) -> list[int] | None:
-    """The padding with which a convolution by the turned kernel gives exactly the input's size, if it is static."""
+def _flipped_pads(windows: Windows) -> list[int] | None:
+    """Return the padding with which a convolution with the flipped kernel has exactly the input's size.
+
+    The result is None where it is known only at run time, or would be negative.
+    """
     pads = []
     for side in (windows.begin, windows.end):
         for extent, padding in zip(windows.extent, side, strict=True):
@@ -175,8 +181,8 @@ def _turned_pads(windows: Windows) -> list[int] | None:
     return pads
 
 
-def _turned(kernel: Value, group: int, channels: int) -> Value:
-    """The kernel `[M, C/g, ...]` as `[C, M/g, ...]`, reversed in space."""
+def _flipped(kernel: Value, group: int, channels: int) -> Value:
+    """Return the kernel `[M, C / group, ...]` as `[C, M / group, ...]`, reversed along the spatial axes."""
     spatial = list(range(2, kernel.rank))
     m, c = kernel.shape[:2]
     if group == 1:
@@ -193,6 +199,7 @@ def _turned(kernel: Value, group: int, channels: int) -> Value:
 
 
 def _conv_transpose(g: Value, kernel: Value, windows: Windows, x: Value, *, group: int, shape: dims.Shape) -> Value:
+    """Return the transposed convolution by a ConvTranspose node, cut to the input's size at run time if need be."""
     spatial = x.shape[2:]
     common = {"strides": list(windows.strides), "dilations": list(windows.dilations), "group": group,
               "kernel_shape": list(windows.kernel)}  # fmt: skip
@@ -213,9 +220,9 @@ def _conv_transpose(g: Value, kernel: Value, windows: Windows, x: Value, *, grou
 
 
 def window_counts(node: NodeView, windows: Windows, include_padding: bool) -> Value | int:
-    """How many elements each average is taken over: one number, or a value `[*windows]`.
+    """Return how many elements each window's average is taken over: one number, or a value `[*windows]`.
 
-    Padding counts if `include_padding`; what a ceil_mode window covers beyond the padding never does.
+    Padding counts if `include_padding`; positions beyond the padding, which ceil_mode windows cover, never count.
     """
     pads = node.attr("pads") or [0] * 2 * len(windows.kernel)
     auto = node.attr("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
@@ -234,7 +241,7 @@ def window_counts(node: NodeView, windows: Windows, include_padding: bool) -> Va
 
 
 def _axis_counts(node: NodeView, windows: Windows, axis: int, include_padding: bool, end: int) -> Value:
-    """For each window along an axis, how many of its positions count; float, `[windows]`."""
+    """Return for each window along an axis how many of its positions count, in the dtype of x, `[windows]`."""
     x, y = node.x, node.y
     begin, size = windows.begin[axis], shapes.dim_part(x, axis + 2)
     count = y.shape[axis + 2]
