@@ -8,11 +8,13 @@ import warnings
 import numpy as np
 import onnx
 import pytest
+from onnx.parser import parse_graph
 
 from helpers.models import C, cnn, images, run
 from onnx_xcam import Explainer, XcamError, instrument
 from onnx_xcam.errors import ModelError, ScoreError
 from onnx_xcam.evaluation.evaluator import evaluate
+from onnx_xcam.explainer.probabilities import _found
 from onnx_xcam.explainer.recorder import Recorder
 
 pytestmark = pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
@@ -285,3 +287,19 @@ def test_confidence_is_the_score_where_no_probability_is_told():
     assert record["confidences"] == record["scores"]
     (record,) = evaluate(cnn("dense"), [photo], probabilities="softmax", **options)
     assert record["confidences"] == record["probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "squash"),
+    [
+        ("p = Softmax(s) y = Flatten(p)", "none"),
+        ("d = Dropout(s) y = LogSoftmax(d)", "exp"),
+        ("y = HardSigmoid(s)", "none"),
+        ("y = Hardmax(s)", None),
+        ("y = Reshape(s, n)", "softmax"),
+        ("y = Relu(s)", None),
+    ],
+)
+def test_the_activation_behind_the_scores_tells_it(nodes, squash):
+    found = _found(parse_graph(f"g (float[1,5] s) => (float[1,5] y) {{ {nodes} }}"), "s")
+    assert (found and (found.output, found.squash)) == (squash and ("y", squash))

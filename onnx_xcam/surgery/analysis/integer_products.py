@@ -14,7 +14,8 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from onnx_xcam.surgery.analysis.reachability import walk_forward
-from onnx_xcam.surgery.ir.op_traits import OpTraits, proto_traits
+from onnx_xcam.surgery.ir.op_facts import OpTraits
+from onnx_xcam.surgery.ir.op_traits import proto_traits
 from onnx_xcam.surgery.ir.protos import subgraphs
 from onnx_xcam.surgery.ir.uses import Uses
 

@@ -21,7 +21,8 @@ from onnx_xcam.surgery.analysis.picked_positions import ints, positions
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.dims import Dim, Shape
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.op_traits import AxisEffect, Values, traits
+from onnx_xcam.surgery.ir.op_facts import AxisEffect, Values
+from onnx_xcam.surgery.ir.op_traits import traits
 
 Used: TypeAlias = "np.ndarray | None"
 """Along one axis: bool `[dim]`, or None for all positions (or where it is not known).

@@ -9,7 +9,8 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.common.integers import integer_range
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.op_traits import Values, traits
+from onnx_xcam.surgery.ir.op_facts import Values
+from onnx_xcam.surgery.ir.op_traits import traits
 
 
 def lowest_is_zero(graph: Graph, node: gs.Node, dtype: np.dtype[Any] | None) -> bool:

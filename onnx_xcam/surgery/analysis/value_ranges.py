@@ -18,7 +18,8 @@ import onnx_graphsurgeon as gs
 from onnx_xcam.common.integers import integer_range
 from onnx_xcam.surgery.analysis.signs import is_non_negative
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.op_traits import Values, traits
+from onnx_xcam.surgery.ir.op_facts import Values
+from onnx_xcam.surgery.ir.op_traits import traits
 
 End: TypeAlias = Literal["min", "max"]
 """Which end of a range is asked for."""

@@ -38,7 +38,8 @@ from onnx_xcam.surgery.axes.axes import (
 from onnx_xcam.surgery.axes.places import MOST, drawn_from
 from onnx_xcam.surgery.axes.spread import Spread, said
 from onnx_xcam.surgery.ir.dims import Dim, Shape, differ
-from onnx_xcam.surgery.ir.op_traits import Values, traits
+from onnx_xcam.surgery.ir.op_facts import Values
+from onnx_xcam.surgery.ir.op_traits import traits
 
 # --- axes that stay, and axes that end --------------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.axes import effects, image_effects
 from onnx_xcam.surgery.axes.spread import Rule
-from onnx_xcam.surgery.ir.op_traits import AxisEffect, traits
+from onnx_xcam.surgery.ir.op_facts import AxisEffect
+from onnx_xcam.surgery.ir.op_traits import traits
 
 EFFECTS: Mapping[AxisEffect, Rule] = {
     # four axes are images, channels, height and width

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from onnx_xcam.surgery.builder.values import Value
-from onnx_xcam.surgery.ir.op_traits import UNKNOWN, named
+from onnx_xcam.surgery.ir.op_facts import UNKNOWN
+from onnx_xcam.surgery.ir.op_traits import named
 from onnx_xcam.surgery.rules.node import NodeView
 
 Gradients: TypeAlias = Value | Sequence[Value | None] | None

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.builder.values import Value
-from onnx_xcam.surgery.ir.op_traits import ALL, Affine, traits
+from onnx_xcam.surgery.ir.op_facts import ALL, Affine
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.rules.node import NodeView
 from onnx_xcam.surgery.rules.norm import per_channel

@@ -25,7 +25,8 @@ from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.op_traits import Values, traits
+from onnx_xcam.surgery.ir.op_facts import Values
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.tail.cam import Cam, emit_cam, emit_fused, emit_guided, emit_heatmap, emit_status
 from onnx_xcam.surgery.tail.options import TailOptions
 from onnx_xcam.surgery.targets.layer import Layer

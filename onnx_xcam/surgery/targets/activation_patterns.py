@@ -11,7 +11,8 @@ from typing import Literal, TypeAlias
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.op_traits import Values, traits
+from onnx_xcam.surgery.ir.op_facts import Values
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
 
 Told: TypeAlias = Literal["none", "exp"]

@@ -11,7 +11,8 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.analysis.reachability import backward
-from onnx_xcam.surgery.ir.op_traits import Values, traits
+from onnx_xcam.surgery.ir.op_facts import Values
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.layers import Layers
 

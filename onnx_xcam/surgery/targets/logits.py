@@ -18,7 +18,8 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.builder.forward_values import float_for
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.op_traits import OpTraits, traits
+from onnx_xcam.surgery.ir.op_facts import OpTraits
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.targets.activation_patterns import ACTIVATIONS, Told, activation, number
 

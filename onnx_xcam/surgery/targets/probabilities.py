@@ -18,7 +18,8 @@ from onnx_xcam.contract import Probabilities
 from onnx_xcam.surgery.analysis.ends import ends, seen
 from onnx_xcam.surgery.analysis.reachability import walk_backward
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.op_traits import Values, traits
+from onnx_xcam.surgery.ir.op_facts import Values
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.targets.activation_patterns import ACTIVATIONS, activation, keeps_images, number
 from onnx_xcam.surgery.targets.logits import before_rounding, is_copy, roundings, step_back

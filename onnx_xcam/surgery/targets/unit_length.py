@@ -8,7 +8,8 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.op_traits import Values, traits
+from onnx_xcam.surgery.ir.op_facts import Values
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.targets.activation_patterns import number
 

@@ -12,7 +12,7 @@ from helpers.models import GAP, GAP_WEIGHTS, build
 from onnx_xcam import Explainer, inspect, instrument
 from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.axes.table import EFFECTS
-from onnx_xcam.surgery.ir.op_traits import AxisEffect
+from onnx_xcam.surgery.ir.op_facts import AxisEffect
 
 BACKWARDS = "s = Constant<value = int64[1] {-1}>() e = Constant<value = int64[1] {-1000}>() "
 BACKWARDS += "axis = Constant<value = int64[1] {3}>() "

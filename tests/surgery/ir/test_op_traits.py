@@ -12,7 +12,8 @@ import pytest
 from helpers.gradients.checker import DEFAULT_DOMAIN, EVALUATORS, spaced, with_float_type
 from helpers.gradients.table import ROWS
 from onnx_xcam.surgery.ir import op_traits
-from onnx_xcam.surgery.ir.op_traits import ALL, UNKNOWN, Affine, OpTraits, Values, named, proto_traits, traits
+from onnx_xcam.surgery.ir.op_facts import ALL, UNKNOWN, Affine, OpTraits, Values
+from onnx_xcam.surgery.ir.op_traits import named, proto_traits, traits
 from onnx_xcam.surgery.ir.protos import MICROSOFT
 from onnx_xcam.surgery.lowering import LOWERINGS
 from onnx_xcam.surgery.rules import RULES

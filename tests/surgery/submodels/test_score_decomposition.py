@@ -22,7 +22,8 @@ from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.export import export
 from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.ir import op_traits
-from onnx_xcam.surgery.ir.op_traits import Affine, named
+from onnx_xcam.surgery.ir.op_facts import Affine
+from onnx_xcam.surgery.ir.op_traits import named
 from onnx_xcam.surgery.submodels import score_decomposition
 from onnx_xcam.surgery.submodels.affine_terms import AFFINE_TERMS
 

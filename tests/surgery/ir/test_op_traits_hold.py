@@ -13,7 +13,8 @@ import pytest
 from helpers.gradients.checker import DEFAULT_DOMAIN, EVALUATORS, spaced, with_float_type
 from helpers.gradients.table import ROWS
 from onnx_xcam.surgery.ir import op_traits
-from onnx_xcam.surgery.ir.op_traits import Affine, Values, named
+from onnx_xcam.surgery.ir.op_facts import Affine, Values
+from onnx_xcam.surgery.ir.op_traits import named
 
 # --- what goes in and comes out of ONNX's own cases -------------------------------------------------------------------
 
