@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from onnx_xcam.cams.methods import METHODS
 from onnx_xcam.errors import InputError
 from onnx_xcam.evaluation.axioms import AxiomErrors, errors_of
-from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.explainer.explanation import Explanation
+from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.explainer.recording import LayerRecord
 from onnx_xcam.images.panel import Cell, Row, panel

@@ -26,8 +26,9 @@ states how all of this is opened.
 
 from onnx_xcam.errors import XcamWarning
 from onnx_xcam.explainer.explainer import Explainer
-from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.options import ModelOptions
+from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.recorder import Recorded, Recorder
 from onnx_xcam.explainer.recording import Recording
 from onnx_xcam.explainer.stream import Streamed

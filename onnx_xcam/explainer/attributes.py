@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from onnx_xcam.errors import ModelError
 from onnx_xcam.explainer.classes import Classes
-from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.model import OpenModel
+from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.remarks import Remarks
 from onnx_xcam.images.preprocess import Preprocess
 

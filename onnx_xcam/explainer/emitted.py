@@ -12,10 +12,11 @@ from onnx_xcam import contract
 from onnx_xcam.cams.fusion import Fusion
 from onnx_xcam.cams.methods import Method
 from onnx_xcam.cams.status import map_status
-from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.load import load_model
 from onnx_xcam.explainer.model import OpenModel
 from onnx_xcam.explainer.options import ModelOptions
+from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.running import run_all
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.runtime.batching import IMAGES_PER_RUN_OF_A_STREAM

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from onnx_xcam.cams.fusion import Fusion
 from onnx_xcam.cams.methods import find_method
 from onnx_xcam.explainer.emitted import EmittedMaps
-from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.model import OpenModel
 from onnx_xcam.explainer.options import ModelOptions
+from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.recorded import RecordedMaps
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.files.source import ModelLike

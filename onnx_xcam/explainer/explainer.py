@@ -18,9 +18,10 @@ from onnx_xcam.errors import ModelError, XcamError, XcamWarning
 from onnx_xcam.explainer.attributes import OfOpenModel
 from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.engine import open_engine
-from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.model import Image, require_images
 from onnx_xcam.explainer.options import ModelOptions
+from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.reopening import Identity, OpenedWith, digests, opened_with, read_once, stamps
 from onnx_xcam.explainer.stream import Streamed, stream
 from onnx_xcam.feeds import InputValue

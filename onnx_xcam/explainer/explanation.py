@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,10 @@ from onnx_xcam.common import arguments
 from onnx_xcam.errors import InputError, OutputError, XcamError
 from onnx_xcam.explainer.layer_names import layer_index
 from onnx_xcam.explainer.notebook import notebook_html
+from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, dimmed, overlay, side_by_side
-from onnx_xcam.images.place import Placement, without_peaks
+from onnx_xcam.images.place import without_peaks
 from onnx_xcam.images.write import encode_image, write_image
 from onnx_xcam.labels import label_of
 from onnx_xcam.text import printable
@@ -26,25 +26,6 @@ from onnx_xcam.text import printable
 DEFAULT_ALPHA = 0.75
 FUSED_LAYER = "fused"
 """What stands for a layer's name where the maps of all layers were made one."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image on its way into the model.
-
-    Attributes:
-        name: where it came from, for messages and file names.
-        image_rgb: uint8 [H,W,3], upright; None for a ready tensor.
-        item: what the model is fed, the input's shape without the batch axis.
-        placement: how the item's pixels lie on the photo; None for a ready tensor.
-        remarks: what was assumed or lost when its file was read, as parts of sentences about it.
-    """
-
-    name: str
-    image_rgb: NDArray[np.uint8] | None
-    item: NDArray[np.generic]
-    placement: Placement
-    remarks: tuple[str, ...] = ()
 
 
 class Explanation:
@@ -59,6 +40,7 @@ class Explanation:
         names: for each layer what else it is called: as it was asked for, its node, its module path.
         method: the CAM method.
         methods: all by which the images were explained in the same run, this one first; `by` has their explanations.
+        by_others: the explanations by the others of these methods.
         signed: whether the maps show what speaks against a class too, as negative values.
         fused: float32 [N,K,h,w]: the maps of all layers as one, within -1..1; None unless that was asked for.
         is_number: whether the score is one number, an age or a distance: class 1 is what raises it, class 0 what
@@ -99,14 +81,14 @@ class Explanation:
         self.notes = tuple(notes)
         self.labels = None if labels is None else [[label_of(i, labels) for i in row] for row in classes.tolist()]
         self._more_warnings = tuple(more_warnings)
-        self._by_others: tuple[Explanation, ...] = ()
+        self.by_others: tuple[Explanation, ...] = ()
         self._maps = tuple(maps)
         self._status = tuple(status)
 
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods by which the images were explained in the same run, that of these maps first."""
-        return (self.method, *(one.method for one in self._by_others))
+        return (self.method, *(one.method for one in self.by_others))
 
     def by(self, method: str) -> Explanation:
         """The explanation of the same images by one of `methods`.
@@ -115,7 +97,7 @@ class Explanation:
             XcamError: they were not explained by this method.
         """
         wanted = find_method(method).name
-        for one in (self, *self._by_others):
+        for one in (self, *self.by_others):
             if one.method == wanted:
                 return one
         raise XcamError(f"The images were explained by {', '.join(self.methods)}, and not by {wanted}.")
@@ -281,7 +263,7 @@ class Explanation:
 
         Before these, what was found out about the model while it ran, once. What holds by several methods is said once.
         """
-        by_others = (warning for one in self._by_others for warning in one.map_warnings())
+        by_others = (warning for one in self.by_others for warning in one.map_warnings())
         return list(dict.fromkeys([*self._more_warnings, *self._of_status(), *by_others]))
 
     def _of_status(self) -> list[str]:
@@ -333,48 +315,3 @@ class Explanation:
 def _png(image_rgb: NDArray[np.uint8]) -> bytes:
     """The picture, uint8 [H,W,3] RGB, as a PNG file."""
     return encode_image(image_rgb, ".png")
-
-
-def by_several_methods(explanations: Sequence[Explanation]) -> Explanation:
-    """The explanations of the same images by several methods, as that of the first, which has the others.
-
-    Args:
-        explanations: one for each method, which nobody else holds.
-    """
-    first, *others = explanations
-    first._by_others = tuple(others)
-    return first
-
-
-def joined(explanations: Sequence[Explanation]) -> Explanation:
-    """The explanations of several images, made with the same settings, as one."""
-    if len(explanations) == 1:
-        return explanations[0]
-    by_method = zip(*([one.by(method) for method in one.methods] for one in explanations), strict=True)
-    return by_several_methods([_joined(alike) for alike in by_method])
-
-
-def _joined(explanations: Sequence[Explanation]) -> Explanation:
-    """The explanations of several images by one method as one."""
-    first = explanations[0]
-    probabilities = [one.probabilities for one in explanations if one.probabilities is not None]
-    fused = [one.fused for one in explanations if one.fused is not None]
-    result = Explanation(
-        classes=np.concatenate([one.classes for one in explanations]),
-        scores=np.concatenate([one.scores for one in explanations]),
-        probabilities=np.concatenate(probabilities) if probabilities else None,
-        maps=[np.concatenate([one.maps_of(i) for one in explanations]) for i in range(len(first.layers))],
-        status=[np.concatenate([one.status_of(i) for one in explanations]) for i in range(len(first.layers))],
-        labels=None,
-        layers=first.layers,
-        pictures=[picture for one in explanations for picture in one.pictures],
-        notes=first.notes,
-        method=first.method,
-        signed=first.signed,
-        names=first.names,
-        is_number=first.is_number,
-        fused=np.concatenate(fused) if fused else None,
-    )
-    if first.labels is not None:
-        result.labels = [row for one in explanations for row in one.labels or []]
-    return result

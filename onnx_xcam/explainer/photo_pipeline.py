@@ -15,8 +15,8 @@ from onnx_xcam.common.arguments import several, shown
 from onnx_xcam.common.descriptions import read_text
 from onnx_xcam.common.files import is_file
 from onnx_xcam.errors import InputError, LabelsError, PreprocessError
-from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.load import LoadedModel
+from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.preprocessing import PreprocessLike, assumed_preprocess, stated_preprocess, takes_whole_numbers
 from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.place import Placement

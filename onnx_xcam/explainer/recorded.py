@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.cams.fusion import Fusion, check_fusion
-from onnx_xcam.explainer.explanation import Explanation, Picture, by_several_methods, joined
+from onnx_xcam.explainer.explanation import Explanation
+from onnx_xcam.explainer.joining import by_several_methods, joined
 from onnx_xcam.explainer.options import ModelOptions
+from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.explainer.recording import Recording
 from onnx_xcam.runtime import Cancellation

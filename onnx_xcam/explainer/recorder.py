@@ -19,11 +19,11 @@ from onnx_xcam.common.arguments import texts
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.attributes import OfOpenModel
 from onnx_xcam.explainer.existing import refuse_missing
-from onnx_xcam.explainer.explanation import Picture
 from onnx_xcam.explainer.load import LoadedModel, load_model, surgery_request
 from onnx_xcam.explainer.model import Image, OpenModel, require_images
 from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
+from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.recording import LayerRecord, Recording
 from onnx_xcam.explainer.reopening import anywhere

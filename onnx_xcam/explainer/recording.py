@@ -21,8 +21,9 @@ from onnx_xcam.cams.methods import Method, find_method
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.status import map_status
 from onnx_xcam.errors import ModelError, XcamError
-from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.layer_names import layer_index
+from onnx_xcam.explainer.picture import Picture
 
 _XP = NumpyArrays()
 

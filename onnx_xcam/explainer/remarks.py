@@ -6,7 +6,7 @@ import re
 import threading
 from dataclasses import dataclass
 
-from onnx_xcam.explainer.explanation import Picture
+from onnx_xcam.explainer.picture import Picture
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 

@@ -21,7 +21,8 @@ from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from onnx_xcam.errors import ImageError, InputError, ModelError, PreprocessError, XcamError
-from onnx_xcam.explainer.explanation import Explanation, Picture
+from onnx_xcam.explainer.explanation import Explanation
+from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.images.backend import memory_for
 from onnx_xcam.runtime import batching
 
