@@ -21,7 +21,7 @@ from onnx_xcam.cli import app
 from onnx_xcam.explainer import Explainer
 from onnx_xcam.images.read import read_image
 from onnx_xcam.images.write import write_image
-from onnx_xcam.jobs import explain as explain_job
+from onnx_xcam.jobs import explain_photos
 from onnx_xcam.jobs.file_names import places, stems
 from onnx_xcam.jobs.results import add_line
 
@@ -147,7 +147,7 @@ def test_what_is_done_is_what_has_a_line(folder, monkeypatch, capfd):
         if Path(record["image"]).name == "001.png":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(explain_job, "add_line", interrupted)
+    monkeypatch.setattr(explain_photos, "add_line", interrupted)
     with pytest.raises(SystemExit) as ended:
         app(["explain", "model.onnx", "photos"], prog_name="onnx-xcam")
     assert ended.value.code == 130

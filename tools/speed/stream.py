@@ -66,9 +66,10 @@ def measure_throughput(options: argparse.Namespace) -> None:
     import onnxruntime as ort
 
     from onnx_xcam import Explainer
-    from onnx_xcam.jobs.explain import ExplainJob, Writing
+    from onnx_xcam.jobs.explain_photos import ExplainJob
     from onnx_xcam.jobs.photos import find_pictures
     from onnx_xcam.jobs.reporter import Silent
+    from onnx_xcam.jobs.result_files import Writing
     from onnx_xcam.runtime.session import _options
 
     known = None if "efficientnet_lite0" in options.model.name else "imagenet"
@@ -117,15 +118,15 @@ def measure_throughput(options: argparse.Namespace) -> None:
 
 
 def _without_png(job: Callable[[], None]) -> Callable[[], None]:
-    from onnx_xcam.jobs import explain as explain_job
+    from onnx_xcam.jobs import result_files
 
     def run() -> None:
-        encode = explain_job.encode_image
-        explain_job.encode_image = lambda picture, suffix: b""
+        encode = result_files.encode_image
+        result_files.encode_image = lambda picture, suffix: b""
         try:
             job()
         finally:
-            explain_job.encode_image = encode
+            result_files.encode_image = encode
 
     return run
 

@@ -1,0 +1,232 @@
+"""The photos of `explain`: each through the Explainer, its files and its line in results.jsonl written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam.common.files import writing_to
+from onnx_xcam.errors import ImageError
+from onnx_xcam.explainer import Explainer, Explanation, Streamed
+from onnx_xcam.explainer.explanation import FUSED_LAYER
+from onnx_xcam.jobs.earlier import Earlier
+from onnx_xcam.jobs.explain_page import EarlierPhotos, JobPage, entry_of, failed_entry, job_page
+from onnx_xcam.jobs.file_names import name_parts, places, stems
+from onnx_xcam.jobs.page_file import check_page, page_line
+from onnx_xcam.jobs.photo_identity import PhotoFiles
+from onnx_xcam.jobs.photos import without_results
+from onnx_xcam.jobs.reporter import Reporter
+from onnx_xcam.jobs.result_files import ResultFiles, Writing
+from onnx_xcam.jobs.results import add_line, begun_anew, continued, failure_text, lines_in
+from onnx_xcam.jobs.run_settings import RunSettings, run_settings
+from onnx_xcam.records.explain import ExplainLine, MapRecord
+from onnx_xcam.records.lines import VERSION
+from onnx_xcam.report import settings_of
+
+
+@dataclass(frozen=True)
+class Page:
+    """The HTML page that `explain` writes: its file, and the command and Python lines that it tells."""
+
+    file: Path
+    command: str
+    python: str
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What became of a photo: its line for results.jsonl, what to print, and what the page holds of it."""
+
+    image: Path
+    record: ExplainLine
+    results: Sequence[str]
+    warnings: Sequence[str]
+    entry: bytes = b""
+
+
+class ExplainJob:
+    """One run of `explain`: knows the photos, the output folder and the names in it."""
+
+    def __init__(
+        self, images: Mapping[Path, Path], folder: Path, *, writing: Writing, resume: bool, reporter: Reporter
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            images: the photos as they are called, and where they lie (resolved).
+            folder: for all that is written; `output_folder` has made it.
+            writing: what is.
+            resume: continue what is there.
+            reporter: is told what happens.
+        """
+        self._images, self._resolved = dict(images), frozenset(images.values())
+        self._folder, self._writing, self._resume, self._reporter = folder, writing, resume, reporter
+        self._results = folder / "results.jsonl"
+        self._result_files: ResultFiles
+        self._page: Page | None = None
+        self._settings: RunSettings
+        self._files = PhotoFiles(self._images, folder)
+
+    def run(self, explainer: Explainer, classes: NDArray[np.int64] | None, page: Page | None = None) -> int:
+        """Explain all photos for these classes (see `Explainer.choose`); the number of photos that failed is returned.
+
+        Args:
+            explainer: that explains.
+            classes: int64 [1,K], or None where the model has settled them.
+            page: to be written as well.
+
+        Raises:
+            OutputError: a result cannot be written, or the earlier results are those of another run.
+            ClassError: the model has no such class.
+            KeyboardInterrupt: after it was said how to go on.
+        """
+        self._page = page
+        if page is not None:
+            check_page(page.file, self._images.values(), explainer.model.files, self._folder)
+        self._settings = run_settings(
+            explainer.model,
+            classes,
+            methods=explainer.methods,
+            maps=_kind_of_maps(explainer),
+            write=" ".join(self._writing.told()),
+        )
+        earlier = self._earlier(explainer)
+        total = len(self._images)
+        todo = [image for image, resolved in self._images.items() if resolved not in earlier.finished]
+        done, failed = total - len(todo), 0
+        earlier_lines = lines_in(self._results)
+        try:
+            with (
+                self._reporter.photos(done, total),
+                writing_to(self._results),
+                self._results.open("ab") as lines,
+                self._paged(explainer, earlier) as shown,
+            ):
+                for one in self._explained(explainer, classes, todo):
+                    failed += one.record["error"] is not None
+                    add_line(lines, one.record)
+                    if shown is not None:
+                        shown.add(one.image, one.entry)
+                    done += 1
+                    self._report(one)
+        except KeyboardInterrupt:
+            self._reporter.interrupted(total - len(todo) + lines_in(self._results) - earlier_lines, total)
+            raise
+        finally:
+            for remark in explainer.model.remarks.summed_up():
+                self._reporter.warning(remark)
+        if page is not None:
+            self._reporter.result(page_line(page.file))
+        return failed
+
+    def _paged(self, explainer: Explainer, earlier: Earlier) -> AbstractContextManager[JobPage | None]:
+        if self._page is None:
+            return nullcontext()
+        done = EarlierPhotos({photo: line.text for photo, line in earlier.finished.items()}, self._folder)
+        settings = settings_of(explainer.model, explainer.methods, command=self._page.command, python=self._page.python)
+        return job_page(self._page.file, settings, explainer, self._images, done)
+
+    def _earlier(self, explainer: Explainer) -> Earlier:
+        """What an earlier run has done, and names for the rest: never those of files that stay."""
+        if self._resume:
+            self._images = without_results(self._images, self._folder)
+            earlier = continued(self._results, self._settings, self._images, self._reporter, given=self._resolved)
+        else:
+            earlier = begun_anew(self._results, self._settings, self._reporter)
+        done = {image for image, resolved in self._images.items() if resolved in earlier.finished}
+        parts = name_parts(explainer.methods, [FUSED_LAYER] if explainer.fuse else explainer.model.layers)
+        called = list(self._images)
+        names = dict(zip(called, stems(called, parts, taken=places(earlier.files), done=done), strict=True))
+        self._result_files = ResultFiles(self._folder, self._writing, self._resolved, names)
+        return earlier
+
+    def _explained(
+        self, explainer: Explainer, classes: NDArray[np.int64] | None, images: Sequence[Path]
+    ) -> Iterator[_Done]:
+        def finish(outcome: Streamed) -> _Done:
+            if outcome.explanation is None:
+                return self._failure(explainer, outcome)
+            try:
+                return self._success(explainer, outcome)
+            except ImageError as error:  # too large to be drawn, or for the format of its pictures
+                return self._failure(explainer, replace(outcome, explanation=None, error=error))
+
+        return explainer.stream(self._files.taken(images), classes, each=finish)
+
+    def _record(self, explainer: Explainer, outcome: Streamed, files: Sequence[Path], error: str | None) -> ExplainLine:
+        """The line of a photo; all that would tell of its maps is empty if it failed."""
+        image, found = outcome.image, outcome.explanation
+        maps = _maps_of(found) if found else []
+        labels, probabilities = (found.labels, found.probabilities) if found else (None, None)
+        return {
+            "version": VERSION,
+            "image": str(image),
+            "model": explainer.model.name,
+            "layer": explainer.model.layers[0],
+            "method": explainer.methods[0],
+            "classes": found.classes[0].tolist() if found else [],
+            "labels": None if labels is None else labels[0],
+            "scores": _numbers(found.scores[0]) if found else [],
+            "probabilities": None if probabilities is None else _numbers(probabilities[0]),
+            "status": maps[0]["status"] if maps else [],
+            "maps": maps,
+            "files": [file.as_posix() for file in files],
+            "seconds": None if error else round(outcome.seconds, 6),
+            "error": error,
+            **self._files.in_line(image),
+            "settings": self._settings.in_line(),
+        }
+
+    def _failure(self, explainer: Explainer, outcome: Streamed) -> _Done:
+        image, error = outcome.image, str(outcome.error)
+        record = self._record(explainer, outcome, [], error)
+        entry = failed_entry(image, error) if self._page else b""
+        return _Done(image, record, (), (), entry)
+
+    def _success(self, explainer: Explainer, outcome: Streamed) -> _Done:
+        """Write the files of a photo, and tell of them."""
+        image, explanations = outcome.image, _by_every_method(outcome)
+        files, lines = self._result_files.write(image, explanations)
+        record = self._record(explainer, outcome, files, None)
+        entry = entry_of(image, explanations) if self._page else b""
+        return _Done(image, record, lines, explanations[0].map_warnings(), entry)
+
+    def _report(self, done: _Done) -> None:
+        for line in done.results:
+            self._reporter.result(line)
+        if done.record["error"] is not None:
+            self._reporter.error(failure_text(str(done.image), done.record["error"]))
+        for warning in done.warnings:
+            self._reporter.warning(warning)
+        self._reporter.photo_done()
+
+
+def _kind_of_maps(explainer: Explainer) -> str:
+    """What the maps show, in words."""
+    shown = "what speaks for the class" if explainer.relu else "what speaks for the class and against it"
+    return shown + (f", all layers in one by their {explainer.fuse}" if explainer.fuse else "")
+
+
+def _by_every_method(outcome: Streamed) -> list[Explanation]:
+    explanation = outcome.unwrap()
+    return [explanation.by(method) for method in explanation.methods]
+
+
+def _maps_of(explanation: Explanation) -> list[MapRecord]:
+    every = (explanation.by(method) for method in explanation.methods)
+    return [
+        {"layer": layer, "method": one.method, "status": one.status_of(index)[0].tolist()}
+        for one in every
+        for index, layer in enumerate(one.layers)
+    ]
+
+
+def _numbers(values: NDArray[np.float32]) -> list[float | None]:
+    """Floats for JSON, which has neither NaN nor infinity."""
+    return [value if math.isfinite(value) else None for value in values.astype(float).tolist()]

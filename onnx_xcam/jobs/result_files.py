@@ -1,0 +1,99 @@
+"""The files that `explain` writes for each photo: pictures, and the raw maps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from onnx_xcam.common.files import written
+from onnx_xcam.errors import OutputError
+from onnx_xcam.explainer import Explanation
+from onnx_xcam.explainer.explanation import FUSED_LAYER
+from onnx_xcam.images.write import encode_image
+from onnx_xcam.jobs.file_names import layer_parts, picture_name, raw_fused_name, raw_names
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What `explain` writes for each photo."""
+
+    pictures: bool
+    raw: bool
+    beside: bool
+
+    def told(self) -> list[str]:
+        """The same in words."""
+        beside = self.pictures and self.beside
+        kinds = {"pictures": self.pictures and not beside, "pictures beside photos": beside, "raw": self.raw}
+        return [name for name, wanted in kinds.items() if wanted] or ["results only"]
+
+
+class ResultFiles:
+    """Writes the files of each photo into the output folder, none of them over a photo."""
+
+    def __init__(self, folder: Path, writing: Writing, photos: Collection[Path], names: Mapping[Path, str]) -> None:
+        """Prepare to write.
+
+        Args:
+            folder: of the results.
+            writing: what is written.
+            photos: where photos lie (resolved).
+            names: what the files of each photo are called, by the photo as it is called.
+        """
+        self._folder, self._writing, self._photos, self._names = folder, writing, photos, names
+
+    def write(self, image: Path, explanations: Sequence[Explanation]) -> tuple[list[Path], list[str]]:
+        """Write the files of a photo, of which there is an explanation by each method: these, and lines to print.
+
+        Raises:
+            ImageError: the photo is too large to be drawn.
+            OutputError: a file cannot be written.
+        """
+        files, lines = [], []
+        for explanation in explanations:
+            pictures, told = self._pictures(image, explanation, explanation.method if len(explanations) > 1 else "")
+            files += pictures
+            lines += told
+        if self._writing.raw:
+            files.append(self._write_raw(explanations, image))
+        return files, lines
+
+    def _pictures(self, image: Path, explanation: Explanation, method: str) -> tuple[list[Path], list[str]]:
+        """Write the pictures of a photo by one method, if any are wanted: their files, and lines to print."""
+        files, lines = [], []
+        shown = [FUSED_LAYER] if explanation.fused is not None else explanation.layers
+        for layer, part in zip(shown, layer_parts(shown), strict=True):
+            where = (f"  method {method}" if method else "") + (f"  layer {layer}" if part else "")
+            for k, class_id in enumerate(explanation.classes[0].tolist()):
+                line = f"{image.name}  {explanation.caption(0, k)}{where}"
+                if self._writing.pictures:
+                    files.append(self._free(picture_name(self._names[image], method, part, class_id)))
+                    picture = explanation.overlay(0, k, layer=layer, beside=self._writing.beside)
+                    with written(files[-1]) as file:
+                        file.write(encode_image(picture, ".png"))
+                    line += f"  -> {files[-1]}"
+                lines.append(line)
+        return files, lines
+
+    def _write_raw(self, explanations: Sequence[Explanation], image: Path) -> Path:
+        path = self._free(f"{self._names[image]}.npz")
+        maps = {}
+        for one in explanations:
+            names = raw_names(one.method if len(explanations) > 1 else "", len(one.layers))
+            maps.update({name: one.maps_of(layer)[0] for layer, name in enumerate(names)})
+            if one.fused is not None:
+                maps[raw_fused_name(names)] = one.fused[0]
+        with written(path) as file:
+            # Not compressed: maps are small, and it would take twenty times as long for a tenth of the size.
+            np.savez(file, classes=explanations[0].classes[0], scores=explanations[0].scores[0], **maps)
+        return path
+
+    def _free(self, name: str) -> Path:
+        """The path of a file of the output folder, unless one of the photos lies there."""
+        path = self._folder / name
+        if path.resolve() in self._photos:
+            raise OutputError(f"'{path}' is one of the photos; name another folder with -o.")
+        return path

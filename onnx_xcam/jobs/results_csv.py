@@ -1,0 +1,36 @@
+"""results.csv of `evaluate`: a row for each layer, method and class of a photo, for spreadsheets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from onnx_xcam.records.evaluate import EvaluateLine
+from onnx_xcam.text import printable
+
+_COLUMNS = ("image", "layer", "method", "class", "label", "score", "confidence")
+
+
+def tabled(records: Iterator[EvaluateLine], rows: Any, metrics: tuple[str, ...]) -> Iterator[EvaluateLine]:
+    """The records, each written to a CSV table on the way: a row per layer, method and class, or one with the error."""
+    rows.writerow([*_COLUMNS, *metrics, "error"])
+    for record in records:
+        ids = record["classes"]
+        labels = record["labels"] or [None] * len(ids)
+        of_class = dict(zip(ids, zip(labels, record["scores"], record["confidences"], strict=True), strict=True))
+        for result in record["results"]:
+            values = (result["metrics"][name] for name in metrics)
+            named = record["image"], result["layer"], result["method"], result["class"]
+            rows.writerow([*map(_cell, (*named, *of_class[result["class"]], *values)), ""])
+        if record["error"] is not None:
+            blank = [""] * (len(_COLUMNS) - 1 + len(metrics))
+            rows.writerow([_cell(record["image"]), *blank, _cell(record["error"])])
+        yield record
+
+
+def _cell(value: Any) -> Any:
+    """Text on one line that UTF-8 can hold; what a spreadsheet would run as a formula has an apostrophe in front."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
