@@ -1,10 +1,10 @@
-"""Operators outside the standard, and integer ones, as standard float operators: what the surgery analyses.
+"""This package lowers operators outside the standard, and operators on integers, to standard float operators.
 
-ONNX Runtime's optimiser and its quantiser write operators of their own (`com.microsoft`), and operators that compute on
-integers. Each is defined by a few standard nodes, which take its place in the copy that is analysed: layers, axes,
-score and gradients are then found as in any model, and a quantised model of any format looks like one with
-QuantizeLinear and DequantizeLinear nodes. What lies between those nodes does not exist in the model; where the backward
-pass needs it, it is computed once more in the tail. The model itself is not touched.
+ONNX Runtime's optimiser and its quantiser write operators of their own (`com.microsoft`) and operators that compute on
+integers. A lowering replaces such a node by the few standard nodes that define it, in a copy of the model that is only
+analysed. Layers, axes, score and gradients are then found as in any model, and a quantised model of any format looks
+like one with QuantizeLinear and DequantizeLinear nodes. Tensors between the nodes of a lowering do not exist in the
+model itself, which is not changed; where the backward pass needs one, the tail computes it.
 """
 
 from onnx_xcam.surgery.lowering import activations, aliases, attention, fused, norms, quantised

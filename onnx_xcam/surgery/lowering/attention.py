@@ -1,9 +1,11 @@
-"""Attention that ONNX Runtime has as one operator.
+"""This module lowers attention that ONNX Runtime computes in one operator.
 
     y = softmax(scale q kᵀ + mask + bias) v        for each head
 
-Definitions: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md . What takes keys and values of
-earlier runs, to generate text, is left alone, and so are masks that are given as lengths.
+A node that takes keys and values of earlier runs, as text generation does, is left as it is, and so is one with a mask
+that is given as lengths.
+
+Definitions: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 """
 
 from __future__ import annotations
@@ -19,14 +21,17 @@ from onnx_xcam.surgery.lowering.expansion import Expansion, lowering
 from onnx_xcam.surgery.lowering.quantised import dequantised_weight
 
 _FAR = -10000.0
-"""The score of a key that is masked: none of it is left behind the softmax."""
+"""The number that is added to, or put in place of, the score of a masked key; the softmax makes it 0."""
 _PACKED = 5
-"""The rank of keys and values in one tensor, `[N,T,heads,2,size]`, or of queries too, `[N,T,heads,3,size]`."""
+"""The rank of packed keys and values, `[N,T,heads,2,size]`, and of packed queries, keys and values (3 for 2)."""
 
 
 @lowering("Attention")
 def attention(e: Expansion) -> None:
-    """Inputs: x `[N,T,I]`, weights `[I,Q+K+V]`, bias, mask, earlier state, attention bias, length of earlier state."""
+    """Lower Attention, which projects x `[N,T,I]` to queries, keys and values with weights `[I,Q+K+V]`.
+
+    Inputs: x, weights, bias, mask, earlier keys and values, attention bias, length of these.
+    """
     sizes = _sizes(e, e.input(1))
     if sizes is None or e.attr("do_rotary", 0) or e.has_input(4) or e.has_output(1) or not _has_plain_mask(e, 3):
         return
@@ -35,7 +40,11 @@ def attention(e: Expansion) -> None:
 
 @lowering("QAttention")
 def quantised_attention(e: Expansion) -> None:
-    """Inputs: x, weights, bias, scales of x and weights, mask, zero points of x and weights, earlier state."""
+    """Lower QAttention, which is Attention with quantised x and weights.
+
+    Inputs: x, weights, bias, scales of x and of weights, mask, zero points of x and of weights, earlier keys and
+    values.
+    """
     sizes = _sizes(e, e.input(1))
     if sizes is None or e.attr("do_rotary", 0) or e.has_input(8) or e.has_output(1) or not _has_plain_mask(e, 5):
         return
@@ -45,7 +54,7 @@ def quantised_attention(e: Expansion) -> None:
 
 
 def _sizes(e: Expansion, weights: str) -> list[int] | None:
-    """How many columns of the weights are those of queries, keys and values."""
+    """Return how many columns of the weights belong to queries, keys and values, None where it is not known."""
     given = e.attr("qkv_hidden_sizes")
     if given:
         return [int(size) for size in given]
@@ -54,7 +63,7 @@ def _sizes(e: Expansion, weights: str) -> list[int] | None:
 
 
 def _projected(e: Expansion, qkv: str, sizes: list[int], mask: str, bias: str) -> None:
-    """Attention of a projection `[N,T,Q+K+V]`, to which the node's third input is added."""
+    """Emit attention for a projection `[N,T,Q+K+V]`, after the node's third input, a bias, is added to it."""
     if e.has_input(2):
         qkv = e.op("Add", [qkv, e.input(2)])
     heads = [_by_head(e, part) for part in _split(e, qkv, sizes)]
@@ -62,6 +71,7 @@ def _projected(e: Expansion, qkv: str, sizes: list[int], mask: str, bias: str) -
 
 
 def _split(e: Expansion, x: str, sizes: list[int]) -> list[str]:
+    """Return the parts of these sizes of x along its last axis."""
     if e.opset >= 13:
         return e.ops("Split", [x, e.constant(sizes, np.int64)], [None] * len(sizes), axis=-1)
     return e.ops("Split", [x], [None] * len(sizes), axis=-1, split=sizes)
@@ -69,10 +79,12 @@ def _split(e: Expansion, x: str, sizes: list[int]) -> list[str]:
 
 @lowering("MultiHeadAttention")
 def multi_head_attention(e: Expansion) -> None:
-    """Inputs: queries, keys, values, bias, mask, attention bias, earlier keys and values, and what belongs to those.
+    """Lower MultiHeadAttention, which takes queries, keys and values.
 
-    Queries are `[N,T,Q]`, or hold keys and values too, `[N,T,heads,3,size]`. Keys are like these, or hold values,
-    `[N,T,heads,2,size]`, or are by head already, `[N,heads,T,size]`.
+    Queries are `[N,T,Q]`, or contain keys and values too, `[N,T,heads,3,size]`. Keys are `[N,T,K]`, or contain values
+    too, `[N,T,heads,2,size]`, or are split into heads already, `[N,heads,T,size]`.
+
+    Inputs: queries, keys, values, bias, mask, attention bias, earlier keys and values, and two that describe these.
     """
     others = any(e.has_input(index) for index in range(6, 10)) or any(e.has_output(index) for index in (1, 2, 3))
     shape = e.shape(e.input(0))
@@ -87,7 +99,7 @@ def multi_head_attention(e: Expansion) -> None:
 
 
 def _three_by_head(e: Expansion, rank: int) -> list[str] | None:
-    """Queries, keys and values `[N,heads,T,size]`; None where they come in a form that is not known."""
+    """Return queries, keys and values, each `[N,heads,T,size]`, None where their layout is not supported."""
     if rank == _PACKED:
         return None if e.has_input(3) else [_unpacked(e, e.input(0), index) for index in range(3)]
     query, of_keys, biases = e.input(0), e.rank(e.input(1)), _biases(e)
@@ -101,7 +113,7 @@ def _three_by_head(e: Expansion, rank: int) -> list[str] | None:
 
 
 def _biases(e: Expansion) -> list[str] | None:
-    """What is added to queries, keys and values, "" for nothing; None where its parts cannot be told apart."""
+    """Return the biases of queries, keys and values, "" for none; None where the sizes of the parts are unknown."""
     if not e.has_input(3):
         return ["", "", ""]
     total, hidden = ((e.shape(e.input(index)) or (None,))[-1] for index in (3, 0))
@@ -111,7 +123,7 @@ def _biases(e: Expansion) -> list[str] | None:
 
 
 def _by_head(e: Expansion, x: str, bias: str = "") -> str:
-    """`[N,T,heads size]`, after a bias is added, as `[N,heads,T,size]`."""
+    """Return x `[N,T,heads size]`, plus a bias unless it is "", as `[N,heads,T,size]`."""
     if bias:
         x = e.op("Add", [x, bias])
     shape = e.constant([0, 0, int(e.attr("num_heads")), -1], np.int64)
@@ -119,12 +131,12 @@ def _by_head(e: Expansion, x: str, bias: str = "") -> str:
 
 
 def _unpacked(e: Expansion, x: str, index: int) -> str:
-    """One of those that lie in one tensor, `[N,T,heads,n,size]`, as `[N,heads,T,size]`."""
+    """Return part `index` of a tensor with n parts, `[N,T,heads,n,size]`, as `[N,heads,T,size]`."""
     return e.op("Transpose", [e.op("Gather", [x, e.constant(index, np.int64)], axis=3)], perm=[0, 2, 1, 3])
 
 
 def _attend(e: Expansion, heads: Sequence[str], size: int, mask: str, bias: str) -> None:
-    """Emit the formula above for queries, keys and values `[N,heads,T,size]`."""
+    """Emit y = softmax(scale q kᵀ + mask + bias) v for `heads`: q, k and v, each `[N,heads,T,size]`."""
     query, key, value = heads
     scores = e.op("MatMul", [query, e.op("Transpose", [key], perm=[0, 1, 3, 2])])
     scores = e.calculate("Mul", scores, float(e.attr("scale", 0.0)) or 1 / sqrt(size))
@@ -140,13 +152,16 @@ def _attend(e: Expansion, heads: Sequence[str], size: int, mask: str, bias: str)
 
 
 def _has_plain_mask(e: Expansion, index: int) -> bool:
-    """Whether there is no mask, or one of zeros and ones; and whether it can be written at the model's opset."""
+    """Tell whether the mask at an input can be lowered: it is none, or one of zeros and ones.
+
+    A causal mask (`unidirectional`) needs Trilu, and so opset 14.
+    """
     masked = e.has_input(index) and e.rank(e.input(index)) not in (2, 3)
     return not masked and not (e.attr("unidirectional", 0) and e.opset < 14)
 
 
 def _raw_mask(e: Expansion, mask: str, scores: str) -> str:
-    """What a mask of zeros and ones, `[N,T]` or `[N,S,T]`, adds to the scores: a large negative number for a zero."""
+    """Return what a mask of zeros and ones, `[N,T]` or `[N,S,T]`, adds to the scores: a large negative number for 0."""
     far = float(e.attr("mask_filter_value", _FAR))
     kept = e.op("Cast", [mask], to=onnx.TensorProto.BOOL)
     added = e.op("Where", [kept, e.number(0, scores), e.number(far, scores)])
@@ -156,7 +171,7 @@ def _raw_mask(e: Expansion, mask: str, scores: str) -> str:
 
 
 def _later(e: Expansion, scores: str) -> str:
-    """Whether a key comes after the query, bool `[N,heads,T,T]`."""
+    """Return a bool tensor `[N,heads,T,T]` that is true where the key comes after the query."""
     one = numpy_helper.from_array(np.ones(1, np.int64))
     ones = e.op("ConstantOfShape", [e.op("Shape", [scores])], value=one)
     return e.op("Cast", [e.op("Trilu", [ones, e.constant(1, np.int64)], upper=1)], to=onnx.TensorProto.BOOL)

@@ -1,4 +1,4 @@
-"""Convolutions and products that ONNX Runtime fuses with what follows them, and its convolutions of NHWC tensors.
+"""This module lowers convolutions and products that ONNX Runtime fuses with activations, or computes in NHWC.
 
 Definitions: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 """
@@ -14,10 +14,11 @@ from onnx_xcam.surgery.lowering.quantised import channels_first, channels_last
 
 _SIMPLE = frozenset({"Relu", "Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid", "Elu", "Selu", "Softplus", "Softsign"})
 _PARAMETERS = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Clip": ("min", "max")}
-"""What a fused convolution's `activation_params` are."""
+"""The parameters of an activation in the order in which a fused convolution's `activation_params` gives them."""
 
 
 def _clip(e: Expansion, x: str, y: str, parameters: dict[str, Any]) -> None:
+    """y = min(max(x, low), high), with the bounds as inputs."""
     e.op("Clip", [x, e.number(parameters["min"], x), e.number(parameters["max"], x)], y)
 
 
@@ -45,11 +46,11 @@ _SPELLED: dict[str, Callable[[Expansion, str, str, dict[str, Any]], None]] = {
     "ParametricSoftplus": _parametric_softplus,
 }
 ACTIVATIONS = _SIMPLE | {"ThresholdedRelu", *_SPELLED}
-"""The activations that ONNX Runtime knows how to fuse."""
+"""The activations that ONNX Runtime fuses into a convolution or a product."""
 
 
 def _activated(e: Expansion, make: Callable[[str | None], str], activation: str, parameters: dict[str, Any]) -> None:
-    """What `make(name)` adds, under the name of the node's output, or with an activation behind it that is."""
+    """Emit the node's output: what `make(name)` adds under that name, or an activation of what `make(None)` adds."""
     y = e.node.output[0]
     if not activation:
         make(y)
@@ -64,9 +65,10 @@ def _activated(e: Expansion, make: Callable[[str | None], str], activation: str,
 
 @lowering("FusedConv", "NhwcFusedConv", "NhwcConv")
 def fused_conv(e: Expansion) -> None:
-    """y = f(conv(x, w) + b + z), b and z optional; those named Nhwc take x and z, and give y, as `[N,H,W,C]`.
+    """y = f(conv(x, w) + b + z), where b and z are optional.
 
-    The weights of NhwcConv are `[M,H,W,C]` as its kernels (on CUDA) have them, those of the others `[M,C,H,W]`.
+    x, z and y are `[N,H,W,C]` in operators named Nhwc. The weights are `[M,H,W,C]` in NhwcConv, as its CUDA kernels
+    have them, and `[M,C,H,W]` in the others.
     """
     activation = str(e.attr("activation", ""))
     if activation and activation not in ACTIVATIONS:
@@ -92,7 +94,7 @@ def fused_conv(e: Expansion) -> None:
 
 @lowering("FusedGemm")
 def fused_gemm(e: Expansion) -> None:
-    """y = f(alpha a b + beta c), a and b perhaps transposed."""
+    """y = f(alpha a b + beta c), where a and b may be transposed first."""
     activation = str(e.attr("activation", ""))
     if activation and activation not in ACTIVATIONS:
         return
@@ -104,7 +106,11 @@ def fused_gemm(e: Expansion) -> None:
 
 @lowering("FusedMatMul", "TransposeMatMul", "FusedMatMulActivation")
 def fused_matmul(e: Expansion) -> None:
-    """y = f(alpha a b), a and b perhaps transposed: their last two axes, or the first one to before the last."""
+    """y = f(alpha a b), where a and b may be transposed first.
+
+    `transA` exchanges the last two axes of a, and `transBatchA` moves its first axis to before the last; likewise for
+    b.
+    """
     activation = str(e.attr("activation", ""))
     ranks = [e.rank(e.input(index)) for index in (0, 1)]
     if (activation and activation not in ACTIVATIONS) or None in ranks:
@@ -113,15 +119,15 @@ def fused_matmul(e: Expansion) -> None:
     alpha = float(e.attr("alpha", 1.0))
 
     def product(name: str | None) -> str:
-        operands = [_turned(e, index, rank or 0) for index, rank in enumerate(ranks)]
+        operands = [_transposed(e, index, rank or 0) for index, rank in enumerate(ranks)]
         y = e.op("MatMul", operands, name if alpha == 1 else None)
         return y if alpha == 1 else e.calculate("Mul", y, alpha, name)
 
     _activated(e, product, activation, parameters)
 
 
-def _turned(e: Expansion, index: int, rank: int) -> str:
-    """An operand of a product, transposed as its attributes say."""
+def _transposed(e: Expansion, index: int, rank: int) -> str:
+    """Return an operand of a product, transposed as the node's attributes say."""
     x, letter = e.input(index), "AB"[index]
     axes = list(range(rank))
     if e.attr(f"transBatch{letter}", 0) and rank > 2:
@@ -133,6 +139,6 @@ def _turned(e: Expansion, index: int, rank: int) -> str:
 
 @lowering("GemmFastGelu")
 def gemm_fast_gelu(e: Expansion) -> None:
-    """y = gelu(x w + b), by the tanh approximation, b optional."""
+    """y = gelu(x w + b) by the tanh approximation, where b is optional."""
     y = e.op("MatMul", [e.input(0), e.input(1)])
     gelu(e, e.op("Add", [y, e.input(2)]) if e.has_input(2) else y, e.node.output[0], tanh=True)

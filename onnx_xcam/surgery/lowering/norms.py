@@ -1,4 +1,4 @@
-"""Normalisations: ONNX Runtime's own, those with a sum before them, those that the standard got only later.
+"""This module lowers normalisations of ONNX Runtime, also with a sum before them, and newer ones of the standard.
 
 Definitions: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 """
@@ -15,10 +15,11 @@ from onnx_xcam.surgery.lowering.quantised import channels_first, channels_last
 
 _LAYER_OPSET = 17
 _RMS_OPSET = 23
-"""From these on LayerNormalization and RMSNormalization are the standard's."""
+"""The first opsets with LayerNormalization and RMSNormalization as standard operators."""
 
 
 def _mean(e: Expansion, x: str, axes: list[int], output: str | None = None) -> str:
+    """Emit the mean over axes, which are kept at size 1, and return its name."""
     if e.opset >= 18:
         return e.op("ReduceMean", [x, e.constant(axes, np.int64)], output)
     return e.op("ReduceMean", [x], output, axes=axes)
@@ -26,7 +27,7 @@ def _mean(e: Expansion, x: str, axes: list[int], output: str | None = None) -> s
 
 @dataclass(frozen=True)
 class _Norm:
-    """y = scale x̂ + bias, x̂ normalised over some axes, bias "" for none."""
+    """A _Norm emits y = scale x̂ + bias, where x̂ is x normalised over some axes; a bias of "" is none."""
 
     e: Expansion
     axes: list[int]
@@ -35,11 +36,11 @@ class _Norm:
     bias: str = ""
 
     def layer(self, x: str, y: str, mean: str, inverse: str) -> None:
-        """x̂ = (x - mean) / d with d = sqrt(mean((x - mean)²) + epsilon); outputs y, mean and 1/d, "" for none."""
+        """Emit y with x̂ = (x - mean) / d, d = sqrt(mean((x - mean)²) + epsilon), and mean and 1/d unless named ""."""
         self.rms(self.e.op("Sub", [x, _mean(self.e, x, self.axes, mean or None)]), y, inverse)
 
     def rms(self, x: str, y: str, inverse: str) -> None:
-        """x̂ = x / d with d = sqrt(mean(x²) + epsilon); outputs y and 1/d, "" for none."""
+        """Emit y with x̂ = x / d, d = sqrt(mean(x²) + epsilon), and 1/d unless named ""."""
         e = self.e
         square = _mean(e, e.op("Mul", [x, x]), self.axes)
         deviation = e.op("Sqrt", [e.calculate("Add", square, self.epsilon)])
@@ -51,7 +52,7 @@ class _Norm:
 
 
 def _axes(e: Expansion, x: str) -> list[int] | None:
-    """The axes from the attribute `axis` on, counted from the end; None if it is not known how many there are."""
+    """Return the axes from the attribute `axis` on, counted from the end, None if the rank is needed and unknown."""
     axis = int(e.attr("axis", -1))
     if axis < 0:
         return list(range(axis, 0))
@@ -61,7 +62,10 @@ def _axes(e: Expansion, x: str) -> list[int] | None:
 
 @lowering("LayerNormalization", domain="")
 def layer_normalization(e: Expansion) -> None:
-    """Before the standard has it, ONNX Runtime writes it under the same name: x, scale, bias; y, mean, 1/deviation."""
+    """Lower LayerNormalization, which ONNX Runtime writes at opsets where the standard does not have it yet.
+
+    Inputs: x, scale, bias. Outputs: y, mean, 1/deviation.
+    """
     axes = _axes(e, e.input(0)) if e.opset < _LAYER_OPSET else None
     if axes is not None:
         norm = _Norm(e, axes, float(e.attr("epsilon", 1e-5)), e.input(1), e.input(2))
@@ -71,13 +75,14 @@ def layer_normalization(e: Expansion) -> None:
 @lowering("SimplifiedLayerNormalization", domain="")
 @lowering("SimplifiedLayerNormalization")
 def simplified_layer_normalization(e: Expansion) -> None:
-    """y = scale x / r with r = sqrt(mean(x²) + epsilon); y and 1/r."""
+    """y = scale x / r with r = sqrt(mean(x²) + epsilon). Outputs: y, 1/r."""
     axes = _axes(e, e.input(0))
     if axes is not None:
         _rms(_Norm(e, axes, float(e.attr("epsilon", 1e-5)), e.input(1)), e.input(0), e.output(1))
 
 
 def _rms(norm: _Norm, x: str, inverse: str) -> None:
+    """Emit RMS normalisation as the node's first output, by the standard's operator where that can be."""
     e = norm.e
     if e.opset >= _RMS_OPSET and not inverse:
         e.op("RMSNormalization", [x, norm.scale], e.output(0), axis=norm.axes[0], epsilon=norm.epsilon)
@@ -87,9 +92,9 @@ def _rms(norm: _Norm, x: str, inverse: str) -> None:
 
 @lowering("SkipLayerNormalization")
 def skip_layer_normalization(e: Expansion) -> None:
-    """s = x + skip + b;  y = gamma (s - mean) / deviation + beta, over the last axis; y, mean, 1/deviation, s.
+    """s = x + skip + b;  y = gamma (s - mean) / deviation + beta, over the last axis.
 
-    Inputs: x, skip, gamma, beta and b, the last two optional.
+    Inputs: x, skip, gamma, beta, b, of which the last two are optional. Outputs: y, mean, 1/deviation, s.
     """
     s, epsilon = _sum(e, 4), float(e.attr("epsilon", 1e-12))
     outputs = e.output(0), e.output(1), e.output(2)
@@ -101,15 +106,15 @@ def skip_layer_normalization(e: Expansion) -> None:
 
 @lowering("SkipSimplifiedLayerNormalization")
 def skip_simplified_layer_normalization(e: Expansion) -> None:
-    """s = x + skip + b;  y = gamma s / sqrt(mean(s²) + epsilon), over the last axis; y, -, 1/deviation, s.
+    """s = x + skip + b;  y = gamma s / sqrt(mean(s²) + epsilon), over the last axis.
 
-    Inputs: x, skip, gamma and b, which is optional.
+    Inputs: x, skip, gamma, b, of which the last is optional. Outputs: y, none, 1/deviation, s.
     """
     _rms(_Norm(e, [-1], float(e.attr("epsilon", 1e-12)), e.input(2)), _sum(e, 3), e.output(2))
 
 
 def _sum(e: Expansion, bias: int) -> str:
-    """x + skip + b; it is the fourth output if that is asked for."""
+    """Return x + skip + b, where b is the optional input `bias`; it is the fourth output if that is asked for."""
     name = e.output(3) or None
     if not e.has_input(bias):
         return e.op("Add", [e.input(0), e.input(1)], name)
@@ -118,10 +123,10 @@ def _sum(e: Expansion, bias: int) -> str:
 
 @lowering("GroupNorm", "SkipGroupNorm")
 def group_norm(e: Expansion) -> None:
-    """y = f(gamma x̂ + beta), x̂ normalised over each group of channels and space; f is SiLU or nothing.
+    """y = f(gamma x̂ + beta), where x̂ is x normalised over space and each group of channels, and f is SiLU or nothing.
 
-    x is `[N,H,W,C]` unless `channels_last` is 0. SkipGroupNorm: inputs 3 and 4 (the latter optional) are added before;
-    the sum is output 1.
+    x is `[N,H,W,C]` unless `channels_last` is 0. SkipGroupNorm first adds input 3, and input 4 if given, to x; output 1
+    is the sum.
     """
     x, last = e.input(0), bool(e.attr("channels_last", 1))
     if e.node.op_type == "SkipGroupNorm":
@@ -137,7 +142,7 @@ def group_norm(e: Expansion) -> None:
 
 
 def _skipped(e: Expansion, last: bool) -> str:
-    """x + skip + b; skip may be `[N,C]`, b is `[C]`."""
+    """Return x + skip + b, where skip may be `[N,C]`, and b is `[C]` and optional."""
     skip, bias = e.input(3), e.input(4)
     if e.rank(skip) == 2:
         skip = e.op("Reshape", [skip, e.constant([0, 1, 1, -1] if last else [0, -1, 1, 1], np.int64)])
@@ -149,7 +154,7 @@ def _skipped(e: Expansion, last: bool) -> str:
 
 
 def _grouped(e: Expansion, x: str) -> str:
-    """Group normalisation of `[N,C,H,W]`, by way of one instance for each group."""
+    """Return the group normalisation of x `[N,C,H,W]`, by an InstanceNormalization with a channel for each group."""
     groups, epsilon = int(e.attr("groups")), float(e.attr("epsilon", 1e-5))
     flat = e.op("Reshape", [x, e.constant([0, groups, -1], np.int64)])
     ones, zeros = e.number(np.ones(groups), x), e.number(np.zeros(groups), x)
@@ -160,7 +165,7 @@ def _grouped(e: Expansion, x: str) -> str:
 
 
 def _by_channel(e: Expansion, index: int, x: str) -> str:
-    """A vector `[C]` as `[C,1,1]`, of x's element type (it is float32 also where x is half precision)."""
+    """Return the vector `[C]` at an input as `[C,1,1]`, in the element type of x; as input it is always float32."""
     vector = e.op("Reshape", [e.input(index), e.constant([-1, 1, 1], np.int64)])
     kind = e.element(x)
     return vector if kind == TensorProto.FLOAT else e.op("Cast", [vector], to=kind)

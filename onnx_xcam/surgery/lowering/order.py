@@ -1,7 +1,8 @@
-"""This module puts a model's nodes in order.
+"""This module puts a model's nodes in topological order.
 
-ONNX wants each node behind those whose outputs it reads. ONNX Runtime sorts for itself and takes files that are not in
-order, such as its own float16 converter writes; the analysis goes by the order and looks at a sorted copy.
+The ONNX standard wants each node behind those that make its inputs. ONNX Runtime sorts nodes itself, so it also accepts
+files that are not in order, as its own float16 converter writes them. The analysis relies on the order and works on a
+sorted copy.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from onnx_xcam.surgery.ir.uses import Uses
 
 
 def in_order(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model itself if its nodes are in order, else a copy with its nodes in order."""
+    """Return the model itself if its nodes are in order, else a copy with its nodes in order."""
     sequence = _sequence(model.graph.node)
     if sequence is None:
         return model
@@ -27,16 +28,16 @@ def in_order(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def nodes_in_order(nodes: Sequence[onnx.NodeProto]) -> Sequence[onnx.NodeProto]:
-    """The nodes of a graph in an order in which each comes behind those that it needs, as near to the given as can be.
+    """Return nodes in topological order, as near to the given order as can be.
 
-    Nodes that cannot be ordered, in a cycle or behind a tensor that nothing makes, come last.
+    Nodes in a cycle, and those behind it, cannot be ordered and come last.
     """
     sequence = _sequence(nodes)
     return nodes if sequence is None else [nodes[position] for position in sequence]
 
 
 def _sequence(nodes: Sequence[onnx.NodeProto]) -> list[int] | None:
-    """The positions of the nodes in order; None if they are in order."""
+    """Return the positions of the nodes in topological order, None if the nodes are in order already."""
     uses = Uses(nodes)
     needed = [{uses.maker[name] for name in names if name in uses.maker} for names in uses.reads]
     if all(max(before, default=-1) < position for position, before in enumerate(needed)):
@@ -45,7 +46,11 @@ def _sequence(nodes: Sequence[onnx.NodeProto]) -> list[int] | None:
 
 
 def _sorted(needed: list[set[int]]) -> list[int]:
-    """Positions in an order in which each comes behind those that it needs, else the smaller one first."""
+    """Return positions so that each comes behind those that it needs; where the order is free, the smaller comes first.
+
+    Args:
+        needed: for each position, the positions that must come before it.
+    """
     readers: dict[int, list[int]] = {}
     for index, before in enumerate(needed):
         for other in before:
@@ -53,13 +58,13 @@ def _sorted(needed: list[set[int]]) -> list[int]:
     missing = [len(before) for before in needed]
     ready = [index for index, count in enumerate(missing) if not count]
     heapify(ready)
-    found: list[int] = []
+    ordered: list[int] = []
     while ready:
         index = heappop(ready)
-        found.append(index)
+        ordered.append(index)
         for reader in readers.get(index, []):
             missing[reader] -= 1
             if not missing[reader]:
                 heappush(ready, reader)
-    placed = set(found)
-    return found + [index for index in range(len(needed)) if index not in placed]
+    placed = set(ordered)
+    return ordered + [index for index in range(len(needed)) if index not in placed]

@@ -1,8 +1,9 @@
-"""Operators on quantised integers, lowered to DequantizeLinear, the float operator, and QuantizeLinear.
+"""This module lowers operators on quantised integers to DequantizeLinear, the float operator, and QuantizeLinear.
 
-ONNX's QLinearConv, QLinearMatMul, ConvInteger and MatMulInteger, and those that ONNX Runtime adds. Definitions:
-https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md ; the same reading of them is ONNX Runtime's
-own way from QDQ to these operators and back.
+These are ONNX's QLinearConv, QLinearMatMul, ConvInteger and MatMulInteger, and those that ONNX Runtime adds. ONNX
+Runtime itself converts between them and the QDQ form in the same way.
+
+Definitions: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ _FLOAT = onnx.TensorProto.FLOAT
 
 
 def channels_first(e: Expansion, x: str, rank: int) -> str:
-    """`[N, ..., C]` as `[N, C, ...]`."""
+    """Return x `[N, ..., C]` of this rank as `[N, C, ...]`."""
     return e.op("Transpose", [x], perm=[0, rank - 1, *range(1, rank - 1)])
 
 
 def channels_last(e: Expansion, x: str, rank: int, output: str | None = None) -> str:
-    """`[N, C, ...]` as `[N, ..., C]`."""
+    """Return x `[N, C, ...]` of this rank as `[N, ..., C]`."""
     return e.op("Transpose", [x], output, perm=[0, *range(2, rank), 1])
 
 
 @lowering("QuantizeLinear", "DequantizeLinear")
 def standard(e: Expansion) -> None:
-    """The standard's operators with more types."""
+    """Replace ONNX Runtime's QuantizeLinear and DequantizeLinear, which take more types, by the standard's."""
     e.op(e.node.op_type, list(e.node.input), e.node.output[0], **e.attributes())
 
 
@@ -38,23 +39,29 @@ def standard(e: Expansion) -> None:
 
 
 def dequantised_weight(e: Expansion, weight: tuple[str, str, str], axis: int) -> str:
-    """A weight, its scales (one, or one for each channel along an axis) and zero points, as float."""
+    """Return the float of a quantised weight with one scale, or one for each channel along an axis.
+
+    Args:
+        e: the expansion that takes the nodes.
+        weight: the names of the integers, their scales and their zero points.
+        axis: the axis of the channels.
+    """
     return e.dequantized(*weight, None if _is_single(e, weight[1]) else axis)
 
 
 def _is_single(e: Expansion, name: str) -> bool:
-    """Whether a scale or a zero point is known to be one number, and not one for each channel."""
+    """Tell whether a scale or a zero point is known to be one number, and not one for each channel."""
     shape = e.shape(name)
     return shape is not None and all(dim == 1 for dim in shape)
 
 
-def _three(e: Expansion, index: int) -> tuple[str, str, str]:
-    """A quantised input, its scale and its zero point."""
+def _quantised_input(e: Expansion, index: int) -> tuple[str, str, str]:
+    """Return the names of a quantised input, its scale and its zero point, which are consecutive inputs."""
     return e.input(index), e.input(index + 1), e.input(index + 2)
 
 
 def _bias(e: Expansion, bias: str, x_scale: str, w_scale: str, alpha: float = 1.0) -> str:
-    """An int32 bias, whose scale is that of the products."""
+    """Return the float of an int32 bias, whose scale is alpha times the product of the scales of x and w."""
     scale = e.op("Mul", [x_scale, w_scale])
     if alpha != 1:
         scale = e.op("Mul", [scale, e.constant(alpha)])
@@ -64,8 +71,11 @@ def _bias(e: Expansion, bias: str, x_scale: str, w_scale: str, alpha: float = 1.
 @lowering("QLinearConv", domain="")
 @lowering("QLinearConv")
 def qlinear_conv(e: Expansion) -> None:
-    """x, its scale and zero point, w, its scale and zero point, y's scale and zero point, bias."""
-    x, w = e.dequantize(0), dequantised_weight(e, _three(e, 3), 0)
+    """Lower QLinearConv.
+
+    Inputs: x, its scale and zero point; w, its scale and zero point; the scale and zero point of y; bias.
+    """
+    x, w = e.dequantize(0), dequantised_weight(e, _quantised_input(e, 3), 0)
     rank = e.rank(e.input(3)) or 4
     last = bool(e.attr("channels_last", 0))
     operands = [channels_first(e, x, rank) if last else x, w]
@@ -77,15 +87,27 @@ def qlinear_conv(e: Expansion) -> None:
 
 @lowering("QLinearMatMul", domain="")
 def qlinear_matmul(e: Expansion) -> None:
-    """a, b and y, each with its scale and zero point; scales may be one for each row of a, each column of b."""
-    e.quantize(e.op("MatMul", [dequantised_weight(e, _three(e, 0), -2), dequantised_weight(e, _three(e, 3), -1)]), 6)
+    """Lower QLinearMatMul, in which each row of a and each column of b may have a scale of its own.
+
+    Inputs: a, its scale and zero point; b, its scale and zero point; the scale and zero point of y.
+    """
+    e.quantize(
+        e.op(
+            "MatMul",
+            [dequantised_weight(e, _quantised_input(e, 0), -2), dequantised_weight(e, _quantised_input(e, 3), -1)],
+        ),
+        6,
+    )
 
 
 @lowering("QGemm")
 def qgemm(e: Expansion) -> None:
-    """a and b with scale and zero point, an int32 c, y's scale and zero point; without these y is float."""
+    """Lower QGemm, whose output is float if it has no scale.
+
+    Inputs: a, its scale and zero point; b, its scale and zero point; c in int32; the scale and zero point of y.
+    """
     alpha = float(e.attr("alpha", 1.0))
-    operands = [e.dequantize(0), dequantised_weight(e, _three(e, 3), 0 if e.attr("transB", 0) else 1)]
+    operands = [e.dequantize(0), dequantised_weight(e, _quantised_input(e, 3), 0 if e.attr("transB", 0) else 1)]
     if e.has_input(6):
         operands.append(_bias(e, e.input(6), e.input(1), e.input(4), alpha))
     if e.has_input(7):
@@ -95,7 +117,7 @@ def qgemm(e: Expansion) -> None:
 
 
 def _shifted(e: Expansion, q: str, zero_point: str, axis: int | None = None) -> str:
-    """q minus its zero point, as float."""
+    """Return q minus its zero point, as float; with `axis`, the zero point may be one for each position along it."""
     value = e.op("Cast", [q], to=_FLOAT)
     if not zero_point:
         return value
@@ -109,7 +131,10 @@ def _shifted(e: Expansion, q: str, zero_point: str, axis: int | None = None) -> 
 
 @lowering("ConvInteger", domain="")
 def conv_integer(e: Expansion) -> None:
-    """x, w, and their zero points; y is int32 in the model, and taken for the float of the same value here."""
+    """Lower ConvInteger, whose int32 output becomes the float of the same value.
+
+    Inputs: x, w, and their zero points.
+    """
     operands = [_shifted(e, e.input(0), e.input(2)), _shifted(e, e.input(1), e.input(3), 0)]
     e.op("Conv", operands, e.node.output[0], **e.attributes())
     e.context.inner.add(e.node.output[0])
@@ -117,7 +142,10 @@ def conv_integer(e: Expansion) -> None:
 
 @lowering("MatMulInteger", domain="")
 def matmul_integer(e: Expansion) -> None:
-    """a, b, and their zero points; y is int32 in the model, and taken for the float of the same value here."""
+    """Lower MatMulInteger, whose int32 output becomes the float of the same value.
+
+    Inputs: a, b, and their zero points.
+    """
     operands = [_shifted(e, e.input(0), e.input(2), -2), _shifted(e, e.input(1), e.input(3), -1)]
     e.op("MatMul", operands, e.node.output[0])
     e.context.inner.add(e.node.output[0])
@@ -125,7 +153,7 @@ def matmul_integer(e: Expansion) -> None:
 
 @lowering("MatMulIntegerToFloat")
 def matmul_integer_to_float(e: Expansion) -> None:
-    """a, b, their scales, their zero points, bias."""
+    """Lower MatMulIntegerToFloat. Inputs: a, b, their scales, their zero points, bias."""
     a = e.dequantized(e.input(0), e.input(2), e.input(4))
     b = dequantised_weight(e, (e.input(1), e.input(3), e.input(5)), -1)
     _product(e, "MatMul", a, b, e.input(6))
@@ -133,12 +161,13 @@ def matmul_integer_to_float(e: Expansion) -> None:
 
 @lowering("DynamicQuantizeMatMul")
 def dynamic_quantize_matmul(e: Expansion) -> None:
-    """a (float), b, its scale and zero point, bias."""
+    """Lower DynamicQuantizeMatMul. Inputs: a in float; b, its scale and zero point; bias."""
     b = dequantised_weight(e, (e.input(1), e.input(2), e.input(3)), -1)
     _product(e, "MatMul", e.input(0), b, e.input(4))
 
 
 def _product(e: Expansion, op: str, a: str, b: str, bias: str, **attributes: Any) -> None:
+    """Emit a product, plus a bias unless it is "", as the node's first output."""
     y = e.node.output[0]
     product = e.op(op, [a, b], None if bias else y, **attributes)
     if bias:
@@ -147,13 +176,13 @@ def _product(e: Expansion, op: str, a: str, b: str, bias: str, **attributes: Any
 
 @pattern
 def dynamic_products(nodes: Sequence[onnx.NodeProto]) -> dict[str, Lowering]:
-    """A float input that is quantised with a scale of its own, multiplied as integers, and scaled back.
+    """Find products of a float that is quantised with a scale of its own, multiplied as integers, and scaled back.
 
-    DynamicQuantizeLinear gives x_q, s, z;  y = Cast(MatMulInteger(x_q, w, z, ...)) (s w_scale), or ConvInteger. It is
-    taken for the product of x itself: nothing is clipped, and the scale cancels.
+    DynamicQuantizeLinear gives x_q, s, z;  y = Cast(MatMulInteger(x_q, w, z, ...)) (s w_scale), or ConvInteger. The
+    group is lowered to the product of x itself: nothing is clipped, and the scale cancels.
     """
     made = {name: node for node in nodes for name in node.output if name}
-    found: dict[str, Lowering] = {}
+    lowerings: dict[str, Lowering] = {}
     for node in nodes:
         if node.op_type != "Mul" or len(node.input) != 2:
             continue
@@ -166,11 +195,13 @@ def dynamic_products(nodes: Sequence[onnx.NodeProto]) -> dict[str, Lowering]:
         dynamic = made.get(product.input[0])
         if dynamic is not None and dynamic.op_type == "DynamicQuantizeLinear" and dynamic.output[1] in scales.input:
             other = next(name for name in (*scales.input, "") if name != dynamic.output[1])
-            found[node.output[0]] = _dynamic_product(product, dynamic.input[0], other)
-    return found
+            lowerings[node.output[0]] = _dynamic_product(product, dynamic.input[0], other)
+    return lowerings
 
 
 def _dynamic_product(product: onnx.NodeProto, x: str, scale: str) -> Lowering:
+    """Return the lowering of a product of integers to the product of the float x and the dequantised weight."""
+
     def lower(e: Expansion) -> None:
         zero_point = product.input[3] if len(product.input) > 3 else ""
         weight = (product.input[1], scale, zero_point)
@@ -188,20 +219,29 @@ def _dynamic_product(product: onnx.NodeProto, x: str, scale: str) -> Lowering:
 
 @lowering("QLinearAdd", "QLinearMul")
 def qlinear_binary(e: Expansion) -> None:
-    """a, b and y, each with its scale and zero point."""
+    """Lower QLinearAdd or QLinearMul.
+
+    Inputs: a, its scale and zero point; b, its scale and zero point; the scale and zero point of y.
+    """
     op = e.node.op_type.removeprefix("QLinear")
     e.quantize(e.op(op, [e.dequantize(0), e.dequantize(3)]), 6)
 
 
 @lowering("QLinearSigmoid", "QLinearLeakyRelu")
 def qlinear_unary(e: Expansion) -> None:
-    """x and y, each with its scale and zero point."""
+    """Lower QLinearSigmoid or QLinearLeakyRelu.
+
+    Inputs: x, its scale and zero point; the scale and zero point of y.
+    """
     e.quantize(e.op(e.node.op_type.removeprefix("QLinear"), [e.dequantize(0)], **e.attributes()), 3)
 
 
 @lowering("QLinearSoftmax")
 def qlinear_softmax(e: Expansion) -> None:
-    """x and y, each with its scale and zero point; before opset 13 the axes from `axis` on go together."""
+    """Lower QLinearSoftmax, which before opset 13 flattens the axes from `axis` on together.
+
+    Inputs: x, its scale and zero point; the scale and zero point of y.
+    """
     x, since = e.dequantize(0), int(e.attr("opset", e.opset))
     axis = int(e.attr("axis", -1))
     if (since >= 13) == (e.opset >= 13):
@@ -213,13 +253,16 @@ def qlinear_softmax(e: Expansion) -> None:
 
 @lowering("QLinearWhere")
 def qlinear_where(e: Expansion) -> None:
-    """condition, x and y, each with its scale and zero point, and those of z."""
+    """Lower QLinearWhere.
+
+    Inputs: the condition; x, its scale and zero point; y, its scale and zero point; the scale and zero point of z.
+    """
     e.quantize(e.op("Where", [e.input(0), e.dequantize(1), e.dequantize(4)]), 7)
 
 
 @lowering("QLinearConcat")
 def qlinear_concat(e: Expansion) -> None:
-    """y's scale and zero point, then each operand with its own."""
+    """Lower QLinearConcat. Inputs: the scale and zero point of y; then each operand, its scale and zero point."""
     operands = [e.dequantize(index) for index in range(2, len(e.node.input), 3)]
     e.quantize(e.op("Concat", operands, axis=e.attr("axis")), 0)
 
@@ -229,7 +272,10 @@ def qlinear_concat(e: Expansion) -> None:
 
 @lowering("QLinearGlobalAveragePool", "QLinearAveragePool")
 def qlinear_pool(e: Expansion) -> None:
-    """x and y, each with its scale and zero point."""
+    """Lower QLinearGlobalAveragePool or QLinearAveragePool.
+
+    Inputs: x, its scale and zero point; the scale and zero point of y.
+    """
     op, last = e.node.op_type.removeprefix("QLinear"), bool(e.attr("channels_last", 0))
     rank = e.rank(e.input(0)) or 4
     x = e.dequantize(0)
@@ -239,7 +285,7 @@ def qlinear_pool(e: Expansion) -> None:
 
 @lowering("NhwcMaxPool")
 def nhwc_max_pool(e: Expansion) -> None:
-    """A pool of `[N, ..., C]`, on the integers themselves."""
+    """Lower NhwcMaxPool, which pools x `[N, ..., C]` on the integers themselves."""
     rank = len(e.attr("kernel_shape")) + 2
     y = e.op("MaxPool", [channels_first(e, e.input(0), rank)], **e.attributes())
     channels_last(e, y, rank, e.node.output[0])
@@ -250,9 +296,10 @@ def nhwc_max_pool(e: Expansion) -> None:
 
 @lowering("MatMulNBits")
 def matmul_n_bits(e: Expansion) -> None:
-    """a (float) times a weight `[N, K]` whose rows are stored in blocks, two values to a byte, each block scaled.
+    """Lower MatMulNBits: a in float times a weight `[N, K]` with rows in blocks of 4 or 8 bits, each block scaled.
 
-    Inputs: a, b uint8 `[N, blocks, bytes]`, scales `[N, blocks]`, zero points (packed like b, or float), g_idx, bias.
+    Two values of 4 bits share a byte. Inputs: a; b uint8 `[N, blocks, bytes]`; scales `[N, blocks]`; zero points
+    (packed like b, or float); g_idx; bias.
     """
     bits, k, n, block = (int(e.attr(name)) for name in ("bits", "K", "N", "block_size"))
     if bits not in (4, 8) or e.has_input(4):
@@ -273,7 +320,7 @@ def matmul_n_bits(e: Expansion) -> None:
 
 
 def _unpacked(e: Expansion, packed: str, bits: int, shape: list[int]) -> str:
-    """The values of a packed uint8 tensor as floats, the low half of each byte first."""
+    """Return the values of a packed uint8 tensor as floats in this shape, the low half of each byte first."""
     whole = e.op("Cast", [packed], to=_FLOAT)
     if bits == 4:
         sixteen, axis = e.constant(16.0), e.rank(packed) or len(shape)
@@ -285,6 +332,6 @@ def _unpacked(e: Expansion, packed: str, bits: int, shape: list[int]) -> str:
 
 
 def _sliced(e: Expansion, x: str, stop: int) -> str:
-    """The first columns of a matrix."""
+    """Return the columns of a matrix before `stop`."""
     bounds = [e.constant([number], np.int64) for number in (0, stop, 1)]
     return e.op("Slice", [x, *bounds])

@@ -1,4 +1,4 @@
-"""Tensors of a quantised model that hold the same."""
+"""This module finds tensors of a quantised model that hold the same values."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from onnx_xcam.surgery.lowering.constants import Constants
 
 
 def one_tensor_each(nodes: Iterable[onnx.NodeProto], constants: Constants) -> dict[str, str]:
-    """What to read in place of tensors that hold what another one does, so that both are one in the analysis.
+    """Return for each tensor that holds the same values as an earlier one the earlier one, to be read in its place.
 
-    - Quantised integers that are cast to the type that they have (PyTorch): the integers.
-    - The floats of one quantised tensor that is dequantised several times, once for each reader: the first of them.
-      What is one tensor before quantisation is then one tensor in the analysis too, and can be a layer.
+    - A Cast of quantised integers to the type that they have, as PyTorch writes it, gives the integers.
+    - A quantised tensor that is dequantised several times, once for each reader, gives the first of these floats. What
+      was one tensor before quantisation is then one tensor in the analysis too, and can be a layer.
     """
     kinds: dict[str, int] = {}
     first: dict[tuple[object, ...], str] = {}
@@ -38,7 +38,7 @@ def one_tensor_each(nodes: Iterable[onnx.NodeProto], constants: Constants) -> di
 
 
 def _kind(node: onnx.NodeProto, constants: Constants) -> int:
-    """The type that a node quantises to, 0 if the file does not tell it."""
+    """Return the element type that a node quantises to, as onnx numbers them; 0 if the file does not tell it."""
     if len(node.input) > 2 and node.input[2]:
         return constants.element(node.input[2])
     stated = next((int(entry.i) for entry in node.attribute if entry.name == "output_dtype"), 0)

@@ -1,7 +1,7 @@
-"""Shapes and element types of the tensors of a model that is being lowered.
+"""This module gives shapes and element types of the tensors of a model that is being lowered.
 
-A lowering may need the rank of what it turns, or the element type of what it adds a number to. The file may say it; if
-not, what has been lowered so far is standard, so that onnx's shape inference finds it.
+A lowering may need the rank of a tensor that it transposes, or the element type of one to which it adds a number. Where
+the file does not give them, onnx's shape inference finds them: all nodes that were lowered so far are standard ones.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _OWN_TYPE = frozenset(
         "Where",
     }
 )
-"""Operators whose result is not of the type of their first input, as far as lowerings use them."""
+"""Operators that lowerings emit and whose output has not the element type of their first input."""
 
 
 class Types:
-    """What is known of a model's tensors; more of it as the nodes before them are lowered.
+    """A Types object gives what is known of a model's tensors: more and more, as the nodes before them are lowered.
 
     Args:
         model: the model; weights may be without their values.
-        lowered: the nodes that are lowered already, in order. The caller goes on adding to it.
+        lowered: the nodes that are lowered already, in order; the caller goes on appending to this list.
     """
 
     def __init__(self, model: onnx.ModelProto, lowered: Sequence[onnx.NodeProto]) -> None:
@@ -48,7 +48,7 @@ class Types:
         self._add([*graph.input, *graph.value_info, *graph.output])
 
     def shape(self, name: str) -> Shape | None:
-        """Dimensions of a tensor (numbers, symbols, None), None if even the rank is unknown."""
+        """Return the dimensions of a tensor (numbers, symbols, None), None if even the rank is unknown."""
         if not self._has_shape(name):
             self._look_further()
         if not self._has_shape(name) and self._wholly < len(self._lowered):
@@ -60,13 +60,13 @@ class Types:
         return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in dims)
 
     def element(self, name: str) -> int:
-        """Element type of a tensor, as onnx numbers them; that of a float where it is not known."""
+        """Return the element type of a tensor, as onnx numbers them; FLOAT where it is not known."""
         if name not in self._known:
             self._look_further()
         return self._known[name].elem_type if name in self._known else int(TensorProto.FLOAT)
 
     def note(self, node: onnx.NodeProto) -> None:
-        """Note the element type of what a lowering adds, which costs less than to infer it."""
+        """Note the element types of the outputs of an added node, which costs less than to infer them."""
         if node.op_type in _OWN_TYPE:
             return
         element = self.element(node.input[0])
@@ -77,19 +77,20 @@ class Types:
         return name in self._known and self._known[name].HasField("shape")
 
     def _add(self, values: Sequence[onnx.ValueInfoProto]) -> None:
+        """Note these types, except for tensors that have a known shape already."""
         for value in values:
             kind = value.type.tensor_type
             if kind.elem_type and not self._has_shape(value.name):
                 self._known[value.name] = kind
 
     def _look_further(self) -> None:
-        """Infer what follows from the nodes that were lowered since the last time, of what is known before them."""
+        """Infer the types behind the nodes that were lowered since the last call."""
         start, self._looked_at = self._looked_at, len(self._lowered)
         if start < self._looked_at:
             self._infer(self._lowered[start:])
 
     def _infer(self, nodes: Sequence[onnx.NodeProto]) -> None:
-        """Infer the types behind some nodes, as far as they follow from the nodes and from what is known."""
+        """Infer the types of the outputs of these nodes, as far as they follow from the types known so far."""
         read = dict.fromkeys(name for node in nodes for name in node.input if name in self._known)
         made = {name for node in nodes for name in node.output}
         part = onnx.GraphProto(name="part", node=nodes)
@@ -99,13 +100,14 @@ class Types:
             value.type.tensor_type.CopyFrom(self._known[name])
         model = onnx.ModelProto(graph=part, opset_import=self._model.opset_import, ir_version=self._model.ir_version)
         try:
-            found = onnx.shape_inference.infer_shapes(model, data_prop=True)
+            inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
         except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-            return  # what is wrong with it is said of the whole model, later
-        self._add(found.graph.value_info)
+            return  # a later check of the whole model reports what is wrong
+        self._add(inferred.graph.value_info)
 
 
 def _of(tensor: TensorProto) -> TypeProto.Tensor:
+    """Return the type of a stored tensor."""
     kind = onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims)).tensor_type
     assert isinstance(kind, TypeProto.Tensor)
     return kind
