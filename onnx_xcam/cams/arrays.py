@@ -1,7 +1,7 @@
-"""What the formulas need of an array library: numpy has it, and so has the emitter of ONNX nodes.
+"""This module states the operations that the CAM formulas need of an array library.
 
-Arrays have the operators of Python (`+`, `-`, `*`, `/`, `@`). Shapes use N = images, K = classes, C = channels and
-S = positions, h w.
+Numpy offers them (`cams.numpy_arrays`), and so does the emitter of ONNX nodes. Arrays also have the operators of Python
+(`+`, `-`, `*`, `/`, `@`). Shapes use N = images, K = classes, C = channels and S = positions, h w.
 """
 
 from __future__ import annotations
@@ -11,43 +11,43 @@ from typing import Any, Protocol
 
 
 class Arrays(Protocol):
-    """The operations that are spelled differently."""
+    """An array namespace offers these operations, which numpy and ONNX spell differently."""
 
     def relu(self, x: Any) -> Any:
-        """max(x, 0)."""
+        """Return max(x, 0), element by element."""
 
     def absolute(self, x: Any) -> Any:
-        """|x|."""
+        """Return |x|, element by element."""
 
     def space_sum(self, x: Any) -> Any:
-        """The sum over the last axis, which is dropped."""
+        """Return the sum over the last axis, which is dropped."""
 
     def space_mean(self, x: Any) -> Any:
-        """The mean over the last axis, which is dropped."""
+        """Return the mean over the last axis, which is dropped."""
 
     def channel_sum(self, x: Any) -> Any:
-        """`[N, K, C, S]` as `[N, K, S]`, summed over the channels."""
+        """Sum `[N, K, C, S]` over the channels and return `[N, K, S]`."""
 
     def class_axis(self, x: Any) -> Any:
-        """`[N, C, ...]` as `[N, 1, C, ...]`."""
+        """Insert an axis for the classes: `[N, C, ...]` becomes `[N, 1, C, ...]`."""
 
     def space_axis(self, x: Any) -> Any:
-        """`[N, K, C]` as `[N, K, C, 1]`."""
+        """Append an axis for the positions: `[N, K, C]` becomes `[N, K, C, 1]`."""
 
     def drop_space(self, x: Any) -> Any:
-        """`[N, K, C, 1]` as `[N, K, C]`."""
+        """Drop the axis of the positions: `[N, K, C, 1]` becomes `[N, K, C]`."""
 
     def positions(self, x: Any) -> Any:
-        """The length of the last axis, as a number or a scalar."""
+        """Return the length of the last axis, as a number or a scalar array."""
 
     def safe_divisor(self, x: Any) -> Any:
-        """x where it is above 0, else 1."""
+        """Return x where it is above 0, and 1 elsewhere."""
 
     def map_max(self, x: Any) -> Any:
-        """The maximum over h and w of maps `[N, K, h, w]`, as `[N, K, 1, 1]`."""
+        """Return the maximum over h and w of maps `[N, K, h, w]`, as `[N, K, 1, 1]`."""
 
     def maximum(self, x: Any, y: Any) -> Any:
-        """The larger one, element by element."""
+        """Return the larger of x and y, element by element."""
 
     def resize_linear(self, x: Any, size: Sequence[Any]) -> Any:
-        """Maps `[N, K, h, w]` resized to another height and width, linearly between centres of pixels."""
+        """Resize maps `[N, K, h, w]` to another height and width, linearly between the centres of pixels."""

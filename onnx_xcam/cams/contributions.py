@@ -1,7 +1,6 @@
-"""What a map is made of: the contributions of the channels, which add up to it.
+"""This module holds the contributions of the channels of a layer, which add up to a CAM map before its ReLU.
 
-Every method's map, before the ReLU, is a sum over channels. Its sum over the positions, channel by channel, is what the
-axioms call a channel's share of the score.
+The sum of a channel's contribution over the positions is what the axioms call the channel's share of the score.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from onnx_xcam.cams.arrays import Arrays
 
 @dataclass(frozen=True)
 class Weighted:
-    """Channel k contributes `weights_k part_k` at each position, or takes it away.
+    """In a Weighted contribution, channel k adds `weights_k part_k` at each position, or takes it away.
 
     Attributes:
         weights: `[N, K, C]`.
-        part: `[N, C, S]`.
+        part: the activations or their positive or negative part, `[N, C, S]`.
         taken_away: whether the contribution is subtracted.
     """
 
@@ -28,31 +27,32 @@ class Weighted:
     taken_away: bool = False
 
     def map(self, xp: Arrays) -> Any:
-        """The sum over the channels, `[N, K, S]`."""
+        """Return the contribution summed over the channels, `[N, K, S]`."""
         return self.weights @ self.part
 
     def shares(self, xp: Arrays) -> Any:
-        """The sum over the positions, `[N, K, C]`."""
+        """Return the contribution summed over the positions, `[N, K, C]`."""
         return self.weights * xp.class_axis(xp.space_sum(self.part))
 
 
 @dataclass(frozen=True)
 class Pointwise:
-    """Channel k contributes `products_k` at each position.
+    """In a Pointwise contribution, channel k adds `products_k` at each position, or takes it away.
 
     Attributes:
         products: `[N, K, C, S]`.
+        taken_away: whether the contribution is subtracted.
     """
 
     products: Any
     taken_away: bool = False
 
     def map(self, xp: Arrays) -> Any:
-        """The sum over the channels, `[N, K, S]`."""
+        """Return the contribution summed over the channels, `[N, K, S]`."""
         return xp.channel_sum(self.products)
 
     def shares(self, xp: Arrays) -> Any:
-        """The sum over the positions, `[N, K, C]`."""
+        """Return the contribution summed over the positions, `[N, K, C]`."""
         return xp.space_sum(self.products)
 
 
@@ -61,16 +61,17 @@ Contributions: TypeAlias = Sequence[Contribution]
 
 
 def map_of(xp: Arrays, contributions: Contributions) -> Any:
-    """The map before the ReLU, `[N, K, S]`."""
+    """Return the map before the ReLU, `[N, K, S]`."""
     return _total([(one.map(xp), one.taken_away) for one in contributions])
 
 
 def shares_of(xp: Arrays, contributions: Contributions) -> Any:
-    """What each channel contributes to the sum of the map before the ReLU, `[N, K, C]`."""
+    """Return what each channel contributes to the sum of the map before the ReLU, `[N, K, C]`."""
     return _total([(one.shares(xp), one.taken_away) for one in contributions])
 
 
 def _total(signed: Sequence[tuple[Any, bool]]) -> Any:
+    """Add up the values, and subtract those that are marked as taken away."""
     (total, _), *others = signed  # the first one is never taken away
     for value, taken_away in others:
         total = total - value if taken_away else total + value

@@ -1,7 +1,7 @@
-"""Several layers' maps in one.
+"""This module puts the maps of several layers together into one.
 
 Each map is divided by its maximum first: how large the values of a map are depends on how fine it is and, with most
-methods, on the size of the gradients there. Then they are resized to one grid and put together.
+methods, on the size of the gradients of its layer. The maps are then resized to one grid and combined.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from onnx_xcam.common.arguments import shown
 from onnx_xcam.errors import XcamError
 
 Fusion = Literal["mean", "max", "product"]
-"""mean: what any layer shows; max: where one of them is strong; product: where all agree."""
+"""A Fusion says how maps are combined: by their mean (what any layer shows), their maximum (where one of them is
+strong) or their product (where all agree)."""
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 
 
 def fused(xp: Arrays, maps: Sequence[Any], size: Sequence[Any], how: Fusion) -> Any:
-    """One map of several.
+    """Combine the maps of several layers into one.
 
     Args:
         xp: the array library that the maps belong to.
@@ -41,15 +42,15 @@ def fused(xp: Arrays, maps: Sequence[Any], size: Sequence[Any], how: Fusion) -> 
 
 
 def check_fusion(how: str | None, *, layers: int | None, relu: bool) -> None:
-    """Make sure that maps can be put together in this way.
+    """Make sure that maps can be combined as asked.
 
     Args:
-        how: a `Fusion`, or None for none.
+        how: a `Fusion`, or None if the maps stay apart.
         layers: how many layers there are; None where that is not known yet.
         relu: whether the maps are without negative values.
 
     Raises:
-        XcamError: they cannot.
+        XcamError: `how` is no `Fusion`, does not suit signed maps, or there is only one layer.
     """
     if how is None:
         return

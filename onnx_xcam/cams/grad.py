@@ -1,4 +1,4 @@
-"""Grad-CAM and Grad-CAM++: weights that are means of the gradient over space, plain or weighted."""
+"""This module holds Grad-CAM and Grad-CAM++, whose weights are plain or weighted means of the gradient over space."""
 
 from __future__ import annotations
 

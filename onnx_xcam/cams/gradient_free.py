@@ -1,4 +1,8 @@
-"""Methods that need no gradient: numpy only, since what they need is more than one run of a model."""
+"""This module holds the CAM methods without gradients, for numpy only: an ONNX graph cannot carry them.
+
+Ablation-CAM and Score-CAM take many runs of the model, and Eigen-CAM takes singular vectors, for which ONNX has no
+operator.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,9 @@ from onnx_xcam.cams.contributions import Contributions, Weighted
 def eigen_cam(activations: np.ndarray, classes: int) -> Contributions:
     """map = the projection of A, centred over space, on its first principal direction; the same for every class.
 
-    Muhammad and Yeasin, "Eigen-CAM", IJCNN 2020, arXiv 2008.00299. Centred as in pytorch-grad-cam: without it the first
-    direction is that of the mean. The sign of a singular vector is arbitrary; here it is the one with which the map
-    rises with the strength of the activations, sum_k |A_k|.
+    Muhammad and Yeasin, "Eigen-CAM", IJCNN 2020, arXiv 2008.00299. A is centred as in pytorch-grad-cam: without that,
+    the first direction is that of the mean. The sign of a singular vector is arbitrary; here it is the one with which
+    the map rises with the strength of the activations, sum_k |A_k|.
 
     Args:
         activations: A, `[N, C, S]`.
@@ -28,7 +32,7 @@ def eigen_cam(activations: np.ndarray, classes: int) -> Contributions:
 
 
 def _first_direction(centred: np.ndarray) -> np.ndarray:
-    """[C]: the first left singular vector of `[C, S]`; zeros where nothing varies or something is not finite."""
+    """Return the first left singular vector, [C], of `[C, S]`; zeros if nothing varies or a value is not finite."""
     if not np.isfinite(centred).all() or not centred.any():
         return np.zeros(len(centred))
     left, _, _ = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
@@ -65,9 +69,12 @@ def score_cam(activations: np.ndarray, masked: np.ndarray) -> Contributions:
 
 
 def masks(activations: np.ndarray) -> np.ndarray:
-    """Score-CAM's masks: each channel of A, resized to the input, `[C, H, W]`, brought to 0..1.
+    """Return Score-CAM's masks, `[C, H, W]` in 0..1: each channel of A, less its minimum, divided by its range.
 
-    A channel that is the same everywhere lets nothing through.
+    The mask of a channel that is the same everywhere is 0.
+
+    Args:
+        activations: A of one image, resized to the input, `[C, H, W]`.
     """
     low = activations.min((1, 2), keepdims=True)
     spread = activations.max((1, 2), keepdims=True) - low

@@ -1,4 +1,4 @@
-"""Activations and gradients in a model's own layout, brought into the form that the formulas take."""
+"""This module brings activations and gradients from a model's own layout into the form that the CAM formulas take."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from onnx_xcam.contract import Grid, Layout, images_first
 def lined_up(
     activations: NDArray[Any], gradients: NDArray[Any], layout: Layout, grid: Grid | None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A as `[N, C, S]` and G as `[N, K, C, S]`.
+    """Return the activations as `[N, C, S]` and the gradients as `[N, K, C, S]`.
 
     Args:
         activations: `[N, ...]`, as `xcam_activations` gives them.
         gradients: `[N, K, ...]`, as `xcam_gradients` gives them.
-        layout: of the layer.
-        grid: of a layer of tokens; other tokens are left out.
+        layout: what the axes of the layer mean.
+        grid: where the picture's tokens stand in a layer of tokens, whose other tokens are left out; else None.
     """
     layout = images_first(layout)
     perm = [layout.find(axis) for axis in ("NCT" if grid else "NCHW")]

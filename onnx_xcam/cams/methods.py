@@ -1,4 +1,4 @@
-"""The CAM methods by name: what each needs, and its formula."""
+"""This module lists the CAM methods by name, with what each needs and its formula."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Needs = Literal["gradients", "guided gradients", "activations", "ablations", "ma
 
 
 class Formula(Protocol):
-    """A method that needs the activations and the gradients of one run."""
+    """A Formula computes a map from the activations and the gradients of one run."""
 
     def __call__(self, xp: Arrays, activations: Any, gradients: Any, *, non_negative: bool) -> Contributions:
-        """The contributions of the channels to the map before the ReLU.
+        """Return the contributions of the channels to the map before the ReLU.
 
         Args:
             xp: the array library that the other arguments belong to.
@@ -36,14 +36,16 @@ class Formula(Protocol):
 
 @dataclass(frozen=True)
 class Method:
-    """A way to make a map of a layer.
+    """A Method says how a map is made from a layer.
 
     Attributes:
-        name: as options and metadata have it.
-        title: as papers have it.
+        name: the name in options and metadata.
+        title: the name in papers.
         needs: "gradients" (one run gives all), "guided gradients" (those of the input too), "activations",
-            "ablations" (the part behind the layer runs once for each channel), or "masks" (the whole model does).
-        formula: of the methods whose map is made of A and G; Guided XGrad-CAM multiplies such a map.
+            "ablations" (the part behind the layer runs once for each channel), or "masks" (the whole model runs once
+            for each channel).
+        formula: how the map is computed from A and G; None for methods that compute it otherwise. Guided XGrad-CAM
+            multiplies the map of its formula with the guided gradient of the input.
         conserves: whether the map, before the ReLU, sums to sum(G A) whatever A and G are.
     """
 
@@ -55,12 +57,12 @@ class Method:
 
     @property
     def is_emitted(self) -> bool:
-        """Whether a model can carry the method in it: it takes one run and standard operators."""
+        """Tell whether an instrumented model can compute the method: it takes one run and standard operators."""
         return self.formula is not None
 
     @property
     def is_guided(self) -> bool:
-        """Whether the map has the input's resolution."""
+        """Tell whether the method uses guided gradients, whose maps have the input's resolution."""
         return self.needs == "guided gradients"
 
 
@@ -80,27 +82,28 @@ METHODS: Mapping[str, Method] = {
     )
 }
 EMITTED = tuple(method.name for method in METHODS.values() if method.is_emitted)
+"""These methods can be computed by an instrumented model."""
 _OTHER_SPELLINGS = {"gradcamelementwise": "elementwise-grad-cam", "elementwisecam": "elementwise-grad-cam"}
 
 
 def find_method(name: str) -> Method:
-    """The method of this name; capitals, hyphens and the spelling of ++ do not matter.
+    """Return the method of this name; capitals, hyphens and the spelling of ++ do not matter.
 
     Raises:
-        XcamError: there is none.
+        XcamError: no method has this name.
     """
-    key = _plain(text("method", name))
-    found = _OTHER_SPELLINGS.get(key) or next((known for known in METHODS if _plain(known) == key), None)
-    if found is None:
+    key = _simplified(text("method", name))
+    known_name = _OTHER_SPELLINGS.get(key) or next((known for known in METHODS if _simplified(known) == key), None)
+    if known_name is None:
         raise XcamError(f"There is no method {name!r}; there are {', '.join(METHODS)}.")
-    return METHODS[found]
+    return METHODS[known_name]
 
 
 def emitted_method(name: str) -> Method:
-    """The method of this name, for a model to carry.
+    """Return the method of this name, which an instrumented model is to compute.
 
     Raises:
-        XcamError: there is none, or it takes more than one run.
+        XcamError: no method has this name, or no model can compute it.
     """
     method = find_method(name)
     if not method.is_emitted:
@@ -116,7 +119,9 @@ _REASONS: Mapping[Needs, str] = {
     "ablations": "it runs a part of the model once for each channel of the layer",
     "masks": "it runs the model once for each channel of the layer",
 }
+"""Why an instrumented model cannot compute a method, by what the method needs."""
 
 
-def _plain(name: str) -> str:
+def _simplified(name: str) -> str:
+    """Reduce a name to lower-case letters and digits, with "pp" for ++ and "plusplus"."""
     return re.sub(r"[^a-z0-9]", "", name.lower().replace("++", "pp").replace("plusplus", "pp"))

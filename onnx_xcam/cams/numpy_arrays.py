@@ -1,4 +1,4 @@
-"""The array namespace of the CAM formulas for numpy."""
+"""This module is the array namespace of the CAM formulas for numpy arrays."""
 
 from __future__ import annotations
 
@@ -8,64 +8,67 @@ import numpy as np
 
 
 class NumpyArrays:
-    """`cams.arrays.Arrays` for numpy arrays."""
+    """NumpyArrays implements `cams.arrays.Arrays` for numpy arrays."""
 
     def relu(self, x: np.ndarray) -> np.ndarray:
-        """max(x, 0)."""
+        """Return max(x, 0), element by element."""
         return np.asarray(np.maximum(x, 0))
 
     def absolute(self, x: np.ndarray) -> np.ndarray:
-        """|x|."""
+        """Return |x|, element by element."""
         return np.asarray(np.abs(x))
 
     def space_sum(self, x: np.ndarray) -> np.ndarray:
-        """The sum over the last axis, which is dropped."""
+        """Return the sum over the last axis, which is dropped."""
         return np.asarray(x.sum(-1))
 
     def space_mean(self, x: np.ndarray) -> np.ndarray:
-        """The mean over the last axis, which is dropped."""
+        """Return the mean over the last axis, which is dropped."""
         return np.asarray(x.mean(-1))
 
     def channel_sum(self, x: np.ndarray) -> np.ndarray:
-        """`[N, K, C, S]` as `[N, K, S]`, summed over the channels."""
+        """Sum `[N, K, C, S]` over the channels and return `[N, K, S]`."""
         return np.asarray(x.sum(2))
 
     def class_axis(self, x: np.ndarray) -> np.ndarray:
-        """`[N, C, ...]` as `[N, 1, C, ...]`."""
+        """Insert an axis for the classes: `[N, C, ...]` becomes `[N, 1, C, ...]`."""
         return x[:, None]
 
     def space_axis(self, x: np.ndarray) -> np.ndarray:
-        """`[N, K, C]` as `[N, K, C, 1]`."""
+        """Append an axis for the positions: `[N, K, C]` becomes `[N, K, C, 1]`."""
         return x[..., None]
 
     def drop_space(self, x: np.ndarray) -> np.ndarray:
-        """`[N, K, C, 1]` as `[N, K, C]`."""
+        """Drop the axis of the positions: `[N, K, C, 1]` becomes `[N, K, C]`."""
         return x[..., 0]
 
     def positions(self, x: np.ndarray) -> int:
-        """The length of the last axis."""
+        """Return the length of the last axis."""
         return int(x.shape[-1])
 
     def safe_divisor(self, x: np.ndarray) -> np.ndarray:
-        """x where it is above 0, else 1."""
+        """Return x where it is above 0, and 1 elsewhere."""
         return np.where(x > 0, x, np.ones_like(x))
 
     def map_max(self, x: np.ndarray) -> np.ndarray:
-        """The maximum over h and w of maps `[N, K, h, w]`, as `[N, K, 1, 1]`."""
+        """Return the maximum over h and w of maps `[N, K, h, w]`, as `[N, K, 1, 1]`."""
         return np.asarray(x.max((2, 3), keepdims=True))
 
     def maximum(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """The larger one, element by element."""
+        """Return the larger of x and y, element by element."""
         return np.asarray(np.maximum(x, y))
 
     def resize_linear(self, x: np.ndarray, size: Sequence[int]) -> np.ndarray:
-        """Maps `[N, K, h, w]` resized to another height and width, linearly between centres of pixels."""
+        """Resize maps `[N, K, h, w]` to another height and width, linearly between the centres of pixels."""
         rows, columns = (_interpolation(*lengths) for lengths in zip(x.shape[2:], size, strict=True))
         return np.asarray(rows @ x @ columns.T, x.dtype)
 
 
 def _interpolation(length: int, target: int) -> np.ndarray:
-    """[target, length]: how much of each sample is in each sample of the result; the outer ones hold beyond."""
+    """Return the matrix [target, length] of linear interpolation along one axis.
+
+    An entry is how much of a sample is in a sample of the result; beyond the outer centres the outer samples hold.
+    """
     at = np.clip((np.arange(target) + 0.5) * length / target - 0.5, 0, length - 1)
     distance = np.abs(at[:, None] - np.arange(length))
     return np.asarray(np.maximum(1 - distance, 0))

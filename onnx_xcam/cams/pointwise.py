@@ -1,4 +1,4 @@
-"""Methods that weigh each position by itself: HiResCAM, LayerCAM, element-wise Grad-CAM."""
+"""This module holds the methods that weigh each position by itself: HiResCAM, LayerCAM and element-wise Grad-CAM."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def layer_cam(xp: Arrays, activations: Any, gradients: Any, *, non_negative: boo
 def elementwise_grad_cam(xp: Arrays, activations: Any, gradients: Any, *, non_negative: bool) -> Contributions:
     """map = sum_k ReLU( G_k A_k ).
 
-    As pytorch-grad-cam has it (`GradCAMElementWise`); for A >= 0 it is LayerCAM.
+    This is `GradCAMElementWise` of pytorch-grad-cam; for A >= 0 it is LayerCAM.
     """
     if gradients.shape[-1] == 1 and not non_negative:
-        # ReLU(G A) = ReLU(G) P + ReLU(-G) Q, for which no product is held at each position.
+        # ReLU(G A) = ReLU(G) P + ReLU(-G) Q with P = ReLU(A), Q = ReLU(-A): no [N, K, C, S] array of products is held.
         rising, positive = xp.relu(gradients), xp.relu(activations)
         falling, negative = rising - gradients, positive - activations
         return [_products(xp, rising, positive), _products(xp, falling, negative)]
@@ -40,7 +40,7 @@ def elementwise_grad_cam(xp: Arrays, activations: Any, gradients: Any, *, non_ne
 
 
 def _products(xp: Arrays, gradients: Any, part: Any) -> Contribution:
-    """G_k part_k at each position, as a weight where the gradient is constant over space."""
+    """Return G_k part_k at each position as a contribution, weighted where the gradient is constant over space."""
     if gradients.shape[-1] == 1:
         return Weighted(xp.drop_space(gradients), part)
     return Pointwise(gradients * xp.class_axis(part))

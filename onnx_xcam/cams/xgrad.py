@@ -1,7 +1,8 @@
-"""XGrad-CAM (Fu et al., "Axiom-based Grad-CAM", BMVC 2020, arXiv 2008.02312), for feature maps of any sign.
+"""This module holds XGrad-CAM, extended to feature maps of any sign.
 
-The paper's weights, w_k = sum(G_k A_k) / sum(A_k), assume A >= 0: on signed maps the divisor passes through zero. Here
-A is split into two non-negative maps, A = P - Q with P = max(A, 0) and Q = max(-A, 0), each with its own weights:
+The weights of the paper (Fu et al., "Axiom-based Grad-CAM", BMVC 2020, arXiv 2008.02312), sum(G_k A_k) / sum(A_k),
+assume A >= 0: on signed maps the divisor passes through zero. Here A is split into two non-negative maps, A = P - Q
+with P = max(A, 0) and Q = max(-A, 0), each with its own weights:
 
     w+_k = sum(G_k P_k) / sum(P_k),   w-_k = sum(G_k Q_k) / sum(Q_k)     (0 where the sum is 0)
     map  = ReLU( sum_k  w+_k P_k - w-_k Q_k )
@@ -19,7 +20,7 @@ from onnx_xcam.cams.contributions import Contributions, Weighted
 
 
 def xgrad_cam(xp: Arrays, activations: Any, gradients: Any, *, non_negative: bool) -> Contributions:
-    """The contributions to the map before the ReLU; see `cams.methods.Formula` for the arguments."""
+    """Return XGrad-CAM's contributions to the map before the ReLU; `cams.methods.Formula` explains the arguments."""
     if gradients.shape[-1] == 1:
         return [Weighted(xp.drop_space(gradients), activations)]
     if non_negative:
@@ -33,6 +34,6 @@ def xgrad_cam(xp: Arrays, activations: Any, gradients: Any, *, non_negative: boo
 
 
 def _averages(xp: Arrays, gradients: Any, part: Any) -> Any:
-    """sum(G_k part_k) / sum(part_k), `[N, K, C]`, for a non-negative part."""
+    """Return sum(G_k part_k) / sum(part_k), `[N, K, C]`, for a non-negative part."""
     products = xp.space_sum(gradients * xp.class_axis(part))
     return products / xp.class_axis(xp.safe_divisor(xp.space_sum(part)))
