@@ -1,4 +1,4 @@
-"""The instrumented model's interface: all that surgery and runtime share (version 1).
+"""This module states the interface of an instrumented model (version 1): all that surgery and runtime share.
 
 Shapes use N = batch, K = classes explained per image, M = 1 or N, C = number of classes, h, w = the layer's
 spatial size, H, W = the input's spatial size.
@@ -13,29 +13,29 @@ from onnx_xcam.text import listed, quoted
 
 VERSION = 1
 METADATA_KEY = "onnx_xcam"
-"""Where an instrumented model says what it is; `onnx_xcam.metadata` reads and writes it."""
+"""The key of `metadata_props` under which an instrumented model describes itself; see `onnx_xcam.metadata`."""
 
 ADDED = "xcam_"
-"""What the names of all added tensors begin with."""
+"""The prefix of the names of all added tensors."""
 
 CLASS_INPUT = "xcam_class"
-"""int64 [M,K]: the classes to explain; -1 is the model's own top class, -2 the second best, and so on."""
+"""The input of the classes to explain, int64 [M,K]; -1 is the model's own top class, -2 the second best, and so on."""
 
 CLASSES = "xcam_classes"
-"""int64 [N,K]: the resolved classes."""
+"""The output of the resolved classes, int64 [N,K]."""
 
 SCORES = "xcam_scores"
-"""float32 [N,K]: their scores, before any softmax."""
+"""The output of the scores of the resolved classes, before any softmax, float32 [N,K]."""
 
 FUSED = "xcam_fused"
-"""float32 [N,K,h,w], only if layers are fused: their maps as one, on the grid of the finest."""
+"""The output of the fused maps of several layers, float32 [N,K,h,w], on the grid of the finest of them."""
 
 Layout = Literal["NCHW", "NHWC", "NTC", "NCT", "TNC"]
-"""What the axes of a layer mean: images, channels, height and width, or tokens."""
+"""What the axes of a layer mean: N images, C channels, H height and W width, or T tokens."""
 ClassInput = Literal["optional", "required", "fixed"]
 Emit = Literal["map", "activations", "gradients", "heatmap", "status"]
 ExternalDataChoice = Literal["auto", "share", "copy", "inline"]
-"""What becomes of weights in other files: see `onnx_xcam.instrument_file`."""
+"""What `onnx_xcam.instrument_file` does with weights in other files; its docstring explains the choices."""
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 CLASS_INPUTS: tuple[ClassInput, ...] = get_args(ClassInput)
@@ -45,16 +45,16 @@ DEFAULT_EMIT: tuple[Emit, ...] = ("map", "activations", "gradients")
 
 
 def images_first(layout: Layout) -> Layout:
-    """The layout of the outputs that show a layer: its own, but with the images first."""
+    """Return the layout of a layer's outputs (`xcam_activations`, `xcam_gradients`): its own, but images first."""
     return "NTC" if layout == "TNC" else layout
 
 
 class Grid(NamedTuple):
-    """Where a picture's tokens stand in the T axis of a layer: row by row, between other tokens.
+    """A Grid says where a picture's tokens stand in the T axis of a layer: row by row, between other tokens.
 
     Attributes:
-        height, width: of the grid, in tokens; None where they depend on the picture.
-        before, after: how many other tokens (class, distillation, registers) stand before and after it.
+        height, width: the grid's sides in tokens; None where they depend on the picture.
+        before, after: how many other tokens (class, distillation, registers) stand before and after the grid.
     """
 
     height: int | None
@@ -64,12 +64,12 @@ class Grid(NamedTuple):
 
     @property
     def size(self) -> int | None:
-        """The number of the grid's own tokens."""
+        """Return the number of the grid's own tokens, None where it depends on the picture."""
         return None if self.height is None or self.width is None else self.height * self.width
 
     @property
     def tokens(self) -> slice:
-        """The grid's own part of the T axis."""
+        """Return the grid's own part of the T axis."""
         return slice(self.before, -self.after or None)
 
 
@@ -79,21 +79,23 @@ STATUS_TEXT: Mapping[int, str] = {
     2: "the gradient is zero everywhere: the score does not react to this layer here",
     3: "the map, the gradient or the score holds values that are not finite",
 }
+"""What each value of `xcam_status` means."""
 GOOD, MAP_ZERO, GRADIENT_ZERO, NOT_FINITE = STATUS_TEXT
 
 
 def output_name(kind: Emit, layer: int = 0) -> str:
-    """Name of the output of `kind` for the layer with this index: `xcam_map`, `xcam_map_1`, ..."""
+    """Return the name of the output of `kind` for the layer with this index: `xcam_map`, `xcam_map_1`, ..."""
     return f"xcam_{kind}" + (f"_{layer}" if layer else "")
 
 
 class Probabilities(NamedTuple):
-    """Which output tells the model's own probabilities.
+    """Probabilities say which output gives the model's own probabilities, and how they are computed from it.
 
     Attributes:
-        output: its name.
-        how: what is to be done to it: "none", "exp", or, where it is the scores, "sigmoid" or "softmax".
-        scale, zero_point: of an output of quantised integers: it stands for (output - zero_point) scale.
+        output: the name of the output.
+        how: the function that makes probabilities of it: "none", "exp", or, for an output of scores, "sigmoid" or
+            "softmax".
+        scale, zero_point: an output of quantised integers stands for (output - zero_point) scale.
     """
 
     output: str
@@ -102,21 +104,21 @@ class Probabilities(NamedTuple):
     zero_point: float = 0.0
 
     def stated(self) -> list[str | float]:
-        """As the metadata state it; scale and zero point only where there are any."""
+        """Return the fields as the metadata state them; scale and zero point only where the output is quantised."""
         return [*self] if (self.scale, self.zero_point) != (1.0, 0.0) else [self.output, self.how]
 
 
 def is_instrumented(names: Iterable[str]) -> bool:
-    """Whether a graph with these output names is an instrumented model."""
+    """Tell whether a graph with these output names is an instrumented model."""
     return CLASSES in set(names)
 
 
 IMAGE_CHANNELS = (1, 3, 4)
-"""How many channels a picture can have: grey, RGB, RGBA."""
+"""The numbers of channels that a picture can have: grey, RGB, RGBA."""
 
 
 def image_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
-    """The axes of height and width of an image input, None if the shape is no image's.
+    """Return the axes of height and width of an image input, None if the shape is no image's.
 
     Channels (1, 3 or 4) stand first, `[N,C,H,W]`, or last, `[N,H,W,C]`; where neither is such a number, on the axis of
     unknown length, and of two such axes first. A picture is higher and wider than one pixel.
@@ -131,23 +133,24 @@ def image_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
 
 
 def unused_note(names: Sequence[str]) -> str:
-    """The sentence on inputs that play no part in the score."""
-    said = listed(quoted(names), rest="others")
+    """Return the note that these inputs play no part in the score and are fed zeros."""
+    inputs = listed(quoted(names), rest="others")
     if len(names) == 1:
-        return f"Input: {said} plays no part in the score; it is fed zeros."
-    return f"Inputs: {said} play no part in the score; they are fed zeros."
+        return f"Input: {inputs} plays no part in the score; it is fed zeros."
+    return f"Inputs: {inputs} play no part in the score; they are fed zeros."
 
 
 _LEAST_SIDE = 8
-"""A picture is at least so high and wide; fewer may be channels."""
+"""A picture is at least so many pixels high and wide; an axis that is shorter may be the channels."""
 _LONGEST_SYMBOL = 24
+"""Longer names of symbolic dimensions are cut to so many characters in messages."""
 
 
 def input_kind(shape: Sequence[int | str | None], kind: str) -> str | None:
-    """What an input that takes no pictures seems to take, for messages; None for one that takes pictures.
+    """Describe, for messages, what an input without pictures seems to take; return None for one that takes pictures.
 
     Args:
-        shape: of the input.
+        shape: the input's shape.
         kind: its element type, such as "float32", "int64" or "string".
     """
     if image_axes(shape) is not None and kind not in ("bool", "string"):
@@ -159,15 +162,15 @@ def input_kind(shape: Sequence[int | str | None], kind: str) -> str | None:
         "uint8": "the bytes of an encoded picture" if len(shape) == 1 else "",
     }
     of_rank = {2: _kind_of_two, 3: _kind_of_three, 4: _kind_of_four}
-    if told := of_kind.get(kind):
-        return told
+    if description := of_kind.get(kind):
+        return description
     if len(shape) in of_rank:
         return of_rank[len(shape)](shape)
     return "a volume or a video" if len(shape) == 5 else "no pictures"
 
 
 def _is_side(*dims: int | str | None) -> bool:
-    """Whether all of these are numbers that may be a picture's height or width."""
+    """Tell whether all of these dimensions are numbers that may be a picture's height or width."""
     return all(isinstance(dim, int) and dim >= _LEAST_SIDE for dim in dims)
 
 
@@ -186,7 +189,10 @@ def _kind_of_three(shape: Sequence[int | str | None]) -> str:
 
 
 def channel_count(shape: Sequence[int | str | None]) -> int | None:
-    """How many channels pictures of this four-dimensional shape have, be it none that a photo has; None for others."""
+    """Return how many channels pictures of this four-dimensional shape have, None if it seems to be no picture's.
+
+    The number may be one that no photo has, as satellites' images have: the input [N,12,H,W] has 12.
+    """
     for channels, sides in ((shape[1], shape[2:]), (shape[3], shape[1:3])):
         if isinstance(channels, int) and all(not isinstance(side, int) or side >= _LEAST_SIDE for side in sides):
             return channels
@@ -199,7 +205,7 @@ def _kind_of_four(shape: Sequence[int | str | None]) -> str:
 
 
 def shape_text(shape: Sequence[int | str | None]) -> str:
-    """A shape for messages: `[batch,3,224,?]`; formulas in place of a symbol are cut."""
+    """Return a shape as messages show it: `[batch,3,224,?]`; long formulas in place of a symbol are cut."""
     return "[" + ",".join("?" if dim is None else _cut(str(dim)) for dim in shape) + "]"
 
 

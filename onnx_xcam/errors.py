@@ -1,9 +1,9 @@
-"""Every error that a user can cause, as one tree.
+"""This module holds every error that a user can cause, as one tree of classes.
 
 XcamError
 ├── ModelError             the file is no usable ONNX model
-│   ├── UnsupportedOpError an operator without a gradient rule lies on the way
-│   ├── ShapeError         the surgery needs a rank or a dimension that the model does not tell
+│   ├── UnsupportedOpError an operator without a gradient rule lies between layer and score
+│   ├── ShapeError         the surgery needs a rank or a dimension that the model does not state
 │   └── UnexpectedError    analysing the model failed where nothing foresaw it: a bug here or a damaged file
 ├── LayerError             the target layer is unknown, ambiguous, not spatial or unconnected
 ├── ScoreError             no usable class score was found
@@ -28,7 +28,7 @@ from onnx_xcam.text import printable
 
 
 class XcamError(Exception):
-    """Base of all errors that a user of onnx_xcam can cause and mend."""
+    """XcamError is the base of all errors that a user of onnx_xcam can cause and mend."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(printable(message))
@@ -99,7 +99,7 @@ class DependencyError(XcamError):
 
 
 class XcamWarning(UserWarning):
-    """Something was assumed, or a map says less than it seems to."""
+    """An XcamWarning says that something was assumed, or that a map says less than it seems to."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(printable(message))
