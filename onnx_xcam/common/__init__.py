@@ -1,1 +1,1 @@
-"""Ground that every part stands on: arguments, files, locks, text, integers, suggestions."""
+"""This package holds what every other part uses: arguments, files, locks, descriptions, operators and suggestions."""

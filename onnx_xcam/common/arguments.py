@@ -1,6 +1,6 @@
-"""Arguments of the public functions: of the right kind, or refused in a sentence that names them.
+"""This module checks the arguments of public functions and refuses wrong ones in a sentence that names them.
 
-Python's truth values are no numbers here, NumPy's numbers are numbers, and a text is never taken for a list.
+Truth values are not taken for numbers, NumPy's numbers are taken, and a text is never taken for a list.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 
 def shown(value: object) -> str:
-    """A wrong value in a message: short, whatever it is."""
+    """Return a wrong value as a message shows it: its `repr`, shortened."""
     return _SHORT.repr(value)
 
 
 def is_whole(value: object) -> bool:
-    """Whether a value is a whole number: of Python or NumPy, but neither a truth value nor 2.0."""
+    """Tell whether a value is a whole number of Python or NumPy; neither a truth value nor 2.0 is one."""
     if isinstance(value, bool | str | bytes | float) or _axes(value):
         return False
     if getattr(getattr(value, "dtype", None), "kind", "") == "b":  # NumPy 1 takes its truth values for 0 and 1
@@ -38,10 +38,10 @@ def is_whole(value: object) -> bool:
 
 
 def whole(name: str, value: Any, least: int, failure: type[XcamError] = XcamError) -> int:
-    """A whole number that is at least so large.
+    """Return the value of the argument `name`, a whole number of at least `least`, as an int.
 
     Raises:
-        XcamError: of the class `failure`: it is something else.
+        XcamError: of the class `failure`: the value is no whole number, or is smaller.
     """
     if not is_whole(value):
         raise failure(f"{name} is {shown(value)}; it must be a whole number, at least {least}.")
@@ -51,10 +51,10 @@ def whole(name: str, value: Any, least: int, failure: type[XcamError] = XcamErro
 
 
 def index(name: str, value: Any, count: int, failure: type[XcamError] = XcamError) -> int:
-    """The place of one of so many things; -1 is the last one, as in Python.
+    """Return the value of the argument `name`, an index into `count` things; -1 is the last one, as in Python.
 
     Raises:
-        XcamError: of the class `failure`: it is something else, or there is no such place.
+        XcamError: of the class `failure`: the value is no whole number, or out of range.
     """
     if not is_whole(value) or not -count <= value < count:
         raise failure(f"{name} is {shown(value)}; it must be a whole number, 0 to {count - 1}.")
@@ -62,10 +62,10 @@ def index(name: str, value: Any, count: int, failure: type[XcamError] = XcamErro
 
 
 def share(name: str, value: Any) -> float:
-    """A number within 0..1.
+    """Return the value of the argument `name`, a number within 0..1, as a float.
 
     Raises:
-        XcamError: it is something else.
+        XcamError: the value is no number, or outside of 0..1.
     """
     try:
         number = math.nan if isinstance(value, bool | str | bytes) or _axes(value) else float(value)
@@ -77,10 +77,10 @@ def share(name: str, value: Any) -> float:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False.
+    """Return the value of the argument `name`, which is True or False.
 
     Raises:
-        XcamError: it is something else.
+        XcamError: the value is no truth value of Python or NumPy.
     """
     if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # NumPy's own
         raise XcamError(f"{name} is {shown(value)}; it must be True or False.")
@@ -88,10 +88,10 @@ def flag(name: str, value: Any) -> bool:
 
 
 def text(name: str, value: Any, failure: type[XcamError] = XcamError) -> str:
-    """A text.
+    """Return the value of the argument `name`, which is a text.
 
     Raises:
-        XcamError: of the class `failure`: it is something else.
+        XcamError: of the class `failure`: the value is no text.
     """
     if not isinstance(value, str):
         raise failure(f"{name} is {shown(value)}; it must be a text.")
@@ -99,24 +99,24 @@ def text(name: str, value: Any, failure: type[XcamError] = XcamError) -> str:
 
 
 def texts(name: str, value: Any, failure: type[XcamError] = XcamError) -> tuple[str, ...]:
-    """One text or a list of them, as a tuple.
+    """Return the value of the argument `name`, one text or a list of texts, as a tuple.
 
     Raises:
-        XcamError: of the class `failure`: it is something else.
+        XcamError: of the class `failure`: the value is neither.
     """
     if isinstance(value, str):
         return (value,)
-    found = several(name, value, "texts", failure)
-    if not all(isinstance(item, str) for item in found):
+    items = several(name, value, "texts", failure)
+    if not all(isinstance(item, str) for item in items):
         raise failure(f"{name} is {shown(value)}; it must be a text or a list of texts.")
-    return tuple(found)
+    return tuple(items)
 
 
 def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
-    """One of these texts.
+    """Return the value of the argument `name`, which is one of the texts in `choices`.
 
     Raises:
-        XcamError: it is something else.
+        XcamError: the value is none of them.
     """
     if not isinstance(value, str) or value not in choices:
         raise XcamError(f"{name} is one of {', '.join(choices)}, not {shown(value)}.")
@@ -124,10 +124,10 @@ def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
 
 
 def several(name: str, value: Any, what: str, failure: type[XcamError] = XcamError) -> list[Any]:
-    """The things in a list, or in anything else that has an order.
+    """Return the items of the argument `name`, a list or any other iterable with an order.
 
     Raises:
-        XcamError: of the class `failure`: it is a single thing, a text, a dict or a set.
+        XcamError: of the class `failure`: the value is a single thing, a text, a dict or a set.
     """
     if not is_listed(value):
         raise failure(f"{name} is {shown(value)}; it must be a list of {what}.")
@@ -135,21 +135,21 @@ def several(name: str, value: Any, what: str, failure: type[XcamError] = XcamErr
 
 
 def is_listed(value: object) -> bool:
-    """Whether a value holds several things in an order of their own."""
+    """Tell whether a value is an iterable with an order: no text, bytes, path, dict, set or scalar array."""
     unlike = isinstance(value, str | bytes | bytearray | memoryview | Mapping | set | frozenset | os.PathLike)
     return isinstance(value, Iterable) and not unlike and (not hasattr(value, "ndim") or _axes(value) > 0)
 
 
 def _axes(value: object) -> int:
-    """How many axes an array has; 0 for anything else."""
+    """Return the number of axes of an array, 0 for anything else."""
     return int(getattr(value, "ndim", 0))
 
 
 def mapping(name: str, value: Any, what: str, failure: type[XcamError] = XcamError) -> Mapping[Any, Any]:
-    """A dict, or what is like one.
+    """Return the value of the argument `name`, a dict or another mapping.
 
     Raises:
-        XcamError: of the class `failure`: it is something else.
+        XcamError: of the class `failure`: the value is no mapping.
     """
     if not isinstance(value, Mapping):
         raise failure(f"{name} is {shown(value)}; it must be a dict of {what}.")
@@ -157,10 +157,10 @@ def mapping(name: str, value: Any, what: str, failure: type[XcamError] = XcamErr
 
 
 def path(name: str, value: Any, failure: type[XcamError] = XcamError) -> Path:
-    """A path that a file can have.
+    """Return the value of the argument `name`, a text or a path object that a file can have, as a Path.
 
     Raises:
-        XcamError: of the class `failure`: it is none.
+        XcamError: of the class `failure`: the value is no such path: of another type, empty, or with a zero byte.
     """
     if isinstance(value, str | os.PathLike):
         try:

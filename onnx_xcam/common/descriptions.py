@@ -1,4 +1,4 @@
-"""Small files that describe something, in JSON or YAML: read within bounds, and nothing in them is executed."""
+"""This module reads small JSON and YAML files (labels, preprocessing) within bounds, and executes nothing in them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from onnx_xcam.common.files import open_file
 from onnx_xcam.text import check_depth, load_json
 
 LARGEST_FILE = 64 << 20
-"""In bytes; labels of 20,000 classes take 1 MB."""
+"""The largest file that is read, in bytes; labels of 20,000 classes take 1 MB."""
 _LARGEST_YAML = 4 << 20
-"""PyYAML takes some 10 seconds for that."""
+"""The longest YAML text that is parsed, in characters; PyYAML takes some 10 seconds for it."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases: a file of a few lines could stand for billions of elements, or contain itself."""
+    """A _Loader refuses aliases: with them, a few lines could stand for billions of elements, or contain themselves."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -26,11 +26,11 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_text(path: Path) -> str:
-    """A file's text, in UTF-8, without a byte order mark.
+    """Return the text of a file in UTF-8, without a byte order mark.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no text in UTF-8, or too large.
+        OSError: the file cannot be read.
+        ValueError: the file is no text in UTF-8, or larger than `LARGEST_FILE`.
     """
     with open_file(path) as file:
         data = file.read(LARGEST_FILE + 1)
@@ -40,12 +40,12 @@ def read_text(path: Path) -> str:
 
 
 def read_stated(path: Path, failure: type[Exception], missing: str) -> str:
-    """A file's text, as `read_text`, with what goes wrong in a sentence.
+    """Return the text of a file as `read_text` does, and raise `failure` with a sentence if it cannot be read.
 
     Args:
         path: the file.
-        failure: raised where it cannot be read.
-        missing: what is said where there is no such file.
+        failure: the class of the error that is raised.
+        missing: the words of the message where there is no such file.
     """
     try:
         return read_text(path)
@@ -58,10 +58,10 @@ def read_stated(path: Path, failure: type[Exception], missing: str) -> str:
 
 
 def load_description(text: str, suffix: str) -> Any:
-    """The data of JSON (suffix ".json") or YAML (any other).
+    """Return the data of a text in JSON (suffix ".json") or YAML (any other suffix).
 
     Raises:
-        ValueError: it is neither, or nested too deeply, or too large.
+        ValueError: the text is not in that format, nested too deeply, or too large.
     """
     if suffix.lower() == ".json":
         return load_json(text)

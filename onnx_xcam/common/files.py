@@ -1,8 +1,8 @@
-"""Files: regular ones are opened for reading and nothing else is, and what is written is either whole or not there.
+"""This module opens regular files only, never devices or pipes, and writes files that are either whole or not there.
 
 A file is written as a draft. On Linux a draft has no name until it is whole (`O_TMPFILE`), so that a process that is
-killed leaves nothing. Elsewhere it is a hidden file that its writer holds locked; one that nobody holds is removed by
-whoever writes to the folder next.
+killed leaves nothing. Elsewhere a draft is a hidden file that its writer holds locked; `remove_abandoned` removes those
+that nobody holds.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ except ImportError:  # Windows, where a file that is open cannot be removed: tha
     fcntl = None  # type: ignore[assignment]
 
 CHUNK = 1 << 20
-"""Bytes that are in memory at once while files are copied or compared."""
+"""So many bytes are in memory at once while files are copied or compared."""
 
 _DRAFT = ".onnx-xcam."
-"""How the names of hidden drafts begin."""
+"""The prefix of the names of hidden drafts."""
 _ORDINARY_MODE = 0o666
-"""What the process's umask leaves of it is the mode of an ordinary new file. The umask itself is the whole process's:
-it can only be read by changing it, so it is left to the system to apply."""
+"""The mode that a new file is created with; the system takes the process's umask off it. The umask can only be read by
+changing it, for all threads of the process, so it is never read."""
 
 
 def open_file(path: Path) -> BufferedReader:
-    """A regular file, opened for reading. Nothing else is: a pipe would wait for ever, a device never ends.
+    """Open a regular file for reading, and nothing else: reading a pipe may wait for ever, and a device never ends.
 
     Raises:
-        OSError: it is something else, or as `open`.
+        OSError: the path leads to something else than a regular file, or `open` fails.
     """
     _require_file(path, path.stat())  # before it is opened, since that alone does something to some devices
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -53,21 +53,22 @@ def open_file(path: Path) -> BufferedReader:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file lies there. Whoever opens it is told why a path leads nowhere."""
+    """Tell whether a path leads to a regular file; an error on the way, which `open` would report, counts as no."""
     return _is(path, stat.S_ISREG)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder lies there. Whoever opens it is told why a path leads nowhere."""
+    """Tell whether a path leads to a folder; an error on the way, which `open` would report, counts as no."""
     return _is(path, stat.S_ISDIR)
 
 
 def is_there(path: Path) -> bool:
-    """Whether anything lies there."""
+    """Tell whether a path leads to anything: a file, a folder, a device or a pipe."""
     return _is(path, lambda mode: True)
 
 
 def _is(path: Path, of_kind: Callable[[int], bool]) -> bool:
+    """Tell whether a path leads to something whose mode is of a kind."""
     try:
         return of_kind(path.stat().st_mode)
     except (OSError, ValueError):  # `Path.is_file` raises some: a name that is too long, a folder that is closed
@@ -75,7 +76,7 @@ def _is(path: Path, of_kind: Callable[[int], bool]) -> bool:
 
 
 def resolved(path: Path) -> Path:
-    """Where a path leads, links resolved as far as they lead anywhere."""
+    """Return the absolute path that a path leads to, with links resolved if they can be."""
     try:
         return path.resolve()
     except (OSError, RuntimeError, ValueError):  # RuntimeError: links in a circle, before Python 3.13
@@ -83,19 +84,20 @@ def resolved(path: Path) -> Path:
 
 
 def _require_file(path: Path, status: os.stat_result) -> None:
+    """Raise an OSError unless the status is that of a regular file."""
     if not stat.S_ISREG(status.st_mode):
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
         raise OSError(errno.EINVAL, f"it is {what}, not a file", str(path))
 
 
 def _refuse_device(path: Path) -> None:
-    """Make sure that a file that is put in place takes that of no device or pipe, nor of a link to one: /dev/null."""
+    """Raise an OSError if a path leads to a device or a pipe, such as /dev/null, which no file may replace."""
     if is_there(path) and not (is_file(path) or is_folder(path)):
         raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
 
 
 def sha256_of(path: Path) -> str:
-    """The digest of what is in a regular file, as `sha256sum` gives it.
+    """Return the SHA-256 digest of a regular file's content in hexadecimal, as `sha256sum` prints it.
 
     Raises:
         OSError: as `open_file`.
@@ -105,7 +107,7 @@ def sha256_of(path: Path) -> str:
 
 
 def same_content(one: Path, other: Path) -> bool:
-    """Whether two regular files hold the same bytes.
+    """Tell whether two regular files hold the same bytes.
 
     Raises:
         OSError: as `open_file`.
@@ -115,7 +117,7 @@ def same_content(one: Path, other: Path) -> bool:
 
 
 def same_bytes(first: BinaryIO, second: BinaryIO) -> bool:
-    """Whether two open files hold the same bytes from here on."""
+    """Tell whether two open files have the same size and hold the same bytes from their current positions on."""
     if os.fstat(first.fileno()).st_size != os.fstat(second.fileno()).st_size:
         return False
     while part := first.read(CHUNK):
@@ -126,10 +128,10 @@ def same_bytes(first: BinaryIO, second: BinaryIO) -> bool:
 
 @contextlib.contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` when the block ends well.
+    """Give the block a file to write to, which takes the place of `path` when the block ends without an error.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     with writing_to(path), Draft(path) as draft:
         yield draft.file
@@ -138,39 +140,39 @@ def written(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def writing_to(path: Path, what: str = "") -> Iterator[None]:
-    """A context in which what goes wrong with a file that is written becomes one sentence.
+    """Turn an OSError of the block, which writes a file, into one sentence on that file.
 
     Args:
         path: the file.
         what: what kind of file it is, for the sentence.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     try:
         yield
     except BrokenPipeError:
-        raise  # of a closed stdout (`| head`), and so not about the file
+        raise  # it comes from a closed stdout (`| head`), and so is not about the file
     except OSError as error:
         raise cannot_write(path, error, what) from error
 
 
 def cannot_write(path: Path, error: OSError, what: str = "") -> OutputError:
-    """The sentence on a file, of some kind, that cannot be written."""
+    """Return the error that says that a file, of the kind `what`, cannot be written."""
     name = f"The {what} '{path}'" if what else f"'{path}'"
     return OutputError(f"{name} cannot be written: {error.strerror or error}.")
 
 
 class Draft:
-    """A file on its way to its place; unless it is placed, nothing is left of it.
+    """A Draft is a file that is being written; unless `place` puts it in its place, nothing is left of it.
 
     Attributes:
-        path: where it will be.
-        file: to be written to.
+        path: where the file will be.
+        file: the open file to write to.
     """
 
     def __init__(self, path: Path) -> None:
-        """Begin a file; its folder is made if need be.
+        """Begin a draft of the file at `path`; its folder is made if need be.
 
         Raises:
             OSError: the folder or a file in it cannot be made, or a device or a pipe lies there.
@@ -185,22 +187,23 @@ class Draft:
         self.file: BinaryIO = os.fdopen(handle, "w+b")
 
     def allow(self, mode: int) -> None:
-        """Withhold the permissions that are not in `mode`."""
+        """Take away the permissions of the file that are not in `mode`."""
         self._change_mode(stat.S_IMODE(os.fstat(self.file.fileno()).st_mode) & mode)
 
     def copy_mode(self, status: os.stat_result) -> None:
-        """Give the file the permissions of another."""
+        """Give the file the permissions of another file, whose status is given."""
         self._change_mode(stat.S_IMODE(status.st_mode) & 0o777)
 
     def _change_mode(self, mode: int) -> None:
+        """Change the permissions of the file where the system has such ones."""
         if hasattr(os, "fchmod"):  # not on Windows before Python 3.13, which has only a read-only flag
             os.fchmod(self.file.fileno(), mode)
 
     def place(self) -> None:
-        """Put the file where it belongs, in one step, in place of what is there.
+        """Put the file in its place in one step; it replaces the file that is there.
 
         Raises:
-            OSError: it cannot be written, or something else than a file is there.
+            OSError: the file cannot be written, or something else than a file is in its place.
         """
         self.file.flush()
         _refuse_device(self.path)
@@ -217,18 +220,18 @@ class Draft:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError):  # what could not be written is told already
+        with contextlib.suppress(OSError):  # that it could not be written is an error that was raised already
             self.file.close()
         if self._name is not None:
             self._name.unlink(missing_ok=True)
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove the drafts in a folder that belong to nobody any more: those of processes that were killed."""
+    """Remove the drafts that killed processes have left in a folder."""
     try:
         drafts = [path for path in folder.iterdir() if path.name.startswith(_DRAFT)]
     except OSError:
-        return  # whoever writes there is told
+        return  # writing to the folder will say what is wrong with it
     for path in drafts:
         with contextlib.suppress(OSError):  # one that is being written, or gone
             if fcntl is not None:
@@ -240,7 +243,7 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def _nameless(folder: Path) -> int | None:
-    """A new file without a name, locked; None where the system or the file system has no such files."""
+    """Create a locked file without a name and return its descriptor; None where the file system has no such files."""
     if not hasattr(os, "O_TMPFILE") or fcntl is None or not Path("/proc/self/fd").is_dir():
         return None
     try:
@@ -253,7 +256,7 @@ def _nameless(folder: Path) -> int | None:
 
 
 def _named(folder: Path) -> tuple[int, Path]:
-    """A new hidden file, locked."""
+    """Create a locked hidden file and return its descriptor and its path."""
     while True:
         path = folder / f"{_DRAFT}{secrets.token_hex(8)}"
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), _ORDINARY_MODE)
@@ -265,6 +268,7 @@ def _named(folder: Path) -> tuple[int, Path]:
 
 
 def _locked(handle: int) -> int:
+    """Lock an open file where the system and the file system have locks, and return its descriptor."""
     if fcntl is not None:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -272,7 +276,7 @@ def _locked(handle: int) -> int:
 
 
 def _with_name(handle: int, folder: Path) -> Path:
-    """Give a nameless file one."""
+    """Give a file without a name that of a hidden draft, and return its path."""
     path = folder / f"{_DRAFT}{secrets.token_hex(8)}"
     root = os.open("/", os.O_RDONLY)
     try:  # with a folder named, `os.link` follows the link that /proc has for the open file

@@ -1,4 +1,4 @@
-"""The integers that values are quantised to."""
+"""This module knows the ranges of the integer types that values are quantised to."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 FEW_BITS = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
-"""Types that numpy itself has not: by name, their smallest and their largest number."""
+"""The smallest and the largest number of the types that numpy itself lacks, by name."""
 
 
 def integer_range(dtype: np.dtype[Any]) -> tuple[int, int] | None:
-    """The smallest and the largest number of an integer type of 2 bits or more, None for other types."""
+    """Return the smallest and the largest number of an integer type of 2 bits or more, None for other types."""
     if dtype.name in FEW_BITS:
         return FEW_BITS[dtype.name]
     if dtype.kind not in "iu":

@@ -1,4 +1,4 @@
-"""What to say of operators that are not ONNX's own: whose they are, and what to do about a model that has some."""
+"""This module says where operators that ONNX does not define come from, and what to do about a model that has some."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ _WITHOUT = "export the model without it"
 
 @dataclass(frozen=True)
 class _Origin:
-    """Where operators of some domains, or with some names in the standard domain, come from.
+    """An _Origin says where operators of some domains, or with some names in the standard domain, come from.
 
     Attributes:
-        domains, names: what these begin with.
-        whose: in words.
-        advice: what to do.
+        whose: where the operators come from, in words.
+        advice: what the user can do.
+        domains: prefixes of the domains.
+        names: prefixes of the names that such operators have in the standard domain.
     """
 
     whose: str
@@ -71,57 +72,57 @@ REMOVED: Mapping[str, str] = {
     "ScaledTanh": "Mul and Tanh",
     "ThresholdedRelu": "that of opset 10",
 }
-"""The experimental operators of ONNX before version 1.5, and the standard ones that do the same."""
+"""The experimental operators of ONNX before version 1.5 by name, and the standard ones that do the same."""
 
 RUNTIME_DOMAINS = frozenset(
     {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview", "ai.onnx.preview.training"}
     | {"com.microsoft", "com.microsoft.experimental", "com.microsoft.nchwc", "com.ms.internal.nhwc"}
 )
-"""The domains of which ONNX, or ONNX Runtime as it is installed, has operators."""
+"""The domains whose operators are defined by ONNX or by ONNX Runtime as it is installed."""
 
 
 @dataclass
 class Foreign:
-    """Operators of a model that neither ONNX nor ONNX Runtime has.
+    """A Foreign collects the nodes of a model whose operators neither ONNX nor ONNX Runtime has.
 
     Attributes:
-        nodes: for each (domain, operator) the names of its nodes.
+        nodes: the names of the nodes by (domain, operator).
     """
 
     nodes: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def add(self, domain: str | None, op: str, node: str) -> None:
-        """Count one more node."""
+        """Add a node with a foreign operator."""
         self.nodes.setdefault((domain or "", op), []).append(node)
 
     def __bool__(self) -> bool:
         return bool(self.nodes)
 
     def listed(self) -> str:
-        """The operators and where they are: `TRT.EfficientNMS_TRT ('nms')`."""
+        """Return the operators with their nodes, as a part of a sentence: `TRT.EfficientNMS_TRT ('nms')`."""
         return ", ".join(
             f"{called(domain, op)} ({listed(quoted(names), 3)})" for (domain, op), names in self.nodes.items()
         )
 
     def sentence(self) -> str:
-        """Which operators these are, whose, and what to do."""
+        """Return the sentence that names the operators, says where they come from, and what to do."""
         one = len(self.nodes) == 1
         what = "an operator that is" if one else "operators that are"
         return f"The model has {what} not ONNX's: {self.listed()}, {self.origin()}."
 
     def origin(self) -> str:
-        """Whose they are and what to do: of the first, whose advice mostly serves for the others."""
+        """Return where the first operator comes from and what to do, which mostly holds for the others as well."""
         (domain, op), *_ = self.nodes
         return origin(domain, op)
 
 
 def called(domain: str | None, op: str) -> str:
-    """An operator with its domain, unless that is the standard one."""
+    """Return the name of an operator, after its domain unless that is the standard one: `com.microsoft.QGemm`."""
     return f"{domain}.{op}" if domain and domain != "ai.onnx" else op
 
 
 def origin(domain: str | None, op: str) -> str:
-    """Whose an operator is that is not ONNX's own, and what to do, as a part of a sentence."""
+    """Return where an operator that ONNX does not define comes from, and what to do, as a part of a sentence."""
     if not domain and op in REMOVED:
         return f"an experiment of old ONNX versions; put {REMOVED[op]} in its place, or export with a newer exporter"
     for known in _ORIGINS:
