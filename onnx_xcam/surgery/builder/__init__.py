@@ -1,1 +1,1 @@
-"""Nodes that are added: values with operators, what spells them at an opset, and their shapes."""
+"""This package builds the nodes that surgery adds: values with operators, what is recorded, simplified and exported."""

@@ -1,4 +1,4 @@
-"""Gradients along axes where they are constant, and along axes where an input was broadcast."""
+"""This module handles gradients along axes where they are constant, and along axes where an input was broadcast."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from onnx_xcam.surgery.ir.dims import Dim
 
 
 def constant_axes(gradient: Value, y: Value) -> list[int]:
-    """The axes of `y` along which a gradient `[K, *y.shape]` is constant and stored with size 1."""
+    """Return the axes of `y` along which a gradient `[K, *y.shape]` is constant and stored with size 1."""
     return [axis for axis in range(y.rank) if gradient.shape[axis + 1] == 1 and y.shape[axis] != 1]
 
 
 def expanded(gradient: Value, y: Value, axes: Sequence[int] | None = None) -> Value:
-    """The gradient with its constant axes (or those of them in `axes`) at their true size."""
+    """Return the gradient with its constant axes (or those of them in `axes`) expanded to their true size."""
     constant = constant_axes(gradient, y)
     if axes is not None:
         constant = [axis for axis in constant if axis in {a % y.rank for a in axes}]
@@ -29,9 +29,9 @@ def expanded(gradient: Value, y: Value, axes: Sequence[int] | None = None) -> Va
 
 
 def expanded_where_unsure(gradient: Value, inputs: Sequence[Value], y: Value) -> Value:
-    """The gradient at its true size on the axes where only the run can tell whether an input is broadcast.
+    """Return the gradient expanded along the axes where only a run can tell whether an input is broadcast.
 
-    There a product of the gradient with that input has a size that nobody knows beforehand, unless it is full.
+    If it kept size 1 there, the size of a product of gradient and input would be unknown before the run.
     """
     axes = {
         axis
@@ -48,8 +48,14 @@ def unbroadcast(gradient: Value, x: Value, y: Value, exempt: int = 0) -> Value:
     Args:
         gradient: `[K, *shape]`, aligned with `y` from the right.
         x: the input.
-        y: the output; it lends the true size of axes along which the gradient is constant.
-        exempt: trailing axes that are left alone (2 for MatMul).
+        y: the output; it gives the true size of axes along which the gradient is constant.
+        exempt: the number of trailing axes that are not summed (2 for MatMul).
+
+    Returns:
+        The gradient of x, `[K, *x.shape]`, with size 1 along axes where it is constant.
+
+    Raises:
+        ShapeError: `x` has more dimensions than `y`.
     """
     summed: list[int] = []
     repeated: list[int] = []
@@ -73,10 +79,10 @@ def unbroadcast(gradient: Value, x: Value, y: Value, exempt: int = 0) -> Value:
 
 
 def _sum_to(gradient: Value, x: Value, axes: Sequence[int]) -> Value:
-    """Sum over those of `axes` where x has size 1 and the gradient has not, as only the run can tell.
+    """Sum the gradient over those of `axes` where, at run time, x has size 1 and the gradient has not.
 
-    Such an axis of size n is split into `[n / size, size]` with the size it has in x, and the first part summed: that
-    is the whole axis where x has size 1, and nothing where the sizes are equal.
+    An axis of size n is split into `[n / size, size]` with the size that it has in x, and the first part is summed:
+    the whole axis where x has size 1, and an axis of size 1 where the sizes are equal.
     """
     parts: list[shapes.Part] = []
     split: list[Dim] = []

@@ -1,4 +1,4 @@
-"""The nodes that surgery adds: recorded here step by step, shared where equal, dropped where unused."""
+"""This module records the nodes that surgery adds, step by step, and shares steps that are equal."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ PREFIX = "xcam"
 
 
 class Emitter:
-    """Records added nodes as steps and hands out their results as values.
+    """An Emitter records added nodes as steps and hands out their results as values.
 
     Equal steps (same operator, inputs and attributes) are recorded once, and so are equal constants. Nothing is
-    executed here: constants stay small numbers and index tables.
+    executed: only small constants, such as numbers and index tables, are computed beforehand.
 
     Args:
-        opset: version of the default operator set that the nodes are spelled in.
-        taken: tells which names the graph uses already.
+        opset: the version of the default operator set for which nodes are emitted.
+        taken: a function that tells whether the graph uses a name already.
 
     Attributes:
-        steps: what was recorded, in order.
-        facts: what is known of the values.
+        steps: the recorded steps, in order.
+        facts: the facts that are known about the values.
     """
 
     def __init__(self, opset: int, taken: Callable[[str], bool]) -> None:
@@ -44,13 +44,13 @@ class Emitter:
         self._outputs: dict[str, Value] = {}
 
     def successor(self) -> Emitter:
-        """An empty emitter for the same graph."""
+        """Return an empty emitter for the same graph."""
         return Emitter(self.opset, self._taken)
 
     # --- values -----------------------------------------------------------------------------------------------------
 
     def constant(self, array: np.ndarray) -> Value:
-        """A constant with the array's dtype and shape."""
+        """Return a constant with the array's dtype and shape."""
         array = np.ascontiguousarray(array).reshape(array.shape)
         key = ("constant", array.dtype.str, array.shape, array.tobytes())
         if key not in self._known:
@@ -60,7 +60,7 @@ class Emitter:
         return self._known[key][0]
 
     def is_constant(self, name: str) -> bool:
-        """Whether a tensor is a constant that was made here, not a tensor of the model whose value is known."""
+        """Tell whether a tensor is a constant of this emitter, and not a tensor of the model with a known value."""
         return name in self._constants
 
     def forward(
@@ -72,7 +72,7 @@ class Emitter:
         *,
         is_weight: bool = False,
     ) -> Value:
-        """A tensor of the original graph, by its name. The tail refers to it and never changes it."""
+        """Return a tensor of the original graph as a value; the tail reads it by its name and never changes it."""
         if name not in self._forward:
             self._forward[name] = Value(self, name, np.dtype(dtype or np.float32), shape, constant)
             if is_weight:
@@ -88,9 +88,14 @@ class Emitter:
         domain: str | None = None,
         **attributes: Any,
     ) -> tuple[Value, ...]:
-        """Add a node, or find the equal one that was added before; its outputs with the given dtypes and shapes.
+        """Add a node, or find the equal one that was added before, and return its outputs.
 
-        It is one of the standard's operators; `domain` is for another that the model has itself, or for an intention.
+        Args:
+            op: the operator.
+            inputs: what the node reads, None for an optional input that is left out.
+            outputs: dtype and shape of each output.
+            domain: None for the standard's operators; another operator set that the model imports, or `INTENTS`.
+            attributes: the node's attributes; None and empty lists are left out.
         """
         attributes = {key: value for key, value in attributes.items() if not _is_nothing(value)}
         names = tuple(v.name if v is not None else "" for v in inputs)
@@ -102,11 +107,11 @@ class Emitter:
         return self._known[key]
 
     def one(self, op: str, inputs: Sequence[Value | None], dtype: Any, shape: Shape, **attributes: Any) -> Value:
-        """`node` for an operator with a single output."""
+        """Add a node with a single output, as `node` does, and return that output."""
         return self.node(op, inputs, [(dtype, shape)], **attributes)[0]
 
     def copy(self, step: Step, inputs: Sequence[Value | None]) -> tuple[Value | None, ...]:
-        """Record a step of another emitter that reads these values of this one; its outputs."""
+        """Record a step of another emitter with these inputs of this one, and return its outputs."""
         if step.is_shared:
             kinds = [(value.dtype, value.shape) for value in step.outputs if value is not None]
             return self.node(step.op, inputs, kinds, domain=step.domain, **step.attributes)
@@ -115,25 +120,31 @@ class Emitter:
         return made
 
     def may_be_infinite(self, value: Value) -> bool:
-        """Tell whether a value may be infinite where what it is made of is not."""
+        """Tell whether a value may be infinite although the values that it is computed from are finite."""
         return self.facts.may_be_infinite(value)
 
     def set_never_zero(self, value: Value) -> None:
-        """Note that a value can be divided by."""
+        """Note that a value is never zero, so that a quotient by it stays finite."""
         self.facts.set_never_zero(value)
 
     def knows(self, name: str) -> bool:
-        """Whether `forward` has handed out this tensor."""
+        """Tell whether `forward` has handed out this tensor, or `repeat` has computed it."""
         return name in self._forward
 
     def is_forward(self, value: Value) -> bool:
-        """Whether a value is a tensor of the original graph, read by its name."""
+        """Tell whether a value is a tensor of the original graph, read by its name."""
         return value.name in self._forward and self._forward[value.name].name == value.name
 
     def repeat(
         self, node: gs.Node, inputs: Sequence[Value | None], outputs: Mapping[str, tuple[np.dtype[Any] | None, Shape]]
     ) -> None:
-        """Add a copy of a node of a function body. `forward` gives its outputs by the names they have in the body."""
+        """Add a copy of a node; `forward` then gives the outputs of the copy by the names that they have in the graph.
+
+        Args:
+            node: a node that only the analysis has, or one whose own outputs the tail must not read.
+            inputs: the values that the copy reads.
+            outputs: dtype and shape of each output, by name.
+        """
         made: list[Value | None] = []
         for out in node.outputs:
             if not out.name:
@@ -145,11 +156,12 @@ class Emitter:
         self.steps.append(Step(node.op, None, node.attrs, tuple(inputs), tuple(made), is_shared=False))
 
     def named(self, value: Value, name: str) -> Value:
-        """The value under a name of the contract, under which it is exported."""
+        """Return the value under a name of the contract, and note that it is to be exported under it."""
         self._outputs[name] = value
         return Value(self, name, value.dtype, value.shape)
 
     def _name(self, hint: str) -> str:
+        """Return a name that neither the graph nor another step uses."""
         while True:
             self._serial += 1
             name = f"{PREFIX}/{hint}_{self._serial}"
@@ -159,7 +171,7 @@ class Emitter:
     # --- dimensions -------------------------------------------------------------------------------------------------
 
     def input(self, name: str, dtype: Any, shape: Shape) -> Value:
-        """An added graph input; its symbolic dimensions become readable from it."""
+        """Return a graph input, of the model or added, and note that its symbolic dimensions can be read from it."""
         value = self.forward(name, np.dtype(dtype), shape)
         for axis, dim in enumerate(shape):
             if isinstance(dim, str):
@@ -167,22 +179,22 @@ class Emitter:
         return value
 
     def define_symbol(self, symbol: str, value: Value, axis: int) -> None:
-        """Say where a symbolic dimension can be read."""
+        """Note that a symbolic dimension can be read from this axis of this value."""
         self._symbols[symbol] = (value, axis)
 
     def symbol_source(self, dim: Dim) -> tuple[Value, int] | None:
-        """Where a symbolic dimension can be read cheaply, None if nowhere."""
+        """Return the value and its axis from which a symbolic dimension can be read cheaply, None if there is none."""
         return self._symbols.get(dim) if isinstance(dim, str) else None
 
     def shape_of(self, value: Value, start: int, stop: int) -> Value:
-        """Dimensions `start` to `stop` of a value at run time, int64 [stop - start]."""
+        """Return dimensions `start` to `stop` of a value at run time, int64 `[stop - start]`."""
         if self.opset >= 15:
             return self.one("Shape", [value], np.int64, (stop - start,), start=start, end=stop)
         shape = self.one("Shape", [value], np.int64, (value.rank,))
         return shape if (start, stop) == (0, value.rank) else shape.slice([start], [stop], [0])
 
     def concat(self, values: Sequence[Value], axis: int) -> Value:
-        """Values joined along an axis; the other dimensions must be equal."""
+        """Join values along an axis; the other dimensions must be equal."""
         if len(values) == 1:
             return values[0]
         first = values[0]
@@ -195,11 +207,11 @@ class Emitter:
     # --- the result -------------------------------------------------------------------------------------------------
 
     def output(self, name: str) -> Value | None:
-        """The value that `named` has put under a name, None if there is none."""
+        """Return the value that `named` has put under a name, None if there is none."""
         return self._outputs.get(name)
 
     def needed(self, values: Sequence[Value]) -> list[Step]:
-        """The steps that these values are made by, in order."""
+        """Return the steps that these values are computed by, in order."""
         names, kept = {value.name for value in values}, []
         for step in reversed(self.steps):
             if any(out is not None and out.name in names for out in step.outputs):
@@ -209,5 +221,5 @@ class Emitter:
 
 
 def _is_nothing(value: Any) -> bool:
-    """Whether an attribute says nothing: none at all, or a list without elements, which no file can type."""
+    """Tell whether an attribute is to be left out: None, or an empty list, for which a file has no type."""
     return value is None or (isinstance(value, list | tuple) and not value)

@@ -1,4 +1,4 @@
-"""The last step of building: recorded steps are simplified and become nodes."""
+"""This module makes ONNX nodes of recorded steps, which is the last step of building."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def export(emitter: Emitter, outputs: Sequence[str], ir_version: int) -> onnx.Gr
     """Return the nodes that some outputs need, simplified and in order, with their constants as initializers.
 
     Args:
-        emitter: has recorded the steps.
+        emitter: the emitter that has recorded the steps.
         outputs: names that `Emitter.named` has given.
-        ir_version: of the result.
+        ir_version: the IR version of the result.
 
     Raises:
-        UnexpectedError: an output was never made (a defect of this program, said rather than hidden).
+        UnexpectedError: an output was never made, which is a defect of this program.
     """
     missing = [name for name in outputs if emitter.output(name) is None]
     if missing:
@@ -35,14 +35,14 @@ def export(emitter: Emitter, outputs: Sequence[str], ir_version: int) -> onnx.Gr
 
 
 def _nodes(emitter: Emitter, outputs: Mapping[str, Value]) -> list[gs.Node]:
-    """The nodes that values are made by, which get the names they are given here."""
+    """Return the nodes that compute the values of `outputs`, with these values under their names there."""
     steps, names = emitter.needed(list(outputs.values())), dict[str, str]()
     made = {out.name for step in steps for out in step.outputs if out is not None}
     copied = []
     for name, value in outputs.items():
         if value.name in made and value.name not in names:
             names[value.name] = name
-        else:  # what the model itself has made, or what has another name already
+        else:  # a tensor of the model, or a value that has another output name already
             copied.append((name, value))
     tensors: dict[str, gs.Tensor] = {}
 

@@ -1,4 +1,4 @@
-"""Facts about added values: whether they are fixed when the model is loaded, and whether they may be infinite."""
+"""This module derives facts about added values: whether they are fixed at load, and whether they may be infinite."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onnx_xcam.surgery.ir.op_traits import named
 
 
 class Facts:
-    """Facts tell what recorded steps say of the values that they make; steps are read when something is asked."""
+    """A Facts object derives facts about values from recorded steps; it reads new steps only when it is asked."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = steps
@@ -21,28 +21,28 @@ class Facts:
         self._scaled_by: dict[str, str] = {}
 
     def set_fixed(self, name: str) -> None:
-        """Note that a tensor of the model is a weight."""
+        """Note that a tensor of the model is a weight, and so is fixed when the model is loaded."""
         self._fixed.add(name)
 
     def set_never_zero(self, value: Value) -> None:
-        """Note that a value can be divided by."""
+        """Note that a value is never zero, so that a quotient by it stays finite."""
         self._never_zero.add(value.name)
 
     def is_never_zero(self, value: Value) -> bool:
-        """Whether it was noted that a value can be divided by."""
+        """Tell whether it was noted that a value is never zero."""
         return value.name in self._never_zero
 
     def may_be_infinite(self, value: Value) -> bool:
-        """Whether a value may be infinite where what it is made of is not, by a division, a logarithm or a power."""
+        """Tell whether a quotient, a logarithm or a power may make a value infinite although all inputs are finite."""
         self._follow()
         return value.name in self._infinite
 
     def is_fixed(self, value: Value) -> bool:
-        """Whether a value is made of weights and constants alone."""
+        """Tell whether a value is computed from weights and constants alone."""
         return value.const is not None or value.name in self._fixed
 
     def _follow(self) -> None:
-        """Read the steps that came since the last time."""
+        """Read the steps that were recorded since the last call."""
         steps = self._steps
         for step in steps[self._seen :]:
             if not step.is_shared:  # a copy of a node of the model, whose values are taken for finite
@@ -59,15 +59,16 @@ class Facts:
         self._seen = len(steps)
 
     def _comes_back(self, op: str, inputs: Sequence[Value]) -> bool:
-        """Whether a value is divided by the scale that it was multiplied by, and so is what it was."""
+        """Tell whether a step divides a value by the scale that it was multiplied by, and so gives the value back."""
         return op == "Unscaled" and self._scaled_by.get(inputs[0].name) == inputs[1].name
 
     def _is_safe(self, divisor: Value) -> bool:
+        """Tell whether a quotient by this value is taken for finite."""
         return self.is_fixed(divisor) or divisor.name in self._never_zero
 
 
 def _has_pole(step: Step) -> bool:
-    """Whether a step may make infinite values of finite ones: an intention as the operator that it may become."""
+    """Tell whether a step may make infinite values of finite ones; an intention counts as what it may become."""
     if step.domain == INTENTS:
         return step.op == "Unscaled" and named("Div").has_pole
     return named(step.op, step.domain).has_pole

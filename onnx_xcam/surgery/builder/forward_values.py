@@ -1,11 +1,14 @@
-"""What the tail may read of the forward pass, and how it gets the rest.
+"""This module gives tensors of the forward pass to the tail: read as they are where that is free, else recomputed.
 
-A tensor of the model is read as it is, with three exceptions:
-- What only the analysis has (a function body, an operator that was lowered) is computed once more.
-- A float that DequantizeLinear makes is computed once more from its integer, and
-- a float that nothing reads but QuantizeLinear is what that integer stands for, or, if it is cheap to have exactly, is
-  computed once more. ONNX Runtime runs `DequantizeLinear, op, QuantizeLinear` as one operator on integers as long as
-  nobody else wants the floats between: reading one makes the model slower and changes its outputs.
+The tail reads a tensor of the model as it is, with three exceptions:
+- A tensor that only the analysis has (inside a function body, or of a lowered operator) is computed in the tail.
+- The output of a DequantizeLinear is computed again from its integers.
+- A float that only a QuantizeLinear reads is replaced by its rounded value, from the integers; or, if its exact value
+is
+  cheap, it is computed again.
+
+The reason for the last two is that ONNX Runtime runs `DequantizeLinear, op, QuantizeLinear` as one operator on integers
+as long as nothing else reads the floats between. A tail that reads one makes the model slower and changes its outputs.
 """
 
 from __future__ import annotations
@@ -24,30 +27,41 @@ from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import MICROSOFT
 
 FEW_BITS_OPSET = 21
-"""From here on the standard's operators take integers of 4 bits; older models have ONNX Runtime's for them."""
+"""The first opset at which the standard's operators take integers of 4 bits; older models have ONNX Runtime's."""
 _DEPTH = 8
-"""How many nodes in a row are computed once more for an exact value."""
+"""The largest number of consecutive nodes that are computed again for an exact value."""
 
 
 def forward_value(graph: Graph, emitter: Emitter, name: str, who: str) -> Value:
-    """A tensor of the model as a value; float16 cast to float32.
+    """Return a tensor of the model as a value, float16 cast to float32.
+
+    Args:
+        graph: the model.
+        emitter: takes the added nodes.
+        name: the tensor.
+        who: the node or purpose that needs it, for the message of an error.
 
     Raises:
-        ShapeError: its rank is unknown.
+        ShapeError: the tensor's rank is unknown.
     """
     return _as_float(_value(graph, emitter, name, who, exact=True))
 
 
 def rounded_value(graph: Graph, emitter: Emitter, name: str, who: str) -> Value:
-    """As `forward_value`; of a tensor that is quantised next, what its integer stands for."""
+    """Return a tensor of the model as a value, rounded as its quantiser does where it is quantised next.
+
+    Arguments and errors are those of `forward_value`.
+    """
     return _as_float(_value(graph, emitter, name, who, exact=False))
 
 
 def _as_float(value: Value) -> Value:
+    """Return float16 values as float32, and others as they are."""
     return value.cast(np.float32) if value.dtype == np.float16 else value
 
 
 def _value(graph: Graph, emitter: Emitter, name: str, who: str, *, exact: bool) -> Value:
+    """Return a tensor in its own dtype, exactly or rounded, after a check that its rank is known."""
     if graph.outer is not None and name not in graph.inner:
         return _value(graph.outer, emitter, name, who, exact=exact)
     if graph.shape(name) is None:
@@ -59,7 +73,7 @@ def _value(graph: Graph, emitter: Emitter, name: str, who: str, *, exact: bool) 
 
 
 def _stored(graph: Graph, emitter: Emitter, name: str, *, exact: bool = True) -> Value:
-    """A tensor in its own dtype."""
+    """Return a tensor in its own dtype, read, dequantised, or computed again."""
     if graph.outer is not None and name not in graph.inner:
         return _stored(graph.outer, emitter, name, exact=exact)
     node = graph.producer.get(name)
@@ -79,12 +93,13 @@ def _stored(graph: Graph, emitter: Emitter, name: str, *, exact: bool = True) ->
 
 
 def _plain(graph: Graph, emitter: Emitter, name: str) -> Value:
+    """Return a tensor that is read by its name."""
     constant, is_weight = graph.constants.get(name), graph.is_constant(name)
     return emitter.forward(name, graph.dtype(name), graph.shape(name) or (), constant, is_weight=is_weight)
 
 
 def quantiser_behind(graph: Graph, name: str) -> gs.Node | None:
-    """The QuantizeLinear that a float goes to if it goes nowhere else, and is no output of the model."""
+    """Return the QuantizeLinear that reads a float, None if anything else reads it or it is an output of the model."""
     readers = graph.readers.get(name, [])
     if not readers or name in graph.output_names or any(not traits(node).quantises_as_told for node in readers):
         return None
@@ -92,8 +107,10 @@ def quantiser_behind(graph: Graph, name: str) -> gs.Node | None:
 
 
 def float_for(graph: Graph, name: str) -> str:
-    """The float to look at in place of a quantised tensor, of a float that is quantised next, or of another float of
-    the same integers that nothing reads in the analysis; else the tensor.
+    """Return the float tensor to analyse in place of this one, and the tensor itself where there is no better one.
+
+    A quantised tensor, a float that is quantised next, and a float of the same integers that nothing in the analysis
+    reads are all replaced by the float that the integers are dequantised to.
     """
     quantiser = quantiser_behind(graph, name)
     integers = name if quantiser is None else quantiser.outputs[0].name
@@ -107,7 +124,7 @@ def float_for(graph: Graph, name: str) -> str:
 
 
 def _is_cheap(graph: Graph, name: str, depth: int) -> bool:
-    """Whether a tensor can be computed once more from what may be read, without a product or a convolution."""
+    """Tell whether a tensor can be computed again from tensors that may be read, without a product or a convolution."""
     node = graph.producer.get(name)
     if node is None or name in graph.constants:
         return True
@@ -120,15 +137,15 @@ def _is_cheap(graph: Graph, name: str, depth: int) -> bool:
 
 
 def dequantised(graph: Graph, emitter: Emitter, node: gs.Node, name: str) -> Value:
-    """The floats that the integers `name` stand for, (q - zero point) scale, float32 (float64 where the scale is).
+    """Return the floats of the integers `name`: (q - zero point) scale, float32 (float64 where the scale is).
 
-    It is not spelled as a DequantizeLinear, which ONNX Runtime would count among those of the forward pass, and would
-    not fold where the integers are weights.
+    The nodes are not a DequantizeLinear, which ONNX Runtime would treat as one of the forward pass, and would not fold
+    where the integers are weights.
 
     Args:
         graph: the graph.
         emitter: takes the added nodes.
-        node: the QuantizeLinear or DequantizeLinear node that has scale and zero point.
+        node: the QuantizeLinear or DequantizeLinear node with the scale and the zero point.
         name: the integers.
     """
     q = _stored(graph, emitter, name)
@@ -144,7 +161,7 @@ def dequantised(graph: Graph, emitter: Emitter, node: gs.Node, name: str) -> Val
 
 
 def along_axis(graph: Graph, emitter: Emitter, node: gs.Node, index: int, dtype: Any = np.float32) -> Value:
-    """Scale (1) or zero point (2) of a node as floats, of a shape that meets the tensor it belongs to."""
+    """Return the scale (`index` 1) or zero point (2) of a node as floats that broadcast against its first input."""
     value = _stored(graph, emitter, node.inputs[index].name)
     if node.attrs.get("block_size", 0):
         return _by_position(graph, node, value.cast(dtype))
@@ -157,7 +174,11 @@ def along_axis(graph: Graph, emitter: Emitter, node: gs.Node, index: int, dtype:
 
 
 def _by_position(graph: Graph, node: gs.Node, value: Value) -> Value:
-    """What a node has one of for each block, once for each position."""
+    """Return scales or zero points of blocks repeated for each position of the blocks.
+
+    Raises:
+        ShapeError: the length of the axis that is divided into blocks is unknown.
+    """
     shape = graph.shape(node.inputs[0].name) or ()
     axis = int(node.attrs.get("axis", 1)) % len(shape)
     length = shape[axis]
@@ -168,5 +189,5 @@ def _by_position(graph: Graph, node: gs.Node, value: Value) -> Value:
 
 
 def _axes_behind(node: gs.Node, rank: int) -> list[int]:
-    """The axes behind the one that has a scale for each of its positions."""
+    """Return the axes of size 1 that a vector of scales needs: one for each axis behind that of the channels."""
     return list(range(1, rank - int(node.attrs.get("axis", 1)) % rank))

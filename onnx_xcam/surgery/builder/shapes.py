@@ -1,10 +1,9 @@
-"""Shapes under construction, whose dimensions may be known at run time only.
+"""This module builds shapes with dimensions that may be known at run time only.
 
-`ir.dims` has what is known of dimensions without running anything. Where a dimension is needed at run time it is
-taken, in this order, from
-1. the number itself,
-2. a graph input that has the same symbol (a cheap source: reading the shape of an inner tensor would give that tensor a
-   second consumer, and ONNX Runtime would not fuse its producer any more),
+`ir.dims` handles what is known of dimensions before a run. Where added nodes need a dimension, it is taken, in this
+order, from 1. the number, if it is known, 2. a graph input that has the same symbol: that is free, while reading the
+shape of an inner tensor would give the tensor
+   a second consumer, and ONNX Runtime would no longer fuse its producer,
 3. the tensor itself.
 """
 
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
     from onnx_xcam.surgery.builder.values import Value
 
 Part: TypeAlias = "int | Value"
-"""One dimension of a shape under construction: a number, or an int64 [1] value."""
+"""One dimension of a shape that is being built: a number, or an int64 `[1]` value."""
 
 LARGEST_TABLE = 1 << 24
-"""Index tables and masks of more elements are not made: what needs them is refused."""
+"""The largest number of elements that an index table or a mask may have; a rule that needs more fails."""
 
 
 def dim_part(value: Value, axis: int) -> Part:
-    """Dimension `axis` of `value` as a part of a shape: a number where it is one, else an int64 [1] value."""
+    """Return dimension `axis` of `value` as a part of a shape: a number if it is known, else an int64 `[1]` value."""
     dim = value.shape[axis]
     if isinstance(dim, int):
         return dim
@@ -39,18 +38,22 @@ def dim_part(value: Value, axis: int) -> Part:
 
 
 def dim_parts(value: Value, start: int = 0, stop: int | None = None) -> list[Part]:
-    """Dimensions `start` to `stop` of `value` as parts of a shape."""
+    """Return dimensions `start` to `stop` of `value` as parts of a shape."""
     return [dim_part(value, axis) for axis in range(value.rank)[start:stop]]
 
 
 def is_free(value: Value, axis: int) -> bool:
-    """Whether a dimension is neither a number nor a symbol that a graph input has."""
+    """Tell whether a dimension is neither a number nor a symbol that can be read from a graph input."""
     dim = value.shape[axis]
     return not isinstance(dim, int) and value.emitter.symbol_source(dim) is None
 
 
 def shape_value(value: Value, parts: Sequence[Part]) -> Value:
-    """An int64 1-D value of the parts; a constant if all of them are numbers. `value` only lends its emitter."""
+    """Return the parts as an int64 1-D value, a constant if all of them are numbers, in the emitter of `value`.
+
+    Raises:
+        ShapeError: a number is larger than int64 holds.
+    """
     emitter = value.emitter
     largest = max((part for part in parts if isinstance(part, int)), default=0)
     if largest >= 1 << 63:
@@ -70,7 +73,7 @@ def shape_value(value: Value, parts: Sequence[Part]) -> Value:
 
 
 def like_parts(gradient: Value, x: Value) -> list[Part]:
-    """The shape `[K, *x.shape]` as parts, with one -1 where it saves looking a dimension up."""
+    """Return the shape `[K, *x.shape]` as parts, with one -1 where that saves reading a dimension at run time."""
     free = [axis for axis in range(x.rank) if is_free(x, axis)]
     if len(free) == 1:
         parts = [-1 if axis == free[0] else dim_part(x, axis) for axis in range(x.rank)]
@@ -79,7 +82,7 @@ def like_parts(gradient: Value, x: Value) -> list[Part]:
 
 
 def element_count(value: Value, axes: Iterable[int]) -> Value:
-    """The number of elements along `axes` of `value`, as a scalar of the value's own dtype."""
+    """Return the number of elements along `axes` of `value`, as a scalar of the value's own dtype."""
     parts = [dim_part(value, axis) for axis in axes]
     known = prod(part for part in parts if isinstance(part, int))
     emitter = value.emitter
@@ -91,17 +94,17 @@ def element_count(value: Value, axes: Iterable[int]) -> Value:
 
 
 def add_parts(a: Part, b: Part) -> Part:
-    """The sum of two parts."""
+    """Return the sum of two parts of a shape."""
     if isinstance(a, int):
         return a + b if isinstance(b, int) or a else b
     return a + b
 
 
 def table_size(*sizes: int) -> None:
-    """Make sure that a table of these sizes can be made.
+    """Check that a table of these sizes is not too large to be made.
 
     Raises:
-        ShapeError: it would be gigantic.
+        ShapeError: the table would have more than `LARGEST_TABLE` elements.
     """
     total = 1
     for size in sizes:

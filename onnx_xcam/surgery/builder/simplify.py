@@ -1,18 +1,19 @@
-"""The pass between recording and export: intentions become nodes, and numbers meet where tensors are small.
+"""This module simplifies recorded steps before export: intentions become nodes, and factors of products are collected.
 
-The recorded steps are copied one by one into a new emitter, each value as a tensor and a number that it is still to be
-multiplied by. The algebra is, for numbers p and q, a linear L and tensors a, b:
+The pass copies the recorded steps one by one into a new emitter. It represents each value as a tensor and a pending
+factor, a number by which the tensor is still to be multiplied. For numbers p and q, a linear L and tensors a, b:
 
     L(p a) = p L(a)        (p a) (q b) = p q (a b)        (p a) / (q b) = (p / q) (a / b)
-    p a + q b = q ((p / q) a + b)        where b is the larger tensor, so that the product is made of the smaller one
+    p a + q b = q ((p / q) a + b)        where b is the larger tensor, so that the smaller one is multiplied
 
-A number is multiplied by where something comes that is not linear, or at the end. What else is undone or chosen here:
+A pending factor becomes a product before an operator that is not linear, or at the end. The pass also simplifies:
 
-    (a s) / s = a,   a s + b s = (a + b) s      for a scale s (quantisation)
-    unfolded, then folded                       is what it was
-    rows with a single 1, times a matrix        are rows of the matrix
-    rows of dequantised weights                 are dequantised rows: a fraction of the weights is touched
-    0 where a mask is false                     is a product, on a CPU ten times as fast as Where, but for infinities
+    (a s) / s = a,   a s + b s = (a + b) s      for a scale s (of quantisation)
+    folded(unfolded(a)) = a
+    one-hot rows times a matrix                 become rows of the matrix
+    rows of dequantised weights                 become dequantised rows, so that only these are dequantised
+    zero where a mask is false                  becomes a product, on a CPU ten times as fast as Where, unless the value
+                                                may be infinite
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from onnx_xcam.surgery.ir.op_traits import named
 
 @dataclass(frozen=True)
 class Product:
-    """A tensor and a number that it is still to be multiplied by.
+    """A Product is a tensor with a pending factor: a number by which it is still to be multiplied.
 
     Attributes:
-        bare: the tensor.
+        bare: the tensor without the factor.
         factor: the number, not 0.
     """
 
@@ -42,12 +43,12 @@ class Product:
     factor: float = 1.0
 
     def times(self, factor: float) -> Product:
-        """The product with one more number."""
+        """Return the product multiplied by one more number."""
         product = self.factor * factor
         return Product(self.bare) if isclose(product, 1, rel_tol=1e-12) else Product(self.bare, product)
 
     def settled(self) -> Value:
-        """The product as a tensor; of a constant another constant."""
+        """Return the product as a tensor: another constant for a constant, else by a Mul node."""
         bare, emitter = self.bare, self.bare.emitter
         if self.factor == 1:
             return bare
@@ -57,7 +58,7 @@ class Product:
 
 
 def simplified(emitter: Emitter, outputs: Sequence[Value]) -> tuple[Emitter, list[Value]]:
-    """The steps that some values are made by, simplified: a new emitter that has them, and the same values there."""
+    """Return a new emitter with the steps that these values need, simplified, and the same values in it."""
     simplification = _Simplification(emitter)
     for step in emitter.needed(outputs):
         simplification.copy(step)
@@ -65,11 +66,11 @@ def simplified(emitter: Emitter, outputs: Sequence[Value]) -> tuple[Emitter, lis
 
 
 class _Simplification:
-    """What has been copied so far.
+    """A _Simplification copies steps to a new emitter, and remembers what each value has become.
 
     Attributes:
-        old: where the steps were recorded.
-        new: where they are copied to.
+        old: the emitter that recorded the steps.
+        new: the emitter that they are copied to.
     """
 
     def __init__(self, old: Emitter) -> None:
@@ -81,15 +82,15 @@ class _Simplification:
         self._integers: dict[str, list[Value]] = {}
 
     def product(self, value: Value) -> Product:
-        """A recorded value as it is now, with the shape that is known of it where it is used."""
+        """Return what a recorded value has become, with the static shape that it has where it is used."""
         if value.name not in self._products:
             self._products[value.name] = Product(self._outer(value))
-        found = self._products[value.name]
-        known = found.bare.shape == value.shape
-        return found if known else Product(found.bare.with_shape(value.shape), found.factor)
+        product = self._products[value.name]
+        known = product.bare.shape == value.shape
+        return product if known else Product(product.bare.with_shape(value.shape), product.factor)
 
     def _outer(self, value: Value) -> Value:
-        """A constant, or a tensor of the model."""
+        """Return the copy of a value that no step makes: a constant, or a tensor of the model."""
         if self.old.is_constant(value.name):
             assert value.const is not None
             return self.new.constant(value.const)
@@ -97,11 +98,11 @@ class _Simplification:
         return self.new.forward(value.name, value.dtype, value.shape, value.const, is_weight=fixed)
 
     def settled(self, value: Value | None) -> Value | None:
-        """A recorded value as a tensor; None stays None."""
+        """Return a recorded value as a tensor without a pending factor; None stays None."""
         return None if value is None else self.product(value).settled()
 
     def copy(self, step: Step) -> None:
-        """Copy a step, or put in its place what is better."""
+        """Copy a step, or record something simpler in its place."""
         rule = _rule(step)
         if rule is not None and step.is_shared and (result := rule(self, step)) is not None:
             made: Sequence[Product | None] = [result]
@@ -115,7 +116,7 @@ class _Simplification:
                     self.new.facts.set_never_zero(product.bare)
 
     def again(self, step: Step, first: Value) -> Value:
-        """The step with another first input."""
+        """Record the step again with another first input, and return its output."""
         (made,) = self.new.copy(step, [first, *(self.settled(value) for value in step.inputs[1:])])
         assert made is not None
         return made
@@ -123,21 +124,21 @@ class _Simplification:
     # --- numbers ------------------------------------------------------------------------------------------------------
 
     def linear(self, step: Step) -> Product:
-        """L(p a) = p L(a)."""
+        """L(p a) = p L(a): the factor stays pending behind a linear step."""
         x = self._first(step)
         return Product(self.again(step, x.bare), x.factor)
 
     def shape_of(self, step: Step) -> Product:
-        """A shape is read of the tensor as it is."""
+        """shape(p a) = shape(a): the factor does not matter."""
         return Product(self.again(step, self._first(step).bare))
 
     def cast(self, step: Step) -> Product | None:
-        """A float stays the number of times that it is."""
+        """cast(p a) = p cast(a), if the result is a float; None otherwise."""
         (out,) = step.outputs
         return self.linear(step) if out is not None and out.dtype.kind == "f" else None
 
     def negative(self, step: Step) -> Product | None:
-        """-(p a) = (-p) a; without a number, a Neg."""
+        """-(p a) = (-p) a; None without a pending factor, so that a Neg is recorded."""
         x = self._first(step)
         return None if x.factor == 1 else x.times(-1)
 
@@ -152,7 +153,7 @@ class _Simplification:
         return Product(made).times(left.factor / right.factor if step.op == "Div" else left.factor * right.factor)
 
     def sum(self, step: Step) -> Product:
-        """p a + q b = q ((p / q) a + b), and the same for a difference."""
+        """p a + q b = q ((p / q) a + b), and a s + b s = (a + b) s;  differences likewise."""
         left, right = (self.product(value) for value in step.inputs if value is not None)
         scales = [self._scaled.get(value.bare.name) for value in (left, right)]
         if scales[0] and scales[1] and scales[0][1].name == scales[1][1].name:
@@ -162,6 +163,7 @@ class _Simplification:
 
     @staticmethod
     def _sum(step: Step, left: Product, right: Product) -> Product:
+        """Record the sum or difference so that at most the smaller operand is multiplied by a number."""
         a, b = left.bare, right.bare
         small = _is_stretched(a, b), _is_stretched(b, a)
         alike = 1.0 if 1 in (left.factor, right.factor) else left.factor
@@ -176,15 +178,15 @@ class _Simplification:
     # --- intentions ---------------------------------------------------------------------------------------------------
 
     def times(self, step: Step) -> Product:
-        """A number that stays pending."""
+        """Multiply the pending factor by the step's number."""
         return self._first(step).times(step.attributes["factor"])
 
     def settle(self, step: Step) -> Product:
-        """The number is multiplied by here."""
+        """Record the product with the pending factor here, and not later."""
         return Product(self._first(step).settled())
 
     def masked(self, step: Step) -> Product:
-        """A product with the mask, which of an infinity would be NaN; there it is Where."""
+        """Record a product with the mask, or a Where if the value may be infinite: the product would be NaN."""
         x, mask = self._first(step), self.settled(step.inputs[1])
         assert mask is not None
         if self.new.facts.may_be_infinite(x.bare):
@@ -192,19 +194,20 @@ class _Simplification:
         return Product(x.bare.elementwise("Mul", mask.cast(x.bare.dtype)), x.factor)
 
     def scaled(self, step: Step) -> Product:
-        """A product that remembers what it is made of."""
+        """Record a product with a scale, and remember both operands."""
         scale = self.settled(step.inputs[1])
         assert scale is not None
         return self._scale(self._first(step), scale)
 
     def _scale(self, x: Product, scale: Value) -> Product:
+        """Record x times a scale, and remember both operands."""
         result = self._multiplied(x.bare, scale)
         if result.factor == 1:
             self._scaled[result.bare.name] = Product(x.bare), scale
         return result.times(x.factor)
 
     def unscaled(self, step: Step) -> Product:
-        """The value before it was scaled, else a quotient."""
+        """Return the value before it was multiplied by the same scale, else record a quotient."""
         x, scale = self._first(step), self.settled(step.inputs[1])
         assert scale is not None
         known = self._scaled.get(x.bare.name)
@@ -214,25 +217,26 @@ class _Simplification:
         return x.times(1 / number) if number else Product(x.bare.elementwise("Div", scale), x.factor)
 
     def folded(self, step: Step) -> Product:
-        """What was unfolded, else a Reshape."""
+        """Return the value before it was unfolded, else record a Reshape."""
         x = self._first(step)
         known = self._unfolded.get(x.bare.name)
         return Product(self._reshaped(step, x.bare) if known is None else known, x.factor)
 
     def unfolded(self, step: Step) -> Product:
-        """A Reshape that can be undone."""
+        """Record a Reshape, and remember its input, so that folding can undo it."""
         x = self._first(step)
         result = self._reshaped(step, x.bare)
         self._unfolded[result.name] = x.bare
         return Product(result, x.factor)
 
     def _reshaped(self, step: Step, x: Value) -> Value:
+        """Record a Reshape of x to the shape that is the step's second input."""
         (out,) = step.outputs
         assert out is not None
         return self.new.one("Reshape", [x, self.settled(step.inputs[1])], x.dtype, out.shape)
 
     def one_hot(self, step: Step) -> Product:
-        """Rows with a single 1, which remember where it is."""
+        """Record one-hot rows, and remember the positions of the ones."""
         lines, count = (self.settled(value) for value in step.inputs)
         (out,) = step.outputs
         assert lines is not None
@@ -243,7 +247,7 @@ class _Simplification:
         return Product(rows.with_shape(out.shape))
 
     def dequantised(self, step: Step) -> Product:
-        """(q - zero point) scale, which remembers the three."""
+        """Record (q - zero point) scale, and remember the three operands if q is a weight."""
         parts = [value for value in (self.settled(value) for value in step.inputs) if value is not None]
         result = self._dequantised(*parts)
         if self.new.facts.is_fixed(parts[0]):
@@ -255,7 +259,7 @@ class _Simplification:
         return self._multiplied(numbers if zero_point is None else numbers - zero_point, scale)
 
     def gather(self, step: Step) -> Product:
-        """Slices at indices; of weights that are stored as integers the rows are picked before they are dequantised."""
+        """Record a Gather; rows of weights that are stored as integers are picked before they are dequantised."""
         x, indices = self._first(step), self.settled(step.inputs[1])
         assert indices is not None
         if step.attributes["axis"] == 0 and x.bare.name in self._integers:
@@ -263,7 +267,7 @@ class _Simplification:
         return self.linear(step)
 
     def rows(self, x: Product, indices: Value) -> Product:
-        """Rows of a tensor."""
+        """Record the rows of a tensor at indices; rows of dequantised weights are picked as integers."""
         if (parts := self._integers.get(x.bare.name)) is None:
             return Product(x.bare.gather(indices, 0), x.factor)
         q, *others = parts
@@ -272,19 +276,20 @@ class _Simplification:
 
     @staticmethod
     def _multiplied(x: Value, scale: Value) -> Product:
+        """Return x times a scale: with a pending factor if the scale is a number, else by a Mul node."""
         number = _number(scale)
         return Product(x).times(number) if number else Product(x.elementwise("Mul", scale))
 
 
 def _number(value: Value) -> float | None:
-    """A constant scalar as a number that may stay pending; None if it is none, 0, or not finite."""
+    """Return a constant float scalar as a number that may stay pending, None for other values, 0 and infinities."""
     if value.const is None or value.rank or value.dtype.kind != "f" or not np.isfinite(value.const):
         return None
     return float(value.const) or None
 
 
 def _is_stretched(value: Value, other: Value) -> bool:
-    """Whether a value has size 1 along an axis where the other has not."""
+    """Tell whether a value is broadcast along an axis of the other."""
     pairs = zip(value.shape[::-1], other.shape[::-1], strict=False)
     return value.rank < other.rank or any(a == 1 != b for a, b in pairs)
 
@@ -312,6 +317,7 @@ _INTENTS: dict[str, _Rule] = {
 
 
 def _rule(step: Step) -> _Rule | None:
+    """Return the simplification of a step, None if it is only copied."""
     if step.domain == INTENTS:
         return _INTENTS[step.op]
     if (rule := _RULES.get(step.op)) is not None:

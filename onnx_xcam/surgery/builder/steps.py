@@ -1,4 +1,4 @@
-"""A Step records a node before it is one: what it is to do, and the values that it reads and makes."""
+"""This module defines the step, which records what a node is to do before the node is made."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from onnx_xcam.surgery.builder.values import Value
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A node as it was asked for.
+    """A Step records an operator with the values that it reads and makes.
 
     Attributes:
         op: the operator.
-        domain: its domain, None for the standard's own.
-        attributes: of the node.
+        domain: the operator's domain, None for the standard's own.
+        attributes: the attributes of the node.
         inputs: the values that it reads, None where an optional one is left out.
         outputs: the values that it makes, None where one is left out.
-        is_shared: whether an equal step may stand for it; not so for a copy of a node of the model.
+        is_shared: whether an equal step may take its place; False for a copy of a node of the model.
     """
 
     op: str
