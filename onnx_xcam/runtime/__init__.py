@@ -1,4 +1,7 @@
-"""ONNX Runtime: providers and sessions. The only place that imports onnxruntime, and only when a function needs it."""
+"""This package runs models with ONNX Runtime: it resolves providers and opens sessions.
+
+No other package imports onnxruntime, and this one only when a function needs it.
+"""
 
 from onnx_xcam.runtime.providers import available_providers, resolve_providers, short_name
 from onnx_xcam.runtime.session import Arithmetic, Cancellation, Feed, Optimisation, Session, TensorInfo, open_session

@@ -1,4 +1,4 @@
-"""Execution providers: those asked for, those that this ONNX Runtime has, and those that a session really runs on."""
+"""This module resolves the execution providers that a user names and checks that a session really runs on them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from onnx_xcam.errors import DependencyError, ProviderError
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 _SUFFIX = "ExecutionProvider"
-# What mends a provider that is missing; for the others it is the ONNX Runtime build that the user has to find.
+# The package extras that bring a missing provider; for others the user has to find a build of ONNX Runtime.
 _EXTRA = {CPU: "onnx-xcam[cpu]", CUDA: "onnx-xcam[gpu]"}
 
 
 def import_onnxruntime() -> Any:
-    """The onnxruntime module.
+    """Import and return the onnxruntime module.
 
     Raises:
-        DependencyError: it is not installed, or its shared libraries cannot be loaded.
+        DependencyError: ONNX Runtime is not installed, or its shared libraries cannot be loaded.
     """
     try:
         import onnxruntime  # noqa: PLC0415  - optional, and slow to import
@@ -33,17 +33,17 @@ def import_onnxruntime() -> Any:
 
 
 def available_providers() -> tuple[str, ...]:
-    """Full names of the providers that the installed ONNX Runtime was built with, its preferred one first."""
+    """Return the full names of the providers that the installed ONNX Runtime was built with, best first."""
     return tuple(import_onnxruntime().get_available_providers())
 
 
 def short_name(provider: str) -> str:
-    """`CUDAExecutionProvider` as people type it: `cuda`."""
+    """Return a provider's name as people type it: `cuda` for `CUDAExecutionProvider`."""
     return provider.removesuffix(_SUFFIX).lower()
 
 
 def resolve_providers(asked: str | Sequence[str] | None) -> tuple[tuple[str, ...], bool]:
-    """Full names of the providers to start a session with, in order of preference, and whether the user named them.
+    """Return the full names of the providers to start a session with, best first, and whether the user named them.
 
     Args:
         asked: names in any case, with or without the ending "ExecutionProvider" ("cuda", "CPU",
@@ -64,7 +64,9 @@ def resolve_providers(asked: str | Sequence[str] | None) -> tuple[tuple[str, ...
 
 
 def check_running(asked: Sequence[str], running: Sequence[str]) -> None:
-    """Make sure that a session runs on what was asked for: ONNX Runtime falls back to the CPU with a mere log line.
+    """Make sure that a session runs on the providers that were asked for.
+
+    ONNX Runtime falls back to the CPU with no more than a line in its log.
 
     Raises:
         ProviderError: a provider that was asked for is not in use, or another one goes before it.
@@ -85,10 +87,12 @@ def check_running(asked: Sequence[str], running: Sequence[str]) -> None:
 
 
 def _key(name: str) -> str:
+    """Return a provider's name as names are compared: in lower case, without separators and without the ending."""
     return re.sub(r"[\s_-]", "", name).lower().removesuffix(_SUFFIX.lower())
 
 
 def _missing_message(name: str, available: Sequence[str]) -> str:
+    """Return the message that a provider is missing, with the commands that install it where they are known."""
     there = ", ".join(short_name(provider) for provider in available)
     extra = next((extra for provider, extra in _EXTRA.items() if _key(provider) == _key(name)), None)
     if extra is None:

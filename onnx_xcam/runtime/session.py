@@ -1,4 +1,4 @@
-"""One ONNX Runtime session: made once, safe to run from several threads, its errors turned into ours."""
+"""This module opens ONNX Runtime sessions, which several threads may share, and turns their errors into XcamErrors."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from onnx_xcam.errors import InputError, ModelError, ProviderError
 from onnx_xcam.runtime.providers import CPU, CUDA, check_running, import_onnxruntime, resolve_providers
 
 Feed: TypeAlias = Any
-"""A numpy array, or what `Session.hold` made of one; None for an input that no node reads, which is fed nothing."""
+"""A Feed is a numpy array or what `Session.hold` made of one; None stands for an input that no node reads."""
 
 _LOG_ERRORS_ONLY = 3
-"""Warnings off: one that every model with an optional `xcam_class` causes would come at each load. Errors stay."""
+"""Sessions log errors and no warnings: every model with an optional `xcam_class` would cause one when it is loaded."""
 _LOG_FATAL_ONLY = 4
-"""For runs: what fails there is raised, and need not be printed as well."""
+"""Runs log no errors either: what fails there is raised."""
 
 _MOST_THREADS = 1024
-"""ONNX Runtime starts as many as it is told, and ends the process where the system has no more."""
+"""More threads are refused: ONNX Runtime starts as many as asked, and ends the process where the system has no more."""
 
 _DTYPES = {
     "float16": np.float16,
@@ -46,12 +46,13 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """An input or output of a model.
+    """A TensorInfo describes an input or output of a model.
 
     Attributes:
+        name: the tensor's name.
         shape: one entry per axis: its length, the name of a symbolic length, or None where nothing is known.
-        dtype: None for types that numpy has not (bfloat16, strings, sequences).
-        kind: what it holds as ONNX Runtime calls it: "float", "string", "seq(tensor(float))".
+        dtype: the numpy type of the elements, None for types that numpy lacks (bfloat16, strings, sequences).
+        kind: ONNX Runtime's name of the type: "float", "string", "seq(tensor(float))".
     """
 
     name: str
@@ -61,19 +62,28 @@ class TensorInfo:
 
 
 class Cancellation:
-    """A way to end runs from another thread: those that were given this, now and later."""
+    """A Cancellation ends runs from another thread: all that it was passed to, and all that it is passed to later."""
 
     def __init__(self) -> None:
         self.options = import_onnxruntime().RunOptions()
         self.options.log_severity_level = _LOG_FATAL_ONLY
 
     def cancel(self) -> None:
-        """End them before their next operator; they raise a ModelError."""
+        """End the runs before their next operator; they raise a ModelError."""
         self.options.terminate = True
 
 
 class Session:
-    """A loaded model. Its `run` may be called from several threads at once."""
+    """A Session is a loaded model, which several threads may run at once.
+
+    Attributes:
+        inputs: the inputs without a default value.
+        optional_inputs: the inputs with a default value (an initializer of the same name).
+        outputs: the outputs.
+        metadata: the model's `metadata_props`.
+        providers: the full names of the providers in use, the preferred one first.
+        provider_warning: a sentence on a provider that could not be started, or None.
+    """
 
     def __init__(self, session: Any, note: str | None = None) -> None:
         self._session = session
@@ -87,7 +97,7 @@ class Session:
         self._never = Cancellation()
 
     def hold(self, array: NDArray[Any] | None) -> Feed:
-        """The array where the session computes, to be fed to several runs without being copied again."""
+        """Copy an array to the device of the session, so that several runs can be fed it without another copy."""
         if not self._on_device or not _is_numeric(array):
             return array
         return import_onnxruntime().OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), "cuda", 0)
@@ -99,7 +109,8 @@ class Session:
 
         Raises:
             InputError: a feed does not fit the model's inputs.
-            ModelError: ONNX Runtime failed while it ran the model (out of memory, for instance), or was cancelled.
+            ModelError: ONNX Runtime failed while it ran the model (out of memory, for instance), or the run was
+                cancelled.
         """
         run = self._run_bound if self._on_device else self._run_plain
         with _errors_of_run():
@@ -113,7 +124,7 @@ class Session:
     def _run_bound(
         self, feeds: Mapping[str, Feed], outputs: Sequence[str], by: Cancellation | None = None
     ) -> list[NDArray[Any]]:
-        """The same with I/O binding: what `hold` put on the device stays there, other feeds are copied once."""
+        """Run the model with I/O binding: feeds that `hold` put on the device stay there, others are copied once."""
         from_numpy = import_onnxruntime().OrtValue.ortvalue_from_numpy
         binding = self._session.io_binding()
         for name, value in feeds.items():
@@ -129,18 +140,19 @@ class Session:
 
 
 Arithmetic = Literal["default", "uint8 weights", "unoptimised"]
-"""How products of 8-bit integers are computed: as ONNX Runtime does by itself; with int8 weights made uint8 when it
-loads the model, since it adds up uint8 times uint8 exactly on every processor; or in float, between quantisers."""
+"""An Arithmetic says how products of 8-bit integers are computed: as ONNX Runtime does by default; with int8 weights
+made uint8 when the model is loaded, since uint8 times uint8 is added up exactly on every processor; or, in a model that
+is not optimised, in float between quantisers."""
 Optimisation = Literal["disable", "basic", "extended", "all"]
-"""How far ONNX Runtime rewrites a model when it loads it."""
+"""An Optimisation says how far ONNX Runtime rewrites a model when it loads it."""
 _UNKNOWN_OPERATOR = (
     re.compile(r"(?P<domain>[\w.]+):(?P<op>\w+)\(-?\d+\) is not a registered function/op"),
     re.compile(r'In Node, \(.*?, "(?P<domain>[\w.]*)", -?\d+\).*No Op registered for (?P<op>\w+) with domain_version'),
     re.compile(r"No opset import for domain '(?P<domain>[\w.]+)'.*OpType: (?P<op>\w+)"),
 )
-"""How ONNX Runtime says that it has no such operator."""
+"""The messages of ONNX Runtime that say that it has no operator of a model."""
 _SOURCE = re.compile(r"/\S+\.(?:cc|h):\d+ (?:.*? was false\. |\S.*?\) (?:\[ONNXRuntimeError\] : \d+ : \w+ : )?)")
-"""Where in ONNX Runtime's source something failed, before what failed."""
+"""The part of a message of ONNX Runtime, before what failed, that says where in its source code that was."""
 _LEVELS = {"disable": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}
 
 
@@ -153,20 +165,21 @@ def open_session(
     optimisation: Optimisation = "all",
     arithmetic: Arithmetic = "default",
 ) -> Session:
-    """Load a model.
+    """Load a model and return a session that runs it.
 
     Args:
         model: path of an .onnx file, or its bytes.
-        providers: see `resolve_providers`.
-        threads: of one operator (intra_op); None leaves it to ONNX Runtime. Operators run one after the other.
+        providers: names of providers; see `resolve_providers`.
+        threads: how many threads an operator may use (intra_op); None leaves it to ONNX Runtime. Operators run one
+            after the other.
         folder: where the weights outside of the file lie, for a model given as bytes.
         optimisation: how far the model is rewritten; not at all by the arithmetic "unoptimised".
         arithmetic: how products of 8-bit integers are computed.
 
     Raises:
         DependencyError: ONNX Runtime is missing.
-        ProviderError: a provider is not there or could not be started. Without `providers`, a CUDA that cannot be
-            started is replaced by the CPU, and `Session.provider_warning` says so.
+        ProviderError: a provider is missing or could not be started. Without `providers`, the CPU takes the place of a
+            CUDA provider that cannot be started, and `Session.provider_warning` says so.
         ModelError: ONNX Runtime cannot load the model.
         InputError: `threads` is no number of threads.
     """
@@ -192,6 +205,7 @@ def open_session(
 def _session(
     ort: Any, source: bytes | str, providers: tuple[str, ...], options: Any, note: str | None = None
 ) -> Session:
+    """Start a session, and refuse a model with names that are not UTF-8."""
     started = _start(ort, source, providers, options)
     try:
         return Session(started, note)
@@ -200,6 +214,7 @@ def _session(
 
 
 def _options(ort: Any, threads: int | None, folder: Path | None, optimisation: Optimisation) -> Any:
+    """Return the options of a session, an `onnxruntime.SessionOptions`."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
@@ -208,8 +223,8 @@ def _options(ort: Any, threads: int | None, folder: Path | None, optimisation: O
     # plans its arena is as fast, takes as much, and stays flat whatever sizes come: MobileNetV2 on 400 sizes grew by
     # 1.6 MB after the first 40, by 14 MB with plans, and by 66 MB without the arena, since malloc then fragments.
     options.enable_mem_pattern = False
-    # Threads that wait busily take cores from the decoding, drawing and second run that go on meanwhile. A stream of
-    # photos is faster without, and takes about half of the processor's time (docs/figures.md).
+    # Threads that wait busily take cores from the decoding, the drawing and the second run that go on at the same time.
+    # Without busy waiting a stream of photos is faster and takes about half of the processor's time (docs/figures.md).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_{_LEVELS[optimisation]}")
     if folder is not None:
@@ -218,38 +233,45 @@ def _options(ort: Any, threads: int | None, folder: Path | None, optimisation: O
 
 
 def _start(ort: Any, source: bytes | str, providers: tuple[str, ...], options: Any) -> Any:
+    """Start an `onnxruntime.InferenceSession` on these providers.
+
+    Raises:
+        ModelError: ONNX Runtime cannot load the model.
+        ProviderError: a provider could not be started.
+    """
     # The CPU takes the operators that the others have no kernel for.
     wanted = providers if CPU in providers else (*providers, CPU)
     try:
         session = ort.InferenceSession(source, options, providers=[_with_options(name) for name in wanted])
     except _ort_errors() as error:
         name = "The model" if isinstance(source, bytes) else f"The model {source!r}"
-        said = _sentence(error)
-        for unknown in filter(None, (pattern.search(said) for pattern in _UNKNOWN_OPERATOR)):
+        message = _sentence(error)
+        for unknown in filter(None, (pattern.search(message) for pattern in _UNKNOWN_OPERATOR)):
             domain, op = unknown["domain"] or "", unknown["op"]
             domain = "" if domain == "ai.onnx" else domain
             raise ModelError(
                 f"{name} cannot be loaded by ONNX Runtime {ort.__version__}: it has no operator {called(domain, op)}, "
                 f"{origin(domain, op)}."
             ) from error
-        raise ModelError(f"{name} cannot be loaded by ONNX Runtime {ort.__version__}: {said}") from error
-    session.disable_fallback()  # else a failing run starts over on the CPU with a mere print
+        raise ModelError(f"{name} cannot be loaded by ONNX Runtime {ort.__version__}: {message}") from error
+    session.disable_fallback()  # otherwise a run that fails starts again on the CPU, and only a print says so
     check_running(providers, session.get_providers())
     return session
 
 
 def _with_options(provider: str) -> str | tuple[str, dict[str, str]]:
-    """The provider, CUDA without TF32.
+    """Return the provider with its options; CUDA computes without TF32.
 
-    TF32 keeps 10 bits of a product's factors. With it, on an H200, the maps of EfficientNet-Lite0 were 1e-3 of their
-    maximum from the CPU's at the last layer and 5e-2 in the middle, without it 1e-6 (docs/figures.md).
+    TF32 keeps 10 bits of the mantissa of a product's factors. On an H200, the maps of EfficientNet-Lite0 differed from
+    the CPU's by 1e-3 of their maximum at the last layer and by 5e-2 in the middle with TF32, and by 1e-6 without it
+    (docs/figures.md).
     """
     return (CUDA, {"use_tf32": "0"}) if provider == CUDA else provider
 
 
 @contextmanager
 def _errors_of_run() -> Iterator[None]:
-    """Turn what ONNX Runtime raises during a run into our errors."""
+    """Turn what ONNX Runtime raises during a run into an InputError or a ModelError."""
     try:
         yield
     except MemoryError as error:
@@ -275,28 +297,33 @@ _RESHAPE = re.compile(
     r"running Reshape node\. Name:'(?P<name>[^']*)'.*"
     r"Input shape:\{(?P<given>[\d,]*)\}, requested shape:\{(?P<wanted>[-\d,]*)\}"
 )
-"""How ONNX Runtime says that a Reshape does not fit."""
+"""The message of ONNX Runtime that says that a Reshape does not fit."""
 
 
 def _ort_errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises: its own exceptions share no base class, and its Python side uses built-in ones."""
+    """Return the exceptions that ONNX Runtime raises.
+
+    Its own ones share no base class, and its Python code raises built-in ones.
+    """
     state = import_onnxruntime().capi.onnxruntime_pybind11_state
     own = [value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)]
     return (*own, RuntimeError, ValueError)
 
 
 def _sentence(error: BaseException) -> str:
-    """The message of an ONNX Runtime error on one line, without its codes."""
+    """Return the message of an ONNX Runtime error on one line, without error codes and places in its source."""
     text = re.sub(r"\s+", " ", str(error)).strip()
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
     return _SOURCE.sub("", text)
 
 
 def _is_numeric(array: NDArray[Any] | None) -> bool:
+    """Tell whether a feed is an array of numbers: neither None nor an array of texts or Python objects."""
     return array is not None and array.dtype.kind not in "OU"
 
 
 def _info(node: Any) -> TensorInfo:
+    """Return the TensorInfo of an input or output as ONNX Runtime describes it (a NodeArg)."""
     match = re.fullmatch(r"tensor\((\w+)\)", node.type)
     kind = match.group(1) if match else node.type
     dtype = _DTYPES.get(kind) if match else None
