@@ -1,4 +1,4 @@
-"""What a model is fed: which input the picture goes to, and the values of the others."""
+"""This package decides what a model is fed: which input the picture goes to, and which values the others get."""
 
 from onnx_xcam.feeds.model_inputs import (
     FedPicture,

@@ -1,4 +1,4 @@
-"""Which input the picture goes to, and what the others are fed."""
+"""This module decides which input of a model the picture goes to, and what the other inputs are fed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from onnx_xcam.feeds.values import InputValue, described, fitted_value, padded, 
 from onnx_xcam.runtime import TensorInfo
 
 _LARGEST = 1 << 28
-"""Random inputs have at most so many elements."""
+"""Inputs of zeros or random numbers have at most this many elements."""
 
 
 class FedPicture(NamedTuple):
-    """What is told of a picture that is fed to an input beside the explained one.
+    """A FedPicture describes a picture that is fed to another input than the explained picture is.
 
     Attributes:
-        how: its file and what is done to it, as a part of a sentence.
+        how: the picture's file and what is done to it, as a part of a sentence.
         remarks: sentences on what was assumed or lost when the file was read.
     """
 
@@ -33,16 +33,17 @@ class FedPicture(NamedTuple):
 
 @dataclass(frozen=True)
 class OtherInputs:
-    """The values of the inputs beside the picture.
+    """OtherInputs hold the values of all inputs except the picture's.
 
     Attributes:
-        values: by name, as the model takes them.
-        per_image: the names of those whose first axis is that of the images: its size is 1 (for all images), their
+        values: the values that were given, by name, in the dtype and shape that the model takes.
+        per_image: the names of inputs whose first axis is that of the images: its size is 1 (for all images), their
             number, or the batch size that the model was exported with.
-        perhaps: the names of those of which the file does not tell: the same, but any other size is taken as it is.
-        unused: what those are fed that play no part in the explanation: for each a row of zeros or of empty texts, or
-            None where nothing at all reads a value of its kind.
-        told: what is said of those that are pictures, by name; of the others their shape is told.
+        perhaps: the names of inputs whose first axis may be that of the images, which the file does not say: values
+            of the size 1 or of one row per image count as such, any other size is fed as it is.
+        unused: the values of inputs that play no part in the explanation, by name: a row of zeros or of empty texts,
+            or None where numpy has no such values and no node reads the input.
+        told: the descriptions of values that are pictures, by name; other values are described by their shape.
     """
 
     values: Mapping[str, NDArray[Any]]
@@ -52,20 +53,23 @@ class OtherInputs:
     told: Mapping[str, FedPicture] = field(default_factory=dict)
 
     def rows(self, start: int, length: int, images: int) -> dict[str, Any]:
-        """What belongs to a run of `length` images from `start` on, of `images` in all; the last row is repeated."""
-        found: dict[str, Any] = {**self.values, **self.unused}
+        """Return the values for a run of `length` images from `start` on, of `images` in all.
+
+        Where fewer images are left than `length`, their last row is repeated.
+        """
+        feeds: dict[str, Any] = {**self.values, **self.unused}
         for name in self.per_image | self.perhaps:
-            if len(found[name]) in (1, images):
-                rows = found[name] if len(found[name]) == 1 else found[name][start : start + length]
-                found[name] = padded(rows, length)
-        return found
+            if len(feeds[name]) in (1, images):
+                rows = feeds[name] if len(feeds[name]) == 1 else feeds[name][start : start + length]
+                feeds[name] = padded(rows, length)
+        return feeds
 
     def are_of_places(self, images: int) -> bool:
-        """Whether a value has rows for the places of a batch, and not for the images of a call."""
+        """Tell whether a value has a row for each place of the model's batch, not for each image of a call."""
         return any(len(self.values[name]) not in (1, images) for name in self.per_image.intersection(self.values))
 
     def check_count(self, images: int, batch: int | None) -> None:
-        """Raise an InputError unless each value is there once, for each image, or for each place of the batch."""
+        """Raise an InputError unless each value has one row, one for each image, or one for each place of the batch."""
         for name in sorted(self.per_image.intersection(self.values)):
             if len(self.values[name]) not in (1, images, batch):
                 count = f"{images} image{'' if images == 1 else 's'}"
@@ -75,17 +79,17 @@ class OtherInputs:
                 )
 
     def warnings(self) -> list[str]:
-        """What was assumed or lost when the pictures among them were read."""
+        """Return sentences on what was assumed or lost when the pictures among the values were read."""
         return [remark for picture in self.told.values() for remark in picture.remarks]
 
     def notes(self) -> list[str]:
-        """What is fed, as sentences."""
+        """Return sentences on what each input is fed."""
         of_pictures = {name: picture.how for name, picture in self.told.items()}
-        said = [
+        notes = [
             f"Input: '{name}' is fed {of_pictures.get(name) or _described_value(value)}."
             for name, value in self.values.items()
         ]
-        return [*said, *([contract.unused_note(list(self.unused))] if self.unused else [])]
+        return [*notes, *([contract.unused_note(list(self.unused))] if self.unused else [])]
 
 
 def image_and_others(
@@ -94,15 +98,15 @@ def image_and_others(
     given: Mapping[str, InputValue] | None,
     unused: Collection[str] = (),
 ) -> tuple[TensorInfo, OtherInputs]:
-    """The input that pictures are fed to, and the values of the others.
+    """Return the input that pictures are fed to, and the values of the others.
 
     The picture goes to the one input of rank 4 with 1, 3 or 4 channels first or last for which no value is given.
 
     Args:
-        inputs: the model's inputs.
-        optional: those that have a default value; they may be given a value too.
-        given: by name, see `InputValue`.
-        unused: those that play no part; they are fed zeros where no value is given.
+        inputs: the model's inputs without a default value.
+        optional: the model's inputs with a default value, which may be given another one.
+        given: values by the names of inputs; see `InputValue`.
+        unused: names of inputs that play no part in the score; without a given value they are fed zeros.
 
     Raises:
         InputError: no input is left for the picture, or several are; a value is missing, or does not fit.
@@ -118,12 +122,13 @@ def image_and_others(
 
 
 def free_picture(inputs: Iterable[TensorInfo], given: Iterable[str]) -> str:
-    """The one picture input for which no value is given; "auto" where none or several are left."""
+    """Return the name of the one picture input for which no value is given; "auto" where none or several are left."""
     free = [info.name for info in inputs if info.name not in set(given) and takes_pictures(info)]
     return free[0] if len(free) == 1 else "auto"
 
 
 def _image(free: Sequence[TensorInfo], some_given: bool) -> TensorInfo:
+    """Return the input for the picture among those without a value, or raise an InputError that says what to give."""
     images = [info for info in free if takes_pictures(info)] or [info for info in free if _takes_bands(info)]
     if not images:
         others = ", ".join(map(described, free)) or "none"
@@ -148,7 +153,7 @@ def _image(free: Sequence[TensorInfo], some_given: bool) -> TensorInfo:
 
 
 def _taken(free: Sequence[TensorInfo]) -> str:
-    """What a model without an input for pictures takes, and what can be done, as a sentence or two."""
+    """Return a sentence or two on what a model without an input for pictures takes, and what can be done."""
     if len(free) != 1:
         return f"Its inputs: {', '.join(map(described, free)) or 'none'}."
     what = contract.input_kind(free[0].shape, free[0].kind if free[0].dtype is None else str(free[0].dtype))
@@ -159,6 +164,7 @@ def _taken(free: Sequence[TensorInfo]) -> str:
 
 
 def _how(name: str) -> str:
+    """Return, as a part of a sentence, how a value for an input is given; "NAME" stands for several inputs."""
     given = "give each" if name == "NAME" else "give it"
     return f'{given} with --input {name}=FILE or --input {name}=NUMBERS (inputs={{"{name}": array}})'
 
@@ -169,6 +175,7 @@ def _others(
     values: Mapping[str, NDArray[Any]],
     unused: Sequence[TensorInfo] = (),
 ) -> OtherInputs:
+    """Bring the values into the form that their inputs take, and add zeros for the inputs that are unused."""
     by_name = {info.name: info for info in infos}
     zeros = {info.name: _zeros(info, image is not None and _is_per_image(info, image) is True) for info in unused}
     arrays = [*values, *(name for name, value in zeros.items() if value is not None)]
@@ -182,10 +189,10 @@ def _others(
 
 
 def _zeros(info: TensorInfo, per_image: bool) -> NDArray[Any] | None:
-    """A row of zeros, or of empty texts, for an input that plays no part; None where numpy has no such values.
+    """Return a row of zeros, or of empty texts, for an unused input; None where numpy has no such values.
 
     Raises:
-        InputError: it takes gigabytes.
+        InputError: the input takes more than `_LARGEST` elements.
     """
     dtype = np.dtype("<U1") if info.kind == "string" else info.dtype
     if dtype is None:
@@ -202,21 +209,21 @@ def _zeros(info: TensorInfo, per_image: bool) -> NDArray[Any] | None:
 
 
 def takes_pictures(info: TensorInfo) -> bool:
-    """Whether pictures can be fed to an input."""
+    """Tell whether pictures can be fed to an input."""
     return info.dtype is not None and info.dtype.kind != "b" and contract.image_axes(info.shape) is not None
 
 
 def _takes_bands(info: TensorInfo) -> bool:
-    """Whether an input takes pictures of more channels, or others, than a photo has."""
+    """Tell whether an input takes pictures of another number of channels than a photo has, such as satellites'."""
     if info.dtype is None or len(info.shape) != 4 or takes_pictures(info):
         return False
     return contract.channel_count(info.shape) is not None
 
 
 def _is_per_image(info: TensorInfo, image: TensorInfo) -> bool | None:
-    """Whether the first axis of an input is that of the images: it has their symbol, or their fixed number.
+    """Tell whether the first axis of an input is that of the images: it has their symbol, or their fixed number.
 
-    None where it is open and the file has no symbol that tells.
+    None stands for an axis of unknown length of which the file has no symbol that tells.
     """
     if not info.shape:
         return False
@@ -227,7 +234,7 @@ def _is_per_image(info: TensorInfo, image: TensorInfo) -> bool | None:
 
 
 def _is_told(symbol: str | None) -> bool:
-    """Whether a symbol means something; tf2onnx numbers unknown axes through."""
+    """Tell whether a symbol has a meaning; tf2onnx gives every unknown dimension a symbol of its own ("unk__7")."""
     return symbol is not None and not symbol.startswith("unk__")
 
 
@@ -242,12 +249,17 @@ def example_feeds(
     images: int = 1,
     unused: Collection[str] = (),
 ) -> dict[str, Any]:
-    """A feed for one run: the image and what is given, and random numbers for what is not.
+    """Return the feeds of one run, by name: the image, the given values, and random numbers for other inputs.
 
-    Inputs that are not used are fed zeros.
-
-    Random are `images` images (or as many as the model was exported with), of the height and width `size` where they
-    are open. With an image everything else must be given.
+    Args:
+        inputs: the model's inputs without a default value.
+        optional: the model's inputs with a default value.
+        given: values by the names of inputs; with an `image`, every used input must have one.
+        random: makes the random numbers.
+        image: a batch of prepared images, or None for random ones.
+        size: height and width of random images where the model leaves them open.
+        images: how many random images there are, where the model does not fix the number.
+        unused: names of inputs that play no part in the score; without a given value they are fed zeros.
 
     Raises:
         InputError: an input takes no numbers, or as `image_and_others`.
@@ -264,14 +276,15 @@ def example_feeds(
     others = _others([*inputs, *optional], target, values, [info for info in missing if info.name in unused])
     count = target.shape[0] if target is not None and isinstance(target.shape[0], int) else images
     others.check_count(count, count)
-    found = others.rows(0, count, count)
+    feeds = others.rows(0, count, count)
     for info in free:
         per_image = target is not None and _is_per_image(info, target)
-        found[info.name] = _random_numbers(info, random, size, count if per_image else 1)
-    return found
+        feeds[info.name] = _random_numbers(info, random, size, count if per_image else 1)
+    return feeds
 
 
 def _random_numbers(info: TensorInfo, random: np.random.Generator, size: tuple[int, int], count: int) -> NDArray[Any]:
+    """Return random numbers for an input: `count` rows, pictures of `size`, and 3 for any other open dimension."""
     if info.dtype is None:
         raise InputError(f"No value can be fed to {described(info)}: only numbers can.")
     sides = dict(zip(contract.image_axes(info.shape) or (), size, strict=False))
@@ -287,6 +300,7 @@ def _random_numbers(info: TensorInfo, random: np.random.Generator, size: tuple[i
 
 
 def _described_value(value: NDArray[Any]) -> str:
+    """Describe a given value as a part of a sentence: its one number where all are the same, its dtype and shape."""
     if value.size and (value == value.reshape(-1)[0]).all():
         return f"{value.reshape(-1)[0]} ({value.dtype} {contract.shape_text(value.shape)})"
     return f"the given {value.dtype} {contract.shape_text(value.shape)}"

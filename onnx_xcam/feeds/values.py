@@ -1,4 +1,4 @@
-"""Values that a user gives for inputs: numbers or .npy files, brought into an input's dtype and shape."""
+"""This module reads the values that a user gives for inputs, numbers or .npy files, and fits them to the inputs."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from onnx_xcam.errors import InputError
 from onnx_xcam.runtime import TensorInfo
 
 InputValue: TypeAlias = "ArrayLike | Path"
-"""Numbers in any form that numpy takes, or the path of a .npy file (str or Path)."""
+"""An InputValue is numbers in any form that numpy takes, or the path of a .npy file (str or Path)."""
 
 
 _MOST_BYTES = 2 << 30
-"""More than any input of a model of pictures takes."""
+"""The largest .npy file that is read; no input of a model of pictures takes as much."""
 
 
 def padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
-    """The rows, the last one repeated up to the length."""
+    """Return the rows, with the last one repeated until there are `length`."""
     if len(rows) >= length:
         return rows
     return np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
 
 
 def read_values(infos: Sequence[TensorInfo], given: Mapping[str, InputValue] | None) -> dict[str, NDArray[Any]]:
-    """The given values as arrays, files read.
+    """Return the given values as arrays by the names of inputs; files are read.
 
     Raises:
         InputError: there is no such input, a file cannot be read, or a value is not made of numbers.
     """
     names = [info.name for info in infos if info.name != contract.CLASS_INPUT]
-    found = {}
+    values = {}
     given = {} if given is None else mapping("inputs", given, "values by the names of inputs", InputError)
     for name, value in given.items():
         if name == contract.CLASS_INPUT:
@@ -48,11 +48,12 @@ def read_values(infos: Sequence[TensorInfo], given: Mapping[str, InputValue] | N
         if name not in names:
             hint = suggestion(str(name), names, 1)
             raise InputError(f"The model has no input {name!r}{hint}; its inputs are {', '.join(map(repr, names))}.")
-        found[name] = _read_array(name, value) if isinstance(value, str | Path) else _as_array(name, value)
-    return found
+        values[name] = _read_array(name, value) if isinstance(value, str | Path) else _as_array(name, value)
+    return values
 
 
 def _as_array(name: str, value: ArrayLike) -> NDArray[Any]:
+    """Return the value given for an input as an array, or raise an InputError if it holds no numbers."""
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -63,7 +64,10 @@ def _as_array(name: str, value: ArrayLike) -> NDArray[Any]:
 
 
 def _read_array(name: str, path: str | Path) -> NDArray[Any]:
-    """The array in a .npy file. Mapped first: a file shorter than it says is found before memory is asked for."""
+    """Read the array in a .npy file.
+
+    The file is mapped first, so that one that states more than it holds is refused before memory is asked for.
+    """
     try:
         open_file(Path(path)).close()
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -89,7 +93,7 @@ def _read_array(name: str, path: str | Path) -> NDArray[Any]:
 
 
 def parse_value(text: str) -> InputValue:
-    """`0.5`, `true`, `1,224,224` or `[[1,2],[3,4]]` as an array, anything else as a path."""
+    """Return an option's text as an array (`0.5`, `true`, `1,224,224`, `[[1,2],[3,4]]`), anything else as a path."""
     try:
         numbers = json.loads(f"[{text}]")
     except (ValueError, RecursionError):
@@ -104,12 +108,12 @@ def parse_value(text: str) -> InputValue:
 
 
 def fitted_value(info: TensorInfo, value: NDArray[Any], per_image: bool) -> NDArray[Any]:
-    """A value in the dtype and shape of an input.
+    """Return a value in the dtype and shape of an input.
 
     A single number fills the input; an array without the axis of the images gets one.
 
     Raises:
-        InputError: it does not fit.
+        InputError: the value does not fit the input.
     """
     array = _converted(info, value)
     shape: list[int | str | None] = [1 if per_image and axis == 0 else dim for axis, dim in enumerate(info.shape)]
@@ -133,7 +137,7 @@ def fitted_value(info: TensorInfo, value: NDArray[Any], per_image: bool) -> NDAr
 
 
 def _converted(info: TensorInfo, value: NDArray[Any]) -> NDArray[Any]:
-    """The value in the input's dtype, if that changes no number (but for the rounding of floats)."""
+    """Convert a value to the input's dtype, or raise an InputError if that changes a number by more than rounding."""
     if info.dtype is None:
         raise InputError(f"No value can be fed to {described(info)}: only numbers can.")
     kinds = value.dtype.kind, info.dtype.kind
@@ -153,5 +157,5 @@ def _converted(info: TensorInfo, value: NDArray[Any]) -> NDArray[Any]:
 
 
 def described(info: TensorInfo) -> str:
-    """An input with its dtype and shape, for messages."""
+    """Return an input's name, dtype and shape as a part of a sentence."""
     return f"the input '{info.name}' ({info.dtype or info.kind} {contract.shape_text(info.shape)})"
