@@ -1,1 +1,4 @@
-"""Facts that only a run of ONNX Runtime tells: exact 8-bit products, and whether a rewritten model does the same."""
+"""This package finds out what only a run of ONNX Runtime shows.
+
+It tries whether products of 8-bit integers are exact on this processor, and whether a rewritten model gives the same.
+"""

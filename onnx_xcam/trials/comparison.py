@@ -1,4 +1,4 @@
-"""Whether a model that had to be rewritten still gives what the original gives: both are run on the same numbers."""
+"""This module checks that a rewritten model gives the outputs of its original, by running both on the same numbers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from onnx_xcam.surgery.normalise.normalise import OLDEST_OPSET, modernised, need
 from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
 
 OUTPUT_TOLERANCE = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-6}
-"""How far an original output may move, relative to its largest value."""
+"""How far an original output of each type may differ, relative to its largest value."""
 
 
 def output_difference(before: Any, after: Any) -> float:
-    """The largest difference of an output relative to its largest value; 0 is bit-equal.
+    """Return the largest difference of an output relative to its largest value; 0 means bit-equal.
 
     Args:
         before, after: arrays, or the lists and dictionaries of them that ONNX Runtime gives for sequences and maps.
@@ -36,6 +36,10 @@ def output_difference(before: Any, after: Any) -> float:
 
 
 def _array_difference(before: NDArray[Any], after: NDArray[Any]) -> float:
+    """Return the largest difference of two arrays relative to the largest value of the first.
+
+    Arrays of different shapes or types differ by infinity, unequal texts or truth values by 1.
+    """
     if before.shape != after.shape or before.dtype != after.dtype:
         return math.inf
     if np.array_equal(before, after, equal_nan=before.dtype.kind == "f"):
@@ -48,7 +52,7 @@ def _array_difference(before: NDArray[Any], after: NDArray[Any]) -> float:
 
 
 def tolerance(output: Any) -> float:
-    """How far an output may move: `OUTPUT_TOLERANCE` of its type, not at all where it holds no floats."""
+    """Return how far an output may differ: `OUTPUT_TOLERANCE` of its type, 0 where it holds no floats."""
     if isinstance(output, Mapping):
         return tolerance(list(output.values()))
     if isinstance(output, list | tuple):
@@ -63,14 +67,15 @@ def compare_raised(
 
     Args:
         original: the model as it was given.
-        inputs: the values of inputs beside the picture; random numbers for those that are not given.
-        raised: the raised model, instrumented or not; None makes it.
+        inputs: the values of inputs beside the picture; the others are fed random numbers.
+        raised: the raised model, instrumented or not; None raises the original's opset here.
 
     Returns:
-        What was found, as a sentence; None for a model that is new enough.
+        A sentence on how far the outputs differ, or on why they could not be compared; None for a model that is new
+        enough.
 
     Raises:
-        ModelError: the outputs differ.
+        ModelError: the outputs differ by more than `tolerance`.
         InputError: a value that is given does not fit.
     """
     if not needs_raising(original.skeleton()):
@@ -88,8 +93,8 @@ def compare_raised(
         expected = before.run(feeds, names)
     except (ModelError, InputError) as error:
         return f"Model: its outputs before and after it was raised could not be compared on random numbers: {error}"
-    found = after.run(feeds, names)
-    differences = {name: output_difference(expected[name], found[name]) for name in names}
+    actual = after.run(feeds, names)
+    differences = {name: output_difference(expected[name], actual[name]) for name in names}
     for name, difference in differences.items():
         if not difference <= tolerance(expected[name]):
             raise ModelError(
@@ -98,11 +103,12 @@ def compare_raised(
                 f"opset {OLDEST_OPSET} or newer."
             )
     worst = max(differences.values(), default=0.0)
-    said = "bit-equal" if worst == 0 else f"{worst:.1e} of the largest value apart at most"
+    result = "bit-equal" if worst == 0 else f"{worst:.1e} of the largest value apart at most"
     outputs = "its output" if len(names) == 1 else f"its {len(names)} outputs"
-    return f"Model: {outputs} before and after it was raised, compared on random numbers: {said}."
+    return f"Model: {outputs} before and after it was raised, compared on random numbers: {result}."
 
 
 def _opened(source: Source, content: bytes) -> Session:
+    """Open a session on the CPU for a model that is made of `source`, beside which its external weights lie."""
     runnable, folder = source.runnable(content)
     return open_session(runnable, providers="cpu", folder=folder)

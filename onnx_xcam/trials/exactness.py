@@ -1,8 +1,9 @@
-"""Whether ONNX Runtime adds up a model's products of 8-bit integers exactly here, and how it can be made to.
+"""This module tells whether ONNX Runtime adds up products of 8-bit integers exactly here, and how it can be made to.
 
-On x86 without VNNI (AVX2 or AVX-512 alone) its kernels for uint8 times int8 add pairs of products in 16 bits, where
-255 x 127 + 255 x 127 does not fit: they saturate, and a model may name other classes than elsewhere. What a processor,
-a provider and a version of ONNX Runtime do is not read off their names but tried, by a model of one product.
+On x86 without VNNI (AVX2 or AVX-512 alone), ONNX Runtime's kernels for uint8 times int8 add pairs of products in 16
+bits, where 255 x 127 + 255 x 127 does not fit: they saturate, and a model may name other classes than elsewhere. What a
+processor, a provider and a version of ONNX Runtime do is not concluded from their names but tried, with a model of one
+product (`trials.products`).
 """
 
 from __future__ import annotations
@@ -28,21 +29,23 @@ SATURATES = (
     "Processor: ONNX Runtime's sums of uint8 x int8 products saturate here (x86 without VNNI), so this model's scores "
     "and maps may differ from those elsewhere; --exact (exact=True) computes them exactly."
 )
+"""The note on a model whose products saturate on this processor."""
 _BY_SPEED: tuple[Arithmetic, ...] = ("default", "uint8 weights", "unoptimised")
+"""The arithmetics, the fastest first."""
 _NEAR = 0.02
-"""How far from right a result may be, relative to it: roundings are less, saturated sums are half as large as right."""
+"""A result is right within this part of the expected one: rounding moves it by less, saturation halves it."""
 
 
 @dataclass(frozen=True)
 class ProcessorCheck:
-    """What this processor makes of a model's products of 8-bit integers.
+    """A ProcessorCheck says how exactly this processor computes a model's products of 8-bit integers.
 
     Attributes:
         saturating: the operators whose sums of products can saturate; none where all are exact.
         differences: by output, the largest difference from exact arithmetic relative to its largest value; empty where
             all products are exact, or where they cannot be computed exactly here.
-        largest: by output, the places of the first image's largest number here and in exact arithmetic, where they
-            differ: of class scores, the top classes.
+        largest: by output, the positions of the first image's largest number here and in exact arithmetic, where they
+            differ; in an output of class scores these are the top classes.
     """
 
     saturating: list[str]
@@ -51,11 +54,11 @@ class ProcessorCheck:
 
     @property
     def changes_answers(self) -> bool:
-        """Whether the model answers otherwise on this processor, or may."""
+        """Tell whether this processor changes the model's outputs, or may change them."""
         return bool(self.saturating) and (not self.differences or any(self.differences.values()))
 
     def text(self) -> str:
-        """What was found, for people."""
+        """Return one line for people on how exactly the products are computed."""
         ops = ", ".join(self.saturating)
         if not ops:
             return "8-bit products: added up exactly on this processor"
@@ -78,11 +81,11 @@ def check_processor(source: Source, feeds: Mapping[str, Any], outputs: Mapping[s
 
     Args:
         source: the model.
-        feeds: its inputs.
-        outputs: what it gives for them, by name.
+        feeds: the values of its inputs, by name.
+        outputs: the values of its outputs for these inputs, by name.
 
     Returns:
-        None for a model without products of 8-bit integers.
+        The comparison, or None for a model without products of 8-bit integers.
     """
     skeleton = source.skeleton()
     if not products(skeleton):
@@ -100,7 +103,7 @@ def check_processor(source: Source, feeds: Mapping[str, Any], outputs: Mapping[s
 
 
 def _largest(output: Any) -> int:
-    """The place of the first image's largest number; 0 in an output that holds no such array."""
+    """Return the position of the first image's largest number; 0 for an output that is no array of numbers."""
     usable = isinstance(output, np.ndarray) and output.ndim and output.size
     return int(output[0].argmax()) if usable else 0
 
@@ -108,26 +111,27 @@ def _largest(output: Any) -> int:
 def arithmetic_for(
     source: Source, skeleton: onnx.ModelProto, providers: Providers, *, exact: bool
 ) -> tuple[Arithmetic, str | None]:
-    """How a model is to be run, and a note where that is inexact.
+    """Return the arithmetic that a model is to be run with, and a note where that is inexact.
 
     Args:
         source: the model.
-        skeleton: its graph.
-        providers: as `open_session`.
-        exact: whether its products must be added up exactly.
+        skeleton: the model without its weights.
+        providers: as `open_session` takes them.
+        exact: whether products of 8-bit integers must be added up exactly.
 
     Raises:
-        ModelError: they must be, but this ONNX Runtime cannot do it on this processor.
+        ModelError: exact products are asked for, but this ONNX Runtime cannot compute them on this processor.
     """
     wrong = inexact(source, skeleton, providers)
     if not wrong or not exact:
         return "default", SATURATES if wrong else None
-    if (found := exact_arithmetic(skeleton, providers)) is None:
+    if (arithmetic := exact_arithmetic(skeleton, providers)) is None:
         raise ModelError(_impossible(source, wrong))
-    return found, None
+    return arithmetic, None
 
 
 def _impossible(source: Source, wrong: Iterable[Product]) -> str:
+    """Return the message that a model cannot be computed exactly on this processor."""
     ops = ", ".join(sorted({product.op for product in wrong}))
     return (
         f"{source.name} cannot be computed exactly on this processor: whatever ONNX Runtime is told, its sums of "
@@ -136,38 +140,39 @@ def _impossible(source: Source, wrong: Iterable[Product]) -> str:
 
 
 def inexact(source: Source, skeleton: onnx.ModelProto, providers: Providers) -> Mapping[Product, set[str]]:
-    """The products of a model that saturate on these providers, if ONNX Runtime is told nothing."""
-    found, known = products(skeleton), _key(providers)
-    wrong = {product: names for product, names in found.items() if _is_exact(product, "default", known) is False}
+    """Return the products of a model that saturate on these providers by default, with the names of their weights."""
+    all_products, key = products(skeleton), _key(providers)
+    wrong = {product: names for product, names in all_products.items() if _is_exact(product, "default", key) is False}
     return wrong if wrong and _can_saturate(source, wrong.values()) else {}
 
 
 def _can_saturate(source: Source, weights: Iterable[set[str]]) -> bool:
-    """Whether weights are not all known to be within 7 bits; they are read here."""
+    """Tell whether some weights exceed 7 bits, or are not known; the named ones are read for that."""
     sets = list(weights)
     wanted = set[str]().union(*sets)
     return not all(sets) or beyond_seven_bits(source.load(external=lambda tensor: tensor.name in wanted), wanted)
 
 
 def exact_arithmetic(skeleton: onnx.ModelProto, providers: Providers) -> Arithmetic | None:
-    """The fastest way to run a model in which all its products come out right; None if there is none."""
-    known = _key(providers)
-    # What has no kernel by default cannot be in a model that runs.
-    found = [product for product in products(skeleton) if _is_exact(product, "default", known) is not None]
-    return next((way for way in _BY_SPEED if all(_is_exact(product, way, known) for product in found)), None)
+    """Return the fastest arithmetic in which all products of a model come out right; None if there is none."""
+    key = _key(providers)
+    # A product that has no kernel by default cannot be in a model that runs.
+    tried = [product for product in products(skeleton) if _is_exact(product, "default", key) is not None]
+    return next((one for one in _BY_SPEED if all(_is_exact(product, one, key) for product in tried)), None)
 
 
 def _key(providers: Providers) -> tuple[str, ...] | None:
+    """Return providers as a key of the cache of trials."""
     return (providers,) if isinstance(providers, str) else tuple(providers) if providers else None
 
 
 @functools.cache
 def _is_exact(product: Product, arithmetic: Arithmetic, providers: tuple[str, ...] | None) -> bool | None:
-    """Whether a product of numbers as large as can be comes out right; None if this ONNX Runtime has no kernel."""
+    """Tell whether a product of the largest factors comes out right; None if this ONNX Runtime has no kernel for it."""
     tried = trial(product)
     try:
         session = open_session(tried.model, providers=providers, threads=1, arithmetic=arithmetic)
-        found = session.run(tried.feeds, ["y"])["y"].astype(np.float64)
+        y = session.run(tried.feeds, ["y"])["y"].astype(np.float64)
     except (ModelError, InputError):
         return None
-    return bool(np.abs(found - tried.expected).max() <= _NEAR * tried.expected)
+    return bool(np.abs(y - tried.expected).max() <= _NEAR * tried.expected)

@@ -1,4 +1,7 @@
-"""Models of one product of 8-bit integers, as large as they can be: where it comes out too small, it saturated."""
+"""This module makes models of one product of 8-bit integers with the largest factors, to try a processor with.
+
+Where the product comes out too small, its sum has saturated.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +16,25 @@ from onnx_xcam.surgery.analysis.integer_products import Product
 from onnx_xcam.surgery.ir.op_traits import named
 
 _DEPTH, _COLUMNS, _SIDE = 64, 16, 4
-"""Of a product: its terms, its columns, and the rows, of which a picture has _SIDE x _SIDE."""
+"""A product sums up _DEPTH terms and has _COLUMNS columns; a matrix has _SIDE rows, a picture _SIDE x _SIDE pixels."""
 _FIRST, _SECOND = 255, 127
-"""The largest factors: an 8-bit integer less the lowest one, and one of weights whose range is even about zero."""
+"""The largest factors: of activations, less their zero point, and of weights with a range that is symmetric about 0."""
 
 _INTEGERS = {
     "MatMulInteger": "i = MatMulInteger(q, w, za, zw)  y = Cast<to=1>(i)",
     "ConvInteger": "i = ConvInteger(q, w, za, zw)  y = Cast<to=1>(i)",
 }
-"""Those whose result is the sum of products itself."""
+"""The bodies of models of operators with the sum of products itself as their result."""
 _FLOATS = {
     "QLinearMatMul": "r = QLinearMatMul(q, sa, za, w, sw, zw, sy, za)  y = DequantizeLinear(r, sy, za)",
     "QLinearConv": "r = QLinearConv(q, sa, za, w, sw, zw, sy, za)  y = DequantizeLinear(r, sy, za)",
     "QGemm": "r = com.microsoft.QGemm(q, sa, za, w, sw, zw, , sy, za)  y = DequantizeLinear(r, sy, za)",
     "MatMulIntegerToFloat": "y = com.microsoft.MatMulIntegerToFloat(q, w, sa, sw, za, zw)",
     "DynamicQuantizeMatMul": "y = com.microsoft.DynamicQuantizeMatMul(x, w, sw, zw)",
-    # Rows that are all the same attend to the same, so that what comes out is their value.
+    # All rows are the same, so their weighted mean, which attention computes, is the value of each.
     "QAttention": "y = com.microsoft.QAttention<num_heads=1>(q, w, bias, sa, sw, , za, zw)",
 }
-"""Those whose result is what the integers stand for: 1 times 1, summed up."""
+"""The bodies of models of operators with dequantised sums as their result: 1 times 1, summed up."""
 _LAST = "r = com.microsoft.QLinearConv<channels_last=1>(q, sa, za, w, sw, zw, sy, za)  y = DequantizeLinear(r, sy, za)"
 _BETWEEN = (
     "d = DequantizeLinear(q, sa, za)  {weights}  p = {op}(d, v)  "
@@ -41,7 +44,13 @@ _BETWEEN = (
 
 @dataclass(frozen=True)
 class Trial:
-    """A model with the output `y`, what it is fed, and what each number of `y` is in exact arithmetic."""
+    """A Trial is a model of one product, with the output `y`.
+
+    Attributes:
+        model: the model's bytes.
+        feeds: the values of its inputs, by name.
+        expected: what each number of `y` is in exact arithmetic.
+    """
 
     model: bytes
     feeds: dict[str, NDArray[Any]]
@@ -49,7 +58,7 @@ class Trial:
 
 
 def trial(product: Product) -> Trial:
-    """The trial of a kind of product."""
+    """Return the trial of a kind of product."""
     kind, weights = np.int8 if product.signed else np.uint8, _weights(product)
     body = _body(product)
     known: dict[str, NDArray[Any]] = {
@@ -78,9 +87,10 @@ def trial(product: Product) -> Trial:
 
 
 def _body(product: Product) -> str:
+    """Return the nodes that compute `y`, in ONNX's text syntax."""
     if named(product.op, product.domain).runs_on_integers:
         weights = "v = Identity(w)" if product.weights == "float" else "v = DequantizeLinear(w, sw, zw)"
-        if not product.stored:  # other activations: integers that a quantiser makes
+        if not product.stored:  # both factors are activations, which a quantiser turns into integers
             weights = "w = QuantizeLinear(f, sw, zw)  " + weights
         return _BETWEEN.format(weights=weights, op=product.op)
     if product.op == "QLinearConv" and product.domain:
@@ -89,6 +99,7 @@ def _body(product: Product) -> str:
 
 
 def _weights(product: Product) -> NDArray[Any]:
+    """Return the second factor, with the largest number of its type everywhere."""
     columns = 3 * _COLUMNS if product.op == "QAttention" else _COLUMNS
     shape = (_COLUMNS, _DEPTH, 1, 1) if "Conv" in product.op else (_DEPTH, columns)
     largest = {"int8": np.array(127, np.int8), "uint8": np.array(255, np.uint8), "float": np.array(1, np.float32)}
@@ -96,7 +107,7 @@ def _weights(product: Product) -> NDArray[Any]:
 
 
 def _shape(product: Product) -> tuple[int, ...]:
-    """The shape of the activations."""
+    """Return the shape of the activations, the first factor."""
     if product.op == "QAttention":
         return (1, _SIDE, _DEPTH)
     if "Conv" not in product.op:
@@ -105,4 +116,5 @@ def _shape(product: Product) -> tuple[int, ...]:
 
 
 def _type(array: NDArray[Any]) -> str:
+    """Return the name of an array's element type in ONNX's text syntax."""
     return {"float32": "float"}.get(array.dtype.name, array.dtype.name)
