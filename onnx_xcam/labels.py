@@ -1,4 +1,4 @@
-"""Class labels: from files and model metadata, and between labels and class ids."""
+"""This module reads class labels from files and model metadata, and resolves labels to class ids."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ _NUMBERED = re.compile(r"\s*[\"']?(\d{1,18})[\"']?\s*[:=,\t]\s*(.*)|\s*(\d{1,18}
 _SYNSET = re.compile(r"^n\d{8}[\s:,]+(?=\S)")
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?\d+\s*")
 _METADATA_KEYS = ("names", "labels", "classes", "id2label", "label_names", "class_names")
+"""The keys of a model's metadata under which exporters store labels, in the order in which they are tried."""
 _CONTAINERS = ("id2label", "names", "labels", "classes", "label_names", "class_names")
+"""The keys of a JSON or YAML file under which labels stand, in the order in which they are tried."""
 _SHOWN = 5
+"""A message names at most this many classes."""
 _LARGEST_ID = 10_000_000
 _LONGEST_ID = 18
-"""Digits; Python refuses to read numbers of thousands of them."""
+"""The most digits that a class id may have; Python refuses to read numbers of thousands of digits."""
 
 
 def load_labels(path: str | Path) -> list[str]:
-    """The class labels in a file, by class id.
+    """Return the class labels in a file, by class id.
 
     A text file has one label per line, perhaps numbered ("0: cat", "0 cat") and perhaps led by a WordNet id
     ("n01440764 tench, Tinca tinca"), which is dropped. A .json, .yaml or .yml file holds a list of labels, or labels
@@ -50,15 +53,15 @@ def load_labels(path: str | Path) -> list[str]:
 
 
 def labels_from_metadata(props: Mapping[str, str]) -> list[str] | None:
-    """The labels that a model's `metadata_props` hold, or None.
+    """Return the labels that a model's `metadata_props` hold, or None.
 
-    Looked at: those under our own keys (`read_hints`), then "names" (Ultralytics: a Python dict in text), "labels",
-    "classes", "id2label", "label_names", "class_names", each as JSON, as a Python literal or as lines.
+    The labels of onnx_xcam itself (`read_hints`) come first, then those under the keys of other tools: "names"
+    (Ultralytics: a Python dict in text), "labels", "classes", "id2label", "label_names", "class_names", each as JSON,
+    as a Python literal or as lines. A key of other tools that cannot be understood is passed over.
 
     Raises:
-        ModelError: what our own keys hold is not of the right kind; other keys belong to others, and what cannot be
-            understood there is passed over.
-        LabelsError: they hold an empty list.
+        ModelError: the entry of onnx_xcam itself is not of the right type.
+        LabelsError: the entry of onnx_xcam itself holds an empty list.
     """
     own = read_hints(props).labels
     if own is not None:
@@ -75,19 +78,20 @@ def labels_from_metadata(props: Mapping[str, str]) -> list[str] | None:
 
 
 def label_of(index: int, labels: Sequence[str] | None) -> str | None:
-    """The label of a class, or None where there is none (no labels, too few of them, or an empty one)."""
+    """Return the label of a class, or None where it has none (no labels, too few of them, or an empty one)."""
     if labels is None or not 0 <= index < len(labels):
         return None
     return labels[index] or None
 
 
 def resolve_class(text_or_int: str | int, labels: Sequence[str] | None, num_classes: int | None) -> int:
-    """The class id that an id or a label means.
+    """Return the class id that an id or a label means.
 
-    Ids run from 0; -1 is the model's own top class, -2 the second best, and so on, and are returned as they are. A
-    label is taken exactly, else without regard to case, else as one of its synonyms ("tabby" in "tabby, tabby cat"),
-    else as words of it, else as a part of it; of these the first that fits decides, and must fit one class only. A
-    number in text is an id; only where no class has that id it is looked up as a label.
+    Ids run from 0; -1 is the model's own top class, -2 the second best, and so on, and are returned as they are. A text
+    is compared with the labels exactly, then without regard to case, then with each synonym in a label ("tabby" in
+    "tabby, tabby cat"), then with whole words of a label, then with any part of it. The first comparison that fits some
+    class decides, and must fit one class only. A number in text is an id; it is looked up as a label only where no
+    class has that id.
 
     Args:
         text_or_int: an id, or an id or a label in text.
@@ -95,7 +99,8 @@ def resolve_class(text_or_int: str | int, labels: Sequence[str] | None, num_clas
         num_classes: the number of classes, if known.
 
     Raises:
-        ClassError: out of range, unknown (the nearest labels are named), or meaning several classes (they are listed).
+        ClassError: the id is out of range, or the label is unknown (the message names the nearest ones) or fits
+            several classes (the message lists them).
     """
     if isinstance(text_or_int, str):
         if not _WHOLE_NUMBER.fullmatch(text_or_int):
@@ -111,7 +116,7 @@ def resolve_class(text_or_int: str | int, labels: Sequence[str] | None, num_clas
 
 
 def _by_label(text: str, labels: Sequence[str] | None) -> int:
-    """The one class that the label fits best."""
+    """Return the one class that a label fits best, or raise a ClassError."""
     wanted = text.strip().casefold()
     if not labels:
         raise ClassError(f"the class {text!r} is a label, but no labels are known; give an id or a labels file")
@@ -136,7 +141,7 @@ def _by_label(text: str, labels: Sequence[str] | None) -> int:
 
 
 def _nearest(wanted: str, synonyms: list[list[str]]) -> list[int]:
-    """The classes with the labels most like a text, best first."""
+    """Return the classes with the labels most like a text, best first."""
     by_part: dict[str, int] = {}
     for index, parts in enumerate(synonyms):
         for part in parts:
@@ -146,19 +151,22 @@ def _nearest(wanted: str, synonyms: list[list[str]]) -> list[int]:
     return list(dict.fromkeys(by_part[part] for part in close))[:_SHOWN]
 
 
-def _only(text: str, found: list[int], labels: Sequence[str]) -> int:
-    if len(found) > 1:
-        first = ", ".join(_named(i, labels) for i in found[:_SHOWN])
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise ClassError(f"{text!r} means {len(found)} classes: {first}{more}; give the id")
-    return found[0]
+def _only(text: str, matches: list[int], labels: Sequence[str]) -> int:
+    """Return the one class that a text means, or raise a ClassError if it means several."""
+    if len(matches) > 1:
+        first = ", ".join(_named(i, labels) for i in matches[:_SHOWN])
+        more = f" and {len(matches) - _SHOWN} more" if len(matches) > _SHOWN else ""
+        raise ClassError(f"{text!r} means {len(matches)} classes: {first}{more}; give the id")
+    return matches[0]
 
 
 def _named(index: int, labels: Sequence[str]) -> str:
+    """Return a class as messages show it: its id and its label."""
     return f"{index} ({labels[index]})"
 
 
 def _in_range(index: int, num_classes: int | None) -> int:
+    """Return a class id, or raise a ClassError if it is out of range."""
     if num_classes is not None and not -num_classes <= index < num_classes:
         raise ClassError(
             f"class {index} is out of range: the model has {num_classes} classes, 0 to {num_classes - 1}"
@@ -168,7 +176,7 @@ def _in_range(index: int, num_classes: int | None) -> int:
 
 
 def _from_text(text: str, source: str) -> list[str]:
-    """Labels in a metadata value: JSON, a Python literal, or lines."""
+    """Return the labels in a metadata value: JSON, a Python literal, lines, or a list with commas."""
     if text.lstrip()[:1] in ("{", "[", "("):
         try:
             return _from_data(load_json(text), source)
@@ -187,7 +195,10 @@ def _from_text(text: str, source: str) -> list[str]:
 
 
 def _from_lines(text: str, source: str) -> list[str]:
-    """One label per line. Numbers count as ids only if every line has one, for a label may begin with a number."""
+    """Return the labels of a text with one label per line.
+
+    Numbers count as ids only if every line has one, since a label may begin with a number.
+    """
     lines = text.splitlines()
     while lines and not lines[-1].strip():
         lines.pop()
@@ -204,7 +215,7 @@ def _from_lines(text: str, source: str) -> list[str]:
 
 
 def _from_data(data: Any, source: str) -> list[str]:
-    """A list of labels, or labels by id, perhaps inside one of the usual containers."""
+    """Return the labels in plain data: a list, or a dict by id, either alone or under one of the keys `_CONTAINERS`."""
     if isinstance(data, Mapping):
         for key in _CONTAINERS:
             if isinstance(data.get(key), (Mapping, list)):
@@ -225,12 +236,14 @@ def _from_data(data: Any, source: str) -> list[str]:
 
 
 def _is_id(value: Any) -> bool:
+    """Tell whether a key or a value of a file is a class id: a whole number, perhaps in text."""
     return not isinstance(value, bool) and (
         isinstance(value, int) or (isinstance(value, str) and value.isdecimal() and len(value) <= _LONGEST_ID)
     )
 
 
 def _label(value: Any, source: str) -> str:
+    """Return the label that an entry of a file states, or raise a LabelsError if it states none."""
     if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(v, str) for v in value):
         value = value[1]  # ImageNet's ["n01440764", "tench"]
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
@@ -239,7 +252,7 @@ def _label(value: Any, source: str) -> str:
 
 
 def _clean(label: str) -> str:
-    """Without blanks around, a pair of quotes around, and a WordNet id before it."""
+    """Return a label without the blanks and the pair of quotes around it and the WordNet id before it."""
     label = label.strip()
     if len(label) > 1 and label[0] == label[-1] and label[0] in "\"'":
         label = label[1:-1].strip()
@@ -247,6 +260,7 @@ def _clean(label: str) -> str:
 
 
 def _by_id(pairs: Iterable[tuple[int, str]], source: str) -> list[str]:
+    """Return the labels as a list by class id; ids that are left out get an empty label."""
     by_id: dict[int, str] = {}
     for index, label in pairs:
         if by_id.setdefault(index, label) != label:

@@ -1,7 +1,7 @@
-"""Text that others chose: labels, names of tensors, metadata, file names. Shown, written and read without harm.
+"""This module shows, writes and reads text from untrusted files safely: labels, tensor names, metadata, file names.
 
-A name can hold what commands a terminal (escape sequences, line ends), turns its reading direction, or fills the
-screen; JSON and Python literals in metadata can be nested without end.
+A name can hold escape sequences that command a terminal, line ends, marks that turn the reading direction, or more text
+than fits the screen; JSON and Python literals in metadata can be nested without end.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, line and paragraph separators, marks of reading direction, halves of surrogate pairs."""
+"""Control characters, line and paragraph separators, marks of reading direction, and halves of surrogate pairs."""
 _LONG_WORD = re.compile(r"\S{1001,}")
 _LONGEST = 20_000
+"""Longer texts are cut when they are shown, in characters."""
 _DEEPEST = 50
+"""Data that are nested more deeply are refused."""
 _LARGEST_LITERAL = 1 << 24
+"""Longer Python literals are refused, in characters."""
 
 _TOKEN = re.compile(
     r"""\s*(?: (?P<text> '(?:[^'\\\n]|\\.)*' | "(?:[^"\\\n]|\\.)*" )
@@ -32,7 +35,7 @@ _ESCAPES = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "r": "\r", "t": "\t"}
 
 
 def printable(text: object) -> str:
-    """The text on one line, safe to show: unsafe characters are spelled out as `\\x1b`, what is very long is cut."""
+    """Return the text on one line, safe to show: unsafe characters become escapes (`\\x1b`), long words are cut."""
     shown = _UNSAFE.sub(lambda match: _spelled(match[0]), str(text))
     shown = _LONG_WORD.sub(lambda match: f"{match[0][:600]}…{match[0][-200:]}", shown)
     if len(shown) > _LONGEST:
@@ -41,32 +44,33 @@ def printable(text: object) -> str:
 
 
 def _spelled(character: str) -> str:
+    """Return the escape of a character: `\\x1b` or `\\u202e`."""
     code = ord(character)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def listed(items: Sequence[str], most: int = 5, rest: str = "more") -> str:
-    """Items as a part of a sentence: `a`, `a and b`, or `a, b and 3 more` where there are more than `most`.
+    """Return items as a part of a sentence: `a`, `a and b`, or `a, b and 3 more` where there are more than `most`.
 
     Args:
-        items: what to list; `quoted` puts names in quotation marks.
+        items: the items; `quoted` puts names in quotation marks.
         most: how many are named.
-        rest: what the others are called: "more", or "others", of which a single one is "another".
+        rest: the word for the others: "more" or "others"; a single one of the latter is "another".
     """
     left = len(items) - most
-    said = list(items[:most])
+    parts = list(items[:most])
     if left > 0:
-        said.append("another" if left == 1 and rest == "others" else f"{left} {rest}")
-    return " and ".join(filter(None, [", ".join(said[:-1]), *said[-1:]]))
+        parts.append("another" if left == 1 and rest == "others" else f"{left} {rest}")
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def quoted(names: Iterable[str]) -> list[str]:
-    """Names in quotation marks, as messages have them."""
+    """Return names in the quotation marks of messages."""
     return [f"'{name}'" for name in names]
 
 
 def json_text(data: Any, *, indent: int | None = None) -> str:
-    """The data as JSON that any console may show and UTF-8 can hold: unsafe characters are written as `\\u001b`.
+    """Return data as JSON that a console can show and UTF-8 can hold: unsafe characters are written as `\\u001b`.
 
     Raises:
         ValueError: a number is not finite.
@@ -76,10 +80,10 @@ def json_text(data: Any, *, indent: int | None = None) -> str:
 
 
 def load_json(text: str) -> Any:
-    """The data that JSON text holds.
+    """Return the data that a JSON text holds.
 
     Raises:
-        ValueError: it is no JSON, or nested deeper than anything that is meant.
+        ValueError: the text is no JSON, or nested too deeply.
     """
     try:
         data = json.loads(text)
@@ -90,10 +94,10 @@ def load_json(text: str) -> Any:
 
 
 def check_depth(data: Any) -> None:
-    """Make sure that plain data can be walked and shown.
+    """Make sure that plain data are not nested too deeply to be walked and shown.
 
     Raises:
-        ValueError: nested deeper than anything that is meant.
+        ValueError: they are nested in more than `_DEEPEST` levels.
     """
     level = [data]
     for _ in range(_DEEPEST):
@@ -110,12 +114,12 @@ def check_depth(data: Any) -> None:
 
 
 def load_literal(text: str) -> Any:
-    """The data of a Python literal of texts, whole numbers, lists, tuples and dicts, one or two levels of them.
+    """Return the data of a Python literal of texts, whole numbers, lists, tuples and dicts, nested at most three deep.
 
-    Ultralytics keeps its labels as such, torch the scopes of a node. Nothing is evaluated.
+    Ultralytics stores its labels in metadata as such a literal, and torch the scopes of a node. Nothing is evaluated.
 
     Raises:
-        ValueError: it is another kind of literal, or none.
+        ValueError: the text is another kind of literal, or none.
     """
     if len(text) > _LARGEST_LITERAL:
         raise ValueError("too long")
@@ -127,7 +131,7 @@ def load_literal(text: str) -> Any:
 
 
 def _tokens(text: str) -> Iterator[Any]:
-    """Texts as 1-tuples, numbers as int, signs as they are; "" at the end."""
+    """Yield the tokens of a literal: texts as 1-tuples, numbers as int, signs as str, and "" at the end."""
     at, end = 0, len(text.rstrip())
     while at < end:
         match = _TOKEN.match(text, at)
@@ -144,6 +148,7 @@ def _tokens(text: str) -> Iterator[Any]:
 
 
 def _unescaped(match: re.Match[str]) -> str:
+    """Return the character that an escape in a literal stands for; an unknown escape stands for itself."""
     code = match["code"]
     if code is None:
         return _ESCAPES.get(match[0][1], match[0])
@@ -153,6 +158,7 @@ def _unescaped(match: re.Match[str]) -> str:
 
 
 def _literal(tokens: Iterator[Any], token: Any, level: int) -> Any:
+    """Read the literal that begins with `token`, inside of `level` lists or dicts."""
     if isinstance(token, tuple):
         return token[0]
     if isinstance(token, int):
@@ -163,20 +169,22 @@ def _literal(tokens: Iterator[Any], token: Any, level: int) -> Any:
 
 
 def _list(tokens: Iterator[Any], close: str, level: int) -> list[Any]:
-    found = []
+    """Read the items of a list or tuple up to its closing sign."""
+    items = []
     token = next(tokens)
     while token != close:
-        found.append(_literal(tokens, token, level + 1))
+        items.append(_literal(tokens, token, level + 1))
         token = next(tokens)
         if token == ",":
             token = next(tokens)
         elif token != close:
             raise ValueError("a comma is missing")
-    return found
+    return items
 
 
 def _dict(tokens: Iterator[Any], level: int) -> Mapping[Any, Any]:
-    found = {}
+    """Read the items of a dict up to its closing brace."""
+    items = {}
     token = next(tokens)
     while token != "}":
         if not isinstance(token, tuple | int):
@@ -184,10 +192,10 @@ def _dict(tokens: Iterator[Any], level: int) -> Mapping[Any, Any]:
         key = token[0] if isinstance(token, tuple) else token
         if next(tokens) != ":":
             raise ValueError("a colon is missing")
-        found[key] = _literal(tokens, next(tokens), level + 1)
+        items[key] = _literal(tokens, next(tokens), level + 1)
         token = next(tokens)
         if token == ",":
             token = next(tokens)
         elif token != "}":
             raise ValueError("a comma is missing")
-    return found
+    return items
