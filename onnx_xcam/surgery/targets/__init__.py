@@ -1,1 +1,1 @@
-"""What is explained: the score table of a vision task, and the layers that carry its evidence."""
+"""This package finds what is explained in a model: a vision task's score table, and the layers with its evidence."""

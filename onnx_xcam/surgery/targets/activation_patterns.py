@@ -1,4 +1,4 @@
-"""Final activations, as one operator or spelled out in several.
+"""This module recognises final activations, either as one operator or written out as a pattern of several.
 
 softmax(x) = exp(x) / sum(exp(x)),  log softmax(x) = x - log(sum(exp(x))),  sigmoid(x) = 1 / (1 + exp(-x))
 """
@@ -15,24 +15,25 @@ from onnx_xcam.surgery.ir.op_facts import Values
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
 
-Told: TypeAlias = Literal["none", "exp"]
-"""What turns an output into probabilities: nothing, or exp."""
+ToProbabilities: TypeAlias = Literal["none", "exp"]
+"""The function that turns an output into probabilities: none at all, or exp."""
 
-ACTIVATIONS: Mapping[str, Told | None] = {
+ACTIVATIONS: Mapping[str, ToProbabilities | None] = {
     "Softmax": "none",
     "LogSoftmax": "exp",
     "Sigmoid": "none",
     "HardSigmoid": "none",
     "Hardmax": None,
 }
-"""Final activations, and how their result tells probabilities; None if it does not."""
+"""This table maps each final activation to the function that turns its result into probabilities, None if none does."""
 _OVER_AN_AXIS = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
+"""These activations normalise along an axis, and so compare classes only if that axis is the one of the classes."""
 _ONE_AXIS = 13
-"""From this opset on a softmax goes over its axis alone, before over all from it on."""
+"""From this opset on, a softmax normalises along its axis alone; before, over that axis and all later ones."""
 
 
 def activation(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
-    """The activation that a node computes, alone or as the last of several, and the tensor it is computed from."""
+    """Return the activation that a node computes, alone or as a pattern's last node, and its input tensor."""
     if not is_standard(node.domain):
         return None
     if node.op in ACTIVATIONS:
@@ -42,7 +43,7 @@ def activation(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
 
 
 def _is_over_classes(graph: Graph, node: gs.Node) -> bool:
-    """Whether an activation compares classes: not one over the images of a batch, or over an axis of length 1."""
+    """Tell whether an activation compares classes, so that its axis is not that of the images and not of length 1."""
     shape = graph.shape(node.inputs[0].name)
     if node.op not in _OVER_AN_AXIS or not shape or len(shape) == 1:
         return True
@@ -52,7 +53,7 @@ def _is_over_classes(graph: Graph, node: gs.Node) -> bool:
 
 
 def _of_quotient(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
-    """exp(x) / sum(exp(x)), 1 / (1 + exp(-x)) and exp(x) / (1 + exp(x))."""
+    """Recognise a Div: exp(x) / sum(exp(x)), 1 / (1 + exp(-x)) or exp(x) / (1 + exp(x))."""
     above, below = (tensor.name for tensor in node.inputs[:2])
     if number(graph, above) == 1:
         return _one_over(graph, below)
@@ -67,12 +68,12 @@ def _of_quotient(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
 
 
 def _of_reciprocal(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
-    """1 / (1 + exp(-x))."""
+    """Recognise a Reciprocal: 1 / (1 + exp(-x))."""
     return _one_over(graph, node.inputs[0].name)
 
 
 def _of_difference(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
-    """x - log(sum(exp(x)))."""
+    """Recognise a Sub: x - log(sum(exp(x)))."""
     x, below = (tensor.name for tensor in node.inputs[:2])
     total = _made_by(graph, below, "ReduceLogSumExp")
     if total is None and (log := _made_by(graph, below, "Log")) is not None:
@@ -87,7 +88,7 @@ def _of_difference(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
 
 
 def _of_pair(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
-    """[1 - p, p], the two classes made from p = sigmoid(x)."""
+    """Recognise a Concat of the probabilities of two classes: [1 - p, p] with p = sigmoid(x)."""
     if len(node.inputs) != 2 or node.attrs.get("axis") == 0:
         return None
     rest, p = (tensor.name for tensor in node.inputs)
@@ -97,8 +98,8 @@ def _of_pair(graph: Graph, node: gs.Node) -> tuple[str, str] | None:
     maker = graph.producer.get(_source(graph, p))
     if maker is None or not _same(graph, difference.inputs[1].name, p):
         return None
-    found = activation(graph, maker)
-    return found if found and found[0] == "Sigmoid" else None
+    recognised = activation(graph, maker)
+    return recognised if recognised and recognised[0] == "Sigmoid" else None
 
 
 _SPELLED_OUT: Mapping[str, Callable[[Graph, gs.Node], tuple[str, str] | None]] = {
@@ -107,16 +108,18 @@ _SPELLED_OUT: Mapping[str, Callable[[Graph, gs.Node], tuple[str, str] | None]] =
     "Sub": _of_difference,
     "Concat": _of_pair,
 }
+"""This table maps the last operator of a pattern to the function that recognises the pattern."""
 
 
 def _one_over(graph: Graph, below: str) -> tuple[str, str] | None:
+    """Return "Sigmoid" and x if the tensor is 1 + exp(-x), the denominator of 1 / (1 + exp(-x))."""
     powers = _made_by(graph, _plus_one(graph, below) or "", "Exp")
     negative = None if powers is None else _negated(graph, powers.inputs[0].name)
     return ("Sigmoid", negative) if negative else None
 
 
 def _plus_one(graph: Graph, name: str) -> str | None:
-    """t, where the tensor is 1 + t."""
+    """Return the name of t if the tensor is 1 + t."""
     total = _made_by(graph, name, "Add")
     if total is None:
         return None
@@ -127,7 +130,7 @@ def _plus_one(graph: Graph, name: str) -> str | None:
 
 
 def _negated(graph: Graph, name: str) -> str | None:
-    """x, where the tensor is -x."""
+    """Return the name of x if the tensor is -x."""
     node = graph.producer.get(_source(graph, name))
     if node is None:
         return None
@@ -141,7 +144,7 @@ def _negated(graph: Graph, name: str) -> str | None:
 
 
 def _without_its_largest(graph: Graph, name: str) -> str:
-    """x, where the tensor is x - max(x), else the tensor."""
+    """Return the name of x if the tensor is x - max(x), else the tensor's own name."""
     node = _made_by(graph, name, "Sub")
     if node is None:
         return name
@@ -151,7 +154,7 @@ def _without_its_largest(graph: Graph, name: str) -> str:
 
 
 def keeps_images(graph: Graph, node: gs.Node) -> bool:
-    """Whether a reduction goes over other axes than the first, that of the images."""
+    """Tell whether a reduction leaves the first axis, that of the images, as it is."""
     axes = node.attrs.get("axes")
     if axes is None and len(node.inputs) > 1:
         known = graph.constants.get(node.inputs[1].name)
@@ -161,22 +164,24 @@ def keeps_images(graph: Graph, node: gs.Node) -> bool:
 
 
 def _made_by(graph: Graph, name: str, op: str) -> gs.Node | None:
+    """Return the node that computed a tensor, before any copies, if it is a standard operator of this type."""
     node = graph.producer.get(_source(graph, name))
     return node if node is not None and node.op == op and is_standard(node.domain) else None
 
 
 def _same(graph: Graph, first: str, second: str) -> bool:
+    """Tell whether two names stand for copies of one tensor."""
     return _source(graph, first) == _source(graph, second)
 
 
 def _source(graph: Graph, name: str) -> str:
-    """The tensor of which this one is a mere copy."""
+    """Return the name of the tensor that this one is a copy of, or its own name."""
     while (node := graph.producer.get(name)) is not None and traits(node).values == Values.COPIED:
         name = str(node.inputs[0].name)
     return name
 
 
 def number(graph: Graph, name: str, other: float | None = None) -> float | None:
-    """The value of a constant that is one number."""
+    """Return the value of a constant that is a single number, else `other`."""
     value = graph.constants.get(name)
     return float(value.reshape(-1)[0]) if value is not None and value.size == 1 and value.dtype.kind in "fiu" else other

@@ -1,4 +1,4 @@
-"""The way of a model from its file to what is explained of it, which is gone once for all that need it.
+"""This module takes a model from its file to what is explained in it, one step after another, each computed once.
 
 source -> normalised -> graph -> sample -> target (the score table) -> layers -> chosen layers
 """
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be explained of a model; see `instrument`."""
+    """A Request says what is to be explained in a model: layers, score and picture; see `instrument`."""
 
     layers: str | Sequence[str] = "auto"
     score: str = "auto"
@@ -40,7 +40,7 @@ class Request:
 
 
 def analyse(source: Source, request: Request | None = None) -> Analysis:
-    """Look at a model: what is asked of the result is found out when it is first asked for, and then kept.
+    """Analyse a model: each part of the result is computed when it is first read, and then kept.
 
     Raises:
         ModelError: the model is no ONNX model, is newer than the installed onnx, or cannot be normalised. The parts of
@@ -51,7 +51,7 @@ def analyse(source: Source, request: Request | None = None) -> Analysis:
 
 
 def diagnosed(source: Source) -> Diagnosed:
-    """The context in which a model is analysed, so that an exception that nothing foresaw is told in a sentence."""
+    """Return the context of an analysis, which turns an exception that nothing foresaw into a sentence."""
 
     def foreign() -> str | None:
         operators = foreign_operators(source.skeleton())
@@ -61,7 +61,7 @@ def diagnosed(source: Source) -> Diagnosed:
 
 
 def _part(make: Callable[[Analysis], T]) -> functools.cached_property[T]:
-    """A part of an analysis: made when it is first asked for, in the context of `diagnosed`."""
+    """Make a method a cached property of an analysis, which is computed in the context of `diagnosed`."""
 
     @functools.wraps(make)
     def made(analysis: Analysis) -> T:
@@ -72,13 +72,13 @@ def _part(make: Callable[[Analysis], T]) -> functools.cached_property[T]:
 
 
 class Analysis:
-    """What the surgery knows of a model, and of what is to be explained in it.
+    """An Analysis holds what the surgery knows of a model and of what is to be explained in it.
 
     Attributes:
         given: the model as it was given.
         source: the normalised model, to which a tail is appended.
-        skeleton: its protobuf message without large weights.
-        changes: what had to be changed to normalise it, in sentences.
+        skeleton: the normalised model's protobuf message without large weights.
+        changes: what had to be changed to normalise the model, in sentences.
         request: what is to be explained.
     """
 
@@ -89,56 +89,76 @@ class Analysis:
         self.changes, self.request = tuple(changes), request
 
     def of(self, source: Source) -> Analysis:
-        """The analysis of a normalised model that was made of this one by changing nodes."""
+        """Return the same request's analysis of a normalised model made from this one by changing nodes."""
         return Analysis(self.given, source, source.skeleton(), self.changes, self.request)
 
     @property
     def is_instrumented(self) -> bool:
-        """Whether the model has the outputs of an instrumented one, so that nothing is to be looked for in it."""
+        """Tell whether the model has the outputs of an instrumented one, so that nothing needs to be analysed in it."""
         graph = self.skeleton.graph
         return contract.is_instrumented(value.name for value in (*graph.input, *graph.output))
 
     @functools.cached_property
     def props(self) -> Mapping[str, str]:
-        """The model's metadata."""
+        """Return the model's metadata."""
         return {entry.key: entry.value for entry in self.skeleton.metadata_props}
 
     @functools.cached_property
     def hints(self) -> Hints:
-        """What the metadata state of preprocessing and labels; a ModelError where they are in a wrong form."""
+        """Return what the metadata say of preprocessing and labels.
+
+        Raises:
+            ModelError: they have a wrong form.
+        """
         return read_hints(self.props)
 
     @_part
     def graph(self) -> Graph:
-        """The graph, for looking only; a ModelError where it contradicts itself."""
+        """Return the graph, which nobody may change.
+
+        Raises:
+            ModelError: the model contradicts itself.
+        """
         return prepare(self.skeleton, self.source.name)
 
     @_part
     def sample(self) -> Graph | None:
-        """The graph with numbers for a symbolic height and width; None where they are none."""
+        """Return the graph with numbers in place of a symbolic height and width; None if they are not symbolic."""
         return sample_of(self.skeleton, self.graph)
 
     @_part
     def target(self) -> Target:
-        """The score table; a ScoreError where there is none."""
+        """Return the score table.
+
+        Raises:
+            ScoreError: the model has none.
+        """
         wanted = self.request.score
         return recognised(Evidence(self.graph, self.sample, wanted, self.props, self.hints.labels))
 
     @_part
     def layers(self) -> Layers:
-        """The candidate layers for the picture that is asked for; a LayerError where there is no such picture."""
+        """Return the candidate layers for the picture that the request names.
+
+        Raises:
+            LayerError: there is no such picture.
+        """
         return self.layers_of(self.request.picture)
 
     @_part
     def chosen(self) -> list[Chosen]:
-        """The layers that are asked for; a LayerError where there is none of a name."""
+        """Return the layers that the request names, each with the name by which it was asked for.
+
+        Raises:
+            LayerError: no layer has such a name.
+        """
         return resolve(self.layers, self.request.layers, self.target.default_layers)
 
     @property
     def chosen_layers(self) -> list[Layer]:
-        """The layers that are asked for, without their names."""
+        """Return the layers that the request names."""
         return [layer for layer, _ in self.chosen]
 
     def layers_of(self, picture: str) -> Layers:
-        """The candidate layers for one of the model's pictures."""
+        """Return the candidate layers for one of the model's pictures."""
         return Layers(self.graph, self.target.name, self.sample, picture)

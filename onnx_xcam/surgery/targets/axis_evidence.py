@@ -1,4 +1,4 @@
-"""What the axes of a table are made of: images, places of the picture, time steps, or rows of something else."""
+"""This module says what a score table's axes stand for: images, places of the picture, time steps, or other rows."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import traits
 
 Kind: TypeAlias = Literal["places", "steps", "map", "rows"]
-"""What a tensor holds numbers of: each place or box, each time step, a whole map, several rows of something else."""
+"""What a tensor holds numbers of: each place or box, each time step, a whole map, or several rows of something else."""
 
 _FEW = 8
-"""As many places may be left of a picture of a size that was only tried: a pooling window too small for it."""
+"""An axis of at most so many places may be a pooled one, if the sample's size is made up and exceeds the window."""
 
 
 class AxisEvidence:
-    """What the axes of a graph's tensors are made of, as far as a table of scores is concerned.
+    """An AxisEvidence knows what the axes of a graph's tensors stand for, as far as a table of scores is concerned.
 
     Args:
         graph: the graph.
-        sample: the same with numbers for a symbolic height and width, if they are symbolic.
+        sample: the same graph with numbers for a symbolic height and width, if they are symbolic.
     """
 
     def __init__(self, graph: Graph, sample: Graph | None = None) -> None:
@@ -33,15 +33,16 @@ class AxisEvidence:
 
     @cached_property
     def _axes(self) -> dict[str, Axes]:
+        """Return the axes of each tensor, as the sample has them."""
         return axis_roles(self._sample)
 
     @cached_property
     def _batches(self) -> list[Dim]:
-        """The number of images, as the picture inputs state it."""
+        """Return the batch size of each picture input."""
         return [shape[0] for name in pictures(self.graph) if len(shape := self.graph.shape(name) or ()) == 4]
 
     def not_images(self, name: str, axis: int = 0) -> Kind | None:
-        """What the positions of an axis are that are known not to be the images, None if nothing is known."""
+        """Return what an axis stands for if it is known not to be the axis of the images; None if nothing is known."""
         if (kind := self.places(name, axis)) is not None:
             return kind
         shapes = [graph.shape(name) or () for graph in (self.graph, self._sample)]
@@ -56,7 +57,7 @@ class AxisEvidence:
         return "steps" if is_recurrent(self.graph, name) else "rows"
 
     def places(self, name: str, axis: int) -> Kind | None:
-        """Whether the positions of an axis are places of the picture, or steps along its width."""
+        """Return "places" if an axis runs over places of the picture, "steps" if over its width alone, else None."""
         atoms = [atom for atom in self._axis(name, axis) if is_place(atom) and atom.size != 1]
         count = known_size(atom.size for atom in atoms)
         if not atoms or count is None or count <= self._few:
@@ -64,22 +65,23 @@ class AxisEvidence:
         return "steps" if all(atom.role == "W" for atom in atoms) else "places"
 
     def _axis(self, name: str, axis: int) -> Axis:
+        """Return one axis of a tensor; nothing if the tensor's axes are not known."""
         axes = self._axes.get(name, ())
         return axes[axis] if axis < len(axes) else ()
 
 
 def is_picked(graph: Graph, name: str) -> bool:
-    """Whether boxes were picked to make a tensor."""
+    """Tell whether a tensor depends on boxes that were picked, as NonMaxSuppression picks them."""
     return any(traits(node).picks_boxes for node in makers(graph, name))
 
 
 def is_recurrent(graph: Graph, name: str) -> bool:
-    """Whether a tensor is made step by step, by a recurrent layer."""
+    """Tell whether a tensor depends on a recurrent layer, which goes step by step."""
     return any(traits(node).recurrent for node in makers(graph, name))
 
 
 def of_rank_three_or_more(evidence: AxisEvidence, name: str, shape: Shape) -> Kind:
-    """What a tensor is that has two axes or more beside that of the images."""
+    """Return what a tensor holds that has two or more axes longer than 1 beside the axis of the images."""
     wide = [axis for axis, dim in enumerate(shape) if dim != 1]
     if len(shape) > 3:
         return "map"

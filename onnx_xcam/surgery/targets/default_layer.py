@@ -1,6 +1,7 @@
-"""The default layer of a score of the whole picture: the last spatial feature map that all evidence passes through.
+"""This module chooses the default layer: the last spatial feature map that all evidence for the score passes through.
 
-A task whose evidence lies elsewhere, as that of a detector on several levels, has a default of its own.
+It suits scores of the whole picture. A task with evidence elsewhere, such as a detector with several levels, chooses
+its own default.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from onnx_xcam.surgery.targets.layers import Layers
 
 
 def last_bottleneck(layers: Layers) -> Layer:
-    """The last spatial feature map that all evidence passes through and of which the score uses every position.
+    """Return the last spatial feature map that all evidence passes through and that the score uses at every position.
 
-    That is before space is pooled or flattened away, and where only a class token is read in the end, before the last
-    attention: behind it no other token has a gradient.
+    This layer lies before space is pooled or flattened away. Where the score reads only a class token in the end, it
+    lies before the last attention, since behind that no other token has a gradient.
 
     Raises:
         LayerError: there is no spatial layer at all.
@@ -35,7 +36,7 @@ def last_bottleneck(layers: Layers) -> Layer:
 
 
 def why_last_bottleneck(layers: Layers, layer: Layer) -> str:
-    """Why the default layer is the default, and what it lacks, in words."""
+    """Return why the default layer is the default, and what it lacks, as a phrase for users."""
     order = layers.graph.order
     later = [one for one in layers.candidates if order[one.name] > order[layer.name]]
     passed_over = [one for one in later if not layers.is_wholly_used(one)]
@@ -54,40 +55,41 @@ def why_last_bottleneck(layers: Layers, layer: Layer) -> str:
 
 
 def _valued(layers: Layers) -> list[Layer]:
-    """The candidates whose values the score is made of; others only say where something else is read."""
+    """Return the candidates with values that the score is computed from, without those that only give coordinates."""
     needed = backward(layers.graph.uses, [layers.score], enters=_is_value).tensors
     return [layer for layer in layers.candidates if layer.name in needed]
 
 
 def _is_value(node: gs.Node, name: str) -> bool:
-    """Whether a node reads under a name what its result is made of, and not only where something is read."""
+    """Tell whether a node computes its result from the values of an input, and does not use it only as coordinates."""
     places = traits(node).coordinates
     return not places or any(t.name == name and index not in places for index, t in enumerate(node.inputs))
 
 
 def _last_of_trunk(layers: Layers, among: Sequence[Layer]) -> Layer:
-    """The last of the layers that carry most, where none carries all: half as many paths as the busiest, or more.
+    """Return the last layer that carries at least half as many paths as the busiest one.
 
-    So it is the end of one of two trunks, and not a value within its last attention.
+    It serves where no layer carries all paths. With two trunks, this is the end of one of them, and not a value inside
+    its last attention.
     """
     most = max(layers.through[layer.name] for layer in among)
     return [layer for layer in among if 2 * layers.through[layer.name] >= most][-1]
 
 
 def _is_pooled(layers: Layers, layer: Layer) -> bool:
-    """Whether this is an average of unknown size, which may have pooled space away."""
+    """Tell whether a layer is an average of unknown size, which may have pooled space away."""
     return layer.op == "AveragePool" and not all(isinstance(dim, int) for dim in layers.sampled_space(layer))
 
 
 def _is_before_attention(layers: Layers, layer: Layer) -> bool:
-    """Whether the score gets what it gets by attention, several times, and a layer lies before that."""
+    """Tell whether a layer lies before all attention of a model that has more than one attention."""
     order = layers.graph.order
-    found = [order[node.outputs[0].name] for node in layers.path.nodes if _is_attention(layers, node)]
-    return len(found) > 1 and min(found) > order[layer.name]
+    attentions = [order[node.outputs[0].name] for node in layers.path.nodes if _is_attention(layers, node)]
+    return len(attentions) > 1 and min(attentions) > order[layer.name]
 
 
 def _is_attention(layers: Layers, node: gs.Node) -> bool:
-    """Whether a product weighs with a softmax of what depends on the picture."""
+    """Tell whether a node is an attention: a product with a softmax of what depends on the picture."""
     if node.op == "Attention":
         return True
     producer = layers.graph.producer
@@ -98,20 +100,23 @@ def _is_attention(layers: Layers, node: gs.Node) -> bool:
 
 
 def _passed_over(layers: Layers, layer: Layer) -> str | None:
-    """Why the tensor that carries most of those that carry what a layer does not, or as much and later, is none."""
+    """Return why the tensor that would be preferred to a layer cannot be laid on the picture, if there is one.
+
+    A bottleneck competes with later tensors that carry all paths too, another layer with any: the busiest one counts.
+    """
     order, carried = layers.graph.order, 0 if not layer.bottleneck else layers.paths
-    found = [
+    rivals = [
         name
         for name in layers.displaced
         if name in layers.path.tensors
         and layers.through[name] >= carried
         and (order[name] > order[layer.name] or not layer.bottleneck)
     ]
-    return layers.displaced[max(found, key=layers.through.__getitem__)] if found else None
+    return layers.displaced[max(rivals, key=layers.through.__getitem__)] if rivals else None
 
 
 def _origin(layers: Layers, layer: Layer) -> Layer:
-    """The first tensor with the same values; for tokens, the feature map that was lined up."""
+    """Return the earliest layer with the same values; for tokens, the feature map that was flattened into them."""
     producer = layers.graph.producer
     by_name = {candidate.name: candidate for candidate in layers.candidates}
     while _keeps_values(layers, layer) or (layer.layout == "NCT" and layer.op == "Transpose"):
@@ -128,7 +133,7 @@ def _origin(layers: Layers, layer: Layer) -> Layer:
 
 
 def _keeps_values(layers: Layers, layer: Layer) -> bool:
-    """Whether the layer is its node's input unchanged: an Identity, or a pool of one pixel."""
+    """Tell whether a layer is a copy of its node's input, as that of an Identity or a pool of one pixel."""
     node = layers.graph.producer[layer.name]
     facts, attributes = traits(node), node.attrs
     if facts.values == Values.COPIED:
@@ -139,5 +144,5 @@ def _keeps_values(layers: Layers, layer: Layer) -> bool:
 
 
 def _moves(node: gs.Node) -> bool:
-    """Whether a node moves all of its input's elements, and does nothing else."""
+    """Tell whether a node rearranges all elements of its input and does nothing else."""
     return traits(node).values <= Values.REARRANGED

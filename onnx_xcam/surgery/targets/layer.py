@@ -1,4 +1,4 @@
-"""A target layer: the tensor that a map is made of, and what its axes mean."""
+"""This module defines the target layer: the tensor that a map is made of, and what its axes mean."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from onnx_xcam.surgery.ir.dims import Dim, Shape
 
 @dataclass(frozen=True)
 class Layer:
-    """A tensor that can be a target layer.
+    """A Layer describes a tensor that can be a target layer.
 
     Attributes:
         name: the tensor.
-        shown: what it is called outside; for a float that only the analysis has, the quantised tensor of the model.
-        node: name of the node that makes it, "" if it has none; of a quantised one, of the node before quantisation.
+        shown: the name that users see; for a float that only the analysis has, the quantised tensor of the model.
+        node: the name of the node that computes it, "" if it has none; of a quantised one, of the node before
+            quantisation.
         op: that node's operator.
         path: the module path that the exporter recorded, or "".
-        shape: static shape.
-        layout: what its axes mean.
-        bottleneck: whether everything the score gets from the image passes through it.
-        grid: where the picture's tokens stand, if it is a layer of tokens.
-        places: where the grid's height and width are read off at run time, if they depend on the picture.
+        shape: the static shape.
+        layout: what the axes mean.
+        bottleneck: whether everything the score gets from the image passes through this layer.
+        grid: the positions of the picture's tokens, if it is a layer of tokens.
+        places: the axes from which the grid's height and width are read at run time, if they depend on the picture.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Layer:
 
     @property
     def spatial(self) -> tuple[Dim, Dim]:
-        """Height and width."""
+        """Return height and width."""
         if self.grid is not None:
             return self.grid.height, self.grid.width
         at = self.layout.find("H")
@@ -47,10 +48,10 @@ class Layer:
 
     @property
     def names(self) -> list[str]:
-        """What it is called: by its tensor, its node, its module path."""
+        """Return all names of the layer: its tensor, its node and its module path."""
         return [name for name in (self.shown, self.node, self.path) if name]
 
     @property
     def best_name(self) -> str:
-        """The name that people know it by: its module path, else its tensor."""
+        """Return the name that people know the layer by: its module path, else its tensor."""
         return self.path or self.shown

@@ -1,4 +1,4 @@
-"""Which layer a name means: a tensor, a node, a PyTorch module path, or a part of one that fits only one layer."""
+"""This module finds the layer that a name means: a tensor, a node, a PyTorch module path, or a unique part of one."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.layers import Layers
 
 Defaults: TypeAlias = Callable[[Layers], list[Layer]]
-"""What gives a task's default layers; a LayerError where there are none."""
+"""A function of this type returns a task's default layers, or raises a LayerError if there are none."""
 
 
 class Chosen(NamedTuple):
-    """A layer, and the name by which it was asked for: "auto" of a default one."""
+    """A Chosen is a layer with the name by which it was asked for, which is "auto" for a default layer."""
 
     layer: Layer
     asked: str
 
 
 def resolve(layers: Layers, wanted: str | Sequence[str], defaults: Defaults) -> list[Chosen]:
-    """The layers asked for: "auto" for the default, a name, or several names.
+    """Return the layers that were asked for: "auto" for the default, a name, or several names.
 
     Raises:
-        LayerError: as `find`; or none or the same one was named twice.
+        LayerError: as `find`; or no layer was named, or the same one twice.
     """
     names = [wanted] if isinstance(wanted, str) else wanted
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise LayerError(f"layers is a layer's name or a list of names, not {wanted!r}.")
     if not all(names) or not names:
         raise LayerError('No layer was named; use "auto" for the default.')
-    found = [
+    chosen = [
         Chosen(layer, name)
         for name in names
         for layer in (defaults(layers) if name == "auto" else [find(layers, name, defaults)])
     ]
     seen = set()
-    for layer, _ in found:
+    for layer, _ in chosen:
         if layer.name in seen:
             raise LayerError(f"The layer '{layer.shown}' was named twice.")
         seen.add(layer.name)
-    return found
+    return chosen
 
 
 def find(layers: Layers, wanted: str, defaults: Defaults) -> Layer:
-    """The layer that a tensor name, node name, module path or unique part of one means.
+    """Return the layer that a tensor name, node name, module path or unique part of one means.
 
     Args:
-        layers: the model's.
+        layers: the model's candidate layers.
         wanted: the name.
-        defaults: what names the layer to take instead, for messages.
+        defaults: returns the layers that error messages propose instead.
 
     Raises:
-        LayerError: unknown, ambiguous, not spatial, or the score does not depend on it.
+        LayerError: the name is unknown or ambiguous, or its tensor is not spatial or not on the way to the score.
     """
     graph = layers.graph
     name = _exact(layers, wanted)
@@ -79,7 +79,7 @@ def find(layers: Layers, wanted: str, defaults: Defaults) -> Layer:
 
 
 def _exact(layers: Layers, wanted: str) -> str | None:
-    """The tensor that a name is the whole name of: its own, its node's, or that of a module that it is the last of."""
+    """Return the tensor with this full name: its own, its node's, or that of a module that it is the last one of."""
     graph = layers.graph
     if wanted in graph.producer or wanted in graph.input_names:
         return wanted
@@ -97,7 +97,11 @@ def _exact(layers: Layers, wanted: str) -> str | None:
 
 
 def _by_part(layers: Layers, wanted: str) -> str:
-    """The only candidate that a text is part of a name of."""
+    """Return the only candidate with a name that contains a text.
+
+    Raises:
+        LayerError: no candidate or more than one has such a name.
+    """
     matches = [layer for layer in layers.candidates if wanted and any(wanted in name for name in layer.names)]
     if len(matches) == 1:
         return matches[0].name
@@ -109,7 +113,7 @@ def _by_part(layers: Layers, wanted: str) -> str:
 
 
 def _why_no_layer(layers: Layers, name: str, called: str) -> str | None:
-    """Why a tensor cannot be a layer, as a sentence without its end; None if it can."""
+    """Return why a tensor cannot be a layer, as a sentence without its full stop; None if it can."""
     graph = layers.graph
     shape, axes = graph.shape(name), layers.roles.get(name)
     if shape is None or (layout_of(axes) is None and (len(shape) != 4 or not may_be_nchw(axes))):
@@ -125,7 +129,7 @@ def _why_no_layer(layers: Layers, name: str, called: str) -> str | None:
 
 
 def _why_not_on_the_way(layers: Layers, name: str, called: str) -> str:
-    """Of what else than the picture a tensor is made that the score gets nothing of the picture through."""
+    """Return why a tensor is not between the explained picture and the score, as a sentence without its full stop."""
     if others := layers.others_behind(name):
         made_of = " and ".join(map(repr, others))
         return f"{called} is made of {made_of}, not of '{layers.explained.name}', the picture that is explained"
@@ -133,7 +137,7 @@ def _why_not_on_the_way(layers: Layers, name: str, called: str) -> str:
 
 
 def _why_not_spatial(layers: Layers, name: str, shape: Shape) -> str:
-    """What is known of axes that make no spatial layer."""
+    """Return what is known of axes that make no spatial layer, as the end of a sentence."""
     if why := displaced(layers.roles.get(name)):
         return f"; {why}"
     roles = roles_of(layers.roles.get(name, ()))
@@ -145,10 +149,10 @@ def _why_not_spatial(layers: Layers, name: str, shape: Shape) -> str:
 
 
 def _instead(layers: Layers, defaults: Defaults) -> str:
-    """What the default would be, as the end of a sentence; nothing if there is none."""
+    """Return the sentence's end that names the default layers; "" if there are none."""
     try:
-        found = defaults(layers)
+        proposed = defaults(layers)
     except LayerError:
         return ""
-    names = " and ".join(f"'{layer.best_name}'" for layer in found)
+    names = " and ".join(f"'{layer.best_name}'" for layer in proposed)
     return f"; the default would be {names}"

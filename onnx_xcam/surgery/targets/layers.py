@@ -1,8 +1,8 @@
-"""The layers of a model that a map can be made of, and what is known of each.
+"""This module finds the layers of a model that a map can be made of, and says what is known of each.
 
 A candidate is a feature map whose axes are known to be images, channels and space: `[N,C,H,W]`, `[N,H,W,C]`, or tokens
-`[N,T,C]`, `[N,C,T]` or `[T,N,C]` of a known grid. Which one is the default is told in `default_layer.py`, which one a
-name means in `layer_names.py`.
+`[N,T,C]`, `[N,C,T]` or `[T,N,C]` of a known grid. The module `default_layer.py` chooses the default, and
+`layer_names.py` finds the layer that a name means.
 """
 
 from __future__ import annotations
@@ -28,25 +28,28 @@ from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.pictures import explained_picture
 
 _PRIME = 2**2203 - 1
+"""Numbers of paths are counted modulo this prime."""
 _PICTURE_AXES = 4
+"""A picture input has this many axes, `[N,C,H,W]` or `[N,H,W,C]`; a volume or a video has more."""
 
 
 class Layers:
-    """The candidate layers of a model for one score, in topological order.
+    """Layers holds the candidate layers of a model for one score, in topological order.
 
     Args:
         graph: the model.
         score: the score tensor.
         sample: the same graph with numbers for a symbolic height and width, if they are symbolic: what is counted or
-            compared (tokens, windows, positions that are used) is looked at there.
+            compared (tokens, windows, positions that are used) is looked up there.
         picture: the image input that is explained, or "auto".
 
     Attributes:
-        explained: the picture.
+        explained: the picture that is explained.
         roles: what the axes of each tensor are made of.
         path: the nodes and tensors from the picture to the score.
+        used: for each tensor, the positions of each axis that the score uses.
         through: how many paths from the picture to the score pass through each tensor.
-        paths: how many there are.
+        paths: how many paths there are.
         candidates: the layers.
     """
 
@@ -70,11 +73,12 @@ class Layers:
         ]
 
     def takes_volumes(self) -> bool:
-        """Whether what is explained is a volume or a video; layers of its slices or frames have no images as batch."""
+        """Tell whether a volume or a video is explained: layers of its slices or frames have no images as batch."""
         ranks = [len(self.graph.shape(name) or ()) for name in self.explained.names]
         return bool(ranks) and min(ranks) > _PICTURE_AXES
 
     def _candidate(self, name: str) -> Layer | None:
+        """Return a tensor as a layer if a map can be made of it, else None."""
         shape, layout = self.graph.shape(name), layout_of(self.roles.get(name))
         if layout is not None and displaced(self.roles.get(name)) is not None:
             return None
@@ -88,11 +92,11 @@ class Layers:
         return None if 1 in layer.spatial or 1 in self.sampled_space(layer) else layer
 
     def _is_outside(self, name: str) -> bool:
-        """Whether a tensor stands for one of the model, and not for the same one as a later tensor does."""
+        """Tell whether a tensor stands for one of the file's tensors, and no later tensor stands for the same one."""
         return (name not in self.graph.inner or name in self.graph.stand_ins) and float_for(self.graph, name) == name
 
     def _maker(self, name: str) -> gs.Node:
-        """The node that makes a tensor; of a dequantised one, the node whose result was quantised."""
+        """Return the node that computes a tensor; for a dequantised one, the node before the quantiser."""
         producer = self.graph.producer
         node = producer[name]
         for is_passed in (_dequantises, self._clips_integers, _quantises):
@@ -101,10 +105,11 @@ class Layers:
         return node
 
     def _clips_integers(self, node: gs.Node) -> bool:
+        """Tell whether a node clips quantised integers."""
         return traits(node).clips and node.outputs[0].name in self.graph.quantised
 
     def layer(self, name: str, shape: Shape, layout: Layout, *, bottleneck: bool) -> Layer:
-        """A tensor of this shape and layout as a layer."""
+        """Return the description of a tensor of this shape and layout as a layer."""
         node, shown = self._maker(name), self.graph.shown(name)
         path = self.graph.scopes.get(self.graph.order[node.outputs[0].name], "")
         grid, places = token_grid(self.roles.get(name)) if "T" in layout else None, tuple[Place, ...]()
@@ -113,40 +118,41 @@ class Layers:
         return Layer(name, shown, str(node.name or ""), str(node.op), path, shape, layout, bottleneck, grid, places)
 
     def sampled_space(self, layer: Layer) -> Shape:
-        """Height and width as the sample has them, empty where they are not known and for tokens."""
+        """Return height and width as the sample has them; nothing for tokens, or if they are not known."""
         at = layer.layout.find("H")
         return (self.sample.shape(layer.name) or ())[at : at + 2] if at >= 0 else ()
 
     # --- what is known of a layer -------------------------------------------------------------------------------------
 
     def carrying_most(self) -> list[Layer]:
-        """The candidates that carry most, where none carries all."""
+        """Return the candidates that carry as many paths as any; they serve where no candidate carries all."""
         most = max((self.through[layer.name] for layer in self.candidates), default=0)
         return [layer for layer in self.candidates if self.through[layer.name] == most]
 
     def limits(self, layer: Layer) -> list[str]:
-        """What is to be known of a layer's map whoever chose the layer, as parts of a sentence."""
-        found = []
+        """Return the limits of a layer's map, whoever chose the layer, as parts of a sentence."""
+        limits = []
         if others := self.holds(layer):
-            found.append(f"it holds {' and '.join(map(repr, others))} too")
+            limits.append(f"it holds {' and '.join(map(repr, others))} too")
         if window := window_of(self.roles.get(layer.name)):
-            found.append(f"its map covers {window} but is stretched over the whole picture")
-        return found
+            limits.append(f"its map covers {window} but is stretched over the whole picture")
+        return limits
 
     def holds(self, layer: Layer) -> list[str]:
-        """The pictures beside the explained one that a layer is made of too."""
+        """Return the names of the pictures beside the explained one that a layer depends on."""
         return self.others_behind(layer.name)
 
     def others_behind(self, name: str) -> list[str]:
-        """The pictures beside the explained one that a tensor is made of."""
+        """Return the names of the pictures beside the explained one that a tensor depends on."""
         return [other for other, tensors in self._of_others.items() if name in tensors]
 
     @cached_property
     def _of_others(self) -> dict[str, frozenset[str]]:
+        """Return the tensors that depend on each picture beside the explained one."""
         return {name: frozenset(image_tensors(self.graph, [name])) for name in self.explained.others}
 
     def is_wholly_used(self, layer: Layer) -> bool:
-        """Whether the score uses every position of the layer, as far as the graph tells."""
+        """Tell whether the score uses every position of the layer, as far as the graph shows."""
         used = self.used.get(layer.name)
         if used is None:
             return True
@@ -158,40 +164,41 @@ class Layers:
 
     @cached_property
     def displaced(self) -> dict[str, str]:
-        """The four-dimensional feature maps that cannot be laid on the picture, and why."""
-        found = {}
+        """Return the four-dimensional feature maps that cannot be laid on the picture, and why each cannot."""
+        reasons = {}
         for name, axes in self.roles.items():
             if name in self.graph.producer and len(axes) == 4 and (why := displaced(axes)):
-                found[name] = why
-        return found
+                reasons[name] = why
+        return reasons
 
-    # --- which operators have no rule ---------------------------------------------------------------------------------
+    # --- which operators have no gradient rule ------------------------------------------------------------------------
 
     def works(self, layer: Layer) -> bool:
-        """Whether every operator from the layer to the score has a rule."""
+        """Tell whether every operator from the layer to the score has a gradient rule."""
         return not self.unsupported(layer)
 
     def unsupported(self, layer: Layer) -> list[gs.Node]:
-        """The nodes between a layer and the score that have no rule."""
+        """Return the nodes between a layer and the score that have no gradient rule."""
         if not layer.bottleneck:
             return unsupported(differentiable_path(self.graph, [layer.name], [self.score]))
-        order = self.graph.order  # behind a bottleneck lies all that comes later
+        order = self.graph.order  # every later node of the path lies behind a bottleneck
         return [n for n in self._missing if order[n.outputs[0].name] > order[layer.name]]
 
     @cached_property
     def _missing(self) -> list[gs.Node]:
+        """Return the nodes between the picture and the score that have no gradient rule."""
         return unsupported(self.path)
 
     def nearest_that_works(self, layer: Layer) -> Layer | None:
-        """The first candidate behind a layer from which the gradient can be computed."""
+        """Return the first candidate behind a layer from which the gradient can be computed."""
         order = self.graph.order
         later = [c for c in self.candidates if order[c.name] > order[layer.name] and c.bottleneck]
         return next((c for c in later if self.works(c)), None)
 
-    # --- why there is none --------------------------------------------------------------------------------------------
+    # --- why there is no layer ----------------------------------------------------------------------------------------
 
     def why_none(self) -> str:
-        """Why the model has no layer at all, in sentences."""
+        """Return why the model has no layer at all, in sentences."""
         graph = self.graph
         if foreign := foreign_among(makers(graph, self.score), graph.opset):
             return f"No spatial layer was found, since axes cannot be followed everywhere. {foreign.sentence()}"
@@ -220,26 +227,28 @@ class Layers:
 
 
 def _dequantises(node: gs.Node) -> bool:
+    """Tell whether a node is a DequantizeLinear."""
     return traits(node).dequantises
 
 
 def _quantises(node: gs.Node) -> bool:
+    """Tell whether a node quantises with a scale and a zero point that are its inputs."""
     return traits(node).quantises_as_told
 
 
-def _paths(graph: Graph, found: DifferentiablePath, score: str) -> tuple[dict[str, int], int]:
-    """How many paths from the image to the score pass through each tensor, and how many there are.
+def _paths(graph: Graph, path: DifferentiablePath, score: str) -> tuple[dict[str, int], int]:
+    """Return how many paths from the image to the score pass through each tensor, and how many paths there are.
 
-    Their number may double with each node. Beyond 2**2203 it is counted modulo a prime: numbers that are equal still
-    are, and others are not except by an accident that does not happen.
+    The number of paths may double with each node, so it is counted modulo the prime 2**2203 - 1. Equal numbers stay
+    equal, and different ones become equal only by an accident too rare to happen.
     """
-    inside = found.tensors
+    inside = path.tensors
     ahead: dict[str, int] = {}
-    for node in found.nodes:
+    for node in path.nodes:
         known = sum(ahead.setdefault(name, 1) for name in names_read(node) if name in inside) % _PRIME
         ahead.update({out.name: known for out in node.outputs if out.name in inside})
     behind: dict[str, int] = {score: 1}
-    for node in reversed(found.nodes):
+    for node in reversed(path.nodes):
         onward = sum(behind.get(out.name, 0) for out in node.outputs if out.name in inside) % _PRIME
         for name in names_read(node):
             if name in inside:

@@ -1,4 +1,4 @@
-"""Which of several picture inputs is explained: layers, maps and heat maps are those of that picture."""
+"""This module chooses which of several picture inputs is explained: the layers, maps and heat maps are those of it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from onnx_xcam.surgery.ir.graph import Graph
 
 @dataclass(frozen=True)
 class Explained:
-    """The picture that is explained.
+    """An Explained says which picture is explained.
 
     Attributes:
-        names: the input; of a model without a single image input, all of its inputs.
+        names: the picture's input; all inputs if the model has no single image input.
         others: the other picture inputs.
-        note: that it was chosen among several, as a sentence; None where there was no choice, or the user made it.
+        note: a sentence that the picture was chosen among several; None if there was no choice, or the user made it.
     """
 
     names: tuple[str, ...]
@@ -28,27 +28,27 @@ class Explained:
 
     @property
     def name(self) -> str | None:
-        """The input, if there are other pictures that it has to be told from."""
+        """Return the name of the picture's input if the model has other pictures as well, else None."""
         return self.names[0] if self.others else None
 
 
 def explained_picture(graph: Graph, wanted: str, score: str) -> Explained:
-    """The picture to explain: the one that is named; for "auto" the first that the score depends on.
+    """Return the picture to explain: the one that is named, or for "auto" the first that the score depends on.
 
     Raises:
-        LayerError: the name is that of no image input.
+        LayerError: no image input has that name.
     """
-    found = pictures(graph)
+    names = pictures(graph)
     if wanted != "auto":
-        if wanted not in found:
-            listed = ", ".join(map(repr, found))
+        if wanted not in names:
+            listed = ", ".join(map(repr, names))
             raise LayerError(
-                f"The model has no image input {wanted!r}{suggestion(wanted, found)}; a picture can be fed to {listed}."
+                f"The model has no image input {wanted!r}{suggestion(wanted, names)}; a picture can be fed to {listed}."
             )
-        return Explained((wanted,), tuple(name for name in found if name != wanted))
-    used = [one for one in found if score in differentiable_path(graph, [one], [score]).tensors]
-    if len(used) < 2 or image_axes(graph.shape(found[0]) or ()) is None:
-        return Explained(tuple(found))
+        return Explained((wanted,), tuple(name for name in names if name != wanted))
+    used = [one for one in names if score in differentiable_path(graph, [one], [score]).tensors]
+    if len(used) < 2 or image_axes(graph.shape(names[0]) or ()) is None:
+        return Explained(tuple(names))
     name = used[0]
     others = tuple(one for one in used if one != name)
     listed = " and ".join(f"'{one}'" for one in others)

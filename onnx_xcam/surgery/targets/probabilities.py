@@ -1,9 +1,9 @@
-"""Which output of a model is probabilities, and which holds the scores that could be made into some.
+"""This module finds the outputs that are probabilities, and those with scores that could be made into probabilities.
 
-An output tells probabilities where an activation made it, softmax or sigmoid, or something that keeps probabilities
-what they are: 1 - p, p q, the mean of several p, p by the sum of all p, parts put together or taken out. Scores that
-come out as they are tell none by themselves: they may be a classifier's logits, and then softmax or sigmoid is to be
-taken, or numbers of any kind.
+An output gives probabilities where an activation made it, softmax or sigmoid, or operations that keep probabilities
+what they are: 1 - p, p q, the mean of several p, p divided by the sum of all p, parts that are joined or taken out.
+Scores that come out as they are give none by themselves: they may be a classifier's logits, to which softmax or
+sigmoid is applied, or numbers of any kind.
 """
 
 from __future__ import annotations
@@ -25,55 +25,56 @@ from onnx_xcam.surgery.targets.activation_patterns import ACTIVATIONS, activatio
 from onnx_xcam.surgery.targets.logits import before_rounding, is_copy, roundings, step_back
 
 Squash = Literal["softmax", "sigmoid"]
+"""These functions turn logits into probabilities."""
 
 _EXCLUSIVE = frozenset({"ArgMax", "TopK", "Softmax", "LogSoftmax", "Hardmax"})
-"""What is made of the scores of classes of which one is chosen."""
+"""These operators are applied to scores of classes of which exactly one is right."""
 _STEPS = 100
-"""More nodes behind an activation are not followed."""
+"""At most this many nodes before a tensor are followed."""
 
 
-class Told(NamedTuple):
-    """What outputs tell of a score.
+class ScoreOutputs(NamedTuple):
+    """A ScoreOutputs says which output gives the probabilities of a score, and which the score itself.
 
     Attributes:
         probabilities: the output that is probabilities, or that holds the scores where the model itself shows how
             probabilities are made of them; None if there is none.
-        logits: the output that holds the scores as they are, and what would be taken of a classifier's; None if there
-            is none, or if they cannot be logits by the way they are made.
+        logits: the output that holds the scores as they are, with the function to apply if the model is a classifier;
+            None if there is none, or if the scores cannot be logits by the way they are computed.
     """
 
     probabilities: Probabilities | None
     logits: Probabilities | None
 
 
-def told_of(graph: Graph, score: str, last: str | None, *, one: bool) -> Told:
-    """What the outputs tell of a score.
+def score_outputs(graph: Graph, score: str, last: str | None, *, one: bool) -> ScoreOutputs:
+    """Return what the outputs give of a score: its probabilities, or the score itself.
 
     Args:
         graph: the model.
         score: the tensor.
         last: the activation that is known to follow it.
-        one: whether it is one number for an image.
+        one: whether the score is one number per image.
     """
     for output in graph.output_names:
         origin = step_back(graph, output)
         same = before_rounding(graph, origin.name) == score or is_copy(graph, origin.name, score)
-        if same and origin.told is not None:
-            return Told(_stepwise(graph, output, origin.told), None)
+        if same and origin.how is not None:
+            return ScoreOutputs(_stepwise(graph, output, origin.how), None)
     copy = next((name for name in graph.output_names if is_copy(graph, name, score)), "")
     if not copy:
-        return Told(None, None)
-    if (found := _of_copy(graph, score, last, one=one)) is not None:
-        return Told(_stepwise(graph, copy, found), None) if found else Told(None, None)
+        return ScoreOutputs(None, None)
+    if (how := _of_copy(graph, score, last, one=one)) is not None:
+        return ScoreOutputs(_stepwise(graph, copy, how), None) if how else ScoreOutputs(None, None)
     usual: Squash = "sigmoid" if one else "softmax"
-    return Told(None, _stepwise(graph, copy, usual) if _can_be_logits(graph, score) else None)
+    return ScoreOutputs(None, _stepwise(graph, copy, usual) if _can_be_logits(graph, score) else None)
 
 
 def _of_copy(graph: Graph, score: str, last: str | None, *, one: bool) -> str | None:
-    """How an output that holds the scores tells probabilities; "" if it certainly does not, None if nothing shows."""
+    """Return how probabilities are made of an output of scores: "" if they are not, None if nothing shows it."""
     own = step_back(graph, score)
     if own.activation:
-        return own.told or ""
+        return own.how or ""
     total = _largest_sum(graph, score)
     if total is not None:
         return "none" if isclose(total, 1, rel_tol=1e-3) else ""
@@ -83,7 +84,7 @@ def _of_copy(graph: Graph, score: str, last: str | None, *, one: bool) -> str | 
 
 
 def _stepwise(graph: Graph, output: str, how: str) -> Probabilities | None:
-    """How an output tells probabilities; if it holds integers, with the step and zero point by which they are read."""
+    """Return how an output gives probabilities; one of integers needs a known scale and zero point, else None."""
     if output not in graph.quantised:
         return Probabilities(output, how)
     quantiser = next(node for node in roundings(graph, output) if traits(node).quantises)
@@ -94,7 +95,7 @@ def _stepwise(graph: Graph, output: str, how: str) -> Probabilities | None:
 
 
 def _is_chosen_from(graph: Graph, score: str) -> bool:
-    """Whether an output is the one class that was chosen by this score."""
+    """Tell whether an output is made by choosing a single class by this score."""
     origins = [step_back(graph, end) for end in ends(graph)]
     return any(
         before_rounding(graph, one.name) == score and _EXCLUSIVE & {one.choice, one.activation} for one in origins
@@ -105,35 +106,36 @@ def _is_chosen_from(graph: Graph, score: str) -> bool:
 
 
 def is_probability(graph: Graph, name: str) -> bool:
-    """Whether a tensor is made of probabilities by what keeps them so, and may be as large as 1."""
+    """Tell whether a tensor is made of probabilities by operations that keep them so, and may be as large as 1."""
     total = _largest_sum(graph, name)
     return total is not None and isclose(total, 1, rel_tol=1e-3)
 
 
 def _largest_sum(graph: Graph, name: str, known: dict[str, float | None] | None = None) -> float | None:
-    """What a tensor is at most, if it is made of probabilities by what keeps them so; None if it is not.
+    """Return the upper bound of a tensor made of probabilities by operations that keep them so, else None.
 
-    A mean of two is their sum, at most 2, by 2: what ends at 1 is a probability.
+    A mean of two probabilities is their sum, at most 2, divided by 2: a tensor with the bound 1 is a probability.
 
     Args:
         graph: the model.
         name: the tensor.
-        known: what was found out on the way, so that no tensor is followed twice.
+        known: the bounds so far, so that no tensor is followed twice.
     """
     known = {} if known is None else known
     if name not in known:
-        known[name] = None  # until it is known, and where there are too many
+        known[name] = None  # stays so after too many steps
         if len(known) < _STEPS:
             known[name] = _followed(graph, name, known)
     return known[name]
 
 
 def _followed(graph: Graph, name: str, known: dict[str, float | None]) -> float | None:
+    """Return the upper bound of a tensor from the bounds of its node's inputs."""
     node = graph.producer.get(name)
     if node is None or not is_standard(node.domain) or not graph.is_float(name):
         return None
-    if (found := activation(graph, node)) is not None:
-        return 1.0 if ACTIVATIONS[found[0]] == "none" else None
+    if (final := activation(graph, node)) is not None:
+        return 1.0 if ACTIVATIONS[final[0]] == "none" else None
     names = [str(tensor.name) for tensor in node.inputs]
 
     def of(name: str) -> float | None:
@@ -152,12 +154,13 @@ def _followed(graph: Graph, name: str, known: dict[str, float | None]) -> float 
 
 
 def _moves(node: gs.Node) -> bool:
-    """Whether a node gives values of its first input, if in other places, rounded, or as another type."""
+    """Tell whether a node returns values of its first input, if in other places, rounded, or as another type."""
     facts = traits(node)
     return facts.values <= Values.PICKED or facts.casts or facts.quantises_as_told or facts.dequantises
 
 
 def _of_several(op: str, sums: list[float | None]) -> float | None:
+    """Return the upper bound of a Concat, Max, Min, Sum or Mean from the bounds of its inputs."""
     known = [one for one in sums if one is not None]
     if len(known) < len(sums):
         return None
@@ -165,21 +168,23 @@ def _of_several(op: str, sums: list[float | None]) -> float | None:
 
 
 _Of = Callable[[str], float | None]
+"""A function of this type returns the upper bound of a tensor by its name."""
 
 
 def _of_sum(graph: Graph, names: list[str], of: _Of) -> float | None:
+    """Return the upper bound of p + q."""
     first, second = map(of, names)
     return None if first is None or second is None else first + second
 
 
 def _of_rest(graph: Graph, names: list[str], of: _Of) -> float | None:
-    """1 - p."""
+    """Return the upper bound of 1 - p."""
     rest = of(names[1]) if number(graph, names[0]) == 1 else None
     return 1.0 if rest is not None and isclose(rest, 1, rel_tol=1e-3) else None
 
 
 def _of_product(graph: Graph, names: list[str], of: _Of) -> float | None:
-    """p q, and p times a number."""
+    """Return the upper bound of p q, or of p times a positive number."""
     factors = []
     for name in names:
         value = number(graph, name)
@@ -188,13 +193,13 @@ def _of_product(graph: Graph, names: list[str], of: _Of) -> float | None:
 
 
 def _of_quotient(graph: Graph, names: list[str], of: _Of) -> float | None:
-    """p by a number, and p by the sum of all p."""
+    """Return the upper bound of p divided by a positive number, or by the sum of all p."""
     value = number(graph, names[1])
     if value is not None:
         above = of(names[0]) if value > 0 else None
         return None if above is None else above / value
     below = graph.producer.get(names[1])
-    if below is not None and below.op in ("Add", "Max", "Clip"):  # a little, so that nothing is divided by zero
+    if below is not None and below.op in ("Add", "Max", "Clip"):  # keeps the sum away from zero
         below = graph.producer.get(below.inputs[0].name)
     if below is None or below.op != "ReduceSum" or below.inputs[0].name != names[0] or not keeps_images(graph, below):
         return None
@@ -207,6 +212,7 @@ _OF_TWO: Mapping[str, Callable[[Graph, list[str], _Of], float | None]] = {
     "Mul": _of_product,
     "Div": _of_quotient,
 }
+"""This table maps an operator with two inputs to the function that returns the upper bound of its result."""
 
 
 # --- logits ----------------------------------------------------------------------------------------------------------
@@ -215,16 +221,18 @@ _LINEAR = frozenset(
     {"ReduceMean", "ReduceSum", "ReduceMax", "GlobalAveragePool", "AveragePool", "Relu", "LeakyRelu"}
     | {"Add", "Sub", "Mul", "Div", "Sum", "Mean", "Neg", "Concat", "BatchNormalization"}
 )
-"""What may stand between a layer with weights and the logits that come out, beside what moves them: it adds, averages
-or scales, or cuts them off below zero as SqueezeNet does."""
+"""These operators may stand between a layer with weights and the logits, beside those that move values.
+
+They add, average or scale, or cut off what is below zero, as SqueezeNet does.
+"""
 
 
 def _can_be_logits(graph: Graph, score: str) -> bool:
-    """Whether a score is made of a layer with weights by nothing that keeps it within bounds or makes it a distance."""
+    """Tell whether a score may be logits: made by weights, and by nothing that bounds it or makes it a distance."""
     pictured = seen(graph)
 
     def read(node: gs.Node) -> list[str]:
-        inputs = node.inputs[: traits(node).differentiable]  # others may be a shape
+        inputs = node.inputs[: traits(node).differentiable]  # the other inputs may be a shape
         return [str(tensor.name) for tensor in inputs if tensor.name in pictured]
 
     def enters(node: gs.Node, name: str) -> bool:

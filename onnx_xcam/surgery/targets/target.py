@@ -1,4 +1,4 @@
-"""What is explained in a model: a table of scores, how a cell of it is chosen, and which layers carry its evidence.
+"""This module defines what is explained in a model: a table of scores, how cells are chosen, and the layers behind it.
 
 Every vision task is a table `S [N, Q, C]` of N images, Q candidates (one of a classifier, else anchors, queries, time
 steps, ...) and C classes. A task answers four questions, in one place of its own:
@@ -8,7 +8,7 @@ steps, ...) and C classes. A task answers four questions, in one place of its ow
     what ranks its cells?         `Target.select`
     which layers carry evidence?  `Target.default_layers`
 
-Nothing else in the surgery knows of any task.
+Nothing else in the surgery depends on the task.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from onnx_xcam.surgery.targets.layers import Layers
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a task is recognised by.
+    """An Evidence holds what a task is recognised by.
 
     Attributes:
         graph: the model.
         sample: the graph with numbers for a symbolic height and width, if they are symbolic.
         wanted: the score that was asked for: "auto", or a tensor's name.
         props: the model's metadata.
-        labels: what the metadata state as the names of classes, None if they state none.
+        labels: the names of classes that the metadata state, None if they state none.
     """
 
     graph: Graph
@@ -52,11 +52,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Choice:
-    """An added graph input by which cells of the table are chosen.
+    """A Choice is an added graph input that chooses cells of the table.
 
     Attributes:
         value: the input.
-        default: what it is where nothing is fed.
+        default: the input's value where nothing is fed.
     """
 
     value: Value
@@ -65,14 +65,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Selection:
-    """The cells of the table that are explained, K of each image.
+    """A Selection holds the cells of the table that are explained, K of each image.
 
     Attributes:
         scores: float32 `[N, K]`.
         seed: the gradient of each of these scores with respect to the table's tensor, `[K, *shape]`.
-        outputs: what tells which cells these are, each `[N, K, ...]`, by the contract's names, as they are added to the
-            model; the scores among them.
-        inputs: what they were chosen by; none where that was settled at surgery.
+        outputs: the outputs that say which cells these are, each `[N, K, ...]`, by their names in the contract; the
+            scores are among them.
+        inputs: the inputs that choose the cells; none where the choice is fixed at surgery.
     """
 
     scores: Value
@@ -83,20 +83,20 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class Target(ABC):
-    """The score table of one model, before any softmax.
+    """A Target describes the score table of one model, before any softmax.
 
     Attributes:
-        task: the name of its task.
-        name: the tensor.
-        shown: what it is called outside.
-        unclipped: the quantised tensors that it was rounded to last; their clipping does not count.
-        shape: its static shape.
+        task: the name of the vision task.
+        name: the table's tensor.
+        shown: the tensor's name that users see.
+        unclipped: the quantised tensors that the table was rounded to last; their clipping does not count.
+        shape: the table's static shape.
         batch: the axis of the images, None if there is none (N = 1).
         notes: what was assumed, in sentences.
-        activation: the final activation that was stepped over, if one was.
-        probabilities: the output that tells the model's own probabilities, and how; None if no output does.
+        activation: the final activation between the table and the output, if there is one.
+        probabilities: the output that gives the model's own probabilities, and how; None if no output does.
         logits: the output that holds the scores, and how probabilities are made of them if they are a classifier's.
-        is_number: whether it is one number for each image, of which no output tells a probability.
+        is_number: whether the table is one number for each image, and no output gives a probability of it.
     """
 
     task: ClassVar[str]
@@ -114,36 +114,36 @@ class Target(ABC):
 
     @property
     def class_count(self) -> int | None:
-        """The number of classes, where it is a number."""
+        """Return the number of classes, None if it is not a number."""
         return None
 
     @abstractmethod
     def select(
         self, graph: Graph, emitter: Emitter, class_input: ClassInput, classes: Sequence[int] | None
     ) -> Selection:
-        """Emit the choice of cells, and tell the emitter where a symbolic K can be read.
+        """Emit the choice of cells, and define in the emitter where a symbolic K can be read.
 
         Args:
             graph: the model, or a part of it that ends in the table.
-            emitter: what collects the added nodes.
-            class_input: how they are chosen at run time; see `instrument`.
+            emitter: collects the added nodes.
+            class_input: how the cells are chosen at run time; see `instrument`.
             classes: the classes where they are fixed.
 
         Raises:
-            ClassError: classes were given that do not fit the form or the number of classes.
+            ClassError: the given classes do not fit the form or the number of classes.
         """
 
     @abstractmethod
     def table(self, values: NDArray[Any], images: int) -> NDArray[np.float64]:
-        """The scores that the tensor's values of a run are, float64 `[N, C]`: those that `select` chooses from.
+        """Return the scores that `select` chooses from, float64 `[N, C]`, given the tensor's values in a run.
 
         Args:
-            values: of the tensor, floats `[N, ...]`, or without an axis of images.
+            values: the tensor's values, floats `[N, ...]`, or without an axis of images.
             images: N.
         """
 
     def default_layers(self, layers: Layers) -> list[Layer]:
-        """The layers that "auto" means: those that carry the table's evidence.
+        """Return the layers that "auto" means: those that carry the table's evidence.
 
         Raises:
             LayerError: there is none.
@@ -151,5 +151,5 @@ class Target(ABC):
         return [last_bottleneck(layers)]
 
     def why_default(self, layers: Layers, layer: Layer) -> str:
-        """Why a default layer is one, and what it lacks, in words."""
+        """Return why a default layer is the default, and what it lacks, as a phrase for users."""
         return why_last_bottleneck(layers, layer)

@@ -1,4 +1,4 @@
-"""The vision tasks that are explained, in the order in which a model is taken for one of them."""
+"""This module lists the vision tasks that are explained, in the order in which a model is tried for each."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from onnx_xcam.surgery.targets import classification
 from onnx_xcam.surgery.targets.target import Evidence, Target
 
 Recognise: TypeAlias = Callable[[Evidence], Target]
-"""What finds the score table of a task in a model; a ScoreError says why it has none."""
+"""A function of this type returns the score table of a task, or raises a ScoreError that says why there is none."""
 
 TASKS: Mapping[str, Recognise] = {
     "classification": classification.recognise,
 }
-"""A task refuses what is not surely its own: the first one that recognises a model is taken."""
+"""The first task that recognises a model is taken; so a task refuses what is not surely its own."""
 
 
 def recognised(evidence: Evidence) -> Target:
-    """The score table of a model.
+    """Return the score table of a model.
 
     Raises:
-        ScoreError: it has none of any task; what each of them misses is told.
+        ScoreError: no task recognises the model; the message says what each of them misses.
     """
     refusals: dict[str, ScoreError] = {}
     for recognise in TASKS.values():

@@ -1,6 +1,6 @@
-"""Vectors of length 1: whether a tensor was divided by its own length last, as embeddings are.
+"""This module recognises vectors of length 1: tensors that were divided by their own length last, as embeddings are.
 
-y = x / sqrt(sum(x^2))      LpNormalization, or spelled out with Div, Mul, Reciprocal, Pow, ReduceL2, ...
+y = x / sqrt(sum(x^2))      LpNormalization, or written out with Div, Mul, Reciprocal, Pow, ReduceL2, ...
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.targets.activation_patterns import number
 
 _BOUNDS = frozenset({"Clip", "Max", "Add"})
-"""What holds a length away from zero before something is divided by it."""
+"""These operators keep a length away from zero before something is divided by it."""
 
 
 def is_normalised(graph: Graph, name: str) -> bool:
-    """Whether a tensor was divided by its own length last, in any of the ways that exporters write it."""
+    """Tell whether a tensor was divided by its own length last, in any of the forms that exporters write."""
     node = last_maker(graph, name)
     if node is None:
         return False
@@ -35,7 +35,7 @@ def is_normalised(graph: Graph, name: str) -> bool:
 
 
 def _is_inverse_length_of(graph: Graph, name: str, x: str) -> bool:
-    """1 / |x|: a reciprocal, a quotient, or the power -1/2 of the sum of squares."""
+    """Tell whether a tensor is 1 / |x|: a reciprocal, a quotient, or the power -1/2 of the sum of squares."""
     node = last_maker(graph, name, _BOUNDS)
     if node is None:
         return False
@@ -47,7 +47,7 @@ def _is_inverse_length_of(graph: Graph, name: str, x: str) -> bool:
 
 
 def _is_length_of(graph: Graph, name: str, x: str) -> bool:
-    """|x|, up to what keeps it from being zero."""
+    """Tell whether a tensor is |x|, apart from what keeps it from being zero."""
     node = last_maker(graph, name, _BOUNDS)
     if node is None:
         return False
@@ -60,7 +60,7 @@ def _is_length_of(graph: Graph, name: str, x: str) -> bool:
 
 
 def _is_square(graph: Graph, name: str, x: str) -> bool:
-    """sum(x^2), up to what keeps it from being zero."""
+    """Tell whether a tensor is sum(x^2), apart from what keeps it from being zero."""
     node, own = last_maker(graph, name, _BOUNDS), _source(graph, x)
     if node is None:
         return False
@@ -77,7 +77,7 @@ def _is_square(graph: Graph, name: str, x: str) -> bool:
 
 
 def last_maker(graph: Graph, name: str, passed: frozenset[str] = frozenset()) -> gs.Node | None:
-    """The node that makes a tensor, behind those that only move its values or hold them away from zero."""
+    """Return the node that computes a tensor, before nodes that only move or convert its values, or are in `passed`."""
     while (node := graph.producer.get(name)) is not None and is_standard(node.domain):
         if node.op not in passed and not (traits(node).values <= Values.REPEATED or traits(node).casts):
             return node
@@ -91,7 +91,7 @@ def last_maker(graph: Graph, name: str, passed: frozenset[str] = frozenset()) ->
 
 
 def _source(graph: Graph, name: str) -> str:
-    """The tensor that holds the same values before they were moved."""
+    """Return the name of the tensor that holds the same values before they were moved or converted."""
     while (node := graph.producer.get(name)) is not None:
         if not (traits(node).values <= Values.REARRANGED or traits(node).casts):
             break

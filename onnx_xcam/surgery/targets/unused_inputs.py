@@ -1,4 +1,4 @@
-"""This module finds inputs that play no part in an explanation: nothing that it needs is made of them."""
+"""This module finds inputs that play no part in an explanation, since nothing that it needs depends on them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from onnx_xcam.surgery.normalise.inline_if import decided
 
 
 def unused_inputs(skeleton: onnx.ModelProto, needed: Iterable[str] | None = None) -> frozenset[str]:
-    """The inputs without a default that nothing needed is made of, and which may be fed anything.
+    """Return the inputs without a default that no needed tensor depends on, so that any value may be fed to them.
 
-    Exporters leave such inputs: no node reads them, or only a branch that is never taken does, or what is made of them
-    is another output than the score.
+    Exporters leave such inputs: no node reads them, or only a branch that is never taken does, or only another output
+    than the score depends on them.
 
     Args:
         skeleton: a model, which may lack its weights.
-        needed: the tensors that are; None for the outputs that were added to an instrumented model, and all of a plain
+        needed: the needed tensors; None means the added outputs of an instrumented model, and all outputs of a plain
             one.
     """
     graph = skeleton.graph
@@ -36,7 +36,7 @@ def unused_inputs(skeleton: onnx.ModelProto, needed: Iterable[str] | None = None
 
 
 def _behind(skeleton: onnx.ModelProto, wanted: Iterable[str]) -> frozenset[str]:
-    """All tensors that the wanted ones are made of, and these; of an If with a known condition, by the branch taken."""
+    """Return the wanted tensors and all that they depend on, through the taken branch of an If where it is known."""
     graph = skeleton.graph
     conditions = decided(prepare(skeleton)) if any(node.op_type == "If" for node in graph.node) else {}
 

@@ -1,4 +1,4 @@
-"""Classification: a model that gives each image one score for each class is explained for its classes."""
+"""This package recognises classifiers, which give each image one score per class and are explained for classes."""
 
 from onnx_xcam.surgery.targets.classification.recognise import find_score, recognise
 

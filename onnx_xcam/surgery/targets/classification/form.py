@@ -1,4 +1,4 @@
-"""How a tensor is seen as class scores `[N, C]`: which axis is that of the images, which that of the classes."""
+"""This module reads a tensor as class scores `[N, C]`: it finds the axis of the images and that of the classes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def score_of(
     asked: bool = False,
     threshold: float = 0.0,
 ) -> Score:
-    """A tensor as class scores.
+    """Return a tensor as class scores.
 
     Args:
-        evidence: of the model's axes.
-        name: the tensor; of one that is rounded, the scores are the floats before.
+        evidence: what the model's axes stand for.
+        name: the tensor; if it is rounded, the scores are the floats before rounding.
         notes: what was assumed so far.
-        activation: the final activation that follows it, if one does.
-        asked: whether a user named it, who may know better.
+        activation: the final activation that follows the tensor, if there is one.
+        asked: whether a user named the tensor, who may know better.
         threshold: what the scores are compared with, where that is known.
 
     Raises:
-        ScoreError: it holds no class scores.
+        ScoreError: the tensor holds no class scores.
     """
     graph, shown = evidence.graph, evidence.graph.shown(name)
     name = before_rounding(graph, name)
@@ -65,10 +65,10 @@ def score_of(
 
 
 def _shape(graph: Graph, name: str) -> Shape:
-    """The shape of a tensor that may hold scores.
+    """Return the shape of a tensor that may hold scores.
 
     Raises:
-        ScoreError: it may not: it has no shape, no gradient, or no axes, or holds what was picked.
+        ScoreError: the tensor has no known shape, no gradient or no axes, or holds boxes that were picked.
     """
     shape = graph.shape(name)
     if shape is None:
@@ -85,10 +85,10 @@ def _shape(graph: Graph, name: str) -> Shape:
 
 
 def _axes(evidence: AxisEvidence, name: str, shape: Shape) -> tuple[int | None, int | None]:
-    """The axis of the images and that of the classes.
+    """Return the axis of the images and that of the classes, each None if there is none.
 
     Raises:
-        UnfitError: the tensor has others as well, or its first axis is not that of the images.
+        UnfitError: the tensor has other axes as well, or its first axis is not that of the images.
     """
     wide = [axis for axis, dim in enumerate(shape) if dim != 1]
     if len(shape) == 1:
@@ -105,7 +105,7 @@ def _axes(evidence: AxisEvidence, name: str, shape: Shape) -> tuple[int | None, 
 
 
 def _one_number(graph: Graph, name: str, activation: str | None, threshold: float) -> tuple[str, float]:
-    """What is said of one number per image, and the number from which on it speaks for class 1."""
+    """Return the note on a score of one number per image, and the threshold from which on it means class 1."""
     what = "class 1 has it as its score, class 0 its negative; class 1 is the top"
     if activation is None and not threshold and is_probability(graph, name):
         return f"One probability: {what} from 0.5.", 0.5
@@ -116,6 +116,6 @@ def _one_number(graph: Graph, name: str, activation: str | None, threshold: floa
 
 
 def _is_batch(graph: Graph, dim: Dim) -> bool:
-    """Whether the only dimension of a score is the number of images: the first of an input, or of unknown length."""
+    """Tell whether a score's only axis is that of the images: as long as an input's first, or of unknown length."""
     firsts = [shape[0] for name in graph.input_names if not graph.is_constant(name) and (shape := graph.shape(name))]
     return (dim is not None and dim in firsts) or not any(isinstance(length, int) for length in (dim, *firsts))

@@ -1,4 +1,4 @@
-"""What is told of tensors that are no class scores: maps, time steps, embeddings, and what names call otherwise."""
+"""This module says in words why a tensor holds no class scores: as it is a map, time steps, an embedding, ..."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnx_xcam.surgery.targets.unit_length import last_maker
 from onnx_xcam.text import listed
 
 Unfit: TypeAlias = Kind | Literal["embedding", "named"]
-"""What a tensor is instead of a class score; "named" is only what its name says."""
+"""What a tensor is instead of a class score; "named" means that only its name says so."""
 
 WHAT: dict[Unfit, str] = {
     "places": "numbers of each place or box, as detectors give",
@@ -24,7 +24,9 @@ WHAT: dict[Unfit, str] = {
     "rows": "several rows of numbers, as detectors and text recognition give",
     "embedding": "an embedding: a vector that is divided by its length",
 }
+"""This table maps each kind of tensor to the words that describe it in messages."""
 _LATER = "detection and segmentation are not supported"
+"""This phrase says that a task is not supported, where `_TASKS` has none for the kind of tensor."""
 _TASKS: dict[Unfit, str] = {
     "steps": "text recognition is not supported",
     "rows": "detection and text recognition are not supported",
@@ -33,22 +35,24 @@ _TASKS: dict[Unfit, str] = {
 
 
 class UnfitError(ScoreError):
-    """A tensor is no class score.
+    """An UnfitError says that a tensor is no class score.
 
     Attributes:
-        subject: its name and shape.
+        name: the tensor.
+        shape: its shape.
         kind: what it is instead.
+        what: that in words.
         advice: what can be done, in a sentence, or "".
     """
 
     def __init__(self, name: str, shape: Shape, kind: Unfit, what: str = "", advice: str = "") -> None:
         self.name, self.shape, self.kind = name, shape, kind
         self.what, self.advice = what or WHAT[kind], advice
-        super().__init__(told([self]))
+        super().__init__(describe_unfit([self]))
 
 
-def told(unfit: Sequence[UnfitError]) -> str:
-    """What some tensors are, in one sentence; those of one kind together."""
+def describe_unfit(unfit: Sequence[UnfitError]) -> str:
+    """Return what some tensors are instead of scores, in one sentence that names those of one kind together."""
     groups: dict[str, list[UnfitError]] = {}
     for one in unfit:
         groups.setdefault(one.what, []).append(one)
@@ -75,14 +79,15 @@ _SAY_OTHERWISE = {
     "landmarks": ("landmark", "landmarks", "lmk", "lmks", "ldmk", "ldmks", "keypoint", "keypoints", "kpt", "kpts"),
     "boxes": ("bbox", "bboxes", "box", "boxes"),
 }
+"""This table maps what an output may be instead of scores to the words that its name then contains."""
 _SAY_SO = re.compile(r"logit|prob|score|class|cls|label|pred|softmax|sigmoid", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _LAST = frozenset({"BatchNormalization", "LayerNormalization", "Tanh"})
-"""What features may end in and scores don't."""
+"""Features may end in these operators, and scores do not."""
 
 
 def named_otherwise(name: str) -> str | None:
-    """What an output's name says that it is, if that is something else than scores; a path says nothing."""
+    """Return what an output's name says that it is, if that is not scores; None if it says nothing, as a path does."""
     words = {word.lower() for word in _WORDS.findall(name)}
     if "/" in name or _SAY_SO.search("_".join(words - {"pred", "predicted", "prediction", "predictions", "preds"})):
         return None
@@ -90,11 +95,11 @@ def named_otherwise(name: str) -> str | None:
 
 
 def says_scores(name: str) -> bool:
-    """Whether an output's name says that it holds scores."""
+    """Tell whether an output's name says that it holds scores."""
     return _SAY_SO.search(name) is not None
 
 
 def ends_as_features(graph: Graph, name: str) -> str | None:
-    """The operator that makes a plain output last, if it is one that features end in and scores don't."""
+    """Return the operator that computes a plain output last, if features end in it and scores do not; else None."""
     node = last_maker(graph, name)
     return str(node.op) if node is not None and node.op in _LAST else None

@@ -1,4 +1,4 @@
-"""The class score: how a tensor is seen as `[N, C]`, and which of its classes are explained, given ones or the best."""
+"""This module defines the class score: how a tensor is read as `[N, C]`, and which classes are explained."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.targets.target import Choice, Selection, Target
 
 Form = Literal["classes", "logit"]
+"""The two forms of a classifier's scores: one per class, or a single logit per image."""
 _ASKED_SHAPE = ("xcam_M", "xcam_K")
+"""The symbolic shape of the class input: one row or one per image, and K classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Target):
-    """The scores of a classifier, one for each image and class.
+    """A Score describes the scores of a classifier, one for each image and class.
 
     Attributes:
-        form: "classes", or "logit" for one logit per image, which is two classes.
+        form: "classes", or "logit" for one logit per image, which stands for two classes.
         classes: the axis of the classes, None for a logit.
-        threshold: of one number, from where on it speaks for class 1.
-        and those of `Target`.
+        threshold: for one number per image, the value above which it means class 1.
     """
 
     task: ClassVar[str] = "classification"
@@ -44,16 +45,16 @@ class Score(Target):
 
     @property
     def count(self) -> Dim:
-        """The number of classes: a number, a symbol, or None."""
+        """Return the number of classes: a number, a symbol, or None."""
         return 2 if self.classes is None else self.shape[self.classes]
 
     @property
     def class_count(self) -> int | None:
-        """The number of classes, where it is a number."""
+        """Return the number of classes, None if it is not a number."""
         return self.count if isinstance(self.count, int) else None
 
     def unit_axes(self) -> list[int]:
-        """The axes of size 1 that are neither images nor classes."""
+        """Return the axes of size 1 that are neither images nor classes."""
         return [axis for axis in range(len(self.shape)) if axis not in (self.batch, self.classes)]
 
     def select(
@@ -62,7 +63,7 @@ class Score(Target):
         """Emit the choice of classes: given ones, or -1, -2, ... for the best, the second best, ...
 
         Raises:
-            ClassError: classes were given that do not fit the form or the number of classes.
+            ClassError: the given classes do not fit the form or the number of classes.
         """
         table = _table(graph, emitter, self)
         asked = _asked(emitter, self, class_input, classes)
@@ -82,13 +83,13 @@ class Score(Target):
         )
 
     def table(self, values: NDArray[Any], images: int) -> NDArray[np.float64]:
-        """The scores that the tensor's values of a run are, float64 `[N, C]`; of one number s, -s and s."""
+        """Return the tensor's values in a run as scores, float64 `[N, C]`; a number s per image becomes -s and s."""
         rows = values.astype(np.float64).reshape(images, -1)
         return np.concatenate([-rows, rows], axis=1) if rows.shape[1] == 1 else rows
 
 
 def _table(graph: Graph, emitter: Emitter, score: Score) -> Value:
-    """The score as `[N, C]`; one logit s as `[N, 2]`, -s and s."""
+    """Emit the score as `[N, C]`; one logit s per image becomes `[N, 2]`, -s and s."""
     s = forward_value(graph, emitter, score.name, "The score")
     s = s.squeeze(score.unit_axes())
     if score.form == "logit":
@@ -98,13 +99,19 @@ def _table(graph: Graph, emitter: Emitter, score: Score) -> Value:
 
 
 def _compared(emitter: Emitter, score: Score, table: Value) -> Value:
-    """The table `[N, C]` by which the model's own top class is told: of one number, class 1 is it above a threshold."""
+    """Emit the table `[N, C]` that ranks the classes; a threshold is added so that class 1 is the top above it."""
     if not score.threshold:
         return table
     return table + emitter.constant(np.array([[2 * score.threshold, 0]], table.dtype))
 
 
 def _asked(emitter: Emitter, score: Score, class_input: ClassInput, classes: Sequence[int] | None) -> Value:
+    """Emit the classes that are asked for, int64 `[N or 1, K]`: an input of the model, or a constant if they are fixed.
+
+    Raises:
+        ClassError: the given classes do not fit the form or the number of classes, or none are given where they are
+            fixed.
+    """
     if class_input != "fixed":
         if classes is not None:
             raise ClassError('Classes are fixed at surgery only with class_input="fixed"; otherwise feed them later.')
@@ -121,7 +128,7 @@ def _asked(emitter: Emitter, score: Score, class_input: ClassInput, classes: Seq
 
 
 def _ranked(table: Value, asked: Value, known: np.ndarray | None) -> Value:
-    """For each asked class -r the r-th best class of each image, int64 `[N, K]`; of no meaning where r is not there.
+    """Emit for each asked class -r the r-th best class of each image, int64 `[N, K]`; other entries have no meaning.
 
     Args:
         table: the scores, `[N, C]`.
@@ -131,9 +138,9 @@ def _ranked(table: Value, asked: Value, known: np.ndarray | None) -> Value:
     emitter = table.emitter
     rank = (asked < 0).where(-1 - asked, 0)
     if known is None:
-        # In float32, which holds every rank: OpenCV 5 crashes at the largest of int64 numbers.
+        # The maximum is taken in float32, which holds every rank, since OpenCV 5 crashes at a maximum of int64 numbers.
         depth = rank.cast(np.float32).max([0, 1]).cast(np.int64).squeeze([0]) + 1
-    else:  # a number, no node: TVM takes TopK with a constant k alone
+    else:  # a constant and not a node, since TVM takes only a constant k of TopK
         depth = emitter.constant(np.array([-known.min()], np.int64))
     best = emitter.node(
         "TopK", [table, depth], [(table.dtype, (table.shape[0], None)), (np.int64, (table.shape[0], None))], axis=1
@@ -142,6 +149,7 @@ def _ranked(table: Value, asked: Value, known: np.ndarray | None) -> Value:
 
 
 def _seed(score: Score, chosen: Value, table: Value) -> Value:
+    """Emit the gradient of the chosen scores with respect to the score's tensor, `[K, *shape]`."""
     lines = chosen.transpose([1, 0])
     one_hot = lines.one_hot(table.range_of(1), table.dtype)
     if score.form == "classes" and score.batch is not None and not score.unit_axes():
