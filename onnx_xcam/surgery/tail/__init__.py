@@ -1,1 +1,1 @@
-"""The added part of the graph: from the score back to the layers, and the outputs of the contract."""
+"""This package emits the part that is added to a model: gradients, maps, and the outputs of the contract."""

@@ -1,4 +1,4 @@
-"""The finished map, its status and its heat map, emitted for one layer."""
+"""This module emits the finished map, its status and its heat map for one layer."""
 
 from __future__ import annotations
 
@@ -17,58 +17,58 @@ from onnx_xcam.surgery.ir import dims
 
 
 class EmittedArrays:
-    """`cams.arrays.Arrays` for values of the graph."""
+    """EmittedArrays implements the operations of `cams.arrays.Arrays` for values of the graph."""
 
     def relu(self, x: Value) -> Value:
-        """max(x, 0)."""
+        """Emit max(x, 0)."""
         return x.relu()
 
     def absolute(self, x: Value) -> Value:
-        """|x|."""
+        """Emit |x|."""
         return x.abs()
 
     def space_sum(self, x: Value) -> Value:
-        """The sum over the last axis, which is dropped."""
+        """Emit the sum over the last axis, which is dropped."""
         return x.sum([-1], keepdims=False)
 
     def space_mean(self, x: Value) -> Value:
-        """The mean over the last axis, which is dropped."""
+        """Emit the mean over the last axis, which is dropped."""
         return x.mean([-1], keepdims=False)
 
     def channel_sum(self, x: Value) -> Value:
-        """`[N, K, C, S]` as `[N, K, S]`, summed over the channels."""
+        """Emit the sum over the channels: `[N, K, C, S]` becomes `[N, K, S]`."""
         return x.sum([2], keepdims=False)
 
     def class_axis(self, x: Value) -> Value:
-        """`[N, C, ...]` as `[N, 1, C, ...]`."""
+        """Emit x with an axis for the classes: `[N, C, ...]` becomes `[N, 1, C, ...]`."""
         return x.unsqueeze([1])
 
     def space_axis(self, x: Value) -> Value:
-        """`[N, K, C]` as `[N, K, C, 1]`."""
+        """Emit x with an axis for positions: `[N, K, C]` becomes `[N, K, C, 1]`."""
         return x.unsqueeze([3])
 
     def drop_space(self, x: Value) -> Value:
-        """`[N, K, C, 1]` as `[N, K, C]`."""
+        """Emit x without the axis of positions, of length 1: `[N, K, C, 1]` becomes `[N, K, C]`."""
         return x.squeeze([3])
 
     def positions(self, x: Value) -> Value:
-        """The length of the last axis, a scalar."""
+        """Emit the length of the last axis, a scalar."""
         return shapes.element_count(x, [x.rank - 1])
 
     def safe_divisor(self, x: Value) -> Value:
-        """x where it is above 0, else 1."""
+        """Emit x where it is above 0, else 1."""
         return (x > 0).where(x, 1)
 
     def map_max(self, x: Value) -> Value:
-        """The maximum over h and w of maps `[N, K, h, w]`, as `[N, K, 1, 1]`."""
+        """Emit the maximum over h and w of maps `[N, K, h, w]`, as `[N, K, 1, 1]`."""
         return x.max([2, 3])
 
     def maximum(self, x: Value, y: Value) -> Value:
-        """The larger one, element by element."""
+        """Emit the larger of x and y, element by element."""
         return x.maximum(y)
 
     def resize_linear(self, x: Value, size: Sequence[shapes.Part]) -> Value:
-        """Maps `[N, K, h, w]` resized to another height and width, linearly between centres of pixels."""
+        """Emit maps `[N, K, h, w]` resized to another height and width, linearly between centres of pixels."""
         static = tuple(part if isinstance(part, int) else None for part in size)
         if static == x.shape[2:]:
             return x
@@ -77,12 +77,12 @@ class EmittedArrays:
 
 @dataclass(frozen=True)
 class Cam:
-    """The map of one layer and what it was made of.
+    """A Cam holds the map of one layer and what the map was made of.
 
     Attributes:
         map: float32 `[N, K, h, w]`, after the ReLU if there is one, all zero where something is not finite.
         gradients: float32 `[N, K, C, S]` or `[N, K, C, 1]`.
-        finite: bool `[N, K, 1, 1]`.
+        finite: whether the map is finite, bool `[N, K, 1, 1]`.
         relu: whether the map is without negative values.
         space: height and width of the map, as parts of a shape.
     """
@@ -108,14 +108,14 @@ def emit_cam(
     """Emit the map of a layer.
 
     Args:
-        formula: of the method.
+        formula: the method's formula.
         activations: A in the model's layout, `[N, ...]`.
         gradients: G, `[K, N, ...]` in the same layout, with size 1 along axes where it is constant.
         layout: what the axes of A mean.
-        grid: of a layer of tokens; other tokens take no part.
+        grid: the token positions of a layer of tokens; other tokens take no part.
         space: height and width of the layer.
         non_negative: whether A is known to hold no negative value.
-        relu: whether what speaks against the class is left out.
+        relu: whether evidence against the class is left out.
     """
     a, g = activations.cast(np.float32), gradients.cast(np.float32)
     if grid is not None:
@@ -127,26 +127,27 @@ def emit_cam(
     g = _lined_up_gradients(g, a, perm)
     xp = EmittedArrays()
     raw: Value = map_of(xp, formula(xp, _lined_up(a, perm), g, non_negative=non_negative))
-    raw = raw.settled()  # right behind the product, into which ONNX Runtime takes it
+    raw = raw.settled()  # directly after the product, so that ONNX Runtime can fuse them
     kept = [shapes.dim_part(raw, 0) if isinstance(raw.shape[0], int) else 0, 0]
     raw = raw.reshape([*kept, *space], (activations.shape[0], gradients.shape[0], *static))
     return _finished(raw, g, space, relu)
 
 
 def _finished(raw: Value, gradients: Value, space: Sequence[shapes.Part], relu: bool) -> Cam:
-    """The map of what there is before the ReLU."""
-    finite = raw.sum([2, 3]).abs() < np.inf  # false of NaN; to MNN -0, as 0 times a sum below 0 would be, is not 0
+    """Return the finished map, given the map before the ReLU `[N, K, h, w]`."""
+    # False for NaN. Comparing 0 times the sum with 0 fails in MNN, where -0 (0 times a negative sum) is not equal to 0.
+    finite = raw.sum([2, 3]).abs() < np.inf
     return Cam(finite.where(raw.relu() if relu else raw, 0), gradients, finite, relu, space)
 
 
 def emit_guided(cam: Cam, guided: Value, axes: tuple[int, int], size: Sequence[shapes.Part]) -> Cam:
-    """Guided XGrad-CAM: the guided gradient of the input, summed over its colours, times the map resized to it.
+    """Emit Guided XGrad-CAM: the guided gradient of the input, summed over its colours, times the map resized to it.
 
     Args:
-        cam: the layer's.
+        cam: the layer's map.
         guided: the guided gradient of the input, `[K, N, ...]`.
-        axes: of height and width in the input, `[N, ...]`.
-        size: their lengths as parts of a shape.
+        axes: the axes of height and width in the input, `[N, ...]`.
+        size: height and width of the input, as parts of a shape.
     """
     colours = next(axis for axis in (1, 2, 3) if axis not in axes)
     summed = guided.cast(np.float32).sum([colours + 1], keepdims=False).transpose([1, 0, 2, 3])
@@ -155,24 +156,24 @@ def emit_guided(cam: Cam, guided: Value, axes: tuple[int, int], size: Sequence[s
 
 
 def emit_fused(cams: Sequence[Cam], how: Fusion) -> Value:
-    """The maps of several layers as one, on the grid of the finest of them: float32 `[N, K, h, w]`."""
+    """Emit the fusion of several layers' maps, on the grid of the finest of them: float32 `[N, K, h, w]`."""
     result: Value = fused(EmittedArrays(), [cam.map for cam in cams], _finest(cams).space, how)
     return result
 
 
 def _finest(cams: Sequence[Cam]) -> Cam:
-    """The one with the largest map, where all sizes are known, else the first."""
+    """Return the layer with the largest map if all sizes are known, else the first."""
     sizes = [dims.known_size(cam.map.shape[2:]) for cam in cams]
     known = [size for size in sizes if size is not None]
     return cams[sizes.index(max(known))] if len(known) == len(cams) else cams[0]
 
 
 def _grid_tokens(value: Value, grid: Grid, from_end: int) -> Value:
-    """The value with the tokens of the grid alone, or as it is where it is constant over tokens.
+    """Emit the values at the grid's tokens alone; a value that is constant over tokens stays as it is.
 
     Args:
         value: A or G.
-        grid: where they stand.
+        grid: the token positions of the layer.
         from_end: the axis of the tokens, negative.
     """
     axis, part = value.rank + from_end, grid.tokens
@@ -184,7 +185,7 @@ def _grid_tokens(value: Value, grid: Grid, from_end: int) -> Value:
 
 
 def _lined_up(a: Value, perm: Sequence[int]) -> Value:
-    """A as `[N, C, S]`, given the places of its images, channels and positions."""
+    """Emit A as `[N, C, S]`, given the axes of its images, channels and positions."""
     a = a.transpose(perm)
     if a.rank == 3:
         return a
@@ -195,10 +196,10 @@ def _lined_up(a: Value, perm: Sequence[int]) -> Value:
 
 
 def _lined_up_gradients(g: Value, a: Value, perm: Sequence[int]) -> Value:
-    """G as `[N, K, C, S]`, or `[N, K, C, 1]` where it is constant over space."""
+    """Emit G as `[N, K, C, S]`, or as `[N, K, C, 1]` where it is constant over space."""
     g = g.transpose([perm[0] + 1, 0, *(axis + 1 for axis in perm[1:])])
     a = a.transpose(perm)
-    if g.shape[2] == 1 and a.shape[1] != 1:  # constant over channels: a weight is needed for each
+    if g.shape[2] == 1 and a.shape[1] != 1:  # constant over channels, and each channel needs a weight
         parts = [shapes.dim_part(a, 1) if axis == 2 else 1 for axis in range(g.rank)]
         g = g.expand(parts, (*g.shape[:2], a.shape[1], *g.shape[3:]))
     if g.rank == 4:
@@ -214,7 +215,7 @@ def _lined_up_gradients(g: Value, a: Value, perm: Sequence[int]) -> Value:
 
 
 def emit_status(cam: Cam, scores: Value) -> Value:
-    """The status of each map, int64 `[N, K]`; see `contract.STATUS_TEXT`."""
+    """Emit the status of each map, int64 `[N, K]`; see `contract.STATUS_TEXT`."""
     strongest_gradient = cam.gradients.abs().max([2, 3], keepdims=False)
     strongest = (cam.map if cam.relu else cam.map.abs()).max([2, 3], keepdims=False)
     finite = cam.finite.squeeze([2, 3]).logical_and(scores.abs() < np.inf)
@@ -224,10 +225,11 @@ def emit_status(cam: Cam, scores: Value) -> Value:
 
 
 def emit_heatmap(cam: Cam, size: Sequence[shapes.Part], static: dims.Shape) -> Value:
-    """The map resized (linear, half-pixel centres) to the input's height and width and scaled for display.
+    """Emit the map resized (linear, half-pixel centres) to the input's height and width, and scaled for display.
 
-    To 0..1, from its minimum to its maximum; a map that is the same positive number everywhere becomes 1. Without the
-    ReLU it is divided by its largest magnitude, so that 0 stays 0. A map of zeros stays 0.
+    The map is scaled to 0..1, from its minimum to its maximum; a map that is the same positive number everywhere
+    becomes 1. Without the ReLU it is divided by its largest magnitude instead, so that 0 stays 0. A map of zeros stays
+    0.
     """
     small = cam.map
     parts = [shapes.dim_part(small, 0), shapes.dim_part(small, 1), *size]
@@ -235,7 +237,7 @@ def emit_heatmap(cam: Cam, size: Sequence[shapes.Part], static: dims.Shape) -> V
         large = small.resize_linear(parts, static)
         most = large.abs().max([2, 3])
         return large / (most > 0).where(most, 1)
-    above = small - small.min([2, 3])  # first: resizing a flat map would leave rounding noise to be scaled up
+    above = small - small.min([2, 3])  # before resizing, which leaves rounding noise in a flat map
     large = above.resize_linear(parts, static)
     low = large.min([2, 3])
     spread = large.max([2, 3]) - low

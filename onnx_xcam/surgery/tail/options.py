@@ -1,4 +1,4 @@
-"""What is added to a model, and in which form."""
+"""This module defines the options of the part that is added to a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnx_xcam.errors import XcamError
 
 @dataclass(frozen=True, kw_only=True)
 class TailOptions:
-    """What is asked of the added part of a model; see `instrument`.
+    """TailOptions say what is added to a model, and in which form; see `instrument`.
 
     Raises:
         XcamError: there is no such method, output, kind of class input or fusion.
@@ -35,5 +35,5 @@ class TailOptions:
         if not is_list or wrong:
             raise XcamError(f"emit takes a list of {', '.join(contract.EMITS)}, not {wrong!r}.")
         one_of("class_input", self.class_input, contract.CLASS_INPUTS)
-        object.__setattr__(self, "relu", flag("relu", self.relu))  # NumPy's as Python's, for the metadata
+        object.__setattr__(self, "relu", flag("relu", self.relu))  # the metadata need Python's bool, not NumPy's
         check_fusion(self.fuse, layers=None, relu=self.relu)

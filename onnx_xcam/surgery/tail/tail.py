@@ -1,4 +1,4 @@
-"""The added part of the graph: from the score back to the layers, and the outputs of the contract."""
+"""This module emits the part that is added to a model: from the score back to the layers, and the outputs."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ from onnx_xcam.surgery.targets.target import Selection, Target
 
 @dataclass(frozen=True)
 class _Image:
-    """The picture that goes into the model.
+    """An _Image says where height and width of the picture input are, and how large they are.
 
     Attributes:
-        axes: of height and width in the input, `[N, ...]`.
-        size: their lengths, as parts of a shape and as a static shape.
+        axes: the axes of height and width in the input, `[N, ...]`.
+        size: height and width as parts of a shape.
+        static: height and width as a static shape.
     """
 
     axes: tuple[int, int]
@@ -48,7 +49,15 @@ class _Image:
 
 
 class Tail:
-    """The added part of the graph."""
+    """A Tail builds the part that is added to a model.
+
+    Args:
+        graph: the model.
+        target: the score table.
+        layers: the layers that are explained.
+        options: what is added.
+        picture: the picture input that is explained, None if the model has only one.
+    """
 
     def __init__(
         self, graph: Graph, target: Target, layers: Sequence[Layer], options: TailOptions, picture: str | None = None
@@ -64,7 +73,7 @@ class Tail:
         self.outputs: list[Value] = []
 
     def build(self) -> onnx.GraphProto:
-        """The nodes, initializers, inputs and outputs to add."""
+        """Return the nodes, initializers, inputs and outputs to add."""
         options = self.options
         selection = self.target.select(self.graph, self.emitter, options.class_input, options.classes)
         for name, value in selection.outputs.items():
@@ -81,33 +90,37 @@ class Tail:
         return result
 
     def _add(self, value: Value, name: str) -> None:
+        """Add a value to the outputs, under a name of the contract."""
         self.outputs.append(self.emitter.named(value, name))
 
     def _explain(self, selection: Selection) -> None:
+        """Emit the outputs of each layer, and the fused map if it is asked for."""
         if not self.options.fuse and set(self.options.emit) == {"activations"}:
-            for index, layer in enumerate(self.layers):  # no gradient, so no rule is needed on the way
+            for index, layer in enumerate(self.layers):  # no gradient rule is needed
                 a = self._images_first(layer)
                 self._add(a.cast(np.float32), contract.output_name("activations", index))
             return
         names = [layer.name for layer in self.layers]
         seeds = {self.target.name: selection.seed}
-        found = gradients(self.graph, self.emitter, seeds, names, self.target.unclipped)
+        layer_gradients = gradients(self.graph, self.emitter, seeds, names, self.target.unclipped)
         guided = None
         if self.method.is_guided:
             image = image_tensor(self.graph, self.target.name, self.picture)
             slopes = gradients(self.graph, self.emitter, seeds, [image.name], self.target.unclipped, guided=True)
             guided = slopes[image.name].transpose([0, *(image.order.index(axis) + 1 for axis in range(4))])
         cams = [
-            self._layer(index, layer, found[layer.name], guided, selection) for index, layer in enumerate(self.layers)
+            self._layer(index, layer, layer_gradients[layer.name], guided, selection)
+            for index, layer in enumerate(self.layers)
         ]
         if self.options.fuse:
             self._add(emit_fused(cams, self.options.fuse), contract.FUSED)
 
     def _layer(self, index: int, layer: Layer, gradient: Value, guided: Value | None, selection: Selection) -> Cam:
+        """Emit the outputs of one layer, and return its map."""
         layout = contract.images_first(layer.layout)
         a = self._images_first(layer)
         gradient = gradient.transpose([0, *(layer.layout.find(axis) + 1 for axis in layout)])
-        assert self.method.formula is not None  # `emitted_method` has seen to it
+        assert self.method.formula is not None  # `emitted_method` has checked it
         cam = emit_cam(
             self.method.formula,
             a,
@@ -126,12 +139,12 @@ class Tail:
         return cam
 
     def _images_first(self, layer: Layer) -> Value:
-        """A with its images first."""
+        """Emit the layer's activations with the axis of the images first."""
         a = forward_value(self.graph, self.emitter, layer.name, "The layer")
         return a.transpose([layer.layout.find(axis) for axis in contract.images_first(layer.layout)])
 
     def _space(self, layer: Layer, a: Value, layout: Layout) -> list[shapes.Part]:
-        """Height and width of the layer as parts of a shape."""
+        """Return height and width of the layer as parts of a shape."""
         if layer.grid is None:
             at = layout.find("H")
             return [shapes.dim_part(a, at), shapes.dim_part(a, at + 1)]
@@ -141,6 +154,7 @@ class Tail:
         return [shapes.dim_part(tensor, axis) for tensor, axis in tensors]
 
     def _output(self, kind: Emit, a: Value, gradient: Value, cam: Cam, selection: Selection) -> Value:
+        """Emit one output of a layer, which its kind names."""
         if kind == "map":
             return cam.map
         if kind == "activations":
@@ -154,7 +168,14 @@ class Tail:
         return full.transpose([1, 0, *range(2, full.rank)])
 
     def _image(self, what: str) -> _Image:
-        """The picture's place and size, which something needs."""
+        """Return the picture input's height and width.
+
+        Args:
+            what: the thing that needs them, for the error message.
+
+        Raises:
+            LayerError: the model has no picture input.
+        """
         name = self.picture or _image_input(self.graph, self.inputs)
         shape = self.graph.shape(name) if name else None
         axes = contract.image_axes(shape) if shape else None
@@ -167,17 +188,18 @@ class Tail:
 
 
 def _image_input(graph: Graph, inputs: Sequence[str]) -> str | None:
-    """The first of these inputs that pictures fit."""
+    """Return the first of these inputs that has the shape of a picture, None if none has."""
     return next((name for name in inputs if contract.image_axes(graph.shape(name) or ()) is not None), None)
 
 
 @dataclass(frozen=True)
 class ImageTensor:
-    """The picture as the first tensor that has a gradient.
+    """An ImageTensor is the first tensor with the picture's pixels that has a gradient.
 
     Attributes:
-        name: the input itself, or what a Cast, a DequantizeLinear or a Transpose makes of one of whole numbers.
-        order: which axis of the input each of its axes is.
+        name: the picture input itself; for an input of integers, what a Cast, a DequantizeLinear or a Transpose makes
+            of it.
+        order: for each axis of the tensor, the axis of the input that it is.
     """
 
     name: str
@@ -185,13 +207,18 @@ class ImageTensor:
 
 
 def _keeps_pixels(node: gs.Node) -> bool:
-    """Whether a node hands the pixels on, at most as floats or on other axes."""
+    """Tell whether a node returns the pixels unchanged, at most as floats or with its axes transposed."""
     facts = traits(node)
     return facts.values == Values.COPIED or facts.casts or facts.dequantises or facts.axes == "transposed"
 
 
 def image_tensor(graph: Graph, score: str, picture: str | None = None) -> ImageTensor:
-    """The picture that a score is made of, as a tensor that has a gradient; of several the one that is named.
+    """Return the first tensor with a gradient that holds the picture that a score is made of.
+
+    Args:
+        graph: the model.
+        score: the score tensor.
+        picture: the picture input to take; None for the first.
 
     Raises:
         LayerError: there is none.
@@ -212,3 +239,4 @@ def image_tensor(graph: Graph, score: str, picture: str | None = None) -> ImageT
 
 
 _IR_VERSION = 8
+"""The added nodes are built as a model of this IR version."""
