@@ -1,4 +1,4 @@
-"""Graph in, graph out: adds activations, gradients and the finished map to an ONNX model."""
+"""This package adds activations, gradients and the finished map to an ONNX model: a model in, a new model out."""
 
 from onnx_xcam.surgery.inspect import inspect
 from onnx_xcam.surgery.instrument import instrument, instrument_bytes, instrument_file

@@ -1,4 +1,4 @@
-"""What can be explained in a model: its score, its candidate layers, and what stands in the way."""
+"""This module reports what can be explained in a model: its score, its candidate layers, and what stands in the way."""
 
 from __future__ import annotations
 
@@ -23,19 +23,25 @@ from onnx_xcam.text import printable
 
 @dataclass(frozen=True)
 class LayerReport:
-    """A candidate layer: a tensor that everything the score gets from the image passes through, or a part if none is.
+    """A LayerReport describes a candidate layer, through which everything the score gets from the image passes.
+
+    Where no layer carries everything, those are listed that carry most.
 
     Attributes:
-        name, node, op, path: the tensor, the node that makes it, its operator, its PyTorch module path or "".
-        shape: dimensions: numbers, symbols, None for unknown.
+        name: the tensor.
+        node: the name of the node that computes it.
+        op: that node's operator.
+        path: its PyTorch module path, or "".
+        shape: its dimensions: numbers, symbols, None for unknown.
         layout: "NCHW", "NHWC", "NTC", "NCT" or "TNC".
-        grid: of a layer of tokens: height and width, and how many other tokens stand before and after; else None.
+        grid: for a layer of tokens, height and width, and how many other tokens stand before and after; else None.
         default: whether "auto" takes it.
         unsupported: operators without a gradient rule between it and the score, each with its nodes' names.
-        partly_used: the score uses some of its positions only (a class token), the others have no gradient.
+        partly_used: whether the score uses only some of its positions (a class token), so that the others have no
+            gradient.
         carries_all: whether everything the score gets from the picture passes through it.
-        picture: of a model with several picture inputs, the one that it is listed for.
-        holds: the other pictures that it is made of too.
+        picture: in a model with several picture inputs, the one that it is listed for.
+        holds: the other pictures that it depends on too.
     """
 
     name: str
@@ -55,18 +61,18 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """What `inspect` found.
+    """A ModelReport holds what `inspect` found in a model.
 
     Attributes:
         model: the model's name.
         opset: version of the default operator set.
         nodes: number of nodes.
         inputs: name, type and shape of each input.
-        outputs: the same of each output.
-        instrumented: the model is an instrumented one; score and layers are then those it was made for.
+        outputs: name, type and shape of each output.
+        instrumented: whether the model is an instrumented one; score and layers are then those it was made for.
         score: name of the score tensor.
         classes: the number of classes, None if unknown.
-        activation: the final activation that was stepped over, or None.
+        activation: the final activation between the score and the output, or None.
         layers: the candidates, in topological order.
         notes: what was assumed, and why no layer was found if there is none.
     """
@@ -84,11 +90,11 @@ class ModelReport:
     notes: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data."""
+        """Return the report as plain data."""
         return asdict(self)
 
     def text(self) -> str:
-        """The report for people."""
+        """Return the report as lines for people."""
         lines = [f"{self.model}: opset {self.opset}, {self.nodes} nodes"]
         for kind, values in (("input", self.inputs), ("output", self.outputs)):
             lines += [f"  {kind}  {v['name']}  {v['type']} {_shape_text(v['shape'])}" for v in values]
@@ -102,16 +108,16 @@ class ModelReport:
 
 
 def inspect(model: ModelLike, *, picture: str | None = None, allow_folders: Folders = ()) -> ModelReport:
-    """What can be explained in a model.
+    """Report what can be explained in a model.
 
     Args:
         model: path, bytes or ModelProto.
-        picture: of several image inputs the one whose layers are listed; by default those of each are, one picture
-            after the other, the one that "auto" explains first.
-        allow_folders: as `instrument`.
+        picture: the image input for which layers are listed. By default the layers of each image input are listed, one
+            input after the other, first the one that "auto" explains.
+        allow_folders: as for `instrument`.
 
     Raises:
-        ModelError: not an ONNX model, or damaged, or external data that must not be read.
+        ModelError: the model is no ONNX model or damaged, or has external data that must not be read.
         ScoreError: no class score was found.
         LayerError: there is no such picture.
     """
@@ -124,10 +130,10 @@ def inspect(model: ModelLike, *, picture: str | None = None, allow_folders: Fold
 
 
 def _plain(analysis: Analysis, pictures: Sequence[Layers]) -> ModelReport:
-    """The report on a plain model, with the layers of some of its pictures."""
+    """Return the report on a plain model, with the layers of some of its pictures."""
     target = analysis.target
-    found = [_defaults(target, layers) for layers in pictures]
-    rows = [_listed_layers(layers, defaults) for layers, (defaults, _) in zip(pictures, found, strict=True)]
+    defaults = [_defaults(target, layers) for layers in pictures]
+    rows = [_listed_layers(layers, chosen) for layers, (chosen, _) in zip(pictures, defaults, strict=True)]
     return ModelReport(
         **_outside(analysis),
         instrumented=False,
@@ -137,7 +143,7 @@ def _plain(analysis: Analysis, pictures: Sequence[Layers]) -> ModelReport:
         layers=[row for each in rows for row in each],
         notes=[
             *analysis.changes,
-            *(note for _, notes in found for note in notes),
+            *(note for _, notes in defaults for note in notes),
             *target.notes,
             *_other_inputs(analysis.graph, unused_inputs(analysis.skeleton, [target.shown])),
         ],
@@ -145,33 +151,33 @@ def _plain(analysis: Analysis, pictures: Sequence[Layers]) -> ModelReport:
 
 
 def _defaults(target: Target, layers: Layers) -> tuple[list[Layer], list[str]]:
-    """The default layers of a picture, and a sentence on each; or why there is none."""
+    """Return the default layers of a picture with a note on each, or none with a note that says why."""
     of = f" of '{layers.explained.name}'" if layers.explained.name else ""
     try:
-        found = target.default_layers(layers)
+        defaults = target.default_layers(layers)
     except LayerError as error:
         return [], [str(error)]
-    return found, [f"Default layer{of}: '{layer.shown}', {target.why_default(layers, layer)}." for layer in found]
+    return defaults, [f"Default layer{of}: '{layer.shown}', {target.why_default(layers, layer)}." for layer in defaults]
 
 
 def _other_inputs(graph: Graph, unused: Collection[str]) -> list[str]:
-    """That there are inputs beside the picture, as sentences."""
+    """Return the notes on inputs beside the picture."""
     idle = [name for name in graph.input_names if name in unused]
-    said = [contract.unused_note(idle)] if idle else []
+    notes = [contract.unused_note(idle)] if idle else []
     plain = [name for name in graph.input_names if not graph.is_constant(name) and name not in unused]
     images = [name for name in pictures(graph) if name not in unused]
     if len(plain) < 2:
-        return said
+        return notes
     others = ", ".join(f"'{name}'" for name in plain if name not in images[:1])
     which = f"the picture goes to '{images[0]}'" if len(images) == 1 else "the picture goes to one that is not given"
     return [
-        *said,
+        *notes,
         f"Inputs: {which}; the others are given with --input NAME=VALUE{f' ({others})' if len(images) == 1 else ''}.",
     ]
 
 
 def _outside(analysis: Analysis) -> dict[str, Any]:
-    """What a model is seen to be from outside: the fields of a report that say so."""
+    """Return the fields of a report that describe a model from outside: name, opset, nodes, inputs and outputs."""
     graph = analysis.graph
     inputs = [n for n in graph.input_names if not graph.is_constant(n)]
     return {
@@ -184,12 +190,13 @@ def _outside(analysis: Analysis) -> dict[str, Any]:
 
 
 def _port(graph: Graph, name: str) -> dict[str, Any]:
+    """Return name, type and shape of an input or output."""
     shape = graph.shape(name)
     return {"name": name, "type": str(graph.dtype(name) or "?"), "shape": None if shape is None else list(shape)}
 
 
 def _listed_layers(layers: Layers, defaults: Sequence[Layer]) -> list[LayerReport]:
-    """The layers that carry all, and the defaults; where none does, those that carry most."""
+    """Return the reports on the layers that carry everything, else on those that carry most, and on the defaults."""
     reports = []
     shown = [layer for layer in layers.candidates if layer.bottleneck] or layers.carrying_most()
     if hidden := [layer for layer in defaults if layer not in shown]:
@@ -207,7 +214,7 @@ def _listed_layers(layers: Layers, defaults: Sequence[Layer]) -> list[LayerRepor
 
 
 def _instrumented(analysis: Analysis) -> ModelReport:
-    """The report on a model that is instrumented already: what it says of itself."""
+    """Return the report on a model that is instrumented already, from its own metadata."""
     metadata, graph = Metadata.from_props(analysis.props, analysis.source.name), analysis.graph
     reports = []
     for index, layer in enumerate(metadata.layers):
@@ -226,19 +233,21 @@ def _instrumented(analysis: Analysis) -> ModelReport:
 
 
 def _shape_text(shape: Sequence[int | str | None] | None) -> str:
+    """Return a shape as text, "[?]" if it is unknown."""
     return "[?]" if shape is None else contract.shape_text(shape)
 
 
 def _table(layers: Sequence[LayerReport]) -> list[str]:
+    """Return the lines of a table of layers, one for each layer."""
     rows = []
     for layer in layers:
-        said = [f"{layer.grid[0] or '?'} x {layer.grid[1] or '?'} tokens"] if layer.grid else []
-        said += ["only partly used"] if layer.partly_used else []
-        said += [] if layer.carries_all else ["carries a part"]
-        said += ["holds " + ", ".join(layer.holds) + " too"] if layer.holds else []
-        said += ["no rule for " + ", ".join(layer.unsupported)] if layer.unsupported else []
+        remarks = [f"{layer.grid[0] or '?'} x {layer.grid[1] or '?'} tokens"] if layer.grid else []
+        remarks += ["only partly used"] if layer.partly_used else []
+        remarks += [] if layer.carries_all else ["carries a part"]
+        remarks += ["holds " + ", ".join(layer.holds) + " too"] if layer.holds else []
+        remarks += ["no rule for " + ", ".join(layer.unsupported)] if layer.unsupported else []
         mark = "*" if layer.default else " "
-        cells = [mark, layer.name, layer.op, layer.path, layer.layout, _shape_text(layer.shape), "; ".join(said)]
+        cells = [mark, layer.name, layer.op, layer.path, layer.layout, _shape_text(layer.shape), "; ".join(remarks)]
         rows.append([printable(cell) for cell in cells])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,4 +1,4 @@
-"""The way in from a model to the instrumented model of the contract: as a message, as bytes, or from file to file."""
+"""This module instruments a model by the contract: the result is a message, bytes, or a file."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ def instrument(
 
 @shows_options
 def instrument_bytes(model: ModelLike, *, allow_folders: Folders = (), **options: Unpack[InstrumentOptions]) -> bytes:
-    """`instrument`, serialised: the original bytes and a tail. External data stays where it is and is not loaded."""
+    """Add XGrad-CAM to a model, and return it serialised: the original bytes and a tail.
+
+    External data stays where it is and is not loaded. Arguments and errors are those of `instrument`.
+    """
     return _made(Source(model, allow_folders=allow_folders), options).content()
 
 
@@ -71,23 +74,23 @@ def instrument_file(
     allow_folders: Folders = (),
     **options: Unpack[InstrumentOptions],
 ) -> Metadata:
-    """`instrument`, from file to file: copies the file and appends the tail; the weights are never read into memory.
+    """Add XGrad-CAM to a model from file to file: copy the file and append the tail, without loading the weights.
 
     Args:
-        model: as `instrument`, and so are the options but one.
+        model: path, bytes or ModelProto, as for `instrument`; so are the options that are not listed here.
         out: the file to write.
         external_data: what becomes of weights that the model keeps in other files. "share": the result uses the same
             files, which must lie in its folder or below, since ONNX Runtime reads no others. "copy": they are copied
-            beside the result. "inline": they are put into the result, which must stay below 2 GiB. "auto": "share"
-            where the result finds them just as the original does, that is in the same folder, else "copy".
+            beside the result. "inline": they are put into the result, which must stay below 2 GiB. "auto": "share" if
+            the result finds them just as the original does, that is in the same folder, else "copy".
 
     Returns:
-        What was done: layers, layouts, score, notes.
+        The metadata of the instrumented model: layers, layouts, score, notes.
 
     Raises:
         OutputError: the result cannot be written, would overwrite the model or another file, or cannot have its weights
-            as `external_data` wants.
-        and what `instrument` raises.
+            as `external_data` demands.
+        XcamError: what `instrument` raises.
     """
     one_of("external_data", external_data, contract.EXTERNAL_DATA_CHOICES)
     target = path("out", out, OutputError)
@@ -97,5 +100,6 @@ def instrument_file(
 
 
 def _made(source: Source, options: InstrumentOptions) -> Instrumented:
+    """Return the instrumented form of a model, given the options of `instrument`."""
     request, tail = divided(options)
     return instrumented(analyse(source, request), tail)

@@ -1,4 +1,4 @@
-"""From the analysis of a model to its instrumented form: the tail that is appended, and what is said about it."""
+"""This module makes the instrumented form of a model from its analysis: the appended tail, and the metadata."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from onnx_xcam.surgery.targets.layer_names import Chosen
 
 @dataclass(frozen=True)
 class Instrumented:
-    """An instrumented model in two parts.
+    """An Instrumented holds an instrumented model in two parts.
 
     Attributes:
         source: the normalised model.
-        tail: what is appended to it, serialised.
-        metadata: what it says of itself.
+        tail: what is appended to the source, serialised.
+        metadata: what the instrumented model says of itself.
     """
 
     source: Source
@@ -36,12 +36,12 @@ class Instrumented:
     metadata: Metadata
 
     def content(self) -> bytes:
-        """The whole model, serialised; weights in other files stay there."""
+        """Return the whole model, serialised; weights in other files stay there."""
         return self.source.with_tail(self.tail)
 
 
 def instrumented(analysis: Analysis, options: TailOptions) -> Instrumented:
-    """The instrumented form of a model.
+    """Return the instrumented form of a model.
 
     Raises:
         XcamError: as `instrument`.
@@ -61,6 +61,7 @@ def instrumented(analysis: Analysis, options: TailOptions) -> Instrumented:
 
 
 def _refuse_twice(analysis: Analysis) -> None:
+    """Raise ModelError if a model is instrumented already, or has tensors with names of the contract."""
     name, graph = analysis.source.name, analysis.skeleton.graph
     if analysis.is_instrumented:
         raise ModelError(f"{name} is instrumented already; use it as it is, or instrument the original.")
@@ -76,7 +77,7 @@ def _refuse_twice(analysis: Analysis) -> None:
 
 
 def _tail(analysis: Analysis, options: TailOptions) -> tuple[onnx.ModelProto, Metadata]:
-    """What is to be appended to a model, and what is said about it."""
+    """Return what is appended to a model, as a message, and its metadata."""
     chosen = [layer for layer, _ in analysis.chosen]
     metadata = _metadata(analysis, options)
     picture = analysis.layers.explained.name
@@ -92,6 +93,7 @@ def _tail(analysis: Analysis, options: TailOptions) -> tuple[onnx.ModelProto, Me
 
 
 def _metadata(analysis: Analysis, options: TailOptions) -> Metadata:
+    """Return the metadata of the instrumented model."""
     target, chosen = analysis.target, analysis.chosen
     return Metadata(
         layers=tuple(layer.shown for layer, _ in chosen),
@@ -115,7 +117,7 @@ def _metadata(analysis: Analysis, options: TailOptions) -> Metadata:
 
 
 def _other_names(chosen: Chosen) -> tuple[str, ...]:
-    """What a layer is called beside its tensor: as it was asked for, its node, its module path."""
+    """Return a layer's names beside its tensor: the one it was asked for by, its node and its module path."""
     layer = chosen.layer
     names = dict.fromkeys((chosen.asked, layer.node, layer.path))
     return tuple(name for name in names if name and name not in ("auto", layer.shown))

@@ -1,4 +1,4 @@
-"""What is said of an explanation, in sentences: what was assumed, what is to be known, and what else could be done."""
+"""This module words the notes on an explanation: what was assumed, what its limits are, and what else could be done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from onnx_xcam.surgery.targets.target import Target
 
 
 def notes_on(analysis: Analysis, method: str) -> tuple[str, ...]:
-    """All that was assumed of a model and of what is explained in it, and what is to be known of its maps."""
+    """Return all notes on what was assumed of a model and of its explanation, and on what limits its maps."""
     graph, target, picture = analysis.graph, analysis.target, analysis.layers.explained
     return (
         *analysis.changes,
@@ -36,6 +36,7 @@ def notes_on(analysis: Analysis, method: str) -> tuple[str, ...]:
 
 
 def _on_layer(analysis: Analysis, layer: Layer) -> str:
+    """Return the note on a layer: its operator, layout and size, and why it was chosen."""
     size = contract.shape_text(layer.shape)
     path = f", module '{layer.path}'" if layer.path else ""
     by_default = analysis.request.layers == "auto"
@@ -45,6 +46,7 @@ def _on_layer(analysis: Analysis, layer: Layer) -> str:
 
 
 def _tokens(layer: Layer) -> str:
+    """Return the words on the token grid of a layer; "" for a layer without tokens."""
     if layer.grid is None:
         return ""
     height, width, before, after = layer.grid
@@ -53,7 +55,7 @@ def _tokens(layer: Layer) -> str:
 
 
 def _on_one_answer(graph: Graph, target: Target) -> list[str]:
-    """That a model makes one answer of all images of a run, as those of several crops, frames or tiles do."""
+    """Return the note that a model gives one answer for all images of a run, as those of several crops or frames do."""
     images = [shape[0] for name in pictures(graph) if (shape := graph.shape(name))]
     if target.batch is not None and target.shape[target.batch] != 1:
         return []
@@ -64,7 +66,7 @@ def _on_one_answer(graph: Graph, target: Target) -> list[str]:
 
 
 def _on_quantised(graph: Graph, chosen: Sequence[Layer], target: Target) -> list[str]:
-    """What is to be known of a gradient through quantised values."""
+    """Return the note on the gradient of a quantised model, if the gradient passes through quantised values."""
     passed = differentiable_path(graph, [layer.name for layer in chosen], [target.name]).nodes
     if not any(traits(node).quantises for node in passed):
         return []
@@ -72,7 +74,7 @@ def _on_quantised(graph: Graph, chosen: Sequence[Layer], target: Target) -> list
 
 
 def _on_guided(graph: Graph, target: Target, method: str, picture: str | None) -> list[str]:
-    """What is to be known of guided backpropagation in this model."""
+    """Return the note on guided backpropagation in this model, if the method uses it."""
     if not emitted_method(method).is_guided:
         return []
     passed = differentiable_path(graph, [image_tensor(graph, target.name, picture).name], [target.name]).nodes
@@ -83,8 +85,9 @@ def _on_guided(graph: Graph, target: Target, method: str, picture: str | None) -
 
 
 def way_out(layers: Layers, chosen: Sequence[Layer]) -> str:
-    """What can be done where an operator behind a layer has no gradient rule: the nearest layer that works, or another
-    method; "" where all have one.
+    """Return what can be done where an operator behind a layer has no gradient rule; "" where all operators have one.
+
+    The advice is the nearest layer that works, or a method that needs no gradient.
     """
     for layer in chosen:
         if not (missing := layers.unsupported(layer)):
@@ -101,6 +104,6 @@ def way_out(layers: Layers, chosen: Sequence[Layer]) -> str:
 
 
 def _without_gradient() -> str:
-    """The methods that run whatever lies behind the layer, as a choice."""
+    """Return the names of the methods that need no gradient, whatever lies behind the layer, joined by "or"."""
     *first, last = [m.name for m in METHODS.values() if not m.is_emitted and "gradients" not in m.needs]
     return f"{', '.join(first)} or {last}"

@@ -1,6 +1,6 @@
-"""The options of `instrument` and its two sisters, stated once: which there are, and how they divide.
+"""This module states the options of `instrument`, `instrument_bytes` and `instrument_file` once, and divides them.
 
-A test holds the two classes that they are divided into against the dictionary that editors and type checkers see.
+A test compares the two classes that they are divided into with the dictionary that editors and type checkers see.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class InstrumentOptions(TypedDict, total=False):
-    """The options that `instrument`, `instrument_bytes` and `instrument_file` have in common; see `instrument`."""
+    """InstrumentOptions are what `instrument`, `instrument_bytes` and `instrument_file` share; see `instrument`."""
 
     layers: str | Sequence[str]
     score: str
@@ -40,11 +40,11 @@ OPTIONS: Mapping[str, Any] = {
     for option in (*fields(Request), *fields(TailOptions))
     if option.name == name
 }
-"""The field of each option, with its type and default, in the order of the documentation."""
+"""This table holds the dataclass field of each option, with its type and default, in the order of the documentation."""
 
 
 def divided(options: InstrumentOptions) -> tuple[Request, TailOptions]:
-    """What is to be explained, and what is to be added for it."""
+    """Return the options divided into what is explained and what is added to the model."""
     given: Mapping[str, Any] = options
     request, tail = (
         {f.name: given[f.name] for f in fields(kind) if f.name in given} for kind in (Request, TailOptions)
@@ -55,7 +55,7 @@ def divided(options: InstrumentOptions) -> tuple[Request, TailOptions]:
 def shows_options(function: F) -> F:
     """Let `help` and `inspect.signature` show the options of a function that takes them as `**options`.
 
-    One that does not exist is a TypeError that names it.
+    The function then raises a TypeError for an option that does not exist, and the error names it.
     """
     own = inspect.signature(function)
     stated = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
