@@ -1,1 +1,1 @@
-"""Old and unusual files brought into the form that the surgery works on."""
+"""This package brings old and unusual models into the form that the surgery works on."""

@@ -1,4 +1,4 @@
-"""If nodes whose condition is known: the branch that is taken, in place of the node.
+"""This module replaces If nodes with a known condition by the branch that is taken.
 
 Exporters leave such nodes where a program asked for a shape (`squeeze`: is the dimension 1?); with static shapes the
 answer is a constant.
@@ -15,18 +15,18 @@ from onnx_xcam.surgery.ir.protos import is_standard, subgraphs
 
 
 def decided(graph: Graph) -> dict[str, bool]:
-    """For each If node with a known condition, by its first output, the condition."""
-    found = {}
+    """Return the condition of each If node that has a known one, by the node's first output."""
+    conditions = {}
     for node in graph.nodes:
         if node.op == "If" and is_standard(node.domain) and len(node.inputs) == 1:
             condition = graph.constants.get(node.inputs[0].name)
             if condition is not None and condition.size == 1:
-                found[str(node.outputs[0].name)] = bool(condition.reshape(-1)[0])
-    return found
+                conditions[str(node.outputs[0].name)] = bool(condition.reshape(-1)[0])
+    return conditions
 
 
 def inline_branches(graph: onnx.GraphProto, conditions: Mapping[str, bool]) -> None:
-    """Put the taken branch in place of If nodes, in place; inner names change only where they are used elsewhere."""
+    """Replace If nodes by the branch that is taken, in place; inner names change only where they are used elsewhere."""
     ifs = ((i, node.output[0]) for i, node in enumerate(graph.node) if node.op_type == "If")
     chosen = {i: conditions[name] for i, name in ifs if name in conditions}
     taken = set(_defined(graph, skip=chosen))
@@ -46,14 +46,14 @@ def inline_branches(graph: onnx.GraphProto, conditions: Mapping[str, bool]) -> N
 def _inlined(
     graph: onnx.GraphProto, node: onnx.NodeProto, branch: onnx.GraphProto, taken: set[str]
 ) -> list[onnx.NodeProto]:
-    """The nodes of a branch, renamed to fit into the graph, which gets its initializers and type information."""
+    """Return a branch's nodes, renamed to fit into the graph, which gets the branch's initializers and types."""
     made = {name for inner in branch.node for name in inner.output if name}
     names: dict[str, str] = {}
     copies = []
     for inside, outside in zip(branch.output, node.output, strict=False):
         if outside and inside.name in made and inside.name not in names:
             names[inside.name] = outside
-        elif outside:  # made outside of the branch, or handed out twice
+        elif outside:  # the branch returns a tensor from outside, or the same one twice
             copies.append((inside.name, outside))
     prefix = node.name or node.output[0]
     for name in (*made, *(tensor.name for tensor in _stored(branch))):
@@ -79,7 +79,7 @@ def _take_over(graph: onnx.GraphProto, node: onnx.NodeProto, branch: onnx.GraphP
     for sparse in branch.sparse_initializer:
         graph.sparse_initializer.add().CopyFrom(sparse)
         graph.sparse_initializer[-1].values.name = names[sparse.values.name]
-    stale = [info for info in graph.value_info if info.name in node.output]  # what both branches had in common
+    stale = [info for info in graph.value_info if info.name in node.output]  # may fit the other branch only
     for info in stale:
         graph.value_info.remove(info)
     for info in branch.value_info:
@@ -89,23 +89,24 @@ def _take_over(graph: onnx.GraphProto, node: onnx.NodeProto, branch: onnx.GraphP
 
 
 def _stored(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield the tensors that a graph stores as initializers; for a sparse one, the tensor of its values."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield sparse.values
 
 
 def _fresh(name: str, prefix: str, taken: set[str]) -> str:
-    """The name, or one like it that is not taken; taken from now on."""
-    found, serial = name, 0
-    while found in taken:
-        found = f"{prefix}/{name}" + (f"_{serial}" if serial else "")
+    """Return the name, or a similar one if it is taken, and mark it as taken."""
+    fresh, serial = name, 0
+    while fresh in taken:
+        fresh = f"{prefix}/{name}" + (f"_{serial}" if serial else "")
         serial += 1
-    taken.add(found)
-    return found
+    taken.add(fresh)
+    return fresh
 
 
 def _defined(graph: onnx.GraphProto, skip: Iterable[int] = ()) -> Iterator[str]:
-    """All names of tensors and nodes in a graph and below, but not below the nodes at the positions `skip`."""
+    """Yield all names of tensors and nodes in a graph and below, but not below the nodes at the positions `skip`."""
     yield from (info.name for info in graph.input)
     yield from (tensor.name for tensor in _stored(graph))
     for index, node in enumerate(graph.node):
@@ -117,7 +118,7 @@ def _defined(graph: onnx.GraphProto, skip: Iterable[int] = ()) -> Iterator[str]:
 
 
 def rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
-    """Rename what a node reads and makes; a name that a subgraph defines anew is another tensor there."""
+    """Rename what a node reads and makes; a name that a subgraph defines anew stands for another tensor there."""
     for tensors in (node.input, node.output):
         for index, name in enumerate(tensors):
             tensors[index] = names.get(name, name)

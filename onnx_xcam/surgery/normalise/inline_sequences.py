@@ -1,8 +1,8 @@
-"""Sequences of tensors whose elements are known: the elements themselves, in place of the nodes that take them out.
+"""This module replaces sequences of tensors with known elements by the elements themselves.
 
 A sequence has no gradient rule, but exporters use it only as a detour: `SplitToSequence` and `SequenceAt` for one of
-several parts, `SequenceConstruct` and `ConcatFromSequence` for a list that was joined in the end. The same goes for
-Optional, a tensor in a box.
+several parts, `SequenceConstruct` and `ConcatFromSequence` for a list that is joined in the end. The same goes for
+Optional, which wraps a single tensor.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.ir.uses import Uses, names_made
 
 TAKERS = frozenset({"SequenceAt", "ConcatFromSequence", "OptionalGetElement"})
+"""These operators take elements out of sequences and optionals."""
 
 
 _MOST_PARTS = 1000
-"""A tensor is not split into more than these; the sequence then stays what it is."""
+"""A tensor is split into at most this many parts; a sequence of more elements stays as it is."""
 
 
 @dataclass
 class Rewrites:
-    """How to do without some sequences and optionals.
+    """Rewrites say how a graph does without some sequences and optionals.
 
     Attributes:
-        instead: by their first output, what takes the place of nodes.
-        before: the same, what comes ahead of nodes that stay.
+        instead: the nodes that replace a node, by that node's first output.
+        before: the nodes that go before a node that stays, by that node's first output.
         boxes: the sequences and optionals, which nothing may need any more then.
     """
 
@@ -42,7 +43,7 @@ class Rewrites:
     boxes: frozenset[str] = frozenset()
 
     def only(self, outputs: Collection[str]) -> Rewrites:
-        """Those of the nodes that make these tensors, and what they need."""
+        """Return the rewrites of the nodes that make some tensors, and those of what these need."""
         instead = {name: nodes for name, nodes in self.instead.items() if name in outputs}
         read = {name for nodes in instead.values() for node in nodes for name in node.input}
         made = {key: {name for node in nodes for name in node.output} for key, nodes in self.before.items()}
@@ -51,7 +52,7 @@ class Rewrites:
 
 
 def unboxed(graph: Graph) -> Rewrites:
-    """How to do without the sequences and optionals whose elements are known."""
+    """Return how to do without the sequences and optionals with known elements."""
     return _Resolution(graph).run()
 
 
@@ -71,7 +72,10 @@ def rewrite(graph: onnx.GraphProto, rewrites: Rewrites) -> None:
 
 @dataclass(frozen=True)
 class _Parts:
-    """Equal parts of a tensor of unknown length: `size` elements along `axis` each, or single ones without the axis."""
+    """A _Parts describes a sequence of equal parts of a tensor of unknown length.
+
+    Each part has `size` elements along `axis`; without `keepdims`, it is a single element without the axis.
+    """
 
     tensor: str
     axis: int
@@ -80,6 +84,15 @@ class _Parts:
 
 
 class _Resolution:
+    """A _Resolution follows sequences and optionals through a graph, and collects the rewrites.
+
+    Attributes:
+        lists: the elements of each sequence that has known ones.
+        parts: the sequences of equal parts of a tensor of unknown length.
+        boxed: the tensor in each optional.
+        instead, before: the rewrites so far, as in `Rewrites`.
+    """
+
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.lists: dict[str, list[str]] = {}
@@ -89,6 +102,7 @@ class _Resolution:
         self.before: dict[str, list[onnx.NodeProto]] = {}
 
     def run(self) -> Rewrites:
+        """Return the rewrites of the whole graph."""
         for node in self.graph.nodes:
             step = _STEPS.get(node.op) if is_standard(node.domain) else None
             if step is not None:
@@ -99,9 +113,11 @@ class _Resolution:
     # --- makers -----------------------------------------------------------------------------------------------------
 
     def construct(self, node: gs.Node) -> None:
+        """Note the elements of a SequenceConstruct or SequenceEmpty."""
         self.lists[node.outputs[0].name] = [tensor.name for tensor in node.inputs]
 
     def identity(self, node: gs.Node) -> None:
+        """Note that an Identity holds the sequence or optional of its input."""
         name, source = node.outputs[0].name, node.inputs[0].name
         if source in self.lists:
             self.lists[name] = self.lists[source]
@@ -111,12 +127,14 @@ class _Resolution:
             self.boxed[name] = self.boxed[source]
 
     def insert(self, node: gs.Node) -> None:
+        """Note the elements of a SequenceInsert, if its position is known."""
         elements = self.lists.get(node.inputs[0].name)
         at = self._position(node, 2, len(elements)) if elements is not None else None
         if elements is not None and at is not None:
             self.lists[node.outputs[0].name] = [*elements[:at], node.inputs[1].name, *elements[at:]]
 
     def erase(self, node: gs.Node) -> None:
+        """Note the elements of a SequenceErase, if its position is known."""
         elements = self.lists.get(node.inputs[0].name)
         at = self._position(node, 1, -1) if elements else None
         if elements and at is not None:
@@ -124,11 +142,13 @@ class _Resolution:
             self.lists[node.outputs[0].name] = elements[:at] + elements[at + 1 :]
 
     def box(self, node: gs.Node) -> None:
+        """Note the tensor or sequence in an Optional."""
         if node.inputs and node.inputs[0].name:
             self.boxed[node.outputs[0].name] = node.inputs[0].name
             self.identity(node)
 
     def split(self, node: gs.Node) -> None:
+        """Note the parts of a SplitToSequence: those of a Split if their sizes are known, else equal parts."""
         x, name = node.inputs[0].name, node.outputs[0].name
         shape = self.graph.shape(x)
         given = len(node.inputs) > 1 and bool(node.inputs[1].name)
@@ -152,7 +172,7 @@ class _Resolution:
         self.lists[name] = self._split(name, x, axis, [int(size) for size in sizes], keepdims)
 
     def _split(self, name: str, x: str, axis: int, sizes: list[int], keepdims: bool) -> list[str]:
-        """The names of the parts, which a Split ahead of the node makes."""
+        """Return the names of the parts, which a Split before the node makes."""
         cut = [self._new(f"{name}/{i}") for i in range(len(sizes))]
         parts = cut if keepdims else [self._new(f"{part}/split") for part in cut]
         nodes = self._with_numbers("Split", x, parts, "split", sizes, axis=axis)
@@ -165,6 +185,7 @@ class _Resolution:
     # --- takers -----------------------------------------------------------------------------------------------------
 
     def at(self, node: gs.Node) -> None:
+        """Replace a SequenceAt of a known position: by the element, or by a Gather or Slice of the split tensor."""
         source, out = node.inputs[0].name, node.outputs[0].name
         at = self._position(node, 1, None)
         if at is None:
@@ -184,6 +205,7 @@ class _Resolution:
             self.instead[out] = [*nodes, onnx.helper.make_node("Slice", inputs, [out], node.name)]
 
     def concat(self, node: gs.Node) -> None:
+        """Replace a ConcatFromSequence by a Concat of the elements."""
         elements, out = self.lists.get(node.inputs[0].name), node.outputs[0].name
         if not elements:
             return
@@ -196,6 +218,7 @@ class _Resolution:
         self.instead[out] = [*nodes, onnx.helper.make_node("Concat", elements, [out], node.name, axis=axis)]
 
     def unbox(self, node: gs.Node) -> None:
+        """Replace an OptionalGetElement by an Identity of the tensor, or note that it holds the sequence."""
         source = node.inputs[0].name
         if source in self.lists or source in self.parts:
             self.identity(node)
@@ -205,7 +228,7 @@ class _Resolution:
     # --- their parts ------------------------------------------------------------------------------------------------
 
     def _position(self, node: gs.Node, index: int, default: int | None) -> int | None:
-        """A position that a node names, `default` if it names none; None if it is computed at run time."""
+        """Return the position that an input states, `default` without such an input, None if it is not constant."""
         if len(node.inputs) <= index or not node.inputs[index].name:
             return default
         value = self.graph.constants.get(node.inputs[index].name)
@@ -214,7 +237,7 @@ class _Resolution:
     def _with_numbers(
         self, op: str, x: str, outputs: list[str], key: str, numbers: list[int], **attributes: int
     ) -> list[onnx.NodeProto]:
-        """A node with a list of integers, which is an attribute before opset 13 and an input since."""
+        """Return a node with a list of integers, which is an attribute before opset 13 and an input since."""
         node = onnx.helper.make_node(op, [x], outputs, outputs[0])
         node.attribute.extend(onnx.helper.make_attribute(name, number) for name, number in attributes.items())
         if self.graph.opset < 13:
@@ -225,19 +248,20 @@ class _Resolution:
         return [listed, node]
 
     def _new(self, name: str) -> str:
-        """The name, longer where the graph has it already."""
+        """Return the name, made longer if the graph has it already."""
         while name in self.graph.tensors:
             name += "_"
         return name
 
 
 def _numbers(name: str, numbers: np.ndarray) -> onnx.NodeProto:
+    """Return a Constant node of int64 numbers."""
     value = onnx.numpy_helper.from_array(numbers.astype(np.int64))
     return onnx.helper.make_node("Constant", [], [name], value=value)
 
 
 def _renamed(node: gs.Node, source: str) -> onnx.NodeProto:
-    """An Identity in place of a node: its output is `source`."""
+    """Return an Identity that replaces a node and copies `source` to its output."""
     return onnx.helper.make_node("Identity", [source], [node.outputs[0].name], node.name)
 
 
@@ -253,3 +277,4 @@ _STEPS: Mapping[str, Callable[[_Resolution, gs.Node], None]] = {
     "ConcatFromSequence": _Resolution.concat,
     "OptionalGetElement": _Resolution.unbox,
 }
+"""This table maps an operator to the method that follows it."""

@@ -1,8 +1,8 @@
-"""Old and unusual files, brought into the form that the surgery works on.
+"""This module brings old and unusual files into the form that the surgery works on.
 
-Only what cannot be appended takes this longer way, which needs the whole model in memory: an opset or IR version that
-is too old, model-local functions, and detours on the way from the image to an output that have no gradient as they are
-but can be straightened: If nodes with a known condition, and sequences with known elements.
+Most models stay as they are and only get a tail appended. Changes need the whole model in memory, and are made for an
+opset or IR version that is too old, for model-local functions, and for nodes between the image and an output that have
+no gradient as they are but can be replaced: If nodes with a known condition, and sequences with known elements.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from onnx_xcam.surgery.normalise.inline_sequences import TAKERS, Rewrites, rewri
 from onnx_xcam.text import listed, quoted
 
 _ASSERTION = re.compile(r"^\S+:\d+: \w+: Assertion `.*?` failed: ")
-"""Where in the converter's source something failed, before what failed."""
+"""This pattern matches the place in the converter's source code that precedes its error messages."""
 OLDEST_OPSET = 11
-"""Range, GatherElements and ScatterElements exist from here on."""
+"""The operators Range, GatherElements and ScatterElements exist from this opset on."""
 OLDEST_IR = 4
-"""Before, every initializer had to be listed as an input, and none could have a default."""
+"""Before this IR version, every initializer had to be listed as an input, and no input could have a default."""
 
 
 def modernised(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
-    """The source to append to, its skeleton, and sentences on what had to be changed first.
+    """Return the source to append to, its skeleton, and sentences on what had to be changed.
 
     Raises:
         ModelError: the model is no ONNX model, is newer than the installed onnx, or cannot be converted.
@@ -57,7 +57,7 @@ def modernised(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
 
 
 def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
-    """As `modernised`: local functions inlined, opset and IR version raised."""
+    """Return the source with functions inlined and opset and IR version raised, its skeleton, and notes."""
     skeleton = _with_one_domain(source.skeleton())
     opset = _opset(skeleton, source.name)
     newest = onnx.defs.onnx_opset_version()
@@ -72,12 +72,12 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     notes: list[str] = []
     if not skeleton.functions and opset >= OLDEST_OPSET and skeleton.ir_version >= OLDEST_IR:
         return source, skeleton, notes
-    # The converter of opsets would lose where external data lie.
+    # Raising the opset loads external data, since onnx's converter would lose the references to them.
     model = _with_one_domain(source.load(external=lambda _: opset < OLDEST_OPSET))
     if model.functions:
         model = _inlined(model, source.name)
         notes.append("Model: local functions were inlined.")
-    if model.ir_version < OLDEST_IR:  # first: from here on the converter does not need the weights among the inputs
+    if model.ir_version < OLDEST_IR:  # raised first, so that the converter accepts weights that are not inputs
         notes.append(f"Model: IR version raised from {model.ir_version} to {OLDEST_IR}.")
         model.ir_version = OLDEST_IR
         weights = {tensor.name for tensor in model.graph.initializer}
@@ -94,11 +94,16 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
 
 
 def needs_raising(model: onnx.ModelProto) -> bool:
-    """Whether a model (or its skeleton) is of an opset below the oldest one that can be explained as it is."""
+    """Tell whether a model (or its skeleton) has an opset below the oldest one that can be explained as it is."""
     return any(entry.version < OLDEST_OPSET for entry in model.opset_import if is_standard(entry.domain))
 
 
 def _opset(model: onnx.ModelProto, name: str) -> int:
+    """Return the opset of the standard operators.
+
+    Raises:
+        ModelError: the model imports none, or several.
+    """
     versions = sorted({int(entry.version) for entry in model.opset_import if is_standard(entry.domain)})
     if not versions:
         raise ModelError(f"{name} does not import the standard ONNX operators; it cannot be explained.")
@@ -111,7 +116,7 @@ def _opset(model: onnx.ModelProto, name: str) -> int:
 
 
 def _with_one_domain(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model, changed: its standard operators all go by the same name of their domain."""
+    """Return the model, changed so that all standard operators have the same name of their domain."""
     for node in model.graph.node:
         if node.domain == "ai.onnx":
             node.domain = ""
@@ -119,10 +124,10 @@ def _with_one_domain(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """The model with the bodies of its local functions in place of the calls; the model given is changed.
+    """Return the model with the bodies of its local functions in place of the calls; the given model is changed.
 
-    The inliner passes over functions that import another version of a domain than the model does. Of a domain that has
-    only local functions, which need no version, some exporters write another into each of them.
+    The inliner skips functions that import another version of a domain than the model does. For a domain that has only
+    local functions, which need no version, some exporters write another version into each function.
     """
     versions = {entry.domain: entry.version for entry in model.opset_import}
     own = {function.domain for function in model.functions} - set(STANDARD)
@@ -146,7 +151,11 @@ def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def _raised(model: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, list[str]]:
-    """The model at the oldest opset that serves, and what was assumed."""
+    """Return the model at the oldest opset that serves, and notes on what was assumed.
+
+    Raises:
+        ModelError: the converter cannot convert it.
+    """
     try:
         result = version_converter.convert_version(model, OLDEST_OPSET)
     except (
@@ -157,20 +166,21 @@ def _raised(model: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, list[st
         version_converter.ConvertError,
         EncodeError,  # above 2 GB
     ) as error:
-        said = f"{name} is too old to be explained as it is and could not be raised to opset {OLDEST_OPSET}"
+        refusal = f"{name} is too old to be explained as it is and could not be raised to opset {OLDEST_OPSET}"
         if foreign := foreign_operators(model):
-            raise ModelError(f"{said}. {foreign.sentence()}") from error
+            raise ModelError(f"{refusal}. {foreign.sentence()}") from error
         text = _ASSERTION.sub("", " ".join(str(error).split()))[:200]
-        raise ModelError(f"{said} ({text}); export it again with a newer opset.") from error
+        raise ModelError(f"{refusal} ({text}); export it again with a newer opset.") from error
     resized = [node for node in result.graph.node if node.op_type == "Resize"]
     before = [node.output[0] for node in model.graph.node if node.op_type in ("Upsample", "Resize")]
-    if len(before) == len(resized):  # the converter keeps the order, but not these names
+    if len(before) == len(resized):  # the converter keeps the nodes' order, but not the names of their outputs
         _rename(result.graph, {node.output[0]: old for node, old in zip(resized, before, strict=True)})
     assumed = [_resize_as_before(result.graph, node, name) for node in resized]
     return result, [text for text in assumed if text]
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Rename tensors of a graph in place, by a table from old to new names."""
     for node in graph.node:
         rename(node, names)
     for value in (*graph.value_info, *graph.output):
@@ -178,10 +188,16 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 
 def _resize_as_before(graph: onnx.GraphProto, node: onnx.NodeProto, name: str) -> str | None:
-    """State what the converter leaves to new defaults: Upsample and Resize of opset 10 know only x_out = x_in * scale.
+    """State in a Resize what the converter leaves to new defaults; before, it meant x_out = x_in * scale.
 
-    Their nearest neighbour is, as ONNX Runtime has it, the one before where the picture grows and the one behind where
-    it shrinks. What had to be assumed is returned as a sentence.
+    This is what Upsample and the Resize of opset 10 do. In ONNX Runtime, their nearest neighbour is the one before
+    where the picture grows, and the one after where it shrinks.
+
+    Returns:
+        A note on what had to be assumed, None if nothing had.
+
+    Raises:
+        ModelError: the node grows on one axis and shrinks on another.
     """
     stored = stored_tensors(graph)
     nearest = not any(attribute.name == "mode" and attribute.s != b"nearest" for attribute in node.attribute)
@@ -201,12 +217,12 @@ def _resize_as_before(graph: onnx.GraphProto, node: onnx.NodeProto, name: str) -
 
 @dataclass(frozen=True)
 class _Detours:
-    """What can be straightened at once.
+    """A _Detours holds the branches and sequences that can be replaced at once.
 
     Attributes:
-        conditions: of If nodes, by their first output.
-        rewrites: what does without sequences.
-        notes: sentences on it.
+        conditions: the conditions of If nodes, by the nodes' first outputs.
+        rewrites: how to do without sequences.
+        notes: sentences on what is replaced.
     """
 
     conditions: dict[str, bool]
@@ -214,23 +230,26 @@ class _Detours:
     notes: tuple[str, ...]
 
     def straighten(self, graph: onnx.GraphProto) -> None:
-        """Change a graph, the skeleton's or the model's, in place."""
+        """Replace the branches and sequences of a graph, the skeleton's or the model's, in place."""
         inline_branches(graph, self.conditions)
         rewrite(graph, self.rewrites)
 
 
 def _straightened(skeleton: onnx.ModelProto, source: Source) -> list[_Detours]:
-    """Straighten the skeleton in place; what was done, in order: behind a branch more may be known than before."""
+    """Replace branches and sequences of the skeleton in place until none is left, and return them in order.
+
+    Once a branch has replaced its If, more may be known of the nodes behind it than before.
+    """
     done = []
     with Diagnosed(source):
-        while (found := _detours(prepare(skeleton, source.name))) is not None:
-            found.straighten(skeleton.graph)
-            done.append(found)
+        while (detours := _detours(prepare(skeleton, source.name))) is not None:
+            detours.straighten(skeleton.graph)
+            done.append(detours)
     return done
 
 
 def _detours(graph: Graph) -> _Detours | None:
-    """What can be straightened of what lies on the way from the image to an output; None if nothing."""
+    """Return the branches and sequences before an output that can be replaced, None if there are none."""
     passed = differentiable_path(graph, image_tensors(graph), graph.output_names).nodes
     on_the_way = {str(out.name) for node in passed for out in node.outputs}
     conditions, rewrites = decided(graph), unboxed(graph).only(on_the_way)
@@ -247,5 +266,5 @@ def _detours(graph: Graph) -> _Detours | None:
 
 
 def _nodes_of(graph: Graph, outputs: Sequence[str]) -> str:
-    """The nodes that make these tensors, listed."""
+    """Return the names of the nodes that make these tensors, as a list in words."""
     return listed(quoted(str(graph.producer[name].name or name) for name in outputs), rest="others")
