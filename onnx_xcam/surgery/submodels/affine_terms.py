@@ -1,8 +1,8 @@
-"""This module has the affine term of each operator: what a node adds of its own, beside what it makes of its inputs.
+"""This module holds the affine term of each operator: the part of a node's output that does not depend on the layer.
 
-A piecewise affine node is y = J x + c near its input, with J its derivative by the tensors x that depend on the layer:
-c is the bias of a Conv, the 6 of a ReLU6 where it clips, the other operand of an Add. Each c is computed from the
-constants themselves, never as y - J x, so that what is made of it can be checked (see score_decomposition.py).
+Near its input, a piecewise affine node is y = J x + c, with J its derivative with respect to the tensors x that depend
+on the layer: c is the bias of a Conv, the 6 of a ReLU6 where it clips, the other operand of an Add. Each c is computed
+from the constants themselves, never as y - J x, so that results made of it can be checked (see score_decomposition.py).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from onnx_xcam.surgery.rules.norm import per_channel
 
 @dataclass(frozen=True)
 class Operand:
-    """An affine term, or one summand of it.
+    """An Operand is an affine term, or one summand of it.
 
     Attributes:
-        value: it broadcasts against y.
+        value: the term, which broadcasts against y.
         source: the tensor that it comes from; None for one of the node's own numbers.
     """
 
@@ -34,11 +34,13 @@ class Operand:
 
 
 Parts = Iterator[Operand]
+"""The affine term of a node, summand by summand."""
 AFFINE_TERMS: dict[str, Callable[[NodeView], Parts]] = {}
+"""This table maps an operator to the function that yields its affine term."""
 
 
 def affine_term(*ops: str) -> Callable[[Callable[[NodeView], Parts]], Callable[[NodeView], Parts]]:
-    """Register the affine term of operators."""
+    """Register a function as the affine term of operators."""
 
     def register(function: Callable[[NodeView], Parts]) -> Callable[[NodeView], Parts]:
         AFFINE_TERMS.update(dict.fromkeys(ops, function))
@@ -48,11 +50,12 @@ def affine_term(*ops: str) -> Callable[[Callable[[NodeView], Parts]], Callable[[
 
 
 def _operand(node: NodeView, index: int, value: Value | None = None) -> Operand:
+    """Return an input of a node as a summand, with the given value or the input's own."""
     return Operand(node.input(index) if value is None else value, str(node.node.inputs[index].name))
 
 
 def _other(node: NodeView) -> list[int]:
-    """The inputs that do not depend on the layer."""
+    """Return the indices of the inputs that do not depend on the layer."""
     return [i for i in range(len(node.node.inputs)) if node.has_input(i) and not node.needs(i)]
 
 
@@ -99,7 +102,7 @@ def concat(node: NodeView) -> Parts:
 
 @affine_term("Max", "Min")
 def extremum(node: NodeView) -> Parts:
-    """y = max(a, b, ...);  c = y where an input that does not depend on the layer is it; of several, in equal parts."""
+    """y = max(a, b, ...);  c = y where it equals an input that does not depend on the layer, shared in a tie."""
     if _other(node):
         masks = [x.equal(node.y).cast(node.y.dtype) for x in node.inputs]
         count = masks[0]
@@ -110,7 +113,7 @@ def extremum(node: NodeView) -> Parts:
 
 @affine_term("Where")
 def where(node: NodeView) -> Parts:
-    """y = a where c, else b;  c = the operand that does not depend on the layer where it is chosen."""
+    """y = a where the condition holds, else b;  c = the operand that does not depend on the layer, where chosen."""
     condition = node.input(0)
     for i in (1, 2):
         if not node.needs(i):
@@ -159,14 +162,14 @@ def batch_normalization(node: NodeView) -> Parts:
 
 @affine_term("LayerNormalization", "InstanceNormalization", "GroupNormalization")
 def normalization(node: NodeView) -> Parts:
-    """y = scale x̂ + bias, x̂ curved;  c = bias."""
+    """y = scale x̂ + bias, with x̂ not affine in x;  c = bias."""
     if node.has_input(2) and not node.needs(2):
         bias = node.input(2)
         yield _operand(node, 2, bias if node.op == "LayerNormalization" else per_channel(bias, node.y.rank))
 
 
 def is_affine(node: gs.Node, tensors: Collection[str]) -> bool:
-    """Whether a node is piecewise affine in its inputs among `tensors`, and its affine term is known."""
+    """Tell whether a node is piecewise affine in its inputs among `tensors`, and its affine term is known."""
     if not is_standard(node.domain) or node.attrs.get("training_mode", 0):
         return False
     active = [i for i, tensor in enumerate(node.inputs) if tensor.name in tensors]

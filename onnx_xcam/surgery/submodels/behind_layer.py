@@ -1,7 +1,7 @@
 """This module cuts out the part behind a layer: the nodes that depend on the layer and lead to the score.
 
-What they read of the rest of the model *crosses* the cut: the layer itself, and the tensors that go round it. What is
-stored, or known without a run, does not cross; it goes along with the nodes.
+The tensors that this part reads from the rest of the model *cross* the cut: the layer itself, and the tensors that
+bypass it. Stored tensors, and those known without a run, do not cross; they go along with the nodes.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from onnx_xcam.surgery.analysis.reachability import Part, between
 from onnx_xcam.surgery.ir.graph import Graph, exported
 
 IR_VERSION = 8
-"""The IR version of a part as a model of its own."""
+"""A part that becomes a model of its own has this IR version."""
 
 
 def behind_layer(graph: Graph, layer: str, score: str) -> Part[gs.Node]:
-    """The part behind a layer: all nodes that the layer's values reach on their way to the score."""
+    """Return the part behind a layer: all nodes that the layer's values reach on their way to the score."""
     return between(graph.uses, [layer], [score])
 
 
 def names_read_by(graph: Graph, positions: Collection[int]) -> set[str]:
-    """The tensors that the nodes at some positions read."""
+    """Return the tensors that the nodes at some positions read."""
     return {name for position in positions for name in graph.uses.reads[position]}
 
 
 def crossing(graph: Graph, positions: Collection[int]) -> set[str]:
-    """The tensors that the nodes at some positions read and none of them makes, those known without a run apart."""
+    """Return the tensors that the nodes at some positions read and do not make, without those known without a run."""
     made = {name for position in positions for name in graph.uses.makes[position]}
     return {name for name in names_read_by(graph, positions) - made if not graph.is_constant(name)}
 
 
 def round_layer(graph: Graph, layer: str, score: str) -> list[str]:
-    """The tensors that the part behind a layer needs besides the layer: they go round it."""
+    """Return the tensors that the part behind a layer needs besides the layer, sorted by name: they bypass it."""
     return sorted(crossing(graph, behind_layer(graph, layer, score).positions) - {layer})
 
 
 def stored_for(graph: Graph, names: Collection[str], weights: Mapping[str, onnx.TensorProto]) -> list[onnx.TensorProto]:
-    """Those of some tensors that are known without a run, sorted by name.
+    """Return those of some tensors that are known without a run, sorted by name.
 
     Args:
         graph: the model.
@@ -57,13 +57,13 @@ def stored_for(graph: Graph, names: Collection[str], weights: Mapping[str, onnx.
 
 
 def model_behind(graph: Graph, weights: Mapping[str, onnx.TensorProto], layer: str, score: str) -> onnx.ModelProto:
-    """The part behind a layer as a model.
+    """Return the part behind a layer as a model.
 
     Args:
         graph: the whole model.
         weights: its initializers, by name.
         layer: the first input of the result.
-        score: its only output.
+        score: the only output of the result.
 
     Returns:
         A model with the inputs `layer` and `round_layer(...)`.
@@ -80,6 +80,7 @@ def model_behind(graph: Graph, weights: Mapping[str, onnx.TensorProto], layer: s
 
 
 def _info(graph: Graph, name: str) -> onnx.ValueInfoProto:
+    """Return a tensor's name, type and shape as an input or output of a model."""
     dtype, shape = graph.dtype(name), graph.shape(name)
     kind = onnx.helper.np_dtype_to_tensor_dtype(dtype or np.dtype(np.float32))
     return onnx.helper.make_tensor_value_info(name, kind, None if shape is None else list(shape))

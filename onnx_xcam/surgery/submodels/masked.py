@@ -3,7 +3,7 @@
     xcam_a [1,...], other tensors [1,...], xcam_keep [B,C]  ->  the score of B images
 
 Row b is the score of the one image with each channel c of the layer multiplied by `xcam_keep[b,c]`. The layer is fed
-once; its B copies come into being inside. Of a layer of tokens, those of the grid alone are multiplied.
+once and repeated B times inside. In a layer of tokens, only the tokens of the grid are multiplied.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ from onnx_xcam.surgery.submodels.behind_layer import IR_VERSION, behind_layer, c
 from onnx_xcam.surgery.targets.layer import Layer
 
 KEEP, OTHERS = "xcam_keep", "xcam_others"
-"""Inputs: the mask, float32 `[B,C]`; and, where tokens stand beside the grid, float32 `[T]`: 1 for each of these."""
+"""The input `xcam_keep` is the mask, float32 `[B,C]`. The input `xcam_others`, float32 `[T]`, exists where tokens stand
+beside the grid, and is 1 for each of these."""
 _LAYER, _FED = "xcam_a", "xcam_fed"
+"""The input `xcam_a` is the layer; inputs `xcam_fed_0`, ... are other tensors that are repeated for each mask."""
 
 
 @dataclass(frozen=True)
 class Fed:
-    """A tensor of the model that the part is fed.
+    """A Fed is a tensor of the model that the part takes as an input.
 
     Attributes:
         name: the tensor.
         input: the part's input that takes it.
         images: the axis of its images, None if it has none or it is not known.
-        lengths: whether it holds the lengths of another tensor, of which the one at position `images` counts images.
+        lengths: whether it holds the lengths of another tensor, with the number of images at position `images`.
     """
 
     name: str
@@ -55,14 +57,15 @@ class Fed:
 
 @dataclass(frozen=True)
 class MaskedPart:
-    """The part behind a layer as a model that takes masks.
+    """A MaskedPart is the part behind a layer as a model that takes masks.
 
     Attributes:
-        model: its inputs are `xcam_keep`, what is fed, and `xcam_others` where tokens stand beside the grid.
-        fed: what is fed of the model's tensors: first the layer, or the integers that it is made of, then what goes
-            round the layer. Of each only the first image's part is fed.
+        model: the model, with the inputs `xcam_keep`, those of `fed`, and `xcam_others` where tokens stand beside the
+            grid.
+        fed: the model's tensors that the part takes: first the layer, or the integers that it is made of, then the
+            tensors that bypass the layer. Only the first image's part of each is fed.
         others: whether `xcam_others` is an input as well.
-        score: the only output, of a shape of the contract for B images.
+        score: the only output, which has the contract's shape for B images.
         skeleton: the model without its large weights, serialised.
     """
 
@@ -82,7 +85,7 @@ def masked_part(
     weights: Mapping[str, onnx.TensorProto],
     foreign: Collection[str] = (),
 ) -> MaskedPart:
-    """The part behind a layer, for masks of the layer's channels.
+    """Return the part behind a layer, for masks of the layer's channels.
 
     Args:
         graph: the whole model.
@@ -90,7 +93,7 @@ def masked_part(
         layer: the layer.
         score: the score tensor.
         weights: the model's initializers, by name.
-        foreign: what those quantisers make that are ONNX Runtime's own, not the standard's.
+        foreign: the outputs of quantisers that are ONNX Runtime's own and not the standard's.
 
     Raises:
         ShapeError: a shape that is needed is not known.
@@ -99,20 +102,20 @@ def masked_part(
 
 
 def tensors_of_part(graph: Graph, layer: str, score: str) -> set[str]:
-    """Names of the tensors that the part behind a layer reads, and of those that it makes again."""
+    """Return the names of the tensors that the part behind a layer reads, and of those that it recomputes."""
     inside = {*behind_layer(graph, layer, score).positions}
     again = _made_again(graph, [layer]) | _made_again(graph, crossing(graph, inside) - {layer})
     return names_read_by(graph, inside | again)
 
 
 class _Cut:
-    """The nodes of the part behind a layer, and those by which it makes again what cannot be asked of the model.
+    """A _Cut holds the nodes of the part behind a layer, and those that recompute what the model does not output.
 
     Attributes:
-        first: positions of the nodes that make the layer again from what the model has.
-        nodes: those of all others.
+        first: positions of the nodes that recompute the layer from what the model has.
+        nodes: positions of all other nodes.
         source: the tensor that is fed for the layer.
-        crossing: the others that are fed.
+        crossing: the other tensors that are fed.
     """
 
     def __init__(self, graph: Graph, roles: Mapping[str, Axes], layer: Layer, score: str) -> None:
@@ -127,7 +130,7 @@ class _Cut:
         self.crossing = sorted(crossing(graph, self.nodes) - {self.source, layer.name})
 
     def masked(self, weights: Mapping[str, onnx.TensorProto], foreign: Collection[str]) -> MaskedPart:
-        """The part as a model."""
+        """Return the part as a model."""
         graph, name = self.graph, self.layer.name
         emitter = Emitter(graph.opset, graph.tensors.__contains__)
         keep = emitter.input(KEEP, np.float32, ("xcam_B", "xcam_C"))
@@ -156,6 +159,7 @@ class _Cut:
     def _assembled(
         self, nodes: Sequence[onnx.NodeProto], inputs: Sequence[Value], stored: Sequence[onnx.TensorProto]
     ) -> onnx.ModelProto:
+        """Return the model of these nodes, inputs and stored tensors."""
         fed = [tensor_info(value) for value in inputs]
         body = onnx.helper.make_graph(nodes, "behind_layer", fed, [self._output()], stored, value_info=self._ranks())
         domains = {"": self.graph.opset, **{node.domain: 1 for node in nodes if node.domain}}
@@ -163,7 +167,7 @@ class _Cut:
         return onnx.helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION)
 
     def _masked(self, emitter: Emitter, a: Value, keep: Value, inputs: list[Value]) -> Value:
-        """The layer times the mask, `[B,...]` in the layer's own layout and dtype."""
+        """Emit the layer times the mask, `[B,...]` in the layer's own layout and dtype."""
         layout, grid = self.layer.layout, self.layer.grid
         order = [layout.find("N"), layout.find("C")]
         mask = keep if order[0] < order[1] else keep.transpose([1, 0])
@@ -175,6 +179,11 @@ class _Cut:
         return a * mask.cast(a.dtype)
 
     def _as_input(self, emitter: Emitter, fed: Fed) -> Value:
+        """Emit the input that takes a tensor of the model.
+
+        Raises:
+            ShapeError: the tensor's rank is not known.
+        """
         shape = self.graph.shape(fed.name)
         if shape is None:
             raise ShapeError(
@@ -185,33 +194,35 @@ class _Cut:
         return emitter.input(fed.input, self.graph.dtype(fed.name), sizes)
 
     def _output(self) -> onnx.ValueInfoProto:
+        """Return the score as an output of unknown shape."""
         kind = onnx.helper.np_dtype_to_tensor_dtype(self.graph.dtype(self.score) or np.dtype(np.float32))
         return onnx.helper.make_tensor_value_info(self.score, kind, None)
 
     def _ranks(self) -> list[onnx.ValueInfoProto]:
-        """The ranks of the tensors inside, as far as they are known of the whole model.
+        """Return the ranks of the tensors inside, as far as they are known in the whole model.
 
-        What is reshaped to computed lengths has none in the part, where the nodes before it are not there to be
-        followed. Lengths themselves may differ with the number of images.
+        A tensor that is reshaped to computed lengths has no known rank in the part, which lacks the nodes that compute
+        the lengths. Its lengths are left open, since they may differ with the number of images.
         """
-        graph, found = self.graph, []
+        graph, ranks = self.graph, []
         for name in sorted(out.name for i in self.nodes | self.first for out in graph.nodes[i].outputs if out.name):
             shape, kind = graph.shape(name), graph.dtype(name)
             if shape is not None and kind is not None and name != self.score:
                 dtype = onnx.helper.np_dtype_to_tensor_dtype(kind)
-                found.append(onnx.helper.make_tensor_value_info(name, dtype, [None] * len(shape)))
-        return found
+                ranks.append(onnx.helper.make_tensor_value_info(name, dtype, [None] * len(shape)))
+        return ranks
 
     def _stored(
         self, nodes: Sequence[onnx.NodeProto], weights: Mapping[str, onnx.TensorProto]
     ) -> list[onnx.TensorProto]:
-        """The constants that the nodes read, those included that other nodes of the model make."""
+        """Return the constants that the nodes read, including those that other nodes of the model make."""
         made = {name for node in nodes for name in node.output}
         return stored_for(self.graph, names_read_by(self.graph, self.nodes | self.first) - made, weights)
 
     # --- axes ---------------------------------------------------------------------------------------------------------
 
     def _fed(self, name: str, given: str) -> Fed:
+        """Return how a tensor of the model is fed, given the name of the part's input."""
         node = self.graph.producer.get(name)
         if node is None or node.op != "Shape":
             return Fed(name, given, self._images(name))
@@ -222,20 +233,20 @@ class _Cut:
         return Fed(name, given, place if inside else None, lengths=True)
 
     def _images(self, name: str) -> int | None:
-        """The axis of the images."""
+        """Return the axis of the images of a tensor, None if it has none or it is not known."""
         if name in (self.source, self.layer.name):
             return self.layer.layout.find("N")
         dims = self.graph.shape(name) or ()
         if name in self.graph.input_names and contract.image_axes(dims):
             return 0
-        found = roles_of(self.roles.get(name, ())).find("N")
-        if found >= 0:
-            return found
+        axis = roles_of(self.roles.get(name, ())).find("N")
+        if axis >= 0:
+            return axis
         symbol = (self.graph.shape(self.layer.name) or ())[self.layer.layout.find("N")]
         return dims.index(symbol) if isinstance(symbol, str) and symbol in dims else None
 
     def _is_spread(self, name: str) -> bool:
-        """Whether a tensor that goes round the layer is needed once for each mask: not where it would be broadcast."""
+        """Tell whether a tensor that bypasses the layer must be repeated for each mask, as broadcasting does not."""
         if self._images(name) is None or self._fed(name, name).lengths:
             return False
         readers = [self.graph.nodes[i] for i in self.nodes if name in self.graph.uses.reads[i]]
@@ -243,26 +254,28 @@ class _Cut:
 
 
 def _repeated_for_masks(value: Value, fed: Fed, keep: Value) -> Value:
-    """What is fed of one image, once for each mask."""
+    """Emit a tensor of one image repeated for each mask."""
     assert fed.images is not None
     return value.expand([shapes.dim_part(keep, 0) if axis == fed.images else 1 for axis in range(value.rank)])
 
 
 def _skeleton(model: onnx.ModelProto) -> bytes:
+    """Return the model without its large weights, serialised."""
     result: bytes = Source(model).skeleton().SerializeToString()
     return result
 
 
 def _made_again(graph: Graph, names: Iterable[str]) -> set[int]:
-    """The positions of the nodes by which these tensors are made of what can be asked of the model."""
+    """Return the positions of the nodes that recompute these tensors from what the model outputs."""
     return {*backward(graph.uses, names, leaves=lambda _, made: _is_made(graph, made)).positions}
 
 
 def _is_made(graph: Graph, name: str) -> bool:
-    """Whether a tensor is made again in the part, and not asked of the model.
+    """Tell whether a tensor is recomputed in the part, instead of being an output of the model.
 
-    That is what the model has not, floats that DequantizeLinear makes (asked for, they would keep ONNX Runtime from
-    computing on the integers), and integers that lengths were made into: these differ with the number of images.
+    That holds for tensors that the model does not have, for floats from DequantizeLinear (as outputs, they would keep
+    ONNX Runtime from computing on the integers), and for integers computed from lengths, which differ with the number
+    of images.
     """
     node = graph.producer.get(name)
     if node is None or graph.is_constant(name):

@@ -1,4 +1,4 @@
-"""This module makes tensors inside a model outputs of it, those included that only the analysis has."""
+"""This module makes tensors inside a model its outputs, including those that only the analysis has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnx_xcam.surgery.lowering import lowered
 
 
 def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
-    """A serialised model with more of its tensors as outputs; ONNX Runtime finds out their types."""
+    """Return a serialised model with more of its tensors as outputs; ONNX Runtime infers their types."""
     tail = onnx.ModelProto()
     for name in names:
         tail.graph.output.add().name = name
@@ -21,15 +21,15 @@ def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
 
 
 def as_analysed(model: bytes) -> bytes:
-    """A serialised model with its operators lowered to standard ones, so that it has every tensor of the analysis."""
+    """Return a serialised model with its operators lowered, so that it has every tensor of the analysis."""
     given = onnx.ModelProto.FromString(model)
-    found = lowered(given)
-    if not found.inner:
+    analysed = lowered(given)
+    if not analysed.inner:
         return model
-    # The standard's own have some types from later opsets on only.
+    # Standard quantisers have some types only from later opsets on, so these stay ONNX Runtime's own.
     others = {node.output[0] for node in given.graph.node if node.domain and proto_traits(node).rounds}
-    for node in found.model.graph.node:
+    for node in analysed.model.graph.node:
         if node.output[0] in others:
             node.domain = MICROSOFT
-    result: bytes = found.model.SerializeToString()
+    result: bytes = analysed.model.SerializeToString()
     return result

@@ -19,12 +19,12 @@ _FLOAT_KINDS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 def node_model(
     graph: Graph, forward: Sequence[gs.Node], values: Mapping[str, np.ndarray], free: Sequence[str]
 ) -> onnx.ModelProto:
-    """One node, or several that belong together, as a model in float64.
+    """Return a node, or several that belong together, as a model in float64.
 
     Args:
         graph: the whole model.
         forward: the nodes, in topological order; the last one's outputs are the model's.
-        values: the values of what the nodes read from outside; float ones are taken as float64.
+        values: the values of the tensors that the nodes read from outside; floats become float64.
         free: the inputs that stay inputs; the others become initializers.
     """
     nodes = [_in_double(exported(node)) for node in forward]
@@ -33,7 +33,7 @@ def node_model(
     inputs, initializers = [], []
     for name in dict.fromkeys(name for node in nodes for name in node.input if name and name not in made):
         array = as_double(values[name])
-        if array.dtype in counts:  # quantised integers are seen as the numbers they are, and so are bounds of them
+        if array.dtype in counts:  # quantised integers and their bounds become the same numbers in float64
             array = array.astype(np.float64)
         if name in free:
             kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
@@ -54,7 +54,7 @@ def node_model(
 
 
 def _in_double(node: onnx.NodeProto) -> onnx.NodeProto:
-    """The node, changed: a Cast from one float type to another rounds to float64 only."""
+    """Return the node, changed so that a Cast from one float type to another rounds to float64 only."""
     for attribute in node.attribute:
         if proto_traits(node).casts and attribute.name == "to" and attribute.i in _FLOAT_KINDS:
             attribute.i = onnx.TensorProto.DOUBLE
@@ -62,7 +62,7 @@ def _in_double(node: onnx.NodeProto) -> onnx.NodeProto:
 
 
 def _double_kind(graph: Graph, node: gs.Node, name: str) -> int:
-    """The type of an output where floats are float64, and what quantisers have made is seen as numbers."""
+    """Return the ONNX type of an output where floats are float64 and quantised integers are numbers of float64."""
     if traits(node).quantises:
         return int(onnx.helper.np_dtype_to_tensor_dtype(graph.dtype(name) or np.dtype(np.uint8)))
     carries = graph.is_float(name) or name in graph.quantised
@@ -70,5 +70,5 @@ def _double_kind(graph: Graph, node: gs.Node, name: str) -> int:
 
 
 def as_double(array: np.ndarray) -> np.ndarray:
-    """Floats as float64, anything else as it is."""
+    """Return floats as float64, and any other array as it is."""
     return array.astype(np.float64) if array.dtype.kind == "f" else array

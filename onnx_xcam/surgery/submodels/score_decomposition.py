@@ -1,12 +1,12 @@
-"""This module splits a score into what is made of it behind a layer: the layer's part, the biases', the ways' round it.
+"""This module splits a score into the contributions of a layer, of the biases behind it, and of tensors that bypass it.
 
 Going back from S through piecewise affine nodes y = J x + c, <dS/dy, y> = <dS/dx, x> + <dS/dy, c> at every node, so
 
     S = sum(G A) + sum over the nodes of <dS/dy, c>
 
-exactly where all nodes between layer and score are piecewise affine: equation 5 of Fu et al. 2020 (arXiv 2008.02312),
-there written for the layers of a ReLU network, whose constants are biases. What curved nodes add (Sigmoid, Softmax, a
-product of two tensors that both depend on the layer) is what remains of S.
+exactly where all nodes between layer and score are piecewise affine: this is equation 5 of Fu et al. 2020 (arXiv
+2008.02312), written there for the layers of a ReLU network, in which the constants are biases. The remainder of S is
+what curved nodes add (Sigmoid, Softmax, a product of two tensors that both depend on the layer).
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.target import Target
 
 PARTS = ("layer", "bias", "side", "magnitude")
-"""The outputs beside the scores: `xcam_layer` and so on, float64 `[K]`, summed over all images.
+"""The model has these outputs beside the scores: `xcam_layer` and so on, float64 `[K]`, summed over all images.
 
 - layer: sum(G A) over the positions of the map.
 - bias: the affine terms made of weights and of the nodes' own numbers.
-- side: those made of tensors that go round the layer, and sum(G A) of tokens that the map does not show.
-- magnitude: the sum of the magnitudes of all that was summed.
+- side: the affine terms made of tensors that bypass the layer, and sum(G A) of tokens that the map does not show.
+- magnitude: the sum of the magnitudes of all summands.
 """
 
 
 def output_of(part: str) -> str:
-    """The output that gives a part."""
+    """Return the name of the output that gives a part."""
     return f"xcam_{part}"
 
 
 @dataclass(frozen=True)
 class DecompositionModel:
-    """The part behind a layer that tells what its scores are made of.
+    """A DecompositionModel is the part behind a layer with the decomposition of its scores as outputs.
 
     Attributes:
-        model: it has the part's inputs and `xcam_class`, and the outputs `xcam_scores` and those of `PARTS`.
-        curved: the nodes that are not piecewise affine, or of which the affine term is not known.
+        model: the model, with the part's inputs and `xcam_class`, and the outputs `xcam_scores` and those of `PARTS`.
+        curved: the nodes that are not piecewise affine, or have no known affine term.
     """
 
     model: onnx.ModelProto
@@ -67,10 +67,10 @@ class DecompositionModel:
 
 
 def decomposition_model(masked: MaskedPart, layer: Layer, target: Target) -> DecompositionModel:
-    """The part behind a layer with what its scores are made of.
+    """Return the part behind a layer with the decomposition of its scores as outputs.
 
     Raises:
-        UnsupportedOpError: an operator between layer and score has no gradient rule, or the model is quantised, whose
+        UnsupportedOpError: an operator between layer and score has no gradient rule, or the model is quantised, and its
             rounding is neither a constant nor a part of any layer.
     """
     graph = prepare(onnx.ModelProto.FromString(masked.skeleton), "the part behind the layer")
@@ -98,7 +98,7 @@ def decomposition_model(masked: MaskedPart, layer: Layer, target: Target) -> Dec
 def emit_decomposition(
     graph: Graph, emitter: Emitter, layer: Layer, target: Target, seed: Value
 ) -> tuple[dict[str, Value], tuple[str, ...]]:
-    """Emit what the scores of some classes are made of behind a layer: `PARTS` by name, and the curved nodes.
+    """Emit the decomposition of the scores of some classes behind a layer: `PARTS` by name, and the curved nodes.
 
     Args:
         graph: the model, or the part behind the layer.
@@ -117,7 +117,7 @@ def emit_decomposition(
     for part_name, start, stop in _token_ranges(layer):
         cut = [v if axis < 0 else v.slice([start], [stop], [at]) for v, at in ((g, axis + 1), (a, axis))]
         sums.add(part_name, *cut)
-    return sums.found, curved
+    return sums.totals, curved
 
 
 def emit_affine_terms(
@@ -129,12 +129,12 @@ def emit_affine_terms(
     sums: Sums,
     unclipped: Collection[str] = (),
 ) -> tuple[Value, tuple[str, ...]]:
-    """Add the affine terms of all nodes behind a tensor to sums; its gradient, and the names of the curved nodes.
+    """Emit the affine terms of the nodes behind a tensor; return its gradient and the names of curved nodes.
 
     Args:
-        graph, emitter, seeds, unclipped: as `gradients`.
+        graph, emitter, seeds, unclipped: as for `gradients`.
         target: the tensor.
-        sums: what the parts are added to, as "bias" and "side".
+        sums: the parts that the terms are added to, as "bias" and "side".
     """
     path = differentiable_path(graph, [target], seeds)
     whole = [step for step in steps(graph, path.nodes, {target, *seeds}) if len(step.parts) > 1]
@@ -147,32 +147,35 @@ def emit_affine_terms(
             view = NodeView(graph, node, emitter, path.tensors, unclipped)
             parts += [(str(node.outputs[0].name), part) for part in AFFINE_TERMS[node.op](view)]
     targets = list(dict.fromkeys([target, *(name for name, _ in parts)]))
-    found = gradients(graph, emitter, seeds, targets, unclipped)
+    computed = gradients(graph, emitter, seeds, targets, unclipped)
     pictured = _pictured(graph)
     for name, part in parts:
         y = forward_value(graph, emitter, name, "The affine term")
-        sums.add("side" if part.source in pictured else "bias", expanded(found[name], y), part.value)
-    return found[target], tuple(str(node.name or node.outputs[0].name) for node in curved)
+        sums.add("side" if part.source in pictured else "bias", expanded(computed[name], y), part.value)
+    return computed[target], tuple(str(node.name or node.outputs[0].name) for node in curved)
 
 
 class Sums:
-    """The parts of the scores, as far as they were added up: float64 `[K]`."""
+    """A Sums holds the parts of the scores that were added up so far, float64 `[K]` each."""
 
     def __init__(self, seed: Value) -> None:
         zero = (seed * 0).sum(list(range(1, seed.rank)), keepdims=False).cast(np.float64)
-        self.found = dict.fromkeys(PARTS, zero)
+        self.totals = dict.fromkeys(PARTS, zero)
 
     def add(self, part: str, gradient: Value, value: Value) -> None:
-        """Add <gradient, value>, of `[K, *shape]` and what broadcasts against that shape."""
+        """Add <gradient, value> to a part, for a gradient `[K, *shape]` and a value that broadcasts against it."""
         products = gradient * value.cast(gradient.dtype)
         axes = list(range(1, products.rank))
-        self.found[part] = self.found[part] + products.sum(axes, keepdims=False).cast(np.float64)
+        self.totals[part] = self.totals[part] + products.sum(axes, keepdims=False).cast(np.float64)
         size = products.abs().sum(axes, keepdims=False).cast(np.float64)
-        self.found["magnitude"] = self.found["magnitude"] + size
+        self.totals["magnitude"] = self.totals["magnitude"] + size
 
 
 def _token_ranges(layer: Layer) -> Sequence[tuple[str, int, int]]:
-    """Which positions of the layer count as which part: of tokens, those beside the grid do not show in the map."""
+    """Return which positions of the layer belong to which part, as (part, start, stop) along the axis of tokens.
+
+    Tokens beside the grid do not show in the map, and belong to the part "side".
+    """
     if layer.grid is None or not (layer.grid.before or layer.grid.after):
         return [("layer", 0, INT_MAX)]
     before, after = layer.grid.before, layer.grid.after
@@ -181,7 +184,7 @@ def _token_ranges(layer: Layer) -> Sequence[tuple[str, int, int]]:
 
 
 def _pictured(graph: Graph) -> frozenset[str]:
-    """The tensors whose values depend on what the graph is fed; lengths do not count."""
+    """Return the tensors with values that depend on the model's inputs; lengths do not count."""
     fed = [name for name in graph.input_names if not graph.is_constant(name)]
     values = [name for name in fed if graph.is_float(name) or name in graph.quantised]
     return forward(graph.uses, values, leaves=lambda _, made: graph.is_float(made)).tensors

@@ -81,7 +81,7 @@ def parts_model(
     gx, curved = score_decomposition.emit_affine_terms(graph, emitter, seeds, active, sums=sums)
     x = forward_value(graph, emitter, active, "a test")
     sums.add("layer", score_decomposition.expanded(gx, x), x)
-    outputs = [emitter.named(value, f"xcam_{part}") for part, value in sums.found.items()]
+    outputs = [emitter.named(value, f"xcam_{part}") for part, value in sums.totals.items()]
     tail = export(emitter, [value.name for value in outputs], 8)
     result = onnx.ModelProto()
     result.CopyFrom(model)
