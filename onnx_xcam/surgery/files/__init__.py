@@ -1,1 +1,1 @@
-"""Model files: reading without the weights, weights in other files, and writing the result."""
+"""This package reads model files without their weights, follows weights to other files, and writes the result."""

@@ -1,7 +1,7 @@
-"""Weights in files beside the model: which files may be read, and where in them a tensor's bytes lie.
+"""This module locates weights in files beside the model (external data), and decides which files may be read.
 
 A model is untrusted input, and its external data names files. Only regular files in the model's own folder, or in
-folders that the user allows by name, are read; links are followed first and judged by where they lead.
+folders that the user allows by name, are read. Links are followed first, and the file that they lead to must lie there.
 
 Format: https://onnx.ai/onnx/repo-docs/ExternalData.html
 """
@@ -25,7 +25,7 @@ from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.files.wire import FilePart, is_stripped
 
 Folders: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-"""One folder or several."""
+"""The path of one folder, or the paths of several."""
 
 _LARGEST = (1 << 63) - 1
 _BITS = {
@@ -35,18 +35,18 @@ _BITS = {
     **dict.fromkeys(("DOUBLE", "INT64", "UINT64", "COMPLEX64"), 64),
     **{"COMPLEX128": 128, "FLOAT8E8M0": 8, "UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2},
 }
-"""Bits of an element by the name of its type; strings cannot be kept outside."""
+"""The bits of an element by the name of its type; strings cannot lie in another file."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Where the bytes of a tensor lie.
+    """A Reference says in which file, and where in it, the bytes of a tensor lie.
 
     Attributes:
-        location: as the model has it.
-        part: the file, all links followed, and the bytes in it.
-        inside: the location is a plain relative path, and the file lies in the model's folder. That is what ONNX
-            Runtime accepts.
+        location: the location as the model gives it.
+        part: the file, with all links followed, and the bytes in it.
+        inside: whether the location is a plain relative path and the file lies in the model's folder, as ONNX Runtime
+            requires.
     """
 
     location: str
@@ -55,15 +55,15 @@ class Reference:
 
 
 class ExternalData:
-    """The files that a model keeps its weights in.
+    """An ExternalData object finds and reads the files in which a model keeps its weights.
 
     Args:
-        folder: of the model file, as the caller named it.
+        folder: the folder of the model file, as the caller named it.
         allowed: further folders in which the weights may lie, as the user named them.
-        model: what to call the model in messages.
+        model: the model's name for messages.
 
     Raises:
-        ModelError: an allowed folder is none.
+        ModelError: an allowed folder does not exist, or is no folder.
     """
 
     def __init__(self, folder: Path, allowed: Sequence[Path], model: str) -> None:
@@ -74,13 +74,13 @@ class ExternalData:
         self._files: dict[str, tuple[Path, int]] = {}
 
     def reference(self, tensor: TensorProto) -> Reference:
-        """Where a tensor's bytes lie.
+        """Return where a tensor's bytes lie.
 
         Args:
-            tensor: one whose data lie outside of the model file.
+            tensor: a tensor with its data outside of the model file.
 
         Raises:
-            ModelError: the entry is malformed, or the file is missing, not allowed, no file, or too short.
+            ModelError: the entry is malformed, or the file is missing, not allowed, no regular file, or too short.
         """
         fields = self._fields(tensor)
         location = fields.get("location", "")
@@ -98,10 +98,10 @@ class ExternalData:
         return Reference(location, FilePart(file, offset, needed), inside)
 
     def read(self, tensor: TensorProto) -> bytes:
-        """A tensor's bytes.
+        """Return a tensor's bytes.
 
         Raises:
-            ModelError: as `reference`, or the file cannot be read.
+            ModelError: `reference` raises it, or the file cannot be read.
         """
         reference = self.reference(tensor)
         try:
@@ -115,11 +115,11 @@ class ExternalData:
         return content
 
     def _fields(self, tensor: TensorProto) -> dict[str, str]:
+        """Return the entries that say where a tensor's data lie, each given once and as text."""
         fields: dict[str, str] = {}
         for entry in tensor.external_data:
-            if isinstance(entry.key, bytes) or isinstance(
-                entry.value, bytes
-            ):  # what protobuf makes of what isn't UTF-8
+            # protobuf gives text that is not UTF-8 as bytes
+            if isinstance(entry.key, bytes) or isinstance(entry.value, bytes):
                 self._refuse(tensor, "are said to lie in another file by a name that is not text")
             if entry.key in fields:
                 self._refuse(tensor, f"have two entries '{entry.key}' for where they lie")
@@ -127,12 +127,14 @@ class ExternalData:
         return fields
 
     def _number(self, tensor: TensorProto, key: str, fields: dict[str, str]) -> int:
+        """Return an entry that is a number of bytes, 0 where it is not given."""
         text = fields.get(key, "0")
         if not re.fullmatch("[0-9]{1,19}", text) or int(text) > _LARGEST:
             self._refuse(tensor, f"have the {key} {text[:40]!r} in '{fields['location']}', which is no number of bytes")
         return int(text)
 
     def _size(self, tensor: TensorProto) -> int:
+        """Return how many bytes a tensor of this shape and type has."""
         kind = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in _KNOWN_TYPES else ""
         if kind not in _BITS:
             self._refuse(tensor, "have a type that cannot be kept in another file")
@@ -141,7 +143,7 @@ class ExternalData:
         return -(-math.prod(int(dim) for dim in tensor.dims) * _BITS[kind] // 8)
 
     def _file(self, location: str) -> tuple[Path, int]:
-        """The file with all links followed, and its size."""
+        """Return the file at a location, with all links followed, and its size in bytes."""
         if location not in self._files:
             try:
                 real = (self.folder / location).resolve(strict=True)
@@ -154,6 +156,7 @@ class ExternalData:
         return self._files[location]
 
     def _require_allowed(self, location: str, real: Path) -> None:
+        """Raise ModelError if a file lies neither in the model's folder nor in an allowed one."""
         own = [self._home] if is_plain(location) else []
         if not any(real.is_relative_to(folder) for folder in (*own, *self._allowed)):
             raise ModelError(
@@ -162,6 +165,7 @@ class ExternalData:
             )
 
     def _unreadable(self, location: str, error: Exception) -> NoReturn:
+        """Raise a ModelError that says why a file of external data cannot be read."""
         where = f"The external data '{location}' of {self._model}"
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):
             raise ModelError(f"{where} is missing; put it back beside the model.") from error
@@ -169,6 +173,7 @@ class ExternalData:
         raise ModelError(f"{where} cannot be read: {why}.") from error
 
     def _refuse(self, tensor: TensorProto, what: str) -> NoReturn:
+        """Raise a ModelError that says what is wrong with the entries of a tensor."""
         name = f"The weights '{tensor.name}'" if tensor.name else "The values of a constant"
         raise ModelError(f"{name} of {self._model} {what}; the file is damaged: export or download it again.")
 
@@ -177,7 +182,7 @@ _KNOWN_TYPES = frozenset(TensorProto.DataType.values())
 
 
 def is_plain(location: str) -> bool:
-    """Whether a location is a relative path without `..`, on any system."""
+    """Tell whether a location is a relative path without `..` on POSIX systems and on Windows."""
     kinds = (PurePosixPath(location), PureWindowsPath(location))
     return not any(path.anchor or ".." in path.parts for path in kinds)
 
@@ -190,17 +195,17 @@ def relocate(tensor: TensorProto, location: str) -> None:
 
 
 def kept_outside(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """The tensors of a model, or of its skeleton, whose data lie in other files, wherever the model has them."""
+    """Yield the tensors of a model, or of its skeleton, with their data in other files, also those in subgraphs."""
     for tensor in _tensors(model):
         if tensor.data_location == TensorProto.EXTERNAL and not is_stripped(tensor):
             yield tensor
 
 
 def folders(given: Folders) -> tuple[Path, ...]:
-    """`allow_folders` as a tuple: a single folder counts as one, not as its letters.
+    """Return the paths of the option `allow_folders`, which takes one folder or several.
 
     Raises:
-        ModelError: it holds something that is no path.
+        ModelError: the option holds something that is no path.
     """
     several = (given,) if isinstance(given, (str, os.PathLike)) else given
     listed = is_listed(several) or isinstance(several, set | frozenset)
@@ -210,6 +215,7 @@ def folders(given: Folders) -> tuple[Path, ...]:
 
 
 def _real_folder(path: Path) -> Path:
+    """Return a folder with all links followed, or raise ModelError if there is none."""
     try:
         real = path.resolve(strict=True)
     except (OSError, ValueError, RuntimeError) as error:

@@ -1,7 +1,7 @@
-"""Writing the instrumented model: the original's pieces and the tail, and its external data shared, copied or inside.
+"""This module writes the instrumented model: the original and the tail, with external data shared, copied or inlined.
 
-Everything is looked at before anything is written, no file but the result itself is ever replaced, whatever is copied
-passes through memory in small parts, and all files are whole before the first one is put in its place.
+All checks come before the first write, and no file but the result itself is ever replaced. What is copied passes
+through memory in small parts. All files are complete before the first one is moved to its place.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.text import listed, quoted
 
 LARGEST = (1 << 31) - 1
-"""Bytes that a protobuf message, and so an ONNX file, can have."""
+"""The largest number of bytes that a protobuf message, and so an ONNX file, can have."""
 _OWNERS = 0o600
-"""Permissions that the owner of a result has, whatever the weights in it had."""
+"""The permissions that the owner of a result has in any case, also if the files of its weights had fewer."""
 
 
 @dataclass(frozen=True)
 class _Placement:
-    """What becomes of the external data.
+    """A _Placement says what becomes of the external data.
 
     Attributes:
-        copies: from where to where files are copied.
-        change: what is put in place of tensors that lie in other files; None leaves all of them as they are.
-        note: a sentence on it, or None where there are none.
+        copies: the files to copy, each with its target.
+        change: what replaces tensors that lie in other files; None leaves all of them as they are.
+        note: a sentence for the user, None where the model has no external data.
     """
 
     copies: Mapping[Path, Path]
@@ -47,18 +47,18 @@ def write_result(source: Source, out: Path, tail: bytes, choice: ExternalDataCho
     """Write an instrumented model.
 
     Args:
-        source: the original.
+        source: the original model.
         out: the file to write.
-        tail: what is appended to the original.
-        choice: what becomes of the external data; see `onnx_xcam.instrument_file`.
+        tail: the serialised message that is appended to the original.
+        choice: what becomes of the external data, as in `onnx_xcam.instrument_file`.
 
     Returns:
-        A sentence on what became of the external data, if there are any.
+        A sentence on what became of the external data, None if there are none.
 
     Raises:
         OutputError: the result cannot be written, would replace the original, its weights or another file, or cannot
             have its weights as `choice` wants.
-        ModelError: as `Source.references`.
+        ModelError: the external data cannot be located or read, as in `Source.references`.
     """
     with writing_to(out):
         there = out.exists()
@@ -87,7 +87,7 @@ def write_result(source: Source, out: Path, tail: bytes, choice: ExternalDataCho
 
 
 def _copied(file: Path, target: Path) -> Draft:
-    """A copy of a file of weights, with the same permissions."""
+    """Return a draft that copies a file of weights, with the same permissions."""
     try:
         status = file.stat()
     except OSError as error:
@@ -98,12 +98,12 @@ def _copied(file: Path, target: Path) -> Draft:
 
 
 def _drafted(path: Path, pieces: Iterable[wire.Piece], inside: Iterable[Path] = ()) -> Draft:
-    """A file that is written but not in its place.
+    """Return a draft: a file that is completely written but not in its place yet.
 
     Args:
-        path: where it will be.
-        pieces: what it holds.
-        inside: the files of weights among that: whoever must not read one of them must not read the result.
+        path: the place of the file.
+        pieces: the contents.
+        inside: files with weights among the contents; whoever must not read one of them must not read the result.
     """
     with writing_to(path):
         draft = Draft(path)
@@ -118,15 +118,16 @@ def _drafted(path: Path, pieces: Iterable[wire.Piece], inside: Iterable[Path] = 
 
 
 def _place(draft: Draft) -> None:
+    """Move a draft to its place."""
     with writing_to(draft.path):
         draft.place()
 
 
 def _is_there(copy: Draft) -> bool:
-    """Whether another process has meanwhile put the same copy there.
+    """Tell whether another process has meanwhile put the same file in the place of this copy.
 
     Raises:
-        OutputError: it is another file.
+        OutputError: a different file is there.
     """
     if not copy.path.exists():
         return False
@@ -139,10 +140,12 @@ def _is_there(copy: Draft) -> bool:
 
 
 def _taken(target: Path) -> OutputError:
+    """Return an error that says that another file is in the place of a copy."""
     return OutputError(f"'{target}' exists already, with other content; remove it, or write to an empty folder.")
 
 
 def _placed(source: Source, references: Sequence[Reference], out: Path, choice: ExternalDataChoice) -> _Placement:
+    """Decide what becomes of the external data; nothing is written yet."""
     if not references:
         return _Placement({}, None, None)
     assert source.external is not None
@@ -170,6 +173,8 @@ def _placed(source: Source, references: Sequence[Reference], out: Path, choice: 
 
 
 def _relocation(external: ExternalData, locations: Mapping[Path, str]) -> wire.Change:
+    """Return a change that gives each tensor with external data the new location of its file."""
+
     def change(tensor: onnx.TensorProto) -> list[wire.Piece]:
         copy = onnx.TensorProto()
         copy.CopyFrom(tensor)
@@ -180,10 +185,12 @@ def _relocation(external: ExternalData, locations: Mapping[Path, str]) -> wire.C
 
 
 def _inside(external: ExternalData) -> wire.Change:
+    """Return a change that puts the values of tensors with external data into the model file."""
     return lambda tensor: wire.inlined(tensor, external.reference(tensor).part)
 
 
 def _require_small(source: Source, placement: _Placement, out: Path, tail: int) -> None:
+    """Raise OutputError if the result would be larger than a protobuf message can be; `tail` is in bytes."""
     with source.pieces(placement.change) as pieces:
         size = sum(map(len, pieces)) + tail
     if size > LARGEST:
@@ -194,21 +201,21 @@ def _require_small(source: Source, placement: _Placement, out: Path, tail: int) 
 
 
 class _Beside:
-    """Where external data lie, seen from the result: ONNX Runtime takes them from its folder and from those below."""
+    """A _Beside object finds places for external data in a result's folder or below, as ONNX Runtime requires."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.folder = out.parent.resolve()
 
     def has(self, reference: Reference) -> bool:
-        """Whether the result finds this file at the location that the original has."""
+        """Tell whether the result finds this file at the location that the original gives."""
         return self._leads(reference.location, reference.part.path)
 
     def shared(self, reference: Reference) -> str:
-        """The location at which the result finds the original's file.
+        """Return the location at which the result finds the original's file.
 
         Raises:
-            OutputError: it lies elsewhere.
+            OutputError: the file lies neither in the result's folder nor below.
         """
         file = reference.part.path
         if self.has(reference):
@@ -221,10 +228,10 @@ class _Beside:
         return file.relative_to(self.folder).as_posix()
 
     def copies(self, references: Iterable[Reference]) -> dict[Path, Path]:
-        """Where each file of external data is to lie; those that are there already count as well.
+        """Return for each file of external data the place of its copy, also where an equal copy is there already.
 
         Raises:
-            OutputError: another file is there, or two would lie in the same place.
+            OutputError: another file is in that place, or two files would be copied to one place.
         """
         targets: dict[Path, Path] = {}
         for file, location in {reference.part.path: reference.location for reference in references}.items():
@@ -236,6 +243,7 @@ class _Beside:
         return targets
 
     def _require_free(self, target: Path, file: Path) -> None:
+        """Raise OutputError unless a file can be copied to this place, or an equal one is there already."""
         if target == self.out or (target.exists() and self.out.exists() and target.samefile(self.out)):
             raise OutputError(
                 f"'{self.out}' is the name of the model's external data; give another name for the result."
@@ -251,12 +259,14 @@ class _Beside:
                 raise _taken(target)
 
     def _leads(self, location: str, file: Path) -> bool:
+        """Tell whether a location, seen from the result's folder, leads to this file."""
         if not is_plain(location) or not file.is_relative_to(self.folder):
             return False
         return (self.folder / location).resolve() == file
 
 
 def _write(file: BinaryIO, pieces: Iterable[wire.Piece]) -> None:
+    """Write pieces to a file in small parts, and give back the memory of mapped pieces."""
     for piece in pieces:
         if isinstance(piece, wire.FilePart):
             _append(file, piece)
@@ -268,6 +278,7 @@ def _write(file: BinaryIO, pieces: Iterable[wire.Piece]) -> None:
 
 
 def _append(file: BinaryIO, part: wire.FilePart) -> None:
+    """Copy a part of another file to the end of a file."""
     try:
         source = open_file(part.path)
     except OSError as error:
@@ -284,4 +295,5 @@ def _append(file: BinaryIO, part: wire.FilePart) -> None:
 
 
 def _unreadable(file: Path, error: OSError) -> ModelError:
+    """Return an error that says why a file of external data cannot be read."""
     return ModelError(f"The external data '{file}' cannot be read: {error.strerror or error}.")

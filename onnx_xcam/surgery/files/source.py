@@ -1,9 +1,9 @@
-"""Where a model comes from, and how the result is put together: the original bytes plus a tail.
+"""This module reads a model from where the caller has it, and puts results together: the original bytes plus a tail.
 
 Protobuf merges concatenated messages, so `original bytes + tail bytes` is the original model with the tail's nodes,
 initializers, inputs, outputs and metadata added. The original part stays byte for byte what it was, and neither the
-surgery nor the writing of the result reads the weights into memory. What cannot be appended (see `modernise.py` and
-`signed.py`) becomes another source first.
+surgery nor the writing of the result reads the weights into memory. A model that needs more than a tail, such as a
+higher opset, is first changed to another source (see the package `normalise`).
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ ModelLike: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto
 
 
 class Source:
-    """A model as the caller gave it: a path, bytes or a ModelProto. It is never changed.
+    """A Source holds a model as the caller gave it, a path, bytes or a ModelProto, and never changes it.
 
     Args:
         model: the model.
-        path: where a model that is no path comes from.
+        path: the file that a model given as bytes or ModelProto comes from; its folder holds the external data.
         allow_folders: folders besides the model's own in which its external data may lie.
         dropped_metadata: the key of metadata entries that are left out.
     """
@@ -59,19 +59,22 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What to call the model in messages."""
+        """Return the model's name for messages."""
         return f"'{self.path}'" if self.path else "the model"
 
     @functools.cached_property
     def external(self) -> ExternalData | None:
-        """The files that the model keeps weights in; None for a model that has no place."""
+        """Return the access to the files that the model keeps weights in, None for a model without a path."""
         return None if self.path is None else ExternalData(self.path.parent, self._allowed, self.name)
 
     def skeleton(self) -> onnx.ModelProto:
-        """The model without its large weights, small ones in other files included; a copy that may be changed.
+        """Return a copy of the model without its large weights; the caller may change it.
+
+        Small tensors have their values, also those that lie in other files.
 
         Raises:
-            ModelError: not an ONNX model, truncated, empty, or not readable, or external data that must not be read.
+            ModelError: the model is no ONNX model, truncated, empty, or not readable, or its external data must not be
+                read.
         """
         model = self._bare()
         outside = list(kept_outside(model))
@@ -85,13 +88,13 @@ class Source:
         return model
 
     def load(self, external: Callable[[onnx.TensorProto], bool] = lambda _: True) -> onnx.ModelProto:
-        """The whole model as a new object.
+        """Return the whole model as a new object.
 
         Args:
-            external: which of the tensors that lie in other files are wanted; the others are left there.
+            external: a function that says which of the tensors in other files are read; the others stay there.
 
         Raises:
-            ModelError: as `skeleton`, or external data that cannot be read.
+            ModelError: `skeleton` raises it, or external data cannot be read.
         """
         if isinstance(self.model, onnx.ModelProto):
             model = onnx.ModelProto()
@@ -107,10 +110,10 @@ class Source:
         return model
 
     def references(self) -> list[Reference]:
-        """Where the model's external data lie, tensor by tensor.
+        """Return where the model's external data lie, tensor by tensor.
 
         Raises:
-            ModelError: as `skeleton`, or there are external data and nothing says beside what.
+            ModelError: `skeleton` raises it, or the model has external data but no path.
         """
         if self._references is None:
             self.skeleton()
@@ -119,16 +122,16 @@ class Source:
         return self._references
 
     def runnable(self, content: bytes) -> tuple[bytes, Path | None]:
-        """The model, or one made of it, in the form that ONNX Runtime accepts, and the folder of its external data.
+        """Return a model in a form that ONNX Runtime accepts, and the folder of its external data.
 
-        It refuses locations outside of the folder it is told, wherever they lie; so where the user has allowed some,
-        that folder becomes one above them all.
+        ONNX Runtime refuses external data outside of the folder that it is given. Where the user has allowed other
+        folders, the result is a folder above all of them, with the locations in the model changed accordingly.
 
         Args:
-            content: this model's bytes, and whatever was appended to them.
+            content: the bytes of this model, with a tail or without.
 
         Raises:
-            ModelError: as `references`, or the files lie on different drives.
+            ModelError: `references` raises it, or the files lie on different drives.
         """
         references = self.references()
         if all(reference.inside for reference in references):
@@ -146,24 +149,24 @@ class Source:
         return model.SerializeToString(), above
 
     def changed(self, model: onnx.ModelProto | bytes) -> Source:
-        """Another model in place of this one, with the same external data."""
+        """Return a source of another model that has the same external data."""
         return Source(model, self.path, allow_folders=self._allowed, dropped_metadata=self._dropped)
 
     def without_metadata(self, key: str) -> Source:
-        """The same model without its metadata entry of this key, since a key must not occur twice."""
+        """Return a source of the same model without the metadata entry of this key, which a tail will add again."""
         return Source(self.model, self.path, allow_folders=self._allowed, dropped_metadata=key)
 
     def with_tail(self, tail: bytes) -> bytes:
-        """The original bytes, followed by the tail."""
+        """Return the original bytes, followed by the tail."""
         with self._buffer() as data:
             return b"".join((*self._kept(data), tail))
 
     @contextlib.contextmanager
     def pieces(self, change: wire.Change | None = None) -> Iterator[list[wire.Piece]]:
-        """The original, cut up: a file is mapped, not read.
+        """Give the pieces of the serialised model, in a context; a file is mapped, not read.
 
         Args:
-            change: what to put in place of tensors that lie in other files.
+            change: what replaces tensors that lie in other files; None leaves all of them as they are.
         """
         with self._buffer() as data:
             if change is None:
@@ -172,6 +175,7 @@ class Source:
                 yield [piece for part in self._kept(data) for piece in wire.rewritten(part, change)]
 
     def _bare(self) -> onnx.ModelProto:
+        """Return the model without its large weights, after a check that it has a sound graph."""
         if isinstance(self.model, onnx.ModelProto):
             return _require_graph(_proto_skeleton(self.model), self.name)
         with self._buffer() as data:
@@ -179,6 +183,7 @@ class Source:
 
     @staticmethod
     def _fetch(external: ExternalData, tensor: onnx.TensorProto) -> None:
+        """Read a tensor's values from another file into the tensor."""
         tensor.raw_data = external.read(tensor)
         del tensor.external_data[:]
         tensor.ClearField("data_location")
@@ -188,11 +193,12 @@ class Source:
         return isinstance(self.model, (str, os.PathLike))
 
     def _kept(self, data: memoryview) -> list[memoryview]:
+        """Return the slices of the serialised model without the dropped metadata entry."""
         return [data] if self._dropped is None else wire.without_metadata(data, self._dropped)
 
     @contextlib.contextmanager
     def _buffer(self) -> Iterator[memoryview]:
-        """The serialised model; a file is mapped, not read."""
+        """Give the serialised model, in a context; a file is mapped, not read."""
         if not self._is_file:
             yield memoryview(self.model if isinstance(self.model, bytes) else self._serialised())
             return
@@ -200,6 +206,11 @@ class Source:
             yield memoryview(data)
 
     def _serialised(self) -> bytes:
+        """Return the bytes of a model that was given as a ModelProto.
+
+        Raises:
+            ModelError: the model is larger than a protobuf message can be.
+        """
         assert isinstance(self.model, onnx.ModelProto)
         try:
             content: bytes = self.model.SerializeToString()
@@ -212,6 +223,11 @@ class Source:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[mmap.mmap]:
+        """Give the model's file mapped into memory, in a context.
+
+        Raises:
+            ModelError: the file is missing, empty, or not readable.
+        """
         assert self.path is not None
         try:
             with open_file(self.path) as file:
@@ -221,14 +237,16 @@ class Source:
                 try:
                     yield data
                 finally:
-                    with contextlib.suppress(BufferError):  # parts of it are still held, by a traceback for instance,
-                        data.close()  # and it is closed when they go
+                    # a traceback, for instance, may still hold parts of the map, which is closed when it lets them go
+                    with contextlib.suppress(BufferError):
+                        data.close()
         except FileNotFoundError as error:
             raise ModelError(f"{self.name} does not exist; give the path of an ONNX model.") from error
         except OSError as error:
             raise ModelError(f"{self.name} cannot be read: {error.strerror or error}.") from error
 
     def _parse(self, how: Callable[[memoryview], onnx.ModelProto], data: memoryview) -> onnx.ModelProto:
+        """Return what `how` reads from the serialised model, or raise ModelError where it is damaged."""
         try:
             return how(data)
         except wire.WireError as error:
@@ -238,13 +256,14 @@ class Source:
 
 
 def _require_graph(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """Return the model, or raise ModelError if it has no nodes, names that are no text, or one name for two tensors."""
     if not model.graph.node or not model.graph.output:
         raise ModelError(f"{name} is not an ONNX model, or has no nodes; give the path of an exported model.")
     graph = model.graph
     names = [thing.name for thing in (graph, *graph.input, *graph.output, *graph.initializer, *graph.value_info)]
     for node in graph.node:
         names += [node.name, node.op_type, node.domain, *node.input, *node.output]
-    if any(isinstance(text, bytes) for text in names):  # how protobuf hands out what is not UTF-8
+    if any(isinstance(text, bytes) for text in names):  # protobuf gives text that is not UTF-8 as bytes
         raise ModelError(f"{name} is damaged: it holds names that are not text; export or download it again.")
     for kind, values in (("weights", graph.initializer), ("inputs", graph.input)):
         counts = Counter(value.name for value in values)
@@ -257,7 +276,7 @@ def _require_graph(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def _proto_skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a ModelProto without the values of its large initializers."""
+    """Return a copy of a ModelProto without the values of its large initializers."""
     result = onnx.ModelProto()
     for field, value in model.ListFields():
         if field.name == "graph":
@@ -273,6 +292,7 @@ def _proto_skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _copy_field(target: object, name: str, value: object) -> None:
+    """Copy the value of a protobuf field, which may be repeated, a message, or a scalar."""
     if hasattr(value, "extend"):
         getattr(target, name).extend(value)
     elif hasattr(value, "CopyFrom"):
@@ -282,6 +302,7 @@ def _copy_field(target: object, name: str, value: object) -> None:
 
 
 def _copy_tensor(tensor: onnx.TensorProto, copy: onnx.TensorProto) -> None:
+    """Copy a tensor into an empty one, without its values if it is large."""
     if _byte_size(tensor) <= wire.PAYLOAD_LIMIT:
         copy.CopyFrom(tensor)
     else:
@@ -289,7 +310,8 @@ def _copy_tensor(tensor: onnx.TensorProto, copy: onnx.TensorProto) -> None:
 
 
 def _byte_size(tensor: onnx.TensorProto) -> int:
+    """Return the serialised size of a tensor in bytes; at least 2 GB where protobuf cannot write it."""
     try:
         return int(tensor.ByteSize())
     except EncodeError:
-        return 1 << 31  # or more: protobuf cannot write it
+        return 1 << 31

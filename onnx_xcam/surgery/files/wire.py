@@ -1,10 +1,10 @@
-"""Reading a serialised ModelProto without its weights.
+"""This module reads and rewrites serialised models on the level of protobuf records, without reading the weights.
 
 A model file is mostly weights, and the surgery needs none of them. Protobuf's wire format is a flat list of
-(tag, length, bytes) records, so a *skeleton* (the same message without the payload of its large tensors) can be cut out
-of a memory-mapped file by copying the small records and skipping the large ones; `load` parses a whole model record
-by record, so that its peak memory is the model and one tensor, not twice the model. `rewritten` replaces tensors that
-lie in other files, and hands out the result as pieces: what did not change is a slice, what lies in a file stays there.
+(tag, length, bytes) records. So `skeleton` cuts the same message without the values of its large tensors out of a
+memory-mapped file: it copies the small records and skips the large ones. `load` parses a whole model record by record,
+so that its peak memory is the model and one tensor, not twice the model. `rewritten` replaces tensors that lie in other
+files, and returns the result as pieces: slices of what did not change, and references to parts of files.
 
 Format: https://protobuf.dev/programming-guides/encoding/ ; field numbers: onnx.proto3.
 """
@@ -25,7 +25,7 @@ Buffer: TypeAlias = memoryview
 
 @dataclass(frozen=True)
 class FilePart:
-    """Bytes that lie in a file."""
+    """A FilePart names `length` bytes from `offset` on in the file `path`."""
 
     path: Path
     offset: int
@@ -36,32 +36,34 @@ class FilePart:
 
 
 Piece: TypeAlias = bytes | memoryview | FilePart
-"""A part of a serialised model."""
+"""A part of a serialised model: bytes in memory, a slice of a mapped file, or a part of another file."""
 Change: TypeAlias = Callable[[onnx.TensorProto], list[Piece] | None]
-"""The pieces of a serialised tensor in place of one whose data lie in another file; None leaves it as it is."""
+"""A function that returns the pieces that replace a tensor with external data, None to leave it as it is."""
 
 PAYLOAD_LIMIT = 1 << 15
-"""Tensors of up to this many bytes keep their values: shape tensors, index tables, scales. Larger ones are weights."""
+"""The largest size in bytes of a tensor that keeps its values in a skeleton: shapes, index tables, scales."""
 
 MOST_RECORDS = 1_000_000
-"""No model has a graph of so many nodes, weights and noted shapes; parsed, each takes some hundred bytes."""
+"""The largest number of records in a graph. No real model has so many nodes, weights and shapes together, and each
+takes some hundred bytes when it is parsed.
+"""
 
 _MUCH = 1 << 20
-"""Records above this size are given back to the system once they are parsed."""
+"""The size in bytes above which the memory of a mapped record is given back once it is parsed."""
 
 _VARINT, _I64, _LEN, _I32 = 0, 1, 2, 5
 _TENSOR_PAYLOAD = frozenset({4, 5, 6, 7, 9, 10, 11})  # float_data, int32_data, ..., raw_data, ...
 _RAW_DATA, _EXTERNAL_DATA = 9, 13
 _DATA_LOCATION, _EXTERNAL = 14, onnx.TensorProto.EXTERNAL
 _STRIPPED = "onnx_xcam"
-"""Key of the entry in `external_data` that marks tensors whose values a skeleton lacks."""
+"""The key of the entry in `external_data` that marks a tensor of a skeleton without its values."""
 _DEEPEST = 100
-"""How deeply protobuf lets messages be nested."""
+"""The deepest nesting of messages that protobuf accepts."""
 
 
 @dataclass(frozen=True)
 class _Message:
-    """Which fields of a message lead to tensors."""
+    """A _Message lists the fields of a protobuf message that lead to tensors, by field number."""
 
     name: str
     fields: Mapping[int, _Message]
@@ -87,16 +89,16 @@ _WHOLE_NODE = _Message(
 )
 _WHOLE_GRAPH_FIELDS[1] = _WHOLE_NODE
 _WHOLE_MODEL = _Message("ModelProto", {7: _WHOLE_GRAPH, 25: _Message("FunctionProto", {7: _WHOLE_NODE})})
-"""The same with the rarer places: sparse tensors and local functions, which a skeleton keeps as they are."""
+"""The fields of a model that lead to tensors, with sparse tensors and local functions, which `_MODEL` leaves out."""
 _GRAPH_FIELD, _METADATA_FIELD = 7, 14
 
 
 class WireError(ValueError):
-    """The bytes are no protobuf message, or they end too early."""
+    """A WireError says that bytes are no protobuf message of the expected kind, or end too early."""
 
 
 def skeleton(data: Buffer) -> onnx.ModelProto:
-    """The model without the values of tensors larger than `PAYLOAD_LIMIT`; those are marked as external.
+    """Return the model without the values of tensors larger than `PAYLOAD_LIMIT`, which are marked as external.
 
     Raises:
         WireError: the bytes are no ModelProto, or they end too early.
@@ -105,7 +107,7 @@ def skeleton(data: Buffer) -> onnx.ModelProto:
 
 
 def strip(tensor: onnx.TensorProto, values: onnx.TensorProto) -> None:
-    """Fill an empty tensor with all of another one but its values, as `skeleton` does."""
+    """Fill an empty tensor with all of another one but its values, and mark it as `skeleton` does."""
     tensor.name, tensor.data_type = values.name, values.data_type
     tensor.dims.extend(values.dims)
     outside = values.data_location == _EXTERNAL
@@ -115,12 +117,12 @@ def strip(tensor: onnx.TensorProto, values: onnx.TensorProto) -> None:
 
 
 def is_stripped(tensor: onnx.TensorProto) -> bool:
-    """Whether a tensor of a skeleton lacks values that the model file itself has."""
+    """Tell whether a tensor of a skeleton lacks values that the model file itself has."""
     return [entry.key for entry in tensor.external_data] == [_STRIPPED]
 
 
 def load(data: Buffer) -> onnx.ModelProto:
-    """The whole model, parsed record by record.
+    """Return the whole model, parsed record by record.
 
     Raises:
         WireError: the bytes are no ModelProto, or they end too early.
@@ -140,13 +142,13 @@ def load(data: Buffer) -> onnx.ModelProto:
 
 
 def forget(data: bytes | Buffer) -> None:
-    """Give back the pages of a mapped file that were read: until then they count as this process's memory."""
+    """Release the pages of a mapped file that were read, which until then count as memory of this process."""
     if isinstance(data, memoryview) and isinstance(data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         data.obj.madvise(mmap.MADV_DONTNEED)
 
 
 def without_metadata(data: Buffer, key: str) -> list[Buffer]:
-    """The slices of a serialised model that are left when its metadata entries of this key are taken out."""
+    """Return the slices of a serialised model without its metadata entries of this key."""
     kept, position = [], 0
     for field, start, body, end in _records(data):
         if field != _METADATA_FIELD:
@@ -159,12 +161,14 @@ def without_metadata(data: Buffer, key: str) -> list[Buffer]:
 
 
 def _parse(data: bytes) -> onnx.ModelProto:
+    """Return the model that these bytes are, or raise WireError."""
     model = onnx.ModelProto()
     _merge(model, data)
     return model
 
 
 def _merge(message: onnx.ModelProto | onnx.TensorProto, data: bytes | Buffer) -> None:
+    """Add serialised fields to a message, or raise WireError."""
     try:
         message.MergeFromString(bytes(data))
     except DecodeError as error:
@@ -172,11 +176,11 @@ def _merge(message: onnx.ModelProto | onnx.TensorProto, data: bytes | Buffer) ->
 
 
 def rewritten(data: Buffer, change: Change) -> list[Piece]:
-    """The pieces of the model in which tensors that lie in other files are replaced.
+    """Return the pieces of a model in which tensors with external data are replaced.
 
     Args:
-        data: a serialised ModelProto, or whole records of one.
-        change: what is to stand in place of a tensor; it gets the tensor without values.
+        data: a serialised ModelProto, or complete records of one.
+        change: the function that gives the replacement of a tensor; it gets the tensor without values.
 
     Raises:
         WireError: the bytes are no ModelProto, or they end too early.
@@ -185,7 +189,7 @@ def rewritten(data: Buffer, change: Change) -> list[Piece]:
 
 
 def inlined(tensor: onnx.TensorProto, part: FilePart) -> list[Piece]:
-    """The pieces of a tensor that was kept outside, its values inside."""
+    """Return the pieces of a tensor with external data as one that holds its values itself."""
     copy = onnx.TensorProto()
     copy.CopyFrom(tensor)
     del copy.external_data[:]
@@ -194,7 +198,7 @@ def inlined(tensor: onnx.TensorProto, part: FilePart) -> list[Piece]:
 
 
 def _rewritten(data: Buffer, message: _Message, change: Change, depth: int) -> list[Piece] | None:
-    """The message's pieces; None if nothing in it changes."""
+    """Return the pieces of a message after the change, None if nothing in it changes."""
     _require_shallow(depth)
     pieces: list[Piece] = []
     position = 0
@@ -203,14 +207,15 @@ def _rewritten(data: Buffer, message: _Message, change: Change, depth: int) -> l
         if child is None:
             continue
         inner = data[body:end]
-        found = _changed(inner, change) if child is _TENSOR else _rewritten(inner, child, change, depth + 1)
-        if found is not None:
-            pieces += [data[position:start], _header(field, sum(map(len, found))), *found]
+        changed = _changed(inner, change) if child is _TENSOR else _rewritten(inner, child, change, depth + 1)
+        if changed is not None:
+            pieces += [data[position:start], _header(field, sum(map(len, changed))), *changed]
             position = end
     return [*pieces, data[position:]] if pieces else None
 
 
 def _changed(tensor: Buffer, change: Change) -> list[Piece] | None:
+    """Return the pieces of a tensor with external data after the change, None if it stays as it is."""
     records = list(_records(tensor))
     if not _is_outside(tensor, records):
         return None
@@ -222,7 +227,7 @@ def _changed(tensor: Buffer, change: Change) -> list[Piece] | None:
 
 
 def _stripped(data: Buffer, message: _Message, depth: int) -> Iterator[bytes | Buffer]:
-    """The message's records, without the payload of large tensors below it."""
+    """Yield the records of a message without the values of large tensors in it."""
     _require_shallow(depth)
     for count, (field, start, body, end) in enumerate(_records(data)):
         if count > MOST_RECORDS:
@@ -238,11 +243,13 @@ def _stripped(data: Buffer, message: _Message, depth: int) -> Iterator[bytes | B
 
 
 def _require_shallow(depth: int) -> None:
+    """Raise WireError if messages are nested more deeply than protobuf accepts."""
     if depth > _DEEPEST:
         raise WireError("its parts are nested too deeply")
 
 
 def _without_payload(tensor: Buffer) -> bytes:
+    """Return a serialised tensor without its values, marked as external."""
     records = list(_records(tensor))
     outside = _is_outside(tensor, records)
     dropped = _TENSOR_PAYLOAD if outside else _TENSOR_PAYLOAD | {_EXTERNAL_DATA}
@@ -251,13 +258,13 @@ def _without_payload(tensor: Buffer) -> bytes:
 
 
 def _is_outside(tensor: Buffer, records: Sequence[tuple[int, int, int, int]]) -> bool:
-    """Whether a tensor says that its data lie in another file."""
-    said = [_varint(tensor, body)[0] for field, _, body, _ in records if field == _DATA_LOCATION]
-    return bool(said) and said[-1] == _EXTERNAL
+    """Tell whether a tensor is stated to have its data in another file; the last statement counts."""
+    stated = [_varint(tensor, body)[0] for field, _, body, _ in records if field == _DATA_LOCATION]
+    return bool(stated) and stated[-1] == _EXTERNAL
 
 
 def _mark(outside: bool) -> bytes:
-    """What a stripped tensor has behind its other records; one whose data lie outside anyhow needs no mark."""
+    """Return the serialised fields that mark a tensor as external and, unless it lies `outside` anyway, as stripped."""
     mark = onnx.TensorProto(data_location=_EXTERNAL)
     if not outside:
         mark.external_data.add(key=_STRIPPED, value="")
@@ -266,7 +273,11 @@ def _mark(outside: bool) -> bytes:
 
 
 def _records(data: Buffer) -> Iterator[tuple[int, int, int, int]]:
-    """The records of a message: field number, start of the record, start of its content, end."""
+    """Yield the records of a message: field number, start of the record, start of its content, end.
+
+    Raises:
+        WireError: the bytes are no records, or they end too early.
+    """
     position, size = 0, len(data)
     while position < size:
         start = position
@@ -291,6 +302,7 @@ def _records(data: Buffer) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _varint(data: Buffer, position: int) -> tuple[int, int]:
+    """Return the variable-length number at a position, and the position behind it, or raise WireError."""
     value = shift = 0
     while True:
         if position >= len(data) or shift > 63:
@@ -304,6 +316,7 @@ def _varint(data: Buffer, position: int) -> tuple[int, int]:
 
 
 def _header(field: int, length: int) -> bytes:
+    """Return the tag and the length with which a record of so many bytes begins."""
     out = bytearray([field << 3 | _LEN])
     while length >= 0x80:
         out.append(length & 0x7F | 0x80)
