@@ -1,1 +1,1 @@
-"""The backward pass: the sweep over the gradient rules, and nodes that are differentiated otherwise than they stand."""
+"""This package emits the backward pass: one sweep over the gradient rules, by node or by group of nodes."""

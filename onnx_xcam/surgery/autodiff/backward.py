@@ -25,14 +25,14 @@ from onnx_xcam.surgery.rules.node import NodeView
 
 
 def unsupported(path: DifferentiablePath) -> list[gs.Node]:
-    """The nodes on a path that have no rule for what is asked of them."""
+    """Return the nodes on a path that have no gradient rule for the inputs that lie on the path."""
     return [node for node in path.nodes if not has_rule(path.graph, node, path.tensors)]
 
 
 def has_rule(graph: Graph, node: gs.Node, tensors: frozenset[str]) -> bool:
-    """Whether the gradients of those inputs of the node that are among `tensors` can be computed.
+    """Tell whether the gradients of those inputs of the node that are among `tensors` can be computed.
 
-    By a rule, or by the rules of the nodes in its function body.
+    They can by a rule of the operator, or by rules of all nodes in its function body.
     """
     if _rule(node) is not None:
         return tensors.isdisjoint(active_inputs(node)[traits(node).differentiable :])
@@ -41,7 +41,7 @@ def has_rule(graph: Graph, node: gs.Node, tensors: frozenset[str]) -> bool:
 
 
 def _path_inside(graph: Graph, node: gs.Node, tensors: Iterable[str]) -> DifferentiablePath | None:
-    """The path through a node's function body, from its inputs to its outputs among `tensors`."""
+    """Return the path in a node's function body from inputs to outputs among `tensors`, None if it has no body."""
     body = body_of(graph, node)
     if body is None:
         return None
@@ -50,7 +50,7 @@ def _path_inside(graph: Graph, node: gs.Node, tensors: Iterable[str]) -> Differe
 
 
 def is_rectifier(graph: Graph, node: gs.Node) -> bool:
-    """Whether the node is a ReLU, or a Clip that starts at 0 as ReLU6 does."""
+    """Tell whether the node is a ReLU, or a Clip with the lower bound 0, as ReLU6 is."""
     if not is_standard(node.domain) or node.op not in ("Relu", "Clip"):
         return False
     if node.op == "Relu":
@@ -75,18 +75,18 @@ def gradients(
     Args:
         graph: the model.
         emitter: takes the added nodes.
-        seeds: for the score tensor the gradient to start from, `[K, *score.shape]` (or for several tensors).
-        targets: names of tensors.
-        unclipped: quantised tensors at whose ends of range the gradient passes as well.
-        guided: let only what is positive of a gradient pass a ReLU: guided backpropagation (Springenberg et al.,
-            "Striving for Simplicity", ICLR 2015 workshop, arXiv 1412.6806).
+        seeds: the gradients to start from, `[K, *score.shape]`, by name of the score tensor (or of several tensors).
+        targets: the names of the tensors to differentiate with respect to.
+        unclipped: quantised tensors at the ends of whose range the gradient passes too.
+        guided: whether only the positive part of a gradient passes a ReLU, as in guided backpropagation (Springenberg
+            et al., "Striving for Simplicity", ICLR 2015 workshop, arXiv 1412.6806).
 
     Returns:
         For each target its gradient `[K, *target.shape]`, with size 1 along axes where it is constant.
 
     Raises:
         LayerError: the score does not depend on a target.
-        UnsupportedOpError: there are nodes without a rule on the way; all of them are named.
+        UnsupportedOpError: nodes between a target and the score have no rule; the message names all of them.
     """
     path = differentiable_path(graph, targets, seeds)
     for target in targets:
@@ -106,7 +106,7 @@ def gradients(
 
 
 class _Sweep:
-    """Gradients found so far, by tensor."""
+    """A _Sweep collects the contributions to each tensor's gradient, while it goes backward node by node."""
 
     def __init__(
         self,
@@ -121,27 +121,28 @@ class _Sweep:
         self.emitter = emitter
         self.tensors = tensors
         self.unclipped = unclipped
-        self.found: dict[str, list[Value]] = {}
+        self.contributions: dict[str, list[Value]] = {}
 
     def add(self, name: str, gradient: Value) -> None:
-        self.found.setdefault(name, []).append(gradient)
+        """Note a contribution to the gradient of a tensor."""
+        self.contributions.setdefault(name, []).append(gradient)
 
     def total(self, name: str) -> Value:
-        """The sum over all uses of a tensor; later calls find it made."""
-        first, *others = self.found[name]
+        """Return the gradient of a tensor, which is the sum of its contributions; later calls return the same sum."""
+        first, *others = self.contributions[name]
         for other in others:
             first = first + other
-        self.found[name] = [first]
+        self.contributions[name] = [first]
         return first
 
     def step(self, node: gs.Node) -> None:
-        """Apply one node's rule and add up what it gives."""
+        """Apply one node's rule, and note the gradients of its inputs."""
         rule, facts = _rule(node), traits(node)
         if rule is None:
             self._step_inside(node)
             return
         view = NodeView(self.graph, node, self.emitter, self.tensors, self.unclipped)
-        outputs = [self.total(out.name) if out.name in self.found else None for out in node.outputs]
+        outputs = [self.total(out.name) if out.name in self.contributions else None for out in node.outputs]
         if self.guided and is_rectifier(self.graph, node):
             outputs = [g if g is None else g.relu() for g in outputs]
         if not rule.constant_axes:
@@ -173,25 +174,26 @@ class _Sweep:
             self.add(tensor.name, gradient)
 
     def _step_inside(self, node: gs.Node) -> None:
-        """Go through the function body of a node without a rule."""
+        """Differentiate a node without a rule through its function body, and note the gradients of its inputs."""
         inside = _path_inside(self.graph, node, self.tensors)
         assert inside is not None
-        seeds = {out.name: self.total(out.name) for out in node.outputs if out.name in self.found}
+        seeds = {out.name: self.total(out.name) for out in node.outputs if out.name in self.contributions}
         wanted = list(dict.fromkeys(t.name for t in node.inputs if t.name in self.tensors))
         targets = [name for name in wanted if name in inside.tensors]
-        found = gradients(inside.graph, self.emitter, seeds, targets, guided=self.guided)
+        inner = gradients(inside.graph, self.emitter, seeds, targets, guided=self.guided)
         seed = next(iter(seeds.values()))
         for name in wanted:
             zero = [shapes.dim_part(seed, 0), *[1] * len(self.graph.shape(name) or ())]
-            self.add(name, found[name] if name in found else seed.zeros(zero))
+            self.add(name, inner[name] if name in inner else seed.zeros(zero))
 
 
 def _rule(node: gs.Node) -> Vjp | None:
+    """Return the gradient rule of a node's operator, None where there is none."""
     return RULES.get(node.op) if is_standard(node.domain) else None
 
 
 def describe_missing(missing: Sequence[gs.Node]) -> str:
-    """Every operator without a rule and its nodes, in words."""
+    """Return a sentence, without its full stop, that names every operator without a rule and its nodes."""
     by_op: dict[str, list[str]] = {}
     for node in missing:
         by_op.setdefault(called(node.domain, node.op), []).append(f"'{node.name or node.outputs[0].name}'")

@@ -1,16 +1,17 @@
-"""Nodes that are differentiated otherwise than they stand in the model, which is left as it is.
+"""This module finds groups of nodes that are differentiated as one function; the model itself is left as it is.
 
-Functions that exporters spell out in several nodes are taken as the one function that they are:
+Exporters write some functions as several nodes, which are differentiated together:
 
     gelu(x) = x (1 + erf(x / sqrt 2)) / 2
     swish(x) = x sigmoid(alpha x)
 
-At opsets that lack them they are written as two to five nodes, which ONNX Runtime fuses into one. A gradient taken node
-by node would keep values from between them and so undo the fusion: slower, and the model's own outputs change in their
-last digits. Taken as a whole it needs x and y alone.
+At opsets that lack these operators, they are written as two to five nodes, which ONNX Runtime fuses into one. A
+gradient node by node would read tensors between these nodes and so prevent the fusion: the model would be slower, and
+its own outputs would change in their last digits. The gradient of the whole function reads x and y only.
 
-A dense block joins its features anew for each layer: concat(a, b), concat(a, b, c), ... The longer one is taken for
-concat(concat(a, b), c), so that its gradient goes to the shorter one in one piece and not to every feature by itself.
+A dense block (DenseNet) joins its features anew for each layer: concat(a, b), concat(a, b, c), ... The longer Concat is
+differentiated as concat(concat(a, b), c), so that its gradient goes to the shorter one in one piece, and not to every
+feature separately.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ import onnx_graphsurgeon as gs
 from onnx_xcam.surgery.ir.graph import Graph
 
 _HALF_PRECISION = 1e-3
-"""How far a constant may be off, relatively: 1 / sqrt 2 in float16."""
+"""The relative tolerance for constants of a function, which may be rounded to float16, such as 1 / sqrt 2."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to differentiate.
+    """A Step is one node, or a group of nodes, that one gradient rule differentiates.
 
     Attributes:
-        node: what a rule sees: a node of the model, or one that stands for several.
-        parts: the nodes of the model, in topological order.
+        node: the node that the rule sees: a node of the model, or one that replaces a group.
+        parts: the nodes that are differentiated by it, in topological order.
     """
 
     node: gs.Node
@@ -41,27 +42,31 @@ class Step:
 
 
 def steps(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[str]) -> list[Step]:
-    """The nodes one by one, those that spell out a function taken together.
+    """Return the steps in which nodes are differentiated: one by one, but a function of several nodes as one step.
 
     Args:
         graph: the model.
         nodes: the nodes to differentiate, in topological order.
-        visible: tensors whose gradients are asked for or given: no function is taken across them.
+        visible: tensors with gradients that are asked for or given, which must not lie inside a function.
     """
     given, functions = {id(node) for node in nodes}, _Functions(graph, visible)
-    found: dict[int, Step] = _joined_in_turn(graph, nodes, visible)
+    replaced: dict[int, Step] = _joined_in_turn(graph, nodes, visible)
     inside: set[int] = set()
     for node in nodes:
         whole = functions.around(node)
         if whole is not None and given.issuperset(id(part) for part in whole.parts):
             inside.update(id(part) for part in whole.parts)
-            found[id(whole.parts[-1])] = whole
-    return [found.get(id(node)) or Step(node, (node,)) for node in nodes if id(node) not in inside or id(node) in found]
+            replaced[id(whole.parts[-1])] = whole
+    kept = [node for node in nodes if id(node) not in inside or id(node) in replaced]
+    return [replaced.get(id(node)) or Step(node, (node,)) for node in kept]
 
 
 def _joined_in_turn(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[str]) -> dict[int, Step]:
-    """Each Concat whose first inputs are joined by an earlier one, as a Concat of that one's output and the others."""
-    found: dict[int, Step] = {}
+    """Return steps, by id of the node, for Concats that begin with all inputs of an earlier Concat.
+
+    Such a step joins the output of the earlier Concat and the remaining inputs.
+    """
+    joined: dict[int, Step] = {}
     earlier: dict[tuple[int, tuple[str, ...]], gs.Tensor] = {}
     for node in nodes:
         rank = len(graph.shape(node.outputs[0].name) or ()) if node.op == "Concat" else 0
@@ -73,29 +78,31 @@ def _joined_in_turn(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[
             if whole is not None:
                 inputs = [_alike(tensor) for tensor in (whole, *node.inputs[count:])]
                 other = gs.Node("Concat", node.name, dict(node.attrs), inputs, [_alike(node.outputs[0])])
-                found[id(node)] = Step(other, (other,))
+                joined[id(node)] = Step(other, (other,))
                 break
         if node.outputs[0].name not in visible:
             earlier[axis, tuple(names)] = node.outputs[0]
-    return found
+    return joined
 
 
 def _alike(tensor: gs.Tensor) -> gs.Tensor:
-    """A tensor of its own with the same name: else a new node would be entered among the model's."""
+    """Return another tensor object of the same name, so that a node that reads it is not entered in the model."""
     return gs.Variable(tensor.name, tensor.dtype, tensor.shape)
 
 
 class _Functions:
+    """A _Functions object recognises functions of several nodes; no `visible` tensor may lie inside one."""
+
     def __init__(self, graph: Graph, visible: Collection[str]) -> None:
         self.graph = graph
         self.hidden = {*graph.output_names, *visible}
 
     def around(self, node: gs.Node) -> Step | None:
-        """The function that an Erf or a Sigmoid belongs to."""
+        """Return the function that an Erf or a Sigmoid is part of, None if it is part of none."""
         return self._gelu(node) if node.op == "Erf" else self._swish(node) if node.op == "Sigmoid" else None
 
     def _swish(self, sigmoid: gs.Node) -> Step | None:
-        """x sigmoid(alpha x)."""
+        """Return x sigmoid(alpha x) as one step, None if the nodes around a Sigmoid compute something else."""
         product, scale = self._next(sigmoid), self.graph.producer.get(sigmoid.inputs[0].name)
         if product is None or product.op != "Mul":
             return None
@@ -108,12 +115,13 @@ class _Functions:
         return None
 
     def _step(self, op: str, x: gs.Tensor, parts: list[gs.Node], **attributes: float) -> Step:
+        """Return the step that differentiates these nodes as one operator of x."""
         last = parts[-1]
         node = gs.Node(op, last.name, attributes, [_alike(x)], [_alike(last.outputs[0])])
         return Step(node, tuple(parts))
 
     def _gelu(self, erf: gs.Node) -> Step | None:
-        """x (1 + erf(x / sqrt 2)) / 2."""
+        """Return x (1 + erf(x / sqrt 2)) / 2 as one step, None if the nodes around an Erf compute something else."""
         scale = self.graph.producer.get(erf.inputs[0].name)
         x = None if scale is None or self._next(scale) is not erf else self._scaled(scale)
         plus = self._next(erf)
@@ -126,7 +134,7 @@ class _Functions:
         return self._step("Gelu", x, parts)
 
     def _scaled(self, node: gs.Node) -> gs.Tensor | None:
-        """x of x / sqrt 2."""
+        """Return x if a node computes x / sqrt 2, else None."""
         for x, factor in self._factors(node):
             wanted = sqrt(2) if node.op == "Div" else sqrt(0.5)
             if isclose(factor, wanted, rel_tol=_HALF_PRECISION):
@@ -134,7 +142,7 @@ class _Functions:
         return None
 
     def _end(self, x: gs.Tensor, plus: gs.Node) -> list[gs.Node] | None:
-        """The two Muls by x and by 1/2, in any order."""
+        """Return the two nodes behind 1 + erf that multiply by x and by 1/2, in any order, else None."""
         first = self._next(plus)
         if first is None or first.op != "Mul":
             return None
@@ -151,17 +159,18 @@ class _Functions:
         return [half, first]
 
     def _halves(self, node: gs.Node, name: str) -> bool:
+        """Tell whether a node multiplies this tensor by 1/2."""
         factor = self._times(node, "Mul", name)
         return factor is not None and isclose(factor, 0.5, rel_tol=_HALF_PRECISION)
 
     def _times(self, node: gs.Node, op: str, name: str) -> float | None:
-        """The number that a tensor is multiplied with (or, for Add, that is added)."""
+        """Return the constant number that a node of this operator combines with a tensor, None if it does not."""
         if node.op != op:
             return None
         return next((factor for x, factor in self._factors(node) if x.name == name), None)
 
     def _factors(self, node: gs.Node) -> list[tuple[gs.Tensor, float]]:
-        """Each operand whose other one is a constant number, with that number."""
+        """Return the operands of a node that it combines with a constant number, each with that number."""
         if node.op not in ("Mul", "Div", "Add") or len(node.inputs) != 2:
             return []
         a, b = node.inputs
@@ -171,11 +180,12 @@ class _Functions:
         return [(x, float(value.reshape(-1)[0])) for x, value in known if value.size == 1]
 
     def _next(self, node: gs.Node) -> gs.Node | None:
-        """The only node that reads a node's output, None if others need it."""
+        """Return the only node that reads a node's output, None if others read it or it is visible."""
         (out, *_) = node.outputs
         readers = self.graph.readers.get(out.name, [])
         return readers[0] if len(readers) == 1 and out.name not in self.hidden else None
 
 
 def _names(node: gs.Node) -> list[str]:
+    """Return the names of a node's inputs."""
     return [tensor.name for tensor in node.inputs]

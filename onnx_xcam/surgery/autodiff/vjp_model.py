@@ -1,4 +1,4 @@
-"""The bare vector-Jacobian product of a model, for checking rules: `Jᵀ gy` for a given `gy`."""
+"""This module builds a model's vector-Jacobian product `Jᵀ gy` as a model of its own, to check gradient rules."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.graph import Graph
 
 COTANGENT = "xcam_gy"
-"""Prefix of the added inputs: `xcam_gy_0` is the gradient of the first output, `[K, *y.shape]`."""
+"""The prefix of the added inputs: `xcam_gy_0` is the cotangent of the first output, `[K, *y.shape]`."""
 
 GRADIENT = "xcam_gx"
-"""Prefix of the outputs: `xcam_gx_0` is the gradient of the first tensor asked for, `[K, *x.shape]`."""
+"""The prefix of the outputs: `xcam_gx_0` is the gradient of the first tensor of `wrt`, `[K, *x.shape]`."""
 
 
 def new_emitter(graph: Graph, inputs: Sequence[str] | None = None) -> Emitter:
-    """An emitter for a tail of the graph: names that do not clash, symbols of the graph's inputs known.
+    """Return an emitter for a tail of the graph: it avoids the graph's names, and reads symbolic sizes from its inputs.
 
     Args:
         graph: the model.
-        inputs: those whose sizes may be read; all by default. Of an input that plays no part any size may be fed.
+        inputs: the inputs from which sizes may be read; all by default. An input that the result does not depend on may
+            be fed with any size, so its size says nothing.
     """
     emitter = Emitter(graph.opset, graph.tensors.__contains__)
     for name in graph.input_names if inputs is None else inputs:
@@ -39,19 +40,20 @@ def new_emitter(graph: Graph, inputs: Sequence[str] | None = None) -> Emitter:
 
 
 def vjp_model(model: onnx.ModelProto, wrt: Sequence[str], outputs: Sequence[str] | None = None) -> onnx.ModelProto:
-    """A model that takes the inputs of `model` and `gy` for its outputs, and gives the gradients of `wrt`.
+    """Return a model that computes the gradients of the tensors `wrt` for given cotangents of the model's outputs.
 
     Args:
         model: any model; it is not changed.
-        wrt: names of tensors, the last of their kind on the way to the outputs or not.
-        outputs: names of the float outputs to start from; all of them by default.
+        wrt: the names of the tensors to differentiate with respect to; one may lie behind another.
+        outputs: the names of the float outputs to start from; all float outputs by default.
 
     Returns:
-        The forward model with the inputs `xcam_gy_i` `[K, *outputs[i].shape]` and only the outputs `xcam_gx_j`
+        The model with additional inputs `xcam_gy_i` `[K, *outputs[i].shape]` and only the outputs `xcam_gx_j`
         `[K, *wrt[j].shape]`.
 
     Raises:
-        UnsupportedOpError: an operator has no rule for what is asked of it.
+        UnsupportedOpError: an operator between `wrt` and the outputs has no gradient rule.
+        LayerError: the outputs do not depend on a tensor of `wrt`.
     """
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(model)
@@ -66,16 +68,17 @@ def vjp_model(model: onnx.ModelProto, wrt: Sequence[str], outputs: Sequence[str]
         feeds.append(gy)
         seeds[name] = gy
     made: list[Value] = []
-    found = gradients(graph, emitter, seeds, wrt)
+    computed = gradients(graph, emitter, seeds, wrt)
     for index, name in enumerate(wrt):
         x = forward_value(graph, emitter, name, "The product")
-        made.append(emitter.named(expanded(found[name], x), f"{GRADIENT}_{index}"))
+        made.append(emitter.named(expanded(computed[name], x), f"{GRADIENT}_{index}"))
     return _assembled(model, export(emitter, [gx.name for gx in made], model.ir_version), feeds, made)
 
 
 def _assembled(
     model: onnx.ModelProto, tail: onnx.GraphProto, feeds: Sequence[Value], made: Sequence[Value]
 ) -> onnx.ModelProto:
+    """Return the model with a tail, the inputs `feeds` added, and the outputs `made` instead of its own."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     del result.graph.output[:]
@@ -87,6 +90,6 @@ def _assembled(
 
 
 def tensor_info(value: Value) -> onnx.ValueInfoProto:
-    """A graph input or output of a value's name, dtype and shape."""
+    """Return a graph input or output with a value's name, dtype and shape."""
     kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
     return onnx.helper.make_tensor_value_info(value.name, kind, list(value.shape))
