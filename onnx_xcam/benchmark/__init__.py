@@ -1,1 +1,1 @@
-"""What an explanation costs: timing in turns, peak memory, and both put together for one model."""
+"""This package measures what an explanation costs: it times callables in turns and measures the peak memory of runs."""

@@ -1,7 +1,7 @@
-"""The peak memory of a process that loads a model and runs it: a fresh one for each model, since memory that one
-session gave back may or may not have gone back to the system.
+"""This module measures the peak memory of a process that loads a model and runs it.
 
-Read off Linux's account of the process (`VmHWM`, the highest resident size); not measured elsewhere.
+Each model gets a process of its own, since memory that one session freed may or may not have gone back to the system.
+The peak is what Linux states of the process (`VmHWM`, the highest resident size); other systems are not measured.
 
     python -m onnx_xcam.benchmark.memory < job.json      # what `measured` starts
 """
@@ -29,18 +29,19 @@ _RESET = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
 _RUNS = 3
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536"}
-"""glibc gives every larger block back at once. As it is by default, what it keeps of the loading hides what the runs
-take: the same model then took 56 to 70 MB, and now takes 42 each time. Others than glibc do not know it."""
+"""This environment makes glibc give every larger block back at once. By default, the memory that glibc keeps from
+loading hides what the runs take: the same model took 56 to 70 MB, and with this setting 42 MB each time. Other C
+libraries ignore it."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident bytes of a process.
+    """A Memory holds the resident bytes of a process that loads and runs a model.
 
     Attributes:
-        start: before the model is loaded, with all libraries loaded.
-        load: the highest while it is loaded.
-        run: the highest while it runs; None where the system does not let a process reset its peak.
+        start: the bytes before the model is loaded, with all libraries loaded.
+        load: the peak until the model is loaded.
+        run: the peak while it runs; None where the system does not let a process reset its peak.
     """
 
     start: int
@@ -49,36 +50,36 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """The highest over loading and running."""
+        """Return the peak over loading and running."""
         return max(self.load, self.run or 0)
 
     @property
     def model(self) -> int:
-        """What the model takes while it runs, weights and all: the peak of the runs without what was there before."""
+        """Return what the model takes while it runs, with its weights: the peak of the runs less the bytes before."""
         return (self.peak if self.run is None else self.run) - self.start
 
     def to_dict(self) -> dict[str, int | None]:
-        """The figures as plain data."""
+        """Return the figures as plain data."""
         return {**asdict(self), "peak": self.peak, "model": self.model}
 
 
 def is_measurable() -> bool:
-    """Whether this system tells a process's peak memory in the way that is read here."""
+    """Tell whether this system states a process's peak memory (`VmHWM`)."""
     return _STATUS.is_file() and "VmHWM" in _STATUS.read_text(encoding="ascii", errors="replace")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A model to load and run.
+    """A Job names a model to load and run, and what to feed it.
 
     Attributes:
-        model: the file.
+        model: the model's file.
         folder: where its external data lie, if it has any.
-        providers, threads: of the session, as `open_session` takes them.
+        providers, threads: the session's, as `open_session` takes them.
         feeds: a .npz file with the inputs' values, in the order of `names`.
-        names: of the inputs.
-        unread: those that no node reads, and which are fed nothing.
-        classes: for each run that one explanation takes, the classes; an empty list feeds none.
+        names: the names of the inputs.
+        unread: the names of inputs that no node reads, which are fed nothing.
+        classes: the classes of each run that one explanation takes; an empty list feeds no classes.
     """
 
     model: str
@@ -91,13 +92,13 @@ class Job:
     classes: Sequence[Sequence[int]] = ((),)
 
     def open(self) -> Session:
-        """A session of the model, whose threads do not wait busily: they would take a core from whom runs next."""
+        """Open a session of the model."""
         path, folder = Path(self.model), Path(self.folder) if self.folder else None
         content = path.read_bytes() if folder else path
         return open_session(content, providers=self.providers, threads=self.threads, folder=folder)
 
     def fed(self, feeds: Mapping[str, NDArray[Any]], classes: Sequence[Sequence[int]], path: Path) -> Job:
-        """The job with these feeds, which are written to `path`, and these classes."""
+        """Return the job with these feeds, which are written to `path`, and these classes."""
         read = {name: value for name, value in feeds.items() if value is not None}
         np.savez(path, *read.values())
         unread = [name for name in feeds if name not in read]
@@ -105,12 +106,12 @@ class Job:
 
 
 def measured(job: Job) -> Memory:
-    """Load and run a model in a process of its own.
+    """Load and run a model in a process of its own and return the memory that it took.
 
     Raises:
-        ModelError: it could not be loaded or run, or the process ended (memory ran out, perhaps).
+        ModelError: the model could not be loaded or run, or the process ended (memory ran out, perhaps).
     """
-    # -P: nothing that lies in the current folder is imported in place of a library.
+    # -P: a file in the current folder must not be imported in place of a library of the same name.
     command = [sys.executable, "-P", "-m", "onnx_xcam.benchmark.memory"]
     environment = {**os.environ, **_ALLOCATOR}
     done = subprocess.run(
@@ -119,19 +120,19 @@ def measured(job: Job) -> Memory:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise ModelError(f"The process that measures memory ended with {done.returncode}: {last}")
-    found = json.loads(done.stdout)
-    if "error" in found:
-        raise ModelError(found["error"])
-    return Memory(**found)
+    result = json.loads(done.stdout)
+    if "error" in result:
+        raise ModelError(result["error"])
+    return Memory(**result)
 
 
 def run_job(job: Job) -> Memory:
-    """Load and run a model in this process.
+    """Load and run a model in this process and return the memory that it took.
 
     Raises:
-        XcamError: it could not be loaded or run.
+        XcamError: the model could not be loaded or run.
     """
-    available_providers()  # loads ONNX Runtime
+    available_providers()  # loads ONNX Runtime, which must not count as the model's memory
     with np.load(job.feeds, allow_pickle=False) as stored:
         feeds: dict[str, Feed] = dict.fromkeys(job.unread)
         feeds.update(zip(job.names, [stored[name] for name in stored.files], strict=True))
@@ -145,7 +146,7 @@ def run_job(job: Job) -> Memory:
 
 
 def run_once(session: Session, feeds: Mapping[str, Feed], classes: Sequence[Sequence[int]]) -> None:
-    """A prediction, or an explanation in as many runs as its classes are cut into; all outputs are fetched."""
+    """Run a prediction, or an explanation once for each group of its classes, and fetch all outputs."""
     outputs = [output.name for output in session.outputs]
     for chunk in classes:
         chosen = {contract.CLASS_INPUT: np.array([chunk], np.int64)} if chunk else {}
@@ -153,6 +154,7 @@ def run_once(session: Session, feeds: Mapping[str, Feed], classes: Sequence[Sequ
 
 
 def _status(field: str) -> int:
+    """Return a field of Linux's status of this process, in bytes; raise a ModelError if there is none."""
     for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
@@ -160,7 +162,7 @@ def _status(field: str) -> int:
 
 
 def _reset_peak() -> bool:
-    """Make the highest resident size what it is now; whether the system did."""
+    """Reset this process's peak to its present resident size, and tell whether the system did it."""
     try:
         _RESET.write_text(_RESET_PEAK, encoding="ascii")
     except OSError:
@@ -169,12 +171,12 @@ def _reset_peak() -> bool:
 
 
 def main() -> None:
-    """Read a job on stdin, do it, and write the figures, or the error, as JSON."""
+    """Read a job from stdin, run it, and write the figures, or the error, to stdout as JSON."""
     try:
-        found: dict[str, Any] = asdict(run_job(Job(**json.load(sys.stdin))))
+        result: dict[str, Any] = asdict(run_job(Job(**json.load(sys.stdin))))
     except XcamError as error:
-        found = {"error": str(error)}
-    json.dump(found, sys.stdout)
+        result = {"error": str(error)}
+    json.dump(result, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `bench` finds: a run of the instrumented model against one of the original, in time and memory."""
+"""This module compares runs of an instrumented model with runs of the original in time and memory, for `bench`."""
 
 from __future__ import annotations
 
@@ -32,10 +32,13 @@ from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse, diagn
 from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
 
 EMIT: tuple[contract.Emit, ...] = ("map",)
+"""What the instrumented model emits."""
 PLAIN = "plain"
+"""The name of the original's runs among the timings; those of the instrumented model have the number of classes."""
 _RANDOM_SIZE = (224, 224)
+"""The size of random pictures where the model fits any."""
 _SHARE = 8.0
-"""What takes longer than so many plain runs, all classes of a middle layer, is not run in every round."""
+"""A run that takes longer than so many plain runs, of all classes of a middle layer say, sits rounds out."""
 
 
 def bench(
@@ -57,14 +60,14 @@ def bench(
 
     Args:
         model: a plain model's file.
-        layers, score, method, allow_folders: as `instrument`.
-        batches: numbers of images; of a model that was exported with a fixed one, that one is taken.
-        classes: numbers of classes: the top one, the 10 best, ...; more than the model has are all of them.
-        threads: of one operator; None leaves it to ONNX Runtime.
-        providers: as `open_session`.
-        seconds: for each batch size, number of classes and number of threads, about.
+        layers, score, method, allow_folders: as `instrument` takes them.
+        batches: numbers of images of a run; a model that was exported with a fixed number is run with that one only.
+        classes: numbers of classes: 1 is the top one, 10 the ten best; a number above the model's own means all.
+        threads: numbers of threads of one operator; None leaves it to ONNX Runtime.
+        providers: as `open_session` takes them.
+        seconds: about how long each combination of batch size, number of classes and number of threads is timed.
         inputs: the values of inputs beside the picture, as `Explainer` takes them; random where not given.
-        progress: is told what begins.
+        progress: a function that is called with a text on what begins.
 
     Raises:
         XcamError: what `instrument` and `open_session` raise; InputError for numbers below 1; ModelError for a model
@@ -101,7 +104,7 @@ def bench(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is asked for; see `bench`."""
+    """A _Wanted holds those arguments of `bench` that say what is to be measured."""
 
     batches: Sequence[int]
     classes: Sequence[int]
@@ -111,7 +114,19 @@ class _Wanted:
 
 
 class _Pair:
-    """The original and the instrumented model, each as a file to open, and what is known of them."""
+    """A _Pair holds the original and the instrumented model, each as a file to open, and what is known of them.
+
+    Attributes:
+        source, analysis: the original and its analysis.
+        folder: where the files are written.
+        jobs: the original's job and the instrumented model's.
+        unused: the names of inputs that play no part in the score.
+        skeleton: the instrumented model without its weights, serialised.
+        metadata: what the instrumented model says of itself.
+        provider: the short name of the provider in use, once a session was opened.
+        notes: what was assumed, and what was not measured.
+        random_size: the height and width of random pictures, once they are known.
+    """
 
     def __init__(
         self, source: Source, analysis: Analysis, made: bytes, providers: Sequence[str] | None, folder: Path
@@ -130,27 +145,28 @@ class _Pair:
         self.random_size: tuple[int, int] | None = None
 
     def _job(self, content: bytes, name: str, providers: Sequence[str] | None) -> Job:
+        """Write a model to a file and return the job that opens it."""
         runnable, folder = self.source.runnable(content)
         path = self.folder / name
         path.write_bytes(runnable)
         return Job(str(path), str(folder) if folder and self.source.references() else None, providers, None)
 
     def rows(self, threads: int | None, wanted: _Wanted) -> list[Row]:
-        """The figures for one number of threads."""
+        """Measure all batch sizes and numbers of classes with one number of threads."""
         jobs = [replace(job, threads=threads) for job in self.jobs]
         plain, made = sessions = [job.open() for job in jobs]
         self.provider = short_name(made.providers[0])
         if made.provider_warning:
             self.notes.append(made.provider_warning)
         counts = self._counts(wanted.classes)
-        found = []
+        rows = []
         for batch in self._batches(plain, wanted.batches):
             feeds = self._feeds(plain, wanted.inputs, batch)
             chunks = {count: self._chunks(made, feeds, count) for count in counts}
-            said = f"batch {batch}, {'all' if threads is None else threads} threads"
-            wanted.progress(f"timing: {said}")
+            setting = f"batch {batch}, {'all' if threads is None else threads} threads"
+            wanted.progress(f"timing: {setting}")
             timings = _timed(sessions, feeds, chunks, wanted.seconds * len(chunks))
-            wanted.progress(f"memory: {said}")
+            wanted.progress(f"memory: {setting}")
             memory = self._memory(jobs, feeds, chunks)
             for count in counts:
                 row = Row(
@@ -164,11 +180,11 @@ class _Pair:
                     ratio=timings.ratio(str(count), PLAIN),
                     memory=memory.get(count),
                 )
-                found.append(row)
-        return found
+                rows.append(row)
+        return rows
 
     def _counts(self, wanted: Sequence[int]) -> list[int]:
-        """The numbers of classes, none more than there are."""
+        """Return the numbers of classes, none above the model's own."""
         there = self.metadata.class_count
         if there is None and max(wanted) > 1:
             self.notes.append("Classes: the file does not tell how many there are.")
@@ -177,6 +193,7 @@ class _Pair:
         return list(dict.fromkeys(count if there is None else min(count, there) for count in wanted))
 
     def _batches(self, plain: Session, wanted: Sequence[int]) -> list[int]:
+        """Return the batch sizes, or the model's own if that is fixed."""
         used = (info for info in plain.inputs if info.name not in self.unused)
         fixed = next((info.shape[0] for info in used if takes_pictures(info)), None)
         if not isinstance(fixed, int):
@@ -186,6 +203,7 @@ class _Pair:
         return [fixed]
 
     def _feeds(self, plain: Session, inputs: Mapping[str, InputValue] | None, batch: int) -> dict[str, NDArray[Any]]:
+        """Return the feeds of one run: the given values, and random numbers for the others."""
         if self.random_size is None:
             self.random_size = picture_size(self.analysis.skeleton, self.analysis.graph) or _RANDOM_SIZE
         random = np.random.default_rng(0)
@@ -200,7 +218,7 @@ class _Pair:
         )
 
     def _chunks(self, made: Session, feeds: Mapping[str, NDArray[Any]], count: int) -> list[list[int]]:
-        """The classes of each run that the `count` best ones take; for one, the model's own default is left alone."""
+        """Divide the `count` best classes among runs by their memory; an empty list is the default, the top class."""
         if count == 1:
             return [[]]
         used = (info for info in made.inputs if info.name not in self.unused)
@@ -215,7 +233,7 @@ class _Pair:
     def _memory(
         self, jobs: Sequence[Job], feeds: Mapping[str, NDArray[Any]], chunks: Mapping[int, list[list[int]]]
     ) -> dict[int, tuple[Memory, Memory]]:
-        """Of either model, by number of classes."""
+        """Return the memory of the original and of the instrumented model, by number of classes."""
         if not is_measurable():
             self.notes.append("Memory: not measured; that is done on Linux only.")
             return {}
@@ -233,7 +251,7 @@ class _Pair:
 def _timed(
     sessions: Sequence[Session], feeds: Mapping[str, Any], chunks: Mapping[int, list[list[int]]], seconds: float
 ) -> Timings:
-    """The plain model, and the instrumented one for each number of classes, in turns."""
+    """Time the plain model, and the instrumented one for each number of classes, in turns."""
     plain, made = ({name: session.hold(value) for name, value in feeds.items()} for session in sessions)
     calls: dict[str, Callable[[], None]] = {PLAIN: lambda: run_once(sessions[0], plain, [[]])}
     for count, cut in chunks.items():

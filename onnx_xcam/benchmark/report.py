@@ -1,4 +1,4 @@
-"""The figures that `bench` finds, as data and as text."""
+"""This module holds the figures that `bench` measures, as data and as text."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ _MB = 1e6
 
 @dataclass(frozen=True)
 class Row:
-    """One batch size, number of classes and number of threads.
+    """A Row holds the figures of one batch size, number of classes and number of threads.
 
     Attributes:
-        batch, classes: images of a run, and classes of each.
-        threads: of one operator; None leaves it to ONNX Runtime: all cores.
-        runs: how many runs of the instrumented model the classes take; more than one where memory bids it.
-        rounds: how many pairs were timed.
-        plain, instrumented: seconds.
-        ratio: of the pairs, instrumented / plain.
-        memory: peak memory of either, in processes of their own; None where it is not measured.
+        batch, classes: the number of images of a run, and of classes of each image.
+        threads: the threads of one operator; None leaves it to ONNX Runtime, which takes all cores.
+        runs: how many runs of the instrumented model the classes take; more than one where memory demands it.
+        rounds: how many pairs of runs were timed.
+        plain, instrumented: seconds of a run of the original, and of the instrumented model.
+        ratio: instrumented / plain of the pairs.
+        memory: the memory of the original and of the instrumented model, each in a process of its own; None where it
+            was not measured.
     """
 
     batch: int
@@ -39,14 +40,14 @@ class Row:
 
     @property
     def memory_ratio(self) -> float | None:
-        """Peak memory of the runs without what was there before the model was loaded, instrumented / plain."""
+        """Return instrumented / plain of the peak memory of runs less the bytes before loading; None if unknown."""
         return self.memory[1].model / self.memory[0].model if self.memory else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The row as plain data; times in milliseconds, memory in bytes."""
+        """Return the row as plain data; times in milliseconds, memory in bytes."""
         memory = None
         if self.memory:
-            plain, instrumented = (found.to_dict() for found in self.memory)
+            plain, instrumented = (one.to_dict() for one in self.memory)
             memory = {"plain": plain, "instrumented": instrumented, "ratio": self.memory_ratio}
         return {
             **{name: getattr(self, name) for name in ("batch", "classes", "threads", "runs", "rounds")},
@@ -60,12 +61,12 @@ class Row:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What `bench` found.
+    """A BenchReport holds all figures of a call of `bench`.
 
     Attributes:
-        model: the file.
+        model: the model's file.
         layers, score, method, provider: what was explained, and where it ran.
-        machine, versions: what the figures were taken on and with.
+        machine, versions: the machine and the versions of packages that the figures were measured with.
         notes: what was assumed, and what was not measured.
         rows: the figures.
     """
@@ -81,11 +82,11 @@ class BenchReport:
     rows: list[Row]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data."""
+        """Return the report as plain data."""
         return {**vars(self), "rows": [row.to_dict() for row in self.rows]}
 
     def text(self) -> str:
-        """The report for people."""
+        """Return the report as a text for people."""
         about = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         lines = [f"{self.model} on {self.provider}; {self.machine}; {about}", *(f"  {note}" for note in self.notes), ""]
         lines += _table(self.rows)
@@ -99,17 +100,18 @@ _HEAD = ("batch", "classes", "threads", "plain", "instrumented", "ratio", "round
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    """The rows as lines, in columns."""
+    """Return the rows as lines of a table."""
     cells = [_HEAD, *map(_cells, rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(_HEAD))]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
+    """Return the cells of a row of the table, in the order of `_HEAD`."""
     runs = f" in {row.runs} runs" if row.runs > 1 else ""
     memory = ("not measured", "")
     if row.memory:
-        plain, made = (f"{found.model / _MB:.0f}" for found in row.memory)
+        plain, made = (f"{one.model / _MB:.0f}" for one in row.memory)
         memory = (f"{plain} -> {made} MB", f"{row.memory_ratio:.2f}")
     return (
         str(row.batch),

@@ -1,7 +1,7 @@
-"""Fair timing of several callables in one process.
+"""This module times several callables in one process so that they can be compared fairly.
 
-They run in turns, so that whatever else the machine does, and its clock, hits all of them alike; each round has another
-order, and every second one the order of the round before backwards, so that none profits from what runs before it.
+The callables run in turns, so that other work of the machine and changes of its clock affect all of them alike. The
+order is shuffled for every other round and reversed for the round after, so that none profits from what runs before it.
 A ratio is taken of two runs of the same round, and the median over the rounds is given with its quartiles.
 """
 
@@ -15,13 +15,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 WARM_UP_SECONDS = 2.0
-"""A warm-up of three runs is cut short after so long; one run there is at least."""
+"""A warm-up of three runs ends after so long; it has one run at least."""
 _WARM_UPS = 3
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A median and the quartiles around it."""
+    """A Spread is a median and the quartiles around it.
+
+    Attributes:
+        low, high: the first and the third quartile.
+        median: the second quartile.
+    """
 
     low: float
     median: float
@@ -29,37 +34,41 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """The spread of at least one value."""
+        """Return the spread of values, of which there must be one at least."""
         if len(values) == 1:
             return cls(values[0], values[0], values[0])
         return cls(*statistics.quantiles(values, n=4, method="inclusive"))
 
     def scaled(self, factor: float) -> Spread:
-        """All of it, times a factor."""
+        """Return the spread multiplied by a factor."""
         return Spread(self.low * factor, self.median * factor, self.high * factor)
 
     def to_dict(self) -> dict[str, float]:
-        """The spread as plain data."""
+        """Return the spread as plain data."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of each callable by name, a dict for each round; who sat a round out is not in it."""
+    """Timings hold the seconds of each callable in each round.
+
+    Attributes:
+        rounds: for each round the seconds by name; a callable that sat the round out is missing.
+    """
 
     rounds: Sequence[Mapping[str, float]]
 
     def seconds(self, name: str) -> list[float]:
-        """All that were measured of one callable."""
-        return [found[name] for found in self.rounds if name in found]
+        """Return the seconds of one callable in all rounds in which it ran."""
+        return [one[name] for one in self.rounds if name in one]
 
     def spread(self, name: str) -> Spread:
-        """Median and quartiles of one callable's seconds."""
+        """Return the median and the quartiles of one callable's seconds."""
         return Spread.of(self.seconds(name))
 
     def ratio(self, name: str, base: str) -> Spread:
-        """How many times as long one takes as the other: the pairs of the rounds in which both ran."""
-        return Spread.of([found[name] / found[base] for found in self.rounds if name in found and base in found])
+        """Return how many times as long a callable takes as the base, over the rounds in which both ran."""
+        return Spread.of([one[name] / one[base] for one in self.rounds if name in one and base in one])
 
 
 def in_turns(
@@ -76,15 +85,18 @@ def in_turns(
     """Run callables in turns for about so many seconds, after a warm-up.
 
     Args:
-        calls: by name; the first is the one that the others are compared with.
-        seconds: after which no further round begins.
-        least: so often each runs, if that takes longer.
-        longest: seconds after which even that does not count any more, once each has run; None: no such bound.
-        share: one that has taken more than so many times as long as the first, all runs together, sits rounds out
-            until the first has caught up: what is a hundred times as slow need not be run as often. None: all take
-            part in every round.
-        pause: seconds before each run, for threads of the one before that still wait busily for work.
-        clock, sleep: what tells the time and what waits.
+        calls: the callables by name; the first is the one that the others are compared with.
+        seconds: no further round begins after so many, once each callable has run `least` times.
+        least: how often each callable runs at least, even if that takes longer than `seconds`.
+        longest: seconds after which each callable need only have run once; None sets no such bound.
+        share: a callable that has taken more than so many times as long as the first, all runs together, sits rounds
+            out until the first has caught up: one that is a hundred times as slow need not run as often. With None all
+            callables run in every round.
+        pause: seconds to wait before each run, in which busily waiting threads of the run before come to rest.
+        clock, sleep: functions that tell the time in seconds, and that wait.
+
+    Returns:
+        The seconds of each callable in each round.
     """
     for call in calls.values():
         _warm_up(call, clock)
@@ -104,7 +116,7 @@ def in_turns(
             order.reverse()
         else:
             shuffled.shuffle(order)
-        found: dict[str, float] = {}
+        measured: dict[str, float] = {}
         for name in order:
             if share is not None and spent[name] > share * spent[first]:
                 continue
@@ -112,16 +124,16 @@ def in_turns(
                 sleep(pause)
             begin = clock()
             calls[name]()
-            found[name] = clock() - begin
-        for name, took in found.items():
+            measured[name] = clock() - begin
+        for name, took in measured.items():
             spent[name] += took
             counts[name] += 1
-        rounds.append(found)
+        rounds.append(measured)
     return Timings(rounds)
 
 
 def _warm_up(call: Callable[[], Any], clock: Callable[[], float]) -> None:
-    """The first runs set up memory; they are not timed."""
+    """Run a callable a few times untimed, since the first runs set up memory."""
     begin = clock()
     for _ in range(_WARM_UPS):
         call()
