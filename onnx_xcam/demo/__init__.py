@@ -1,4 +1,4 @@
-"""A web page that explains photos with the user's own model, in the browser, from a folder of plain files."""
+"""This package writes a web page, a folder of plain files, that explains photos with a model in the browser."""
 
 from onnx_xcam.demo.page import Page, write_page
 

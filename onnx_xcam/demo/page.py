@@ -1,4 +1,4 @@
-"""Writing the page: the model with its map, its settings, the page's own files and ONNX Runtime for browsers."""
+"""This module writes a page: the instrumented model, its settings, the page's files and ONNX Runtime for browsers."""
 
 from __future__ import annotations
 
@@ -45,19 +45,21 @@ PAGE_FILES = (
     "photo.js",
     "search.js",
 )
+"""The files of the folder `web` that are the same for every page."""
 SETTINGS_FILE, RUNTIME_FOLDER = "model.json", "runtime"
 
 _LARGE = 1 << 30
+"""Not every browser can load a model of more bytes."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page that was written.
+    """A Page describes a page that was written.
 
     Attributes:
-        folder: it is all in there.
-        notes: what was assumed: layer, score, preprocessing, labels.
-        warnings: those that deserve a look.
+        folder: the folder that holds all files of the page.
+        notes: sentences on what was assumed: layer, score, preprocessing, labels.
+        warnings: those sentences that deserve a look.
     """
 
     folder: Path
@@ -84,14 +86,15 @@ def write_page(
     Args:
         model: path of a plain model, or of one that was instrumented with class_input="required".
         folder: a new or empty folder, or one that holds such a page, which is replaced.
-        layers, score, method, preprocess, labels, inputs, allow_folders, probabilities: as `onnx_xcam.Explainer`.
+        layers, score, method, preprocess, labels, inputs, allow_folders, probabilities: as `onnx_xcam.Explainer` takes
+            them.
         runtime: where ONNX Runtime for browsers is; see `find_runtime`.
 
     Raises:
-        XcamError: there is no such method, no model can carry it, or the page cannot draw its map.
+        XcamError: there is no such method, no instrumented model can compute it, or the page cannot draw its map; or
+            what `onnx_xcam.instrument_file` and `onnx_xcam.Explainer` raise.
         OutputError: the folder holds something else, or cannot be written.
-        DependencyError: ONNX Runtime for browsers is not there.
-        and what `onnx_xcam.instrument_file` and `onnx_xcam.Explainer` raise.
+        DependencyError: ONNX Runtime for browsers is missing.
     """
     model, folder = Path(model), Path(folder)
     check_choice(probabilities)
@@ -104,7 +107,7 @@ def write_page(
     browser = find_runtime(runtime)
     with _staging(folder) as made:
         inputs, _ = read_pictures(Source(model, allow_folders=allow_folders).skeleton(), model, inputs, preprocess)
-        said = _write_model(
+        model_notes = _write_model(
             Source(model, allow_folders=allow_folders),
             made / MODEL_FILE,
             layers=layers,
@@ -115,7 +118,7 @@ def write_page(
         )
         content = (made / MODEL_FILE).read_bytes()
         loaded = load_model(content, ModelOptions(providers="cpu", inputs=inputs), method=method)
-        # What lies beside the original states its preprocessing and labels.
+        # Preprocessing and labels may be stated by files beside the original.
         loaded = replace(loaded, path=model, name=f"'{model}'")
         known = model_inputs(loaded, preprocess, labels)
         loaded, known, of_probabilities = with_probabilities(loaded, known, probabilities)
@@ -127,7 +130,7 @@ def write_page(
     warnings = [*known.warnings, *([browser.warning] if browser.warning else [])]
     if len(content) > _LARGE:
         warnings.append(f"Size: the model has {len(content) >> 20} MiB, which not every browser can load.")
-    notes = [*said, *(note for note in known.notes if note not in known.warnings)]
+    notes = [*model_notes, *(note for note in known.notes if note not in known.warnings)]
     notes += [*of_probabilities, *loaded.others.notes()]
     return Page(folder, tuple(notes), tuple(warnings))
 
@@ -142,7 +145,7 @@ def _write_model(
     inputs: Mapping[str, InputValue] | None,
     allow_folders: Folders,
 ) -> list[str]:
-    """The model as the page needs it, in one file; sentences on what was done."""
+    """Write the instrumented model that the page needs, in one file, and return sentences on what was done."""
     assert source.path is not None
     proto = source.skeleton()
     if contract.is_instrumented(output.name for output in proto.graph.output):
@@ -168,8 +171,14 @@ def _write_model(
 def _require_usable(proto: Any, source: Source, *, asked: bool) -> None:
     """Refuse an instrumented model that a page cannot use.
 
+    Args:
+        proto: the model without its weights.
+        source: the model.
+        asked: whether the user asked for a certain layer, score or method.
+
     Raises:
-        ModelError: it has no plain class input, keeps weights in other files, or something else is asked of it.
+        ModelError: the model emits signed or guided maps, has no plain class input, keeps weights in other files, or
+            the user asked for a layer, score or method.
     """
     original = "give the original model instead"
     own = Metadata.from_props({entry.key: entry.value for entry in proto.metadata_props}, source.name)
@@ -192,6 +201,7 @@ def _require_usable(proto: Any, source: Source, *, asked: bool) -> None:
 
 
 def _copy_runtime(browser: BrowserRuntime, folder: Path) -> None:
+    """Copy the files of ONNX Runtime and its licence to a new folder."""
     folder.mkdir()
     for theirs, ours in FILES.items():
         shutil.copyfile(browser.folder / theirs, folder / ours)
@@ -199,7 +209,7 @@ def _copy_runtime(browser: BrowserRuntime, folder: Path) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise an OutputError unless the folder is new, empty, or a page of ours."""
+    """Raise an OutputError unless the folder is new or empty, or holds a page that was written here."""
     if not is_there(folder):
         return
     if not is_folder(folder):
@@ -215,7 +225,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _move_into(made: Path, folder: Path) -> None:
-    """File by file: what else a user has put beside an earlier page stays."""
+    """Move files and folders one by one, so that files that a user has put beside an earlier page stay."""
     folder.mkdir(exist_ok=True)
     for entry in made.iterdir():
         if entry.is_dir():
@@ -226,10 +236,10 @@ def _move_into(made: Path, folder: Path) -> None:
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """A folder whose files move to `folder` when all went well, and else are gone.
+    """Give the block a new folder, whose files move to `folder` when the block ends without an error.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the folder cannot be written, or another run is writing to it.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the page has to know of a model, as the JSON that it reads: `model.json`."""
+"""This module makes the settings of a page: what it has to know of a model, as the JSON file `model.json` holds it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from onnx_xcam.images.preprocess import preprocess_image
 from onnx_xcam.text import listed, quoted
 
 PAGE_MARK = "onnx-xcam demo"
+"""The value of `page` by which a folder is known as a page that was written here."""
 MODEL_FILE = "model.onnx"
 TOP = 5
 """How many of the model's best classes the page shows."""
 
 _LARGEST_FEED = 1 << 29
+"""The most bytes that the picture input of a model for a page may take."""
 _LEVELS = 256
 
 
 class PictureInput(TypedDict):
-    """The input that the picture goes to.
+    """A PictureInput describes the input that the picture goes to.
 
     Attributes:
         name: Its name.
@@ -47,13 +49,13 @@ class PictureInput(TypedDict):
 
 
 class ConstantInput(TypedDict):
-    """What another input is fed at every run.
+    """A ConstantInput says what another input is fed at every run.
 
     Attributes:
         name: Its name.
         dtype: Its element type.
         dims: Its shape.
-        data: Its values, little-endian, in base64; none of texts, which are empty.
+        data: Its values, little-endian, in base64; empty for an input of texts, which are all empty.
     """
 
     name: str
@@ -63,10 +65,10 @@ class ConstantInput(TypedDict):
 
 
 class PageSettings(TypedDict):
-    """What the page has to know of a model, in the file model.json beside it.
+    """PageSettings hold what the page has to know of a model, in the file model.json beside it.
 
     Attributes:
-        page: What says that the file is one of ours.
+        page: The mark of a file that onnx-xcam wrote.
         name: What the page calls the model.
         file: The model's file.
         bytes: The size of the model's file.
@@ -77,7 +79,7 @@ class PageSettings(TypedDict):
         map: The output with the maps.
         status: The output with the status of the maps, or null.
         status_text: What each status means.
-        probabilities: The output that tells probabilities, what is done to it, its scale and its zero point; or null.
+        probabilities: The output that gives probabilities, what is done to it, its scale and its zero point; or null.
         class_count: The number of classes, or null where only a run tells it.
         top: How many of the best classes the page shows.
         labels: The labels of the classes, or null.
@@ -105,18 +107,19 @@ class PageSettings(TypedDict):
 
 
 def page_settings(model: LoadedModel, inputs: ModelInputs, name: str, size: int) -> PageSettings:
-    """The settings, after one run of the model with a blank photo, prepared as they say.
+    """Return the settings of a page, after the model was run once with a blank photo, as the page will run it.
 
     Args:
         model: the instrumented model as the page gets it.
-        inputs: its preprocessing and labels.
+        inputs: the model's preprocessing and labels.
         name: what the page calls the model.
-        size: of the model's file in bytes.
+        size: the size of the model's file in bytes.
 
     Raises:
         PreprocessError: the preprocessing contradicts the model's input.
-        InputError: the model takes more than a page should hold, or rows for several images.
-        ModelError: it cannot be run.
+        InputError: the model takes more than a page should hold, rows for several images, or inputs of a type that
+            browsers lack.
+        ModelError: the model cannot be run, or gives no map of the expected shape.
     """
     spec = inputs.spec
     height, width = inputs.preprocess.input_size(spec)
@@ -151,7 +154,7 @@ def page_settings(model: LoadedModel, inputs: ModelInputs, name: str, size: int)
 
 
 def _tried(model: LoadedModel, inputs: ModelInputs) -> dict[str, Any]:
-    """Run the model once as the page will; what it is fed beside the picture."""
+    """Run the model once as the page will, and return what it is fed beside the picture."""
     blank = np.full((8, 8, 3), 128, np.uint8)
     item, _ = preprocess_image(blank, inputs.preprocess, inputs.spec)
     count = model.batch or 1
@@ -168,16 +171,16 @@ def _tried(model: LoadedModel, inputs: ModelInputs) -> dict[str, Any]:
             "remove these inputs from the model, which no node reads."
         )
     feeds = {**others, inputs.spec.name: np.stack([item] * count), contract.CLASS_INPUT: np.array([[-1]], np.int64)}
-    found = model.session.run(feeds, [contract.output_name("map")])[contract.output_name("map")]
-    if found.ndim != 4 or found.shape[:2] != (count, 1):
+    maps = model.session.run(feeds, [contract.output_name("map")])[contract.output_name("map")]
+    if maps.ndim != 4 or maps.shape[:2] != (count, 1):
         raise ModelError(
-            f"{model.name} gives a map of the shape {contract.shape_text(found.shape)}; instrument the original again."
+            f"{model.name} gives a map of the shape {contract.shape_text(maps.shape)}; instrument the original again."
         )
     return others
 
 
 def _constant(name: str, value: NDArray[Any]) -> ConstantInput:
-    """An array in JSON: its bytes, little-endian, in base64; of texts, which are empty, none."""
+    """Return a constant input for JSON: an array's bytes, little-endian, in base64; of empty texts, no bytes."""
     text = value.dtype.kind == "U"
     return {
         "name": name,
@@ -188,10 +191,11 @@ def _constant(name: str, value: NDArray[Any]) -> ConstantInput:
 
 
 def _base64(array: NDArray[Any]) -> str:
+    """Return the bytes of an array, little-endian, in base64."""
     little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"))
     return base64.b64encode(little.tobytes()).decode("ascii")
 
 
 def shown_name(model: Path) -> str:
-    """What the page calls a model: its file's name, without the ending."""
+    """Return what the page calls a model: its file's name without the ending."""
     return model.stem or str(model)
