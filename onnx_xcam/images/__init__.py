@@ -1,7 +1,7 @@
-"""Pictures in and out: read, preprocess, lay the map back onto the photo, colour, write.
+"""This package reads, preprocesses and writes pictures, and places maps on photos and colours them.
 
-The only package that uses OpenCV and Pillow, and only where pixels are read, resized, coloured or written
-(`backend.py`).
+No other package uses OpenCV and Pillow, and this one only where pixels are read, resized, coloured or written
+(`images.backend`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""OpenCV and Pillow, imported once and only when a picture is really read, resized, coloured or written."""
+"""This module imports OpenCV and Pillow, once and only when a picture is read, resized, coloured or written."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _OUT_OF_MEMORY = -4
 
 @functools.cache
 def opencv() -> Any:
-    """The module `cv2`, which then decodes nothing of more than `MAX_PIXELS` (if it was not imported before).
+    """Import and return `cv2`, set to decode nothing of more than `MAX_PIXELS` (unless it was imported before).
 
     Raises:
-        DependencyError: it is not installed, or a system library that it needs (libGL, on slim images) is missing.
+        DependencyError: OpenCV is not installed, or a system library that it needs (libGL, on slim images) is missing.
     """
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # read once, when OpenCV is loaded
     try:
@@ -39,38 +39,38 @@ def opencv() -> Any:
 
 @contextlib.contextmanager
 def memory_for(name: object) -> Iterator[None]:
-    """A context in which memory that runs out is what is wrong with one picture.
+    """Turn an error of the block that says that the memory ran out into an error about one picture.
 
     Args:
-        name: what to call it.
+        name: what the message calls the picture.
 
     Raises:
-        ImageError: there is not enough memory for it.
+        ImageError: there is not enough memory for the picture.
     """
     try:
         yield
-    except _own_errors() as error:
+    except _memory_errors() as error:
         if not is_no_memory(error):
             raise
         raise ImageError(f"{name}: there is not enough memory for this picture; scale it down first") from error
 
 
 def is_no_memory(error: Exception) -> bool:
-    """Whether an error of Python, NumPy or OpenCV says that the memory ran out."""
+    """Tell whether an error of Python, NumPy or OpenCV says that the memory ran out."""
     return isinstance(error, MemoryError) or getattr(error, "code", None) == _OUT_OF_MEMORY
 
 
-def _own_errors() -> tuple[type[Exception], ...]:
-    """What says that the memory ran out, among other things."""
+def _memory_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions that may say that the memory ran out; OpenCV's says other things as well."""
     return (MemoryError, opencv().error) if "cv2" in sys.modules else (MemoryError,)
 
 
 @functools.cache
 def pillow() -> Any:
-    """The module `PIL.Image`.
+    """Import and return the module `PIL.Image`.
 
     Raises:
-        DependencyError: it is not installed, or a library that it needs is missing.
+        DependencyError: Pillow is not installed, or a library that it needs is missing.
     """
     try:
         return importlib.import_module("PIL.Image")
@@ -79,5 +79,5 @@ def pillow() -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """An OpenCV error's own words, on one line."""
+    """Return the message of an OpenCV error on one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Heat maps as pictures."""
+"""This module draws heat maps: as colours, and over photos."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ from onnx_xcam.images.pixels import ImageRGB
 from onnx_xcam.images.place import bands
 
 COLOUR_MAPS = ("inferno", "magma", "plasma", "viridis", "cividis", "turbo", "jet")
-"""Known colour maps; all but turbo and jet are perceptually even."""
+"""The names of the colour maps for heat in 0..1; all but turbo and jet are perceptually uniform."""
 
 DEFAULT_COLOUR_MAP = "inferno"
 DIVERGING = {
     "blue-red": ((0, 72, 255), (242, 242, 242), (224, 16, 32)),
     "purple-green": ((128, 32, 208), (242, 242, 242), (0, 140, 70)),
 }
-"""Colour maps of signed maps: the colours of -1, 0 and 1. What is between is mixed."""
+"""The colour maps for signed maps: the colours of -1, 0 and 1, between which colours are interpolated."""
 
 DEFAULT_DIVERGING = "blue-red"
 _UNSEEN_LIGHT = 0.65
+"""What the model did not see of a photo keeps this part of its brightness."""
 _BEHIND = 0.4
+"""A dimmed photo keeps this part of its brightness."""
 _LEVELS = np.arange(256) / 255.0
+"""The heat that each row of a colour table stands for."""
 
 
 def colour(heat01: npt.NDArray[np.floating], name: str = DEFAULT_COLOUR_MAP) -> ImageRGB:
-    """A heat map [H,W] in 0..1 as colours [H,W,3] uint8 RGB; NaN counts as 0.
+    """Return a heat map [H,W] in 0..1 as colours [H,W,3] uint8 RGB; NaN counts as 0.
 
     Raises:
-        XcamError: an unknown colour map.
+        XcamError: there is no colour map of this name.
     """
     colours: ImageRGB = colour_table(name)[_levels(heat01)]
     return colours
@@ -50,10 +53,10 @@ def overlay(
     seen: npt.NDArray[np.bool_] | None = None,
     signed: bool = False,
 ) -> ImageRGB:
-    """The heat map over the photo, at the photo's own size.
+    """Draw a heat map over a photo, at the photo's own size.
 
-    The opacity rises with the heat, from 0 where it is cold, so that the photo stays readable. Of a signed map it
-    rises with the size of the value.
+    The opacity rises with the heat from 0 on, so that the photo stays readable; in a signed map it rises with the
+    magnitude of the value.
 
     Args:
         image_rgb: the photo, [H,W,3] uint8 RGB, never changed.
@@ -70,7 +73,7 @@ def overlay(
 
     Raises:
         ValueError: the heat map's or the mask's size is not the photo's, or alpha is not in 0..1.
-        XcamError: an unknown colour map.
+        XcamError: there is no colour map of this name.
     """
     shape = image_rgb.shape[:2]
     if heat01.shape != shape or (seen is not None and seen.shape != shape):
@@ -87,14 +90,14 @@ def overlay(
 
 
 def side_by_side(left_rgb: ImageRGB, right_rgb: ImageRGB) -> ImageRGB:
-    """Two pictures of the same height with a narrow white gutter between them."""
+    """Put two pictures of the same height beside each other, with a narrow white gutter between them."""
     height, width = left_rgb.shape[:2]
     gutter = np.full((height, max(4, round(min(height, width) / 50)), 3), 255, np.uint8)
     return np.concatenate([left_rgb, gutter, right_rgb], axis=1)
 
 
 def dimmed(image_rgb: ImageRGB) -> ImageRGB:
-    """The photo in dark grey, [H,W,3] uint8 RGB: what fine, scattered heat is seen on."""
+    """Return a photo in dark grey, [H,W,3] uint8 RGB, on which fine, scattered heat can be seen."""
     cv2 = opencv()
     grey = cv2.LUT(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), np.rint(np.arange(256) * _BEHIND).astype(np.uint8))
     return np.repeat(grey[..., None], 3, axis=2)
@@ -103,7 +106,14 @@ def dimmed(image_rgb: ImageRGB) -> ImageRGB:
 def _blend(
     image_rgb: ImageRGB, heat01: npt.NDArray[np.floating], opacity: npt.NDArray[np.float64], table: ImageRGB
 ) -> ImageRGB:
-    """photo * (1 - a) + colour * a, by bands of rows; colour and a [256] by the heat's level."""
+    """Return photo * (1 - a) + colour * a.
+
+    Args:
+        image_rgb: the photo, [H,W,3] uint8.
+        heat01: [H,W] in 0..1, which chooses a row of the tables.
+        opacity: a by the level of the heat, [256].
+        table: the colours by the level of the heat, [256,3] uint8.
+    """
     tint = (table * opacity[:, None]).astype(np.float32)
     keep = np.repeat((1.0 - opacity).astype(np.float32)[:, None], 3, axis=1)
     result = np.empty_like(image_rgb)
@@ -117,8 +127,8 @@ def _blend(
 
 
 def _levels(heat01: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-    """The rows of a colour table for heat in 0..1; what lies beyond counts as the end, NaN as 0."""
-    levels = np.fmax(heat01, 0.0)  # of a number and NaN, the number
+    """Return the rows of a colour table for heat in 0..1; values outside are clipped, NaN counts as 0."""
+    levels = np.fmax(heat01, 0.0)  # fmax of NaN and 0 is 0
     np.minimum(levels, 1.0, out=levels)
     levels *= 255
     rounded: npt.NDArray[np.uint8] = np.rint(levels, out=levels).astype(np.uint8)
@@ -126,13 +136,13 @@ def _levels(heat01: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
 
 
 def _opacity(heat: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """0 at 0, 1 from 0.6 on, smooth between."""
+    """Return the opacity of heat in 0..1: 0 at 0, 1 from 0.6 on, and a smooth step between."""
     x = np.clip(heat / 0.6, 0.0, 1.0)
     return x * x * (3.0 - 2.0 * x)
 
 
 def _set_off(image: ImageRGB, seen: npt.NDArray[np.bool_]) -> None:
-    """Dim, in place, what the model did not see, and frame what it saw: the mask's rectangle."""
+    """Dim, in place, what the model did not see of a photo, and frame the rectangle that it saw."""
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     top, bottom = (rows[0], rows[-1] + 1) if rows.size else (0, 0)
     left, right = (columns[0], columns[-1] + 1) if columns.size else (0, 0)
@@ -145,7 +155,7 @@ def _set_off(image: ImageRGB, seen: npt.NDArray[np.bool_]) -> None:
         return
     thick = max(1, round(min(seen.shape) / 300))
     height, width = seen.shape
-    # Only along sides that lie inside the photo: at its edge there is nothing to set off.
+    # The frame is drawn only along sides that lie inside the photo.
     if top > 0:
         image[top : top + thick, left:right] = 255
     if bottom < height:
@@ -158,10 +168,10 @@ def _set_off(image: ImageRGB, seen: npt.NDArray[np.bool_]) -> None:
 
 @functools.cache
 def colour_table(name: str) -> ImageRGB:
-    """The 256 colours of a map: [256,3] uint8 RGB.
+    """Return the 256 colours of a colour map, [256,3] uint8 RGB.
 
     Raises:
-        XcamError: an unknown colour map.
+        XcamError: there is no colour map of this name.
     """
     if name in DIVERGING:
         mixed = [np.interp(_LEVELS * 2 - 1, (-1, 0, 1), channel) for channel in zip(*DIVERGING[name], strict=True)]

@@ -1,4 +1,4 @@
-"""The settings of a preprocessing description, one by one: what each may be, and the message where it isn't."""
+"""This module checks the settings of a preprocessing description, and holds the message for each wrong one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "channels": ("RGB", "BGR", "GRAY"),
     "layout": ("NCHW", "NHWC"),
 }
+"""The settings that are one of a few texts."""
 _ALIASES = {"bilinear": "linear", "bicubic": "cubic", "box": "area"}
+"""Other names of interpolations."""
 
 
 def check_fields(data: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The settings with their final types.
+    """Return the settings with their final types.
 
     Raises:
-        PreprocessError: an unknown key or an impossible value; the message names key, value and source.
+        PreprocessError: a key is unknown or a value impossible; the message names key, value and source.
     """
     checked = {}
     for key, value in data.items():
@@ -36,7 +38,7 @@ def check_fields(data: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def number(value: Any) -> float:
-    """A finite number, also as text with a fraction: "1/255"."""
+    """Return a finite number, which may be a text and a fraction ("1/255"), as a float; else raise an error."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise TypeError
     if isinstance(value, str):
@@ -49,6 +51,7 @@ def number(value: Any) -> float:
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
+    """Return one number, or three for the channels, as a tuple."""
     values = (
         tuple(map(number, value)) if isinstance(value, Sequence) and not isinstance(value, str) else (number(value),)
     )
@@ -58,12 +61,14 @@ def _numbers(value: Any) -> tuple[float, ...]:
 
 
 def _nonzero(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the values if none of them is 0."""
     if 0.0 in values:
         raise ValueError
     return values
 
 
 def _whole(value: Any, low: int, high: int) -> int:
+    """Return a whole number from `low` to `high`, which may be a float such as 2.0, as an int."""
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
@@ -75,6 +80,7 @@ def _whole(value: Any, low: int, high: int) -> int:
 
 
 def _size(value: Any) -> tuple[int, int] | None:
+    """Return (height, width) of a pair, of one number for a square, or of None, which leaves the size open."""
     if value is None:
         return None
     height, width = value if isinstance(value, Sequence) else (value, value)
@@ -82,6 +88,7 @@ def _size(value: Any) -> tuple[int, int] | None:
 
 
 def _fraction(value: Any) -> float:
+    """Return a number above 0 and at most 1."""
     result = number(value)
     if not 0.0 < result <= 1.0:
         raise ValueError
@@ -89,12 +96,15 @@ def _fraction(value: Any) -> float:
 
 
 def _flag(value: Any) -> bool:
+    """Return True or False."""
     if not isinstance(value, bool):
         raise TypeError
     return value
 
 
 def _choice(key: str, optional: bool = False) -> Callable[[Any], str | None]:
+    """Return the check of a setting that is one of `_CHOICES`, in any case, or, if optional, None."""
+
     def check(value: Any) -> str | None:
         if value is None and optional:
             return None
@@ -121,6 +131,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "pad_value": lambda value: _whole(value, 0, 255),
     "layout": _choice("layout", optional=True),
 }
+"""The check of each setting: it returns the value in its final type, or raises an error."""
 
 _WANTED: Mapping[str, str] = {
     "size": "it must be [height, width] or one positive whole number",
@@ -132,3 +143,4 @@ _WANTED: Mapping[str, str] = {
     "pad_value": "it must be a whole number 0 to 255",
     **{key: f"it must be one of {', '.join(choices)}" for key, choices in _CHOICES.items()},
 }
+"""The part of a message that says what each setting must be."""

@@ -1,4 +1,4 @@
-"""Finding the picture files in folders."""
+"""This module finds the picture files in folders."""
 
 from __future__ import annotations
 
@@ -13,41 +13,42 @@ SUFFIXES = frozenset(
     for names in ("avif bmp dib gif hdr jp2", "jpe jpeg jpg", "pbm pfm pgm pnm ppm", "pic png ras tif tiff webp")
     for name in names.split()
 )
-"""The suffixes by which `find_images` knows pictures in a folder; a file named itself may have any."""
+"""The suffixes by which `find_images` knows pictures in a folder; a file that is named itself may have any suffix."""
 
 
 def find_images(
     paths: Iterable[str | Path], *, recursive: bool = False, leave_out: str | Path | None = None
 ) -> list[Path]:
-    """The picture files that these paths name: a file as it is, a folder as its pictures, sorted by name.
+    """Return the picture files that these paths name: a file as it is, a folder as its pictures, sorted by name.
 
     Pictures in folders are known by `SUFFIXES`; hidden files and folders are left out.
 
     Args:
         paths: files and folders.
-        recursive: also search the folders in the folders (not through links), those of each folder after its pictures,
-        leave_out: but not this one.
+        recursive: also search the folders in the folders, but not through links; they come after a folder's pictures.
+        leave_out: a folder that the recursive search leaves out.
 
     Raises:
         ImageError: a path does not exist, a folder cannot be listed or has no picture.
     """
     skipped = None if leave_out is None else resolved(Path(leave_out))
-    found: list[Path] = []
+    files: list[Path] = []
     for path in map(Path, paths):
         if not is_folder(path):
             if not is_there(path):
                 raise ImageError(f"{path}: no such file or folder")
-            found.append(path)
+            files.append(path)
             continue
         pictures = _pictures_in(path, recursive, skipped)
         if not pictures:
             where = "folder or those in it" if recursive else "folder (subfolders are not searched)"
             raise ImageError(f"{path}: no picture in this {where}")
-        found += pictures
-    return found
+        files += pictures
+    return files
 
 
 def _pictures_in(folder: Path, recursive: bool, skipped: Path | None) -> list[Path]:
+    """Return the pictures in a folder, and in the folders in it if recursive; `skipped` is left out."""
     try:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:

@@ -1,8 +1,9 @@
-"""How large a picture is, read from its header before anything is decoded.
+"""This module reads the size of a picture from the header of its file, before anything is decoded.
 
 A decoder asks for memory by what a header says, and a file of a thousand bytes can say anything. So a file is decoded
 only if its size is known beforehand, from the fields that OpenCV's decoders read themselves: no other library is asked,
-since it might refuse a header that OpenCV takes. Where a file may state several sizes, the largest counts.
+since it might refuse a header that OpenCV takes. Where a file states several sizes, the largest counts. Each function
+that is named after a format yields every (width, height) that a file of that format states.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from typing import NamedTuple
 from onnx_xcam.images import tiff
 
 Sizes = Iterator[tuple[int, int]]
+"""The (width, height) pairs that a file states."""
 
 
 class Format(NamedTuple):
-    """A kind of picture file.
+    """A Format is a kind of picture file.
 
     Attributes:
-        at, magic: where its first bytes stand, and what they are.
-        sizes: the widths and heights that a file states.
+        at, magic: the position of the bytes that identify the format, and these bytes.
+        sizes: yields the widths and heights that a file states.
     """
 
     at: int
@@ -31,12 +33,12 @@ class Format(NamedTuple):
 
 
 def format_of(start: bytes) -> Format | None:
-    """The format of a file by its first bytes (32 are enough), or None where its size cannot be told."""
+    """Return the format of a file by its first bytes (32 are enough), or None for one that is not known here."""
     return next((one for one in _FORMATS if start.startswith(one.magic, one.at)), None)
 
 
 def stated_size(data: bytes, kind: Format) -> tuple[int, int] | None:
-    """The largest width and height that a file states, or None where its header is damaged."""
+    """Return the width and height of the largest picture that a file states, or None where its header is damaged."""
     try:
         sizes = [size for size in kind.sizes(data) if min(size) > 0]
     except (struct.error, IndexError, ValueError):  # ValueError: numbers of thousands of digits
@@ -49,7 +51,7 @@ def _png(data: bytes) -> Sizes:
 
 
 def _jpeg(data: bytes) -> Sizes:
-    """The frame header, behind segments that state their lengths."""
+    """Yield the size in each frame header; the segments before it state their lengths and are skipped."""
     at = 2
     while at + 9 <= len(data):
         if data[at] != 0xFF:  # OpenCV's decoder looks for the next marker, too
@@ -95,22 +97,22 @@ def _avif(data: bytes) -> Sizes:
 
 
 def _jpeg_2000(data: bytes) -> Sizes:
-    """The size marker of every code stream; one of many components counts as so many pictures of four."""
+    """Yield the size in each code stream's marker; for more than four components, the width is multiplied to match."""
     for match in re.finditer(rb"\xff\x4f\xff\x51(.{38})", data, re.DOTALL):
         _, _, right, bottom, left, top, *_, components = struct.unpack(">HHIIIIIIIIH", match[1])
         yield (right - left) * max(1, -(-components // 4)), bottom - top
 
 
 def _netpbm(data: bytes) -> Sizes:
-    """P1 to P6 and PFM: two numbers behind the magic, between which there may be comments."""
+    """Yield the size of PBM, PGM, PPM (P1 to P6) and PFM files: two numbers, perhaps with comments between them."""
     if match := re.match(rb"..(?:\s|#[^\n]*\n)*(\d{1,18})(?:\s|#[^\n]*\n)+(\d{1,18})", data[:_TEXT], re.DOTALL):
         yield int(match[1]), int(match[2])
 
 
 def _pam(data: bytes) -> Sizes:
-    """P7: names and numbers."""
-    found = {key: int(value) for key, value in re.findall(rb"(?m)^\s*(WIDTH|HEIGHT)\s+(\d{1,18})", data[:_TEXT])}
-    yield found.get(b"WIDTH", 0), found.get(b"HEIGHT", 0)
+    """Yield the size of a PAM file (P7), whose header has lines of names and numbers."""
+    sides = {key: int(value) for key, value in re.findall(rb"(?m)^\s*(WIDTH|HEIGHT)\s+(\d{1,18})", data[:_TEXT])}
+    yield sides.get(b"WIDTH", 0), sides.get(b"HEIGHT", 0)
 
 
 def _radiance(data: bytes) -> Sizes:
@@ -129,7 +131,7 @@ def _open_exr(data: bytes) -> Sizes:
 
 
 _TEXT = 1 << 20
-"""Bytes in which a header of text has to end."""
+"""A header of text has to end within so many bytes."""
 
 _FORMATS = (
     Format(0, b"\xff\xd8\xff", _jpeg),

@@ -1,4 +1,4 @@
-"""How a picture file says that the picture is to be turned: the orientation in its EXIF data, as Pillow reads it."""
+"""This module reads the orientation that the EXIF data of a picture file state, with Pillow."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from typing import Any
 from onnx_xcam.errors import ImageError
 from onnx_xcam.images.backend import pillow
 
-# By their first bytes: the formats whose header Pillow reads. Its own classes and not `PIL.Image.open`, whose limit on
-# pixels is below ours, and can only be lifted for the whole process.
+# The formats whose headers Pillow reads, by their first bytes and where these stand. Each class of Pillow is used
+# itself and not `PIL.Image.open`: that has a limit on pixels below `MAX_PIXELS`, which can only be lifted for the whole
+# process.
 _HEADERS = (
     (0, b"\xff\xd8", "Jpeg", "JpegImageFile"),
     (0, b"\x89PNG", "Png", "PngImageFile"),
@@ -44,19 +45,21 @@ _REFUSALS = (
     struct.error,
     zlib.error,
 )
-"""What Pillow raises at headers that are damaged, or of a kind that it does not know; OpenCV then judges the file."""
+"""The exceptions of Pillow at headers that are damaged, or of a kind that it does not know; OpenCV then decides."""
 
 _ORIENTATION_TAG = 0x0112
-_WARNING_FILTERS = threading.Lock()  # they are the process's
+_WARNING_FILTERS = threading.Lock()  # the warning filters are shared by all threads of the process
 
 
 def orientation_of(data: bytes, path: Path) -> int:
-    """The EXIF orientation (1..8) that is still to be undone after decoding; 1 for formats that Pillow does not know.
+    """Return the EXIF orientation (1..8) that is still to be undone after OpenCV has decoded a file.
+
+    The orientation is 1 (upright) for formats that Pillow does not know.
 
     Raises:
-        ImageError: a JPEG without its end.
+        ImageError: the file is a JPEG without its end, or Pillow refuses the picture as too large.
     """
-    # Quietly: damage in the EXIF data costs the orientation, and whether the picture is whole OpenCV judges.
+    # Warnings are ignored: damaged EXIF data lose the orientation only, and OpenCV finds out if the picture is whole.
     with _WARNING_FILTERS, warnings.catch_warnings(action="ignore"):
         stream = io.BytesIO(data)
         header = _open_header(stream, path)
@@ -69,12 +72,12 @@ def orientation_of(data: bytes, path: Path) -> int:
             return 1
         early = header.info.keys() & {"exif", "Raw profile type exif"}
         if header.format == "PNG" and not early and b"eXIf" not in data:
-            return 1  # else Pillow would decode the whole picture in search of a late EXIF chunk
+            return 1  # otherwise Pillow would decode the whole picture in search of a late EXIF chunk
         return _stated(header.getexif)
 
 
 def _stated(exif: Callable[[], Any]) -> int:
-    """The orientation that EXIF data state, 1 if they are damaged."""
+    """Return the orientation that EXIF data state, 1 if they are damaged."""
     try:
         orientation = exif().get(_ORIENTATION_TAG, 1)
     except _REFUSALS:
@@ -83,7 +86,7 @@ def _stated(exif: Callable[[], Any]) -> int:
 
 
 def _png_orientation(data: bytes) -> int:
-    """The orientation of a PNG that Pillow refuses for what else is in it: long texts, for instance."""
+    """Return the orientation of a PNG that Pillow refuses for something else in it, such as long texts; else 1."""
     at, exif = 8, pillow().Exif()
     while data.startswith(b"\x89PNG") and at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -95,7 +98,7 @@ def _png_orientation(data: bytes) -> int:
 
 
 def _open_header(stream: io.BytesIO, path: Path) -> Any:
-    """Pillow's image of this file, not decoded, or None where Pillow does not know it."""
+    """Return Pillow's image of this file, not decoded, or None where Pillow does not know the file."""
     image = pillow()
     start = stream.getbuffer()[:16].tobytes()
     for at, magic, plugin, name in _HEADERS:

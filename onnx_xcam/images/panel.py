@@ -1,4 +1,4 @@
-"""Several pictures side by side with words around them: a table as one picture."""
+"""This module draws a panel: a table of pictures with texts, as one picture."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from onnx_xcam.text import printable
 CELL = 224
 """The longer side of a picture in a panel, in pixels."""
 _TEXT, _HEADING, _GAP = 13, 16, 10
+"""The sizes of the two fonts and of the gaps, in pixels."""
 _LINE = 17
+"""The height of a line below a picture, in pixels."""
 _INK, _FAINT, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
+"""The RGB colours of headings, of lines below pictures, and of the background."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture and what is written below it.
+    """A Cell is a picture and what is written below it.
 
     Attributes:
         image_rgb: uint8 [H,W,3] of any size.
-        lines: each is cut where the picture ends.
+        lines: the lines below the picture; each is cut at the width of a column.
     """
 
     image_rgb: ImageRGB
@@ -35,19 +38,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a panel: what is written on top of it, and its cells."""
+    """A Row of a panel has a heading above it, and its cells."""
 
     heading: str
     cells: Sequence[Cell]
 
 
 def panel(heading: str, columns: Sequence[str], rows: Sequence[Row]) -> ImageRGB:
-    """A table of pictures, uint8 [H,W,3] RGB.
+    """Draw a table of pictures and return it as uint8 [H,W,3] RGB.
 
     Args:
-        heading: written at the top.
+        heading: what is written at the top.
         columns: what is written above each column.
-        rows: at least one; each has a cell for every column.
+        rows: at least one row; each has a cell for every column.
     """
     image_module = pillow()
     font_module, draw_module = (importlib.import_module(f"PIL.{name}") for name in ("ImageFont", "ImageDraw"))
@@ -84,7 +87,7 @@ def panel(heading: str, columns: Sequence[str], rows: Sequence[Row]) -> ImageRGB
 
 
 def _fitted(image_rgb: ImageRGB) -> ImageRGB:
-    """The picture, its longer side of `CELL` pixels."""
+    """Resize a picture so that its longer side has `CELL` pixels."""
     height, width = image_rgb.shape[:2]
     scale = CELL / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -95,7 +98,7 @@ def _fitted(image_rgb: ImageRGB) -> ImageRGB:
 
 
 def _cut(text: str, font: Any, room: int) -> str:
-    """The text, or its beginning and an ellipsis where it is longer than so many pixels."""
+    """Return a text, or its beginning and an ellipsis where it is wider than `room` pixels."""
     if font.getlength(text) <= room:
         return text
     low, high = 0, len(text)
