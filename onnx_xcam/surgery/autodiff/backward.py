@@ -77,7 +77,7 @@ def gradients(
         emitter: takes the added nodes.
         seeds: the gradients to start from, `[K, *score.shape]`, by name of the score tensor (or of several tensors).
         targets: the names of the tensors to differentiate with respect to.
-        unclipped: quantised tensors at the ends of whose range the gradient passes too.
+        unclipped: quantised tensors; the gradient passes also where they are at an end of their range.
         guided: whether only the positive part of a gradient passes a ReLU, as in guided backpropagation (Springenberg
             et al., "Striving for Simplicity", ICLR 2015 workshop, arXiv 1412.6806).
 

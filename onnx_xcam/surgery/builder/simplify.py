@@ -172,6 +172,7 @@ class _Simplification:
         return Product(a.elementwise(step.op, b)).times(factor)
 
     def _first(self, step: Step) -> Product:
+        """Return what the first input of a step has become."""
         assert step.inputs[0] is not None
         return self.product(step.inputs[0])
 
@@ -255,6 +256,7 @@ class _Simplification:
         return result
 
     def _dequantised(self, q: Value, scale: Value, zero_point: Value | None = None) -> Product:
+        """Record (q - zero point) scale."""
         numbers = q.cast(scale.dtype)
         return self._multiplied(numbers if zero_point is None else numbers - zero_point, scale)
 

@@ -226,12 +226,14 @@ def _real_folder(path: Path) -> Path:
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    """Yield all tensors that a model holds, in its graph and its functions."""
     yield from _graph_tensors(model.graph)
     for function in model.functions:
         yield from _node_tensors(function.node)
 
 
 def _graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """Yield all tensors that a graph holds, as initializers or in its nodes."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
@@ -239,6 +241,7 @@ def _graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
 
 
 def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto]:
+    """Yield all tensors in the attributes of nodes, also in those of subgraphs."""
     for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):

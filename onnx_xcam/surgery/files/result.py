@@ -44,7 +44,7 @@ class _Placement:
 
 
 def write_result(source: Source, out: Path, tail: bytes, choice: ExternalDataChoice) -> str | None:
-    """Write an instrumented model.
+    """Write an instrumented model to a file, and share, copy or inline its external data.
 
     Args:
         source: the original model.

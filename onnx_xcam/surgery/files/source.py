@@ -64,7 +64,7 @@ class Source:
 
     @functools.cached_property
     def external(self) -> ExternalData | None:
-        """Return the access to the files that the model keeps weights in, None for a model without a path."""
+        """Return the object that reads weights from other files, None for a model without a path."""
         return None if self.path is None else ExternalData(self.path.parent, self._allowed, self.name)
 
     def skeleton(self) -> onnx.ModelProto:
@@ -190,6 +190,7 @@ class Source:
 
     @property
     def _is_file(self) -> bool:
+        """Tell whether the model was given as a path."""
         return isinstance(self.model, (str, os.PathLike))
 
     def _kept(self, data: memoryview) -> list[memoryview]:

@@ -267,7 +267,7 @@ def pattern(function: Pattern) -> Pattern:
 
 
 def lowered(model: onnx.ModelProto) -> Lowered:
-    """Return a copy of the model with its nodes in order, and lowered where there is a lowering for them."""
+    """Lower a model where there are lowerings for its nodes, and put them in order; the given model is not changed."""
     model = in_order(model)
     nodes = model.graph.node
     grouped = {output: how for find in PATTERNS for output, how in find(nodes).items()}

@@ -61,7 +61,7 @@ def _quantised_input(e: Expansion, index: int) -> tuple[str, str, str]:
 
 
 def _bias(e: Expansion, bias: str, x_scale: str, w_scale: str, alpha: float = 1.0) -> str:
-    """Return the float of an int32 bias, whose scale is alpha times the product of the scales of x and w."""
+    """Return the float of an int32 bias, which has the scale alpha times the product of the scales of x and w."""
     scale = e.op("Mul", [x_scale, w_scale])
     if alpha != 1:
         scale = e.op("Mul", [scale, e.constant(alpha)])
@@ -71,7 +71,7 @@ def _bias(e: Expansion, bias: str, x_scale: str, w_scale: str, alpha: float = 1.
 @lowering("QLinearConv", domain="")
 @lowering("QLinearConv")
 def qlinear_conv(e: Expansion) -> None:
-    """Lower QLinearConv.
+    """Lower QLinearConv, a convolution of quantised tensors.
 
     Inputs: x, its scale and zero point; w, its scale and zero point; the scale and zero point of y; bias.
     """
@@ -102,7 +102,7 @@ def qlinear_matmul(e: Expansion) -> None:
 
 @lowering("QGemm")
 def qgemm(e: Expansion) -> None:
-    """Lower QGemm, whose output is float if it has no scale.
+    """Lower QGemm, a Gemm of quantised tensors, with a float output if no scale is given for it.
 
     Inputs: a, its scale and zero point; b, its scale and zero point; c in int32; the scale and zero point of y.
     """
@@ -131,7 +131,7 @@ def _shifted(e: Expansion, q: str, zero_point: str, axis: int | None = None) -> 
 
 @lowering("ConvInteger", domain="")
 def conv_integer(e: Expansion) -> None:
-    """Lower ConvInteger, whose int32 output becomes the float of the same value.
+    """Lower ConvInteger; its int32 output becomes the float of the same value.
 
     Inputs: x, w, and their zero points.
     """
@@ -142,7 +142,7 @@ def conv_integer(e: Expansion) -> None:
 
 @lowering("MatMulInteger", domain="")
 def matmul_integer(e: Expansion) -> None:
-    """Lower MatMulInteger, whose int32 output becomes the float of the same value.
+    """Lower MatMulInteger; its int32 output becomes the float of the same value.
 
     Inputs: a, b, and their zero points.
     """
@@ -219,7 +219,7 @@ def _dynamic_product(product: onnx.NodeProto, x: str, scale: str) -> Lowering:
 
 @lowering("QLinearAdd", "QLinearMul")
 def qlinear_binary(e: Expansion) -> None:
-    """Lower QLinearAdd or QLinearMul.
+    """Lower QLinearAdd or QLinearMul, the sum or product of quantised tensors.
 
     Inputs: a, its scale and zero point; b, its scale and zero point; the scale and zero point of y.
     """
@@ -229,7 +229,7 @@ def qlinear_binary(e: Expansion) -> None:
 
 @lowering("QLinearSigmoid", "QLinearLeakyRelu")
 def qlinear_unary(e: Expansion) -> None:
-    """Lower QLinearSigmoid or QLinearLeakyRelu.
+    """Lower QLinearSigmoid or QLinearLeakyRelu, an activation of a quantised tensor.
 
     Inputs: x, its scale and zero point; the scale and zero point of y.
     """
@@ -253,7 +253,7 @@ def qlinear_softmax(e: Expansion) -> None:
 
 @lowering("QLinearWhere")
 def qlinear_where(e: Expansion) -> None:
-    """Lower QLinearWhere.
+    """Lower QLinearWhere, which chooses between quantised tensors x and y.
 
     Inputs: the condition; x, its scale and zero point; y, its scale and zero point; the scale and zero point of z.
     """
@@ -272,7 +272,7 @@ def qlinear_concat(e: Expansion) -> None:
 
 @lowering("QLinearGlobalAveragePool", "QLinearAveragePool")
 def qlinear_pool(e: Expansion) -> None:
-    """Lower QLinearGlobalAveragePool or QLinearAveragePool.
+    """Lower QLinearGlobalAveragePool or QLinearAveragePool, a pooling of a quantised tensor.
 
     Inputs: x, its scale and zero point; the scale and zero point of y.
     """

@@ -25,7 +25,7 @@ _OWN_TYPE = frozenset(
         "Where",
     }
 )
-"""Operators that lowerings emit and whose output has not the element type of their first input."""
+"""The operators that lowerings emit with an output of another element type than their first input."""
 
 
 class Types:
@@ -74,6 +74,7 @@ class Types:
             self._known.setdefault(name, TypeProto.Tensor(elem_type=element))
 
     def _has_shape(self, name: str) -> bool:
+        """Tell whether the rank of a tensor is known."""
         return name in self._known and self._known[name].HasField("shape")
 
     def _add(self, values: Sequence[onnx.ValueInfoProto]) -> None:

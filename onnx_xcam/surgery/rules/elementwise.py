@@ -64,7 +64,7 @@ def mean(node: NodeView, gy: Value) -> Gradients:
 
 @elementwise("Max", "Min")
 def extremum(node: NodeView, gy: Value) -> Gradients:
-    """y = max(a, b, ...);  gy goes to the inputs equal to y, in equal parts where several are."""
+    """y = max(a, b, ...), or min;  gy goes to the inputs equal to y, in equal parts where several are."""
     if len(node.node.inputs) == 1:
         return gy
     masks = [x.equal(node.y).cast(gy.dtype) for x in node.inputs]

@@ -60,10 +60,10 @@ def _added_by_axes(share: Value, windows: Windows, x: Value) -> Value:
     The matrix has a one where a window covers a position. Neither time nor memory depends on the size of the windows.
     """
     rank, last = len(windows.kernel), share.rank - 1
-    turned = [*range(last + 1 - rank), last, *range(last + 1 - rank, last)]
+    perm = [*range(last + 1 - rank), last, *range(last + 1 - rank, last)]
     for axis in reversed(range(rank)):
         covered = _covered(share.range_of(last), x.range_of(axis + 2), windows, axis).cast(share.dtype)
-        share = (share @ covered).transpose(turned)
+        share = (share @ covered).transpose(perm)
     return share
 
 
