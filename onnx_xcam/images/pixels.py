@@ -1,4 +1,4 @@
-"""Pixels of any depth and kind as what a picture is in memory: HxWx3, uint8, RGB, upright."""
+"""This module turns pixels of any depth and kind into the form of a picture in memory: [H,W,3], uint8, RGB, upright."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 ImageRGB = npt.NDArray[np.uint8]
-"""A picture: [H,W,3], uint8, RGB, upright."""
+"""A picture in memory: [H,W,3], uint8, RGB, upright."""
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 _BAND_ROWS = 256
+"""Pixels are converted in bands of so many rows, since intermediate results take several times their memory."""
 
 
 def to_8_bit(pixels: npt.NDArray[Any]) -> ImageRGB:
-    """Scale any depth to 0..255, alike in all channels. `read_image` states the rules."""
+    """Scale pixels of any depth to 0..255, with one factor for all channels; `read_image` states the rules."""
     if pixels.dtype == np.uint8:
         return pixels
     bands = _bands(len(pixels))
@@ -31,7 +32,7 @@ def to_8_bit(pixels: npt.NDArray[Any]) -> ImageRGB:
 
 
 def _positive(pixels: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
-    """Negative and non-finite values as 0; integers as float64."""
+    """Return pixels as floats, with 0 for negative and non-finite values."""
     if pixels.dtype.kind == "f":
         pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
     else:
@@ -41,12 +42,12 @@ def _positive(pixels: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
 
 
 def _bands(rows: int) -> list[slice]:
-    """Rows in bands, since what is computed of them takes several times their memory."""
+    """Return slices of at most `_BAND_ROWS` rows that cover all rows."""
     return [slice(top, top + _BAND_ROWS) for top in range(0, rows, _BAND_ROWS)]
 
 
 def to_rgb(pixels: ImageRGB) -> ImageRGB:
-    """Grey [H,W] or [H,W,1], grey with alpha [H,W,2], RGB or RGBA to RGB; alpha is laid over white."""
+    """Convert grey [H,W] or [H,W,1], grey with alpha [H,W,2], RGB or RGBA to RGB; alpha is laid over white."""
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.shape[2] == 3:
@@ -59,7 +60,7 @@ def to_rgb(pixels: ImageRGB) -> ImageRGB:
     colours = pixels[..., : 1 if pixels.shape[2] < 3 else 3]
     if pixels.shape[2] in (2, 4):
         alpha = pixels[..., -1:].astype(np.uint16)
-        colours = ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)  # at most 65152: fits
+        colours = ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)  # at most 65152: fits uint16
     rgb: ImageRGB = colours if colours.shape[2] == 3 else np.repeat(colours, 3, axis=2)
     return rgb
 

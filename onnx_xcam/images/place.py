@@ -1,10 +1,10 @@
-"""Where the model's input lies on the photo, and how a map comes back onto it.
+"""This module says where the model's input lies on the photo, and places maps on the photo.
 
-Preprocessing scales the photo to `scaled` and cuts (or pads) the input out of its middle. Both steps are affine, so
-the whole input, with the map that covers it, is one box in the photo's own coordinates. It is smaller than the photo
-after a crop and reaches beyond it after a letterbox.
+Preprocessing scales the photo to `Placement.scaled` and cuts the input out of its middle, or pads it. Both steps are
+affine, so the whole input, with the map that covers it, is one box in the photo's own coordinates. The box is smaller
+than the photo after a crop and reaches beyond it after a letterbox.
 
-The last steps are always: ReLU (in the model), `Placement.place` (resize), `scale_heatmap` (0..1).
+A map for display passes the ReLU (in the model), `Placement.place` (resize) and `scale_heatmap` (0..1), in this order.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 _BAND_PIXELS = 2**15
+"""About so many pixels are computed at once."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How a photo was laid into the model's input. All sizes are (height, width) in pixels.
+    """A Placement says how a photo was laid into the model's input. All sizes are (height, width) in pixels.
 
     Attributes:
-        photo: size of the upright photo.
-        input: size of the model's input.
-        scaled: size of the whole photo after scaling, before the crop or the padding.
+        photo: the size of the upright photo.
+        input: the size of the model's input.
+        scaled: the size of the whole photo after scaling, before the crop or the padding.
         offset: (top, left) of the input within the scaled photo; negative where the input is padded.
     """
 
@@ -35,13 +36,13 @@ class Placement:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """(top, left, bottom, right) of the input in the photo's pixels, edges not centres; may lie outside."""
+        """Return (top, left, bottom, right) of the input in the photo's pixels, edges not centres; may lie outside."""
         top, left = (o * p / s for o, p, s in zip(self.offset, self.photo, self.scaled, strict=True))
         height, width = (i * p / s for i, p, s in zip(self.input, self.photo, self.scaled, strict=True))
         return top, left, top + height, left + width
 
     def place(self, map_hw: npt.NDArray[np.floating], size: tuple[int, int] | None = None) -> npt.NDArray[np.float32]:
-        """A raw map laid onto the photo: float32 [H,W], not scaled.
+        """Place a raw map on the photo and return it as float32 [H,W], without scaling its values.
 
         The map [h,w] covers the whole input, whatever h and w. It is resized linearly between pixel centres (the
         half-pixel rule of OpenCV's INTER_LINEAR); the part over letterbox borders is cut off, and what the model did
@@ -60,15 +61,15 @@ class Placement:
         rows, columns = self._axis(0, size), self._axis(1, size)
         top, left, bottom, right = self.seen_box(size)
         result = np.zeros((len(rows), len(columns)), np.float32)
-        with np.errstate(invalid="ignore"):  # between infinities; the model's `xcam_status` tells of them
+        with np.errstate(invalid="ignore"):  # infinities give NaN; the model's `xcam_status` reports them
             tall = _lerp_rows(map_hw.astype(np.float32, copy=False), rows)
             _lerp_columns(tall[top:bottom], columns[left:right], result[top:bottom, left:right])
         return result
 
     def heatmap(self, map_hw: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """A raw map laid onto the photo and scaled by what the model saw: float32 [H,W] in 0..1, 0 elsewhere.
+        """Place a raw map on the photo and scale it to 0..1 over the part that the model saw; it is 0 elsewhere.
 
-        The same as `scale_heatmap(self.place(map_hw), self.seen())`, without the mask.
+        The result, float32 [H,W], equals `scale_heatmap(self.place(map_hw), self.seen())`, without that mask's cost.
 
         Raises:
             ValueError: the map is not two-dimensional or is empty.
@@ -81,9 +82,10 @@ class Placement:
     def signed_heatmap(
         self, map_hw: npt.NDArray[np.floating], size: tuple[int, int] | None = None
     ) -> npt.NDArray[np.float32]:
-        """A raw map that has both signs, laid onto the photo and divided by its largest size: float32 [H,W] in -1..1.
+        """Place a raw map with both signs on the photo and divide it by its largest magnitude: float32 [H,W] in -1..1.
 
-        The largest size is taken over what the model saw; elsewhere, and where a value is not finite, it is 0.
+        The largest magnitude is taken over what the model saw; the result is 0 elsewhere and where a value is not
+        finite.
 
         Raises:
             ValueError: the map is not two-dimensional or is empty.
@@ -93,37 +95,38 @@ class Placement:
         return result / most if most > 0 else result
 
     def seen(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.bool_]:
-        """Which pixels of the photo the model saw: bool [H,W]."""
+        """Return which pixels of the photo the model saw, bool [H,W]."""
         top, left, bottom, right = self.seen_box(size)
         mask = np.zeros(size or self.photo, np.bool_)
         mask[top:bottom, left:right] = True
         return mask
 
     def seen_box(self, size: tuple[int, int] | None = None) -> tuple[int, int, int, int]:
-        """(top, left, bottom, right) of what the model saw: the pixels whose centres lie in the input."""
+        """Return (top, left, bottom, right) of the pixels that the model saw: those with their centres in the input."""
         (top, bottom), (left, right) = (self._inside(axis, size) for axis in (0, 1))
         return top, left, bottom, right
 
     @property
     def sees_all(self) -> bool:
-        """Whether the model saw every pixel of the photo."""
+        """Tell whether the model saw every pixel of the photo."""
         return self.seen_box() == (0, 0, *self.photo)
 
     def _axis(self, axis: int, size: tuple[int, int] | None) -> npt.NDArray[np.float64]:
-        """For each pixel centre of the result along an axis: its place in the input, 0..1 from edge to edge."""
+        """Return where each pixel centre of the result lies in the input along an axis, 0..1 from edge to edge."""
         length = (size or self.photo)[axis]
         in_scaled = (np.arange(length) + 0.5) * (self.scaled[axis] / length)
         place: npt.NDArray[np.float64] = (in_scaled - self.offset[axis]) / self.input[axis]
         return place
 
     def _inside(self, axis: int, size: tuple[int, int] | None) -> tuple[int, int]:
+        """Return the first pixel of the result along an axis that lies in the input, and the one after the last."""
         place = self._axis(axis, size)
         inside = np.flatnonzero((place >= 0.0) & (place <= 1.0))
         return (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
 
 
 def _lerp_rows(rows: npt.NDArray[np.float32], place: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Linear interpolation along axis 0 at `place` (0..1 from edge to edge); beyond the outer centres they hold."""
+    """Interpolate linearly along axis 0 at `place` (0..1 from edge to edge); beyond the outer centres, rows hold."""
     low, part = _between(len(rows), place)
     below, above = rows[low], rows[np.minimum(low + 1, len(rows) - 1)]
     return below + part[:, None] * (above - below)
@@ -132,40 +135,44 @@ def _lerp_rows(rows: npt.NDArray[np.float32], place: npt.NDArray[np.float64]) ->
 def _lerp_columns(
     rows: npt.NDArray[np.float32], place: npt.NDArray[np.float64], result: npt.NDArray[np.float32]
 ) -> None:
-    """The same along axis 1, into `result`, and by bands of rows: what is computed on the way stays in the cache."""
+    """Interpolate linearly along axis 1 at `place` (0..1 from edge to edge), into `result`.
+
+    The rows are taken in bands, so that intermediate results stay in the processor's cache.
+    """
     low, part = _between(rows.shape[1], place)
     step = np.diff(rows, axis=1, append=rows[:, -1:])
     for band in bands(*result.shape):
-        grown = np.take(step[band], low, axis=1)
-        grown *= part
-        grown += np.take(rows[band], low, axis=1)
-        result[band] = grown
+        values = np.take(step[band], low, axis=1)
+        values *= part
+        values += np.take(rows[band], low, axis=1)
+        result[band] = values
 
 
 def _between(length: int, place: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """For each place the sample before it, of so many, and how far it is on the way to the next one, 0..1."""
+    """Return for each place, of `length` samples, the sample before it and how far it is towards the next one, 0..1."""
     at = np.clip(place * length - 0.5, 0.0, length - 1)
     low = np.floor(at).astype(np.intp)
     return low, (at - low).astype(np.float32)
 
 
 def bands(height: int, width: int) -> list[slice]:
-    """The rows of a picture in bands of about 2**15 pixels.
+    """Return slices of rows that cut a picture into bands of about 2**15 pixels.
 
-    What is computed of a band then stays in the processor's cache: on 12 megapixels several times as fast as at once.
+    Intermediate results of a band stay in the processor's cache: 12 megapixels are computed several times as fast as at
+    once.
     """
     rows = max(1, _BAND_PIXELS // max(1, width))
     return [slice(top, top + rows) for top in range(0, height, rows)]
 
 
 PEAKS = 99.0
-"""Percentile of the magnitudes of a guided map, zeros left out, above which its values are drawn alike."""
+"""The percentile of a guided map's magnitudes, zeros left out, at which its values are cut off for display."""
 
 
 def without_peaks(map_hw: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """A map whose few largest values would leave nothing else to be seen, cut off there: float32 [h,w].
+    """Cut a map off at its limit for peaks and return it as float32 [h,w], for display only.
 
-    Maps of the input's gradient are like that. For display only.
+    Maps of the input's gradient have a few very large values, beside which nothing else could be seen.
     """
     values = np.asarray(map_hw, np.float32)
     limit = peak_limit(values)
@@ -173,7 +180,7 @@ def without_peaks(map_hw: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
 
 
 def peak_limit(map_hw: npt.NDArray[np.floating]) -> np.float32 | None:
-    """Where `without_peaks` cuts a map off, above and below 0; None if it has no value but 0 and what is not finite."""
+    """Return the magnitude at which `without_peaks` cuts a map off; None if it has no finite value other than 0."""
     magnitudes = np.abs(map_hw[np.isfinite(map_hw) & (map_hw != 0)])
     return np.float32(np.percentile(magnitudes, PEAKS)) if magnitudes.size else None
 
@@ -181,15 +188,15 @@ def peak_limit(map_hw: npt.NDArray[np.floating]) -> np.float32 | None:
 def scale_heatmap(
     placed: npt.NDArray[np.floating], seen: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[np.float32]:
-    """A placed map scaled for display: (x - min) / (max - min), float32 [H,W] in 0..1, never NaN.
+    """Scale a placed map for display: (x - min) / (max - min), float32 [H,W] in 0..1, never NaN.
 
     Minimum and maximum are taken over the part that the model saw; the rest is 0. A map that is zero everywhere stays
     zero, one that has the same positive value everywhere becomes 1. Values that are not finite count as absent and
-    are drawn as 0; the model's `xcam_status` tells of them.
+    are drawn as 0; the model's `xcam_status` reports them.
 
     Args:
         placed: float [H,W], as `Placement.place` returns it; never changed.
-        seen: bool [H,W]; everything if left out.
+        seen: which pixels the model saw, bool [H,W]; None for all.
     """
     if seen is None and placed.size and np.isfinite((placed.min(), placed.max())).all():
         return _stretched(placed)
@@ -200,7 +207,7 @@ def scale_heatmap(
         return result
     low, high = float(values[usable].min()), float(values[usable].max())
     if high > low:
-        # Halved first: the difference of two huge values would overflow.
+        # Both values are halved first, since the difference of two huge values would overflow.
         result[usable] = (values[usable] / 2 - low / 2) / (high / 2 - low / 2)
     elif high > 0.0:
         result[usable] = 1.0
@@ -208,7 +215,7 @@ def scale_heatmap(
 
 
 def _stretched(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """`scale_heatmap` where all values are finite and seen."""
+    """Scale a placed map as `scale_heatmap` does, where all values are finite and all pixels seen."""
     low, high = float(values.min()), float(values.max())
     if high <= low:
         return np.full(values.shape, 1.0 if high > 0.0 else 0.0, np.float32)

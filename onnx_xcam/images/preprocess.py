@@ -1,10 +1,10 @@
-"""Preprocessing as data: what a model wants done to a picture before it sees it, and doing it.
+"""This module holds preprocessing as data, what is done to a picture before a model gets it, and applies it.
 
     x = (pixel * scale - mean) / std        pixel 0..255, channel by channel
 
-Geometry, the same for all three resize rules: with the input (H, W) and a crop fraction f, the photo is scaled to
-(H, W) / f - "stretch" to exactly that, "crop" so that it covers that, "letterbox" so that it fits within that - and
-the input is cut out of its middle, padded where the scaled photo is smaller.
+The geometry has one form for all three resize rules. With the input (H, W) and a crop fraction f, the photo is scaled
+to (H, W) / f: "stretch" to exactly that, "crop" so that it covers that, "letterbox" so that it fits within that. Then
+the input is cut out of its middle, and padded where the scaled photo is smaller.
 """
 
 from __future__ import annotations
@@ -30,18 +30,27 @@ Channels = Literal["RGB", "BGR", "GRAY"]
 ImageLayout = Literal["NCHW", "NHWC"]
 
 DEFAULT_SIZE = 224
-"""Height and width where neither the model nor the preprocessing tells them; `size_is_assumed` says so."""
+"""The height and width where neither the model nor the preprocessing states them; see `Preprocess.size_is_assumed`."""
 
 _PHOTO_CHANNELS = frozenset({1, 3})
 _GRAY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV and Pillow have it
 _LEAST_LEVELS = 32
+"""An integer input must keep at least so many levels of the 256 of a picture."""
 _MAX_INPUT_PIXELS = 2**26
-"""8192 x 8192; of float32 and three channels that takes 800 MB."""
+"""The largest input in pixels: 8192 x 8192, which takes 800 MB as float32 with three channels."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The model's image input. `height` and `width` are None where the model leaves them open."""
+    """An InputSpec describes a model's image input.
+
+    Attributes:
+        name: the input's name.
+        dtype: its element type.
+        layout: "NCHW" or "NHWC".
+        channels: the number of channels.
+        height, width: the size of pictures, None where the model leaves it open.
+    """
 
     name: str
     dtype: np.dtype[Any]
@@ -60,7 +69,7 @@ class InputSpec:
         fit or both are open, `layout` decides, and NCHW (ONNX's own) without it.
 
         Raises:
-            InputError: not four dimensions, or no axis that can hold the channels.
+            InputError: the shape has not four dimensions, or no axis that can hold the channels.
         """
         dims = [d if isinstance(d, int) and d > 0 else None for d in shape]
         if len(dims) != 4:
@@ -78,9 +87,9 @@ class InputSpec:
 
     @classmethod
     def of_bands(cls, name: str, dtype: npt.DTypeLike, shape: tuple[int | str | None, ...]) -> InputSpec | None:
-        """The input of a model that takes another number of channels than a photo has; None for one that takes photos.
+        """Describe an input with another number of channels than a photo has; return None for one that takes photos.
 
-        Channels are the fewer where both ends of the shape are numbers, as the sides of a picture are longer.
+        The channels are axis 1 or 3; where both are numbers, the smaller one, as the sides of a picture are longer.
         """
         if len(shape) != 4 or {shape[1], shape[3]} & _PHOTO_CHANNELS:
             return None
@@ -95,11 +104,11 @@ class InputSpec:
 
     @property
     def takes_bands(self) -> bool:
-        """Whether it takes another number of channels than a photo has."""
+        """Tell whether the input takes another number of channels than a photo has."""
         return self.channels not in _PHOTO_CHANNELS
 
     def only_tensors(self) -> str:
-        """That photos cannot be read for such an input, as a part of a sentence, and what can be done."""
+        """Return the words that pictures for an input of other channels cannot be read, and what to do instead."""
         axes = "N,{},H,W" if self.layout == "NCHW" else "N,H,W,{}"
         return (
             f"the model's input {self.name!r} takes pictures of {self.channels} channels, which are not read from "
@@ -109,7 +118,10 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What is done to a picture; see the module's text for the formula and the geometry.
+    """A Preprocess says what is done to a picture before a model gets it.
+
+    With the size (H, W) of the model's input, the photo is scaled to (H, W) / `crop_fraction`, the input is cut out of
+    its middle or padded, and each pixel value 0..255 becomes (value * `scale` - `mean`) / `std`.
 
     Attributes:
         size: (height, width) of the input, for models that leave it open.
@@ -118,10 +130,10 @@ class Preprocess:
         interpolation: "nearest", "linear", "cubic", "area" or "lanczos".
         antialias: smooth when shrinking, as Pillow and torchvision do; False is what `cv2.resize` does.
         scale: factor on the pixel values 0..255.
-        mean, std: after `scale`, one number for all channels or one for each, in the order of `channels`.
+        mean, std: applied after `scale`; one number for all channels or one for each, in the order of `channels`.
         channels: what the input holds, in order: "RGB", "BGR" or "GRAY".
         pad_value: the pixel value 0..255 of letterbox borders.
-        layout: "NCHW" or "NHWC" for inputs whose shape leaves it open; else None.
+        layout: "NCHW" or "NHWC" for inputs with a shape that leaves it open; else None.
     """
 
     size: tuple[int, int] | None = None
@@ -142,39 +154,40 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], source: str = "preprocessing") -> Preprocess:
-        """Build from plain data, as `to_dict` gives it and JSON or YAML files hold it; keys left out keep defaults.
+        """Build a Preprocess from plain data, as `to_dict` returns it and JSON or YAML files hold it.
 
-        Numbers may be fractions in text ("1/255"), `size` one number for a square.
+        Settings that are left out keep their defaults. Numbers may be fractions in text ("1/255"), and `size` may be
+        one number for a square.
 
         Args:
             data: the settings by name.
             source: where they come from, for messages.
 
         Raises:
-            PreprocessError: an unknown key or an impossible value; the message names key and source.
+            PreprocessError: a key is unknown or a value impossible; the message names key and source.
         """
         return cls(**check_fields(data, source))
 
     def to_dict(self) -> dict[str, Any]:
-        """All settings as plain data for JSON or YAML."""
+        """Return all settings as plain data for JSON or YAML."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def replace(self, **changes: Any) -> Preprocess:
-        """A copy with some settings changed."""
+        """Return a copy with some settings changed."""
         return replace(self, **changes)
 
     @property
     def is_raw(self) -> bool:
-        """Whether pixel values stay as they are, 0..255."""
+        """Tell whether pixel values stay as they are, 0..255."""
         return self.scale == 1.0 and set(self.mean) == {0.0} and set(self.std) == {1.0}
 
     def input_size(self, spec: InputSpec) -> tuple[int, int]:
-        """(height, width) that the input gets: the model's fixed sizes, else `size`, else the default.
+        """Return (height, width) of the prepared picture: the model's fixed sizes, else `size`, else the default.
 
-        An open side of a model whose other side is fixed becomes square with it.
+        Where the model fixes only one side, the other becomes equal to it.
 
         Raises:
-            PreprocessError: `size` contradicts the model, or is beyond 2**26 pixels.
+            PreprocessError: `size` contradicts the model.
         """
         fixed = (spec.height, spec.width)
         if self.size:
@@ -188,18 +201,18 @@ class Preprocess:
         return height, spec.width or height
 
     def size_is_assumed(self, spec: InputSpec) -> bool:
-        """Whether `input_size` had to assume something, which is to be said to the user."""
+        """Tell whether `input_size` has to assume a side, which the user should know."""
         return not self.size and not (spec.height and spec.width)
 
     def placement(self, photo: tuple[int, int], target: tuple[int, int]) -> Placement:
-        """How a photo of (height, width) is laid into an input of (height, width)."""
+        """Return how a photo of (height, width) is laid into an input of (height, width)."""
         working = tuple(max(side, math.floor(side / self.crop_fraction + 1e-6)) for side in target)
         ratios = [Fraction(w, p) for w, p in zip(working, photo, strict=True)]
         if self.resize == "crop":
             ratios = [max(ratios)] * 2
         elif self.resize == "letterbox":
             ratios = [min(ratios)] * 2
-        # Rounded, and halved when odd, as torchvision does it for a crop and Ultralytics for a letterbox.
+        # Sizes are rounded, and odd borders halved, as torchvision does it for a crop and Ultralytics for a letterbox.
         rounding = round if self.resize == "letterbox" else math.floor
         height, width = (max(1, rounding(p * r)) for p, r in zip(photo, ratios, strict=True))
         top, left = (
@@ -208,7 +221,10 @@ class Preprocess:
         return Placement(photo, target, (height, width), (top, left))
 
     def summary(self, spec: InputSpec) -> str:
-        """One line for the user: "224x224, centre crop 0.875, linear, RGB, (x * 0.003922 - mean [...]) / std [...]"."""
+        """Return one line for the user on geometry and values.
+
+        An example: "224x224, centre crop 0.875, linear, RGB, (pixel * 0.003922 - [0.5]) / [0.5]".
+        """
         values = "raw values 0..255"
         if not self.is_raw:
             mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
@@ -216,7 +232,7 @@ class Preprocess:
         return f"{self.geometry(spec)}, {values}"
 
     def geometry(self, spec: InputSpec) -> str:
-        """The part of the summary that is not about values: "224x224, centre crop 0.875, linear, RGB"."""
+        """Return the part of the summary that is not about values: "224x224, centre crop 0.875, linear, RGB"."""
         rule = {"stretch": "stretched", "crop": "centre crop", "letterbox": f"letterbox (padded with {self.pad_value})"}
         crop = f" {self.crop_fraction:g}" if self.crop_fraction < 1 or self.resize == "crop" else ""
         return f"{_by(self.input_size(spec))}, {rule[self.resize]}{crop}, {self.interpolation}, {self.channels}"
@@ -225,19 +241,20 @@ class Preprocess:
 def preprocess_image(
     image_rgb: ImageRGB, preprocess: Preprocess, spec: InputSpec
 ) -> tuple[npt.NDArray[Any], Placement]:
-    """One picture as the model wants it, and how it was laid there.
+    """Prepare one picture for a model, and return it with the way it was laid into the model's input.
 
     Args:
         image_rgb: [h,w,3] uint8 RGB, never changed.
         preprocess: what to do.
-        spec: the model's input; its fixed sizes win, its layout and dtype are the result's.
+        spec: the model's input, which gives the result its layout, its dtype and, where they are fixed, its sizes.
 
     Returns:
         [C,H,W] or [H,W,C] (no batch dimension) in the input's dtype, C-contiguous, and the placement.
 
     Raises:
-        PreprocessError: size, layout or channels contradict the model, or its integer dtype cannot hold the values;
-            or a very long photo would become gigantic before it is cropped (`resize_window` tells when).
+        PreprocessError: size, layout or channels contradict the model, its integer dtype cannot hold the values, the
+            input has more than 2**26 pixels, or a very long photo would become gigantic before it is cropped
+            (`resize_window` says when).
     """
     if spec.takes_bands:
         raise PreprocessError(spec.only_tensors())
@@ -256,7 +273,7 @@ def preprocess_image(
 
 
 def _lay_in(image_rgb: ImageRGB, preprocess: Preprocess, placement: Placement) -> ImageRGB:
-    """Scale the photo, cut out or pad to the input: [H,W,3] uint8."""
+    """Scale a photo and cut it or pad it to the model's input, [H,W,3] uint8."""
     canvas = np.full((*placement.input, 3), preprocess.pad_value, np.uint8)
     spans = [
         (max(0, o), min(s, o + i)) for o, s, i in zip(placement.offset, placement.scaled, placement.input, strict=True)
@@ -274,6 +291,7 @@ def _lay_in(image_rgb: ImageRGB, preprocess: Preprocess, placement: Placement) -
 
 
 def _in_channels(image_rgb: ImageRGB, channels: Channels) -> ImageRGB:
+    """Return an RGB picture with the channels of the input: [H,W,3], or [H,W,1] for grey."""
     if channels == "RGB":
         return image_rgb
     if channels == "BGR":
@@ -284,9 +302,9 @@ def _in_channels(image_rgb: ImageRGB, channels: Channels) -> ImageRGB:
 
 @functools.lru_cache(maxsize=16)
 def _value_table(preprocess: Preprocess, spec: InputSpec) -> npt.NDArray[Any]:
-    """What each pixel value 0..255 becomes, in the input's dtype: [channels, 256], read-only.
+    """Return what each pixel value 0..255 becomes, in the input's dtype: [channels, 256], read-only.
 
-    Computed in float64 and rounded once, so that the result is the formula's to the last bit of the dtype.
+    The values are computed in float64 and rounded once, so that they follow the formula to the last bit of the dtype.
     """
     count = 1 if preprocess.channels == "GRAY" else 3
     if spec.channels != count:
@@ -306,11 +324,12 @@ def _value_table(preprocess: Preprocess, spec: InputSpec) -> npt.NDArray[Any]:
             f"{exact.max():.4g} that the preprocessing makes; for pixels as they are, {_as_they_are(spec.dtype)}"
         )
     table = (np.rint(exact) if spec.dtype.kind in "iu" else exact).astype(spec.dtype)
-    table.flags.writeable = False  # it is handed out again
+    table.flags.writeable = False  # the cache returns the same array to every caller
     return table
 
 
 def _as_they_are(dtype: np.dtype[Any]) -> str:
+    """Return, as a part of a sentence, how pixel values are kept as they are for an input of this dtype."""
     if dtype == np.int8:
         return "say mean 128 (-128 to 127)"
     plain = "say scale 1, mean 0 and std 1"
@@ -324,7 +343,7 @@ def _as_they_are(dtype: np.dtype[Any]) -> str:
 
 
 def _fits(exact: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype can hold the values: in its range, and for integers in enough different levels."""
+    """Tell whether a dtype can hold the values: in its range, and for integers in enough different levels."""
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         rounded = np.rint(exact)
@@ -337,4 +356,5 @@ def _fits(exact: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> bool:
 
 
 def _by(size: tuple[int | None, int | None]) -> str:
+    """Return a size as messages show it: `224x224`, with `?` for an open side."""
     return "x".join("?" if side is None else str(side) for side in size)

@@ -1,4 +1,4 @@
-"""Preprocessing by name, and from the files that come with models."""
+"""This module holds named preprocessings, and reads preprocessings from the files that come with models."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 PRESETS: Mapping[str, Preprocess] = {
-    # torchvision's and most of timm's classifiers
+    # torchvision's classifiers and most of timm's
     "imagenet": Preprocess(resize="crop", crop_fraction=0.875, scale=1 / 255, mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
-    # TensorFlow's classifiers (Inception, MobileNet, EfficientNetV2) and many vision transformers: -1..1
+    # TensorFlow's classifiers (Inception, MobileNet, EfficientNetV2) and many vision transformers take -1..1
     "inception": Preprocess(resize="crop", crop_fraction=0.875, scale=1 / 255, mean=(0.5,), std=(0.5,)),
-    # Caffe's, and Keras's VGG and ResNet: blue first, 0..255, mean colour subtracted
+    # Caffe's classifiers, and Keras's VGG and ResNet, take blue first and 0..255 less the mean colour
     "caffe": Preprocess(resize="crop", crop_fraction=0.875, mean=(103.939, 116.779, 123.68), channels="BGR"),
     # OpenAI's CLIP
     "clip": Preprocess(resize="crop", interpolation="cubic", scale=1 / 255, mean=_CLIP_MEAN, std=_CLIP_STD),
     # Ultralytics' detectors and segmenters
     "yolo": Preprocess(resize="letterbox", antialias=False, scale=1 / 255, pad_value=114),
-    # The whole photo, 0..255, 0..1, and 0..1 in grey
+    # The whole photo in 0..255, in 0..1, and in 0..1 and grey
     "raw": Preprocess(),
     "unit": Preprocess(scale=1 / 255),
     "gray": Preprocess(scale=1 / 255, channels="GRAY"),
 }
-"""Named preprocessings. None states a size: the model's own input does."""
+"""The named preprocessings. None of them states a size, which the model's own input does."""
 
 _FILE_SUFFIXES = (".json", ".yaml", ".yml")
 _PILLOW_RESAMPLE = ("nearest", "lanczos", "linear", "cubic")  # by Pillow's number; its box and Hamming are not offered
@@ -42,16 +42,19 @@ _HARMLESS_STEPS = {"do_resize", "do_center_crop", "do_rescale", "do_normalize", 
     "do_convert_rgb",
     "do_reduce_labels",
 }
+"""The steps of a Hugging Face file that are followed here, or do not change a picture."""
 
 
 def load_preprocess(spec: str | Path | Mapping[str, Any]) -> Preprocess:
-    """A preprocessing from a preset's name, a JSON or YAML file, or plain data.
+    """Return the preprocessing that a preset's name, a JSON or YAML file, or plain data state.
 
-    Files and data hold the settings of `Preprocess` by name, perhaps with `preset: NAME` as what they change; or they
-    are a Hugging Face `preprocessor_config.json`, or a timm `config.json` (or its `pretrained_cfg` alone).
+    Files and data hold the settings of `Preprocess` by name, perhaps with `preset: NAME` for the preset that they
+    change; or they are a Hugging Face `preprocessor_config.json`, or a timm `config.json` (or its `pretrained_cfg`
+    alone).
 
     Raises:
-        PreprocessError: no such preset or file, not JSON or YAML, an unknown key, or an impossible value.
+        PreprocessError: there is no such preset or file, the file is not JSON or YAML, a key is unknown, or a value is
+            impossible.
     """
     if isinstance(spec, Mapping):
         return _from_data(spec, "preprocessing")
@@ -67,9 +70,9 @@ def load_preprocess(spec: str | Path | Mapping[str, Any]) -> Preprocess:
 
 
 def find_sidecar(model: str | Path) -> Path | None:
-    """The file beside a model that states its preprocessing, if there is one.
+    """Return the file beside a model that states its preprocessing, or None if there is none.
 
-    `NAME.preprocess.json` (or `.yaml`, `.yml`) for the model `NAME.onnx`, else `preprocessor_config.json`.
+    For the model `NAME.onnx` it is `NAME.preprocess.json` (or `.yaml`, `.yml`), else `preprocessor_config.json`.
     """
     model = Path(model)
     names = [f"{model.stem}.preprocess{suffix}" for suffix in _FILE_SUFFIXES]
@@ -78,6 +81,7 @@ def find_sidecar(model: str | Path) -> Path | None:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
+    """Return the settings in a JSON or YAML file, or raise a PreprocessError that says what is wrong with it."""
     try:
         data = load_description(read_text(path), path.suffix)
     except FileNotFoundError as error:
@@ -94,7 +98,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _from_data(data: Mapping[str, Any], source: str) -> Preprocess:
-    """Tell the three dialects apart by keys that only one of them has."""
+    """Return the preprocessing in plain data of one of three dialects, each known by keys that only it has."""
     if isinstance(inner := data.get("pretrained_cfg"), Mapping):
         return _from_timm(inner, f"{source}: pretrained_cfg")
     if "input_size" in data or {"crop_pct", "mean"} <= data.keys():
@@ -109,7 +113,7 @@ def _from_data(data: Mapping[str, Any], source: str) -> Preprocess:
 
 
 def _from_timm(data: Mapping[str, Any], source: str) -> Preprocess:
-    """timm's data config; its mean and std are for pixels in 0..1."""
+    """Return the preprocessing of timm's data config, in which mean and std are for pixels in 0..1."""
     fields: dict[str, Any] = {"scale": 1 / 255, "mean": _IMAGENET_MEAN, "std": _IMAGENET_STD}
     size = data.get("input_size")
     if size is not None:
@@ -127,7 +131,10 @@ def _from_timm(data: Mapping[str, Any], source: str) -> Preprocess:
 
 
 def _from_hugging_face(data: Mapping[str, Any], source: str) -> Preprocess:
-    """A `preprocessor_config.json`: the steps resize, centre crop, rescale, normalise, each switched by `do_...`."""
+    """Return the preprocessing of a `preprocessor_config.json`.
+
+    Its steps are resize, centre crop, rescale and normalise, each switched by `do_...`.
+    """
     for key, value in data.items():
         if key.startswith("do_") and value and key not in _HARMLESS_STEPS:
             raise PreprocessError(
@@ -147,6 +154,7 @@ def _from_hugging_face(data: Mapping[str, Any], source: str) -> Preprocess:
 
 
 def _hugging_face_geometry(data: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the settings of size, resize and crop that a `preprocessor_config.json` states."""
     size, crop = data.get("size"), data.get("crop_size")
     cropped = bool(data.get("do_center_crop", False))
     if size is None:
@@ -183,7 +191,10 @@ def _hugging_face_geometry(data: Mapping[str, Any], source: str) -> dict[str, An
 
 
 def _hugging_face_values(data: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """x = pixel * rescale_factor, then (x - image_mean) / image_std."""
+    """Return the settings of scale, mean, std and channels that a `preprocessor_config.json` states.
+
+    It means x = pixel * rescale_factor, then (x - image_mean) / image_std.
+    """
     fields: dict[str, Any] = {"channels": "BGR" if data.get("do_flip_channel_order") else "RGB"}
     if data.get("do_rescale", True):
         fields["scale"] = data.get("rescale_factor") or 1 / 255

@@ -1,4 +1,4 @@
-"""Picture files to arrays. In memory a picture is always HxWx3, uint8, RGB, upright."""
+"""This module reads picture files. In memory a picture is always [H,W,3], uint8, RGB, upright."""
 
 from __future__ import annotations
 
@@ -21,34 +21,36 @@ from onnx_xcam.images.remarks import READY, FileValues
 from onnx_xcam.images.tiff import RGB, WHITE_IS_ZERO, TiffPage, first_page
 
 _BOMB_PIXELS, _BOMB_RATIO = 2**25, 1000
-"""Above so many pixels there must be a byte of the file for every so many of them: a photo has one for every ten."""
+"""A picture of more than _BOMB_PIXELS must have a byte in its file for every _BOMB_RATIO pixels; a photo has one for
+every ten."""
 MAX_BYTES = 4 * MAX_PIXELS + (1 << 20)
 """The largest file that is read: the largest picture in RGBA of 8 bits, not compressed, and a header."""
 _START = 32
+"""The format of a file is known by so many bytes at its start."""
 
 
 def read_image(path: str | Path) -> ImageRGB:
-    """The picture in a file, as [H,W,3] uint8 RGB, turned upright as its EXIF data says.
+    """Read the picture in a file as [H,W,3] uint8 RGB, turned upright as its EXIF data say.
 
-    Any format of the installed OpenCV. Transparent parts are laid over white, grey becomes three equal channels,
-    the first picture of an animation is taken. Integers of more than 8 bits are scaled by their type's range
-    (negative values become 0); for floats 0..1 is black to white, and where the largest value is above 1 the picture
-    is divided by it (negative and non-finite values become 0).
+    The file may have any format of the installed OpenCV. Transparent parts are laid over white, grey becomes three
+    equal channels, and the first picture of an animation is taken. Integers of more than 8 bits are scaled by their
+    type's range (negative values become 0); for floats 0..1 is black to white, and where the largest value is above 1
+    the picture is divided by it (negative and non-finite values become 0).
 
     Raises:
-        ImageError: no such file, something else than a file, empty, truncated, not a picture that OpenCV can read,
-            more than `MAX_PIXELS` pixels or `MAX_BYTES` bytes, or the memory ran out.
+        ImageError: the file is missing, no regular file, empty, truncated, not a picture that OpenCV can read, of more
+            than `MAX_PIXELS` pixels or `MAX_BYTES` bytes, or the memory ran out.
     """
     return read_picture(path).image_rgb
 
 
 @dataclass(frozen=True)
 class ReadPicture:
-    """A picture and what is to be known of how it was read.
+    """A ReadPicture is a picture from a file, with what a user should know of how it was read.
 
     Attributes:
-        image_rgb: as `read_image` gives it.
-        values: what the file holds; None for an ordinary picture of 8 bits.
+        image_rgb: the picture as `read_image` returns it.
+        values: the values in the file; None for an ordinary picture of 8 bits.
         remarks: what was assumed or lost, as parts of sentences about the file.
     """
 
@@ -58,7 +60,7 @@ class ReadPicture:
 
 
 def remarks_for(read: ReadPicture, dtype: np.dtype[Any]) -> tuple[str, ...]:
-    """The remarks on a picture that a model's input of this type is fed."""
+    """Return the remarks on a picture that is fed to a model's input of this type."""
     lost = None if read.values is None else read.values.remark_for_integers(dtype)
     if lost is None or read.values is None:
         return read.remarks
@@ -66,7 +68,7 @@ def remarks_for(read: ReadPicture, dtype: np.dtype[Any]) -> tuple[str, ...]:
 
 
 def read_picture(path: str | Path) -> ReadPicture:
-    """`read_image`, with what is to be known of the result.
+    """Read the picture in a file as `read_image` does, with remarks on what was assumed or lost.
 
     Raises:
         ImageError: as `read_image`.
@@ -74,9 +76,9 @@ def read_picture(path: str | Path) -> ReadPicture:
     with memory_for(path):
         decoded = _decoded(Path(path))
         values = None if decoded.pixels.dtype == np.uint8 else FileValues.of(decoded.pixels)
-        pixels = to_8_bit(decoded.upright_values())
+        pixels = to_8_bit(decoded.with_black_at_zero())
         if pixels.ndim == 3 and pixels.shape[2] >= 3:
-            # By OpenCV: a tenth of the time that NumPy takes to pick the channels.
+            # OpenCV takes a tenth of the time that NumPy takes to reorder the channels.
             cv2 = opencv()
             pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
         image_rgb = np.ascontiguousarray(upright(to_rgb(pixels), decoded.orientation))
@@ -85,7 +87,7 @@ def read_picture(path: str | Path) -> ReadPicture:
 
 
 def read_mask(path: str | Path) -> NDArray[np.bool_]:
-    """The mask in a picture file, as [H,W] bool, upright: True where a pixel is neither black nor wholly transparent.
+    """Read the mask in a picture file, bool [H,W], upright: True where a pixel is neither black nor wholly transparent.
 
     Raises:
         ImageError: as `read_image`, or the file is a JPEG, whose compression leaves grey specks on black.
@@ -94,23 +96,23 @@ def read_mask(path: str | Path) -> NDArray[np.bool_]:
     if path.suffix.lower() in (".jpe", ".jpeg", ".jpg"):
         raise ImageError(f"{path}: a mask cannot be a JPEG, which does not keep black black; save it as PNG")
     decoded = _decoded(path)
-    marked: NDArray[np.bool_] = decoded.upright_values() != 0
+    marked: NDArray[np.bool_] = decoded.with_black_at_zero() != 0
     if marked.ndim == 3:
         colours = marked.shape[2] - (marked.shape[2] in (2, 4))
-        shown = np.logical_or.reduce(marked[..., :colours], axis=2)
-        marked = shown if colours == marked.shape[2] else np.logical_and(shown, marked[..., -1])
+        coloured = np.logical_or.reduce(marked[..., :colours], axis=2)
+        marked = coloured if colours == marked.shape[2] else np.logical_and(coloured, marked[..., -1])
     return np.ascontiguousarray(upright(marked, decoded.orientation))
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A file as OpenCV gives it.
+    """A _Decoded is a picture file as OpenCV decodes it.
 
     Attributes:
-        pixels: [H,W] or [H,W,1..4].
-        orientation: yet to be undone.
-        white_is_zero: the values of the file run from white to black, and OpenCV has left them so.
-        remarks: see `ReadPicture`.
+        pixels: [H,W] or [H,W,1..4] of any type; colours are BGR.
+        orientation: the EXIF orientation (1..8) that is still to be undone.
+        white_is_zero: whether 0 is white, as in the file, since OpenCV has not inverted the values.
+        remarks: what was assumed or lost, as parts of sentences about the file.
     """
 
     pixels: NDArray[Any]
@@ -118,8 +120,8 @@ class _Decoded:
     white_is_zero: bool
     remarks: tuple[str, ...]
 
-    def upright_values(self) -> NDArray[Any]:
-        """The pixels, black at 0."""
+    def with_black_at_zero(self) -> NDArray[Any]:
+        """Return the pixels with 0 as black."""
         if not self.white_is_zero:
             return self.pixels
         kind = self.pixels.dtype.kind
@@ -128,6 +130,7 @@ class _Decoded:
 
 
 def _decoded(path: Path) -> _Decoded:
+    """Decode a picture file, after its header was checked."""
     with memory_for(path):
         data, kind = _read_bytes(path)
         _check_size(data, kind, path)
@@ -137,16 +140,16 @@ def _decoded(path: Path) -> _Decoded:
             remarks.append("it holds several pictures, of which the first is taken")
         orientation = orientation_of(data, path)
         pixels = _decoded_pixels(data, path)
-        # OpenCV inverts 8 bits (and fewer) itself, not more.
+        # OpenCV inverts values of 8 bits or fewer itself, but not those of more.
         inverted = page is not None and page.photometric == WHITE_IS_ZERO and pixels.dtype.itemsize > 1
         return _Decoded(pixels, orientation, inverted, tuple(remarks))
 
 
 def _judged_bands(page: TiffPage, path: Path) -> list[str]:
-    """What is to be known of the bands of a TIFF file.
+    """Return remarks on the bands of a TIFF file.
 
     Raises:
-        ImageError: it has more than colours and alpha, of which OpenCV would drop some in silence.
+        ImageError: the file has bands beside colours and alpha, and OpenCV would drop some without a word.
     """
     others = page.bands_beside
     if others == 1 and page.photometric == RGB and page.samples == 4:
@@ -160,6 +163,7 @@ def _judged_bands(page: TiffPage, path: Path) -> list[str]:
 
 
 def _decoded_pixels(data: bytes, path: Path) -> NDArray[Any]:
+    """Decode a file's content with OpenCV, as it is: [H,W] or [H,W,1..4] of any type, BGR, not turned upright."""
     cv2 = opencv()
     try:
         # UNCHANGED keeps alpha and depth, and implies IGNORE_ORIENTATION.
@@ -178,13 +182,13 @@ def _decoded_pixels(data: bytes, path: Path) -> NDArray[Any]:
 
 
 def as_image(array: Any) -> ImageRGB:
-    """A picture that the caller holds as an array, checked: [H,W,3] uint8 RGB, contiguous.
+    """Check a picture that the caller holds as an array, and return it as [H,W,3] uint8 RGB, contiguous.
 
-    Also taken: [H,W] and [H,W,1] (grey) and [H,W,4] (RGBA, laid over white). The array is never changed; where
-    nothing needs converting the result shares its memory.
+    The array is [H,W,3] (RGB), [H,W] or [H,W,1] (grey) or [H,W,4] (RGBA, which is laid over white). It is never
+    changed; where nothing needs converting the result shares its memory.
 
     Raises:
-        ImageError: another type, dtype or shape, no pixels, or more than `MAX_PIXELS`.
+        ImageError: the array has another type, dtype or shape, no pixels, or more than `MAX_PIXELS`.
     """
     if not isinstance(array, np.ndarray):
         raise ImageError(
@@ -205,7 +209,10 @@ def as_image(array: Any) -> ImageRGB:
 
 
 def _read_bytes(path: Path) -> tuple[bytes, Format]:
-    """The whole file, and its format. Read by Python and not by OpenCV, which on Windows fails at non-ASCII paths."""
+    """Return the whole content of a file, and its format.
+
+    The file is read by Python, since OpenCV on Windows fails at paths that are not ASCII.
+    """
     try:
         if is_folder(path):
             raise ImageError(f"{path}: is a folder, not a picture")
@@ -228,10 +235,10 @@ def _read_bytes(path: Path) -> tuple[bytes, Format]:
 
 
 def _check_size(data: bytes, kind: Format, path: Path) -> None:
-    """Make sure, before anything is decoded, that the picture has a size that is taken.
+    """Make sure, before anything is decoded, that a picture has a size that can be read.
 
     Raises:
-        ImageError: no size is stated, or more than `MAX_PIXELS` pixels, or far more than the file can hold.
+        ImageError: the file states no size, more than `MAX_PIXELS` pixels, or far more than it can hold.
     """
     size = stated_size(data, kind)
     if size is None:
@@ -247,8 +254,10 @@ def _check_size(data: bytes, kind: Format, path: Path) -> None:
 
 
 def _no_picture(path: Path) -> ImageError:
+    """Return the error that a file is not a picture, or a damaged one."""
     return ImageError(f"{path}: not a picture that OpenCV can read, or a damaged or truncated one")
 
 
 def _too_large(where: object, width: int, height: int) -> ImageError:
+    """Return the error that a picture has more than `MAX_PIXELS` pixels."""
     return ImageError(f"{where}: {width} x {height} pixels is more than the limit of {MAX_PIXELS}; scale it down first")

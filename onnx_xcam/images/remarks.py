@@ -1,4 +1,4 @@
-"""What is to be said of a picture whose values do not become 0..255 as anyone would expect."""
+"""This module makes the remarks on picture files with values that do not become 0..255 as a user would expect."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 _LITTLE = 8
-"""Values that end below an eighth of the type's range are hardly meant for all of it."""
+"""Values that end below an eighth of their type's range hardly use that range from black to white."""
 READY = "hand in a ready tensor (Python: explain(array))"
+"""The advice, as a part of a sentence, for pictures that lose too much when they become 0..255."""
 
 
 @dataclass(frozen=True)
 class FileValues:
-    """The values that a picture file holds.
+    """A FileValues describes the values that a picture file holds.
 
     Attributes:
-        dtype: their type.
+        dtype: the type of the values.
         low, high: the smallest and the largest finite value of the colours.
     """
 
@@ -28,7 +29,7 @@ class FileValues:
 
     @classmethod
     def of(cls, pixels: npt.NDArray[Any]) -> FileValues:
-        """The values of pixels as they are decoded, [H,W] or [H,W,1..4]; alpha does not count."""
+        """Describe the values of decoded pixels, [H,W] or [H,W,1..4]; the alpha of four channels is left out."""
         colours = pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] == 4 else pixels
         if pixels.dtype.kind == "f":
             finite = colours[np.isfinite(colours)]
@@ -37,21 +38,22 @@ class FileValues:
 
     @property
     def is_deep(self) -> bool:
-        """Whether they are more than the 256 of an ordinary picture."""
+        """Tell whether the values have more than the 8 bits of an ordinary picture."""
         return self.dtype.itemsize > 1
 
     @property
     def white(self) -> float:
-        """The value that becomes 255; `read_image` states the rules."""
+        """Return the value that becomes 255; `read_image` states the rules."""
         return max(1.0, self.high) if self.dtype.kind == "f" else float(np.iinfo(self.dtype).max)
 
     @property
     def _advice(self) -> str:
+        """Return what the user can do, as a part of a sentence."""
         span = "0 to 1" if self.dtype.kind == "f" else f"0 to {self.white:g}"
         return f"scale the file's values to {span}, or {READY}"
 
     def remark(self) -> str | None:
-        """What is lost on the way to 0..255, as a part of a sentence; None where nothing unexpected is."""
+        """Return what is lost when the values become 0..255, as a part of a sentence; None for nothing unexpected."""
         span = f"its {self.dtype} values go from {self.low:g} to {self.high:g}"
         if self.low < 0:
             return f"{span}: those below 0 become black, and {self.white:g} white; {self._advice}"
@@ -62,7 +64,7 @@ class FileValues:
         return None
 
     def remark_for_integers(self, wanted: np.dtype[Any]) -> str | None:
-        """What a model loses that takes whole numbers of 16 bits or more, if the file has such ones."""
+        """Return what an integer input of 16 bits or more loses of values of more than 8 bits; None for nothing."""
         if not self.is_deep or wanted.kind not in "iu" or wanted.itemsize == 1:
             return None
         return (

@@ -1,4 +1,4 @@
-"""Resizing as the training pipelines do it: by Pillow, which smooths when it shrinks, or by OpenCV, which does not."""
+"""This module resizes pictures as training pipelines do: with Pillow, which smooths when it shrinks, or OpenCV."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from onnx_xcam.images.pixels import ImageRGB
 
 Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
 
+# The names of the filters in Pillow and in OpenCV.
 _PILLOW = {"linear": "BILINEAR", "cubic": "BICUBIC", "lanczos": "LANCZOS"}
 _OPENCV = {"linear": "INTER_LINEAR", "cubic": "INTER_CUBIC", "lanczos": "INTER_LANCZOS4", "area": "INTER_AREA"}
 
@@ -24,7 +25,7 @@ def resize_window(
     *,
     antialias: bool = True,
 ) -> ImageRGB:
-    """A window of the resized picture.
+    """Resize a picture and return a window of the result.
 
     Args:
         image_rgb: [h,w,3] uint8.
@@ -32,8 +33,8 @@ def resize_window(
         window: (top, left, bottom, right) in the resized picture, within it.
         interpolation: "nearest" (the pixel under the centre), "linear", "cubic", "lanczos", or "area", which is
             OpenCV's INTER_AREA.
-        antialias: True is Pillow's `resize`, which computes the window only; False is `cv2.resize` and the window cut
-            out of its result. No meaning for "nearest" and "area".
+        antialias: True takes Pillow's `resize`, which computes the window only; False takes `cv2.resize`, and cuts the
+            window out of its result. It has no meaning for "nearest" and "area".
 
     Returns:
         [bottom-top, right-left, 3] uint8.
@@ -43,10 +44,11 @@ def resize_window(
     """
     top, left, bottom, right = window
     height, width = image_rgb.shape[:2]
-    if scaled == (height, width):  # every filter passes its own grid unchanged
+    if scaled == (height, width):  # every filter keeps a picture whose size does not change
         return image_rgb[top:bottom, left:right]
     if interpolation == "nearest":
-        # In whole numbers: Pillow and OpenCV add up a rounded step, and miss where a centre falls between two pixels.
+        # Computed in whole numbers: Pillow and OpenCV add up a rounded step, and may pick the wrong pixel where a
+        # centre falls between two.
         row, column = (
             (2 * np.arange(first, last, dtype=np.int64) + 1) * source // (2 * target)
             for first, last, source, target in ((top, bottom, height, scaled[0]), (left, right, width, scaled[1]))

@@ -1,4 +1,4 @@
-"""Encoding pictures, HxWx3 uint8 RGB, and writing them to files."""
+"""This module encodes pictures, [H,W,3] uint8 RGB, and writes them to files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from onnx_xcam.images.pixels import ImageRGB
 
 
 def write_image(path: str | Path, image_rgb: ImageRGB) -> None:
-    """Write [H,W,3] uint8 RGB to a file, as PNG, JPEG (quality 95) or what else the suffix says.
+    """Write a picture, [H,W,3] uint8 RGB, to a file in the format of its suffix: PNG, JPEG (quality 95) or another.
 
     Raises:
-        OutputError: an unknown suffix, or the file cannot be written.
+        OutputError: OpenCV does not know the suffix, or the file cannot be written.
     """
     path = Path(path)
     try:
@@ -28,11 +28,16 @@ def write_image(path: str | Path, image_rgb: ImageRGB) -> None:
 
 
 def encode_image(image_rgb: ImageRGB, suffix: str, quality: int = 95) -> bytes:
-    """[H,W,3] uint8 RGB as the bytes of a picture file: PNG, JPEG (of this quality) or what else the suffix says.
+    """Return a picture, [H,W,3] uint8 RGB, as the bytes of a file in the format of a suffix: PNG, JPEG or another.
+
+    Args:
+        image_rgb: the picture.
+        suffix: the suffix of the file, such as ".png".
+        quality: of a JPEG, 0 to 100.
 
     Raises:
         OutputError: OpenCV does not know the suffix.
-        EncodingError: it cannot encode this picture so.
+        EncodingError: OpenCV cannot encode this picture in that format.
     """
     cv2 = opencv()
     suffix = suffix.lower()
@@ -52,9 +57,10 @@ def encode_image(image_rgb: ImageRGB, suffix: str, quality: int = 95) -> bytes:
 
 
 def _png_options(cv2: Any, suffix: str) -> list[int]:
-    """PNG's filter "up", where OpenCV offers the choice (4.12 and later).
+    """Return the options of a PNG: the filter "up", where OpenCV offers the choice (4.12 and later).
 
-    On photos with an overlay two thirds of the time of OpenCV's own choice, and a tenth smaller.
+    For photos with an overlay, that filter takes two thirds of the time of OpenCV's own choice, and the file is a tenth
+    smaller.
     """
     if suffix != ".png" or not hasattr(cv2, "IMWRITE_PNG_FILTER"):
         return []
