@@ -1,1 +1,1 @@
-"""Facts about a model that are read off its graph: shapes, constants, ranges of values, what depends on what."""
+"""This package finds facts about a model in its graph: shapes, constants, ranges of values, what depends on what."""

@@ -1,6 +1,6 @@
-"""The graph for pictures of one size, where height and width are symbols.
+"""This module makes the sample of a model with symbolic height and width: its graph for pictures of one concrete size.
 
-Tokens that are counted, windows that are cut, positions that are picked: with numbers, all of these can be followed.
+With numbers, all of these can be followed: tokens that are counted, windows that are cut, positions that are picked.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ SIZES = (
     (224, 448),
     *((n, n) for n in (224, 256, 384, 299, 336, 448, 512, 518, 378, 392, 240, 288, 192, 160, 128, 96, 64, 32)),
 )
-"""Heights and widths that are tried: first different ones, divisible by most patches and windows, then those of models
-that take squares of one size, which are often exported with symbols all the same."""
+"""These sizes are tried in turn: first an oblong that most patches and windows divide, then squares.
+
+Models that take squares of one size are often exported with symbols all the same.
+"""
 
 
 def sample_of(skeleton: onnx.ModelProto, graph: Graph) -> Graph | None:
-    """The graph with numbers in place of a symbolic height and width of its images; None where they are no symbols, or
-    the model takes pictures of none of the sizes.
+    """Return the graph with numbers for a symbolic height and width of its images; None if there is no such graph.
+
+    There is none if height and width are numbers, or the model takes pictures of none of the sizes.
     """
     if not _open_sides(skeleton, graph):
         return None
@@ -35,9 +38,9 @@ def sample_of(skeleton: onnx.ModelProto, graph: Graph) -> Graph | None:
 
 
 def picture_size(skeleton: onnx.ModelProto, graph: Graph) -> tuple[int, int] | None:
-    """Height and width of squares that a model takes, where they are symbols: the first of the sizes that fits.
+    """Return the first size of square pictures that a model with symbolic height and width takes.
 
-    None where they are no symbols, or no size was found to fit.
+    The result is None if height and width are numbers, or no size fits.
     """
     if not _open_sides(skeleton, graph):
         return None
@@ -45,13 +48,13 @@ def picture_size(skeleton: onnx.ModelProto, graph: Graph) -> tuple[int, int] | N
 
 
 def _sample(skeleton: onnx.ModelProto, graph: Graph, size: tuple[int, int]) -> Graph | None:
-    """The graph for pictures of one height and width, None if it does not take them."""
+    """Return the graph for pictures of one height and width, None if the model does not take them."""
     model = onnx.ModelProto()
     model.CopyFrom(skeleton)
     numbers: dict[str, int] = {}
     for dim, symbol, side in _open_sides(model, graph):
         dim.dim_value = numbers.setdefault(symbol, size[side])
-    del model.graph.value_info[:]  # what it says of sizes would stand against the sample's
+    del model.graph.value_info[:]  # noted shapes with symbols would contradict the sample's numbers
     try:
         sample = prepare(model)
     except ModelError:
@@ -60,22 +63,23 @@ def _sample(skeleton: onnx.ModelProto, graph: Graph, size: tuple[int, int]) -> G
 
 
 _Side: TypeAlias = "tuple[onnx.TensorShapeProto.Dimension, str, int]"
+"""An image's height or width: the dimension, its symbol, and 0 for height or 1 for width."""
 
 
 def _open_sides(model: onnx.ModelProto, graph: Graph) -> list[_Side]:
-    """Heights and widths of images that are no numbers: the dimension, its symbol, and 0 for height or 1 for width."""
-    found = []
+    """Return the heights and widths of images that are no numbers."""
+    sides = []
     for value in model.graph.input:
         axes = None if graph.is_constant(value.name) else contract.image_axes(graph.shape(value.name) or ())
         for side, axis in enumerate(axes or ()):
             dim = value.type.tensor_type.shape.dim[axis]
             if not dim.HasField("dim_value"):
-                found.append((dim, dim.dim_param or f"{value.name} {axis}", side))
-    return found
+                sides.append((dim, dim.dim_param or f"{value.name} {axis}", side))
+    return sides
 
 
 def _contradicts(graph: Graph, node: gs.Node) -> bool:
-    """Whether a node's operands do not fit each other: a table of positions, or weights that mix a number of tokens."""
+    """Tell whether a node's operands do not fit each other, as a table of positions and another number of tokens."""
     shapes = [graph.shape(tensor.name) for tensor in node.inputs[:2]]
     a, b = [*shapes, None, None][:2]
     if a is None or b is None:

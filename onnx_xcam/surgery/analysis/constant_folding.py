@@ -1,4 +1,4 @@
-"""Evaluating what is constant: nodes whose inputs are all small known constants, Shape and Size of static shapes."""
+"""This module folds constants: nodes with small constants as inputs, and Shape and Size of static shapes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
 
 _LIST_LIMIT = 256
+"""An output of unknown size is taken to be small if the inputs together have at most this many elements."""
 _BYTES_LIMIT = 1 << 28
-"""Folding stops for good where all results together would take more than this."""
+"""Folding stops for good once all results together take more bytes than this."""
 FOLD_LIMIT = 1 << 16
-"""Folding stops where a result would have more elements than this."""
+"""A result of more elements than this is not folded."""
 
 _FAILURES = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError),
     onnx.checker.ValidationError,
 )
+"""The reference evaluator raises these errors for nodes that it cannot evaluate."""
 
 
 def fold(graph: Graph, node: gs.Node) -> bool:
-    """Add the node's outputs to the graph's constants if they are constant; whether they are."""
+    """Add the node's outputs to the graph's constants if they are constant, and tell whether they are."""
     folded = _shape_of(graph, node) or _evaluated(graph, node)
     if folded is not None:
         graph.constants.update(folded)
@@ -38,6 +40,7 @@ def fold(graph: Graph, node: gs.Node) -> bool:
 
 
 def _shape_of(graph: Graph, node: gs.Node) -> dict[str, np.ndarray] | None:
+    """Return the value of a Shape or Size node of a known shape, by the output's name; None for any other node."""
     if node.op not in ("Shape", "Size") or not is_standard(node.domain):
         return None
     shape = graph.shape(node.inputs[0].name)
@@ -53,6 +56,7 @@ def _shape_of(graph: Graph, node: gs.Node) -> dict[str, np.ndarray] | None:
 
 
 def _evaluated(graph: Graph, node: gs.Node) -> dict[str, np.ndarray] | None:
+    """Return the values of a node's outputs by name, if all inputs are constants and the outputs are small."""
     if node.op == "Constant":
         value = _constant_attribute(node)
         return None if value is None or value.size > FOLD_LIMIT else {node.outputs[0].name: value}
@@ -69,7 +73,7 @@ def _evaluated(graph: Graph, node: gs.Node) -> dict[str, np.ndarray] | None:
 
 
 def _is_small(graph: Graph, node: gs.Node) -> bool:
-    """Whether the outputs are small, by their shapes or, where these are unknown, by what the operator can make."""
+    """Tell whether a node's outputs are small, by their shapes or else by what the operator can make of its inputs."""
     values = [graph.constants[tensor.name] for tensor in node.inputs if tensor.name]
     if traits(node).grows:
         size = _result_size(graph, node)
@@ -82,7 +86,7 @@ def _is_small(graph: Graph, node: gs.Node) -> bool:
 
 
 def _result_size(graph: Graph, node: gs.Node) -> int | None:
-    """The number of elements that a node which `grows` makes of constants, whatever the file says of it."""
+    """Return how many elements an operator with the trait `grows` makes of constants, whatever shape is noted."""
     arrays = [graph.constants.get(tensor.name) for tensor in node.inputs]
     x = arrays[0]
     if x is None or (node.op == "Range" and any(array is None for array in arrays)):
@@ -100,16 +104,19 @@ def _result_size(graph: Graph, node: gs.Node) -> int | None:
 
 
 def _integers(array: np.ndarray) -> list[int]:
+    """Return the elements of an array as a flat list of integers."""
     return [int(number) for number in array.reshape(-1)]
 
 
 def _expanded_size(x: np.ndarray, shape: list[int]) -> int:
+    """Return the number of elements that an Expand makes."""
     pairs = zip_longest(reversed(x.shape), reversed(shape), fillvalue=1)
     return prod(max(dim, number) for dim, number in pairs)
 
 
 def _padded_size(x: np.ndarray, pads: list[int]) -> int:
-    if len(pads) != 2 * x.ndim:  # of some axes only
+    """Return an upper bound of the number of elements that a Pad makes."""
+    if len(pads) != 2 * x.ndim:  # pads of some axes only
         return x.size * prod(1 + abs(n) for n in pads)
     return prod(dim + sum(pair) for dim, *pair in zip(x.shape, pads[: x.ndim], pads[x.ndim :], strict=True))
 
@@ -120,9 +127,11 @@ _SIZES: Mapping[str, Callable[[np.ndarray, list[int]], int]] = {
     "Pad": _padded_size,
     "OneHot": lambda x, depth: x.size * abs(depth[0]),
 }
+"""This table maps an operator to a function that bounds the size of its result, from x and its second input."""
 
 
 def _constant_attribute(node: gs.Node) -> np.ndarray | None:
+    """Return the value of a Constant node; None if it is not in the skeleton or has a type that numpy lacks."""
     value = node.attrs.get("value")
     if isinstance(value, gs.Constant) and value.dtype == object:
         return None
@@ -142,6 +151,11 @@ def _constant_attribute(node: gs.Node) -> np.ndarray | None:
 
 
 def _stored_values(constant: gs.Constant, node: gs.Node) -> np.ndarray:
+    """Return the values of a stored constant.
+
+    Raises:
+        ModelError: they are damaged.
+    """
     try:
         return np.asarray(constant.values)
     except (ValueError, TypeError, KeyError) as error:
@@ -150,10 +164,12 @@ def _stored_values(constant: gs.Constant, node: gs.Node) -> np.ndarray:
 
 
 def _is_stripped(constant: gs.Constant) -> bool:
+    """Tell whether a constant's values are not in the skeleton."""
     return bool(constant._values.tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
 def _run(graph: Graph, node: gs.Node, names: list[str]) -> dict[str, np.ndarray] | None:
+    """Evaluate a node with onnx's reference evaluator, and return its outputs by name; None if that fails."""
     proto = exported(node)
     from onnx.reference import ReferenceEvaluator  # noqa: PLC0415  slow to import, seldom needed
 
@@ -169,6 +185,6 @@ def _run(graph: Graph, node: gs.Node, names: list[str]) -> dict[str, np.ndarray]
         )
         results = ReferenceEvaluator(model).run(None, {n: graph.constants[n] for n in names})
     except _FAILURES:
-        return None  # not folded: whoever needs the value as a constant says so
+        return None  # code that needs the value as a constant reports that it is none
     named = [o.name for o in node.outputs if o.name]
     return {name: np.asarray(result) for name, result in zip(named, results, strict=True)}

@@ -1,7 +1,7 @@
 """This module finds what lies on a differentiable path: where a small change of one tensor changes another one.
 
-Operators with zero derivative end a path, as do inputs that lend only their shape or type and outputs that are taken
-for constants. Whether a gradient rule exists does not matter here.
+Operators with zero derivative end a path, as do inputs of which only the shape or type is used, and outputs that are
+treated as constants. Whether a gradient rule exists does not matter here.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from onnx_xcam.surgery.ir.uses import captured
 
 @dataclass(frozen=True)
 class DifferentiablePath:
-    """What lies between some tensors, such as the target layers, and others, such as the score.
+    """A DifferentiablePath holds what lies between some tensors, such as target layers, and others, as the score.
 
     Attributes:
         graph: the graph.
         nodes: the nodes to differentiate, in topological order.
-        tensors: the tensors whose gradients are needed.
+        tensors: the tensors with gradients that are needed.
     """
 
     graph: Graph
@@ -34,9 +34,9 @@ class DifferentiablePath:
 
 
 def differentiable_path(graph: Graph, starts: Iterable[str], ends: Iterable[str]) -> DifferentiablePath:
-    """The nodes and tensors on some differentiable path from one of `starts` to one of `ends`.
+    """Return the nodes and tensors on any differentiable path from one of `starts` to one of `ends`.
 
-    Tensors are floats, and integers that stand for quantised floats.
+    The tensors are floats, and integers that stand for quantised floats.
     """
 
     def leaves(node: gs.Node, name: str) -> bool:
@@ -47,9 +47,10 @@ def differentiable_path(graph: Graph, starts: Iterable[str], ends: Iterable[str]
 
 
 def image_tensors(graph: Graph, names: Iterable[str] | None = None) -> list[str]:
-    """The float tensors whose values depend on one of these inputs, by default on any picture, and not by steps alone.
+    """Return the float tensors with values that depend on one of these inputs, by default on any picture.
 
-    Unlike on a differentiable path, the tensors between may be of any type, and may lend only their shape.
+    A dependence through steps alone does not count. Unlike on a differentiable path, the tensors between may be of any
+    type, and may lend only their shape.
     """
     starts = pictures(graph) if names is None else names
     reached = forward(graph.uses, starts, enters=lambda node, _: not traits(node).zero_derivative, leaves=_carries)
@@ -57,19 +58,19 @@ def image_tensors(graph: Graph, names: Iterable[str] | None = None) -> list[str]
 
 
 def active_inputs(node: gs.Node) -> list[str]:
-    """The tensors whose values matter to a node's outputs; those that a control-flow body takes from outside too."""
+    """Return the tensors that a node's outputs depend on by value, with those that a control-flow body captures."""
     passive = traits(node).passive
     own = [tensor.name for i, tensor in enumerate(node.inputs) if i not in passive]
     return [*own, *captured(node)]
 
 
 def _is_active(node: gs.Node, name: str) -> bool:
-    """Whether the value of what a node reads under a name matters to the node's outputs, and not by steps alone."""
+    """Tell whether a node's outputs depend on the value of an input of this name, and not through steps alone."""
     facts = traits(node)
     return not facts.zero_derivative and (not facts.passive or name in active_inputs(node))
 
 
 def _carries(node: gs.Node, name: str) -> bool:
-    """Whether the dependence of an output on the inputs counts."""
+    """Tell whether an output counts as depending on the node's inputs."""
     detached = traits(node).detached
     return not detached or any(out.name == name and i not in detached for i, out in enumerate(node.outputs))

@@ -1,7 +1,7 @@
-"""The products of 8-bit integers that ONNX Runtime computes in a model, whatever form it is quantised in.
+"""This module finds the products of 8-bit integers that ONNX Runtime computes, in whatever form a model is quantised.
 
-They are found by their operators and by the types of what they multiply, on the graph as it stands, no weights read.
-What is not known (the type of a tensor that nothing tells) is taken for what is worse.
+They are found by their operators and by the types of their factors, on the graph as it is, without reading weights.
+What is not known, such as the type of a tensor, is taken for the worse case.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from onnx_xcam.surgery.ir.protos import subgraphs
 from onnx_xcam.surgery.ir.uses import Uses
 
 SAFE = 64
-"""Integers of this size at most, 7 bits, never saturate: 2 x 255 x 64 < 2^15. ONNX Runtime has the same bound."""
+"""Integers of at most this magnitude, 7 bits, never saturate: 2 x 255 x 64 < 2^15. ONNX Runtime has the same bound."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """How integers are multiplied.
+    """A Product says how integers are multiplied.
 
     Attributes:
         op: an operator on integers, or the float operator (Conv, MatMul, Gemm) between quantisers.
-        signed: whether the first factor, the activations, is int8; else uint8.
-        weights: the second factor: "int8", "uint8", or "float" where ONNX Runtime itself makes int8 of them.
+        signed: whether the first factor, the activations, is int8; else it is uint8.
+        weights: the type of the second factor: "int8", "uint8", or "float" where ONNX Runtime itself quantises it to
+            int8.
         stored: whether the second factor is stored in the model; else it is computed.
-        opset: of the standard operators.
-        domain: of the operator; "" is the standard.
+        opset: the opset of the standard operators.
+        domain: the operator's domain; "" is the standard.
     """
 
     op: str
@@ -45,37 +46,38 @@ class Product:
 
 
 _NAMES: dict[int, str] = {TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
+"""This table maps the 8-bit integer types to their names."""
 _BITS8 = frozenset(_NAMES)
 
 
 def products(model: onnx.ModelProto) -> dict[Product, set[str]]:
-    """The kinds of products of 8-bit integers in a model, each with the stored integers that are its second factor.
+    """Return the kinds of products of 8-bit integers in a model, each with the stored integers that are second factors.
 
     Args:
-        model: with or without its large weights.
+        model: the model, with or without its large weights.
     """
     opset = max(1, next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1))
-    found: dict[Product, set[str]] = {}
+    kinds: dict[Product, set[str]] = {}
     for nodes, initializers, inputs in _parts(model):
         part = _Part(nodes, initializers, inputs)
         for node in nodes:
             for product, name in part.product(node, opset):
-                found.setdefault(product, set()).update({name} if name else ())
-    return found
+                kinds.setdefault(product, set()).update({name} if name else ())
+    return kinds
 
 
 def beyond_seven_bits(model: onnx.ModelProto, names: Set[str]) -> bool:
-    """Whether one of some stored tensors holds other integers than those of 7 bits, whose products never saturate.
+    """Tell whether one of some stored tensors holds integers of more than 7 bits, so that products may saturate.
 
     Args:
-        model: with these weights.
+        model: the model, with these weights.
         names: the tensors.
     """
     for _, initializers, _ in _parts(model):
         for name in initializers.keys() & names:
             try:
                 values = numpy_helper.to_array(initializers[name])
-            except (ValueError, TypeError):  # damaged: told when the model is loaded
+            except (ValueError, TypeError):  # damaged, which loading the model reports
                 return True
             if values.dtype != np.int8 or (values.size and max(-int(values.min()), int(values.max())) > SAFE):
                 return True
@@ -85,7 +87,7 @@ def beyond_seven_bits(model: onnx.ModelProto, names: Set[str]) -> bool:
 def _parts(
     model: onnx.ModelProto,
 ) -> Iterator[tuple[list[onnx.NodeProto], dict[str, TensorProto], dict[str, int]]]:
-    """The nodes, the stored tensors and the types of the inputs of the graph, of those inside it, and of functions."""
+    """Yield nodes, stored tensors and input types of the graph, of each subgraph and of each local function."""
     graphs = [model.graph]
     for function in model.functions:
         yield list(function.node), {}, {}
@@ -98,19 +100,22 @@ def _parts(
 
 
 def _is_passed(op: OpTraits) -> bool:
+    """Tell whether quantisers are passed through an operator."""
     return op.passes_quantisers
 
 
 def _is_passed_or_left(op: OpTraits) -> bool:
+    """Tell whether quantisers are passed through an operator, or it is left to a quantiser behind it."""
     return op.passes_quantisers or op.left_to_quantiser
 
 
 def _leaves_stored(op: OpTraits) -> bool:
+    """Tell whether weights that pass an operator still count as stored, as those that the graph quantises do."""
     return _is_passed_or_left(op) or op.quantises_as_told
 
 
 class _Part:
-    """A graph, or a function."""
+    """A _Part is the main graph, a subgraph or a local function, with its known types and stored tensors."""
 
     def __init__(
         self, nodes: list[onnx.NodeProto], initializers: dict[str, TensorProto], inputs: dict[str, int]
@@ -127,7 +132,11 @@ class _Part:
                         self.types[node.output[0]] = attribute.t.data_type
 
     def product(self, node: onnx.NodeProto, opset: int) -> Iterator[tuple[Product, str | None]]:
-        """The product that a node is, and the stored integers that are its second factor; nothing for other nodes."""
+        """Yield the products that a node computes, each with the name of its second factor if that is stored.
+
+        A node that multiplies no 8-bit integers yields nothing. One with a factor of unknown type yields every
+        possibility.
+        """
         standard = node.domain in ("", "ai.onnx")
         domain = "" if standard else node.domain
         facts = proto_traits(node)
@@ -144,6 +153,7 @@ class _Part:
             yield from self._between(node, opset)
 
     def _between(self, node: onnx.NodeProto, opset: int) -> Iterator[tuple[Product, str | None]]:
+        """Yield the products of a float operator between quantisers, which ONNX Runtime computes on integers."""
         first, second = (self._dequantiser(node.input[index]) for index in (0, 1))
         if first is None or (node.op_type == "Conv" and not self._is_quantised_next(node.output[0])):
             return
@@ -151,7 +161,7 @@ class _Part:
         if one is not None and one not in _BITS8:
             return
         if second is None:
-            # Of a Conv or Gemm whose result is quantised, ONNX Runtime quantises float weights itself.
+            # ONNX Runtime itself quantises the float weights of a Conv or Gemm if the result is quantised.
             floats = node.input[1] in self.stored and node.op_type != "MatMul"
             kinds, name = (["float"] if floats and self._is_quantised_next(node.output[0]) else []), None
         else:
@@ -165,11 +175,11 @@ class _Part:
 
     @staticmethod
     def _either(kind: int | None) -> list[bool]:
-        """Whether a type is signed; both where it is not known."""
+        """Return whether a type is signed, as a list; both answers if the type is not known."""
         return [False, True] if kind is None else [kind == TensorProto.INT8]
 
     def _type(self, node: onnx.NodeProto, place: int, zero: int) -> int | None:
-        """The type of an input, told by itself, by its zero point, or by what makes it; None if nothing tells it."""
+        """Return the type of an input, from itself, its zero point or its producer; None if nothing shows it."""
         for index in (place, zero):
             name = node.input[index] if index < len(node.input) else ""
             if name and (kind := self._type_of(name)) is not None:
@@ -177,6 +187,7 @@ class _Part:
         return None
 
     def _type_of(self, name: str) -> int | None:
+        """Return the type of a tensor, from itself or from the quantiser that makes it; None if nothing shows it."""
         name = self._origin(name, _is_passed_or_left)
         node = self.maker.get(name)
         if self.types.get(name) or node is None:
@@ -191,21 +202,21 @@ class _Part:
         return next((a.i for a in node.attribute if a.name == "output_dtype"), 0) or TensorProto.UINT8
 
     def _dequantiser(self, name: str) -> onnx.NodeProto | None:
-        """The DequantizeLinear that a float comes out of, moved at most."""
+        """Return the DequantizeLinear that makes a float, before operators that only move it; None if there is none."""
         node = self.maker.get(self._origin(name, _is_passed))
         return node if node is not None and proto_traits(node).dequantises else None
 
     def _stored_behind(self, name: str) -> str | None:
-        """The stored tensor that a value is, moved at most; None if it is computed, from stored floats as well."""
+        """Return the stored tensor that a value is, moved at most; None if it is computed, even from stored floats."""
         name = self._origin(name, _is_passed)
         return name if name in self.stored else None
 
     def _is_constant(self, name: str) -> bool:
-        """Whether a value is made of stored ones alone, as weights that are quantised in the graph."""
+        """Tell whether a value is made of stored ones alone, as weights are that the graph quantises."""
         return self._origin(name, _leaves_stored) in self.stored
 
     def _origin(self, name: str, passes: Callable[[OpTraits], bool]) -> str:
-        """What a tensor was before some operators: the first one that they do not make, or that is stored."""
+        """Return what a tensor was before some operators: the first one that they do not make, or that is stored."""
         for _ in range(len(self.maker)):
             node = self.maker.get(name)
             if name in self.stored or node is None or not passes(proto_traits(node)) or not node.input:
@@ -214,5 +225,6 @@ class _Part:
         return name
 
     def _is_quantised_next(self, name: str) -> bool:
+        """Tell whether a tensor is quantised next, apart from operators that are left to the quantiser."""
         passed = walk_forward(self.uses, [name], leaves=lambda node, _: proto_traits(node).left_to_quantiser)
         return any(proto_traits(self.uses.nodes[position]).quantises_as_told for position in passed)

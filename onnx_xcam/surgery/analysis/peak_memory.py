@@ -18,28 +18,28 @@ from onnx_xcam.surgery.ir.dims import known_size
 from onnx_xcam.surgery.ir.uses import Uses
 
 _LONGEST_VECTOR = 1 << 20
-"""Beyond, onnx's shape inference, which keeps a record of each element of a vector, would take long."""
+"""Vectors longer than this would slow down onnx's shape inference, which keeps a record of each element."""
 
 _LENGTHS = 16
-"""Vectors of so many integers may be lengths."""
+"""A vector of at most this many integers may hold lengths."""
 
 Feeds = Mapping[str, "Sequence[int] | np.ndarray[Any, Any]"]
 """The inputs' shapes, or arrays of these shapes, by name; the values of short vectors of integers are followed."""
 
 
 def bytes_more(skeleton: bytes, few: Feeds, more: Feeds) -> int | None:
-    """The bytes that are in use at once at the worst moment of a run with `more`, beyond those of one with `few`.
+    """Return how many more bytes a run with `more` has in use at its worst moment than one with `few`.
 
-    The sizes of all tensors are inferred for both. What the difference is of those that depend on the inputs that
-    differ is added up node by node, from where a tensor is made to where it is last read. ONNX Runtime takes more: its
-    arena rounds up, some kernels copy.
+    The sizes of all tensors are inferred for both. The differences in size of those that depend on the differing inputs
+    are added up node by node, from where a tensor is made to where it is last read. ONNX Runtime takes more than that:
+    its arena rounds up, and some kernels copy.
 
     Args:
         skeleton: the model, which may lack its weights.
         few, more: what all inputs are fed.
 
     Returns:
-        None if the size of a tensor on the way cannot be told.
+        The bytes, or None if the size of a tensor that counts is not known.
     """
     differing = {name for name, fed in few.items() if _shape(fed) != _shape(more[name])}
     smaller, larger = _inferred(skeleton, few, differing), _inferred(skeleton, more, differing)
@@ -52,7 +52,7 @@ def bytes_more(skeleton: bytes, few: Feeds, more: Feeds) -> int | None:
     live = most = 0
     growing = set(forward(uses, differing).positions)
     for position, node in enumerate(uses.nodes):
-        # The K of a TopK comes from a value; at most it gives the scores, which are few.
+        # The length of a TopK's result is a value and often unknown; the result is small, since it holds scores.
         for name in uses.makes[position] if position in growing and node.op_type != "TopK" else ():
             if name not in before or name not in after:
                 return None
@@ -66,7 +66,10 @@ def bytes_more(skeleton: bytes, few: Feeds, more: Feeds) -> int | None:
 
 
 def _inferred(skeleton: bytes, feeds: Feeds, differing: set[str]) -> onnx.ModelProto | None:
-    """The model with all shapes that follow from those of the inputs; what has a default and differs is a plain one."""
+    """Return the model with all shapes that follow from those of the inputs, or None if inference fails.
+
+    An input that differs between the two runs loses its default.
+    """
     try:
         model = onnx.ModelProto.FromString(skeleton)
         graph = model.graph
@@ -95,31 +98,33 @@ def _inferred(skeleton: bytes, feeds: Feeds, differing: set[str]) -> onnx.ModelP
 
 
 def _may_be_lengths(fed: Sequence[int] | np.ndarray[Any, Any]) -> bool:
+    """Tell whether an input is fed a short vector of int64, which may hold lengths."""
     return isinstance(fed, np.ndarray) and fed.dtype == np.int64 and fed.ndim == 1 and fed.size <= _LENGTHS
 
 
 def _shape(fed: Sequence[int] | np.ndarray[Any, Any]) -> tuple[int, ...]:
+    """Return the shape of what an input is fed."""
     return fed.shape if isinstance(fed, np.ndarray) else tuple(fed)
 
 
 def _sizes(model: onnx.ModelProto) -> dict[str, int]:
-    """Bytes of the tensors whose shape is known, to onnx's inference or by folding what lengths are computed from."""
-    found = {}
+    """Return the bytes of each tensor of known shape, by onnx's inference or by folding the computations of lengths."""
+    sizes = {}
     for value in (*model.graph.value_info, *model.graph.output):
         kind = value.type.tensor_type
         dims = kind.shape.dim
         if kind.elem_type and kind.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
             width: int = helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize
-            found[value.name] = math.prod(dim.dim_value for dim in dims) * width
-    if all(name in found for node in model.graph.node for name in node.output if name):
-        return found
+            sizes[value.name] = math.prod(dim.dim_value for dim in dims) * width
+    if all(name in sizes for node in model.graph.node for name in node.output if name):
+        return sizes
     try:
         graph = prepare(model)
     except ModelError:
-        return found
+        return sizes
     for name in graph.producer:
         dtype, shape = graph.dtype(name), graph.shape(name)
         size = None if shape is None else known_size(shape)
         if dtype is not None and size is not None:
-            found.setdefault(name, size * dtype.itemsize)
-    return found
+            sizes.setdefault(name, size * dtype.itemsize)
+    return sizes

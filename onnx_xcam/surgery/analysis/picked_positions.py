@@ -1,4 +1,4 @@
-"""Which positions of their input Slice, Split and Gather take, where the graph tells."""
+"""This module finds which positions of their input Slice, Split and Gather take, where the graph shows it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from onnx_xcam.surgery.ir.dims import Dim
 from onnx_xcam.surgery.ir.graph import Graph
 
 _MOST_POSITIONS = 1 << 22
-"""Of longer axes the positions are not listed."""
+"""The positions of longer axes are not listed."""
 
 
 def positions(graph: Graph, node: gs.Node, output: int) -> dict[int, np.ndarray | None] | None:
-    """For each axis that a Slice, Split or Gather cuts, the positions of its input that an output takes.
+    """Return the positions of its input that an output takes, for each axis that a Slice, Split or Gather cuts.
 
     Returns:
-        None for an axis whose positions are not known; None at all if not even the axes are.
+        The positions by axis, None for an axis with unknown ones; None altogether if not even the axes are known.
     """
     shape = graph.shape(node.inputs[0].name)
     if shape is None:
@@ -32,6 +32,7 @@ def positions(graph: Graph, node: gs.Node, output: int) -> dict[int, np.ndarray 
 
 
 def _sliced(graph: Graph, node: gs.Node, shape: tuple[Dim, ...]) -> dict[int, np.ndarray | None] | None:
+    """Return the positions that a Slice takes, by axis; None if the axes are not known."""
     starts, stops = ints(graph, node, 1, "starts"), ints(graph, node, 2, "ends")
     known = [numbers for numbers in (starts, stops) if numbers is not None]
     axes = ints(graph, node, 3, "axes")
@@ -42,18 +43,19 @@ def _sliced(graph: Graph, node: gs.Node, shape: tuple[Dim, ...]) -> dict[int, np
     steps = ints(graph, node, 4, "steps")
     if steps is None:
         steps = [1] * len(axes)
-    found: dict[int, np.ndarray | None] = {}
+    taken: dict[int, np.ndarray | None] = {}
     for i, axis in enumerate(axes):
         dim = shape[axis]
         if starts is None or stops is None or not isinstance(dim, int) or dim > _MOST_POSITIONS:
-            found[axis % len(shape)] = None
+            taken[axis % len(shape)] = None
             continue
         stop = None if steps[i] < 0 and stops[i] < -dim else stops[i]
-        found[axis % len(shape)] = np.arange(dim)[starts[i] : stop : steps[i]]
-    return found
+        taken[axis % len(shape)] = np.arange(dim)[starts[i] : stop : steps[i]]
+    return taken
 
 
 def _split(graph: Graph, node: gs.Node, axis: int, output: int) -> np.ndarray | None:
+    """Return the positions that an output of a Split takes along its axis; None if they are not known."""
     sizes = ints(graph, node, 1, "split")
     if sizes is None:
         shapes = [graph.shape(out.name) for out in node.outputs]
@@ -66,7 +68,7 @@ def _split(graph: Graph, node: gs.Node, axis: int, output: int) -> np.ndarray | 
 
 
 def ints(graph: Graph, node: gs.Node, index: int, attribute: str) -> list[int] | None:
-    """Numbers that newer opsets take as an input and older ones as an attribute; None if not known."""
+    """Return integers that newer opsets take as an input and older ones as an attribute; None if they are not known."""
     if len(node.inputs) > index and node.inputs[index].name:
         value = graph.constants.get(node.inputs[index].name)
         return None if value is None else [int(number) for number in value.reshape(-1)]

@@ -2,8 +2,8 @@
 
 A classifier that reads its class token uses one position of the last block's output, whatever attention gathered
 there; a gradient exists at that position only. This is found backwards from the score, operator by operator: a cut
-uses what it takes, an operator that works position by position uses what is used of its output, and everything that
-mixes positions (attention, convolution, a mean) uses them all.
+uses what it takes, an operator that works position by position uses the positions that are used of its output, and
+everything that mixes positions (attention, convolution, a mean) uses them all.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from onnx_xcam.surgery.ir.op_facts import AxisEffect, Values
 from onnx_xcam.surgery.ir.op_traits import traits
 
 Used: TypeAlias = "np.ndarray | None"
-"""Along one axis: bool `[dim]`, or None for all positions (or where it is not known).
+"""The positions used along one axis: bool `[dim]`, or None for all positions (or where it is not known).
 
-On an axis of unknown length, bool `[period]`, repeated: the list of all images' tokens uses the same of each image.
+On an axis of unknown length, bool `[period]`, repeated: a list of all images' tokens uses the same ones of each image.
 """
 
 _MOST_POSITIONS = 1 << 22
-"""More positions are not looked at one by one, but taken to be all used."""
+"""If there are more positions than this, all are taken to be used."""
 
 
 def used_positions(graph: Graph, path: DifferentiablePath) -> dict[str, list[Used]]:
-    """For each tensor on the way that the score uses only partly, what it uses of each axis."""
+    """Return the used positions of each axis, for each tensor on the path that the score uses only partly."""
     sweep = _Sweep(graph, path)
     for node in reversed(path.nodes):
         with Diagnosed(node):
@@ -44,16 +44,18 @@ def used_positions(graph: Graph, path: DifferentiablePath) -> dict[str, list[Use
 
 
 def _either(a: list[Used], b: list[Used]) -> list[Used]:
+    """Return the positions that are used in one of two ways, axis by axis."""
     return [None if x is None or y is None or len(x) != len(y) else _some(x | y) for x, y in zip(a, b, strict=True)]
 
 
 def _some(used: np.ndarray) -> Used:
+    """Return the used positions of an axis, or None if all are used."""
     return None if used.all() else used
 
 
 @dataclass(frozen=True)
 class _View:
-    """An input of a node (shape x), an output (shape y), and what is used of the output."""
+    """A _View is an input of a node (shape x) with an output (shape y), and the used positions of that output."""
 
     graph: Graph
     node: gs.Node
@@ -65,24 +67,26 @@ class _View:
 
 
 class _Sweep:
+    """A _Sweep goes backwards through the path and collects the used positions of each tensor."""
+
     def __init__(self, graph: Graph, path: DifferentiablePath) -> None:
         self.graph = graph
         self.path = path
         self.used: dict[str, list[Used]] = {}
 
     def step(self, node: gs.Node) -> None:
-        """Add what a node uses of its inputs."""
+        """Add the positions that a node uses of its inputs."""
         active = set(active_inputs(node))
         for index, tensor in enumerate(node.inputs):
             shape = self.graph.shape(tensor.name)
             if shape is None or tensor.name not in self.path.tensors or tensor.name not in active:
                 continue
-            found = self._by_node(node, index, shape)
+            used = self._by_node(node, index, shape)
             known = self.used.get(tensor.name)
-            self.used[tensor.name] = found if known is None else _either(known, found)
+            self.used[tensor.name] = used if known is None else _either(known, used)
 
     def _by_node(self, node: gs.Node, index: int, shape: Shape) -> list[Used]:
-        """What one node uses of its input at `index`."""
+        """Return the positions that a node uses of its input at `index`."""
         every: list[Used] = [None] * len(shape)
         rule = _rule(node)
         if rule is None or (index and rule not in _SEVERAL_INPUTS):
@@ -95,18 +99,19 @@ class _Sweep:
             if of_output is None:
                 return every
             used = self.used.get(out.name) or [None] * len(of_output)
-            found = rule(_View(self.graph, node, index, output, shape, of_output, used))
-            if len(found) != len(shape):
+            of_input = rule(_View(self.graph, node, index, output, shape, of_output, used))
+            if len(of_input) != len(shape):
                 return every
-            result = found if result is None else _either(result, found)
+            result = of_input if result is None else _either(result, of_input)
         return result or every
 
 
 _Rule: TypeAlias = Callable[[_View], "list[Used]"]
+"""A rule returns the positions that a node uses of an input, or nothing if it does not apply."""
 
 
 def _same_place(v: _View) -> list[Used]:
-    """Element by element; where an axis is broadcast, its one position is used."""
+    """Return the used positions of an elementwise operator; an axis that is broadcast uses its one position."""
     if len(v.x) > len(v.y):
         return []
     last = v.used[len(v.y) - len(v.x) :], v.y[len(v.y) - len(v.x) :]
@@ -115,10 +120,12 @@ def _same_place(v: _View) -> list[Used]:
 
 
 def _fitting(used: Used, dim: Dim) -> Used:
+    """Return the used positions if they fit an axis of this length, else None for all."""
     return used if used is not None and len(used) == dim else None
 
 
 def _same_but_last(v: _View) -> list[Used]:
+    """Return the used positions of an operator along an axis, such as Softmax, which uses that axis as a whole."""
     facts = traits(v.node)
     axis = int(v.node.attrs.get("axis", facts.default_axis)) % len(v.x)
     kept = range(axis) if facts.axes == "first kept" else [a for a in range(len(v.x)) if a != axis]
@@ -126,6 +133,7 @@ def _same_but_last(v: _View) -> list[Used]:
 
 
 def _transpose(v: _View) -> list[Used]:
+    """Return the used positions of a Transpose."""
     perm = v.node.attrs.get("perm") or list(range(len(v.x)))[::-1]
     result: list[Used] = [None] * len(v.x)
     for to, axis in enumerate(perm):
@@ -134,7 +142,7 @@ def _transpose(v: _View) -> list[Used]:
 
 
 def _cut(v: _View) -> list[Used]:
-    """A position is used if it is taken to one that is used."""
+    """Return the used positions of a Slice, Split or Gather: those that are taken to used positions."""
     taken = positions(v.graph, v.node, v.output)
     if taken is None:
         return []
@@ -158,6 +166,7 @@ def _cut(v: _View) -> list[Used]:
 
 
 def _concat(v: _View) -> list[Used]:
+    """Return the used positions of one part of a Concat."""
     axis = int(v.node.attrs.get("axis", 1)) % len(v.x)
     result = [_fitting(used, dim) for used, dim in zip(v.used, v.x, strict=True)]
     whole, result[axis] = v.used[axis], None
@@ -169,7 +178,7 @@ def _concat(v: _View) -> list[Used]:
 
 
 def _reshape(v: _View) -> list[Used]:
-    """Axes that a reshape leaves alone keep what is used; those it splits or merges, as far as sizes are numbers."""
+    """Return the used positions of a Reshape: those of unchanged axes, and of split or merged axes of known size."""
     result: list[Used] = []
     for before, after in _groups(v.x, v.y):
         marks = [v.used[axis] for axis in after]
@@ -180,20 +189,21 @@ def _reshape(v: _View) -> list[Used]:
             result += [None] * len(before)
         elif old is None or new is None or math.prod(new) > _MOST_POSITIONS:
             known = isinstance(v.x[before[0]], int) if before else True
-            found = None if known else _repeated(marks, _numbers(v.y, after[1:]), _numbers(v.x, before[1:]))
-            result += found or [None] * len(before)
+            repeated = None if known else _repeated(marks, _numbers(v.y, after[1:]), _numbers(v.x, before[1:]))
+            result += repeated or [None] * len(before)
         else:
             result += _projected(marks, new, old)
     return result
 
 
 def _numbers(shape: Shape, axes: list[int]) -> list[int] | None:
+    """Return the lengths of some axes, None if one is not a number."""
     dims = [dim for axis in axes if isinstance(dim := shape[axis], int)]
     return dims if len(dims) == len(axes) else None
 
 
 def _projected(marks: list[Used], new: list[int], old: list[int]) -> list[Used]:
-    """What is used along each axis of the shape `old`, given the same of `new`."""
+    """Return the used positions of each axis of the shape `old`, given those of `new` with the same elements."""
     grid: np.ndarray = np.ones(new, dtype=np.bool_)
     for i, mark in enumerate(marks):
         if mark is not None:
@@ -204,7 +214,12 @@ def _projected(marks: list[Used], new: list[int], old: list[int]) -> list[Used]:
 
 
 def _repeated(marks: list[Used], new: list[int] | None, old: list[int] | None) -> list[Used] | None:
-    """As `_projected` where the length of the leading axes is not known: `new` and `old` are the others' lengths."""
+    """Return the used positions of each axis after a reshape if the length of the leading axes is not known.
+
+    Args:
+        marks: the used positions of the new axes.
+        new, old: the lengths of the axes after the first, after and before the reshape.
+    """
     if new is None or old is None or 0 in (*new, *old):
         return None
     period = 1 if marks[0] is None else len(marks[0])
@@ -217,10 +232,11 @@ def _repeated(marks: list[Used], new: list[int] | None, old: list[int] | None) -
 
 
 _Groups: TypeAlias = list[tuple[list[int], list[int]]]
+"""Runs of axes before and after a reshape that hold the same elements."""
 
 
 def _groups(x: Shape, y: Shape) -> _Groups:
-    """The smallest runs of axes before and after a reshape that hold the same elements."""
+    """Return the smallest runs of axes before and after a reshape that hold the same elements."""
     same = 0
     while same < min(len(x), len(y)) and x[-1 - same] is not None and x[-1 - same] == y[-1 - same]:
         same += 1
@@ -229,7 +245,7 @@ def _groups(x: Shape, y: Shape) -> _Groups:
 
 
 def _leading_groups(x: Shape, y: Shape) -> _Groups:
-    """As `_groups`; where sizes are not known, one run takes what is left."""
+    """Return the smallest runs of leading axes that hold the same elements; one run takes all after an unknown size."""
     groups: _Groups = []
     i = j = 0
     while i < len(x) and j < len(y):
@@ -248,11 +264,12 @@ def _leading_groups(x: Shape, y: Shape) -> _Groups:
 
 
 def _times(a: Dim, b: Dim) -> Dim:
+    """Return the product of two dimensions, None if one is not a number."""
     return a * b if isinstance(a, int) and isinstance(b, int) else None
 
 
 def _matmul(v: _View) -> list[Used]:
-    """Rows and columns are used as those of the product, what is summed over all of it."""
+    """Return the used positions of a factor: its rows or columns as in the product, and all along the summed axis."""
     rank = len(v.x)
     if rank < 2 or len(v.y) < rank:
         return []
@@ -263,12 +280,14 @@ def _matmul(v: _View) -> list[Used]:
 
 
 def _gemm(v: _View) -> list[Used]:
+    """Return the used positions of a factor of a Gemm, which may be transposed."""
     turned = v.node.attrs.get("transB" if v.index else "transA", 0)
     used = [None, v.used[1]] if v.index else [v.used[0], None]
     return used[::-1] if turned else used
 
 
 def _einsum(v: _View) -> list[Used]:
+    """Return the used positions of an operand of an Einsum: all along the summed axes."""
     terms, _, result = str(v.node.attrs["equation"]).replace(" ", "").partition("->")
     term = terms.split(",")[v.index]
     if len(term) != len(v.x) or len(result) != len(v.y):
@@ -277,6 +296,7 @@ def _einsum(v: _View) -> list[Used]:
 
 
 def _reduce(v: _View) -> list[Used]:
+    """Return the used positions of a reduction: all along the reduced axes."""
     axes = ints(v.graph, v.node, 1, "axes")
     if axes is None:
         return []
@@ -295,11 +315,13 @@ _RULES: Mapping[AxisEffect, _Rule] = {
     "gemm": _gemm,
     "einsum": _einsum,
 }
+"""This table maps what an operator does to axes to the rule that applies."""
 _SEVERAL_INPUTS: Sequence[_Rule] = (_same_place, _concat, _matmul, _gemm, _einsum)
+"""These rules apply to every input of a node, the others to the first one only."""
 
 
 def _rule(node: gs.Node) -> _Rule | None:
-    """What a node uses of its inputs, None if of them all every position."""
+    """Return the rule for a node, None if it uses every position of its inputs."""
     op = traits(node)
     if op.same_place and not node.attrs.get("training_mode", 0):
         return _same_place

@@ -1,4 +1,4 @@
-"""From a skeleton to a Graph: operators lowered, shapes inferred, small constants folded. For analysis only."""
+"""This module makes a Graph of a skeleton, for analysis only: operators lowered, shapes inferred, constants folded."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from onnx_xcam.surgery.lowering import lowered
 from onnx_xcam.text import load_literal
 
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+"""PyTorch's dynamo exporter writes a node's module scopes under this key of its metadata."""
 _LONGEST_VECTOR = 1 << 20
+"""Vectors longer than this would slow down onnx's shape inference, which keeps a record of each element."""
 
 
 def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
-    """The graph of a skeleton, ready for analysis.
+    """Return the graph of a skeleton, ready for analysis.
 
     Raises:
         ModelError: the graph contradicts itself (a cycle, wrong types, a tensor that nothing makes), or is of a kind
@@ -38,13 +40,18 @@ def prepare(skeleton: onnx.ModelProto, name: str = "the model") -> Graph:
     constants = _initializers(model, name)
     result = Graph(graph, constants, scopes, inner=standard.inner, stand_ins=standard.stand_ins, same=standard.same)
     _check_order(result, name)
-    with G_LOGGER.suppress(G_LOGGER.CRITICAL + 1):  # as above: of constants in types that numpy has not
+    with G_LOGGER.suppress(G_LOGGER.CRITICAL + 1):  # it prints to stdout about types that numpy lacks
         refine(result)
     refuse_types(result, name)
     return result
 
 
 def _imported(model: onnx.ModelProto, name: str) -> gs.Graph:
+    """Return the graph as onnx-graphsurgeon reads it.
+
+    Raises:
+        ModelError: the graph cannot be read.
+    """
     try:
         with G_LOGGER.suppress(G_LOGGER.CRITICAL + 1):  # it prints to stdout
             return gs.import_onnx(model)
@@ -53,7 +60,7 @@ def _imported(model: onnx.ModelProto, name: str) -> gs.Graph:
 
 
 def module_path(node: onnx.NodeProto) -> str:
-    """The PyTorch module path that the exporter recorded for a node, such as `layer4.2.relu`, or "".
+    """Return the PyTorch module path that the exporter recorded for a node, such as `layer4.2.relu`, or "".
 
     The dynamo exporter keeps a list of scopes in the node's metadata; the TorchScript exporter writes
     `/layer4/layer4.2/relu/Relu`, where a child of a container repeats its parent's path, into the node's name. ONNX
@@ -81,11 +88,21 @@ def module_path(node: onnx.NodeProto) -> str:
 
 
 def _with_shapes(skeleton: onnx.ModelProto, original: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """The lowered skeleton with all shapes that onnx infers; the original one tells whose fault a failure is."""
+    """Return the lowered skeleton with all shapes that onnx infers.
+
+    Args:
+        skeleton: the lowered skeleton.
+        original: the skeleton before lowering, which shows whether a failure is due to the lowering.
+        name: the model's name in messages.
+
+    Raises:
+        ModelError: the shapes contradict each other, or cannot be inferred.
+        UnexpectedError: only those of the lowered skeleton do.
+    """
     try:
         return _inferred(skeleton, strict=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-        pass  # strict: whatever is odd, be it only a shape that an exporter noted wrongly
+        pass  # strict inference also fails where an exporter only noted a wrong shape
     try:
         return _inferred(_without_wrong_shapes(skeleton), strict=False)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
@@ -103,7 +120,7 @@ def _with_shapes(skeleton: onnx.ModelProto, original: onnx.ModelProto, name: str
 
 
 def _can_be_inferred(original: onnx.ModelProto) -> bool:
-    """Whether onnx infers the shapes of the file itself, so that it is the lowering that contradicts itself."""
+    """Tell whether onnx infers the shapes of the file itself, so that a contradiction is due to the lowering."""
     try:
         _inferred(_without_wrong_shapes(without_negative_sizes(original)), strict=False)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
@@ -112,8 +129,9 @@ def _can_be_inferred(original: onnx.ModelProto) -> bool:
 
 
 def _drop_repeated_notes(graph: onnx.GraphProto) -> None:
-    """Drop what is noted of outputs a second time, as a tensor inside: half-precision converters leave notes without
-    shapes behind, which would be read last.
+    """Drop shape notes of tensors inside that repeat an output's.
+
+    Half-precision converters leave notes without shapes behind, which would be read last and so win.
     """
     known = {value.name for value in graph.output if value.type.tensor_type.HasField("shape")}
     kept = [value for value in graph.value_info if value.name not in known]
@@ -123,9 +141,9 @@ def _drop_repeated_notes(graph: onnx.GraphProto) -> None:
 
 
 def _with_spectrum_default(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model itself, or a copy whose STFT nodes say which half of the spectrum they give.
+    """Return the model itself, or a copy with STFT nodes that state which half of the spectrum they give.
 
-    onnx (1.22) infers the shape of a node that leaves `onesided` out as if it were 0; the standard's default is 1.
+    The shape inference of onnx (1.22) takes 0 for `onesided` where a node leaves it out; the standard's default is 1.
     """
 
     def silent(node: onnx.NodeProto) -> bool:
@@ -141,24 +159,24 @@ def _with_spectrum_default(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _inferred(model: onnx.ModelProto, *, strict: bool) -> onnx.ModelProto:
-    """The model with the shapes that onnx infers, by the values of integer tensors where that is needed.
+    """Return the model with the shapes that onnx infers, following the values of integer tensors where that is needed.
 
-    Following these values, onnx keeps a record for each element of any vector of known length, be it one of 2**40:
-    that is left out where there is such a vector.
+    To follow these values, onnx keeps a record for each element of any vector of known length, even for one of 2**40:
+    so values are not followed in a model with such a vector.
     """
-    found = onnx.shape_inference.infer_shapes(_with_spectrum_default(model), strict_mode=strict)
-    shapes = {value.name: value.type.tensor_type for value in (*found.graph.value_info, *found.graph.output)}
-    stated = [value.type.tensor_type for value in found.graph.input]
+    inferred = onnx.shape_inference.infer_shapes(_with_spectrum_default(model), strict_mode=strict)
+    shapes = {value.name: value.type.tensor_type for value in (*inferred.graph.value_info, *inferred.graph.output)}
+    stated = [value.type.tensor_type for value in inferred.graph.input]
     lengths = [kind.shape.dim[0].dim_value for kind in (*shapes.values(), *stated) if len(kind.shape.dim) == 1]
-    lengths += [tensor.dims[0] for tensor in found.graph.initializer if len(tensor.dims) == 1]
-    named = [name for node in found.graph.node for name in node.output if name]
-    if max(lengths, default=0) > _LONGEST_VECTOR or all(name in shapes and _is_told(shapes[name]) for name in named):
-        return found
+    lengths += [tensor.dims[0] for tensor in inferred.graph.initializer if len(tensor.dims) == 1]
+    named = [name for node in inferred.graph.node for name in node.output if name]
+    if max(lengths, default=0) > _LONGEST_VECTOR or all(name in shapes and _is_known(shapes[name]) for name in named):
+        return inferred
     return onnx.shape_inference.infer_shapes(model, strict_mode=strict, data_prop=True)
 
 
-def _is_told(kind: onnx.TypeProto.Tensor) -> bool:
-    """Whether a shape is known, to the symbol of each dimension."""
+def _is_known(kind: onnx.TypeProto.Tensor) -> bool:
+    """Tell whether a shape is known, with a number or a symbol for each dimension."""
     return kind.HasField("shape") and all(
         dim.HasField("dim_value") or (dim.dim_param and not str(dim.dim_param).startswith(INVENTED))
         for dim in kind.shape.dim
@@ -166,9 +184,9 @@ def _is_told(kind: onnx.TypeProto.Tensor) -> bool:
 
 
 def _without_wrong_shapes(skeleton: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which no tensor or output has a noted shape other than the one that follows from its node.
+    """Return a copy without the noted shapes that contradict those that follow from the nodes.
 
-    Exporters that move transposes about leave such notes behind; ONNX Runtime warns of them and goes by the nodes.
+    Exporters that move transposes leave such notes behind; ONNX Runtime warns of them and goes by the nodes.
     """
     model = onnx.ModelProto()
     model.CopyFrom(skeleton)
@@ -187,7 +205,7 @@ def _without_wrong_shapes(skeleton: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _contradict(noted: onnx.ValueInfoProto, followed: onnx.ValueInfoProto) -> bool:
-    """Whether two shapes have another rank, or another number on some axis."""
+    """Tell whether two shapes differ in rank, or in the number on some axis."""
     kinds = [value.type.tensor_type for value in (noted, followed)]
     if not all(kind.HasField("shape") for kind in kinds):
         return False
@@ -198,11 +216,17 @@ def _contradict(noted: onnx.ValueInfoProto, followed: onnx.ValueInfoProto) -> bo
 
 
 def _initializers(model: onnx.ModelProto, name: str) -> dict[str, np.ndarray]:
+    """Return the values of the initializers that are in the skeleton, by name."""
     stored = [t for t in model.graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL and t.name]
     return {tensor.name: _array(tensor, name) for tensor in stored}
 
 
 def _array(tensor: onnx.TensorProto, name: str) -> np.ndarray:
+    """Return the values of an initializer.
+
+    Raises:
+        ModelError: they are damaged.
+    """
     try:
         return numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
@@ -210,6 +234,7 @@ def _array(tensor: onnx.TensorProto, name: str) -> np.ndarray:
 
 
 def _check_order(graph: Graph, name: str) -> None:
+    """Raise ModelError if a node reads a tensor that nothing before it makes, or makes one that exists already."""
     made = set(graph.input_names) | {n for n, t in graph.tensors.items() if isinstance(t, gs.Constant)}
     for node in graph.nodes:
         for tensor in node.inputs:

@@ -1,8 +1,8 @@
-"""This module follows a graph's edges: what depends on tensors, what they are made of, what lies between two of them.
+"""This module follows a graph's edges: what depends on tensors, what they depend on, and what lies between two of them.
 
-An edge is a tensor that a node reads or makes. `enters(node, name)` says whether what a node reads under a name counts
-for what it makes, `leaves(node, name)` whether what it makes under a name counts; without them every edge does. The
-order of the nodes does not matter, and each node is visited once.
+An edge is a tensor that a node reads or makes. `enters(node, name)` says whether a tensor that a node reads counts for
+the node's results, and `leaves(node, name)` whether a tensor that it makes counts as a result; without them every edge
+counts. The order of the nodes does not matter, and each node is visited once.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from onnx_xcam.surgery.ir.uses import Uses
 
 N = TypeVar("N")
 Edges: TypeAlias = Callable[[N, str], bool]
+"""A function of this type says whether an edge of a node counts, by the tensor's name."""
 
 
 @dataclass(frozen=True)
 class Part(Generic[N]):
-    """The part of a graph that was reached.
+    """A Part is the part of a graph that was reached.
 
     Attributes:
         uses: the graph's nodes and what they read and make.
         positions: the positions of the nodes that were passed, ascending.
-        tensors: the tensors that were reached, those from which the search set out included.
+        tensors: the tensors that were reached, including those from which the search started.
     """
 
     uses: Uses[N]
@@ -33,22 +34,23 @@ class Part(Generic[N]):
 
     @property
     def nodes(self) -> list[N]:
-        """The nodes that were passed, in the order of the graph."""
+        """Return the nodes that were passed, in the order of the graph."""
         return [self.uses.nodes[position] for position in self.positions]
 
 
 def _every(_node: object, _name: str) -> bool:
+    """Tell that every edge counts."""
     return True
 
 
 def forward(uses: Uses[N], starts: Iterable[str], *, enters: Edges[N] = _every, leaves: Edges[N] = _every) -> Part[N]:
-    """The nodes that read one of the tensors or what is made of them, and all that these nodes make."""
+    """Return the nodes that depend on one of the tensors, and all that these nodes make."""
     met: set[str] = set()
     return _part(uses, walk_forward(uses, starts, enters=enters, leaves=leaves, met=met), met)
 
 
 def backward(uses: Uses[N], ends: Iterable[str], *, enters: Edges[N] = _every, leaves: Edges[N] = _every) -> Part[N]:
-    """The nodes that the tensors are made by, and all that these nodes read."""
+    """Return the nodes that the tensors depend on, and all that these nodes read."""
     met: set[str] = set()
     return _part(uses, walk_backward(uses, ends, enters=enters, leaves=leaves, met=met), met)
 
@@ -61,7 +63,7 @@ def between(
     enters: Edges[N] = _every,
     leaves: Edges[N] = _every,
 ) -> Part[N]:
-    """The nodes and the tensors on some path from one of `starts` to one of `ends`."""
+    """Return the nodes and the tensors on any path from one of `starts` to one of `ends`."""
     ahead = forward(uses, starts, enters=enters, leaves=leaves)
     passed, reached, met = set(ahead.positions), ahead.tensors, set[str]()
 
@@ -82,7 +84,7 @@ def walk_forward(
     leaves: Edges[N] = _every,
     met: set[str] | None = None,
 ) -> Iterator[int]:
-    """Yield the positions of the nodes that `forward` passes, one by one; `met` takes in the tensors on the way."""
+    """Yield the positions of the nodes that `forward` passes, one by one; `met` collects the tensors on the way."""
     met = set() if met is None else met
     waiting, passed = list(dict.fromkeys(starts)), set[int]()
     met.update(waiting)
@@ -107,7 +109,7 @@ def walk_backward(
     leaves: Edges[N] = _every,
     met: set[str] | None = None,
 ) -> Iterator[int]:
-    """Yield the positions of the nodes that `backward` passes, one by one; `met` takes in the tensors on the way."""
+    """Yield the positions of the nodes that `backward` passes, one by one; `met` collects the tensors on the way."""
     met = set() if met is None else met
     waiting, passed = list(dict.fromkeys(ends)), set[int]()
     met.update(waiting)
@@ -127,5 +129,6 @@ def walk_backward(
 
 
 def _part(uses: Uses[N], positions: Iterable[int], met: set[str]) -> Part[N]:
+    """Return the part of a graph that a walk passes; the walk fills `met` with the tensors."""
     passed = tuple(sorted(positions))  # the walk fills `met`
     return Part(uses, passed, frozenset(met))

@@ -1,4 +1,4 @@
-"""Files that nothing can be done with: refused at once, with a word on where to get one that is taken."""
+"""This module refuses files that nothing can be done with, and says where to get one that can be used."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ _ONE_MACHINE = {
     "com.microsoft.nchwc": "ONNX Runtime writes for one kind of processor when it optimises at level 'all'",
     "com.ms.internal.nhwc": "ONNX Runtime writes for one execution provider",
 }
+"""This table maps domains of operators that run on one kind of machine only to who writes them."""
 _COMPILED = "EPContext"
+"""An operator of this name holds a part that is compiled for one device."""
 
 _STORAGE = frozenset({"bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"})
-"""Types that ONNX Runtime's CPU converts and moves, and does not compute with."""
+"""ONNX Runtime's CPU converts and moves these types, and does not compute with them."""
 
 
 def refuse_one_machine(skeleton: onnx.ModelProto, name: str) -> None:
     """Refuse a model that is optimised, or compiled, for one machine or provider.
 
     Raises:
-        ModelError: it is, and is not an instrumented one (which needs no surgery any more).
+        ModelError: the model is such a one, and not an instrumented one, which needs no surgery any more.
     """
     nodes = skeleton.graph.node
     if contract.is_instrumented({value.name for value in skeleton.graph.output}):
         return
     for domain, why in _ONE_MACHINE.items():
-        found = [node for node in nodes if node.domain == domain]
-        if found:
+        bound = [node for node in nodes if node.domain == domain]
+        if bound:
             raise ModelError(
-                f"{name} has {len(found)} nodes of the domain {domain} (such as {found[0].op_type}), which {why}; use "
+                f"{name} has {len(bound)} nodes of the domain {domain} (such as {bound[0].op_type}), which {why}; use "
                 "the file from before that optimisation, or save it at the level 'extended'."
             )
     if any(node.op_type == _COMPILED for node in nodes):
@@ -46,7 +48,7 @@ def refuse_types(graph: Graph, name: str) -> None:
     """Refuse a model that computes in a type that ONNX Runtime's CPU only stores.
 
     Raises:
-        ModelError: it does.
+        ModelError: the model does.
     """
     for node in graph.nodes:
         if traits(node).stores_any_type:

@@ -1,4 +1,4 @@
-"""Which tensors are known to hold no negative value, by the operators that make them."""
+"""This module finds tensors that are known to hold no negative value, by the operators that make them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,14 @@ from onnx_xcam.surgery.ir.op_traits import traits
 
 
 def lowest_is_zero(graph: Graph, node: gs.Node, dtype: np.dtype[Any] | None) -> bool:
-    """Whether the smallest integer of a QuantizeLinear or DequantizeLinear stands for zero: unsigned ones without a
-    zero point, or one at the lower end. `dtype` is that of the integers.
+    """Tell whether the smallest integer of a quantiser or dequantiser stands for zero.
+
+    This holds for unsigned integers without a zero point, and for a zero point at the lower end of the type.
+
+    Args:
+        graph: the graph.
+        node: a QuantizeLinear or DequantizeLinear.
+        dtype: the type of the integers, None if it is not known.
     """
     bounds = None if dtype is None else integer_range(dtype)
     if bounds is None:
@@ -25,9 +31,9 @@ def lowest_is_zero(graph: Graph, node: gs.Node, dtype: np.dtype[Any] | None) -> 
 
 
 def is_non_negative(graph: Graph, name: str) -> bool:
-    """Whether a tensor is known to hold no negative value, by the operators that make it."""
+    """Tell whether a tensor is known to hold no negative value, by the operators that make it."""
     waiting, asked = [name], {name}
-    while waiting:  # every tensor that it is made of by operators that keep the sign must be non-negative itself
+    while waiting:  # every tensor that it is made of by operators that keep the sign must be non-negative
         needed = _needed(graph, waiting.pop())
         if needed is None:
             return False
@@ -37,7 +43,7 @@ def is_non_negative(graph: Graph, name: str) -> bool:
 
 
 def _is_bounded(graph: Graph, node: gs.Node) -> bool:
-    """Whether a Clip or a DequantizeLinear gives nothing below zero, whatever it is given."""
+    """Tell whether a Clip or a DequantizeLinear returns nothing below zero, whatever its input."""
     if traits(node).dequantises:
         return lowest_is_zero(graph, node, graph.dtype(node.inputs[0].name))
     low = graph.constants.get(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("min")
@@ -45,7 +51,7 @@ def _is_bounded(graph: Graph, node: gs.Node) -> bool:
 
 
 def _needed(graph: Graph, tensor: str) -> list[str] | None:
-    """The tensors that must be non-negative for this one to be so, None if that does not help."""
+    """Return the tensors that must be non-negative for this one to be so; None if no such tensors would do."""
     if tensor in graph.constants:
         return [] if (np.asarray(graph.constants[tensor]) >= 0).all() else None
     node = graph.producer.get(tensor)

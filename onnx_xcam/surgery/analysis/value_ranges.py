@@ -1,10 +1,10 @@
-"""Between which numbers the values of a tensor lie, and what a quantiser therefore does not clip.
+"""This module bounds the values of a tensor, and so finds what a quantiser does not clip.
 
     y = a x + b,  a > 0:  y >= a L + b  where x >= L,  y <= a H + b  where x <= H
 
-The chain of operators is followed back to one whose range is known: an activation, a Clip, or a DequantizeLinear, which
-gives nothing outside of what its smallest and largest integer stand for. GELU spelled out and quantised is such a
-chain, 1 + erf(x), and an average that is quantised with the scale of what it averages.
+The chain of operators is followed back to one with a known range: an activation, a Clip, or a DequantizeLinear, which
+returns nothing outside the values of its smallest and largest integer. Two examples of such chains are 1 + erf(x), from
+a quantised GELU that is written out, and an average that is quantised with the scale of its input.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from onnx_xcam.surgery.ir.op_facts import Values
 from onnx_xcam.surgery.ir.op_traits import traits
 
 End: TypeAlias = Literal["min", "max"]
-"""Which end of a range is asked for."""
+"""The end of a range."""
 
 _CHAIN = 32
-"""How many operators are followed back."""
+"""At most this many operators are followed back."""
 _SLACK = 1e-3
-"""Of half a step: what a scale's own rounding makes of -128 (2 / 255) + 1."""
+"""The tolerance relative to half a step, for the rounding of the scale itself, as in -128 (2 / 255) + 1."""
 
 
 def bound(graph: Graph, name: str, end: End) -> float:
-    """A number that no value of a tensor lies below (or above), infinite if none is known."""
+    """Return a number that no value of a tensor lies below (or above), infinite if none is known."""
     factor, shift = 1.0, 0.0
     for _ in range(_CHAIN):
         if end == "min" and is_non_negative(graph, name):
@@ -51,7 +51,7 @@ def bound(graph: Graph, name: str, end: End) -> float:
 
 
 def _own_bound(graph: Graph, node: gs.Node, end: End) -> float | None:
-    """What a node gives at least (or at most), whatever it is given."""
+    """Return the lower (or upper) bound of a node's result that holds whatever its input; None if there is none."""
     facts = traits(node)
     if facts.dequantises:
         return end_value(graph, node, end)
@@ -64,7 +64,7 @@ def _own_bound(graph: Graph, node: gs.Node, end: End) -> float | None:
 
 
 def _affine(graph: Graph, node: gs.Node, end: End) -> tuple[str, float, float] | None:
-    """x, a, b where a node gives a x + b with a > 0, or no less (no more)."""
+    """Return x, a, b if a node's result is a x + b with a > 0, or at least (at most) that; else None."""
     names, facts = [tensor.name for tensor in node.inputs], traits(node)
     if facts.values <= Values.PICKED or (facts.between and not node.attrs.get("count_include_pad", 0)):
         return names[0], 1.0, 0.0
@@ -85,13 +85,13 @@ def _affine(graph: Graph, node: gs.Node, end: End) -> tuple[str, float, float] |
 
 
 def end_value(graph: Graph, node: gs.Node, end: End, integer: np.ndarray | None = None) -> float | None:
-    """What the last integer at one end stands for, of a QuantizeLinear or DequantizeLinear; None if not known.
+    """Return the float of the last integer at one end of a QuantizeLinear or DequantizeLinear; None if it is not known.
 
     Args:
         graph: the graph.
-        node: the node; where it has several scales, the value nearest to the middle counts.
-        end: which end.
-        integer: another integer than that of the type, where fewer are used.
+        node: the node; if it has several scales, the value nearest to the middle counts.
+        end: the end.
+        integer: the last integer, if it is not the type's, since fewer integers are used.
     """
     integers = node.inputs[0] if traits(node).dequantises else node.outputs[0]
     dtype = graph.dtype(integers.name)
@@ -106,8 +106,9 @@ def end_value(graph: Graph, node: gs.Node, end: End, integer: np.ndarray | None 
 
 
 def clips_nothing(graph: Graph, quantiser: gs.Node, end: End, integer: np.ndarray | None = None) -> bool:
-    """Whether a QuantizeLinear, or a Clip of its integers, lets all of its input pass at one end: what comes in rounds
-    to no integer beyond it.
+    """Tell whether a QuantizeLinear, or a Clip of its integers, clips nothing at one end.
+
+    This holds if no input is rounded to an integer beyond that end.
     """
     last, scale = end_value(graph, quantiser, end, integer), graph.constants.get(quantiser.inputs[1].name)
     if last is None or scale is None:

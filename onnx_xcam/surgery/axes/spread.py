@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.surgery.analysis.ends import seen
+from onnx_xcam.surgery.analysis.ends import image_dependent
 from onnx_xcam.surgery.axes.axes import Axes, fresh, unknown
 from onnx_xcam.surgery.ir.dims import Shape
 from onnx_xcam.surgery.ir.graph import Graph
@@ -25,7 +25,7 @@ class Spread:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.found: dict[str, Axes] = {}
-        self.seen = seen(graph)
+        self.seen = image_dependent(graph)
 
     def axes(self, node: gs.Node, index: int) -> Axes | None:
         """The axes of an input, None if its rank is not known."""

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.contract import Probabilities
-from onnx_xcam.surgery.analysis.ends import ends, seen
+from onnx_xcam.surgery.analysis.ends import ends, image_dependent
 from onnx_xcam.surgery.analysis.reachability import walk_backward
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_facts import Values
@@ -229,7 +229,7 @@ They add, average or scale, or cut off what is below zero, as SqueezeNet does.
 
 def _can_be_logits(graph: Graph, score: str) -> bool:
     """Tell whether a score may be logits: made by weights, and by nothing that bounds it or makes it a distance."""
-    pictured = seen(graph)
+    pictured = image_dependent(graph)
 
     def read(node: gs.Node) -> list[str]:
         inputs = node.inputs[: traits(node).differentiable]  # the other inputs may be a shape

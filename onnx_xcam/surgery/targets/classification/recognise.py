@@ -9,7 +9,7 @@ from onnx_xcam.common.arguments import text
 from onnx_xcam.common.suggestions import suggestion
 from onnx_xcam.contract import Probabilities, shape_text
 from onnx_xcam.errors import ScoreError
-from onnx_xcam.surgery.analysis.ends import ends, leads_to, seen
+from onnx_xcam.surgery.analysis.ends import ends, image_dependent, leads_to
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.targets.axis_evidence import AxisEvidence
 from onnx_xcam.surgery.targets.classification.form import score_of
@@ -101,7 +101,7 @@ def _score_among_outputs(evidence: AxisEvidence, *, labelled: bool) -> Score:
     """
     graph, refused = evidence.graph, list[ScoreError]()
     candidates: dict[str, _Candidate] = {}
-    pictured = seen(graph)
+    pictured = image_dependent(graph)
     for output in ends(graph):
         origin = step_back(graph, output)
         try:
