@@ -97,4 +97,4 @@ class EmittedMaps:
         if not batch:
             return [f"{said}, so each is run by itself."], []
         said = f"{said}, which takes {batch}, so each is run with copies of itself; among others it would differ."
-        return [], [said] if rows.first_word() else []
+        return [], [said] if rows.is_news() else []

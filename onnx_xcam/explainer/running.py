@@ -76,12 +76,12 @@ def run_all(
     if model.rows.mixed is None and len(batch) == 1 and (beside := _with_another(batch, model.batch or 1)) is not None:
         others = model.others.rows(0, len(beside), 1)
         among = _run_images(model, run, beside, None if model.fixed_classes else results[contract.CLASSES], others)
-        model.rows.found((among[name][0], results[name][0]) for name in results if name in _compared(model))
+        model.rows.compare((among[name][0], results[name][0]) for name in results if name in _compared(model))
     if model.rows.mixed is None and (apart := tell_apart(batch[:size])):
         chosen = None if model.fixed_classes else results[contract.CLASSES]
         runs = {n: alone(n, None if chosen is None else chosen[n : n + 1]) for n in apart}
         compared = [name for name in results if name in _compared(model)]
-        if model.rows.found((results[name][n], one[name][0]) for n, one in runs.items() for name in compared):
+        if model.rows.compare((results[name][n], one[name][0]) for n, one in runs.items() for name in compared):
             return one_by_one()
     return results
 

@@ -94,7 +94,7 @@ class Scorer:
 
         if model.rows.mixed is None and (apart := tell_apart(batch[:size])):
             together = run(batch[:size])
-            model.rows.found((together[n], run(batch[n : n + 1])[0]) for n in apart)
+            model.rows.compare((together[n], run(batch[n : n + 1])[0]) for n in apart)
         size = 1 if model.rows.mixed else size
         for start in range(0, len(batch), size):
             part = batch[start : start + size]

@@ -1,1 +1,1 @@
-"""The meaning of axes: images, channels, height, width and tokens, followed through a graph from its pictures."""
+"""This package follows the meaning of axes through a graph: images, channels, height, width and tokens."""

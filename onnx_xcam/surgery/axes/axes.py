@@ -1,9 +1,9 @@
-"""What an axis is made of, so that its meaning survives reshapes.
+"""This module says what an axis is made of, so that its meaning survives reshapes.
 
-An axis is a sequence of atoms, outermost first, as the digits of a number are. Splitting an axis splits an atom into
-an outer and an inner one; merging axes puts their atoms side by side, and two that belong together become one again.
-So windows that are cut out of height and width and put back, heads that are cut out of channels, or a grid that is
-lined up as tokens need no knowledge of windows, heads or tokens.
+An axis is a sequence of atoms, outermost first, like the digits of a number. Splitting an axis splits an atom into an
+outer and an inner one; merging axes puts their atoms side by side, and two that belong together become one again. So
+windows that are cut out of height and width and put back, attention heads that are cut out of channels, or a grid that
+is flattened to tokens need no code that knows of windows, heads or tokens.
 """
 
 from __future__ import annotations
@@ -30,32 +30,39 @@ from onnx_xcam.surgery.axes.places import (
 from onnx_xcam.surgery.ir.dims import Dim, Shape, known_size
 
 UNKNOWN = "?"
+"""The role of an axis of which nothing is known."""
 PLACES = "P"
-"""The role of places of the picture that make no grid any more: those of several maps, one after the other."""
+"""The role of places of the picture that no longer form a grid, as those of several maps one after the other."""
 GONE = "~"
-"""Rows or columns of which an operator leaves it open where they lie on the picture; the next convolution does not find
-them again, but a sum with a map whose places are known does (a residual connection)."""
+"""The role of rows or columns with a lost position on the picture, since an operator leaves it open.
+
+The next convolution does not restore it, but a sum with a map of known places does (a residual connection).
+"""
 LOST = "!"
-"""Axes of which an operator leaves it open what they are at all; else as `GONE`."""
+"""The role of an axis of which even the meaning is lost; it is restored as `GONE` is."""
 MIXED = "#"
-"""Rows or columns that hold several places of the picture at once: a map and its mirror image, for instance."""
+"""The role of rows or columns that hold several places of the picture at once, such as a map plus its mirror image."""
 ADRIFT = (GONE, LOST, MIXED)
+"""These are the roles of axes with a lost or ambiguous position on the picture."""
 
 
 Place: TypeAlias = "tuple[str, int]"
-"""A tensor, and one of its axes."""
+"""The name of a tensor, and one of its axes."""
 
 
 class Atom(NamedTuple):
-    """`size` positions of an axis of `total`, `stride` apart: index // stride % size.
+    """An Atom is a part of an axis: `size` positions of an axis of `total`, `stride` apart: index // stride % size.
 
     Attributes:
-        role: N, C, H, W, T (tokens of which some are no part of the grid), P (see PLACES), "?", or one of `ADRIFT`.
-        total, stride, size: see above; a whole axis has stride 1 and size = total.
-        grid: of a T.
-        places: where the size of a whole H or W can be read off at run time; of a T both.
-        at: where the `total` positions lie on the picture, see places.py; of a T those of its grid's rows and columns.
-        by: the operator that has changed that, for messages.
+        role: N, C, H, W, T (tokens of which some are not part of the grid), P (see PLACES), "?", or one of `ADRIFT`.
+        total: the length of the axis that the atom comes from.
+        stride: the distance of neighbouring positions; a whole axis has stride 1 and size = total.
+        size: the number of positions.
+        grid: the grid of a T.
+        places: where the size of a whole H or W can be read at run time; for a T, where both can.
+        at: where the `total` positions lie on the picture, see places.py; for a T, where its grid's rows and columns
+            lie.
+        by: the operator that changed where they lie, for messages.
     """
 
     role: str
@@ -69,51 +76,52 @@ class Atom(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether this is all of the axis that it comes from."""
+        """Tell whether the atom is all of the axis that it comes from."""
         return self.stride == 1 and self.size == self.total
 
     @property
     def outermost(self) -> bool:
-        """Whether this counts the largest parts of the axis that it comes from."""
+        """Tell whether the atom counts the largest parts of the axis that it comes from."""
         return self.whole or (isinstance(self.size, int) and self.stride * self.size == self.total)
 
     def split(self, inner: int) -> tuple[Atom, Atom]:
-        """The outer and the inner part, of `inner` positions."""
+        """Return the outer and the inner part of the atom, the inner one with `inner` positions."""
         assert isinstance(self.size, int)
         outer = self._replace(stride=self.stride * inner, size=self.size // inner)
         return outer, self._replace(size=inner)
 
 
 Axis: TypeAlias = tuple[Atom, ...]
-"""Empty for an axis of size 1 that means nothing."""
+"""The atoms of an axis, outermost first; none for an axis of size 1 without a meaning."""
 Axes: TypeAlias = tuple[Axis, ...]
+"""The axes of a tensor."""
 
 
 def fresh(role: str, dim: Dim, *places: Place, at: At | bool = None, by: str = "") -> Axis:
-    """A whole axis; one of which it is not known (`at` is False) where it lies on the picture is lost."""
+    """Return a whole axis; if `at` is False, the position on the picture is not known and the axis is lost."""
     if isinstance(at, bool):
         return lost(dim, by)
     return (Atom(role, dim, 1, dim, None, places, at, by),)
 
 
 def lost(dim: Dim, by: str, role: str = GONE) -> Axis:
-    """An axis of which an operator leaves open where it lies on the picture; one of size 1 lies nowhere."""
+    """Return an axis with a position on the picture that an operator leaves open; one of size 1 lies nowhere."""
     return () if dim == 1 else (Atom(role, dim, 1, dim, by=by),)
 
 
 def lost_again(axis: Axis, dim: Dim, by: str) -> Axis:
-    """An axis that is made of another and lies nobody knows where; what was lost before stays lost in the same way."""
+    """Return a lost axis that is made from another one; if that was lost before, the role and the operator stay."""
     role = next((atom.role for atom in axis if atom.role in ADRIFT), GONE)
     return lost(dim, by_of(axis) or by, role)
 
 
 def unknown(shape: Shape) -> Axes:
-    """The axes of a tensor of which nothing is known."""
+    """Return the axes of a tensor of which nothing is known."""
     return tuple(fresh(UNKNOWN, dim) for dim in shape)
 
 
 def tokens(grid: Grid, places: tuple[Place, ...] = (), at: tuple[At, At] = (None, None), by: str = "") -> Axis:
-    """The axis of a grid of known size, with the tokens that stand before and after it."""
+    """Return the axis of a grid of known size, with the tokens that stand before and after it."""
     if grid.before or grid.after:
         size = grid.before + (grid.size or 0) + grid.after
         return (Atom("T", size, 1, size, grid, places, at if any(at) else None, by),)
@@ -122,18 +130,18 @@ def tokens(grid: Grid, places: tuple[Place, ...] = (), at: tuple[At, At] = (None
 
 
 def grid_at(axis: Axis) -> tuple[tuple[At, At], str]:
-    """Where the rows and the columns of a grid of tokens lie, and the operator that has changed that."""
+    """Return where the rows and the columns of a grid of tokens lie, and the operator that changed that."""
     atoms = [atom for atom in axis if atom.size != 1]
     by = next((atom.by for atom in atoms if atom.by), "")
     if len(atoms) == 2:
         rows, columns = (at_of((atom,)) for atom in atoms)
         return (rows, columns), by
-    found: Any = atoms[0].at if atoms else None
-    return (None, None) if found is None else found, by
+    at: Any = atoms[0].at if atoms else None
+    return (None, None) if at is None else at, by
 
 
 def at_of(axis: Axis) -> At:
-    """Where the positions of a whole axis of height or width lie, or of its outermost part."""
+    """Return where the positions of a whole axis of height or width lie, or those of its outermost part."""
     atom = next((atom for atom in axis if atom.size != 1), None)
     if atom is None or atom.at is None or atom.role not in "HW":
         return None
@@ -145,30 +153,30 @@ def at_of(axis: Axis) -> At:
 
 
 def by_of(axis: Axis) -> str:
-    """The operator that has changed where an axis lies on the picture, "" if none has."""
+    """Return the operator that changed where an axis lies on the picture, "" if none has."""
     return next((atom.by for atom in axis if atom.by), "")
 
 
 def is_adrift(axis: Axis) -> bool:
-    """Whether an axis is lost or mixed, or a part of it is."""
+    """Tell whether an axis, or a part of it, is lost or mixed."""
     return any(atom.role in ADRIFT for atom in axis)
 
 
 def is_spatial(axis: Axis) -> bool:
-    """Whether something of the picture's space, known or lost, is in an axis."""
+    """Tell whether an axis contains space of the picture, known or lost."""
     return any(atom.role in ("H", "W", "T", *ADRIFT) and atom.size != 1 for atom in axis)
 
 
 def is_extent(axis: Axis) -> bool:
-    """Whether an axis goes over the picture: rows, columns, tokens or what became of them, and not within windows."""
+    """Tell whether an axis spans the picture: as rows, columns, tokens or lost ones, and not within windows."""
     known = [atom for atom in axis if atom.size != 1]
     return any(atom.role in ("T", *ADRIFT) or (atom.role in ("H", "W") and atom.outermost) for atom in known)
 
 
 def agreed(parts: Sequence[Axis], by: str) -> Axis:
-    """What an axis means that several operands share: what the first one says that knows.
+    """Return the meaning of an axis that several operands share: that of the first operand for which it is known.
 
-    Where they lie on the picture differently, it holds several places at once.
+    If the operands lie differently on the picture, the axis holds several places at once.
     """
     if len(parts) == 1:
         return parts[0]
@@ -186,10 +194,11 @@ def agreed(parts: Sequence[Axis], by: str) -> Axis:
 
 
 def _lie_alike(one: Axis, other: Axis) -> bool:
+    """Tell whether two axes lie on the picture in the same way, as far as that is known."""
     if {role_of(one), role_of(other)} == {"H", "W"}:
-        return False  # rows of one stand beside columns of the other: it was turned by a quarter
+        return False  # rows of one meet columns of the other, which was turned by 90 degrees
     if [atom.role for atom in one] != [atom.role for atom in other]:
-        return True  # they differ in more than that, and the first one has always won
+        return True  # their meanings differ, and then the first operand's counts
     pairs = [(a, b) for a, b in zip(one, other, strict=True) if a.at != b.at]
     return all(
         a.total != b.total or not isinstance(a.total, int) or a.role == "T" or alike(a.at, b.at, a.total)  # type: ignore[arg-type]
@@ -198,7 +207,7 @@ def _lie_alike(one: Axis, other: Axis) -> bool:
 
 
 def size_of(axis: Axis) -> Dim:
-    """The length of an axis, None if it is not known."""
+    """Return the length of an axis, None if it is not known."""
     size = 1
     for atom in axis:
         if not isinstance(atom.size, int):
@@ -208,34 +217,34 @@ def size_of(axis: Axis) -> Dim:
 
 
 def is_unknown(axis: Axis) -> bool:
-    """Whether nothing is known of an axis that a layout could be made of."""
+    """Tell whether nothing is known of an axis that a layout could be made of."""
     return all(atom.role in (UNKNOWN, PLACES) for atom in axis)
 
 
 def is_place(atom: Atom) -> bool:
-    """Whether the positions are those of rows and columns of the picture."""
+    """Tell whether an atom's positions are those of rows and columns of the picture."""
     return atom.role in ("H", "W", "T", PLACES, GONE, MIXED)
 
 
 def _of_places(axes: Iterable[Axis], dim: Dim) -> Axis:
-    """An axis of which nothing is known but whether its positions are places, and about how many of an image there are.
+    """Return an axis of which only the number of places of the picture is known, if it has any.
 
-    Where its length depends on the number of images, it is the places of one.
+    If the axis' length depends on the number of images, the places are those of one image.
     """
-    found = [[atom for atom in axis if is_place(atom) and atom.size != 1] for axis in axes]
-    if not any(found):
+    places = [[atom for atom in axis if is_place(atom) and atom.size != 1] for axis in axes]
+    if not any(places):
         return fresh(UNKNOWN, dim)
     if isinstance(dim, int):
         return fresh(PLACES, dim)
-    counts = [known_size(atom.size for atom in atoms) for atoms in found if atoms]
+    counts = [known_size(atom.size for atom in atoms) for atoms in places if atoms]
     count = None if None in counts else sum(filter(None, counts))
     return (*fresh(UNKNOWN, None), *fresh(PLACES, count))
 
 
 def role_of(axis: Axis) -> str:
-    """One letter: N, C, H, W, T for a grid's tokens, "?" for anything else.
+    """Return the role of an axis as one letter: N, C, H, W, T for a grid's tokens, "?" for anything else.
 
-    Height and width may be coarser than they were (every second row, the others among the channels).
+    Height and width may be coarser than they were, as with every second row while the others are among the channels.
     """
     atoms = [atom for atom in axis if atom.size != 1] or list(axis)
     if is_adrift(axis):
@@ -249,12 +258,12 @@ def role_of(axis: Axis) -> str:
 
 
 def roles_of(axes: Axes) -> str:
-    """The letters of all axes."""
+    """Return the roles of all axes as one string."""
     return "".join(role_of(axis) for axis in axes)
 
 
 def grid_of(axis: Axis) -> Grid | None:
-    """The grid of an axis of tokens, None if the axis is none or the grid's size is not known."""
+    """Return the grid of an axis of tokens, None if the axis has none or the grid's size is not known."""
     if role_of(axis) != "T":
         return None
     sizes = [atom.size for atom in axis if atom.size != 1]
@@ -264,30 +273,30 @@ def grid_of(axis: Axis) -> Grid | None:
 
 
 def places_of(axis: Axis) -> tuple[Place, ...]:
-    """Where height and width of a grid of tokens can be read off at run time; empty if nowhere.
+    """Return where height and width of a grid of tokens can be read at run time; nothing if nowhere.
 
-    A grid that was made coarser since (its rows pooled in windows) has another size than stands there.
+    A grid that became coarser (its rows pooled in windows) has another size than the tensors there.
     """
-    found = tuple(place for atom in axis if atom.size != 1 and atom.whole for place in atom.places)
-    return found if len(found) == 2 else ()
+    places = tuple(place for atom in axis if atom.size != 1 and atom.whole for place in atom.places)
+    return places if len(places) == 2 else ()
 
 
 def resized(axis: Axis, dim: Dim, by: str = "") -> Axis:
-    """The axis resampled to another size: images, channels, rows and columns stay what they are, all else is lost."""
+    """Return the axis resampled to another size; images, channels, rows and columns keep their meaning."""
     role = role_of(axis)
     if is_adrift(axis):
         return lost_again(axis, dim, by)
     if role not in ("H", "W"):
         return fresh(role, dim) if role in "NC" else _of_places([axis], dim)
     size, at = size_of(axis), at_of(axis)
-    stays: At | bool = None if at is None else False  # spread evenly stays so, whatever the lengths are
+    stays: At | bool = None if at is None else False  # an even spread stays even, whatever the lengths are
     if isinstance(size, int) and isinstance(dim, int):
         stays = stretched(at, size, dim)
     return fresh(role, dim, at=stays, by=by_of(axis) or by)
 
 
 def at_places(axis: Axis, indices: NDArray[np.float64] | None, dim: Dim, by: str) -> Axis:
-    """An axis of height or width read at these indices, which may lie between positions; None for unknown ones."""
+    """Return an axis of height or width read at indices, which may lie between positions; None if unknown."""
     size = size_of(axis)
     if (
         indices is None
@@ -301,7 +310,7 @@ def at_places(axis: Axis, indices: NDArray[np.float64] | None, dim: Dim, by: str
 
 
 def cut(axis: Axis, positions: np.ndarray | None, dim: Dim, by: str = "") -> Axis:
-    """The axis with only these positions left (None for unknown ones), in their order; a grid must stay whole."""
+    """Return the axis with only these positions left, in their order; None for unknown ones. A grid must stay whole."""
     size, role = size_of(axis), role_of(axis)
     if positions is not None and isinstance(size, int) and np.array_equal(positions, np.arange(size)):
         return axis
@@ -316,7 +325,7 @@ def cut(axis: Axis, positions: np.ndarray | None, dim: Dim, by: str = "") -> Axi
 
 
 def _cut_tokens(axis: Axis, positions: np.ndarray, by: str) -> Axis | None:
-    """A grid of tokens that stays whole, be it turned round; None if it does not."""
+    """Return a grid of tokens after a cut that leaves it whole or reverses it, else None."""
     whole = all(atom.role in ("H", "W") and atom.whole for atom in axis)
     if whole and np.array_equal(positions, np.arange(size_of(axis) or 0)[::-1]):
         return tuple(atom._replace(at=_reversed(atom), by=by) for atom in axis)
@@ -331,12 +340,13 @@ def _cut_tokens(axis: Axis, positions: np.ndarray, by: str) -> Axis | None:
 
 
 def _reversed(atom: Atom) -> At:
+    """Return where the positions of an atom lie after they are reversed."""
     assert isinstance(atom.total, int)
     return packed(listed(at_of((atom,)), atom.total)[::-1])
 
 
 def joined(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str = "") -> Axis:
-    """One axis after the other: what stands beside a grid are further tokens."""
+    """Return the concatenation of axes; what stands beside a grid becomes further tokens."""
     roles = [role_of(part) for part in parts]
     if any(is_adrift(part) and "T" not in roles for part in parts):
         return lost_again(next(part for part in parts if is_adrift(part)), dim, by)
@@ -357,12 +367,12 @@ def joined(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str = "") -
 
 
 def _lined_up(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str) -> Axis:
-    """Rows below rows, or columns beside columns."""
+    """Return the concatenation of rows below rows, or of columns beside columns."""
     roles = [role_of(part) for part in parts]
     if {"H", "W"} <= set(roles):
-        return lost(dim, by)  # as coordinate attention does, and takes them apart again
+        return lost(dim, by)  # as in coordinate attention, which takes them apart again
     role = next(role for role in roles if role in ("H", "W"))
-    own = [i for i, found in enumerate(roles) if found == role]
+    own = [i for i, other in enumerate(roles) if other == role]
     sizes = [size for size in dims if isinstance(size, int)]
     if len(sizes) < len(dims) or sum(sizes) > MOST:
         return fresh(role, dim) if len(own) == 1 else lost(dim, by)
@@ -370,7 +380,7 @@ def _lined_up(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str) -> 
 
 
 def _in_a_row(parts: Sequence[At], sizes: Sequence[int], own: Sequence[int]) -> At | bool:
-    """Rows below rows, or columns beside columns; what is none of the picture's (is not in `own`) pads the others."""
+    """Return where concatenated rows or columns lie; parts that are not in `own` pad the others."""
     first, last = own[0], own[-1]
     if len(own) < last - first + 1:
         return False
@@ -385,36 +395,36 @@ def _in_a_row(parts: Sequence[At], sizes: Sequence[int], own: Sequence[int]) -> 
 
 
 def regrouped(axes: Axes, shape: Shape) -> Axes:
-    """The axes after a reshape to `shape`.
+    """Return the axes after a reshape to `shape`.
 
-    Axes are matched from both ends, as far as sizes are known; what one axis is left with in between is its own.
+    Axes are matched from both ends, as far as sizes are known; the atoms in between go to a single remaining axis.
     """
     atoms = [atom for axis in axes for atom in axis]
     left, atoms = _matched(atoms, shape, outer=True)
     right, atoms = _matched(atoms[::-1], shape[len(left) :][::-1], outer=False)
-    found, rest = [_merged(axis[::-1]) for axis in right[::-1]], tuple(atoms[::-1])
+    ends, rest = [_merged(axis[::-1]) for axis in right[::-1]], tuple(atoms[::-1])
     missing = shape[len(left) : len(shape) - len(right)]
     if len(missing) == 1:
-        return (*map(_merged, left), _merged(rest) or fresh(UNKNOWN, missing[0]), *found)
+        return (*map(_merged, left), _merged(rest) or fresh(UNKNOWN, missing[0]), *ends)
     if not missing and any(atom.size != 1 for atom in rest):
         return unknown(shape)
-    return (*map(_merged, left), *unknown(missing), *found)
+    return (*map(_merged, left), *unknown(missing), *ends)
 
 
 def _matched(atoms: list[Atom], dims: Sequence[Dim], *, outer: bool) -> tuple[list[Axis], list[Atom]]:
-    """As many axes of these sizes as can be had, and the atoms that are left."""
-    found = []
+    """Return as many axes of these sizes as the atoms yield, and the remaining atoms."""
+    matched = []
     for dim in dims:
         taken = _taken(atoms, dim, outer=outer)
         if taken is None:
             break
         axis, atoms = taken
-        found.append(axis)
-    return found, atoms
+        matched.append(axis)
+    return matched, atoms
 
 
 def _taken(atoms: list[Atom], dim: Dim, *, outer: bool) -> tuple[Axis, list[Atom]] | None:
-    """The first atoms that make up an axis of size `dim`, and the rest; None if they don't."""
+    """Return the first atoms that make up an axis of size `dim`, and the rest; None if no atoms do."""
     if not isinstance(dim, int) or dim <= 1:
         if atoms and dim is not None and atoms[0].size == dim:
             return (atoms[0],), atoms[1:]
@@ -437,7 +447,7 @@ def _taken(atoms: list[Atom], dim: Dim, *, outer: bool) -> tuple[Axis, list[Atom
 
 
 def _merged(atoms: Iterable[Atom]) -> Axis:
-    """Atoms side by side, with those that belong together made one."""
+    """Return atoms side by side, with those merged that belong together."""
     result: list[Atom] = []
     for atom in atoms:
         last = result[-1] if result else None

@@ -1,8 +1,8 @@
-"""Whether the images of a run influence each other: what one is given then depends on which others it is run with.
+"""This module finds out whether the images of a run influence each other's results.
 
-A mean over the images, normalisation by what a run holds, a softmax over the wrong axis, a Reshape that was baked for
-other sizes, integers that are scaled by a whole run (DynamicQuantizeLinear): all of it is found by running an image
-with others and alone. Most classifiers need no run for it, since none of their operators can mix images.
+The causes are a mean over the images, normalisation by what a run holds, a softmax over the wrong axis, a Reshape that
+was fixed for other sizes, or integers that are scaled by a whole run (DynamicQuantizeLinear). All of these show when an
+image is run with others and alone. Most classifiers need no such run, since none of their operators can mix images.
 """
 
 from __future__ import annotations
@@ -20,27 +20,29 @@ from onnx_xcam.surgery.ir.uses import Uses
 from onnx_xcam.surgery.lowering.order import nodes_in_order
 
 TOLERANCE = {True: 1e-3, False: 5e-2}
-"""How far a value in a run of several may be from the same one alone, relative to the largest: where the model is
-exact, and where it rounds to float16 or to integers."""
+"""How far a value in a run of several images may differ from a run of one, relative to the largest value.
+
+The first holds where the model is exact, the second where it rounds to float16 or to integers.
+"""
 
 
 def rounds(graph: onnx.GraphProto) -> bool:
-    """Whether a model rounds to float16 or to integers, so that its values are not exact."""
+    """Tell whether a model rounds to float16 or to integers, so that its values are not exact."""
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in graph.initializer)
     return half or any(proto_traits(node).rounds_as_told for node in graph.node)
 
 
 def scaled_by_run(graph: onnx.GraphProto) -> bool:
-    """Whether integers are scaled by what all images of a run hold."""
+    """Tell whether integers are scaled by what all images of a run hold."""
     return any(proto_traits(node).scaled_by_run for node in graph.node)
 
 
 def cannot_mix(model: onnx.ModelProto, image: str, wanted: Iterable[str]) -> bool:
-    """Whether the operators between the picture and some tensors cannot mix images; False where nobody knows.
+    """Tell whether the operators between the picture and some tensors cannot mix images; False where it is not known.
 
     Args:
-        model: with or without its weights.
-        image: the input with the pictures, the images on its first axis.
+        model: the model, with or without its weights.
+        image: the input of pictures, with the images on its first axis.
         wanted: the score and the layers.
     """
     graph = model.graph
@@ -55,7 +57,7 @@ def cannot_mix(model: onnx.ModelProto, image: str, wanted: Iterable[str]) -> boo
         if not any(name in ranks for name in uses.reads[position]):
             if not node.input and node.op_type == "Constant":
                 constants.update((name, _dims_of(node)) for name in node.output)
-            continue  # made of constants, or of other inputs, of which only a rank would be told
+            continue  # the node reads constants or other inputs, which do not depend on the picture
         rank = _rank_kept(node, ranks, constants)
         if rank is None:
             return False
@@ -64,12 +66,13 @@ def cannot_mix(model: onnx.ModelProto, image: str, wanted: Iterable[str]) -> boo
 
 
 def _dims_of(node: onnx.NodeProto) -> tuple[int, ...]:
+    """Return the shape of a Constant node's value."""
     attribute = node.attribute[0]
     return tuple(attribute.t.dims) if attribute.name == "value" else (1,) * attribute.name.endswith("s")
 
 
 def _rank_kept(node: onnx.NodeProto, ranks: Mapping[str, int], constants: Mapping[str, tuple[int, ...]]) -> int | None:
-    """The rank of what a node makes of images, each for itself and still on the first axis; None if nobody knows."""
+    """Return the rank of a node's result if it keeps images apart and on the first axis; None if that is not known."""
     inside = [ranks[name] for name in node.input if name in ranks]
     others = [constants.get(name) for name in node.input if name and name not in ranks]
     if node.domain not in ("", "ai.onnx") or None in others or len(set(inside)) != 1:
@@ -96,30 +99,30 @@ def _rank_kept(node: onnx.NodeProto, ranks: Mapping[str, int], constants: Mappin
 
 
 class Rows:
-    """What is known of a model's images in one run; found out when several are run for the first time.
+    """A Rows holds what is known of a model's images in one run, which is found when several are first run together.
 
     Attributes:
-        mixed: whether they influence each other; None where that is not known yet.
+        mixed: whether the images influence each other; None where that is not known yet.
     """
 
     def __init__(self, mixed: bool | None, *, is_exact: bool) -> None:
         self.mixed = mixed
         self._tolerance = TOLERANCE[is_exact]
-        self._told = False
+        self._reported = False
 
-    def found(self, pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> bool:
-        """Take note of values of images in a run of several, and of the same ones alone; whether they differ."""
+    def compare(self, pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> bool:
+        """Tell whether images have other values in a run of several than alone, and note it."""
         self.mixed = any(difference(together, alone) > self._tolerance for together, alone in pairs)
         return self.mixed
 
-    def first_word(self) -> bool:
-        """Whether it is known that they influence each other, and was not asked before."""
-        told, self._told = self._told, bool(self.mixed)
-        return bool(self.mixed) and not told
+    def is_news(self) -> bool:
+        """Tell whether the images are known to influence each other and this was not reported before."""
+        reported, self._reported = self._reported, bool(self.mixed)
+        return bool(self.mixed) and not reported
 
 
 def difference(together: NDArray[Any], alone: NDArray[Any]) -> float:
-    """The largest difference, relative to the largest magnitude; infinite where only one of two is finite."""
+    """Return the largest difference, relative to the largest magnitude; infinite where only one of two is finite."""
     if together.shape != alone.shape:
         return np.inf
     if together.dtype.kind not in "fiub":
@@ -133,6 +136,9 @@ def difference(together: NDArray[Any], alone: NDArray[Any]) -> float:
 
 
 def tell_apart(batch: NDArray[Any]) -> Sequence[int]:
-    """The first and the last image of a run if it holds different ones, which alone can show an influence."""
+    """Return the indices of the first and the last image of a run, or nothing if all its images are equal.
+
+    Only different images can show an influence.
+    """
     different = len(batch) > 1 and bool((batch[1:] != batch[:1]).any())
     return (0, len(batch) - 1) if different else ()

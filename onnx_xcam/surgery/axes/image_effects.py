@@ -1,4 +1,4 @@
-"""What convolution, pooling and their like do to axes: they read four axes as images, channels, height, width."""
+"""This module holds the rules of operators, such as convolution, that read four axes as N, C, height and width."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from onnx_xcam.surgery.axes.axes import (
 )
 from onnx_xcam.surgery.axes.effects import ended, kept
 from onnx_xcam.surgery.axes.places import MOST, At, at_indices, centred
-from onnx_xcam.surgery.axes.spread import Spread, placed, said
+from onnx_xcam.surgery.axes.spread import Spread, label, placed
 from onnx_xcam.surgery.ir.dims import Dim, Shape
 from onnx_xcam.surgery.ir.op_traits import traits
 
 
 def image_axes(p: Spread, node: gs.Node, shape: Shape) -> Axes | None:
-    """The axes of an operator's input as it reads them; what was not known is known from here on."""
+    """Return the axes of an operator's input as it reads them; unknown axes become known from here on."""
     axes = p.axes(node, 0)
     if len(shape) != 4 or (axes is not None and len(axes) != 4):
         return None
@@ -36,12 +36,12 @@ def image_axes(p: Spread, node: gs.Node, shape: Shape) -> Axes | None:
     dims = p.dims(node, 0)
     if all(is_unknown(axis) for axis in axes):
         axes = placed("NCHW", node.inputs[0].name, dims)
-        p.found[node.inputs[0].name] = axes
+        p.known[node.inputs[0].name] = axes
     return tuple(fresh(r, d) if is_unknown(a) else a for r, a, d in zip("NCHW", axes, dims, strict=True))
 
 
 def images(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
-    """Pixels become blocks of pixels, or blocks pixels."""
+    """Return the axes of an operator that turns pixels into blocks of pixels, or blocks into pixels."""
     if len(shape) != 4:
         return kept(p, node, index, shape)
     axes = image_axes(p, node, shape)
@@ -49,14 +49,14 @@ def images(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     if axes is None:
         return placed("NCHW", out, shape)
     space = [
-        _again(axis, resized(axis, dim, said(node)), role, dim, (out, at))
+        _again(axis, resized(axis, dim, label(node)), role, dim, (out, at))
         for at, role, axis, dim in zip((2, 3), "HW", axes[2:], shape[2:], strict=True)
     ]
     return (*placed("NC", out, shape[:2]), *space)
 
 
 def _again(before: Axis, after: Axis, role: str, dim: Dim, place: tuple[str, int]) -> Axis:
-    """Height or width at another resolution; an axis that is the other one of the two, or lost, stays it."""
+    """Return height or width at another resolution; an axis that is lost, or is the other of the two, stays so."""
     if is_adrift(before):
         return after
     lead = _lead(before)
@@ -64,12 +64,12 @@ def _again(before: Axis, after: Axis, role: str, dim: Dim, place: tuple[str, int
 
 
 def per_pixel(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
-    """Channel by channel, which are on axis 1."""
+    """Return the axes of an operator that works channel by channel, with the channels on axis 1."""
     return image_axes(p, node, shape) or kept(p, node, index, shape)
 
 
 def windowed(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
-    """Convolution and pooling read four axes as N, C, H, W; an axis that is known to be another stays no H or W."""
+    """Return the axes of a convolution or pool, which reads N, C, H, W; no other known axis becomes H or W."""
     axes = image_axes(p, node, shape)
     if axes is None:
         return kept(p, node, index, shape)
@@ -77,25 +77,25 @@ def windowed(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     channels = fresh("C", shape[1]) if traits(node).weighted or role_of(c) == "C" else c
     if _is_pointwise(p, node):
         return (n, channels, *space)
-    return (n, channels, *(_seen(p, node, at, axis, shape[at + 2]) for at, axis in enumerate(space)))
+    return (n, channels, *(_over_windows(p, node, at, axis, shape[at + 2]) for at, axis in enumerate(space)))
 
 
-def _seen(p: Spread, node: gs.Node, at: int, axis: Axis, dim: Dim) -> Axis:
-    """An axis behind windows over it."""
+def _over_windows(p: Spread, node: gs.Node, at: int, axis: Axis, dim: Dim) -> Axis:
+    """Return an axis of space after windows that slide along it."""
     lead = _lead(axis)
     if lead is None or is_adrift(axis):
-        return lost(dim, by_of(axis) or said(node))
+        return lost(dim, by_of(axis) or label(node))
     return fresh(lead, dim, (node.outputs[0].name, at + 2), at=_behind_windows(p, node, at, axis, dim), by=by_of(axis))
 
 
 def _lead(axis: Axis) -> str | None:
-    """H or W, if neighbours on the axis are neighbours in height or width, be it at another resolution."""
+    """Return H or W if neighbours on the axis are neighbours in height or width, at any resolution; else None."""
     first = next((atom for atom in axis if atom.size != 1), axis[0] if axis else None)
     return first.role if first is not None and first.role in ("H", "W") and first.outermost else None
 
 
 def _behind_windows(p: Spread, node: gs.Node, at: int, axis: Axis, dim: Dim) -> At | bool:
-    """Where the centres of windows lie, of an axis that is not spread evenly; else that is taken for granted."""
+    """Return where the centres of windows lie on an axis that is not spread evenly; None for an even one."""
     places, size = at_of(axis), p.dims(node, 0)[at + 2]
     if places is None:
         return None
@@ -105,7 +105,7 @@ def _behind_windows(p: Spread, node: gs.Node, at: int, axis: Axis, dim: Dim) -> 
 
 
 def _window(p: Spread, node: gs.Node, at: int, size: int, dim: int) -> Sequence[int]:
-    """Stride, padding before, kernel and dilation along an axis of space."""
+    """Return stride, padding before, kernel and dilation along an axis of space."""
     stride, dilation = (int((node.attrs.get(name) or [1, 1])[at]) for name in ("strides", "dilations"))
     stated: Any = node.attrs.get("kernel_shape") or (p.dims(node, 1)[2:] if traits(node).weighted else (size, size))
     kernel = int(stated[at]) if isinstance(stated[at], int) else 1
@@ -118,6 +118,7 @@ def _window(p: Spread, node: gs.Node, at: int, size: int, dim: int) -> Sequence[
 
 
 def _is_pointwise(p: Spread, node: gs.Node) -> bool:
+    """Tell whether a node's windows are single positions, with stride 1 and no padding."""
     kernel: Sequence[Dim] = node.attrs.get("kernel_shape") or (
         p.dims(node, 1)[2:] if traits(node).weighted and len(node.inputs) > 1 else [None]
     )
@@ -126,8 +127,8 @@ def _is_pointwise(p: Spread, node: gs.Node) -> bool:
 
 
 def sampled(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
-    """A grid of places, which may be anywhere, is read: images and channels stay."""
+    """Return the axes of an operator that reads at a grid of places, which may be anywhere: only N and C stay."""
     axes = image_axes(p, node, shape)
     if axes is None:
         return ended(p, node, index, shape)
-    return (*axes[:2], *(lost(dim, said(node)) for dim in shape[2:]))
+    return (*axes[:2], *(lost(dim, label(node)) for dim in shape[2:]))

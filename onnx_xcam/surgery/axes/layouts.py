@@ -1,8 +1,8 @@
-"""What the axes of a tensor mean: images, channels, height, width, tokens, and where they lie on the picture.
+"""This module finds what the axes of each tensor mean: images, channels, height, width, tokens, and where they lie.
 
 Convolution and pooling fix the meaning of their axes (N, C, then space), and so does an input that is plainly a
-picture; from there it spreads forward through operators that keep, permute, split or merge axes. Nothing is read off
-names.
+picture; from there it spreads forward through operators that keep, permute, split or merge axes. Names of tensors are
+not used.
 """
 
 from __future__ import annotations
@@ -36,19 +36,20 @@ from onnx_xcam.surgery.ir.op_traits import traits
 
 
 def axis_roles(graph: Graph) -> dict[str, Axes]:
-    """The axes of every float tensor of known rank that some node makes, and of the images that go in.
+    """Return the axes of the images that go in and of every float tensor of known rank that a node makes.
 
-    What comes before the first weights is the picture itself, scaled or cut up; it is left out, but for what a
+    Tensors before the first weights are the picture itself, scaled or cut up, and are left out, except for those that a
     convolution reads.
     """
     spread = Spread(graph)
-    spread.found.update(_pictures(graph))
+    spread.known.update(_pictures(graph))
     _follow(spread)
     behind = _behind(graph)
-    return {name: axes for name, axes in spread.found.items() if name in behind}
+    return {name: axes for name, axes in spread.known.items() if name in behind}
 
 
 def _follow(spread: Spread) -> None:
+    """Follow the axes through all nodes."""
     graph = spread.graph
     for node in graph.nodes:
         rule = rule_of(node)
@@ -59,11 +60,11 @@ def _follow(spread: Spread) -> None:
                     continue
                 axes = rule(spread, node, index, shape)
                 known = axes if axes is not None and len(axes) == len(shape) else unknown(shape)
-                spread.found[out.name] = left_over(spread, node, known, shape)
+                spread.known[out.name] = left_over(spread, node, known, shape)
 
 
 def _behind(graph: Graph) -> frozenset[str]:
-    """The tensors behind operators on images, and those that these read; behind weights where there are none."""
+    """Return the inputs of operators on images and all behind these; without such operators, all behind weights."""
     on_images = [node for node in graph.nodes if traits(node).reads_images]
     first = on_images or [node for node in graph.nodes if traits(node).weighted]
     made = [out.name for node in first for out in node.outputs]
@@ -72,20 +73,20 @@ def _behind(graph: Graph) -> frozenset[str]:
 
 
 def _pictures(graph: Graph) -> dict[str, Axes]:
-    """The axes of inputs that are plainly images, as one side has 1, 3 or 4 channels and the other has not."""
-    found = {}
+    """Return the axes of inputs that are plainly images: with 1, 3 or 4 channels on one side and not on the other."""
+    pictures = {}
     for name in graph.input_names:
         shape = graph.shape(name)
         if graph.is_constant(name) or shape is None or len(shape) != 4:
             continue
         first, last = (shape[axis] in IMAGE_CHANNELS for axis in (1, 3))
         if first != last:
-            found[name] = placed("NCHW" if first or _is_read_as_nchw(graph, name) else "NHWC", name, shape)
-    return found
+            pictures[name] = placed("NCHW" if first or _is_read_as_nchw(graph, name) else "NHWC", name, shape)
+    return pictures
 
 
 def _is_read_as_nchw(graph: Graph, name: str) -> bool:
-    """Whether a convolution or a pool reads an input whose axes nothing has moved: the last one is its width then."""
+    """Tell whether a convolution or pool reads an input with its axes unmoved, so that the last one is its width."""
 
     def enters(node: gs.Node, read: str) -> bool:
         return not traits(node).reads_images or node.inputs[0].name == read
@@ -98,35 +99,35 @@ def _is_read_as_nchw(graph: Graph, name: str) -> bool:
 
 
 def layout_of(axes: Axes | None) -> Layout | None:
-    """The layout that these axes make, None if it is none of the contract's or the grid of its tokens is not known."""
+    """Return the layout of these axes, None if it is not one of the contract's or its token grid is not known."""
     roles = roles_of(axes or ())
     layout = next((known for known in LAYOUTS if known == roles), None)
     return None if layout is not None and "T" in layout and token_grid(axes) is None else layout
 
 
 def token_grid(axes: Axes | None) -> Grid | None:
-    """The grid behind the axis of tokens, None if there is none or its size is not known."""
+    """Return the grid behind the axis of tokens, None if there is none or its size is not known."""
     return grid_of(_token_axis(axes))
 
 
 def grid_places(axes: Axes | None) -> tuple[Place, ...]:
-    """Where height and width of the grid behind the tokens can be read off at run time; empty if nowhere."""
+    """Return where height and width of the grid behind the tokens can be read at run time; nothing if nowhere."""
     return places_of(_token_axis(axes))
 
 
 def _token_axis(axes: Axes | None) -> Axis:
-    """The axis of tokens, empty if there is none."""
+    """Return the axis of tokens, or an empty axis if there is none."""
     return next((axis for axis in axes or () if role_of(axis) == "T"), ())
 
 
 def may_be_nchw(axes: Axes | None) -> bool:
-    """Whether nothing that is known of four axes speaks against images, channels, height, width."""
+    """Tell whether nothing that is known of four axes contradicts images, channels, height, width."""
     known = [is_unknown(axis) or role_of(axis) == role for axis, role in zip(axes or (), "NCHW", strict=False)]
     return all(known)
 
 
 def displaced(axes: Axes | None) -> str | None:
-    """Why a map of these axes cannot be laid on the picture as it is, as the rest of a sentence; None if it can."""
+    """Return why a map with these axes does not fit the picture as it is, as the end of a sentence; None if it does."""
     for axis in axes or ():
         if is_adrift(axis):
             return f"where its positions lie on the picture is lost behind the {by_of(axis)}"
@@ -142,7 +143,7 @@ def displaced(axes: Axes | None) -> str | None:
 
 
 def window_of(axes: Axes | None) -> str | None:
-    """What part of the picture a map of these axes covers, in words; None if all."""
+    """Return which part of the picture a map with these axes covers, in words; None if all of it."""
     parts, by = [], ""
     for axis in axes or ():
         for name, at, count in _sides(axis):
@@ -154,7 +155,7 @@ def window_of(axes: Axes | None) -> str | None:
 
 
 def _sides(axis: Axis) -> list[tuple[str, At, int]]:
-    """What is known of height and width on an axis: their name, their places, their size."""
+    """Return name, places and size of height and width, as far as an axis holds them."""
     role = role_of(axis)
     if role == "T":
         grid, (rows, columns) = grid_of(axis), grid_at(axis)[0]

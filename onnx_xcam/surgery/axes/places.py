@@ -1,8 +1,8 @@
-"""Where the rows (or columns) of a feature map lie on the picture.
+"""This module says where the rows (or columns) of a feature map lie on the picture.
 
 A convolution keeps the order of rows and spreads them evenly over the picture. A flip, a roll, a crop or a padding does
-not; what undoes it brings the order back. So of an axis of height or width a list of places is kept, one for each
-position: 0 is the picture's upper (left) edge, 1 its lower (right) one. None stands for places that are spread evenly.
+not, until another one undoes it. So an axis of height or width has a list of places, one for each position: 0 is the
+picture's upper (left) edge, 1 its lower (right) edge. None stands for places that are spread evenly.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ At: TypeAlias = "tuple[float, ...] | None"
 
 _Floats: TypeAlias = NDArray[np.float64]
 MOST = 1 << 16
-"""Of longer axes no places are listed; they count as unknown."""
+"""The places of longer axes are not listed, and count as unknown."""
 _FEWEST = 4
-"""With fewer rows any matrix draws from neighbours."""
+"""With fewer rows than this, every matrix would seem to draw from neighbours."""
 
 
 def even(count: int) -> _Floats:
-    """The usual places."""
+    """Return the usual places, spread evenly."""
     return (np.arange(count) + 0.5) / count
 
 
 def listed(at: At, count: int) -> _Floats:
-    """The places as numbers."""
+    """Return the places as numbers."""
     return even(count) if at is None else np.array(at)
 
 
 def packed(places: _Floats) -> At:
-    """The places as they are kept; those that are spread evenly are not."""
+    """Return the places as they are stored; None for those that are spread evenly."""
     usual = len(places) == 0 or bool(np.abs(places - even(len(places))).max() < 1e-6)
     return None if usual else tuple(np.round(places, 9).tolist())
 
 
 def taken(at: At, count: int, positions: NDArray[np.int64]) -> At | bool:
-    """The places of the positions that are taken, in this order.
+    """Return the places of the positions that are taken, in this order.
 
-    Those that repeat others before the first one or behind the last one, as a reflection at the borders does, are a
+    Positions before the first or after the last one that repeat others, as a reflection at the borders does, are
     padding.
     """
     for start in np.flatnonzero(positions == 0).tolist() if len(positions) > count else ():
@@ -53,7 +53,7 @@ def taken(at: At, count: int, positions: NDArray[np.int64]) -> At | bool:
 
 
 def at_indices(at: At, count: int, indices: _Floats) -> At | bool:
-    """The places at indices between two positions, or beyond the ends; False where they are in no order."""
+    """Return the places at indices between two positions, or beyond the ends; False if the places are in no order."""
     places = listed(at, count)
     if not in_order(places) and not in_order(places[::-1]):
         return False
@@ -64,38 +64,38 @@ def at_indices(at: At, count: int, indices: _Floats) -> At | bool:
 
 
 def stretched(at: At, count: int, size: int) -> At | bool:
-    """The places of an axis that is resampled to another size."""
+    """Return the places of an axis that is resampled to another size."""
     if at is None or not size:
         return None
     return size <= MOST and at_indices(at, count, (np.arange(size) + 0.5) * count / size - 0.5)
 
 
 def padded(at: At, count: int, before: int, after: int) -> At | bool:
-    """The places of an axis with positions more at the ends, or fewer where these numbers are negative."""
+    """Return the places of an axis with positions added at the ends, or removed where these numbers are negative."""
     if count + before + after > MOST:
         return False
     return at_indices(at, count, np.arange(-before, count + after, dtype=np.float64))
 
 
 def coarser(at: At, total: int, size: int, stride: int) -> At:
-    """The places of blocks of `stride` positions each."""
+    """Return the places of blocks of `stride` positions each."""
     return None if at is None else packed(listed(at, total).reshape(size, stride).mean(axis=1))
 
 
 def in_order(places: _Floats) -> bool:
-    """Whether places run from the upper (left) edge on."""
+    """Tell whether places ascend from the upper (left) edge on."""
     return bool((np.diff(places) >= 0).all()) and (len(places) < 2 or places[0] < places[-1])
 
 
 def alike(one: At, other: At, count: int) -> bool:
-    """Whether two maps of one size can be laid over each other: no position is off by more than a cell and a half."""
+    """Tell whether two maps of one size fit over each other, with no position off by more than a cell and a half."""
     if one is other or one == other:
         return True
     return bool(np.abs(listed(one, count) - listed(other, count)).max() <= min(1.5 / count, 0.34))
 
 
 def edges(at: At, count: int) -> tuple[float, float]:
-    """Where the first position begins and the last one ends, of places that are in order."""
+    """Return where the first position begins and the last one ends, for places that are in order."""
     if at is None or count == 1:
         return (0.0, 1.0) if at is None else (at[0] - 0.5, at[0] + 0.5)
     half = (at[-1] - at[0]) / (count - 1) / 2
@@ -103,19 +103,19 @@ def edges(at: At, count: int) -> tuple[float, float]:
 
 
 def is_whole(at: At, count: int) -> bool:
-    """Whether places that are in order cover the picture, up to the half cell that strides and paddings shift them."""
+    """Tell whether ordered places cover the picture, up to the half cell that strides and paddings shift them."""
     first, last = edges(at, count)
     return abs(last - first - 1) <= 0.6 / count + 0.02 and abs((first + last) / 2 - 0.5) <= 0.55 / count + 0.02
 
 
 def centred(window: Sequence[int], size: int) -> _Floats:
-    """The indices that windows (stride, padding before, kernel, dilation) of `size` positions have their centres at."""
+    """Return the indices of the centres of `size` windows (stride, padding before, kernel, dilation)."""
     stride, before, kernel, dilation = window
     return np.arange(size, dtype=np.float64) * stride - before + (kernel - 1) * dilation / 2
 
 
 def drawn_from(weights: NDArray[np.floating]) -> _Floats | None:
-    """The index that each column of `[rows, columns]` draws from, where that is one row or its neighbours; else None.
+    """Return the index that each column of `[rows, columns]` draws from, if it is one row or its neighbours; else None.
 
     A permutation, a flip, a crop and a linear resize are such matrices, a dense layer over positions is not.
     """

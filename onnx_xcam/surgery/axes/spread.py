@@ -1,4 +1,4 @@
-"""The axes of a graph's tensors as far as they have been followed: what the rules of operators read and write."""
+"""This module holds the axes of a graph's tensors as far as they have been followed, for the rules of operators."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from onnx_xcam.surgery.ir.graph import Graph
 
 
 class Spread:
-    """What is known of axes.
+    """A Spread holds the axes of tensors as far as they are known yet.
 
     Attributes:
         graph: the graph.
-        found: the axes of tensors, by name.
-        seen: the tensors that depend on a picture.
+        known: the axes of tensors, by name.
+        image_dependent: the tensors that depend on a picture.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.found: dict[str, Axes] = {}
-        self.seen = image_dependent(graph)
+        self.known: dict[str, Axes] = {}
+        self.image_dependent = image_dependent(graph)
 
     def axes(self, node: gs.Node, index: int) -> Axes | None:
-        """The axes of an input, None if its rank is not known."""
+        """Return the axes of an input, None if its rank is not known."""
         if len(node.inputs) <= index:
             return None
         name = node.inputs[index].name
-        if name not in self.found:
+        if name not in self.known:
             shape = self.graph.shape(name)
             return None if shape is None else unknown(shape)
-        return self.found[name]
+        return self.known[name]
 
     def dims(self, node: gs.Node, index: int) -> Shape:
-        """The shape of an input whose rank is known."""
+        """Return the shape of an input of known rank."""
         return self.graph.shape(node.inputs[index].name) or ()
 
-    def is_seen(self, node: gs.Node, index: int) -> bool:
-        """Whether an input depends on a picture."""
-        return len(node.inputs) > index and node.inputs[index].name in self.seen
+    def depends_on_picture(self, node: gs.Node, index: int) -> bool:
+        """Tell whether an input depends on a picture."""
+        return len(node.inputs) > index and node.inputs[index].name in self.image_dependent
 
 
 Rule: TypeAlias = Callable[[Spread, gs.Node, int, Shape], "Axes | None"]
-"""From a node, the index of one of its outputs and that one's shape to its axes, None if nothing is known of them."""
+"""A rule returns an output's axes from the node, the output's index and its shape; None if nothing is known."""
 
 
-def said(node: gs.Node) -> str:
-    """An operator as messages call it."""
+def label(node: gs.Node) -> str:
+    """Return the operator and the name of a node, for messages."""
     return f"{node.op} '{node.name or node.outputs[0].name}'"
 
 
 def placed(roles: str, name: str, shape: Shape) -> Axes:
-    """Whole axes with these roles, whose sizes can be read off the tensor `name`."""
+    """Return whole axes with these roles, with sizes that can be read from the tensor `name`."""
     return tuple(fresh(role, dim, (name, axis)) for axis, (role, dim) in enumerate(zip(roles, shape, strict=True)))

@@ -1,4 +1,4 @@
-"""The function of each effect on axes: what `OpTraits.axes` names."""
+"""This module maps each effect on axes, which `OpTraits.axes` names, to its rule."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ EFFECTS: Mapping[AxisEffect, Rule] = {
     # values are picked, sorted, counted, warped or handed through a program: they may lie anywhere
     "ended": effects.ended,
 }
+"""This table maps an effect on axes to the rule that follows axes through such an operator."""
 
 
 def rule_of(node: gs.Node) -> Rule:
-    """The function that follows axes through a node."""
+    """Return the rule that follows axes through a node."""
     return EFFECTS[traits(node).axes]
