@@ -47,6 +47,13 @@ def stated_size(data: bytes, kind: Format) -> tuple[int, int] | None:
 
 
 def _png(data: bytes) -> Sizes:
+    """The size in the first chunk, unless a chunk states more bytes than follow: OpenCV asks for as many at once."""
+    at, kind = 8, b""
+    while kind != b"IEND" and at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if length > len(data) - at - 8:
+            return
+        at += 12 + length
     yield struct.unpack_from(">II", data, 16)
 
 

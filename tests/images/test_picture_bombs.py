@@ -158,6 +158,20 @@ def test_what_has_no_size_is_not_decoded(tmp_path, monkeypatch):
             read_image(path)
 
 
+@pytest.mark.parametrize("kind", [b"IHDR", b"tEXt", b"IDAT", b"IEND"])
+def test_a_chunk_longer_than_its_png_is_not_decoded(tmp_path, monkeypatch, kind):
+    """OpenCV asks for the memory that the length of a chunk states, up to 4 GiB, before it reads the chunk."""
+    data = png(40, 30, chunk(b"tEXt", b"Title\0a photo"))
+    path = tmp_path / "p.png"
+    path.write_bytes(data + bytes(100))
+    assert read_image(path).shape == (30, 40, 3)  # what follows the last chunk is none
+    monkeypatch.setattr(reading, "_decoded_pixels", lambda *_: pytest.fail("decoded"))
+    for length in (len(data), 1 << 31, (1 << 32) - 1):
+        path.write_bytes(with_bytes(data, data.find(kind) - 4, struct.pack(">I", length)))
+        with pytest.raises(ImageError, match="not a picture that OpenCV can read, or a damaged or truncated one"):
+            read_image(path)
+
+
 def test_files_that_are_too_large(tmp_path, monkeypatch):
     """A file with holes: it has the size, and takes no space. The largest picture must fit, in RGBA without packing."""
     assert 4 * reading.MAX_PIXELS < reading.MAX_BYTES
