@@ -9,6 +9,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,15 @@ def _png_orientation(data: bytes) -> int:
     while data.startswith(b"\x89PNG") and at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind == b"eXIf":
-            exif.load(data[at + 8 : at + 8 + length])
-            return _stated(lambda: exif)
+            return _stated(partial(_loaded, exif, data[at + 8 : at + 8 + length]))
         at += 12 + length
     return 1
+
+
+def _loaded(exif: Any, data: bytes) -> Any:
+    """Pillow's table of EXIF data, filled with those of a chunk."""
+    exif.load(data)
+    return exif
 
 
 def _open_header(stream: io.BytesIO, path: Path) -> Any:

@@ -172,6 +172,14 @@ def test_a_chunk_longer_than_its_png_is_not_decoded(tmp_path, monkeypatch, kind)
             read_image(path)
 
 
+@pytest.mark.parametrize("exif", [b"", b"MM", b"II*\0\x08\0\0\0", b"x\0\0x\x9c\xed\xc1\1", b"Exif\0\0MM\0*"])
+def test_damaged_exif_data_cost_only_the_orientation(tmp_path, exif):
+    """Of a PNG whose long text Pillow refuses, so that its EXIF data are looked up by themselves."""
+    path = tmp_path / "p.png"
+    path.write_bytes(png(40, 30, LONG_TEXT, chunk(b"eXIf", exif)))
+    assert read_image(path).shape == (30, 40, 3)
+
+
 def test_files_that_are_too_large(tmp_path, monkeypatch):
     """A file with holes: it has the size, and takes no space. The largest picture must fit, in RGBA without packing."""
     assert 4 * reading.MAX_PIXELS < reading.MAX_BYTES
