@@ -69,8 +69,10 @@ def _read_array(name: str, path: str | Path) -> NDArray[Any]:
     The file is mapped first, so that one that states more than it holds is refused before memory is asked for.
     """
     try:
-        open_file(Path(path)).close()
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        with open_file(Path(path)) as file:
+            is_archive = file.peek(2).startswith(b"PK")
+            # Of a damaged archive, `np.load` leaves the file open unless it was opened by its caller.
+            mapped = np.load(file if is_archive else path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise InputError(
             f"The value of the input '{name}' is neither numbers (0.5 or 1,224,224 or [[1,2],[3,4]]) nor a file that "
