@@ -175,11 +175,13 @@ def _is_side(*dims: int | str | None) -> bool:
 
 
 def _kind_of_two(shape: Sequence[int | str | None]) -> str:
+    """Describe what an input of two axes seems to take."""
     pictured = "a picture without axes of images and channels"
     return pictured if _is_side(*shape) else "rows of numbers: a table, a signal, or pictures laid flat"
 
 
 def _kind_of_three(shape: Sequence[int | str | None]) -> str:
+    """Describe what an input of three axes seems to take."""
     first, second, third = shape
     if (first in IMAGE_CHANNELS and _is_side(second, third)) or (third in IMAGE_CHANNELS and _is_side(first, second)):
         return "a picture without the axis of images"
@@ -200,6 +202,7 @@ def channel_count(shape: Sequence[int | str | None]) -> int | None:
 
 
 def _kind_of_four(shape: Sequence[int | str | None]) -> str:
+    """Describe what an input of four axes seems to take, which no photo fits."""
     channels = channel_count(shape)
     return "no pictures" if channels is None else f"pictures of {channels} channels"
 
@@ -210,4 +213,5 @@ def shape_text(shape: Sequence[int | str | None]) -> str:
 
 
 def _cut(symbol: str) -> str:
+    """Cut the name of a symbolic dimension to `_LONGEST_SYMBOL` characters."""
     return symbol if len(symbol) <= _LONGEST_SYMBOL else symbol[: _LONGEST_SYMBOL - 1] + "…"

@@ -36,11 +36,11 @@ _ESCAPES = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "r": "\r", "t": "\t"}
 
 def printable(text: object) -> str:
     """Return the text on one line, safe to show: unsafe characters become escapes (`\\x1b`), long words are cut."""
-    shown = _UNSAFE.sub(lambda match: _spelled(match[0]), str(text))
-    shown = _LONG_WORD.sub(lambda match: f"{match[0][:600]}…{match[0][-200:]}", shown)
-    if len(shown) > _LONGEST:
-        shown = f"{shown[: _LONGEST // 2]} … {shown[-_LONGEST // 4 :]}"
-    return shown
+    safe = _UNSAFE.sub(lambda match: _spelled(match[0]), str(text))
+    safe = _LONG_WORD.sub(lambda match: f"{match[0][:600]}…{match[0][-200:]}", safe)
+    if len(safe) > _LONGEST:
+        safe = f"{safe[: _LONGEST // 2]} … {safe[-_LONGEST // 4 :]}"
+    return safe
 
 
 def _spelled(character: str) -> str:

@@ -16,7 +16,7 @@ from onnx_xcam.common.files import is_folder, is_there
 from onnx_xcam.common.locks import NAME as LOCK
 from onnx_xcam.common.locks import held
 from onnx_xcam.demo.browser_runtime import FILES, LICENCE, BrowserRuntime, find_runtime
-from onnx_xcam.demo.settings import MODEL_FILE, PAGE_MARK, page_settings, shown_name
+from onnx_xcam.demo.settings import MODEL_FILE, PAGE_MARK, page_name, page_settings
 from onnx_xcam.errors import ModelError, OutputError, XcamError
 from onnx_xcam.explainer.load import load_model
 from onnx_xcam.explainer.model import with_probabilities
@@ -122,7 +122,7 @@ def write_page(
         loaded = replace(loaded, path=model, name=f"'{model}'")
         known = model_inputs(loaded, preprocess, labels)
         loaded, known, of_probabilities = with_probabilities(loaded, known, probabilities)
-        settings = page_settings(loaded, known, shown_name(model), len(content))
+        settings = page_settings(loaded, known, page_name(model), len(content))
         (made / SETTINGS_FILE).write_text(json_text(settings), encoding="utf-8")
         for name in PAGE_FILES:
             shutil.copyfile(WEB / name, made / name)

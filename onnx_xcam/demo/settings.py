@@ -196,6 +196,6 @@ def _base64(array: NDArray[Any]) -> str:
     return base64.b64encode(little.tobytes()).decode("ascii")
 
 
-def shown_name(model: Path) -> str:
+def page_name(model: Path) -> str:
     """Return what the page calls a model: its file's name without the ending."""
     return model.stem or str(model)

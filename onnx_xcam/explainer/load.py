@@ -185,7 +185,7 @@ def load_model(
         files=_files(given),
         metadata=metadata,
         image_input=image_input,
-        others=replace(others, told=told),
+        others=replace(others, pictures=told),
         class_count=class_count_of(metadata, session),
         told=of_probabilities,
         probabilities=of_probabilities.own,

@@ -147,7 +147,7 @@ class Recorder(OfOpenModel):
             more_outputs=tuple(dict.fromkeys(name for one in self._ablations for name in one.needed)),
             analysis=analysis,
         )
-        self.model = OpenModel(replace(loaded, others=replace(loaded.others, told=told)), options)
+        self.model = OpenModel(replace(loaded, others=replace(loaded.others, pictures=told)), options)
         chosen = replace(plain, layers=list(self.layers))
         self._guided = None
         if "guided gradients" in needs:

@@ -39,18 +39,18 @@ class OtherInputs:
         values: the values that were given, by name, in the dtype and shape that the model takes.
         per_image: the names of inputs whose first axis is that of the images: its size is 1 (for all images), their
             number, or the batch size that the model was exported with.
-        perhaps: the names of inputs whose first axis may be that of the images, which the file does not say: values
-            of the size 1 or of one row per image count as such, any other size is fed as it is.
+        maybe_per_image: the names of inputs whose first axis may be that of the images, which the file does not say:
+            values with one row, or one for each image, count as such, any others are fed as they are.
         unused: the values of inputs that play no part in the explanation, by name: a row of zeros or of empty texts,
             or None where numpy has no such values and no node reads the input.
-        told: the descriptions of values that are pictures, by name; other values are described by their shape.
+        pictures: the descriptions of values that are pictures, by name; other values are described by their shape.
     """
 
     values: Mapping[str, NDArray[Any]]
     per_image: frozenset[str]
-    perhaps: frozenset[str]
+    maybe_per_image: frozenset[str]
     unused: Mapping[str, NDArray[Any] | None] = field(default_factory=dict)
-    told: Mapping[str, FedPicture] = field(default_factory=dict)
+    pictures: Mapping[str, FedPicture] = field(default_factory=dict)
 
     def rows(self, start: int, length: int, images: int) -> dict[str, Any]:
         """Return the values for a run of `length` images from `start` on, of `images` in all.
@@ -58,7 +58,7 @@ class OtherInputs:
         Where fewer images are left than `length`, their last row is repeated.
         """
         feeds: dict[str, Any] = {**self.values, **self.unused}
-        for name in self.per_image | self.perhaps:
+        for name in self.per_image | self.maybe_per_image:
             if len(feeds[name]) in (1, images):
                 rows = feeds[name] if len(feeds[name]) == 1 else feeds[name][start : start + length]
                 feeds[name] = padded(rows, length)
@@ -80,11 +80,11 @@ class OtherInputs:
 
     def warnings(self) -> list[str]:
         """Return sentences on what was assumed or lost when the pictures among the values were read."""
-        return [remark for picture in self.told.values() for remark in picture.remarks]
+        return [remark for picture in self.pictures.values() for remark in picture.remarks]
 
     def notes(self) -> list[str]:
         """Return sentences on what each input is fed."""
-        of_pictures = {name: picture.how for name, picture in self.told.items()}
+        of_pictures = {name: picture.how for name, picture in self.pictures.items()}
         notes = [
             f"Input: '{name}' is fed {of_pictures.get(name) or _described_value(value)}."
             for name, value in self.values.items()
@@ -228,12 +228,12 @@ def _is_per_image(info: TensorInfo, image: TensorInfo) -> bool | None:
     if not info.shape:
         return False
     first, images = info.shape[0], image.shape[0]
-    if isinstance(first, int) or isinstance(images, int) or (_is_told(first) and _is_told(images)):
+    if isinstance(first, int) or isinstance(images, int) or (_has_meaning(first) and _has_meaning(images)):
         return first == images
     return None if len(info.shape) > 1 else False
 
 
-def _is_told(symbol: str | None) -> bool:
+def _has_meaning(symbol: str | None) -> bool:
     """Tell whether a symbol has a meaning; tf2onnx gives every unknown dimension a symbol of its own ("unk__7")."""
     return symbol is not None and not symbol.startswith("unk__")
 

@@ -119,6 +119,7 @@ class Session:
     def _run_plain(
         self, feeds: Mapping[str, Feed], outputs: Sequence[str], by: Cancellation | None = None
     ) -> list[NDArray[Any]]:
+        """Run the model with feeds and outputs in ordinary memory."""
         return list(self._session.run(list(outputs), dict(feeds), (by or self._never).options))
 
     def _run_bound(
