@@ -12,7 +12,7 @@ from functools import reduce
 from typing import Any, Literal, get_args
 
 from onnx_xcam.cams.arrays import Arrays
-from onnx_xcam.common.arguments import shown
+from onnx_xcam.common.arguments import short_repr
 from onnx_xcam.errors import XcamError
 
 Fusion = Literal["mean", "max", "product"]
@@ -55,7 +55,7 @@ def check_fusion(how: str | None, *, layers: int | None, relu: bool) -> None:
     if how is None:
         return
     if not isinstance(how, str) or how not in FUSIONS:
-        raise XcamError(f"Layers are fused by {', '.join(FUSIONS)}, not by {shown(how)}.")
+        raise XcamError(f"Layers are fused by {', '.join(FUSIONS)}, not by {short_repr(how)}.")
     if how != "mean" and not relu:
         raise XcamError(f"Signed maps are fused by their mean only; {how} is about what speaks for the class alone.")
     if layers is not None and layers < 2:

@@ -19,7 +19,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """Return a wrong value as a message shows it: its `repr`, shortened."""
     return _SHORT.repr(value)
 
@@ -44,7 +44,7 @@ def whole(name: str, value: Any, least: int, failure: type[XcamError] = XcamErro
         XcamError: of the class `failure`: the value is no whole number, or is smaller.
     """
     if not is_whole(value):
-        raise failure(f"{name} is {shown(value)}; it must be a whole number, at least {least}.")
+        raise failure(f"{name} is {short_repr(value)}; it must be a whole number, at least {least}.")
     if value < least:
         raise failure(f"{name} is {value}; it must be at least {least}.")
     return operator.index(value)
@@ -57,7 +57,7 @@ def index(name: str, value: Any, count: int, failure: type[XcamError] = XcamErro
         XcamError: of the class `failure`: the value is no whole number, or out of range.
     """
     if not is_whole(value) or not -count <= value < count:
-        raise failure(f"{name} is {shown(value)}; it must be a whole number, 0 to {count - 1}.")
+        raise failure(f"{name} is {short_repr(value)}; it must be a whole number, 0 to {count - 1}.")
     return operator.index(value)
 
 
@@ -72,7 +72,7 @@ def share(name: str, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= 1:
-        raise XcamError(f"{name} is {shown(value)}; it must be a number from 0 to 1.")
+        raise XcamError(f"{name} is {short_repr(value)}; it must be a number from 0 to 1.")
     return number
 
 
@@ -83,7 +83,7 @@ def flag(name: str, value: Any) -> bool:
         XcamError: the value is no truth value of Python or NumPy.
     """
     if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # NumPy's own
-        raise XcamError(f"{name} is {shown(value)}; it must be True or False.")
+        raise XcamError(f"{name} is {short_repr(value)}; it must be True or False.")
     return bool(value)
 
 
@@ -94,7 +94,7 @@ def text(name: str, value: Any, failure: type[XcamError] = XcamError) -> str:
         XcamError: of the class `failure`: the value is no text.
     """
     if not isinstance(value, str):
-        raise failure(f"{name} is {shown(value)}; it must be a text.")
+        raise failure(f"{name} is {short_repr(value)}; it must be a text.")
     return value
 
 
@@ -108,7 +108,7 @@ def texts(name: str, value: Any, failure: type[XcamError] = XcamError) -> tuple[
         return (value,)
     items = several(name, value, "texts", failure)
     if not all(isinstance(item, str) for item in items):
-        raise failure(f"{name} is {shown(value)}; it must be a text or a list of texts.")
+        raise failure(f"{name} is {short_repr(value)}; it must be a text or a list of texts.")
     return tuple(items)
 
 
@@ -119,7 +119,7 @@ def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
         XcamError: the value is none of them.
     """
     if not isinstance(value, str) or value not in choices:
-        raise XcamError(f"{name} is one of {', '.join(choices)}, not {shown(value)}.")
+        raise XcamError(f"{name} is one of {', '.join(choices)}, not {short_repr(value)}.")
     return value
 
 
@@ -130,7 +130,7 @@ def several(name: str, value: Any, what: str, failure: type[XcamError] = XcamErr
         XcamError: of the class `failure`: the value is a single thing, a text, a dict or a set.
     """
     if not is_listed(value):
-        raise failure(f"{name} is {shown(value)}; it must be a list of {what}.")
+        raise failure(f"{name} is {short_repr(value)}; it must be a list of {what}.")
     return list(value)
 
 
@@ -152,7 +152,7 @@ def mapping(name: str, value: Any, what: str, failure: type[XcamError] = XcamErr
         XcamError: of the class `failure`: the value is no mapping.
     """
     if not isinstance(value, Mapping):
-        raise failure(f"{name} is {shown(value)}; it must be a dict of {what}.")
+        raise failure(f"{name} is {short_repr(value)}; it must be a dict of {what}.")
     return value
 
 
@@ -169,4 +169,4 @@ def path(name: str, value: Any, failure: type[XcamError] = XcamError) -> Path:
             encoded = b""
         if encoded and b"\0" not in encoded and isinstance(os.fspath(value), str):
             return Path(value)
-    raise failure(f"{name} is {shown(value)}; it must be a path.")
+    raise failure(f"{name} is {short_repr(value)}; it must be a path.")

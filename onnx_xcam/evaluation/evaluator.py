@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.cams.methods import find_method
-from onnx_xcam.common.arguments import one_of, shown, whole
+from onnx_xcam.common.arguments import one_of, short_repr, whole
 from onnx_xcam.errors import ImageError, InputError, ModelError, PreprocessError, TruthError, XcamError
 from onnx_xcam.evaluation.axioms import AxiomErrors, errors_of
 from onnx_xcam.evaluation.metrics import AXIOMS, CURVES, DEFAULT_GROUPS, METRICS, TRUTH, find_metrics
@@ -272,7 +272,7 @@ def evaluate(
 
 def _require_truth(truth: Truth | None) -> None:
     if truth is not None and not isinstance(truth, Truth):
-        raise XcamError(f"truth is {shown(truth)}; it must be what load_truth gives.")
+        raise XcamError(f"truth is {short_repr(truth)}; it must be what load_truth gives.")
 
 
 def needs_ablations(metrics: Iterable[str]) -> bool:

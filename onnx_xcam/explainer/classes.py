@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam.common.arguments import is_listed, is_whole, shown
+from onnx_xcam.common.arguments import is_listed, is_whole, short_repr
 from onnx_xcam.errors import ClassError
 from onnx_xcam.labels import resolve_class
 
@@ -62,7 +62,7 @@ def _top(top: int, classes: Classes | None, class_count: int | None) -> NDArray[
     if classes is not None:
         raise ClassError("Give either classes or top, not both.")
     if not is_whole(top):
-        raise ClassError(f"top is {shown(top)}; it must be a whole number, at least 1.")
+        raise ClassError(f"top is {short_repr(top)}; it must be a whole number, at least 1.")
     if top < 1 or (class_count is not None and top > class_count):
         bound = "" if class_count is None else f" and at most {class_count}, the model's number of classes"
         raise ClassError(f"top is {top}; it must be at least 1{bound}.")
@@ -76,7 +76,9 @@ def _rows(classes: Classes) -> list[list[ClassName]]:
     if isinstance(classes, str) or is_whole(classes):
         return [[_plain(classes)]]
     if not is_listed(classes):
-        raise ClassError(f"classes is {shown(classes)}; it must be a class (a number or a label), or a list of them.")
+        raise ClassError(
+            f"classes is {short_repr(classes)}; it must be a class (a number or a label), or a list of them."
+        )
     items: list[Any] = list(classes)  # type: ignore[arg-type]
     nested = [isinstance(item, list | tuple | np.ndarray) and np.ndim(item) > 0 for item in items]
     if items and all(nested):
@@ -91,4 +93,4 @@ def _plain(name: Any) -> ClassName:
         return name
     if is_whole(name):
         return operator.index(name)
-    raise ClassError(f"A class is a whole number or a label, not {shown(name)}.")
+    raise ClassError(f"A class is a whole number or a label, not {short_repr(name)}.")

@@ -17,7 +17,7 @@ import onnx
 from onnx_xcam import contract
 from onnx_xcam.cams.fusion import check_fusion
 from onnx_xcam.cams.methods import emitted_method
-from onnx_xcam.common.arguments import shown
+from onnx_xcam.common.arguments import short_repr
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.probabilities import stated_source
 from onnx_xcam.metadata import Metadata, Misstated
@@ -58,7 +58,7 @@ class _Described:
             self._refuse("hold more notes than anybody reads")
         activation = self.metadata.activation
         if activation is not None and not re.fullmatch(r"\w{1,60}", activation):
-            self._refuse(f"name the activation {shown(activation)}, which is none")
+            self._refuse(f"name the activation {short_repr(activation)}, which is none")
 
     def _version(self) -> None:
         version = self.metadata.version
@@ -68,7 +68,7 @@ class _Described:
                 f"knows {contract.VERSION}); update onnx-xcam, or instrument the original model again."
             )
         if version is True or version != contract.VERSION:
-            self._refuse(f"name the version {shown(version)}, which is not {contract.VERSION}")
+            self._refuse(f"name the version {short_repr(version)}, which is not {contract.VERSION}")
 
     def _layers(self) -> None:
         layers = self.metadata.layers
@@ -80,9 +80,9 @@ class _Described:
         there, made = set(_tensors(self.graph)), set(_made(self.graph.node))
         for layer in layers:
             if layer not in there:
-                self._refuse(f"name the layer {shown(layer)}, which the model does not have")
+                self._refuse(f"name the layer {short_repr(layer)}, which the model does not have")
             if layer not in made or layer.startswith(contract.ADDED):
-                self._refuse(f"name the layer {shown(layer)}, which no node of the original model makes")
+                self._refuse(f"name the layer {short_repr(layer)}, which no node of the original model makes")
         layouts, grids, unstated = self.metadata.layouts, self.metadata.grids, self.metadata.unstated
         if "layouts" not in unstated and len(layouts) != len(layers):
             self._refuse(f"state {len(layouts)} layouts for {len(layers)} layers")
@@ -128,13 +128,13 @@ class _Described:
     def _score(self) -> None:
         score, count = self.metadata.score, self.metadata.class_count
         if score not in set(_tensors(self.graph)):
-            self._refuse(f"name the score {shown(score)}, which the model does not have")
+            self._refuse(f"name the score {short_repr(score)}, which the model does not have")
         if count is None:
             return
         lengths = [length for length in self._shape(score)[1:] if length != 1]
         told = lengths[0] if len(lengths) == 1 else None
         if count < 1 or (isinstance(told, int) and told != count):
-            wrong = f", but {shown(score)} has {told}" if told else ""
+            wrong = f", but {short_repr(score)} has {told}" if told else ""
             self._refuse(f"state {count} classes{wrong}")
 
     def _probabilities(self, field: str, stated: contract.Probabilities | Misstated | None) -> None:
@@ -145,13 +145,15 @@ class _Described:
         if not (0 < source.scale < 1e6 and abs(source.zero_point) <= 1e10):  # nor is either of them no number
             self._refuse(f"state the scale {source.scale} and the zero point {source.zero_point} of {field}")
         if output.name.startswith(contract.ADDED):
-            self._refuse(f"take {field} from {shown(source.output)}, which is no output of the original model")
+            self._refuse(f"take {field} from {short_repr(source.output)}, which is no output of the original model")
         lengths = [length for length in output.shape if isinstance(length, int) and length != 1]
         count = self.metadata.class_count
         if output.dtype is None or output.dtype.kind not in "fiu" or (count and lengths and lengths[-1] != count):
             if count == 2 and not [length for length in output.shape[1:] if length != 1]:
                 return  # one logit, or its sigmoid, stands for two classes
-            self._refuse(f"take {field} from {shown(source.output)}, which has no number for each of {count} classes")
+            self._refuse(
+                f"take {field} from {short_repr(source.output)}, which has no number for each of {count} classes"
+            )
 
     def _shape(self, name: str) -> tuple[int | str | None, ...]:
         return self.outputs[name].shape if name in self.outputs else ()

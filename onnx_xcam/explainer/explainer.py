@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam.cams.fusion import Fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD
-from onnx_xcam.common.arguments import flag, shown, texts
+from onnx_xcam.common.arguments import flag, short_repr, texts
 from onnx_xcam.errors import ModelError, XcamError, XcamWarning
 from onnx_xcam.explainer.attributes import OfOpenModel
 from onnx_xcam.explainer.classes import Classes
@@ -247,7 +247,7 @@ class Explainer(OfOpenModel):
         """
         wanted = self.choose(classes, top)
         if each is not None and not callable(each):
-            raise XcamError(f"each is {shown(each)}; it must be a function of one argument.")
+            raise XcamError(f"each is {short_repr(each)}; it must be a function of one argument.")
         images = require_images(images)
         cancellation = Cancellation()
 

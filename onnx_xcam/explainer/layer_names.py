@@ -35,7 +35,7 @@ def layer_index(layer: int | str, layers: Sequence[str], names: Sequence[Sequenc
                 raise LayerError(f"{what} has several layers that {layer!r} fits: {listed}; name one of them.")
     known = [name for own in every for name in own if name]
     hint = suggestion(str(layer), known, 1)
-    raise LayerError(f"{what} has no layer {arguments.shown(layer)}{hint}; it has {', '.join(map(repr, layers))}.")
+    raise LayerError(f"{what} has no layer {arguments.short_repr(layer)}{hint}; it has {', '.join(map(repr, layers))}.")
 
 
 def _is(name: str, wanted: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam.common.arguments import is_listed, shown
+from onnx_xcam.common.arguments import is_listed, short_repr
 from onnx_xcam.errors import ClassError, ImageError, InputError
 from onnx_xcam.explainer.classes import Classes, choose_classes
 from onnx_xcam.explainer.load import LoadedModel
@@ -146,8 +146,8 @@ class OpenModel:
             several = list(images)
         else:
             raise ImageError(
-                f"images is {shown(images)}; it must be a picture (a path, or an array [H,W,3] of uint8), or a list "
-                "of pictures."
+                f"images is {short_repr(images)}; it must be a picture (a path, or an array [H,W,3] of uint8), or a "
+                "list of pictures."
             )
         if not several:
             raise InputError("There are no images to explain: the list is empty.")
@@ -171,7 +171,7 @@ def require_images(images: Iterable[Image]) -> Iterable[Image]:
         ImageError: it is a single one, or something else.
     """
     if not is_listed(images) or isinstance(images, Picture):
-        raise ImageError(f"images is {shown(images)}; it must be a list or a generator of pictures.")
+        raise ImageError(f"images is {short_repr(images)}; it must be a list or a generator of pictures.")
     return images
 
 

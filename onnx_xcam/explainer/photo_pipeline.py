@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.common.arguments import several, shown
+from onnx_xcam.common.arguments import several, short_repr
 from onnx_xcam.common.descriptions import read_text
 from onnx_xcam.common.files import is_file
 from onnx_xcam.errors import InputError, LabelsError, PreprocessError
@@ -145,7 +145,7 @@ def _labels(model: LoadedModel, labels: str | Path | Sequence[str] | None) -> tu
 def _given_labels(labels: Any) -> tuple[str, ...]:
     names = several("labels", labels, "labels by class id, or a labels file", LabelsError)
     if wrong := [name for name in names if isinstance(name, bool) or not isinstance(name, str | int | float)]:
-        raise LabelsError(f"A label is a text, not {shown(wrong[0])}.")
+        raise LabelsError(f"A label is a text, not {short_repr(wrong[0])}.")
     return tuple(map(str, names))
 
 

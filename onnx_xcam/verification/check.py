@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method
-from onnx_xcam.common.arguments import shown
+from onnx_xcam.common.arguments import short_repr
 from onnx_xcam.errors import InputError, XcamError
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.feeds import InputValue, free_picture
@@ -60,7 +60,9 @@ def check(
             f"check '{DEFAULT_METHOD}', which it multiplies."
         )
     if image is not None and not (isinstance(image, np.ndarray) and image.ndim and image.dtype.kind in "fiub"):
-        raise InputError(f"image is {shown(image)}; it must be an array of numbers [N,...], as the model takes them.")
+        raise InputError(
+            f"image is {short_repr(image)}; it must be an array of numbers [N,...], as the model takes them."
+        )
     source = Source(model, allow_folders=allow_folders)
     with diagnosed(source):
         inputs, _ = read_pictures(source.skeleton(), source.path, inputs, None)

@@ -19,7 +19,7 @@ from typing import NoReturn, TypeAlias
 import onnx
 from onnx import TensorProto
 
-from onnx_xcam.common.arguments import is_listed, path, shown
+from onnx_xcam.common.arguments import is_listed, path, short_repr
 from onnx_xcam.common.files import open_file
 from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.files.wire import FilePart, is_stripped
@@ -210,7 +210,7 @@ def folders(given: Folders) -> tuple[Path, ...]:
     several = (given,) if isinstance(given, (str, os.PathLike)) else given
     listed = is_listed(several) or isinstance(several, set | frozenset)
     if not listed or not all(isinstance(folder, (str, os.PathLike)) for folder in several):
-        raise ModelError(f"allow_folders takes the path of a folder, or a list of them, not {shown(given)}.")
+        raise ModelError(f"allow_folders takes the path of a folder, or a list of them, not {short_repr(given)}.")
     return tuple(path("allow_folders", folder, ModelError) for folder in several)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.common.arguments import is_whole, several, shown
+from onnx_xcam.common.arguments import is_whole, several, short_repr
 from onnx_xcam.contract import ClassInput
 from onnx_xcam.errors import ClassError
 from onnx_xcam.surgery.builder import shapes
@@ -121,7 +121,7 @@ def _asked(emitter: Emitter, score: Score, class_input: ClassInput, classes: Seq
         raise ClassError('class_input="fixed" needs the classes to explain: classes=[281, 282].')
     for number in numbers:
         if not is_whole(number):
-            raise ClassError(f"A class is an integer, not {shown(number)}.")
+            raise ClassError(f"A class is an integer, not {short_repr(number)}.")
         if isinstance(score.count, int) and not -score.count <= number < score.count:
             raise ClassError(f"Class {number} does not exist: the model has the classes 0 to {score.count - 1}.")
     return emitter.constant(np.array([numbers], np.int64))
