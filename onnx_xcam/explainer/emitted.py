@@ -81,7 +81,7 @@ class EmittedMaps:
             names=loaded.names,
             pictures=pictures,
             notes=(*self.model.notes, *notes),
-            more_warnings=warned,
+            run_warnings=warned,
             method=self.methods[0],
             signed=not self.relu,
             is_number=loaded.is_number,

@@ -1,4 +1,4 @@
-"""What a notebook shows of an Explanation: HTML without scripts, in the notebook's own colours."""
+"""This module renders an Explanation for notebooks, as HTML without scripts, in the notebook's own colours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import hashlib
 import html
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +13,22 @@ from numpy.typing import NDArray
 from onnx_xcam import contract
 from onnx_xcam.cams.methods import find_method
 from onnx_xcam.cams.status import status_words
+from onnx_xcam.explainer.class_maps import ClassMaps
 from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, overlay
 from onnx_xcam.images.resize import resize_window
 from onnx_xcam.images.write import encode_image
 from onnx_xcam.text import printable
 
-if TYPE_CHECKING:
-    from onnx_xcam.explainer.explanation import Explanation
-
 LONGEST = 400
-"""Pixels along the longer side of a picture: the notebook's file holds them all."""
+"""The longer side of a picture is at most this many pixels, since the notebook's file holds every picture."""
 MOST_FIGURES = 60
+"""At most this many maps are drawn; of the others only their number is told."""
 
 _QUALITY = 85
 _GREY = 128
 
-# What a notebook strips of it for safety leaves pictures and captions; all colours but those of the pictures are the
-# notebook's own, dark or light.
+# A notebook may strip styles and the checkbox for safety; pictures and captions are readable without them. Text has no
+# colour here, so that it takes the notebook's own, on a dark page or a light one.
 _STYLE = """
 .{scope} {{ display: flow-root }}
 .{scope} label {{ cursor: pointer }}
@@ -43,84 +41,83 @@ _STYLE = """
 """
 
 
-def notebook_html(explanation: Explanation) -> str:
-    """Every map over its photo with its caption, and a box to tick that takes the maps away."""
+def notebook_html(maps: ClassMaps) -> str:
+    """Return HTML with every map over its photo, its caption, and a checkbox that hides the maps."""
     shown = [
         (n, k, layer)
-        for n in range(len(explanation.pictures))
-        for layer in explanation.shown_layers
-        for k in range(explanation.classes.shape[1])
+        for n in range(len(maps.pictures))
+        for layer in maps.shown_layers
+        for k in range(maps.classes.shape[1])
     ]
     left = len(shown) - MOST_FIGURES
     figures: dict[int, list[str]] = {}
     for n, k, layer in shown[:MOST_FIGURES]:
-        figures.setdefault(n, []).append(_figure(explanation, n, k, layer))
+        figures.setdefault(n, []).append(_figure(maps, n, k, layer))
     rows = "".join(
-        f'<div><b>{_text(explanation.pictures[n].name)}</b></div><div class="row">{"".join(row)}</div>'
+        f'<div><b>{_text(maps.pictures[n].name)}</b></div><div class="row">{"".join(row)}</div>'
         for n, row in figures.items()
     )
     scope = f"xcam-{hashlib.sha256(rows.encode()).hexdigest()[:10]}"
-    photos = "".join(f".{scope} .p{n} {{ background-image: url({url}) }}\n" for n, url in _photos(explanation, figures))
+    photos = "".join(f".{scope} .p{n} {{ background-image: url({url}) }}\n" for n, url in _photos(maps, figures))
     more = f"<p>And {left} more.</p>" if left > 0 else ""
     return (
-        f'<div class="{scope}"><style>{_STYLE.format(scope=scope)}{photos}</style>{_heading(explanation)} '
+        f'<div class="{scope}"><style>{_STYLE.format(scope=scope)}{photos}</style>{_heading(maps)} '
         f'<input type="checkbox" id="{scope}"><label for="{scope}"> photo only</label>{rows}{more}</div>'
     )
 
 
-def _heading(explanation: Explanation) -> str:
-    """Method and layers."""
-    layers = explanation.layers
+def _heading(maps: ClassMaps) -> str:
+    """Return the heading as HTML: the method, the layers, and what the colours of signed maps mean."""
+    layers = maps.layers
     where = f"layer {layers[0]}" if len(layers) == 1 else f"{len(layers)} layers"
-    fused = " as one" if explanation.fused is not None else ""
-    signed = ", red speaks for the class, blue against it" if explanation.signed else ""
-    title = find_method(explanation.method).title
+    fused = " as one" if maps.fused is not None else ""
+    signed = ", red speaks for the class, blue against it" if maps.signed else ""
+    title = find_method(maps.method).title
     return f"<span><b>{_text(title)}</b> · {_text(where + fused + signed)}</span> ·"
 
 
-def _figure(explanation: Explanation, n: int, k: int, layer: int | str) -> str:
-    label = explanation.labels[n][k] if explanation.labels else None
-    told = [
-        f"class {explanation.classes[n, k]}",
-        f"{'value' if explanation.is_number else 'score'} {explanation.value(n, k):.2f}",
+def _figure(maps: ClassMaps, n: int, k: int, layer: int | str) -> str:
+    """Return a figure as HTML: the picture of one map, with the class, score and layer below it."""
+    label = maps.labels[n][k] if maps.labels else None
+    facts = [
+        f"class {maps.classes[n, k]}",
+        f"{'value' if maps.is_number else 'score'} {maps.value(n, k):.2f}",
     ]
-    if explanation.probabilities is not None:
-        told.append(f"p {explanation.probabilities[n, k]:.2f}")
+    if maps.probabilities is not None:
+        facts.append(f"p {maps.probabilities[n, k]:.2f}")
     lines = [f"<b>{_text(label)}</b>"] if label else []
-    lines.append(_text(" · ".join(told)))
+    lines.append(_text(" · ".join(facts)))
     if isinstance(layer, int):
-        if len(explanation.layers) > 1:
-            lines.append(f"<small>{_text(explanation.layers[layer])}</small>")
-        status = int(explanation.status_of(layer)[n, k])
+        if len(maps.layers) > 1:
+            lines.append(f"<small>{_text(maps.layers[layer])}</small>")
+        status = int(maps.status_of(layer)[n, k])
         if status != contract.GOOD:
             lines.append(f"<i>{_text(status_words(status))}</i>")
-    alt = _text(f"{explanation.pictures[n].name}: {explanation.caption(n, k)}")
-    picture = _url(_drawn(explanation, n, k, layer))
+    alt = _text(f"{maps.pictures[n].name}: {maps.caption(n, k)}")
+    picture = _url(_drawn(maps, n, k, layer))
     return (
         f'<figure><div class="photo p{n}"><img alt="{alt}" src="{picture}"></div>'
         f"<figcaption>{'<br>'.join(lines)}</figcaption></figure>"
     )
 
 
-def _drawn(explanation: Explanation, n: int, k: int, layer: int | str) -> NDArray[np.uint8]:
-    """The map over the photo, or, where there is only a tensor, over grey: uint8 [H,W,3] RGB."""
-    if explanation.pictures[n].image_rgb is not None:
-        return explanation.overlay(n, k, layer=layer)
-    heat = explanation.heatmap(n, k, layer=layer)
-    colours = DEFAULT_DIVERGING if explanation.signed else DEFAULT_COLOUR_MAP
-    return overlay(
-        np.full((*heat.shape, 3), _GREY, np.uint8), heat, alpha=1.0, colour_map=colours, signed=explanation.signed
-    )
+def _drawn(maps: ClassMaps, n: int, k: int, layer: int | str) -> NDArray[np.uint8]:
+    """Draw a map over its photo, or over plain grey for a ready tensor, and return it, uint8 [H,W,3] RGB."""
+    if maps.pictures[n].image_rgb is not None:
+        return maps.overlay(n, k, layer=layer)
+    heat = maps.heatmap(n, k, layer=layer)
+    colours = DEFAULT_DIVERGING if maps.signed else DEFAULT_COLOUR_MAP
+    return overlay(np.full((*heat.shape, 3), _GREY, np.uint8), heat, alpha=1.0, colour_map=colours, signed=maps.signed)
 
 
-def _photos(explanation: Explanation, wanted: Iterable[int]) -> list[tuple[int, str]]:
-    """(n, address) of the photos, each once however many maps lie over it."""
-    images = ((n, explanation.pictures[n].image_rgb) for n in wanted)
+def _photos(maps: ClassMaps, wanted: Iterable[int]) -> list[tuple[int, str]]:
+    """Return the index and the data URL of each photo; a photo under several maps stands in the HTML once."""
+    images = ((n, maps.pictures[n].image_rgb) for n in wanted)
     return [(n, _url(image)) for n, image in images if image is not None]
 
 
 def _url(image_rgb: NDArray[np.uint8]) -> str:
-    """The picture, small, as an address."""
+    """Return a picture, uint8 [H,W,3] RGB, as a data URL of a JPEG whose longer side is at most `LONGEST` pixels."""
     height, width = image_rgb.shape[:2]
     ratio = min(1.0, LONGEST / max(height, width))
     size = max(1, round(height * ratio)), max(1, round(width * ratio))
@@ -129,4 +126,5 @@ def _url(image_rgb: NDArray[np.uint8]) -> str:
 
 
 def _text(value: object) -> str:
+    """Return a value as HTML text: escaped, and without control characters."""
     return html.escape(printable(value))

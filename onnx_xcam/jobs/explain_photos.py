@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx_xcam.common.files import writing_to
 from onnx_xcam.errors import ImageError
 from onnx_xcam.explainer import Explainer, Explanation, Streamed
-from onnx_xcam.explainer.explanation import FUSED_LAYER
+from onnx_xcam.explainer.class_maps import FUSED_LAYER
 from onnx_xcam.jobs.earlier import Earlier
 from onnx_xcam.jobs.explain_page import EarlierPhotos, JobPage, entry_of, failed_entry, job_page
 from onnx_xcam.jobs.file_names import name_parts, places, stems

@@ -11,7 +11,7 @@ import numpy as np
 from onnx_xcam.common.files import written
 from onnx_xcam.errors import OutputError
 from onnx_xcam.explainer import Explanation
-from onnx_xcam.explainer.explanation import FUSED_LAYER
+from onnx_xcam.explainer.class_maps import FUSED_LAYER
 from onnx_xcam.images.write import encode_image
 from onnx_xcam.jobs.file_names import layer_parts, picture_name, raw_fused_name, raw_names
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.explainer import Explanation
-from onnx_xcam.explainer.explanation import FUSED_LAYER
+from onnx_xcam.explainer.class_maps import FUSED_LAYER
 from onnx_xcam.images.place import Placement
 from onnx_xcam.text import printable
 
