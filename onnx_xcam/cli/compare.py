@@ -9,30 +9,21 @@ import typer
 
 from onnx_xcam.cams.methods import METHODS
 from onnx_xcam.cli.options import (
-    AllowFolderOption,
     ClassOption,
-    ExactOption,
-    InputOption,
-    LabelsOption,
     LayerOption,
     ModelArgument,
-    PreprocessOption,
-    ProbabilitiesOption,
-    ProbabilityWay,
-    ProviderOption,
     ScoreOption,
     SignedOption,
-    ThreadsOption,
-    input_values,
-    layers_or_auto,
     refuse_class_and_top,
     say_all,
 )
+from onnx_xcam.cli.shared import OpeningOptions, spread
 
 if TYPE_CHECKING:
     from onnx_xcam.evaluation.compare import Comparison
 
 
+@spread
 def compare(
     model: ModelArgument,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A photo.", show_default=False)],
@@ -61,20 +52,13 @@ def compare(
     axioms: Annotated[
         bool, typer.Option("--axioms/--no-axioms", help="Tell how far each method is from the axioms.")
     ] = True,
-    labels: LabelsOption = None,
-    preprocess: PreprocessOption = None,
-    probabilities: ProbabilitiesOption = ProbabilityWay.AUTO,
-    input_: InputOption = None,
-    provider: ProviderOption = None,
-    threads: ThreadsOption = None,
-    exact: ExactOption = False,
-    allow_folder: AllowFolderOption = None,
+    opening: OpeningOptions,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Compare methods on a photo: one picture with a row for each class and layer and a column for each method, and
     how far each is from the axioms of conservation and sensitivity: 0 is best."""
     refuse_class_and_top(class_, top)
-    others = input_values(input_)
+    options = opening.model_options(layer, score)
     from onnx_xcam.common.files import written
     from onnx_xcam.evaluation.compare import DEFAULT_METHODS
     from onnx_xcam.evaluation.compare import compare as compare_methods
@@ -83,21 +67,7 @@ def compare(
     from onnx_xcam.text import json_text
 
     _check_out(out, model, image)
-    recorder = Recorder(
-        model,
-        layers_or_auto(layer),
-        score,
-        methods=method or DEFAULT_METHODS,
-        ablations=axioms,
-        preprocess=preprocess,
-        labels=labels,
-        providers=provider,
-        threads=threads,
-        inputs=others,
-        allow_folders=allow_folder or (),
-        probabilities=probabilities.value,
-        exact=exact,
-    )
+    recorder = Recorder(model, methods=method or DEFAULT_METHODS, ablations=axioms, **options.arguments())
     say_all("note", [note for note in recorder.notes if note not in recorder.warnings])
     say_all("warning", recorder.warnings)
     found = compare_methods(recorder, recorder.prepare(image), recorder.choose(class_ or None, top), relu=not signed)

@@ -8,32 +8,16 @@ from typing import Annotated
 import typer
 
 from onnx_xcam.cli.options import (
-    AllowFolderOption,
     ClassOption,
-    ExactOption,
-    HtmlOption,
-    InputOption,
-    LabelsOption,
     LayerOption,
     ModelArgument,
-    PreprocessOption,
-    ProbabilitiesOption,
-    ProbabilityWay,
-    ProviderOption,
-    QuietOption,
-    RecursiveOption,
-    ResumeOption,
     ScoreOption,
-    ThreadsOption,
-    command_line,
-    input_values,
-    layers_or_auto,
     refuse_class_and_top,
-    say,
 )
-from onnx_xcam.cli.reporter import TerminalReporter
+from onnx_xcam.cli.shared import JobOptions, OpeningOptions, spread
 
 
+@spread
 def evaluate(
     context: typer.Context,
     model: ModelArgument,
@@ -106,18 +90,8 @@ def evaluate(
         int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N photos.", show_default=False)
     ] = None,
     score: ScoreOption = "auto",
-    labels: LabelsOption = None,
-    preprocess: PreprocessOption = None,
-    probabilities: ProbabilitiesOption = ProbabilityWay.AUTO,
-    input_: InputOption = None,
-    provider: ProviderOption = None,
-    threads: ThreadsOption = None,
-    exact: ExactOption = False,
-    allow_folder: AllowFolderOption = None,
-    html: HtmlOption = None,
-    recursive: RecursiveOption = False,
-    resume: ResumeOption = False,
-    quiet: QuietOption = False,
+    opening: OpeningOptions,
+    running: JobOptions,
 ) -> None:
     """Measure how good maps are: the axioms of XGrad-CAM, faithfulness to the model, agreement with what photos show.
 
@@ -126,27 +100,15 @@ def evaluate(
     nothing that results.jsonl tells of: --resume does the rest. docs/evaluation.md defines every metric."""
     refuse_class_and_top(class_, top)
     _refuse_contradictions(background, truth, any_class)
-    others = input_values(input_)
+    options = opening.model_options(layer, score)
     from onnx_xcam.evaluation.evaluator import DEFAULT_METHODS
-    from onnx_xcam.explainer import ModelOptions
     from onnx_xcam.jobs import evaluate as job
 
     request = job.EvaluateRequest(
         model=model,
         images=images,
         out=out,
-        options=ModelOptions(
-            layers=layers_or_auto(layer),
-            score=score,
-            preprocess=preprocess,
-            labels=labels,
-            providers=provider,
-            threads=threads,
-            inputs=others,
-            allow_folders=allow_folder or (),
-            probabilities=probabilities.value,
-            exact=exact,
-        ),
+        options=options,
         classes=class_ or None,
         top=top,
         methods=method or DEFAULT_METHODS,
@@ -157,15 +119,10 @@ def evaluate(
         any_class=any_class,
         sanity=sanity,
         limit=limit,
-        html=html,
-        command=command_line(context),
-        recursive=recursive,
-        resume=resume,
+        **running.request_fields(context),
     )
-    outcome = job.run(request, TerminalReporter(quiet=quiet))
-    if outcome.failed:
-        say(f"error: {outcome.failed} of {outcome.photos} pictures could not be evaluated.")
-        raise typer.Exit(1)
+    outcome = job.run(request, running.reporter())
+    running.fail_for(outcome.failed, outcome.photos, "evaluated")
 
 
 def _refuse_contradictions(background: str, truth: Path | None, any_class: bool) -> None:

@@ -9,35 +9,19 @@ import typer
 
 from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.cli.options import (
-    AllowFolderOption,
     ClassOption,
-    ExactOption,
     FuseOption,
-    HtmlOption,
-    InputOption,
-    LabelsOption,
     LayerOption,
     MethodsOption,
     ModelArgument,
-    PreprocessOption,
-    ProbabilitiesOption,
-    ProbabilityWay,
-    ProviderOption,
-    QuietOption,
-    RecursiveOption,
-    ResumeOption,
     ScoreOption,
     SignedOption,
-    ThreadsOption,
-    command_line,
-    input_values,
-    layers_or_auto,
     refuse_class_and_top,
-    say,
 )
-from onnx_xcam.cli.reporter import TerminalReporter
+from onnx_xcam.cli.shared import JobOptions, OpeningOptions, spread
 
 
+@spread
 def explain(
     context: typer.Context,
     model: ModelArgument,
@@ -58,23 +42,13 @@ def explain(
     method: MethodsOption = None,
     signed: SignedOption = False,
     fuse: FuseOption = None,
-    labels: LabelsOption = None,
-    preprocess: PreprocessOption = None,
-    probabilities: ProbabilitiesOption = ProbabilityWay.AUTO,
-    input_: InputOption = None,
-    provider: ProviderOption = None,
-    threads: ThreadsOption = None,
-    exact: ExactOption = False,
-    allow_folder: AllowFolderOption = None,
+    opening: OpeningOptions,
     beside: Annotated[bool, typer.Option("--beside", help="Put the photo beside the explanation.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Also write the unscaled maps, as `<stem>.npz`.")] = False,
     no_pictures: Annotated[
         bool, typer.Option("--no-pictures", help="Write no pictures: results.jsonl and what --raw asks for.")
     ] = False,
-    html: HtmlOption = None,
-    recursive: RecursiveOption = False,
-    resume: ResumeOption = False,
-    quiet: QuietOption = False,
+    running: JobOptions,
 ) -> None:
     """Explain photos: write `<stem>.<class id>.png` for each photo and class, and a line per photo to
     results.jsonl.
@@ -83,32 +57,20 @@ def explain(
     refuse_class_and_top(class_, top)
     if beside and no_pictures:
         raise typer.BadParameter("give either --beside or --no-pictures, not both")
-    if html and resume and not raw:
+    if running.html and running.resume and not raw:
         raise typer.BadParameter(
             "with --resume, the page takes the maps of photos that are done from what --raw has written; give --raw in "
             "both runs, or leave out --resume",
             param_hint="--html",
         )
-    others = input_values(input_)
-    from onnx_xcam.explainer import ModelOptions
+    options = opening.model_options(layer, score)
     from onnx_xcam.jobs import explain as job
 
     request = job.ExplainRequest(
         model=model,
         images=images,
         out=out,
-        options=ModelOptions(
-            layers=layers_or_auto(layer),
-            score=score,
-            preprocess=preprocess,
-            labels=labels,
-            providers=provider,
-            threads=threads,
-            inputs=others,
-            allow_folders=allow_folder or (),
-            probabilities=probabilities.value,
-            exact=exact,
-        ),
+        options=options,
         classes=class_ or None,
         top=top,
         methods=method or [DEFAULT_METHOD],
@@ -117,12 +79,7 @@ def explain(
         pictures=not no_pictures,
         beside=beside,
         raw=raw,
-        html=html,
-        command=command_line(context),
-        recursive=recursive,
-        resume=resume,
+        **running.request_fields(context),
     )
-    outcome = job.run(request, TerminalReporter(quiet=quiet))
-    if outcome.failed:
-        say(f"error: {outcome.failed} of {outcome.photos} pictures could not be explained.")
-        raise typer.Exit(1)
+    outcome = job.run(request, running.reporter())
+    running.fail_for(outcome.failed, outcome.photos, "explained")
