@@ -1,1 +1,1 @@
-"""The model as the surgery reads it: a graph of nodes and tensors, held against the definitions of its operators."""
+"""This package holds the model as the surgery reads it: a graph of nodes and tensors, and facts on operators."""

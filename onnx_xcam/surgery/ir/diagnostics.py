@@ -1,4 +1,4 @@
-"""What is said where the analysis of a model fails in a way that nothing foresaw: an honest sentence, no traceback.
+"""This module turns an exception that nothing foresaw during the analysis of a model into an honest sentence.
 
 Such an exception may come from a mistake of this package as well as from a file that contradicts itself. So the file is
 called damaged only if onnx, which knows nothing of this package, refuses it; otherwise the sentence names both causes.
@@ -17,7 +17,7 @@ from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.verify import refusal
 
 STRICT = "ONNX_XCAM_STRICT"
-"""The environment variable that, set to 1, lets unforeseen exceptions pass unchanged: for tests, fuzzing and sweeps."""
+"""This environment variable, set to 1, lets unforeseen exceptions pass unchanged: for tests, fuzzing and sweeps."""
 
 _UNFORESEEN = (
     ArithmeticError,
@@ -31,17 +31,18 @@ _UNFORESEEN = (
     UnexpectedError,
     ValueError,
 )
+"""These exceptions may come from a mistake of this package or from a damaged file."""
 
 
 class Diagnosed:
-    """A context that turns an unforeseen exception into a ModelError, which says what was looked at and why it failed.
+    """A Diagnosed is a context that turns an unforeseen exception into a ModelError, which says what failed and why.
 
     Around the analysis of a whole model, it says that the file is damaged if onnx refuses the file. In all other cases
-    the error is an UnexpectedError, or the exception itself where the environment variable of `STRICT` is 1.
+    the error is an UnexpectedError, or the exception itself if the environment variable of `STRICT` is 1.
 
     Args:
-        what: the node or the model that is looked at, or what to call it.
-        suspect: of a model, what else than a bug may be the reason, as a sentence; None if nothing is known.
+        what: the node or the model that is analysed, or a name for it.
+        suspect: returns a sentence on another possible cause of a model's failure than a bug, None if there is none.
     """
 
     def __init__(self, what: gs.Node | Source | str, suspect: Callable[[], str | None] = lambda: None) -> None:
@@ -67,7 +68,7 @@ class Diagnosed:
         ) from error
 
     def _subject(self) -> str:
-        """What was looked at, as the beginning of a sentence."""
+        """Return what was analysed, as the beginning of a sentence."""
         if isinstance(self.what, (Source, str)):
             name = self.what if isinstance(self.what, str) else self.what.name
             return name[:1].upper() + name[1:]

@@ -1,7 +1,7 @@
-"""Dimensions and static shapes, without any value: what is known of them, and how they broadcast.
+"""This module holds dimensions and static shapes: what is known of them without any value, and how they broadcast.
 
 A static shape is a tuple of `Dim`: an int, a symbol (two dimensions with the same symbol are equal), or None for
-"unknown". `builder.shapes` has the dimensions that are only known at run time.
+"unknown". The module `builder.shapes` has the dimensions that are only known at run time.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from typing import TypeAlias
 from onnx_xcam.errors import ShapeError
 
 Dim: TypeAlias = int | str | None
+"""A dimension: a number, a symbol, or None if it is unknown."""
 Shape: TypeAlias = tuple[Dim, ...]
+"""A static shape, for a tensor of known rank."""
 
 
 def differ(a: Dim, b: Dim) -> bool:
-    """Whether two dimensions are known to be different numbers."""
+    """Tell whether two dimensions are known to be different numbers."""
     return isinstance(a, int) and isinstance(b, int) and a != b
 
 
 def same(a: Dim, b: Dim) -> bool:
-    """Whether two dimensions are known to be equal."""
+    """Tell whether two dimensions are known to be equal."""
     return a is not None and a == b
 
 
 def broadcast_dim(a: Dim, b: Dim) -> Dim:
-    """The dimension that `a` and `b` broadcast to, None if it cannot be told."""
+    """Return the dimension that `a` and `b` broadcast to, None if it is not known."""
     if a == 1:
         return b
     if b == 1 or same(a, b):
@@ -37,7 +39,7 @@ def broadcast_dim(a: Dim, b: Dim) -> Dim:
 
 
 def broadcast(*shapes: Shape) -> Shape:
-    """The shape that `shapes` broadcast to by ONNX's multidirectional rule."""
+    """Return the shape that `shapes` broadcast to by ONNX's multidirectional rule."""
     rank = max(len(shape) for shape in shapes)
     result: list[Dim] = [1] * rank
     for shape in shapes:
@@ -47,13 +49,13 @@ def broadcast(*shapes: Shape) -> Shape:
 
 
 def known_size(dims: Iterable[Dim]) -> int | None:
-    """The product of the dimensions, None if one is not a number."""
+    """Return the product of the dimensions, None if one is not a number."""
     numbers = list(dims)
     return prod(numbers) if all(isinstance(d, int) for d in numbers) else None  # type: ignore[arg-type]
 
 
 def normal_axes(axes: Iterable[int], rank: int, what: str) -> tuple[int, ...]:
-    """Axes as sorted non-negative numbers.
+    """Return axes as sorted non-negative numbers.
 
     Raises:
         ShapeError: an axis lies outside the rank.

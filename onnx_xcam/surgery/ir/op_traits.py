@@ -1,9 +1,8 @@
-"""What is known of each operator: one row per operator, which every pass asks.
+"""This module holds what is known of each operator: one row per operator, which every pass asks.
 
-A pass never lists operators by name; it asks `traits(node)` for a fact. An operator that nobody knows, and one of
-another domain that has the name of a known one, is `UNKNOWN`: the defaults of `OpTraits` (op_facts.py) are the safe
-answers. A new operator is one row here, one gradient rule (or `zero_derivative`) and one row in the table of the rules'
-tests.
+A pass never lists operators by name; it asks `traits(node)` for a fact. An operator without a row, or one of another
+domain with the name of a known one, is `UNKNOWN`: the defaults of `OpTraits` (op_facts.py) are the safe answers. A new
+operator is one row here, one gradient rule (or `zero_derivative`) and one row in the table of the rules' tests.
 """
 
 from __future__ import annotations
@@ -25,35 +24,42 @@ _HOMOGENEOUS, _MULTILINEAR, _PIECEWISE = Affine.HOMOGENEOUS, Affine.MULTILINEAR,
 
 
 def _op(axes: AxisEffect = "ended", **facts: Any) -> OpTraits:
-    """The row of a known operator: it has no poles, and may be evaluated and run once more unless the row says so."""
+    """Return the row of a known operator: without poles, foldable and repeatable unless the row says otherwise."""
     return OpTraits(axes, **{"has_pole": False, "foldable": True, "repeatable": True, **facts})
 
 
 def _elementwise(**facts: Any) -> OpTraits:
+    """Return the row of an operator that works element by element on all inputs, broadcast against each other."""
     return _op("kept", elementwise="all", same_place=True, **facts)
 
 
 def _elementwise_in_first(**facts: Any) -> OpTraits:
+    """Return the row of an operator that works element by element on its first input."""
     return _op("first kept", elementwise="first", same_place=True, differentiable=1, **facts)
 
 
 def _moving(axes: AxisEffect, values: Values, **facts: Any) -> OpTraits:
+    """Return the row of an operator that moves elements of its first input."""
     return _op(axes, values=values, differentiable=1, linear=True, **facts)
 
 
 def _reduction(**facts: Any) -> OpTraits:
+    """Return the row of a reduction along axes."""
     return _op("dropped", differentiable=1, **facts)
 
 
 def _pool(**facts: Any) -> OpTraits:
+    """Return the row of a pool over windows of images."""
     return _op("windowed", reads_images=True, affine=_HOMOGENEOUS, **facts)
 
 
 def _product(axes: AxisEffect, **facts: Any) -> OpTraits:
+    """Return the row of a product with weights."""
     return _op(axes, **{"affine": _MULTILINEAR, "linear": True, "weighted": True, "repeatable": False, **facts})
 
 
 def _integer_product(*factors: int, weights_at: tuple[int, ...], **facts: Any) -> OpTraits:
+    """Return the row of a product of integers; `factors` are the inputs with factors and zero points, or none."""
     places = Factors(*factors) if factors else None
     return _product(
         "ended", affine=Affine.NONE, linear=False, on_integers=True, factors=places, weights_at=weights_at, **facts
@@ -326,7 +332,7 @@ _STANDARD: Mapping[str, OpTraits] = {
     "StringSplit": _op(foldable=False),
     "TfIdfVectorizer": _op(foldable=False),
 }
-"""The standard's operators of every version, and those that ONNX Runtime writes into its domain."""
+"""This table has the standard's operators of every version, and those that ONNX Runtime writes into its domain."""
 
 _MICROSOFT: Mapping[str, OpTraits] = {
     "QuantizeLinear": _STANDARD["QuantizeLinear"],
@@ -386,7 +392,7 @@ _MICROSOFT: Mapping[str, OpTraits] = {
     "QLinearSoftmax": _op(requantises=True, on_integers=True),
     "QLinearWhere": _op(requantises=True, on_integers=True),
 }
-"""ONNX Runtime's own operators: those that are lowered, and those of which something is to be known."""
+"""This table has ONNX Runtime's own operators: those that are lowered, and others of which a fact is needed."""
 
 _BOXES = OpTraits(picks_boxes=True)
 _ELSEWHERE: Mapping[str, OpTraits] = {
@@ -394,24 +400,25 @@ _ELSEWHERE: Mapping[str, OpTraits] = {
     "BatchedNMS_TRT": _BOXES,
     "EfficientNMS_TRT": _BOXES,
 }
-"""Plugins of other runtimes, whose domain is whatever the exporter wrote."""
+"""This table has plugins of other runtimes, in whatever domain the exporter wrote."""
 
 _BY_DOMAIN: Mapping[str | None, Mapping[str, OpTraits]] = {
     **{domain: {**_ELSEWHERE, **_STANDARD} for domain in (None, *STANDARD)},
     MICROSOFT: {**_ELSEWHERE, **_MICROSOFT},
 }
+"""This table maps a domain to the rows of its operators."""
 
 
 def named(op: str, domain: str | None = "") -> OpTraits:
-    """The row of an operator; `UNKNOWN` if there is none in its domain."""
+    """Return the row of an operator; `UNKNOWN` if there is none in its domain."""
     return _BY_DOMAIN.get(domain, _ELSEWHERE).get(op, UNKNOWN)
 
 
 def traits(node: gs.Node) -> OpTraits:
-    """The row of a node's operator; `UNKNOWN` if there is none in its domain."""
+    """Return the row of a node's operator; `UNKNOWN` if there is none in its domain."""
     return named(node.op, node.domain)
 
 
 def proto_traits(node: onnx.NodeProto) -> OpTraits:
-    """The row of the operator of a node as a protobuf message; `UNKNOWN` if there is none in its domain."""
+    """Return the row of the operator of a protobuf node; `UNKNOWN` if there is none in its domain."""
     return named(node.op_type, node.domain)

@@ -1,8 +1,8 @@
-"""This module tells which tensors each node reads and makes, of a file's message and of the analysed graph alike.
+"""This module finds which tensors each node reads and makes, for a file's message and for the analysed graph alike.
 
-A node reads its inputs, and what its subgraphs *capture*: the tensors around them that their nodes read, or that they
-hand out as they are. What a subgraph defines itself (its inputs, what it stores, what its nodes make) is another
-tensor, even where one outside has the same name.
+A node reads its inputs, and what its subgraphs *capture*: the outer tensors that their nodes read, or that they return
+as they are. What a subgraph defines itself (its inputs, its stored tensors, what its nodes make) is another tensor,
+even where an outer one has the same name.
 """
 
 from __future__ import annotations
@@ -15,32 +15,34 @@ import onnx
 import onnx_graphsurgeon as gs
 
 Node: TypeAlias = "gs.Node | onnx.NodeProto"
+"""A node of an onnx_graphsurgeon graph, or of a file's message."""
 N = TypeVar("N")
 
 
 def names_read(node: Node) -> Iterator[str]:
     """Yield the tensors that a node reads, once for each time: its inputs, then what its subgraphs capture.
 
-    Inputs that are left out are none. Of an onnx_graphsurgeon node, captured tensors that are stored are left out too:
-    there the graph around a subgraph and the subgraph itself cannot be told apart as the place where they are stored.
+    Inputs that are left out are skipped. For an onnx_graphsurgeon node, stored tensors that are captured are skipped
+    too: there it is not known whether the subgraph or the graph around it stores them.
     """
     yield from (tensor.name for tensor in node.inputs if tensor.name) if _is_gs(node) else filter(None, node.input)
     yield from captured(node)
 
 
 def names_made(node: Node) -> list[str]:
-    """The tensors that a node makes; outputs that are left out are none."""
+    """Return the tensors that a node makes, without outputs that are left out."""
     return [tensor.name for tensor in node.outputs if tensor.name] if _is_gs(node) else list(filter(None, node.output))
 
 
 def captured(node: Node, *, without: str = "") -> Iterator[str]:
-    """Yield the tensors that a node's subgraphs take from outside, but for the subgraph of one attribute."""
+    """Yield the tensors that a node's subgraphs take from outside, except for the subgraph of one attribute."""
     for name, body in _bodies(node):
         if name != without:
             yield from _free(body)
 
 
 def _is_gs(node: Node) -> bool:
+    """Tell whether a node is one of onnx_graphsurgeon."""
     return isinstance(node, gs.Node)
 
 
@@ -60,7 +62,7 @@ def _bodies(node: Node) -> Iterator[tuple[str, Any]]:
 
 
 def _free(body: gs.Graph | onnx.GraphProto) -> Iterator[str]:
-    """Yield what a subgraph reads or hands out and does not define."""
+    """Yield the tensors that a subgraph reads or returns and does not define."""
     if isinstance(body, gs.Graph):
         nodes, outputs = body.nodes, body.outputs
         local = {tensor.name for tensor in body.inputs}
@@ -77,11 +79,11 @@ def _free(body: gs.Graph | onnx.GraphProto) -> Iterator[str]:
 
 
 class Uses(Generic[N]):
-    """What the nodes of one graph read and make, looked up once.
+    """A Uses holds what the nodes of one graph read and make, looked up once.
 
     Args:
         nodes: the nodes, in any order.
-        reads: what a node reads.
+        reads: returns what a node reads.
 
     Attributes:
         nodes: the nodes; everything else names them by their positions.
@@ -93,24 +95,24 @@ class Uses(Generic[N]):
 
     @cached_property
     def reads(self) -> list[tuple[str, ...]]:
-        """What each node reads, once for each time."""
+        """Return what each node reads, once for each time."""
         return [tuple(self._reads(node)) for node in self.nodes]
 
     @cached_property
     def makes(self) -> list[tuple[str, ...]]:
-        """What each node makes."""
+        """Return what each node makes."""
         return [tuple(names_made(node)) for node in self.nodes]
 
     @cached_property
     def maker(self) -> dict[str, int]:
-        """The position of the node that makes each tensor."""
+        """Return the position of the node that makes each tensor."""
         return {name: position for position, names in enumerate(self.makes) for name in names}
 
     @cached_property
     def readers(self) -> dict[str, list[int]]:
-        """The positions of the nodes that read each tensor, once for each time that they do."""
-        found: dict[str, list[int]] = {}
+        """Return the positions of the nodes that read each tensor, once for each time that they do."""
+        readers_of: dict[str, list[int]] = {}
         for position, names in enumerate(self.reads):
             for name in names:
-                found.setdefault(name, []).append(position)
-        return found
+                readers_of.setdefault(name, []).append(position)
+        return readers_of

@@ -1,7 +1,7 @@
-"""Whether a model keeps the rules of ONNX, so far as the surgery relies on them; where it does not, it is damaged.
+"""This module verifies that a model keeps the rules of ONNX that the surgery relies on; otherwise it is damaged.
 
-A model file is input from outside. Protobuf only promises that it is a ModelProto: an operator may lack inputs or
-attributes, functions may call themselves, and numbers may promise more than any memory holds.
+A model file is input from outside. Protobuf only guarantees that it is a ModelProto: an operator may lack inputs or
+attributes, functions may call themselves, and sizes may exceed any memory.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from onnx_xcam.errors import ModelError
 from onnx_xcam.surgery.ir.protos import is_standard, subgraphs
 
 MOST_NODES = 500_000
-"""More than that no model has; it would take minutes, and gigabytes, to look at it."""
+"""A model with more nodes than this is refused, since an analysis would take minutes and gigabytes."""
 
 
 def check_nodes(model: onnx.ModelProto, name: str) -> None:
     """Make sure that every node has the inputs, outputs and attributes that its operator is defined with.
 
-    Operators that the installed onnx does not know are left to others.
+    Operators that the installed onnx does not know are not checked.
 
     Raises:
         ModelError: a node does not, or there are more nodes than any model has.
@@ -41,10 +41,10 @@ def check_nodes(model: onnx.ModelProto, name: str) -> None:
 
 
 def refusal(model: onnx.ModelProto) -> str | None:
-    """Why onnx's own shape and type inference refuses a model, None if it does not.
+    """Return why onnx's own shape and type inference refuses a model, None if it does not.
 
-    What the file notes of shapes is left out, since ONNX Runtime goes by the nodes. Of a model with operators that
-    onnx does not know, nothing is said.
+    The shapes that the file notes are ignored, since ONNX Runtime goes by the nodes. A model with operators that onnx
+    does not know is not judged.
     """
     bare = onnx.ModelProto()
     bare.CopyFrom(without_negative_sizes(model))
@@ -62,9 +62,9 @@ def refusal(model: onnx.ModelProto) -> str | None:
 
 
 def without_negative_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model itself, or a copy in which sizes below zero, as some exporters state -1, are unknown ones.
+    """Return the model itself, or a copy with unknown sizes in place of those below zero, such as -1 of some exporters.
 
-    onnx's shape inference goes on with them, and may abort the process where it meets one.
+    The shape inference of onnx accepts negative sizes, and may abort the process because of one.
     """
     if not any(_is_negative(dim) for dim in _stated_sizes(model.graph)):
         return model
@@ -77,20 +77,22 @@ def without_negative_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _is_negative(dim: onnx.TensorShapeProto.Dimension) -> bool:
+    """Tell whether a dimension is a number below zero."""
     return dim.HasField("dim_value") and dim.dim_value < 0
 
 
 def _stated_sizes(graph: onnx.GraphProto) -> Iterator[onnx.TensorShapeProto.Dimension]:
-    """Every size that a graph and the graphs in its nodes state."""
+    """Yield every size that a graph and its subgraphs state."""
     graphs = [graph]
     while graphs:
         inner = graphs.pop()
         for value in (*inner.input, *inner.output, *inner.value_info):
             yield from value.type.tensor_type.shape.dim
-        graphs += [found for node in inner.node for found in subgraphs(node)]
+        graphs += [subgraph for node in inner.node for subgraph in subgraphs(node)]
 
 
 def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Yield all nodes of a model, with those of subgraphs and local functions."""
     stack: list[onnx.NodeProto] = [*model.graph.node, *(node for f in model.functions for node in f.node)]
     while stack:
         node = stack.pop()
@@ -100,9 +102,9 @@ def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 
 
 def _problem(node: onnx.NodeProto, opset: int) -> str | None:
-    """What is wrong with a node, None if nothing."""
+    """Return what is wrong with a node, None if nothing is."""
     names = [*node.input, *node.output, node.op_type, node.domain, node.name, *(a.name for a in node.attribute)]
-    if any(isinstance(name, bytes) for name in names):  # how protobuf hands out what is not UTF-8
+    if any(isinstance(name, bytes) for name in names):  # protobuf returns bytes for what is not UTF-8
         return "it holds names that are not text"
     if not node.output:
         return "it has no output"
@@ -115,11 +117,14 @@ def _problem(node: onnx.NodeProto, opset: int) -> str | None:
 
 @dataclass(frozen=True)
 class _Form:
-    """How an operator is defined: the numbers of its inputs and outputs, which inputs must be named, its attributes.
+    """A _Form says how an operator is defined.
 
     Attributes:
-        attributes: the type of each.
-        required: those without which it means nothing.
+        inputs: the smallest and the largest number of inputs.
+        outputs: the smallest and the largest number of outputs.
+        single: for each input, whether it must be given.
+        attributes: the type of each attribute.
+        required: the attributes that must be given.
     """
 
     inputs: tuple[int, int]
@@ -130,16 +135,16 @@ class _Form:
 
 
 _FLAGS = frozenset({"allowzero", "ceil_mode", "count_include_pad", "keepdims", "transA", "transB"})
-"""Attributes that are 0 or 1 wherever they occur; of other numbers each reader has its own opinion."""
+"""These attributes are 0 or 1 wherever they occur; readers disagree about other numbers."""
 
 
 @functools.cache
 def _form(op: str, opset: int) -> _Form | None:
-    """None for an operator that the installed onnx does not know."""
+    """Return how an operator is defined, None if the installed onnx does not know it."""
     if not onnx.defs.has(op, opset):
         return None
     schema = onnx.defs.get_schema(op, opset)
-    kinds: Any = {name: attribute.type for name, attribute in schema.attributes.items()}  # without value in the stubs
+    kinds: Any = {name: attribute.type for name, attribute in schema.attributes.items()}  # the stubs lack `value`
     return _Form(
         (schema.min_input, schema.max_input),
         (schema.min_output, schema.max_output),
@@ -150,7 +155,7 @@ def _form(op: str, opset: int) -> _Form | None:
 
 
 def _against(node: onnx.NodeProto, form: _Form) -> str | None:
-    """How a node differs from its operator's form, None if it does not."""
+    """Return how a node differs from its operator's form, None if it does not."""
     for what, names, (least, most) in (("inputs", node.input, form.inputs), ("outputs", node.output, form.outputs)):
         if not least <= len(names) <= most:
             return f"it has {len(names)} {what}, not {least} to {most}"
@@ -170,14 +175,14 @@ def _against(node: onnx.NodeProto, form: _Form) -> str | None:
 
 
 def _holds(attribute: onnx.AttributeProto, kind: int) -> bool:
-    """Whether an attribute of an old file, which states no type, has a value of this kind."""
+    """Tell whether an attribute of an old file, which states no type, has a value of this type."""
     fields = {1: "f", 2: "i", 3: "s", 4: "t", 5: "g", 6: "floats", 7: "ints", 8: "strings", 9: "tensors", 10: "graphs"}
     field = fields.get(kind, "")
     return bool(field) and (bool(getattr(attribute, field)) if kind > 5 else attribute.HasField(field))
 
 
 def inlined_size(model: onnx.ModelProto, name: str) -> int:
-    """How many nodes the graph has once its local functions are inlined.
+    """Return how many nodes the graph has once its local functions are inlined.
 
     Raises:
         ModelError: a function calls itself, or the graph would be gigantic.
@@ -197,6 +202,7 @@ def inlined_size(model: onnx.ModelProto, name: str) -> int:
 
 
 def _calls(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, str]]:
+    """Yield domain and name of the operators of nodes, with those of their subgraphs."""
     stack = list(nodes)
     while stack:
         node = stack.pop()
@@ -206,8 +212,12 @@ def _calls(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, str]]:
 
 
 def _callees_first(bodies: dict[tuple[str, str], list[tuple[str, str]]], name: str) -> Iterator[tuple[str, str]]:
-    """The functions, each after those that it calls."""
-    state: dict[tuple[str, str], bool] = {}  # False while its callees are looked at
+    """Yield the functions, each after those that it calls.
+
+    Raises:
+        ModelError: a function calls itself.
+    """
+    state: dict[tuple[str, str], bool] = {}  # False while the callees are visited, True after
     for start in bodies:
         stack = [start]
         while stack:
