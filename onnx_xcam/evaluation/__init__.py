@@ -1,1 +1,1 @@
-"""How well maps keep what they promise: axioms, faithfulness, ground truth, sanity."""
+"""This package measures how good maps are: by axioms, faithfulness, ground truth and sanity checks."""

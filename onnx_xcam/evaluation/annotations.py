@@ -1,7 +1,7 @@
-"""What photos show, as people noted it down: masks, and boxes in the formats that are in use.
+"""This module reads annotations, which state the objects in photos as masks or as boxes in the common formats.
 
 A box is `x0, y0, x1, y1` in pixels of the upright photo, from the left and upper edge of its first pixel to the right
-and lower edge of its last; each format below is turned into that.
+and lower edge of its last; each of the formats is converted to that.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _CSV_CLASS = ("class", "label", "category", "name")
 
 @dataclass(frozen=True)
 class Box:
-    """An object in a photo.
+    """A Box is the rectangle that an object takes in a photo.
 
     Attributes:
-        x0, y0, x1, y1: its edges, in pixels of the upright photo.
-        name: its class, a label or the id of a class as text; None where the file names none.
+        x0, y0, x1, y1: the edges, in pixels of the upright photo.
+        name: the object's class, a label or the id of a class as text; None where the file names none.
     """
 
     x0: float
@@ -50,12 +50,12 @@ class Box:
 
 @dataclass(frozen=True)
 class Annotation:
-    """What one photo shows.
+    """An Annotation states which objects one photo shows, by boxes or by a mask.
 
     Attributes:
-        source: where that is written, for messages.
-        boxes: its objects,
-        mask: or the file in which they are marked.
+        source: the file that states it, for messages.
+        boxes: the boxes of the objects; none where there is a mask.
+        mask: the file of the mask that marks the objects, or None.
         size: height and width of the photo as the file states them, or None.
     """
 
@@ -66,14 +66,16 @@ class Annotation:
 
 
 def read_annotations(path: Path) -> dict[str, Annotation]:
-    """What each photo shows, by the photo's name: with its suffix where the annotation has one, perhaps with folders.
+    """Read the annotation of each photo, by the photo's name.
+
+    A name has its suffix where the annotation file states one, and may begin with folders.
 
     A folder holds a mask or a Pascal VOC file for each photo, by the photo's name; subfolders are searched. A .json
     file holds COCO's "images", "annotations" and "categories", or `{photo: [[x0, y0, x1, y1], ...]}` or
-    `{photo: {class: [[x0, y0, x1, y1], ...]}}`. A .csv file has a line per box, a .xml file is of Pascal VOC.
+    `{photo: {class: [[x0, y0, x1, y1], ...]}}`. A .csv file has a line per box, a .xml file is in Pascal VOC's format.
 
     Raises:
-        TruthError: there is no such file, or it is none of these.
+        TruthError: there is no such file, or it has none of these formats.
     """
     if is_folder(path):
         return _from_folder(path)
@@ -98,18 +100,18 @@ def _from_folder(folder: Path) -> dict[str, Annotation]:
     if not masks and not described:
         hint = "; masks cannot be JPEGs, save them as PNG" if _any_jpeg(files) else ""
         raise TruthError(f"{folder}: has neither masks ({', '.join(sorted(MASK_SUFFIXES))}) nor .xml files{hint}")
-    found: dict[str, Annotation] = {}
+    annotations: dict[str, Annotation] = {}
     for path in masks:
         key = path.relative_to(folder).with_suffix("").as_posix()
-        if key in found:
-            raise TruthError(f"{path}: {found[key].mask} is a mask of the same photo; leave one of them")
-        found[key] = Annotation(str(path), mask=path)
+        if key in annotations:
+            raise TruthError(f"{path}: {annotations[key].mask} is a mask of the same photo; leave one of them")
+        annotations[key] = Annotation(str(path), mask=path)
     for path in described:
         for key, annotation in read_annotations(path).items():
-            if key in found:
-                raise TruthError(f"{path}: {found[key].source} describes {key!r} as well; leave one of them")
-            found[key] = annotation
-    return found
+            if key in annotations:
+                raise TruthError(f"{path}: {annotations[key].source} describes {key!r} as well; leave one of them")
+            annotations[key] = annotation
+    return annotations
 
 
 def _any_jpeg(files: Sequence[Path]) -> bool:
@@ -125,11 +127,11 @@ def _from_json(text: str, path: Path) -> dict[str, Annotation]:
         raise TruthError(f"{path}: must hold boxes by photo, or COCO's images and annotations")
     if "annotations" in data and "images" in data:
         return _from_coco(data, path)
-    return {name: Annotation(str(path), tuple(_plain_boxes(found, name, path))) for name, found in data.items()}
+    return {name: Annotation(str(path), tuple(_plain_boxes(boxes, name, path))) for name, boxes in data.items()}
 
 
 def _plain_boxes(data: Any, photo: str, path: Path) -> Iterator[Box]:
-    """The boxes of `{photo: boxes}` or of `{photo: {class: boxes}}`."""
+    """Yield the boxes of one photo, from the JSON forms `{photo: boxes}` and `{photo: {class: boxes}}`."""
     where = f"{path}: {photo!r}"
     for name, boxes in data.items() if isinstance(data, Mapping) else [(None, data)]:
         if not isinstance(boxes, Sequence) or isinstance(boxes, str):
@@ -139,7 +141,7 @@ def _plain_boxes(data: Any, photo: str, path: Path) -> Iterator[Box]:
 
 
 def _from_coco(data: Mapping[str, Any], path: Path) -> dict[str, Annotation]:
-    """COCO's detection format; a box is `[x, y, width, height]`. Polygons and run lengths are not read."""
+    """Read COCO's detection format, where a box is `[x, y, width, height]`; polygons and run lengths are not read."""
     names = {entry["id"]: str(entry["name"]) for entry in _entries(data, "categories", ("id", "name"), path, [])}
     images = _entries(data, "images", ("id", "file_name"), path)
     boxes: dict[Any, list[Box]] = {image["id"]: [] for image in images}
@@ -156,21 +158,21 @@ def _from_coco(data: Mapping[str, Any], path: Path) -> dict[str, Annotation]:
         boxes[entry["image_id"]].append(
             _box((x, y, x + width, y + height), None if category is None else names[category], where)
         )
-    found: dict[str, Annotation] = {}
+    annotations: dict[str, Annotation] = {}
     for image in images:
         key = str(image["file_name"])
-        if key in found:
+        if key in annotations:
             raise TruthError(f"{path}: has two images with the file_name {key!r}")
         size = (image.get("height"), image.get("width"))
         known = all(isinstance(side, int) for side in size)
-        found[key] = Annotation(str(path), tuple(boxes[image["id"]]), size=size if known else None)  # type: ignore[arg-type]
-    return found
+        annotations[key] = Annotation(str(path), tuple(boxes[image["id"]]), size=size if known else None)  # type: ignore[arg-type]
+    return annotations
 
 
 def _entries(
     data: Mapping[str, Any], key: str, needed: tuple[str, ...], path: Path, default: Any = None
 ) -> list[Mapping[str, Any]]:
-    """A list of COCO's objects, each with what is needed of it: ids are numbers or texts."""
+    """Return a list of COCO's objects, each of which must have the fields `needed` as numbers or texts."""
     entries = data.get(key, default)
     if not isinstance(entries, list):
         raise TruthError(f"{path}: {key} must be a list of objects")
@@ -181,7 +183,7 @@ def _entries(
 
 
 def _from_csv(text: str, path: Path) -> dict[str, Annotation]:
-    """A line per box; the first line names the columns. All lines of a photo make its annotation."""
+    """Read CSV with a line per box; the first line names the columns, and all lines of a photo make its annotation."""
     try:
         rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
@@ -202,13 +204,14 @@ def _from_csv(text: str, path: Path) -> dict[str, Annotation]:
             raise TruthError(f"{where}: has more or fewer cells than the first line")
         photo, *edges = (cells[column] for column in columns.values() if column is not None)
         boxes.setdefault(photo, []).append(_box(edges, cells[named] or None if named else None, where))
-    return {photo: Annotation(str(path), tuple(found)) for photo, found in boxes.items()}
+    return {photo: Annotation(str(path), tuple(of_photo)) for photo, of_photo in boxes.items()}
 
 
 def _from_voc(text: str, path: Path) -> dict[str, Annotation]:
-    """Pascal VOC, one file for each photo: pixels count from 1, and xmax and ymax are the last that belong to the box.
+    """Read a file in Pascal VOC's format, which describes one photo.
 
-    Named after the file, as VOC itself does: `filename` inside often tells another folder's or another tool's name.
+    Pixels count from 1, and xmax and ymax are the last ones that belong to the box. The photo has the name of the file,
+    as in VOC itself: `filename` inside often states the name in another folder or for another tool.
     """
     if "<!" in text.replace("<!--", ""):  # entities could stand for gigabytes, or for other files
         raise TruthError(f"{path}: has a document type or entities, which are not read; Pascal VOC files have none")
@@ -238,14 +241,14 @@ def _box(edges: Any, name: object, where: str) -> Box:
 
 
 def _numbers(values: Any, where: str, count: int = 4) -> list[float]:
-    """So many finite numbers, or their text."""
-    found: list[float] = []
+    """Return `count` finite numbers from a list of numbers or of their texts, or raise TruthError."""
+    numbers: list[float] = []
     if isinstance(values, Sequence) and not isinstance(values, str) and len(values) == count:
         for value in values:
             try:
-                found.append(math.nan if isinstance(value, bool) or value is None else float(value))
+                numbers.append(math.nan if isinstance(value, bool) or value is None else float(value))
             except (TypeError, ValueError, OverflowError):
                 break
-    if len(found) != count or not all(map(math.isfinite, found)):
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
         raise TruthError(f"{where}: a box must be {count} finite numbers, not {values!r}")
-    return found
+    return numbers

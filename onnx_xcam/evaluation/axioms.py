@@ -1,15 +1,15 @@
-"""How far a map is from the two axioms of XGrad-CAM (Fu et al. 2020, arXiv 2008.02312), from 0 on.
+"""This module measures how far a map is from the two axioms of XGrad-CAM (Fu et al. 2020, arXiv 2008.02312).
 
-With share_k what channel k adds to the sum of the map before the ReLU, and S(without k) the score where channel k of
-the layer is 0:
+An error of 0 means that the axiom holds. share_k is what channel k adds to the sum of the map before the ReLU, and
+S(without k) is the score where channel k of the layer is 0:
 
     conservation error  =  |S - sum_k share_k|  /  sum_k |share_k|
     gap                 =  |S - sum_k share_k|  /  |S|
     sensitivity error   =  sum_k |S - S(without k) - share_k|  /  sum_k |S - S(without k)|
 
 The numerators are the paper's; the denominators are our choice, see docs/axioms.md. Some methods leave open how large
-their weights are (Grad-CAM++, Ablation-CAM): for these the errors are also told for shares times the one number of each
-image and class by which the sensitivity error is least.
+their weights are (Grad-CAM++, Ablation-CAM): for these the errors are also given for shares that are scaled by one
+number for each image and class, by which the sensitivity error is least.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AxiomErrors:
-    """The errors of K classes, each float64 [K].
+    """An AxiomErrors holds a method's errors for K classes, each float64 [K].
 
-    An error is infinite where it is a number divided by nothing: shares, or drops of the score, that are all 0; it is
-    not finite where the score is not.
+    An error is infinite where its divisor is 0 (shares, or drops of the score, that are all 0), and not finite where
+    the score is not.
 
     Attributes:
-        conservation: as above.
-        gap: as above; unlike the conservation error it does not shrink where shares are large and cancel.
-        unexplained: the same with the score less what biases and ways round the layer add: what the method itself
-            owes. None where these are not known.
-        sensitivity: as above; 1 is what shares of 0 have. None, as what follows, where no channel was left out.
-        scale: the number by which the sensitivity error is least; not negative.
-        scaled_sensitivity: the sensitivity error of the shares times that number.
-        scaled_conservation: their conservation error.
+        conservation: the conservation error.
+        gap: the gap; unlike the conservation error it does not shrink where shares are large and cancel.
+        unexplained: the conservation error of the score less what biases and paths round the layer add, which is the
+            method's own part of the error. None where the additions are not known.
+        sensitivity: the sensitivity error; shares of 0 have an error of 1. None where no channel was ablated, as are
+            the fields that follow.
+        scale: the factor of the shares by which the sensitivity error is least; not negative.
+        scaled_sensitivity: the sensitivity error of the scaled shares.
+        scaled_conservation: the conservation error of the scaled shares.
     """
 
     conservation: Floats
@@ -59,13 +60,13 @@ def axiom_errors(
     ablated: NDArray[np.floating] | None = None,
     beside: NDArray[np.floating] | None = None,
 ) -> AxiomErrors:
-    """The errors of a method's shares.
+    """Return the errors of a method's shares.
 
     Args:
-        scores: S, [K].
-        shares: [K,C].
+        scores: the scores S, [K].
+        shares: the shares of the channels, [K,C].
         ablated: the scores without each channel, [K,C].
-        beside: what the biases behind the layer and the ways round it add to the scores, [K].
+        beside: what the biases behind the layer and the paths round it add to the scores, [K].
     """
     s, parts = scores.astype(np.float64), shares.astype(np.float64)
     conservation, gap = conservation_error(s, parts), _ratio(np.abs(s - parts.sum(1)), np.abs(s))
@@ -87,18 +88,18 @@ def axiom_errors(
 
 
 def errors_of(record: LayerRecord, method: str) -> AxiomErrors:
-    """The errors of a method at a recorded layer, which must have been recorded for ablations.
+    """Return the errors of a method at a recorded layer, which must have been recorded with ablations.
 
     Raises:
-        XcamError: the recording has not what is needed, or the part behind a layer cannot be run.
+        XcamError: the recording lacks what is needed, or the part of the model behind the layer cannot be run.
     """
     return axiom_errors(record.scores, record.shares(method), record.ablated, beside(record))
 
 
 def beside(record: LayerRecord) -> Floats | None:
-    """What biases behind a layer and ways round it add to the scores, [K].
+    """Return what biases behind a layer and paths round it add to the scores, [K].
 
-    None where it cannot be told: each rounding of a quantised model adds its own, and an operator may have no rule.
+    None where it is not known: each rounding of a quantised model adds its own part, and an operator may have no rule.
 
     Raises:
         XcamError: as `LayerRecord.balance`.
@@ -111,19 +112,19 @@ def beside(record: LayerRecord) -> Floats | None:
 
 
 def conservation_error(scores: Floats, shares: Floats) -> Floats:
-    """|S - sum of the shares| / sum of |shares|: [K] of [K] and [K,C]."""
+    """Return |S - sum of the shares| / sum of |shares|, [K], from scores [K] and shares [K,C]."""
     return _ratio(np.abs(scores - shares.sum(1)), np.abs(shares).sum(1))
 
 
 def sensitivity_error(drops: Floats, shares: Floats) -> Floats:
-    """Sum of |drop - share| / sum of |drop|: [K] of [K,C], the drop of the score without each channel, and [K,C]."""
+    """Return sum |drop - share| / sum |drop|, [K], from shares and drops of the score by channel, [K,C]."""
     return _ratio(np.abs(drops - shares).sum(1), np.abs(drops).sum(1))
 
 
 def best_scale(drops: Floats, shares: Floats) -> float:
-    """The number t, not negative, by which sum |drop - t share| is least, of [C] and [C].
+    """Return the number t >= 0 for which sum |drop - t share| is least, from drops [C] and shares [C].
 
-    The sum is convex and bends where t = drop / share: it is least at the median of these, weighted by |share|.
+    The sum is convex and bends where t = drop / share, so it is least at the median of these, weighted by |share|.
     """
     used = shares != 0
     if not used.any():
@@ -135,6 +136,6 @@ def best_scale(drops: Floats, shares: Floats) -> float:
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    """Their ratio; 0 where both are 0, infinite where only the divisor is."""
-    found = np.divide(above, below, out=np.full_like(above, np.inf), where=below > 0)
-    return np.where((above == 0) & (below == 0), 0.0, found)
+    """Divide elementwise; the ratio is 0 where both are 0, and infinite where only the divisor is 0."""
+    ratio = np.divide(above, below, out=np.full_like(above, np.inf), where=below > 0)
+    return np.where((above == 0) & (below == 0), 0.0, ratio)

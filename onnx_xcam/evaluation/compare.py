@@ -1,4 +1,4 @@
-"""One photo's maps by several methods, and how far each method is from the axioms: as data and as one picture."""
+"""This module compares one photo's maps by several methods, with their axiom errors, as data and as a picture."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ DEFAULT_METHODS = ("xgrad-cam", "grad-cam", "grad-cam++", "layer-cam", "eigen-ca
 
 @dataclass(frozen=True)
 class Compared:
-    """One map.
+    """A Compared holds the axiom errors and the status of one map in a comparison.
 
     Attributes:
-        class_id, layer, method: of which it is.
-        score: of the class, before any softmax.
+        class_id, layer, method: the class, the layer and the method of the map.
+        score: the score of the class, before any softmax.
         conservation: |S - sum of the shares| / sum of |shares|.
         sensitivity: sum of |S - S(without k) - share_k| / sum of |S - S(without k)|.
-        scaled_sensitivity: the same after the method's shares were multiplied by the number that makes it least.
-        status: as `xcam_status`.
+        scaled_sensitivity: the sensitivity error after the method's shares were multiplied by the number that makes it
+            least.
+        status: a key of `contract.STATUS_TEXT`.
 
-    The errors are None for a guided method, whose map has no shares, where no axioms were asked for, and where a
-    number would be divided by nothing.
+    The errors are None for a guided method, because its map has no shares, where no axioms were asked for, and where
+    the divisor is 0.
     """
 
     class_id: int
@@ -50,12 +51,12 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Maps of one photo.
+    """A Comparison holds the maps of one photo by several methods.
 
     Attributes:
         picture: the photo.
-        cells: one for each class, layer and method, in this order.
-        explanations: by method.
+        cells: the errors of each map, for each class, layer and method, in this order.
+        explanations: the explanation by each method.
     """
 
     picture: Picture
@@ -63,11 +64,11 @@ class Comparison:
     explanations: dict[str, Explanation]
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison as plain data, without the maps."""
+        """Return the comparison as plain data, without the maps."""
         return {"image": self.picture.name, "maps": [asdict(cell) for cell in self.cells]}
 
     def panel(self) -> ImageRGB:
-        """A row for each class and layer, a column for each method, the errors below: uint8 [H,W,3] RGB.
+        """Draw a row for each class and layer and a column for each method, with the errors below: uint8 [H,W,3] RGB.
 
         Raises:
             InputError: there is no photo, only a ready tensor.
@@ -91,16 +92,16 @@ class Comparison:
 def compare(
     recorder: Recorder, picture: Picture, classes: NDArray[np.int64] | None, *, relu: bool = True
 ) -> Comparison:
-    """Maps of a photo by all methods that a Recorder was opened for, with their errors if it was for ablations.
+    """Explain a photo by all methods that a Recorder was opened for, with axiom errors if it was opened for ablations.
 
     Args:
-        recorder: of the model, with its layers and methods.
-        picture: as its `prepare` gives it.
-        classes: as its `choose` gives them.
+        recorder: the model with its layers and methods.
+        picture: the photo, as the recorder's `prepare` gives it.
+        classes: the classes, as the recorder's `choose` gives them.
         relu: leave out what speaks against a class.
 
     Raises:
-        XcamError: as `Recorder.record`, and what maps and errors raise.
+        XcamError: what `Recorder.record`, the maps and the errors raise.
     """
     recording = recorder.record(picture, classes)
     explanations = {name: recording.explanation(name, relu=relu) for name in recorder.methods}
@@ -137,7 +138,7 @@ def _cell(k: int, class_id: int, layer: int, explanation: Explanation, errors: A
 
 
 def _error_lines(cell: Compared) -> tuple[str, ...]:
-    """The errors as lines."""
+    """Return the errors of a map as the lines below its picture."""
     return (
         f"conservation {shown(cell.conservation)}",
         f"sensitivity {shown(cell.sensitivity)}",
@@ -146,5 +147,5 @@ def _error_lines(cell: Compared) -> tuple[str, ...]:
 
 
 def shown(error: float | None) -> str:
-    """An error in three digits, a dash where there is none."""
+    """Format an error with three digits, or as a dash where it is None."""
     return "-" if error is None else f"{error:.3g}" if error < 1000 else f"{error:.0e}"

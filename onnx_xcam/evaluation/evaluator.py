@@ -1,4 +1,4 @@
-"""Maps of several methods and layers, measured photo by photo."""
+"""This module measures the maps of several methods and layers, photo by photo."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from onnx_xcam.records.lines import VERSION
 from onnx_xcam.runtime import Cancellation
 
 DEFAULT_METHODS = ("xgrad-cam", "grad-cam", "grad-cam++")
-"""All made of the same run."""
+"""These methods compute their maps from the same run of the model."""
 _OF_ONE_IMAGE = (ImageError, InputError, ModelError, PreprocessError, TruthError)
 _DIGITS = 6
 _MOST_STEPS = 1 << 16
-"""Each is a run of the model."""
+"""Every step costs a run of the model for each map."""
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """What a record tells of a photo's classes and maps; nothing of one that failed."""
+    """A _Measured holds a record's classes and results; its lists are empty for a photo that failed."""
 
     classes: list[int] = field(default_factory=list)
     labels: list[str | None] | None = None
@@ -52,13 +52,13 @@ class _Measured:
 
 
 class Evaluator:
-    """Measures the maps of a recorder's layers and methods.
+    """An Evaluator measures the maps of a recorder's layers and methods.
 
     Attributes:
-        recorder: of the model, opened for the methods; with ablations, if axioms are measured.
-        metrics: names, in the catalogue's order.
-        steps: of the curves of insertion and deletion.
-        background: what stands where a pixel is away.
+        recorder: the model, opened for the methods; with ablations, if axioms are measured.
+        metrics: the names of the metrics, in the order of `metrics.METRICS`.
+        steps: the number of steps of the curves of insertion and deletion.
+        background: what replaces the pixels that are taken away.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Evaluator:
         background: Background = "mean",
         truth: Truth | None = None,
     ) -> None:
-        """Args are the attributes, and what the photos show, where that is known.
+        """Prepare to measure; `metrics` names metrics or groups, `truth` says which objects the photos show, if known.
 
         Raises:
             XcamError: there is no such metric, or steps is below 2.
@@ -86,22 +86,22 @@ class Evaluator:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The notes of the recorder, and what confidence is where the model tells no probabilities."""
+        """Return the recorder's notes, and one on what confidence is where the model gives no probabilities."""
         if not self._perturbed or self.recorder.confidence_kind == "probability":
             return tuple(self.recorder.notes)
         measured = ", ".join(name for name in self.metrics if name in self._perturbed)
-        said = f"Confidence: the score, as the model tells no probabilities; {measured} are of scores, in their units."
-        return (*self.recorder.notes, said)
+        note = f"Confidence: the score, as the model tells no probabilities; {measured} are of scores, in their units."
+        return (*self.recorder.notes, note)
 
     def stream(
         self, images: Iterable[Image], classes: NDArray[np.int64] | None, settings: Mapping[str, str] | None = None
     ) -> Iterator[EvaluationRecord]:
-        """A record of each image: in order, while the next ones are at work already.
+        """Yield a record of each image in order, while the next images are already being processed.
 
         Args:
-            images: paths, uint8 [H,W,3] arrays or prepared pictures; also a generator.
-            classes: K ids, int64 [1,K], as the recorder's `choose` gives them; one that is there twice counts once.
-            settings: what each record says of how it was made.
+            images: paths, uint8 [H,W,3] arrays or prepared pictures; a generator is read as needed.
+            classes: K ids, int64 [1,K], as the recorder's `choose` gives them; duplicates count once.
+            settings: what each record states about how it was made.
         """
         cancellation = Cancellation()
 
@@ -109,9 +109,9 @@ class Evaluator:
             return self._record(recorded, cancellation, settings or {})
 
         once = None if classes is None else np.array([list(dict.fromkeys(classes[0].tolist()))], np.int64)
-        found = self.recorder.stream(images, once, each=measured, cancellation=cancellation)
+        records = self.recorder.stream(images, once, each=measured, cancellation=cancellation)
         try:
-            yield from found
+            yield from records
         finally:
             cancellation.cancel()
 
@@ -122,9 +122,9 @@ class Evaluator:
                 raise recorded.error
             assert recorded.recording is not None
             with memory_for(recorded.recording.picture.name):
-                found, error = self._measured(recorded.recording, recorded.image, cancellation), None
+                of_photo, error = self._measured(recorded.recording, recorded.image, cancellation), None
         except _OF_ONE_IMAGE as wrong:
-            found, error = _Measured(), str(wrong)
+            of_photo, error = _Measured(), str(wrong)
         seconds = recorded.seconds + perf_counter() - started
         return {
             "version": VERSION,
@@ -132,12 +132,12 @@ class Evaluator:
             "model": self.recorder.name,
             "layer": list(self.recorder.layers),
             "method": list(self.recorder.methods),
-            "classes": found.classes,
-            "labels": found.labels,
-            "scores": found.scores,
-            "probabilities": found.probabilities,
-            "confidences": found.confidences,
-            "results": found.results,
+            "classes": of_photo.classes,
+            "labels": of_photo.labels,
+            "scores": of_photo.scores,
+            "probabilities": of_photo.probabilities,
+            "confidences": of_photo.confidences,
+            "results": of_photo.results,
             "files": [],
             "seconds": None if error else round(seconds, 6),
             "error": error,
@@ -176,7 +176,7 @@ class Evaluator:
         masks: Sequence[NDArray[np.bool_] | None],
         cancellation: Cancellation,
     ) -> list[tuple[dict[str, float | None], dict[str, list[float]]]]:
-        """The metrics and curves of a layer's maps, method by method and in each class by class."""
+        """Return the metrics and curves of each of a layer's maps, by method and then by class."""
         tables: list[tuple[dict[str, float | None], dict[str, list[float]]]] = []
         faithful = iter(self._faithful(recording, raw, cancellation))
         for method, maps in raw.items():
@@ -192,7 +192,7 @@ class Evaluator:
     def _faithful(
         self, recording: Recording, raw: Mapping[str, NDArray[np.float32]], cancellation: Cancellation
     ) -> Iterable[Any]:
-        """Of all maps of a layer at once."""
+        """Measure the faithfulness of all maps of a layer in shared batches; empty if no such metric is asked for."""
         if not self._perturbed:
             return ()
         ids = recording.classes.tolist()
@@ -216,7 +216,7 @@ class Evaluator:
         return errors_of(layer, method) if wanted and not find_method(method).is_guided else None
 
     def _mask(self, recording: Recording, image: Any, k: int) -> NDArray[np.bool_] | None:
-        """What the photo shows of a class, bool [H,W]."""
+        """Return the pixels that objects of the k-th class take, bool [H,W]; None where not known or needed."""
         wanted = any(METRICS[name].group == TRUTH for name in self.metrics)
         if self._truth is None or not wanted or not isinstance(image, str | Path):
             return None
@@ -244,23 +244,24 @@ def evaluate(
     Args:
         model: path, bytes or ModelProto of a plain model.
         images: paths, uint8 [H,W,3] arrays or prepared pictures; any number of them.
-        classes: ids or labels, the same for all images; -1, the model's top class, if left out.
-        top: instead of classes: the K best of each image.
+        classes: ids or labels, the same for all images; -1, the model's top class, by default.
+        top: the number K of each image's best classes to explain, instead of `classes`.
         methods: the CAM methods.
         layers: "auto", a layer's name, or a list of names.
-        metrics: names of metrics or of their groups, of `metrics.METRICS`.
-        steps: of the curves of insertion and deletion.
-        background: what stands where a pixel is away: the picture's "mean" colour, or the "zero" of the model's input.
-        truth: what the photos show, of `load_truth`: for the metrics of the group "truth".
-        options: further ones of `Recorder`: score, preprocess, labels, providers, threads, inputs, allow_folders,
+        metrics: names of metrics in `metrics.METRICS`, or of their groups.
+        steps: the number of steps of the curves of insertion and deletion.
+        background: what replaces the pixels that are taken away: the picture's "mean" colour, or the "zero" of the
+            model's input.
+        truth: the objects in the photos, from `load_truth`, for the metrics of the group "truth".
+        options: further options of `Recorder`: score, preprocess, labels, providers, threads, inputs, allow_folders,
             probabilities, exact.
 
     Returns:
-        a record for each image, in order. `summary.summarise` makes a summary of them.
+        A record for each image, in order. `summary.summarise` summarises them.
 
     Raises:
-        XcamError: what `Recorder`, `Evaluator` and `choose` raise; at once. What is wrong with one image is told in
-            its record.
+        XcamError: what `Recorder`, `Evaluator` and `choose` raise, before the first image. An error with one image is
+            stated in its record.
     """
     images = require_images(images)
     _require_truth(truth)
@@ -276,14 +277,14 @@ def _require_truth(truth: Truth | None) -> None:
 
 
 def needs_ablations(metrics: Iterable[str]) -> bool:
-    """Whether a Recorder has to be opened for ablations, for these metrics."""
+    """Tell whether a Recorder must be opened with ablations to measure these metrics."""
     return any(METRICS[name].group == AXIOMS for name in metrics)
 
 
 def _axioms_of(errors: AxiomErrors, k: int) -> dict[str, float | None]:
     fields = (name for name, metric in METRICS.items() if metric.group == AXIOMS)
-    found = {name: getattr(errors, name) for name in fields}
-    return {name: None if values is None else float(values[k]) for name, values in found.items()}
+    by_name = {name: getattr(errors, name) for name in fields}
+    return {name: None if values is None else float(values[k]) for name, values in by_name.items()}
 
 
 def _truth_of(picture: Picture, raw: NDArray[np.float32], mask: NDArray[np.bool_]) -> dict[str, float | None]:
@@ -307,5 +308,5 @@ def _list(values: NDArray[np.float32]) -> list[float | None]:
 
 
 def _rounded(value: float | None) -> float | None:
-    """For JSON, which has neither NaN nor infinity: six digits."""
+    """Round a value to six digits; None if it is not finite, because JSON has neither NaN nor infinity."""
     return float(f"{value:.{_DIGITS}g}") if value is not None and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""All that an evaluation can measure: names, and what they mean in a sentence."""
+"""This module lists the metrics and curves that an evaluation can measure, and explains each in a sentence or two."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Better = Literal["higher", "lower"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that each map gets.
+    """A Metric describes a number that is measured of each map.
 
     Attributes:
-        name: as options and records have it.
-        title: as people read it.
-        better: which direction; None where there is no better.
-        text: what it is, in a sentence or two.
-        group: what `--metrics` may say for it and its like.
+        name: the name in options and records.
+        title: the name for people.
+        better: whether higher or lower values are better; None where neither is.
+        text: an explanation in a sentence or two.
+        group: the name of its group, which `--metrics` takes for all metrics of the group.
     """
 
     name: str
@@ -32,14 +32,21 @@ class Metric:
     text: str
     group: str
 
-    def told(self) -> MetricText:
-        """As the summary has it."""
+    def to_record(self) -> MetricText:
+        """Return the description of the metric as the summary holds it."""
         return {"name": self.name, "title": self.title, "better": self.better, "text": self.text}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Confidences while a picture is changed step by step, from one part of its pixels to another."""
+    """A Curve describes confidences while a growing part of a picture's pixels is changed, step by step.
+
+    Attributes:
+        name: the name in records.
+        title: the name for people.
+        x: the meaning of the x axis.
+        first, last: the part of the pixels at the first and at the last step.
+    """
 
     name: str
     title: str
@@ -47,8 +54,8 @@ class Curve:
     first: float
     last: float
 
-    def told(self) -> CurveText:
-        """As the summary has it."""
+    def to_record(self) -> CurveText:
+        """Return the description of the curve as the summary holds it."""
         return {"name": self.name, "title": self.title, "x": self.x, "from": self.first, "to": self.last}
 
 
@@ -176,14 +183,14 @@ CURVES: Mapping[str, Curve] = {
 
 
 def find_metrics(names: Iterable[str], *, truth: bool) -> tuple[str, ...]:
-    """The metrics of these names or groups, in the catalogue's order.
+    """Return the metrics with these names or in these groups, in the order of `METRICS`.
 
     Args:
-        names: of metrics or of groups.
-        truth: whether it is known what the photos show; all metrics of that are then among them.
+        names: names of metrics or of groups.
+        truth: whether the objects in the photos are known; all metrics of the group "truth" are then included.
 
     Raises:
-        XcamError: there is no such metric, or it needs to be known what the photos show.
+        XcamError: there is no such metric, or a metric needs the objects in the photos, which are not known.
     """
     given = texts("metrics", sorted(names, key=str) if isinstance(names, set | frozenset) else names)
     wanted = {name.strip().lower() for name in given} - {""}
@@ -195,9 +202,9 @@ def find_metrics(names: Iterable[str], *, truth: bool) -> tuple[str, ...]:
         )
     if truth:
         wanted.add(TRUTH)
-    found = tuple(metric.name for metric in METRICS.values() if wanted & {metric.name, metric.group})
-    if not found:
+    selected = tuple(metric.name for metric in METRICS.values() if wanted & {metric.name, metric.group})
+    if not selected:
         raise XcamError(f"There is nothing to measure; choose among {', '.join((*GROUPS, *METRICS))}.")
-    if not truth and (first := next((name for name in found if METRICS[name].group == TRUTH), None)):
+    if not truth and (first := next((name for name in selected if METRICS[name].group == TRUTH), None)):
         raise XcamError(f"The metric {first!r} needs masks or boxes of what the photos show; give them with --truth.")
-    return found
+    return selected

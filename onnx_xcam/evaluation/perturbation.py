@@ -1,7 +1,7 @@
-"""Faithfulness: does the model's confidence follow what a map says, when the picture is changed by it?
+"""This module measures faithfulness: whether the confidence changes as a map predicts when the picture is perturbed.
 
     insertion   area under the confidence while pixels come back to a blurred picture, most relevant first
-    deletion    the same while pixels are taken away, most relevant first          (Petsiuk et al., RISE, BMVC 2018)
+    deletion    area under the confidence while pixels are taken away              (Petsiuk et al., RISE, BMVC 2018)
     drop        max(0, Y - O) / Y, Y the confidence in the picture and O in the picture times the map
     increase    1 where O > Y, else 0               (Chattopadhay et al., Grad-CAM++, WACV 2018: averages over pictures)
     road        half of what the confidence is higher when the least relevant pixels are imputed than when the most
@@ -9,7 +9,8 @@
 
 Every map is ranked by its values before the ReLU, so that the pixels a picture of it shows as zero have an order too.
 Equal values are ranked in a random order that is the same for all maps, so that they are not taken away row by row.
-"Away" means the picture's own mean colour. docs/evaluation.md has the definitions in full and says what is our choice.
+Pixels that are taken away get the picture's own mean colour. docs/evaluation.md has the definitions in full and says
+which parts are our choice.
 """
 
 from __future__ import annotations
@@ -28,30 +29,30 @@ from onnx_xcam.runtime.batching import changed_pictures_per_run
 
 Array: TypeAlias = NDArray[np.float32]
 Predict: TypeAlias = Callable[[NDArray[Any]], Array]
-"""Confidences float32 [B,K] of a batch [B,...] as the model's input takes it."""
+"""A function that returns confidences float32 [B,K] of a batch [B,...] as the model's input takes it."""
 Background = Literal["mean", "zero"]
-"""What stands where a pixel is away: the picture's own mean colour, or the zero of the model's input."""
+"""What replaces the pixels that are taken away: the picture's own mean colour, or the zero of the model's input."""
 
 INSERTION, DELETION, DROP, INCREASE, ROAD = METRICS = ("insertion", "deletion", "drop", "increase", "road")
 MOST, LEAST = "road_most", "road_least"
 ROAD_PARTS = tuple(n / 10 for n in range(1, 10))
-"""Of the pixels that are imputed."""
+"""The parts of the pixels that ROAD imputes, one after the other."""
 STEPS = 16
-"""How many steps a curve has; more make the area more exact and cost as much more."""
+"""The number of steps of a curve; more steps make the area more exact, at a cost that is proportional to them."""
 _NOISE = 0.01
-"""Of imputed pixels, as a part of the picture's standard deviation: published for pictures where that is about 1."""
+"""The noise on imputed pixels, as a part of the picture's standard deviation, which is about 1 in the publication."""
 _BLUR_WINDOW, _BLUR_SIGMA = 11 / 224, 5 / 224
-"""Of the height or width: RISE has 11 and 5 pixels of 224."""
+"""The blur's window and sigma, as parts of the height or width: RISE uses 11 and 5 pixels of 224."""
 
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """What perturbing a picture says of one map.
+    """A Faithfulness holds the metrics and curves of one map, measured by perturbing the picture.
 
     Attributes:
-        metrics: by name, those that were asked for; None where one is not defined.
-        curves: confidences along "insertion" and "deletion" (steps + 1 values), "road_most" and "road_least" (a value
-            for each of `ROAD_PARTS`).
+        metrics: the metrics that were asked for, by name; None where one is not defined.
+        curves: the confidences along "insertion" and "deletion" (steps + 1 values), "road_most" and "road_least" (a
+            value for each of `ROAD_PARTS`).
     """
 
     metrics: dict[str, float | None]
@@ -71,22 +72,22 @@ def faithfulness(
     background: Background = "mean",
     seed: int = 0,
 ) -> list[Faithfulness]:
-    """Faithfulness of several maps of one picture.
+    """Measure the faithfulness of several maps of one picture.
 
     Args:
-        predict: the model.
+        predict: the model's confidences, as a function of pictures.
         item: the picture as the model's input takes it, without the batch axis: [C,H,W] or [H,W,C], float or integer.
         maps: float32 [M,H,W] at the input's resolution, before the ReLU. One that is not finite has no metrics.
         columns: M indices into the K confidences: the class of each map.
-        channels_last: the item is [H,W,C].
-        metrics: which, of `METRICS`.
-        steps: of the curves.
-        batch: how many pictures `predict` is given at most; large ones come in smaller batches.
-        background: what stands where a pixel is away.
-        seed: of the noise and of the order of equal values.
+        channels_last: whether the item is [H,W,C].
+        metrics: the names of the metrics to measure, among `METRICS`.
+        steps: the number of steps of the curves.
+        batch: the largest number of pictures that `predict` is given; large pictures come in smaller batches.
+        background: what replaces the pixels that are taken away.
+        seed: the seed of the noise and of the order of equal values.
 
     Returns:
-        M results.
+        M results, one for each map.
     """
     canvas = _Canvas(item, channels_last, background)
     random = np.random.default_rng(seed)
@@ -114,7 +115,7 @@ def faithfulness(
 
 
 class _Canvas:
-    """A picture as float32 [C,H,W], and the way back to what the model takes."""
+    """A _Canvas holds a picture as float32 [C,H,W], and converts changed pictures to what the model takes."""
 
     def __init__(self, item: NDArray[Any], channels_last: bool, background: Background) -> None:
         self._dtype, self._last = item.dtype, channels_last
@@ -126,7 +127,7 @@ class _Canvas:
         self.away: Array = np.broadcast_to(colour, self.original.shape)
 
     def as_fed(self, pictures: Sequence[Array]) -> NDArray[Any]:
-        """Pictures [C,H,W] as a batch [B,...] in the input's layout and dtype; whole numbers are rounded."""
+        """Convert pictures [C,H,W] to a batch [B,...] in the input's layout and dtype; whole numbers are rounded."""
         batch: NDArray[Any] = np.stack(pictures)
         if self._last:
             batch = np.moveaxis(batch, 1, -1)
@@ -138,7 +139,7 @@ class _Canvas:
 
 @dataclass
 class _Shared:
-    """What the perturbations of all maps of a picture have in common."""
+    """A _Shared holds what the perturbations of all maps of a picture share: noise, steps and the blurred picture."""
 
     canvas: _Canvas
     noise: Array
@@ -146,17 +147,17 @@ class _Shared:
 
     @functools.cached_property
     def blurred(self) -> Array:
-        """float32 [C,H,W]."""
+        """Return the blurred picture, float32 [C,H,W]."""
         height, width = self.canvas.original.shape[1:]
         return np.asarray(_blur(height) @ self.canvas.original @ _blur(width).T, np.float32)
 
     @functools.cached_property
     def channels_last(self) -> Array:
-        """float32 [H,W,C]: the picture as imputing takes it."""
+        """Return the picture as imputing takes it, float32 [H,W,C]."""
         return np.ascontiguousarray(self.canvas.original.transpose(1, 2, 0))
 
     def imputed(self, missing: NDArray[np.bool_]) -> Array:
-        """float32 [C,H,W]: the picture with these pixels [H,W] filled in."""
+        """Return the picture with the missing pixels [H,W] filled in, float32 [C,H,W]."""
         filled = impute(self.channels_last, missing).transpose(2, 0, 1)
         result: Array = np.where(missing, filled + self.noise, filled)
         return result
@@ -164,13 +165,13 @@ class _Shared:
 
 @dataclass
 class _Job:
-    """The confidences of one map, as they come in.
+    """A _Job collects the confidences that the metrics of one map need.
 
     Attributes:
         values: the map, [H,W].
         column: the class, as an index into the confidences.
         whole: the confidence in the whole picture.
-        curves: by name; those in the picture times the map, too.
+        curves: the confidences of each curve by name; `DROP` has the one in the picture times the map.
     """
 
     values: Array
@@ -180,17 +181,17 @@ class _Job:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the map is finite."""
+        """Tell whether all values of the map are finite."""
         return bool(np.isfinite(self.values).all())
 
     def put(self, name: str, at: int, value: float) -> None:
-        """The confidence at a point of a curve."""
+        """Store the confidence at a point of a curve."""
         if name not in self.curves:
             self.curves[name] = np.full(1 if name == DROP else len(ROAD_PARTS), np.nan, np.float32)
         self.curves[name][at] = value
 
     def result(self, metrics: Collection[str]) -> Faithfulness:
-        """The metrics, in their order."""
+        """Compute the metrics from the confidences, in the order of `METRICS`."""
         values: dict[str, float | None] = {name: None for name in METRICS if name in metrics}
         curves = self.curves
         for name in (INSERTION, DELETION):
@@ -199,9 +200,9 @@ class _Job:
         if DROP in curves:
             now = float(curves[DROP][0])
             known = math.isfinite(self.whole) and math.isfinite(now)
-            found = {DROP: max(0.0, self.whole - now) / self.whole if known and self.whole > 0 else None}
-            found[INCREASE] = float(now > self.whole) if known else None
-            values |= {name: value for name, value in found.items() if name in metrics}
+            both = {DROP: max(0.0, self.whole - now) / self.whole if known and self.whole > 0 else None}
+            both[INCREASE] = float(now > self.whole) if known else None
+            values |= {name: value for name, value in both.items() if name in metrics}
         if MOST in curves:
             values[ROAD] = float((curves[LEAST] - curves[MOST]).mean(dtype=np.float64)) / 2
         finite = {n: v if v is not None and math.isfinite(v) else None for n, v in values.items()}
@@ -209,14 +210,14 @@ class _Job:
 
 
 def _ends(first: float, last: float, steps: int) -> Array:
-    """A curve of which the ends are known."""
+    """Return a curve with known ends, and NaN in between."""
     curve = np.full(steps + 1, np.nan, np.float32)
     curve[0], curve[-1] = first, last
     return curve
 
 
 def _area(curve: Array) -> float:
-    """The area under a curve over 0..1, by trapezoids."""
+    """Return the area under a curve over 0..1 by the trapezoidal rule; NaN if a value is not finite."""
     values = curve.astype(np.float64)
     if not np.isfinite(values).all():
         return math.nan
@@ -226,7 +227,7 @@ def _area(curve: Array) -> float:
 def _perturbed(
     shared: _Shared, values: Array, shuffled: NDArray[np.intp], metrics: Collection[str]
 ) -> Iterator[tuple[str, int, Array]]:
-    """All pictures that one map asks for, [C,H,W], with the curve and the point on it that they are for."""
+    """Yield the perturbed pictures for one map, [C,H,W], each after its curve's name and the index of its point."""
     canvas = shared.canvas
     if DROP in metrics or INCREASE in metrics:
         yield DROP, 0, canvas.away + _scaled(values) * (canvas.original - canvas.away)
@@ -248,7 +249,7 @@ def _perturbed(
 
 
 def _ranks(values: Array, shuffled: NDArray[np.intp]) -> NDArray[np.int32]:
-    """int32 [H,W]: 0 for the most relevant pixel; equal values in the shuffled order."""
+    """Rank the pixels, int32 [H,W], 0 for the most relevant one; equal values are ranked in the shuffled order."""
     order = shuffled[np.argsort(-values.ravel()[shuffled], kind="stable")]
     ranks = np.empty(values.size, np.int32)
     ranks[order] = np.arange(values.size, dtype=np.int32)
@@ -256,7 +257,10 @@ def _ranks(values: Array, shuffled: NDArray[np.intp]) -> NDArray[np.int32]:
 
 
 def _scaled(values: Array) -> Array:
-    """The map as it is shown, float32 [H,W] in 0..1: ReLU, then (x - min) / (max - min); 0 where that is nothing."""
+    """Scale a map as it is shown, to float32 [H,W] in 0..1: ReLU, then (x - min) / (max - min).
+
+    A map that is the same everywhere becomes 1 if it is positive, else 0.
+    """
     shown = np.maximum(values, 0)
     low, high = float(shown.min()), float(shown.max())
     if high > low:
@@ -266,7 +270,7 @@ def _scaled(values: Array) -> Array:
 
 @functools.lru_cache(maxsize=8)
 def _blur(length: int) -> Array:
-    """float32 [length,length]: a Gaussian blur along an axis as a matrix; mirrored at the edges."""
+    """Return a Gaussian blur along an axis as a matrix, float32 [length,length]; it mirrors at the edges."""
     reach = max(1, round(_BLUR_WINDOW * length) // 2)
     offsets = np.arange(-reach, reach + 1)
     weights = np.exp(-0.5 * (offsets / (_BLUR_SIGMA * length)) ** 2)
@@ -276,12 +280,12 @@ def _blur(length: int) -> Array:
         source = np.where(source < 0, -1 - source, np.where(source >= length, 2 * length - 1 - source, source))
         np.add.at(matrix, (np.arange(length), np.clip(source, 0, length - 1)), weight)
     result = matrix.astype(np.float32)
-    result.flags.writeable = False  # it is handed out again
+    result.flags.writeable = False  # the cache returns it again
     return result
 
 
 def _run(predict: Predict, canvas: _Canvas, todo: Iterator[tuple[Array, _Job, str, int]], batch: int) -> None:
-    """Feed all pictures, so many at a time, and put the confidences where they belong."""
+    """Run the model on all pictures, at most `batch` at a time, and store the confidences in their jobs."""
     while waiting := [one for _, one in zip(range(batch), todo, strict=False)]:
         confidences = predict(canvas.as_fed([one[0] for one in waiting]))
         for row, (_, job, name, at) in zip(confidences, waiting, strict=True):

@@ -1,9 +1,9 @@
-"""Whether maps depend on what the model has learned: its weights are randomised, and the maps must change.
+"""This module tests whether maps depend on what the model has learned: with randomised weights, maps must change.
 
-The model parameter randomisation test of Adebayo et al., "Sanity Checks for Saliency Maps" (2018): weights are
+It is the model parameter randomisation test of Adebayo et al., "Sanity Checks for Saliency Maps" (2018): weights are
 randomised layer by layer from the score towards the input, and each time the map of the *same* class is compared with
-the original one. A map that stays what it was is a picture of the photo's edges or of the model's architecture.
-`surgery.randomise` says what a layer is and how its weights are made random.
+the original one. A map that stays the same shows the photo's edges or the model's architecture, and not what was
+learned. `surgery.randomise` defines what a layer is and how its weights are randomised.
 """
 
 from __future__ import annotations
@@ -35,30 +35,31 @@ from onnx_xcam.surgery.randomise import Order, Randomised, randomised
 
 DEFAULT_STEPS = 8
 UNCHANGED = 0.5
-"""Maps whose rank correlation with the original ones stays at this or above, with all weights random, do not follow
-the model. Ours: the paper shows curves and draws no line."""
+"""Maps do not follow the model if, with all weights random, their rank correlation with the original maps is not below
+this number. The threshold is our choice: the paper shows curves and states none."""
 
 _LONGEST_SIDE = 256
-"""Of the heat maps that SSIM compares, in pixels."""
+"""The longest side of the heat maps that SSIM compares, in pixels."""
 
 MapOf = Callable[[Recording], NDArray[np.floating]]
-"""A map [h,w] of a recording of one photo, one layer and one class, before any ReLU."""
+"""A function that returns the map [h,w] of a recording of one photo, one layer and one class, before any ReLU."""
 
 
 @dataclass(frozen=True)
 class SanityRecord:
-    """One photo, one method, one more layer at random.
+    """A SanityRecord compares one photo's map by one method with the original map, after some layers were randomised.
 
     Attributes:
-        photo: its name.
+        photo: the name of the photo.
         method: the CAM method.
-        class_id: the class that is explained: the one that the original model sees, unless one was asked for.
-        layer, op: the layer randomised last, by the tensor that it makes, and its operator.
-        depth, of: how many layers that is, counted from the score, of how many.
-        rank_correlation: Spearman's, of the map before the ReLU with the original one; None where one of them has the
-            same value everywhere or is not finite.
-        absolute: the same of the maps' absolute values. A map turned into its negative has not changed much.
-        ssim: of the two heat maps, after the ReLU; None where one is not finite.
+        class_id: the class that is explained: the original model's top class, unless another was asked for.
+        layer, op: the layer that was randomised last, by its output tensor, and its operator.
+        depth, of: the position of that layer, counted from the score, and the number of layers.
+        rank_correlation: Spearman's correlation of the map before the ReLU with the original map; None where one of
+            them has the same value everywhere or is not finite.
+        absolute: the rank correlation of the maps' absolute values. A map that only changes its sign has not changed
+            much.
+        ssim: the structural similarity of the two heat maps after the ReLU; None where one is not finite.
     """
 
     photo: str
@@ -75,13 +76,13 @@ class SanityRecord:
 
 @dataclass(frozen=True)
 class SanityStep:
-    """The records of all photos for one method at one depth.
+    """A SanityStep summarises the records of all photos for one method at one depth.
 
     Attributes:
-        method, layer, op, depth, of: as in the records.
-        rank_correlation, absolute, ssim: their means; None where no photo has one.
-        compared: of how many photos the rank correlation is.
-        photos: how many there are.
+        method, layer, op, depth, of: as in `SanityRecord`.
+        rank_correlation, absolute, ssim: the means over the photos; None where no photo has a value.
+        compared: the number of photos that have a rank correlation.
+        photos: the number of photos.
     """
 
     method: str
@@ -96,11 +97,11 @@ class SanityStep:
     photos: int
 
     def figures(self, target: str, *, follows: bool | None) -> SanityFigures:
-        """The step as a summary has it.
+        """Return the step as a summary holds it.
 
         Args:
             target: the layer of the maps.
-            follows: whether the method's maps change with the weights, as `follows_the_model` tells.
+            follows: whether the method's maps change with the weights, from `follows_the_model`.
         """
         return {
             "target": target,
@@ -140,8 +141,8 @@ def sanity(
 ) -> Iterator[SanityRecord]:
     """Randomise a model's weights step by step, and compare the maps of some photos with the original ones.
 
-    Each step loads one more model; the one before is gone then. The photos and their maps stay in memory: a few dozen
-    photos are meant, not thousands.
+    Each step loads one more model, after the one before was released. The photos and their maps stay in memory, so that
+    the test suits a few dozen photos, not thousands.
 
     Args:
         model: path, bytes or ModelProto of a plain model; never changed.
@@ -150,23 +151,23 @@ def sanity(
         layer: "auto" (the last spatial feature map), or a layer's name.
         score: "auto" (the logits), or a tensor's name.
         class_name: an id or a label, or -1 for the class that the original model sees in each photo.
-        seed: of the randomisation.
-        steps: how many models on the way to one with all weights at random; None: one for each layer.
-        order: "cascading", or "independent": one layer at random at a time.
-        preprocess: as for the `Recorder`, and so are the options that follow but one.
+        seed: the seed of the randomisation.
+        steps: the number of randomised models, of which the last has all weights at random; None: one for each layer.
+        order: "cascading", or "independent" to randomise one layer at a time.
+        preprocess: the preprocessing, as for the `Recorder`, and so are the options that follow up to `exact`.
         labels: the class labels.
-        providers: where to run it.
-        threads: of one operator.
+        providers: the ONNX Runtime providers to run the models with.
+        threads: the number of threads of one operator.
         inputs: the values of the inputs beside the picture.
-        allow_folders: where external data may lie.
-        exact: have products of 8-bit integers added up exactly.
-        others: maps of your own that are tried too, by name.
+        allow_folders: folders in which external data may lie.
+        exact: add up products of 8-bit integers exactly.
+        others: further functions of a recording whose maps are tested too, by name.
 
     Returns:
-        A record for each step, photo and method; the steps from the score towards the input.
+        A record for each step, photo and method; the steps go from the score towards the input.
 
     Raises:
-        XcamError: what `randomised` and the `Recorder` raise, or there are no photos.
+        XcamError: there are no photos; also what `randomised` and the `Recorder` raise.
     """
     if not photos:
         raise XcamError("There are no photos to compare the maps of.")
@@ -188,7 +189,7 @@ def _method_map(name: str) -> MapOf:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A photo, prepared, and the class to explain, int64 [1,1]."""
+    """A _Wanted holds a prepared photo and the class to explain, int64 [1,1]; None for the model's top class."""
 
     picture: Picture
     classes: NDArray[np.int64] | None
@@ -196,9 +197,9 @@ class _Wanted:
 
 @dataclass(frozen=True)
 class _Before:
-    """A photo, the class that is explained, int64 [1,1], and the original model's maps of it.
+    """A _Before holds a photo, the class that is explained, int64 [1,1], and the original model's maps of it.
 
-    Not its recording, which would keep the original model open.
+    It does not hold the recording, which would keep the original model open.
     """
 
     picture: Picture
@@ -208,13 +209,13 @@ class _Before:
 
 def _pictures(original: Recorder, photos: Sequence[str | Path | NDArray[Any]], class_name: ClassName) -> list[_Wanted]:
     chosen = original.choose([class_name])
-    found = []
+    wanted = []
     for number, photo in enumerate(photos):
         picture = original.prepare(photo)
         if not isinstance(photo, str | Path):
             picture = dataclasses.replace(picture, name=f"image {number}")
-        found.append(_Wanted(picture, chosen))
-    return found
+        wanted.append(_Wanted(picture, chosen))
+    return wanted
 
 
 def _records(
@@ -226,10 +227,10 @@ def _records(
 ) -> Iterator[SanityRecord]:
     assert original is not None
     before = [_before(original, photo, maps) for photo in photos]
-    recorder = original = None
+    recorder = original = None  # releases the original model
     for step in steps:
-        recorder = None  # the model before goes first
-        with warnings.catch_warnings():  # what is to be said of the model was said of the original
+        recorder = None  # releases the model of the step before
+        with warnings.catch_warnings():  # the original model has given these warnings already
             warnings.simplefilter("ignore", XcamWarning)
             recorder = Recorder(step.model, **options)
         for one in before:
@@ -240,8 +241,8 @@ def _records(
 
 def _before(original: Recorder, photo: _Wanted, maps: Mapping[str, MapOf]) -> _Before:
     recording = original.record(photo.picture, photo.classes)
-    found = {name: np.array(map_of(recording)) for name, map_of in maps.items()}
-    return _Before(photo.picture, recording.classes[None], found)
+    originals = {name: np.array(map_of(recording)) for name, map_of in maps.items()}
+    return _Before(photo.picture, recording.classes[None], originals)
 
 
 def _record(before: _Before, step: Randomised, method: str, new: NDArray[np.floating]) -> SanityRecord:
@@ -261,7 +262,7 @@ def _record(before: _Before, step: Randomised, method: str, new: NDArray[np.floa
 
 
 def _small_heatmap(picture: Picture, raw: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The map after the ReLU, laid over the photo and scaled to 0..1, at no more than 256 pixels."""
+    """Place the map after the ReLU on the photo, scaled to 0..1 and with a longest side of at most 256 pixels."""
     height, width = picture.placement.photo
     shrink = min(1.0, _LONGEST_SIDE / max(height, width))
     size = max(round(height * shrink), 7), max(round(width * shrink), 7)
@@ -269,7 +270,7 @@ def _small_heatmap(picture: Picture, raw: NDArray[np.floating]) -> NDArray[np.fl
 
 
 def summarised(records: Iterable[SanityRecord]) -> list[SanityStep]:
-    """The means over the photos, by method, from the score towards the input."""
+    """Return the means over the photos, by method, from the score towards the input."""
     groups: dict[tuple[str, int], list[SanityRecord]] = {}
     for record in records:
         groups.setdefault((record.method, record.depth), []).append(record)
@@ -299,10 +300,10 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def follows_the_model(records: Iterable[SanityRecord]) -> dict[str, bool | None]:
-    """For each method, whether its maps change with the weights.
+    """Tell for each method whether its maps change with the weights.
 
-    They do where at the last step of order "cascading" both mean rank correlations, of the maps and of their absolute
-    values, are below `UNCHANGED`. None where nothing could be compared, since the maps were blank.
+    They do if at the last step of order "cascading" both mean rank correlations, of the maps and of their absolute
+    values, are below `UNCHANGED`. A method gets None if nothing could be compared because the maps were blank.
     """
     last = {step.method: step for step in summarised(records)}
     return {method: _has_changed(step) for method, step in last.items()}

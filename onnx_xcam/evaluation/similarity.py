@@ -1,4 +1,4 @@
-"""How alike two maps are: by the order of their values, and as pictures."""
+"""This module measures how similar two maps are: by the order of their values, and as pictures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _K1, _K2 = 0.01, 0.03
 
 
 def rank_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float | None:
-    """Spearman's rank correlation of two maps of one shape, -1..1: Pearson's of the ranks, ties sharing their mean.
+    """Return Spearman's rank correlation of two maps of one shape, -1..1; ties share their mean rank.
 
     Returns:
-        None where it is not defined: a map that has the same value everywhere, or one that is not finite.
+        The correlation, or None where a map has the same value everywhere or is not finite.
     """
     first, second = (_ranks(values) for values in (a, b))
     if first is None or second is None:
@@ -22,7 +22,7 @@ def rank_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float 
 
 
 def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64] | None:
-    """Ranks less their mean, flat."""
+    """Return the ranks of the values less their mean, flat; None where the correlation is not defined."""
     flat = np.asarray(values, np.float64).reshape(-1)
     if not np.isfinite(flat).all():
         return None
@@ -36,13 +36,13 @@ def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64] | None:
 
 
 def ssim(a: NDArray[np.floating], b: NDArray[np.floating]) -> float | None:
-    """Structural similarity of two pictures [H,W] of values 0..1, -1..1 (Wang et al., 2004).
+    """Return the structural similarity, -1..1, of two pictures [H,W] with values 0..1 (Wang et al., 2004).
 
-    Mean over all windows of 7 x 7 that lie inside, with the sample's covariance: what scikit-image's
-    `structural_similarity(a, b, data_range=1)` gives.
+    It is the mean over all windows of 7 x 7 that lie inside, with the sample covariance, and equals scikit-image's
+    `structural_similarity(a, b, data_range=1)`.
 
     Returns:
-        None for a picture that is not finite.
+        The similarity, or None if a picture is not finite.
 
     Raises:
         ValueError: the shapes differ, or a side is shorter than 7.
@@ -63,7 +63,7 @@ def ssim(a: NDArray[np.floating], b: NDArray[np.floating]) -> float | None:
 
 
 def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of every window that lies inside."""
+    """Return the mean of every window that lies inside the picture."""
     for axis in (0, 1):
         sums = np.cumsum(values, axis)
         sums = np.concatenate([np.zeros_like(sums.take([0], axis)), sums], axis)

@@ -1,4 +1,4 @@
-"""A summary of an evaluation's records: means and spreads for each layer and method."""
+"""This module summarises the records of an evaluation: means and standard deviations for each layer and method."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from onnx_xcam.records.evaluate import (
 
 @dataclass
 class _Figures:
-    """Count, mean and spread of numbers that come one by one (Welford's way), so that none of them is kept."""
+    """A _Figures object updates count, mean and variance number by number (Welford's algorithm) and keeps none."""
 
     count: int = 0
     mean: float = 0.0
@@ -30,31 +30,31 @@ class _Figures:
     high: float = -math.inf
 
     def take(self, value: float) -> None:
-        """One number more."""
+        """Add a number."""
         self.count += 1
         before = value - self.mean
         self.mean += before / self.count
         self.squares += before * (value - self.mean)
         self.low, self.high = min(self.low, value), max(self.high, value)
 
-    def told(self) -> Figures:
-        """As the summary has it."""
+    def to_record(self) -> Figures:
+        """Return the figures as the summary holds them."""
         if not self.count:
             return {"count": 0, "mean": None, "std": None, "min": None, "max": None}
-        spread = math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else None
-        return {"count": self.count, "mean": self.mean, "std": spread, "min": self.low, "max": self.high}
+        deviation = math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else None
+        return {"count": self.count, "mean": self.mean, "std": deviation, "min": self.low, "max": self.high}
 
 
 @dataclass
 class _Row:
-    """One layer and method."""
+    """A _Row collects the figures of the maps at one layer by one method."""
 
     metrics: dict[str, _Figures]
     maps: int = 0
     curves: dict[str, list[_Figures]] = field(default_factory=dict)
 
     def take(self, result: MapResult) -> None:
-        """One map more; of a curve, only if it has a value everywhere."""
+        """Add the metrics of one map, and those of its curves that have a value at every point."""
         self.maps += 1
         for name, value in result["metrics"].items():
             if value is not None:
@@ -66,10 +66,10 @@ class _Row:
                 for point, value in zip(points, known, strict=True):
                     point.take(value)
 
-    def told(self) -> RowFigures:
-        """As the summary has it."""
+    def to_record(self) -> RowFigures:
+        """Return the metrics and curves as the summary holds them."""
         return {
-            "metrics": {name: figures.told() for name, figures in self.metrics.items()},
+            "metrics": {name: figures.to_record() for name, figures in self.metrics.items()},
             "curves": {
                 name: {"count": points[0].count, "mean": [point.mean for point in points]}
                 for name, points in self.curves.items()
@@ -90,15 +90,15 @@ def summarise(
     settings: Mapping[str, str | list[str]] | None = None,
     command: str | None = None,
 ) -> Summary:
-    """The summary of records, which are taken one by one.
+    """Summarise records, which are read one by one.
 
     Args:
-        records: of images.
-        model: its name.
-        layers, methods, metrics: in the order in which the summary has them.
-        confidence: "probability" or "score".
-        notes, warnings: of the evaluator and its recorder.
-        settings: how all records were made.
+        records: the records of the images.
+        model: the name of the model.
+        layers, methods, metrics: the names, in the order in which the summary lists them.
+        confidence: whether the confidences are probabilities or scores.
+        notes, warnings: the notes and warnings of the evaluator and its recorder.
+        settings: the settings with which all records were made.
         command: the command line.
     """
     rows = {(layer, method): _Row({name: _Figures() for name in metrics}) for layer in layers for method in methods}
@@ -120,9 +120,9 @@ def summarise(
         "layers": list(layers),
         "methods": list(methods),
         "confidence": confidence,
-        "metrics": [METRICS[name].told() for name in metrics],
-        "curves": [curve.told() for curve in curves],
-        "rows": [{"layer": layer, "method": method, **row.told()} for (layer, method), row in rows.items()],
+        "metrics": [METRICS[name].to_record() for name in metrics],
+        "curves": [curve.to_record() for curve in curves],
+        "rows": [{"layer": layer, "method": method, **row.to_record()} for (layer, method), row in rows.items()],
         "notes": list(notes),
         "warnings": list(warnings),
         "seconds": round(seconds, 3),

@@ -1,12 +1,12 @@
-"""Whether a map finds the object that the photo is known to show: the pointing game and the energy inside.
+"""This module tests whether a map finds the object that an annotation marks: pointing game and energy inside.
 
-Both want the heat map at the photo's size and a mask of the objects of the class that the map explains.
+Both metrics need the heat map at the photo's size and a mask of the objects of the class that the map explains.
 
-- **Pointing game** (Zhang et al., "Top-down Neural Attention by Excitation Backprop", 2016): a hit where the largest
-  value lies on the object, or within 15 pixels of it (their tolerance).
+- **Pointing game** (Zhang et al., "Top-down Neural Attention by Excitation Backprop", 2016): a map scores a hit if its
+  largest value lies on the object, or within 15 pixels of it (the tolerance of the paper).
 - **Energy inside** (Wang et al., "Score-CAM", 2020, the energy-based pointing game): the share of the map's sum that
-  lies on the object. An object that fills the photo gets all of it from any map: hence `object_share`, what an even
-  map would get.
+  lies on the object. An object that fills the photo gets the whole sum of any map; `object_share` is therefore given
+  too, which is the energy inside of a map that is the same everywhere.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from onnx_xcam.evaluation.annotations import Annotation, Box, read_annotations
 from onnx_xcam.images import read_mask
 
 TOLERANCE = 15
-"""In pixels of the photo, as in Zhang et al."""
+"""The tolerance of the pointing game in pixels of the photo, as in Zhang et al."""
 
 _OVERSHOOT = 1.0
-"""So many pixels may a box reach beyond the photo: rounding, and edges counted from 1."""
+"""The number of pixels that a box may reach beyond the photo, because of rounding or of edges counted from 1."""
 
 
 @dataclass(frozen=True)
 class TruthScore:
-    """How well one map fits what the photo shows.
+    """A TruthScore says how well one map fits the object in the photo.
 
     Attributes:
-        hit: the pointing game is won.
-        centre_hit: it would be won by pointing at the middle of the photo, as photos of one object often allow.
-        energy: share of the map that lies on the object, 0..1.
-        object_share: share of the photo that the object takes, 0..1: the energy of an even map.
+        hit: whether the map wins the pointing game.
+        centre_hit: whether pointing at the middle of the photo would win it, as is common in photos of one object.
+        energy: the share of the map that lies on the object, 0..1.
+        object_share: the share of the photo that the object takes, 0..1, which is the energy of a constant map.
     """
 
     hit: bool
@@ -47,10 +47,10 @@ class TruthScore:
 
 
 def score_against(heatmap: NDArray[np.floating], mask: NDArray[np.bool_], tolerance: float = TOLERANCE) -> TruthScore:
-    """Everything about one map [H,W] and the mask [H,W] of its class.
+    """Measure one map [H,W] by all metrics against the mask [H,W] of its class.
 
     Raises:
-        InputError: they differ in size, the mask is empty, or a value of the map is not finite.
+        InputError: map and mask differ in size, the mask is empty, or a value of the map is not finite.
     """
     height, width = mask.shape
     middle = (height - 1) // 2, (width - 1) // 2
@@ -63,13 +63,13 @@ def score_against(heatmap: NDArray[np.floating], mask: NDArray[np.bool_], tolera
 
 
 def pointing_game(heatmap: NDArray[np.floating], mask: NDArray[np.bool_], tolerance: float = TOLERANCE) -> bool:
-    """Whether the largest value of the map [H,W] lies within `tolerance` pixels of the object's mask [H,W].
+    """Tell whether the largest value of the map [H,W] lies within `tolerance` pixels of the object's mask [H,W].
 
-    A resized map is often largest along a line: of several such pixels the one nearest to their middle points. A map
-    without a positive value points nowhere, which is a miss.
+    A resized map is often largest along a line. Of several largest pixels, the one nearest to their mean position
+    counts. A map without a positive value points nowhere, which is a miss.
 
     Raises:
-        InputError: they differ in size, the mask is empty, or a value of the map is not finite.
+        InputError: map and mask differ in size, the mask is empty, or a value of the map is not finite.
     """
     _check(heatmap, mask)
     largest = heatmap.max()
@@ -81,12 +81,12 @@ def pointing_game(heatmap: NDArray[np.floating], mask: NDArray[np.bool_], tolera
 
 
 def energy_inside(heatmap: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
-    """The share of the map's positive values [H,W] that lies on the object's mask [H,W], 0..1.
+    """Return the share of the map's positive values [H,W] that lies on the object's mask [H,W], 0..1.
 
-    A map without a positive value gets 0, so that no method gains by maps that are empty.
+    A map without a positive value gets 0, so that no method gains by empty maps.
 
     Raises:
-        InputError: they differ in size, the mask is empty, or a value of the map is not finite.
+        InputError: map and mask differ in size, the mask is empty, or a value of the map is not finite.
     """
     _check(heatmap, mask)
     positive = np.maximum(heatmap, 0, dtype=np.float64)
@@ -107,7 +107,7 @@ def _check(heatmap: NDArray[np.floating], mask: NDArray[np.bool_]) -> None:
 
 
 def _within(mask: NDArray[np.bool_], point: tuple[int, int], tolerance: float) -> bool:
-    """Whether a pixel (row, column) of the mask is no further from the point."""
+    """Tell whether a pixel of the mask lies no further than `tolerance` from the point (row, column)."""
     reach = int(tolerance)
     rows, columns = (slice(max(at - reach, 0), at + reach + 1) for at in point)
     near = np.argwhere(mask[rows, columns]) + np.array((rows.start, columns.start)) - point
@@ -115,7 +115,7 @@ def _within(mask: NDArray[np.bool_], point: tuple[int, int], tolerance: float) -
 
 
 class Truth:
-    """What photos show, asked photo by photo; a mask is read or drawn when it is asked for."""
+    """A Truth gives the mask of the objects in each photo; masks are read or drawn when they are asked for."""
 
     def __init__(self, annotations: dict[Path, Annotation], *, any_class: bool = False) -> None:
         self._annotations = annotations
@@ -123,24 +123,24 @@ class Truth:
 
     @property
     def photos(self) -> list[Path]:
-        """The photos of which something is known."""
+        """Return the photos that have an annotation."""
         return list(self._annotations)
 
     def of(
         self, photo: str | Path, size: tuple[int, int], *, class_id: int | None = None, label: str | None = None
     ) -> NDArray[np.bool_] | None:
-        """The pixels that the objects of a class take, bool [H,W], or None where none is known.
+        """Return the pixels that the objects of a class take, bool [H,W], or None where no object is known.
 
         An object whose class the annotation does not name counts for every class, as a mask does.
 
         Args:
-            photo: as it was given to `load_truth`.
+            photo: the photo, as it was given to `load_truth`.
             size: the upright photo's height and width.
-            class_id: the class that the map explains, by its id in the model,
-            label: and its label, which an annotation may give instead.
+            class_id: the id in the model of the class that the map explains.
+            label: the label of that class, which an annotation may state instead of the id.
 
         Raises:
-            TruthError: what is noted down of this photo does not fit it.
+            TruthError: the annotation of this photo does not fit it, or its mask cannot be read.
         """
         annotation = self._annotations.get(Path(photo))
         if annotation is None:
@@ -163,17 +163,17 @@ def load_truth(
     any_class: bool = False,
     class_count: int | None = None,
 ) -> Truth:
-    """What these photos show, from masks or boxes (`annotations.read_annotations` lists the formats).
+    """Load the objects in these photos from masks or boxes (`annotations.read_annotations` lists the formats).
 
-    An annotation belongs to the photo of the same name; one that has folders in its name, to the photo in folders of
-    these names. Photos of which nothing is known are left out.
+    An annotation belongs to the photo of the same name; one that has folders in its name belongs to the photo in
+    folders of these names. Photos without an annotation are left out.
 
     Args:
         path: a folder or a file.
         photos: the photos that will be asked for.
-        labels: the model's, to see at once whether the annotation's classes are the model's.
-        any_class: count every object, whatever its class is called.
-        class_count: how many classes the model has, if that is known, for classes that are named by their ids.
+        labels: the model's labels, to check at once whether the annotation's classes are the model's.
+        any_class: count every object, whatever its class.
+        class_count: the number of the model's classes if known, to check classes that are named by their ids.
 
     Raises:
         TruthError: the annotation cannot be read, fits none of the photos or several of one name, or names only
@@ -181,7 +181,7 @@ def load_truth(
     """
     path = Path(path)
     annotations = read_annotations(path)
-    found: dict[Path, Annotation] = {}
+    of_photos: dict[Path, Annotation] = {}
     owners: dict[str, Path] = {}
     by_parts = {tuple(PurePosixPath(key.replace("\\", "/")).parts): key for key in annotations}
     for photo in map(Path, photos):
@@ -190,17 +190,17 @@ def load_truth(
             continue
         if owners.setdefault(key, photo) != photo:
             raise TruthError(f"{annotations[key].source}: {key!r} could be {owners[key]} or {photo}; name the folder")
-        found[photo] = annotations[key]
-    if not found:
+        of_photos[photo] = annotations[key]
+    if not of_photos:
         known = ", ".join(list(annotations)[:3]) or "nothing"
         raise TruthError(f"{path}: names none of the photos; it knows {known}{', …' if len(annotations) > 3 else ''}")
     if not any_class:
-        _check_names(path, found.values(), labels, class_count)
-    return Truth(found, any_class=any_class)
+        _check_names(path, of_photos.values(), labels, class_count)
+    return Truth(of_photos, any_class=any_class)
 
 
 def _ends(photo: Path) -> Iterable[tuple[str, ...]]:
-    """Names by which an annotation may call the photo: with most folders first, with its suffix before without."""
+    """Yield the names that an annotation may have for the photo: most folders first, with its suffix before without."""
     for count in range(len(photo.parts), 0, -1):
         parts = photo.parts[-count:]
         yield parts
@@ -228,7 +228,7 @@ def _check_names(
 
 
 def draw_boxes(boxes: Sequence[Box], size: tuple[int, int], where: str) -> NDArray[np.bool_]:
-    """bool [H,W]: the pixels whose middle lies in a box; at least one for each.
+    """Return the pixels whose centre lies in a box, bool [H,W]; every box marks at least one pixel.
 
     Raises:
         TruthError: a box reaches further beyond the photo than rounding explains.
@@ -246,7 +246,7 @@ def draw_boxes(boxes: Sequence[Box], size: tuple[int, int], where: str) -> NDArr
 
 def _pixels(start: float, end: float, length: int) -> slice:
     first, last = (int(np.ceil(edge - 0.5)) for edge in (start, end))
-    if last <= first:  # thinner than a pixel, between two middles
+    if last <= first:  # thinner than a pixel, between two centres
         first = int((start + end) / 2)
         last = first + 1
     first = min(max(first, 0), length - 1)
