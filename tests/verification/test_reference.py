@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from onnx.reference.op_run import OpRun
 
+from onnx_xcam.verification import reference
 from onnx_xcam.verification.reference import evaluate
+from onnx_xcam.verification.reference.corrected import corrected
 
 POOLS = [
     ("kernel_shape = [3, 3], strides = [1, 1], pads = [1, 1, 1, 1], ceil_mode = 1", (2, 3, 14, 14)),
@@ -51,3 +57,17 @@ def test_max_pool_and_its_indices(attributes: str, shape: tuple[int, ...]) -> No
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     for ours, theirs in zip(evaluate(model, {"x": x}), session.run(None, {"x": x}), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_every_replacement_is_used() -> None:
+    modules = [
+        importlib.import_module(f"{reference.__name__}.{one.name}") for one in pkgutil.iter_modules(reference.__path__)
+    ]
+    written = {
+        one
+        for module in modules
+        for name, one in vars(module).items()
+        if isinstance(one, type) and issubclass(one, OpRun) and one.__module__ == module.__name__ and name[0] != "_"
+    }
+    listed = set(corrected(1))
+    assert written == listed, f"corrected.py does not list {sorted(one.__name__ for one in written - listed)}"
