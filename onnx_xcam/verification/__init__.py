@@ -1,1 +1,1 @@
-"""The proof that `check` gives of one model: outputs unchanged, gradients right, axioms kept."""
+"""This package proves for one model that its outputs are unchanged, its gradients right, and its axioms kept."""

@@ -1,4 +1,4 @@
-"""A layer's map against the formula, the axiom of conservation, and the change of the score along the gradient."""
+"""This module checks a layer's map against its formula and conservation, and its gradient against the score."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnx_xcam.verification.slopes import HALF_TOLERANCE, TOLERANCE, Slope, of_f
 
 
 def check_layer(seen: Observed, index: int) -> LayerCheck:
-    """What is found of one of the layers that the instrumented model explains, counted from 0."""
+    """Check the layer with this index among those that the instrumented model explains."""
     layer = seen.metadata.layers[index]
     a = seen.after[contract.output_name("activations", index)].astype(np.float64)
     g = seen.after[contract.output_name("gradients", index)].astype(np.float64)
@@ -32,20 +32,20 @@ def check_layer(seen: Observed, index: int) -> LayerCheck:
         for node in behind_layer(seen.graph, seen.layers[index], seen.score.name).nodes
         if traits(node).steps
     ]
-    said = (slope.says, slope.does)
-    return LayerCheck(layer, off, conservation, said, slope.error, slope.passed, slope.large_step, without)
+    difference = (slope.says, slope.does)
+    return LayerCheck(layer, off, conservation, difference, slope.error, slope.passed, slope.large_step, without)
 
 
 def _map_errors(seen: Observed, index: int, a: np.ndarray, g: np.ndarray) -> tuple[float, float | None]:
-    """How far the emitted map is from the method's formula on A and G, and its sum from sum(G A), both relatively.
+    """Return the relative errors of the emitted map, by the method's formula on A and G, and of its sum, by sum(G A).
 
-    The second is None for a method that does not promise conservation.
+    The second error is None for a method that does not promise conservation.
     """
     method = emitted_method(seen.metadata.method)
     cam = seen.after[contract.output_name("map", index)]
     lined, slopes = lined_up(a, g, seen.metadata.layout(index), seen.metadata.grid(index))
     xp, formula = NumpyArrays(), method.formula
-    assert formula is not None  # of an emitted method
+    assert formula is not None  # every emitted method has one
     raw = map_of(xp, formula(xp, lined, slopes, non_negative=False))
     off = float(np.abs(cam - np.maximum(raw, 0).reshape(cam.shape)).max() / (np.abs(raw).max() or 1.0))
     if not method.conserves:
@@ -56,10 +56,11 @@ def _map_errors(seen: Observed, index: int, a: np.ndarray, g: np.ndarray) -> tup
 
 
 def _slope(seen: Observed, index: int, gradient: np.ndarray) -> Slope | str | None:
-    """How the score of the first image's first class changes with the layer, and how the gradient says it does.
+    """Compare how the score of the first image's first class changes with the layer to what the gradient says.
 
-    None for a quantised model, whose score changes by steps; a sentence where the reference evaluator cannot run what
-    lies behind the layer.
+    Returns:
+        The comparison; None for a quantised model, because its score changes by steps; the reason as text where the
+        reference evaluator cannot run the part behind the layer.
     """
     from onnx_xcam.verification.reference import evaluate  # noqa: PLC0415  slow to import
 
@@ -76,7 +77,7 @@ def _slope(seen: Observed, index: int, gradient: np.ndarray) -> Slope | str | No
 
     first = of_first_image(np.moveaxis(values, images, 0)[0], images, values.shape)
     half = any(graph.dtype(name) == np.float16 for name in graph.producer)
-    # Beside weights of few bits ONNX Runtime rounds what they are multiplied with to 8 bits.
+    # Activations that are multiplied with weights of few bits are rounded to 8 bits by ONNX Runtime.
     rough = half or any(traits(node).dequantises for node in graph.nodes)
     try:
         whole = of_first_image(gradient[0, 0], images, values.shape)

@@ -1,4 +1,4 @@
-"""What `check` proves about an explanation of one model: outputs unchanged, gradients right, axioms kept."""
+"""This module holds `check`, which proves that the instrumented form of one model is right."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ def check(
 ) -> CheckReport:
     """Prove on this model, with these values, that its instrumented form is right.
 
-    - The original outputs are what they were at ONNX Runtime's default level of optimisation; those of a quantised
-      model, on several pictures, differ no more than among its levels, and have the same top class.
+    - The original outputs are unchanged at ONNX Runtime's default level of optimisation; those of a quantised model,
+      on several pictures, differ no more than among the levels of optimisation, and have the same top class.
     - For each differentiated node, on the model's own values (moved a little, away from kinks and ties):
       <gy, J v> from central differences equals <Jᵀ gy, v> from the rule, in float64, by onnx's reference evaluator.
-      Of a quantised model this is the float model that is left without the rounding; its clipping stays in.
+      For a quantised model, this is done on the float model that is left without the rounding; the clipping stays in.
     - Where ONNX Runtime's sums of 8-bit products saturate on this processor, the outputs are compared with those in
-      exact arithmetic. That they differ is a warning.
+      exact arithmetic. A difference is a warning.
     - The emitted map is what the formula gives on the emitted A and G, and it sums to sum(G A) before the ReLU.
 
     Args:
         model: a plain model.
         image: a ready input `[N, ...]`; random numbers by default.
-        layers: as `instrument`.
-        score: as `instrument`.
-        method: as `instrument`.
+        layers: the layers to explain, as for `instrument`.
+        score: the score to explain, as for `instrument`.
+        method: the CAM method, as for `instrument`.
         inputs: the values of inputs beside the picture, as `Explainer` takes them; random by default, but with an image
             of your own all of them must be given.
-        allow_folders: as `instrument`.
+        allow_folders: folders in which external data may lie, as for `instrument`.
 
     Raises:
         XcamError: what `instrument` raises; ModelError if the model cannot be run.
@@ -80,5 +80,5 @@ def check(
 
 
 def _picture(given: Source, inputs: Mapping[str, InputValue] | None) -> str:
-    """The picture that is explained: the one that is not among the inputs."""
+    """Return the name of the input whose picture is explained, which is the one without a given value."""
     return free_picture(model_infos(given.skeleton()), inputs or {})

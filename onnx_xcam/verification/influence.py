@@ -1,4 +1,4 @@
-"""Whether the images of a run influence each other in an instrumented model, tried by running them."""
+"""This module checks by runs whether the images of a batch influence each other in an instrumented model."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from onnx_xcam.runtime import Session
 from onnx_xcam.surgery.axes.batch_independence import TOLERANCE, difference, rounds, scaled_by_run
 
 _TURNED_BY_LAST_DIGITS = (contract.output_name("activations"), contract.output_name("gradients"))
-"""Where two values of a MaxPool's window are nearly equal, the last digit decides to which one the gradient goes."""
+"""The outputs that are not compared: where two values of a MaxPool's window are nearly equal, the last digit decides
+which one the gradient goes to."""
 
 
 @dataclass(frozen=True)
 class RowsCheck:
-    """Two different images in a run, against each by itself.
+    """A RowsCheck compares two different images in one run with each image run by itself.
 
     Attributes:
-        difference: the largest one of outputs, scores and maps, relative to the largest value; None where they were not
-            compared.
-        output: where it is.
-        tolerance: what is allowed.
-        scaled_by_run: whether the model scales integers by all that a run holds, which is its own doing: a warning.
-        not_compared: why not, or None.
+        difference: the largest difference of outputs, scores and maps, relative to the largest value; None where they
+            were not compared.
+        output: the output with the largest difference.
+        tolerance: the largest difference that is allowed.
+        scaled_by_run: whether the model scales integers by all images of a run. The original model does so too, so that
+            a difference is a warning only.
+        not_compared: why they were not compared, or None.
     """
 
     difference: float | None
@@ -39,12 +41,12 @@ class RowsCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether images do not influence each other, but for the scale of a run."""
+        """Tell whether images do not influence each other, except by the scale of a run."""
         return self.difference is None or self.difference <= self.tolerance or self.scaled_by_run
 
     @property
     def warning(self) -> str | None:
-        """What deserves a look though nothing is wrong."""
+        """Return a warning if images influence each other by the scale of a run, else None."""
         if self.difference is None or self.difference <= self.tolerance or not self.scaled_by_run:
             return None
         return (
@@ -53,7 +55,7 @@ class RowsCheck:
         )
 
     def lines(self) -> list[str]:
-        """What was found, for people."""
+        """Return the result as lines for people."""
         if self.not_compared is not None:
             return [f"      images of a run not compared with each alone: {self.not_compared}"]
         if self.difference is None or self.warning:
@@ -69,7 +71,10 @@ class RowsCheck:
 def check_rows(
     graph: onnx.GraphProto, session: Session, feeds: Mapping[str, np.ndarray], rng: np.random.Generator
 ) -> RowsCheck | None:
-    """Run two different images, or as many as the model takes, and each of the two by itself or with its copies."""
+    """Run two different images together and each by itself, and compare; None if the model takes one image only.
+
+    A model with a fixed batch size N is run with N images: copies of the first one and one other image.
+    """
     infos = {info.name: info for info in (*session.inputs, *session.optional_inputs)}
     picture = next((name for name in feeds if infos[name].shape[1:] and contract.image_axes(infos[name].shape)), None)
     batch = infos[picture].shape[0] if picture else 1
@@ -95,7 +100,7 @@ def check_rows(
         alone = {n: run([rows[n]] * (count if batch == count else 1), ids[n : n + 1]) for n in (0, count - 1)}
     except (ModelError, InputError) as error:
         return RowsCheck(None, not_compared=f"the model cannot be run so ({str(error)[:200]})")
-    found = [
+    differences = [
         (difference(value[n], one[name][0]), name)
         for n, one in alone.items()
         for name, value in together.items()
@@ -106,5 +111,5 @@ def check_rows(
         and len(value) == count
         and len(one[name])
     ]
-    worst, name = max(found, default=(0.0, ""))
+    worst, name = max(differences, default=(0.0, ""))
     return RowsCheck(worst, name, TOLERANCE[not rounds(graph)], scaled_by_run(graph))

@@ -1,4 +1,4 @@
-"""The model that is checked and its instrumented form, both run on one input: what the checks look at."""
+"""This module runs a model and its instrumented form on one input, and keeps the values that the checks compare."""
 
 from __future__ import annotations
 
@@ -31,24 +31,25 @@ from onnx_xcam.verification.influence import check_rows
 from onnx_xcam.verification.unchanged import OutputCheck, check_output, patched
 
 EVALUATOR_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, KeyError)
-"""What the reference evaluator raises where it cannot run a node."""
+"""The exceptions that the reference evaluator raises where it cannot run a node."""
 LEVELS: tuple[Optimisation, ...] = ("disable", "basic", "extended")
 """ONNX Runtime's levels of optimisation besides the default."""
 
 
 class Observed:
-    """The model, its instrumented form, and the values of both on one input.
+    """An Observed holds a model, its instrumented form, and the values of both on one input.
 
     Attributes:
         source: the model, in the form that is analysed.
-        graph: its graph for the analysis.
-        metadata: what the instrumented model says of itself.
+        graph: the graph of that form.
+        notes: notes on how the model was changed for the analysis.
+        metadata: the metadata of the instrumented model.
         before, after: the values of all outputs of the model and of its instrumented form.
-        outputs, rows, processor: what is found of the runs themselves.
-        score, layers: the score, and the tensors of the layers that stand for floats.
-        way, steps: what is differentiated between them.
-        values: those of every tensor that the checks of nodes and layers need, by name.
-        rng: where all random numbers come from.
+        outputs, rows, processor: the results of the checks of outputs, images of a run and 8-bit products.
+        score, layers: the score, and the tensors with the layers' floats.
+        path, steps: the differentiable path from the layers to the score, and the steps in which it is differentiated.
+        values: the values of every tensor that the checks of nodes and layers need, by name.
+        rng: the source of all random numbers.
     """
 
     def __init__(
@@ -59,6 +60,15 @@ class Observed:
         image: np.ndarray | None,
         inputs: Mapping[str, InputValue] | None,
     ) -> None:
+        """Instrument the model and run both forms.
+
+        Args:
+            given: the model as the user gave it.
+            analysis: its analysis, with the score and the layers.
+            method: the CAM method.
+            image: a ready input [N, ...], or None for random numbers.
+            inputs: the values of the inputs beside the picture, by name.
+        """
         self.rng = np.random.default_rng(0)
         self.source, self.graph, self.notes = analysis.source, analysis.graph, analysis.changes
         made = instrumented(analysis, TailOptions(method=method)).content()
@@ -81,7 +91,7 @@ class Observed:
     def _run_both(
         self, given: Source, made: bytes, skeleton: onnx.ModelProto, fed: Callable[[Session], dict[str, np.ndarray]]
     ) -> dict[str, np.ndarray]:
-        """Run the model and its instrumented form, one session after the other, since each holds all the weights."""
+        """Run the model and its instrumented form one after the other, because each session holds all the weights."""
         plain = self._session(given.with_tail(b""))
         feeds = fed(plain)
         pictures = [feeds, *(self._more(feeds) if self._is_quantised() else [])]
@@ -99,6 +109,7 @@ class Observed:
         return feeds
 
     def _values(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the values of constants, weights, inputs, inner tensors and outputs, by name."""
         inner = sorted(self._inner_names() - set(self.before) - set(self.graph.input_names))
         content = with_outputs(as_analysed(self.source.with_tail(b"")), inner)
         inside = self._session(content).run(feeds, inner)
@@ -106,7 +117,7 @@ class Observed:
         return {**self.graph.constants, **stored, **feeds, **inside, **self.before}
 
     def _weights(self) -> dict[str, onnx.TensorProto]:
-        """The initializers that are read behind the first layer; of those in other files no more is loaded."""
+        """Return the initializers that are read behind the first layer; no others are loaded from external files."""
         layers = set(self.layers)
         nodes = self.graph.nodes
         start = next((i for i, node in enumerate(nodes) if any(out.name in layers for out in node.outputs)), 0)
@@ -123,15 +134,14 @@ class Observed:
         return scaled or bool(self.graph.quantised)
 
     def _more(self, feeds: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """More pictures to try a quantised model on."""
-        found = {name: contract.image_axes(value.shape) for name, value in feeds.items()}
-        axes = {name: pair for name, pair in found.items() if pair is not None}
+        """Return feeds with more pictures to run a quantised model on."""
+        axes = {name: pair for name, value in feeds.items() if (pair := contract.image_axes(value.shape)) is not None}
         return patched(feeds, axes, self.rng) if axes else []
 
     def _compared(
         self, pictures: list[dict[str, Any]], before: list[dict[str, Any]], after: list[dict[str, Any]]
     ) -> list[OutputCheck]:
-        """The original outputs before and after; of a quantised model, beside what they are at other levels."""
+        """Compare the original outputs before and after; a quantised model's also with those at other levels."""
         levels: list[list[dict[str, Any]]] = []
         if self._is_quantised():
             for level in LEVELS:
@@ -144,7 +154,7 @@ class Observed:
         ]
 
     def _inner_names(self) -> set[str]:
-        """The tensors whose values the checks need."""
+        """Return the names of the tensors whose values the checks of nodes and layers need."""
         graph, layers, score = self.graph, self.layers, self.score.name
         names = {t.name for node in self.path.nodes for t in node.inputs if t.name in graph.producer}
         return names.union(layers, [score], *(round_layer(graph, layer, score) for layer in layers))

@@ -1,4 +1,4 @@
-"""What `check` found, as data and as text."""
+"""This module holds the report of `check`, as data and as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,18 @@ from onnx_xcam.verification.unchanged import OutputCheck
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` found. `rows` is None for a model that takes one image at a time."""
+    """A CheckReport holds the results of `check` for one model.
+
+    Attributes:
+        model: the name of the model.
+        outputs: the results for the original outputs.
+        nodes: the results for the differentiated nodes.
+        layers: the results for the layers.
+        notes: notes on the model and on what was assumed.
+        rows: whether images of a run influence each other; None for a model that takes one image at a time.
+        processor: whether this processor adds up products of 8-bit integers exactly; None for a model without such
+            products. Inexact sums are a warning, because the instrumented model itself is right.
+    """
 
     model: str
     outputs: list[OutputCheck]
@@ -24,28 +35,27 @@ class CheckReport:
     notes: list[str]
     rows: RowsCheck | None = None
     processor: ProcessorCheck | None = None
-    """None without products of 8-bit integers. What it finds is a warning: the instrumented model is right."""
 
     @property
     def passed(self) -> bool:
-        """Whether everything was proved."""
+        """Tell whether everything was proved."""
         parts: list[OutputCheck | NodeCheck | LayerCheck] = [*self.outputs, *self.nodes, *self.layers]
         return all(part.passed for part in parts) and (self.rows is None or self.rows.passed)
 
     @property
     def warnings(self) -> list[str]:
-        """What deserves a look though nothing is wrong."""
-        found = [layer.warning for layer in self.layers] + [self.rows.warning if self.rows else None]
+        """Return the warnings, which state what deserves attention although no check failed."""
+        warnings = [layer.warning for layer in self.layers] + [self.rows.warning if self.rows else None]
         if self.processor and self.processor.changes_answers:
-            found.insert(0, self.processor.text())
-        return [warning for warning in found if warning]
+            warnings.insert(0, self.processor.text())
+        return [warning for warning in warnings if warning]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data."""
+        """Return the report as plain data."""
         return {**asdict(self), "warnings": self.warnings, "passed": self.passed}
 
     def text(self) -> str:
-        """The report for people."""
+        """Return the report as text for people."""
         verdict = "all checks passed" if self.passed else "FAILED"
         lines = [f"{self.model}: {verdict}{', but see the warning' if self.warnings else ''}", *self.notes, ""]
         for out in self.outputs:

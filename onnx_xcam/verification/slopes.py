@@ -1,10 +1,11 @@
-"""Whether a score changes along a direction as its gradient says: central differences in float64.
+"""This module checks by central differences in float64 whether a score changes along a direction as its gradient says.
 
     error = |<G, d> - (S(A + h d) - S(A - h d)) / 2h|, relative to the larger of both and of ||G d||
 
-Kinks do not disturb it: of ten thousand ReLUs about none lies within a step of a millionth. Exact zeros, and values
-that are equal, as behind a ReLU or a Clip, stay so along d, which is a random multiple of A, the same for equal values;
-a MaxPool that could take either goes on taking either. What the gradient misses, or has in excess, shows at every step.
+Kinks do not disturb the comparison: of ten thousand ReLUs about none lies within a step of a millionth. Exact zeros,
+and values that are equal, as behind a ReLU or a Clip, stay so along d, which is a random multiple of A, the same for
+equal values; a MaxPool that could take either of two values goes on taking either. What the gradient misses, or has in
+excess, is an error at every step.
 """
 
 from __future__ import annotations
@@ -18,34 +19,35 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Score = Callable[[Array], float]
-"""The score of the class, of the layer's values."""
+"""A function that returns the score of the class from the layer's values."""
 
 TOLERANCE = 2e-3
-"""How far both may differ; G is float32."""
+"""How far the gradient and the score's change may differ, relatively; G is float32."""
 HALF_TOLERANCE = 3e-2
-"""The same where G has been float16 on the way, or ONNX Runtime rounds activations beside weights of few bits."""
+"""The tolerance where parts of G were computed in float16, or ONNX Runtime rounds factors of weights of few bits."""
 FAR, FAR_BY_STEPS = 1.0, 0.3
-"""By how much of what the gradient says a score may change otherwise over a step of a hundredth, and where operators go
-by steps. Networks with kinks and curves were measured to stay below 0.13."""
+"""How far both may differ over a step of a hundredth, in general and where operators change by steps, before it is a
+warning. Networks with kinks and curves were measured to stay below 0.13."""
 _FINE = (1e-6, 1e-5, 1e-7, 1e-4, 1e-3)
-"""Steps, relative to the values; the next one is tried where the difference is too large, up to where kinks matter."""
+"""The steps, relative to the values; the next one is tried where the error is too large."""
 _COARSE = 1e-2
 _DIRECTIONS = 2
-"""How many random directions are tried, beside the one in which all parts of <G, d> add up."""
+"""The number of random directions, besides the one in which all parts of <G, d> have the same sign."""
 _MOST = 1e6
-"""An error that is as large as this, or no number, is told as this."""
+"""The largest error that is reported, which also stands for an error that is not finite."""
 _DIGITS = 256 * float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
 class Slope:
-    """How a score changes, and how its gradient says it does.
+    """A Slope compares how a score changes to how its gradient says it does.
 
     Attributes:
-        says, does: by the gradient and by the score, along the direction in which they differ most.
-        error: the relative error along it.
-        large_step: the same three over a step of a hundredth of the values, along the direction with the largest error.
-        tolerance: of the error.
+        says, does: the change by the gradient and the score's own, along the direction in which they differ most.
+        error: the relative error along that direction.
+        large_step: the two changes and the error over a step of a hundredth of the values, along the direction with
+            the largest error.
+        tolerance: the largest error that passes.
     """
 
     says: float
@@ -56,7 +58,7 @@ class Slope:
 
     @property
     def passed(self) -> bool:
-        """Whether the score changes as the gradient says."""
+        """Tell whether the score changes as the gradient says."""
         return self.error <= self.tolerance
 
 
@@ -69,15 +71,16 @@ def slope_of(
     *,
     tolerance: float = TOLERANCE,
 ) -> Slope:
-    """The worst of several directions.
+    """Compare the score's change with its gradient along several directions, and return the worst.
 
     Args:
-        score: of the class; run four times for each direction, more often where it seems wrong.
-        values: A.
-        gradient: d score / d A, of its shape.
-        moved: A as well, with zeros where nothing is to be tried.
-        rng: of the directions.
-        tolerance: of the error.
+        score: the score as a function of the layer's values; called four times for each direction, more often where
+            the result seems wrong.
+        values: the layer's values A.
+        gradient: d score / d A, of the shape of A.
+        moved: the values A, with zeros where they stay fixed.
+        rng: the source of the directions.
+        tolerance: the largest error that passes.
     """
     fine: list[tuple[float, float, float]] = []
     large: list[tuple[float, float, float]] = []
@@ -87,7 +90,7 @@ def slope_of(
         size = max(abs(says), float(np.sqrt((products**2).sum())))
 
         def central(step: float, direction: Array = direction) -> tuple[float, float]:
-            """The central difference, and how much of it the last digits of the scores may be."""
+            """Return the central difference, and how much of it may come from the last digits of the scores."""
             ahead, behind = (score(values + sign * step * direction) for sign in (1, -1))
             return (ahead - behind) / (2 * step), _DIGITS * max(abs(ahead), abs(behind)) / step
 
@@ -99,7 +102,10 @@ def slope_of(
 
 
 def _directions(values: Array, gradient: Array, rng: np.random.Generator) -> Iterator[Array]:
-    """Random multiples of the values, the same for equal values; last those by which all parts of <G, d> add up."""
+    """Yield directions as multiples of the values, the same for equal values: random ones, then the aligned one.
+
+    Along the aligned direction, all parts of <G, d> have the same sign.
+    """
     equal, index = np.unique(values, return_inverse=True)
     index = index.reshape(-1)
     drawn = [rng.standard_normal(len(equal)) for _ in range(_DIRECTIONS)]
@@ -111,7 +117,7 @@ def _directions(values: Array, gradient: Array, rng: np.random.Generator) -> Ite
 def _fine(
     central: Callable[[float], tuple[float, float]], says: float, size: float, tolerance: float
 ) -> tuple[float, float]:
-    """What the score does, and the relative error, by the step at which it is least."""
+    """Return the score's change and the relative error, at the step where the error is least."""
     best = (0.0, _MOST)
     for step in _FINE:
         does, digits = central(step)
@@ -122,7 +128,7 @@ def _fine(
 
 
 def _error(says: float, does: float, digits: float, size: float) -> float:
-    """How far both differ by more than the last digits, as a multiple of a size."""
+    """Return by how much both changes differ beyond the last digits, relative to a size."""
     off = abs(says - does) - digits
     if not np.isfinite(off):
         return _MOST
@@ -130,12 +136,12 @@ def _error(says: float, does: float, digits: float, size: float) -> float:
 
 
 def of_first_image(values: NDArray[Any], axis: int, shape: tuple[int, ...]) -> Array:
-    """Values of the first image as those of all images, with zeros for the others.
+    """Extend values of the first image to all images, with zeros for the others.
 
     Args:
-        values: of the first image, without the axis of images.
-        axis: that axis.
-        shape: of all images.
+        values: the values of the first image, without the axis of images.
+        axis: the axis of images.
+        shape: the shape of the values of all images.
     """
     whole = np.zeros(shape)
     np.moveaxis(whole, axis, 0)[0] = values

@@ -1,10 +1,10 @@
-"""Whether the instrumented model still gives what the original gives, as users run both.
+"""This module checks that an instrumented model gives the same outputs as the original model, as users run both.
 
-Both run at ONNX Runtime's default level of optimisation. A float model is compared on one picture. A quantised one is
-compared on several, since on one picture a change of a rounding may hide: random noise drives many a model to the ends
-of its integers. It may move no further than the original does by itself over the levels of optimisation: a value
-that lies between two integers is rounded to either, depending on the order of some additions, and products with weights
-of few bits round what they are given or not. And its top class stays.
+Both run at ONNX Runtime's default level of optimisation. A float model is compared on one picture. A quantised model is
+compared on several, because one picture may not show a changed rounding: random noise drives many models to the ends of
+their integers. Its outputs may differ no further than the original's do among the levels of optimisation: a value
+halfway between two integers is rounded to either, depending on the order of some additions, and products with weights
+of few bits round their other factor at some levels only. The top class must stay the same.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ VARIANTS = tuple((patches, contrast) for contrast in (1.0, 0.5, 0.25, 0.125) for
 """The pictures that a quantised model is tried on besides the first: patches along each side, and their contrast."""
 
 Values = Mapping[str, Any]
-"""Feeds or outputs of a run, by name."""
+"""The feeds or outputs of a run, by name."""
 
 
 @dataclass(frozen=True)
 class OutputCheck:
-    """An original output.
+    """An OutputCheck says how far an original output differs in the instrumented model.
 
     Attributes:
-        name: the output.
-        difference: the largest one relative to its largest value; 0 is bit-equal.
-        passed: whether it is small enough, and the top class kept.
-        pictures: on how many pictures it was looked at.
-        other_classes: on how many of them the top class is another one.
+        name: the name of the output.
+        difference: the largest difference, relative to the output's largest value; 0 is bit-equal.
+        passed: whether the difference is small enough and the top class is the same.
+        pictures: the number of pictures on which the output was compared.
+        other_classes: the number of pictures with another top class.
     """
 
     name: str
@@ -44,20 +44,20 @@ class OutputCheck:
     other_classes: int = 0
 
     def text(self) -> str:
-        """The finding for people."""
-        said = "bit-equal" if self.difference == 0 else f"differs by {self.difference:.1e} of its largest value"
-        said += f" on {self.pictures} pictures" if self.pictures > 1 else ""
-        said += f", and has another top class on {self.other_classes}" if self.other_classes else ""
-        return f"output '{self.name}' of the instrumented model: {said}"
+        """Return the result as a line for people."""
+        result = "bit-equal" if self.difference == 0 else f"differs by {self.difference:.1e} of its largest value"
+        result += f" on {self.pictures} pictures" if self.pictures > 1 else ""
+        result += f", and has another top class on {self.other_classes}" if self.other_classes else ""
+        return f"output '{self.name}' of the instrumented model: {result}"
 
 
 def patched(feeds: Values, axes: Mapping[str, tuple[int, int]], random: np.random.Generator) -> list[dict[str, Any]]:
-    """More feeds: pictures in patches of one colour each, of the values that the picture itself has, or less strong.
+    """Return more feeds, in which pictures consist of patches of values from the given picture, at several contrasts.
 
     Args:
-        feeds: the first ones; what is no picture stays as it is.
-        axes: of height and width, of those feeds that are pictures.
-        random: where the patches come from.
+        feeds: the given feeds; those that are no pictures stay the same.
+        axes: the axes of height and width, for each feed that is a picture.
+        random: the source of the patches.
     """
     return [
         {name: _patches(x, axes[name], how, random) if name in axes else x for name, x in feeds.items()}
@@ -71,23 +71,24 @@ def _patches(
     count, contrast = how
     shape = [count if axis in axes else length for axis, length in enumerate(picture.shape)]
     middle = picture.mean(dtype=np.float64)
-    found = middle + contrast * (random.choice(picture.reshape(-1), shape) - middle)
+    patches = middle + contrast * (random.choice(picture.reshape(-1), shape) - middle)
     for axis in axes:
-        found = found.take(np.arange(picture.shape[axis]) * count // picture.shape[axis], axis)
-    return np.asarray(found if picture.dtype.kind == "f" else found.round()).astype(picture.dtype)
+        patches = patches.take(np.arange(picture.shape[axis]) * count // picture.shape[axis], axis)
+    return np.asarray(patches if picture.dtype.kind == "f" else patches.round()).astype(picture.dtype)
 
 
 def check_output(
     name: str, before: Sequence[Values], after: Sequence[Values], levels: Sequence[Sequence[Values]], room: float
 ) -> OutputCheck:
-    """An output on each picture, at the default level, before and after.
+    """Compare an output before and after on each picture, at the default level of optimisation.
 
     Args:
-        name: the output.
-        before: the original's outputs, picture by picture.
-        after: the instrumented model's.
-        levels: the original's at other levels of optimisation, of each the same pictures; none for a float model.
-        room: how far it may move besides what its type and the other levels allow.
+        name: the name of the output.
+        before: the original model's outputs, picture by picture.
+        after: the instrumented model's outputs.
+        levels: the original model's outputs on the same pictures at each other level of optimisation; none for a float
+            model.
+        room: a relative difference that is allowed even where type and levels allow less.
     """
     rows = [[values[name] for values in run] for run in (before, after, *levels)]
     originals, ours, others = rows[0], rows[1], rows[2:]
@@ -110,7 +111,7 @@ def _largest(before: Sequence[Any], after: Sequence[Any]) -> float:
 
 
 def _has_another_class(ours: Any, originals: Sequence[Any]) -> bool:
-    """Whether an output `[N, C]` has a largest value that none of the originals has as its largest."""
+    """Tell whether the top class of a row of an output `[N, C]` is the top class in none of the originals."""
     mine, theirs = _rows(ours), [_rows(output) for output in originals]
     if mine is None or mine.shape[1] < 2:
         return False
@@ -124,8 +125,8 @@ def _has_another_class(ours: Any, originals: Sequence[Any]) -> bool:
 
 
 def _rows(output: Any) -> NDArray[Any] | None:
-    """An output as `[N, C]`, axes of length 1 behind the first left out; None for any other."""
+    """Return an output as `[N, C]` without further axes of length 1; None if it has no such shape."""
     if not isinstance(output, np.ndarray) or output.ndim < 2 or output.size == 0:
         return None
-    found = output.reshape([len(output), *(length for length in output.shape[1:] if length > 1)])
-    return found if found.ndim == 2 else None
+    rows = output.reshape([len(output), *(length for length in output.shape[1:] if length > 1)])
+    return rows if rows.ndim == 2 else None

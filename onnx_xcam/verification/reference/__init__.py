@@ -1,4 +1,4 @@
-"""The ONNX reference evaluator, with its own implementations replaced where they are wrong or too slow to wait for."""
+"""This package runs the ONNX reference evaluator, with replacements for operators that are wrong or slow."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def evaluate(
     rounding: bool = True,
     extremes: tuple[float, float] | None = None,
 ) -> list[np.ndarray]:
-    """The model's outputs (all, or those named), computed in the types that it states.
+    """Evaluate a model in the types that it states, and return all outputs or those that are named.
 
     Args:
-        model: any model of standard operators.
-        feeds: its inputs by name; others are left aside.
-        outputs: names, in the order of the result.
-        rounding: whether quantisation rounds, as it does, or only clips; see quantised.py.
-        extremes: smallest and largest value by which DynamicQuantizeLinear scales, those of its input by default.
+        model: a model of standard operators.
+        feeds: the inputs by name; names that are no inputs are ignored.
+        outputs: the names of the outputs, in the order of the result.
+        rounding: whether quantisation rounds, as the operators do, or only clips; see `quantised`.
+        extremes: the smallest and the largest value by which DynamicQuantizeLinear scales, by default its input's.
     """
     opset = next(o.version for o in model.opset_import if o.domain == "")
     new_ops = [*corrected(opset), *quantisation(rounding=rounding, extremes=extremes)]

@@ -1,7 +1,7 @@
-"""Quantisation without the rounding, for checking gradients: what the straight-through estimator differentiates.
+"""This module quantises without rounding, for checking gradients: the straight-through estimator differentiates this.
 
-QuantizeLinear clips and does not round, DequantizeLinear takes numbers that are not whole. Both compute in float64, and
-between them lie the floats of the model that is left when the rounding is taken out.
+QuantizeLinear clips and does not round, and DequantizeLinear takes numbers that are not whole. Both compute in float64.
+The tensors between them hold the floats of the model that is left when the rounding is taken out.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from onnx.reference.op_run import OpRun
 from onnx_xcam.common.integers import FEW_BITS, integer_range
 
 
-def _met(values: Any, x: np.ndarray, axis: int | None) -> np.ndarray:
-    """Scales or zero points in a shape that meets the tensor: one number, or one for each position of an axis."""
+def _broadcastable(values: Any, x: np.ndarray, axis: int | None) -> np.ndarray:
+    """Reshape scales or zero points to broadcast with the tensor: one number, or one for each position of an axis."""
     array = np.asarray(values)
     if array.dtype.name in FEW_BITS:
         array = array.astype(np.int32)
@@ -27,7 +27,7 @@ def _met(values: Any, x: np.ndarray, axis: int | None) -> np.ndarray:
 
 
 class _Quantize(OpRun):
-    """QuantizeLinear, with or without the rounding."""
+    """QuantizeLinear clips to the range of its integers, and rounds only if `rounding` is set."""
 
     op_domain = ""
     rounding = True
@@ -38,15 +38,15 @@ class _Quantize(OpRun):
         bounds = integer_range(dtype)
         if bounds is None or others.get("block_size"):
             raise NotImplementedError(f"QuantizeLinear to {dtype}, or in blocks")
-        shift = 0.0 if zero_point is None else _met(zero_point, x, axis)
-        steps = np.asarray(x, np.float64) / _met(scale, x, axis)
+        shift = 0.0 if zero_point is None else _broadcastable(zero_point, x, axis)
+        steps = np.asarray(x, np.float64) / _broadcastable(scale, x, axis)
         if self.rounding:
             return (np.clip(np.rint(steps) + shift, *bounds).astype(dtype),)
         return (np.clip(steps + shift, *bounds),)
 
 
 class _Dequantize(OpRun):
-    """DequantizeLinear, also of numbers that are not whole."""
+    """DequantizeLinear takes numbers that are not whole, too."""
 
     op_domain = ""
 
@@ -54,14 +54,16 @@ class _Dequantize(OpRun):
         if others.get("block_size"):
             raise NotImplementedError("DequantizeLinear in blocks")
         numbers = x.astype(np.int32) if x.dtype.name in FEW_BITS else x
-        shift = 0.0 if zero_point is None else _met(zero_point, x, axis)
-        return (((np.asarray(numbers, np.float64) - shift) * _met(scale, x, axis)).astype(np.asarray(scale).dtype),)
+        shift = 0.0 if zero_point is None else _broadcastable(zero_point, x, axis)
+        return (
+            ((np.asarray(numbers, np.float64) - shift) * _broadcastable(scale, x, axis)).astype(
+                np.asarray(scale).dtype
+            ),
+        )
 
 
 class _DynamicQuantize(OpRun):
-    """DynamicQuantizeLinear: to the range 0 to 255 by the tensor's own extremes, or by given ones; the zero point is
-    always whole.
-    """
+    """DynamicQuantizeLinear scales to 0..255 by the tensor's extremes or by given ones; its zero point is whole."""
 
     op_domain = ""
     rounding = True
@@ -83,6 +85,11 @@ class _DynamicQuantize(OpRun):
 
 
 def quantisation(*, rounding: bool, extremes: tuple[float, float] | None = None) -> list[type[OpRun]]:
-    """The operators for onnx's reference evaluator, which has them for the newest opsets only; see `evaluate`."""
+    """Return the quantisation operators for onnx's reference evaluator, which has its own for the newest opsets only.
+
+    Args:
+        rounding: whether to round, as the operators do, or only to clip.
+        extremes: the smallest and the largest value by which DynamicQuantizeLinear scales, instead of its input's.
+    """
     named = {"QuantizeLinear": _Quantize, "DequantizeLinear": _Dequantize, "DynamicQuantizeLinear": _DynamicQuantize}
     return [type(name, (base,), {"rounding": rounding, "extremes": extremes}) for name, base in named.items()]
