@@ -71,7 +71,7 @@ def _read_array(name: str, path: str | Path) -> NDArray[Any]:
     try:
         with open_file(Path(path)) as file:
             is_archive = file.peek(2).startswith(b"PK")
-            # Of a damaged archive, `np.load` leaves the file open unless it was opened by its caller.
+            # `np.load` leaves a damaged archive open unless its caller opened the file.
             mapped = np.load(file if is_archive else path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise InputError(
