@@ -14,7 +14,7 @@ from onnx_xcam.metadata import Metadata
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.uses import names_read
 from onnx_xcam.surgery.normalise.unsigned_activations import signed_pairs, with_unsigned
-from onnx_xcam.surgery.notes import notes_on, way_out
+from onnx_xcam.surgery.notes import advice_on_missing_rules, notes_on
 from onnx_xcam.surgery.tail.options import TailOptions
 from onnx_xcam.surgery.tail.tail import Tail
 from onnx_xcam.surgery.targets.analysis import Analysis, diagnosed
@@ -85,7 +85,7 @@ def _tail(analysis: Analysis, options: TailOptions) -> tuple[onnx.ModelProto, Me
         check_fusion(options.fuse, layers=len(chosen), relu=options.relu)
         tail = Tail(analysis.graph, analysis.target, chosen, options, picture).build()
     except (UnsupportedOpError, ShapeError) as error:
-        raise type(error)(f"{error} {way_out(analysis.layers, chosen)}".strip()) from error
+        raise type(error)(f"{error} {advice_on_missing_rules(analysis.layers, chosen)}".strip()) from error
     message = onnx.ModelProto(graph=tail)
     entry = message.metadata_props.add()
     entry.key, entry.value = contract.METADATA_KEY, metadata.to_json()

@@ -84,7 +84,7 @@ def _on_guided(graph: Graph, target: Target, method: str, picture: str | None) -
     return [f"Guided: only what is positive of the gradient passes the model's {count} ReLUs."]
 
 
-def way_out(layers: Layers, chosen: Sequence[Layer]) -> str:
+def advice_on_missing_rules(layers: Layers, chosen: Sequence[Layer]) -> str:
     """Return what can be done where an operator behind a layer has no gradient rule; "" where all operators have one.
 
     The advice is the nearest layer that works, or a method that needs no gradient.

@@ -13,7 +13,7 @@ from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.feeds import InputValue, example_feeds
 from onnx_xcam.runtime import Session, open_session
 from onnx_xcam.surgery.files.source import Source
-from onnx_xcam.surgery.normalise.normalise import OLDEST_OPSET, modernised, needs_raising
+from onnx_xcam.surgery.normalise.normalise import OLDEST_OPSET, needs_raising, normalised
 from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
 
 OUTPUT_TOLERANCE = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-6}
@@ -80,7 +80,7 @@ def compare_raised(
     """
     if not needs_raising(original.skeleton()):
         return None
-    content = raised if raised is not None else modernised(original)[0].with_tail(b"")
+    content = raised if raised is not None else normalised(original)[0].with_tail(b"")
     try:
         before = _opened(original, original.with_tail(b""))
     except ModelError as error:

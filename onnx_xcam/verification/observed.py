@@ -20,7 +20,7 @@ from onnx_xcam.surgery.builder.forward_values import float_for
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.instrumented import instrumented
 from onnx_xcam.surgery.ir.op_traits import traits
-from onnx_xcam.surgery.submodels.behind_layer import round_layer
+from onnx_xcam.surgery.submodels.behind_layer import bypassing_tensors
 from onnx_xcam.surgery.submodels.more_outputs import as_analysed, with_outputs
 from onnx_xcam.surgery.tail.options import TailOptions
 from onnx_xcam.surgery.targets.analysis import Analysis
@@ -157,4 +157,4 @@ class Observed:
         """Return the names of the tensors whose values the checks of nodes and layers need."""
         graph, layers, score = self.graph, self.layers, self.score.name
         names = {t.name for node in self.path.nodes for t in node.inputs if t.name in graph.producer}
-        return names.union(layers, [score], *(round_layer(graph, layer, score) for layer in layers))
+        return names.union(layers, [score], *(bypassing_tensors(graph, layer, score) for layer in layers))

@@ -14,8 +14,8 @@ from onnx_xcam.benchmark.timing import Spread, in_turns
 from onnx_xcam.surgery import instrument_bytes
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.source import Source
-from onnx_xcam.surgery.normalise.normalise import modernised
-from onnx_xcam.surgery.submodels.behind_layer import model_behind, round_layer
+from onnx_xcam.surgery.normalise.normalise import normalised
+from onnx_xcam.surgery.submodels.behind_layer import bypassing_tensors, model_behind
 from onnx_xcam.surgery.submodels.more_outputs import with_outputs
 from onnx_xcam.surgery.targets.classification import find_score
 from tools.common.exported import find_model
@@ -58,10 +58,10 @@ def measure_head(options: argparse.Namespace, folder: Path) -> tuple[Row, list[R
 
 def _head(path: Path, layer: str, feeds: dict[str, Any], threads: int) -> tuple[Any, dict[str, Any]]:
     """A session of the part behind a layer, and its inputs as they are in a run of the whole model."""
-    source, skeleton, _ = modernised(Source(path))
+    source, skeleton, _ = normalised(Source(path))
     graph = prepare(skeleton)
     score = find_score(graph).name
-    inputs = [layer, *round_layer(graph, layer, score)]
+    inputs = [layer, *bypassing_tensors(graph, layer, score)]
     whole = session(with_outputs(source.with_tail(b""), inputs), 1)
     values = dict(zip(inputs, whole.run(inputs, feeds), strict=True))
     weights = {tensor.name: tensor for tensor in source.load().graph.initializer}

@@ -21,8 +21,8 @@ from onnx_xcam import contract
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.source import Source
-from onnx_xcam.surgery.normalise.normalise import modernised
-from onnx_xcam.surgery.submodels.behind_layer import model_behind, round_layer
+from onnx_xcam.surgery.normalise.normalise import normalised
+from onnx_xcam.surgery.submodels.behind_layer import bypassing_tensors, model_behind
 from onnx_xcam.surgery.submodels.more_outputs import with_outputs
 from onnx_xcam.surgery.targets.classification import find_score
 from tools.common.matching import Match, matches
@@ -209,10 +209,10 @@ def onnx_ad_xgrad(model: str, metadata: Metadata, *, threads: int, images: np.nd
     layer, layout, grid = metadata.layers[0], metadata.layout(0), metadata.grid(0)
     if layout == "TNC":
         raise UnusableError("not tried on tokens that come before the images")
-    source, skeleton, _ = modernised(Source(model))
+    source, skeleton, _ = normalised(Source(model))
     graph = prepare(skeleton)
     score = find_score(graph).name
-    others = round_layer(graph, layer, score)
+    others = bypassing_tensors(graph, layer, score)
     whole = session(with_outputs(source.with_tail(b""), dict.fromkeys([layer, *others, score])), threads)
     name = whole.get_inputs()[0].name
     values = dict(zip([layer, *others, score], whole.run([layer, *others, score], {name: images}), strict=True))

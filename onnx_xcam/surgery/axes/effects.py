@@ -36,8 +36,8 @@ from onnx_xcam.surgery.axes.axes import (
     size_of,
     unknown,
 )
+from onnx_xcam.surgery.axes.known_axes import KnownAxes, label
 from onnx_xcam.surgery.axes.places import MOST, drawn_from
-from onnx_xcam.surgery.axes.spread import Spread, label
 from onnx_xcam.surgery.ir.dims import Dim, Shape, differ
 from onnx_xcam.surgery.ir.op_facts import Values
 from onnx_xcam.surgery.ir.op_traits import traits
@@ -45,7 +45,7 @@ from onnx_xcam.surgery.ir.op_traits import traits
 # --- axes that stay, and axes that end --------------------------------------------------------------------------------
 
 
-def kept(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
+def kept(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     """Return the axes of an operator that keeps them, each from the first input of this rank that knows it."""
     candidates: list[list[Axis]] = [[] for _ in shape]
     for index in range(len(node.inputs)):
@@ -62,7 +62,7 @@ def kept(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     )
 
 
-def first_kept(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+def first_kept(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     """Return the axes of the first input for the first output; of other outputs nothing is known."""
     axes = p.axes(node, 0)
     if index or axes is None or len(axes) != len(shape):
@@ -71,14 +71,14 @@ def first_kept(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | Non
     return tuple(axis if not differ(before, dim) else resized(axis, dim, label(node)) for axis, before, dim in pairs)
 
 
-def ended(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
+def ended(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     """Return lost axes for a result that depends on a picture: their meaning is not known and not restored."""
     if not any(out.name in p.image_dependent for out in node.outputs):
         return None
     return tuple(lost(dim, label(node), LOST) for dim in shape)
 
 
-def either(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+def either(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     """Return the axes of an If, if every branch makes its result element by element from one tensor outside."""
     branches = [value for value in node.attrs.values() if isinstance(value, gs.Graph)]
     results = [_through_branch(p, branch, branch.outputs[index].name) for branch in branches]
@@ -88,7 +88,7 @@ def either(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     return tuple(agreed([axes[axis] for axes in known], label(node)) for axis in range(len(shape)))
 
 
-def _through_branch(p: Spread, branch: gs.Graph, name: str) -> tuple[Axes, Shape] | None:
+def _through_branch(p: KnownAxes, branch: gs.Graph, name: str) -> tuple[Axes, Shape] | None:
     """Return axes and shape of the outer tensor that a branch makes its result from element by element, else None."""
     made = {out.name: inner for inner in branch.nodes for out in inner.outputs}
     while (inner := made.get(name)) is not None:
@@ -96,15 +96,15 @@ def _through_branch(p: Spread, branch: gs.Graph, name: str) -> tuple[Axes, Shape
             return None
         name = inner.inputs[0].name
     shape = p.graph.shape(name)
-    return (p.known[name], shape) if name in p.known and shape is not None else None
+    return (p.by_name[name], shape) if name in p.by_name and shape is not None else None
 
 
-def made(_p: Spread, _node: gs.Node, _index: int, _shape: Shape) -> Axes | None:
+def made(_p: KnownAxes, _node: gs.Node, _index: int, _shape: Shape) -> Axes | None:
     """Return nothing: the result holds no places of a picture."""
     return None
 
 
-def reordered(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
+def reordered(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     """Return the axes of an operator that picks or sorts values along one axis, which is lost if it is spatial."""
     axes = first_kept(p, node, 0, shape)
     if axes is None or not axes or len(axes) != len(shape):
@@ -118,7 +118,7 @@ def _reordered(axis: Axis, dim: Dim, by: str) -> Axis:
     return lost_again(axis, dim, by) if is_spatial(axis) else axis
 
 
-def scattered(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+def scattered(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     """Return the axes of a scatter: values that depend on a picture come to lie anywhere, others only overwrite."""
     axes = first_kept(p, node, index, shape)
     if axes is None or not p.depends_on_picture(node, 2):
@@ -126,7 +126,7 @@ def scattered(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None
     return tuple(_reordered(axis, dim, label(node)) for axis, dim in zip(axes, shape, strict=True))
 
 
-def spectrum(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+def spectrum(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     """Return the axes of a Fourier transform, with frequencies in place of positions on one axis."""
     axis = ints(p.graph, node, 2, "axis")
     axes = first_kept(p, node, index, shape)
@@ -136,7 +136,7 @@ def spectrum(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     return tuple(_reordered(a, shape[i], label(node)) if i == at else a for i, a in enumerate(axes))
 
 
-def reversed_sequences(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+def reversed_sequences(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     """Return the axes of a ReverseSequence, mirrored along time where whole sequences are reversed."""
     axes = first_kept(p, node, index, shape)
     time = int(node.attrs.get("time_axis", 0)) % len(shape)
@@ -146,7 +146,7 @@ def reversed_sequences(p: Spread, node: gs.Node, index: int, shape: Shape) -> Ax
     return axes and tuple(cut(a, taken, dim, label(node)) if i == time else a for i, a in enumerate(axes))
 
 
-def tiled(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
+def tiled(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     """Return the axes of a Tile; copies beside each other have no place of their own."""
     axes, repeats = p.axes(node, 0), ints(p.graph, node, 1, "repeats")
     if axes is None or len(axes) != len(shape):
@@ -165,7 +165,7 @@ def tiled(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
 # --- movement ---------------------------------------------------------------------------------------------------------
 
 
-def transposed(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
+def transposed(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     """Return the axes of a Transpose, in their new order."""
     axes = p.axes(node, 0)
     if axes is None or len(axes) != len(shape):
@@ -174,13 +174,13 @@ def transposed(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     return tuple(axes[axis] for axis in perm)
 
 
-def reshaped(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
+def reshaped(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     """Return the axes of a reshape, split and merged."""
     axes = p.axes(node, 0)
     return None if axes is None else regrouped(axes, shape)
 
 
-def squeezed(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+def squeezed(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     """Return the axes of a Squeeze, or of a reduction that drops axes."""
     axes, dims = p.axes(node, 0), p.dims(node, 0)
     if axes is None:
@@ -195,7 +195,7 @@ def squeezed(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     return tuple(a for axis, a in enumerate(axes) if axis not in gone)
 
 
-def unsqueezed(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
+def unsqueezed(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     """Return the axes of an Unsqueeze, with new ones of size 1."""
     axes, added = p.axes(node, 0), ints(p.graph, node, 1, "axes")
     if axes is None or added is None or len(axes) + len(added) != len(shape):
@@ -204,7 +204,7 @@ def unsqueezed(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     return tuple(() if axis in new else next(old) for axis in range(len(shape)))
 
 
-def taken_out(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+def taken_out(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     """Return the axes of a Slice or a Split."""
     axes, taken = p.axes(node, 0), positions(p.graph, node, index)
     if axes is None or taken is None or len(axes) != len(shape):
@@ -212,7 +212,7 @@ def taken_out(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None
     return tuple(cut(a, taken[axis], shape[axis], label(node)) if axis in taken else a for axis, a in enumerate(axes))
 
 
-def gathered(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+def gathered(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     """Return the axes of a Gather, with those of the indices in place of the gathered axis."""
     axes, indices = p.axes(node, 0), p.graph.shape(node.inputs[1].name)
     if axes is None or indices is None:
@@ -223,7 +223,7 @@ def gathered(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     return (*axes[:axis], *unknown(indices), *axes[axis + 1 :])
 
 
-def concatenated(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
+def concatenated(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     """Return the axes of a Concat; along the other axes, what the operands mean has to agree."""
     along = int(node.attrs.get("axis", 1)) % len(shape)
     operands = [p.axes(node, i) for i in range(len(node.inputs))]
@@ -237,7 +237,7 @@ def concatenated(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     )
 
 
-def padded_out(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
+def padded_out(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     """Return the axes of a Pad, which crops with negative numbers."""
     axes, pads = p.axes(node, 0), ints(p.graph, node, 1, "pads")
     if axes is None or len(axes) != len(shape):
@@ -258,7 +258,7 @@ def padded_out(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     return tuple(padded)
 
 
-def centred_out(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
+def centred_out(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     """Return the axes of a CenterCropPad, which crops or pads the same amount before and after."""
     axes, dims = p.axes(node, 0), p.dims(node, 0)
     if axes is None or len(axes) != len(shape):
@@ -277,7 +277,7 @@ def _from_the_middle(before: Dim, dim: Dim) -> NDArray[np.float64] | None:
     return np.arange(dim, dtype=np.float64) + start
 
 
-def rescaled(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+def rescaled(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     """Return the axes of a Resize: rows and columns span the same picture, or a window of it."""
     if str(node.attrs.get("coordinate_transformation_mode", "")) != "tf_crop_and_resize":
         return kept(p, node, index, shape)
@@ -305,7 +305,7 @@ def rescaled(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
 # --- products ---------------------------------------------------------------------------------------------------------
 
 
-def product(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
+def product(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     """Return the axes of a matrix product: rows as on the left, columns as on the right; a weight makes channels."""
     left, right = p.axes(node, 0), p.axes(node, 1)
     if left is None or right is None or len(left) < 2 or len(right) < 2:
@@ -327,7 +327,7 @@ def product(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     return (*lead, rows, columns)
 
 
-def _drawn(p: Spread, node: gs.Node, weight: int, axis: Axis, dim: Dim) -> Axis:
+def _drawn(p: KnownAxes, node: gs.Node, weight: int, axis: Axis, dim: Dim) -> Axis:
     """Return the axis that a matrix of weights makes of one that spans the picture."""
     matrix = p.graph.constants.get(node.inputs[weight].name)
     if matrix is None or matrix.ndim != 2:
@@ -343,7 +343,7 @@ def _through(columns: NDArray[Any], axis: Axis, dim: Dim, by: str) -> Axis:
     return lost(dim, by, LOST) if indices is None else at_places(axis, indices, dim, by)
 
 
-def einsum(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
+def einsum(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     """Return the axes of an Einsum: each letter means what it means in the first operand for which it is known."""
     terms, _arrow, result = str(node.attrs["equation"]).replace(" ", "").partition("->")
     letters: dict[str, Axis] = {}
@@ -360,7 +360,7 @@ def einsum(p: Spread, node: gs.Node, _: int, shape: Shape) -> Axes | None:
     )
 
 
-def _contracted(p: Spread, node: gs.Node, letters: Mapping[str, Axis], letter: str) -> Axis | None:
+def _contracted(p: KnownAxes, node: gs.Node, letters: Mapping[str, Axis], letter: str) -> Axis | None:
     """Return the axis of a letter of the result; a letter of weights alone that sum over space is drawn from there."""
     terms = str(node.attrs["equation"]).replace(" ", "").partition("->")[0].split(",")
     own = [index for index, term in enumerate(terms) if letter in term]
@@ -376,7 +376,7 @@ def _contracted(p: Spread, node: gs.Node, letters: Mapping[str, Axis], letter: s
     return _through(columns, letters[summed[0]], columns.shape[1], label(node))
 
 
-def left_over(p: Spread, node: gs.Node, axes: Axes, shape: Shape) -> Axes:
+def left_over(p: KnownAxes, node: gs.Node, axes: Axes, shape: Shape) -> Axes:
     """Return the axes of a result; if nothing is known of them and an input's axis was lost, they are lost as well."""
     if not all(map(is_unknown, axes)):
         return axes

@@ -20,13 +20,13 @@ from onnx_xcam.surgery.axes.axes import (
     role_of,
 )
 from onnx_xcam.surgery.axes.effects import ended, kept
+from onnx_xcam.surgery.axes.known_axes import KnownAxes, label, placed
 from onnx_xcam.surgery.axes.places import MOST, At, at_indices, centred
-from onnx_xcam.surgery.axes.spread import Spread, label, placed
 from onnx_xcam.surgery.ir.dims import Dim, Shape
 from onnx_xcam.surgery.ir.op_traits import traits
 
 
-def image_axes(p: Spread, node: gs.Node, shape: Shape) -> Axes | None:
+def image_axes(p: KnownAxes, node: gs.Node, shape: Shape) -> Axes | None:
     """Return the axes of an operator's input as it reads them; unknown axes become known from here on."""
     axes = p.axes(node, 0)
     if len(shape) != 4 or (axes is not None and len(axes) != 4):
@@ -36,11 +36,11 @@ def image_axes(p: Spread, node: gs.Node, shape: Shape) -> Axes | None:
     dims = p.dims(node, 0)
     if all(is_unknown(axis) for axis in axes):
         axes = placed("NCHW", node.inputs[0].name, dims)
-        p.known[node.inputs[0].name] = axes
+        p.by_name[node.inputs[0].name] = axes
     return tuple(fresh(r, d) if is_unknown(a) else a for r, a, d in zip("NCHW", axes, dims, strict=True))
 
 
-def images(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+def images(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     """Return the axes of an operator that turns pixels into blocks of pixels, or blocks into pixels."""
     if len(shape) != 4:
         return kept(p, node, index, shape)
@@ -63,12 +63,12 @@ def _again(before: Axis, after: Axis, role: str, dim: Dim, place: tuple[str, int
     return fresh(lead or role, dim, place, at=at_of(after) if lead else None, by=by_of(after))
 
 
-def per_pixel(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+def per_pixel(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     """Return the axes of an operator that works channel by channel, with the channels on axis 1."""
     return image_axes(p, node, shape) or kept(p, node, index, shape)
 
 
-def windowed(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+def windowed(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     """Return the axes of a convolution or pool, which reads N, C, H, W; no other known axis becomes H or W."""
     axes = image_axes(p, node, shape)
     if axes is None:
@@ -80,7 +80,7 @@ def windowed(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     return (n, channels, *(_over_windows(p, node, at, axis, shape[at + 2]) for at, axis in enumerate(space)))
 
 
-def _over_windows(p: Spread, node: gs.Node, at: int, axis: Axis, dim: Dim) -> Axis:
+def _over_windows(p: KnownAxes, node: gs.Node, at: int, axis: Axis, dim: Dim) -> Axis:
     """Return an axis of space after windows that slide along it."""
     lead = _lead(axis)
     if lead is None or is_adrift(axis):
@@ -94,7 +94,7 @@ def _lead(axis: Axis) -> str | None:
     return first.role if first is not None and first.role in ("H", "W") and first.outermost else None
 
 
-def _behind_windows(p: Spread, node: gs.Node, at: int, axis: Axis, dim: Dim) -> At | bool:
+def _behind_windows(p: KnownAxes, node: gs.Node, at: int, axis: Axis, dim: Dim) -> At | bool:
     """Return where the centres of windows lie on an axis that is not spread evenly; None for an even one."""
     places, size = at_of(axis), p.dims(node, 0)[at + 2]
     if places is None:
@@ -104,7 +104,7 @@ def _behind_windows(p: Spread, node: gs.Node, at: int, axis: Axis, dim: Dim) -> 
     return at_indices(places, size, centred(_window(p, node, at, size, dim), dim))
 
 
-def _window(p: Spread, node: gs.Node, at: int, size: int, dim: int) -> Sequence[int]:
+def _window(p: KnownAxes, node: gs.Node, at: int, size: int, dim: int) -> Sequence[int]:
     """Return stride, padding before, kernel and dilation along an axis of space."""
     stride, dilation = (int((node.attrs.get(name) or [1, 1])[at]) for name in ("strides", "dilations"))
     stated: Any = node.attrs.get("kernel_shape") or (p.dims(node, 1)[2:] if traits(node).weighted else (size, size))
@@ -117,7 +117,7 @@ def _window(p: Spread, node: gs.Node, at: int, size: int, dim: int) -> Sequence[
     return stride, before, kernel, dilation
 
 
-def _is_pointwise(p: Spread, node: gs.Node) -> bool:
+def _is_pointwise(p: KnownAxes, node: gs.Node) -> bool:
     """Tell whether a node's windows are single positions, with stride 1 and no padding."""
     kernel: Sequence[Dim] = node.attrs.get("kernel_shape") or (
         p.dims(node, 1)[2:] if traits(node).weighted and len(node.inputs) > 1 else [None]
@@ -126,7 +126,7 @@ def _is_pointwise(p: Spread, node: gs.Node) -> bool:
     return all(number == 1 for number in numbers) and not any(node.attrs.get("pads", []))
 
 
-def sampled(p: Spread, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+def sampled(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
     """Return the axes of an operator that reads at a grid of places, which may be anywhere: only N and C stay."""
     axes = image_axes(p, node, shape)
     if axes is None:

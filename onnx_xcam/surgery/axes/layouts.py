@@ -27,8 +27,8 @@ from onnx_xcam.surgery.axes.axes import (
     unknown,
 )
 from onnx_xcam.surgery.axes.effects import left_over
+from onnx_xcam.surgery.axes.known_axes import KnownAxes, placed
 from onnx_xcam.surgery.axes.places import At, edges, in_order, is_whole, listed
-from onnx_xcam.surgery.axes.spread import Spread, placed
 from onnx_xcam.surgery.axes.table import rule_of
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
@@ -41,16 +41,16 @@ def axis_roles(graph: Graph) -> dict[str, Axes]:
     Tensors before the first weights are the picture itself, scaled or cut up, and are left out, except for those that a
     convolution reads.
     """
-    spread = Spread(graph)
-    spread.known.update(_pictures(graph))
-    _follow(spread)
+    known_axes = KnownAxes(graph)
+    known_axes.by_name.update(_pictures(graph))
+    _follow(known_axes)
     behind = _behind(graph)
-    return {name: axes for name, axes in spread.known.items() if name in behind}
+    return {name: axes for name, axes in known_axes.by_name.items() if name in behind}
 
 
-def _follow(spread: Spread) -> None:
+def _follow(known_axes: KnownAxes) -> None:
     """Follow the axes through all nodes."""
-    graph = spread.graph
+    graph = known_axes.graph
     for node in graph.nodes:
         rule = rule_of(node)
         with Diagnosed(node):
@@ -58,9 +58,9 @@ def _follow(spread: Spread) -> None:
                 shape = graph.shape(out.name)
                 if not shape or not (graph.is_float(out.name) or out.name in graph.quantised):
                     continue
-                axes = rule(spread, node, index, shape)
+                axes = rule(known_axes, node, index, shape)
                 known = axes if axes is not None and len(axes) == len(shape) else unknown(shape)
-                spread.known[out.name] = left_over(spread, node, known, shape)
+                known_axes.by_name[out.name] = left_over(known_axes, node, known, shape)
 
 
 def _behind(graph: Graph) -> frozenset[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.axes import effects, image_effects
-from onnx_xcam.surgery.axes.spread import Rule
+from onnx_xcam.surgery.axes.known_axes import Rule
 from onnx_xcam.surgery.ir.op_facts import AxisEffect
 from onnx_xcam.surgery.ir.op_traits import traits
 

@@ -37,7 +37,7 @@ OLDEST_IR = 4
 """Before this IR version, every initializer had to be listed as an input, and no input could have a default."""
 
 
-def modernised(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
+def normalised(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
     """Return the source to append to, its skeleton, and sentences on what had to be changed.
 
     Raises:

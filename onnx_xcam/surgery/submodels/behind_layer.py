@@ -35,7 +35,7 @@ def crossing(graph: Graph, positions: Collection[int]) -> set[str]:
     return {name for name in names_read_by(graph, positions) - made if not graph.is_constant(name)}
 
 
-def round_layer(graph: Graph, layer: str, score: str) -> list[str]:
+def bypassing_tensors(graph: Graph, layer: str, score: str) -> list[str]:
     """Return the tensors that the part behind a layer needs besides the layer, sorted by name: they bypass it."""
     return sorted(crossing(graph, behind_layer(graph, layer, score).positions) - {layer})
 
@@ -66,10 +66,10 @@ def model_behind(graph: Graph, weights: Mapping[str, onnx.TensorProto], layer: s
         score: the only output of the result.
 
     Returns:
-        A model with the inputs `layer` and `round_layer(...)`.
+        A model with the inputs `layer` and `bypassing_tensors(...)`.
     """
     part = behind_layer(graph, layer, score)
-    inputs = [_info(graph, name) for name in (layer, *round_layer(graph, layer, score))]
+    inputs = [_info(graph, name) for name in (layer, *bypassing_tensors(graph, layer, score))]
     made = {name for position in part.positions for name in graph.uses.makes[position]}
     stored = stored_for(graph, names_read_by(graph, part.positions) - made - {layer}, weights)
     nodes = [exported(node) for node in part.nodes]

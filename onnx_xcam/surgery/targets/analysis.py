@@ -20,7 +20,7 @@ from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.normalise.normalise import modernised
+from onnx_xcam.surgery.normalise.normalise import normalised
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.layer_names import Chosen, resolve
 from onnx_xcam.surgery.targets.layers import Layers
@@ -47,7 +47,7 @@ def analyse(source: Source, request: Request | None = None) -> Analysis:
             the result raise what they name.
     """
     with diagnosed(source):
-        return Analysis(source, *modernised(source), request or Request())
+        return Analysis(source, *normalised(source), request or Request())
 
 
 def diagnosed(source: Source) -> Diagnosed:

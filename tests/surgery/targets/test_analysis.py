@@ -15,7 +15,7 @@ from onnx_xcam.surgery.randomise import weight_layers
 from onnx_xcam.surgery.targets import analysis
 from onnx_xcam.surgery.targets.analysis import Request, analyse
 
-STATIONS = ("modernised", "prepare", "recognised", "Layers", "resolve")
+STATIONS = ("normalised", "prepare", "recognised", "Layers", "resolve")
 
 
 @pytest.fixture
@@ -55,12 +55,12 @@ def test_inspect_resolves_no_name(stations):
 
 def test_weights_are_found_without_looking_for_layers(stations):
     weight_layers(cnn("gap"))
-    assert stations == dict.fromkeys(("modernised", "prepare", "recognised"), 1)
+    assert stations == dict.fromkeys(("normalised", "prepare", "recognised"), 1)
 
 
 def test_each_part_is_found_out_when_it_is_asked_for_and_kept(stations):
     found = analyse(Source(cnn("gap")), Request(layers=["r1", "auto"]))
-    assert stations == {"modernised": 1}
+    assert stations == {"normalised": 1}
     assert [(layer.name, asked) for layer, asked in found.chosen] == [("r1", "r1"), ("a", "auto")]
     assert found.chosen is found.chosen and found.layers is found.layers
     assert stations == dict.fromkeys(STATIONS, 1)

@@ -13,18 +13,18 @@ from onnx_xcam.surgery.ir.dims import Shape
 from onnx_xcam.surgery.ir.graph import Graph
 
 
-class Spread:
-    """A Spread holds the axes of tensors as far as they are known yet.
+class KnownAxes:
+    """A KnownAxes holds the axes of tensors as far as they are known yet.
 
     Attributes:
         graph: the graph.
-        known: the axes of tensors, by name.
+        by_name: the axes of tensors, by name.
         image_dependent: the tensors that depend on a picture.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.known: dict[str, Axes] = {}
+        self.by_name: dict[str, Axes] = {}
         self.image_dependent = image_dependent(graph)
 
     def axes(self, node: gs.Node, index: int) -> Axes | None:
@@ -32,10 +32,10 @@ class Spread:
         if len(node.inputs) <= index:
             return None
         name = node.inputs[index].name
-        if name not in self.known:
+        if name not in self.by_name:
             shape = self.graph.shape(name)
             return None if shape is None else unknown(shape)
-        return self.known[name]
+        return self.by_name[name]
 
     def dims(self, node: gs.Node, index: int) -> Shape:
         """Return the shape of an input of known rank."""
@@ -46,7 +46,7 @@ class Spread:
         return len(node.inputs) > index and node.inputs[index].name in self.image_dependent
 
 
-Rule: TypeAlias = Callable[[Spread, gs.Node, int, Shape], "Axes | None"]
+Rule: TypeAlias = Callable[[KnownAxes, gs.Node, int, Shape], "Axes | None"]
 """A rule returns an output's axes from the node, the output's index and its shape; None if nothing is known."""
 
 
