@@ -83,7 +83,7 @@ class ChannelAblation:
         self._sizes = sizes
         self._score = score
         self._tolerance = SCORE_TOLERANCE[is_exact]
-        self.layer = layer.shown
+        self.layer = layer.public_name
         self.layout = layer.layout
         self.needed = tuple(dict.fromkeys([*(fed.name for fed in runner.cut.fed), *([score] if score else [])]))
 

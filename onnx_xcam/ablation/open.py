@@ -110,7 +110,7 @@ def _session(model: onnx.ModelProto, *, name: str, layer: Layer, options: Mappin
         content: bytes = model.SerializeToString()
     except (EncodeError, ValueError) as error:
         raise ModelError(
-            f"The part of {name} behind the layer '{layer.shown}' is larger than the 2 GB that a model in memory can "
-            "hold; choose a later layer."
+            f"The part of {name} behind the layer '{layer.public_name}' is larger than the 2 GB that a model in memory "
+            "can hold; choose a later layer."
         ) from error
     return open_session(content, **options)

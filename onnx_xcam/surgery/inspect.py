@@ -137,7 +137,7 @@ def _plain(analysis: Analysis, pictures: Sequence[Layers]) -> ModelReport:
     return ModelReport(
         **_outside(analysis),
         instrumented=False,
-        score=target.shown,
+        score=target.public_name,
         classes=target.class_count,
         activation=target.activation,
         layers=[row for each in rows for row in each],
@@ -145,7 +145,7 @@ def _plain(analysis: Analysis, pictures: Sequence[Layers]) -> ModelReport:
             *analysis.changes,
             *(note for _, notes in defaults for note in notes),
             *target.notes,
-            *_other_inputs(analysis.graph, unused_inputs(analysis.skeleton, [target.shown])),
+            *_other_inputs(analysis.graph, unused_inputs(analysis.skeleton, [target.public_name])),
         ],
     )
 
@@ -157,7 +157,9 @@ def _defaults(target: Target, layers: Layers) -> tuple[list[Layer], list[str]]:
         defaults = target.default_layers(layers)
     except LayerError as error:
         return [], [str(error)]
-    return defaults, [f"Default layer{of}: '{layer.shown}', {target.why_default(layers, layer)}." for layer in defaults]
+    return defaults, [
+        f"Default layer{of}: '{layer.public_name}', {target.why_default(layers, layer)}." for layer in defaults
+    ]
 
 
 def _other_inputs(graph: Graph, unused: Collection[str]) -> list[str]:
@@ -205,7 +207,7 @@ def _listed_layers(layers: Layers, defaults: Sequence[Layer]) -> list[LayerRepor
         behind: dict[str, list[str]] = {}
         for node in layers.unsupported(layer):
             behind.setdefault(str(node.op), []).append(str(node.name or node.outputs[0].name))
-        about = layer.shown, layer.node, layer.op, layer.path, list(layer.shape), layer.layout
+        about = layer.public_name, layer.node, layer.op, layer.path, list(layer.shape), layer.layout
         grid = None if layer.grid is None else list(layer.grid)
         report = LayerReport(*about, layer in defaults, behind, grid, not layers.is_wholly_used(layer))
         held = tuple(layers.holds(layer))

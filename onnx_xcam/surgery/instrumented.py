@@ -96,10 +96,10 @@ def _metadata(analysis: Analysis, options: TailOptions) -> Metadata:
     """Return the metadata of the instrumented model."""
     target, chosen = analysis.target, analysis.chosen
     return Metadata(
-        layers=tuple(layer.shown for layer, _ in chosen),
+        layers=tuple(layer.public_name for layer, _ in chosen),
         layouts=tuple(layer.layout for layer, _ in chosen),
         grids=tuple(layer.grid for layer, _ in chosen),
-        score=target.shown,
+        score=target.public_name,
         method=emitted_method(options.method).name,
         relu=options.relu,
         fuse=options.fuse,
@@ -120,4 +120,4 @@ def _other_names(chosen: Chosen) -> tuple[str, ...]:
     """Return a layer's names beside its tensor: the one it was asked for by, its node and its module path."""
     layer = chosen.layer
     names = dict.fromkeys((chosen.asked, layer.node, layer.path))
-    return tuple(name for name in names if name and name not in ("auto", layer.shown))
+    return tuple(name for name in names if name and name not in ("auto", layer.public_name))

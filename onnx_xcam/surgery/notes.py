@@ -42,7 +42,7 @@ def _on_layer(analysis: Analysis, layer: Layer) -> str:
     by_default = analysis.request.layers == "auto"
     limits = "; ".join(["as asked", *analysis.layers.limits(layer)])
     why = analysis.target.why_default(analysis.layers, layer) if by_default else limits
-    return f"Layer: '{layer.shown}' ({layer.op}{path}), {layer.layout} {size}{_tokens(layer)}, {why}."
+    return f"Layer: '{layer.public_name}' ({layer.op}{path}), {layer.layout} {size}{_tokens(layer)}, {why}."
 
 
 def _tokens(layer: Layer) -> str:
@@ -93,7 +93,7 @@ def advice_on_missing_rules(layers: Layers, chosen: Sequence[Layer]) -> str:
         if not (missing := layers.unsupported(layer)):
             continue
         near = layers.nearest_that_works(layer)
-        later = f"The nearest layer that works is '{near.shown}'." if near else "No later layer works either."
+        later = f"The nearest layer that works is '{near.public_name}'." if near else "No later layer works either."
         if foreign := foreign_among(missing, layers.graph.opset):
             (domain, op), *_ = foreign.nodes
             return f"{later} {called(domain, op)} is no operator of ONNX but {foreign.origin()}."

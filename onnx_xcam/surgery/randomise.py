@@ -128,7 +128,7 @@ class _Weights:
             raise ModelError(
                 f"{self.name} is instrumented, and what was added relies on its weights; give the original model."
             )
-        target = analysis.target.shown
+        target = analysis.target.public_name
         self.model = analysis.source.load()
         self._tensors = dict(_stored(self.model.graph))
         self.layers = _layers(self.model.graph, self._tensors, target)

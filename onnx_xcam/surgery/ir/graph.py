@@ -135,7 +135,7 @@ class Graph:
             names.update(out.name for out in node.outputs if out.name and self.dtype(out.name) in kinds)
         return frozenset(names)
 
-    def shown(self, name: str) -> str:
+    def public_name(self, name: str) -> str:
         """Return the name of a tensor for users: a tensor that only the analysis has stands for one of the model."""
         return self.stand_ins.get(name, name)
 

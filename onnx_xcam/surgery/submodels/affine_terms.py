@@ -75,19 +75,19 @@ def gemm(node: NodeView) -> Parts:
 
 @affine_term("Add", "Sum")
 def add(node: NodeView) -> Parts:
-    """y = a + b + ...;  c = those of them that do not depend on the layer."""
+    """y = a + b + ...;  c = the sum of the operands that do not depend on the layer."""
     yield from (_operand(node, i) for i in _other(node))
 
 
 @affine_term("Mean")
 def mean(node: NodeView) -> Parts:
-    """y = (a + b + ...) / n;  c = those of them that do not depend on the layer, / n."""
+    """y = (a + b + ...) / n;  c = the sum of the operands that do not depend on the layer, divided by n."""
     yield from (_operand(node, i, node.input(i) / len(node.node.inputs)) for i in _other(node))
 
 
 @affine_term("Sub")
 def sub(node: NodeView) -> Parts:
-    """y = a - b;  c = a, or -b."""
+    """y = a - b;  c = a where only b depends on the layer, -b where only a does."""
     yield from (_operand(node, i, -node.input(i) if i else None) for i in _other(node))
 
 
@@ -144,7 +144,7 @@ def hard_sigmoid(node: NodeView) -> Parts:
 
 @affine_term("Shrink")
 def shrink(node: NodeView) -> Parts:
-    """y = x + bias where x < -lambda, x - bias where x > lambda, else 0;  c = bias, or -bias."""
+    """y = x + bias where x < -lambda, x - bias where x > lambda, else 0;  c = bias, -bias or 0."""
     limit: float = node.attr("lambd", 0.5)
     sides = [(node.x < -limit).cast(node.y.dtype), (node.x > limit).cast(node.y.dtype)]
     yield Operand((sides[0] - sides[1]) * node.attr("bias", 0.0))

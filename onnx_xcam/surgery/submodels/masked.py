@@ -125,7 +125,9 @@ class _Cut:
         self.nodes = inside | _made_again(graph, crossing(graph, inside) - {layer.name})
         for_layer = sorted(crossing(graph, self.first))
         if len(for_layer) > 1:
-            raise ShapeError(f"The layer '{layer.shown}' is made of several tensors at once; choose another layer.")
+            raise ShapeError(
+                f"The layer '{layer.public_name}' is made of several tensors at once; choose another layer."
+            )
         self.source = for_layer[0] if for_layer else layer.name
         self.crossing = sorted(crossing(graph, self.nodes) - {self.source, layer.name})
 
@@ -187,8 +189,8 @@ class _Cut:
         shape = self.graph.shape(fed.name)
         if shape is None:
             raise ShapeError(
-                f"The part behind '{self.layer.shown}' needs the rank of '{fed.name}', which shape inference could not "
-                "find; run the model through onnxslim or ONNX Runtime's symbolic shape inference first."
+                f"The part behind '{self.layer.public_name}' needs the rank of '{fed.name}', which shape inference "
+                "could not find; run the model through onnxslim or ONNX Runtime's symbolic shape inference first."
             )
         sizes = tuple(None if axis == fed.images and not fed.lengths else dim for axis, dim in enumerate(shape))
         return emitter.input(fed.input, self.graph.dtype(fed.name), sizes)

@@ -15,7 +15,7 @@ class Layer:
 
     Attributes:
         name: the tensor.
-        shown: the name that users see; for a float that only the analysis has, the quantised tensor of the model.
+        public_name: the name that users see; for a float that only the analysis has, the quantised tensor of the model.
         node: the name of the node that computes it, "" if it has none; of a quantised one, of the node before
             quantisation.
         op: that node's operator.
@@ -28,7 +28,7 @@ class Layer:
     """
 
     name: str
-    shown: str
+    public_name: str
     node: str
     op: str
     path: str
@@ -49,9 +49,9 @@ class Layer:
     @property
     def names(self) -> list[str]:
         """Return all names of the layer: its tensor, its node and its module path."""
-        return [name for name in (self.shown, self.node, self.path) if name]
+        return [name for name in (self.public_name, self.node, self.path) if name]
 
     @property
     def best_name(self) -> str:
         """Return the name that people know the layer by: its module path, else its tensor."""
-        return self.path or self.shown
+        return self.path or self.public_name

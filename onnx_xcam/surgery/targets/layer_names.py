@@ -44,7 +44,7 @@ def resolve(layers: Layers, wanted: str | Sequence[str], defaults: Defaults) -> 
     seen = set()
     for layer, _ in chosen:
         if layer.name in seen:
-            raise LayerError(f"The layer '{layer.shown}' was named twice.")
+            raise LayerError(f"The layer '{layer.public_name}' was named twice.")
         seen.add(layer.name)
     return chosen
 
@@ -67,7 +67,7 @@ def find(layers: Layers, wanted: str, defaults: Defaults) -> Layer:
     name = float_for(graph, graph.same.get(name, name))
     if layers.takes_volumes():
         raise LayerError(layers.why_none())
-    called = f"'{wanted}'" if graph.shown(name) == wanted else f"'{wanted}' (tensor '{name}')"
+    called = f"'{wanted}'" if graph.public_name(name) == wanted else f"'{wanted}' (tensor '{name}')"
     if why_not := _why_no_layer(layers, name, called):
         raise LayerError(f"{why_not}{_instead(layers, defaults)}.")
     shape = graph.shape(name) or ()

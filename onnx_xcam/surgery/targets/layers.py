@@ -110,12 +110,14 @@ class Layers:
 
     def layer(self, name: str, shape: Shape, layout: Layout, *, bottleneck: bool) -> Layer:
         """Return the description of a tensor of this shape and layout as a layer."""
-        node, shown = self._maker(name), self.graph.shown(name)
+        node, public_name = self._maker(name), self.graph.public_name(name)
         path = self.graph.scopes.get(self.graph.order[node.outputs[0].name], "")
         grid, places = token_grid(self.roles.get(name)) if "T" in layout else None, tuple[Place, ...]()
         if grid is not None and not isinstance(shape[layout.find("T")], int):
             grid, places = grid._replace(height=None, width=None), grid_places(self.roles.get(name))
-        return Layer(name, shown, str(node.name or ""), str(node.op), path, shape, layout, bottleneck, grid, places)
+        return Layer(
+            name, public_name, str(node.name or ""), str(node.op), path, shape, layout, bottleneck, grid, places
+        )
 
     def sampled_space(self, layer: Layer) -> Shape:
         """Return height and width as the sample has them; nothing for tokens, or if they are not known."""
@@ -207,7 +209,7 @@ class Layers:
             name = max(displaced_ones, key=self.through.__getitem__)
             return (
                 f"No layer was found whose map can be laid on the picture '{self.explained.names[0]}'; that of "
-                f"'{graph.shown(name)}' cannot, since {self.displaced[name]}."
+                f"'{graph.public_name(name)}' cannot, since {self.displaced[name]}."
             )
         names = [name for name in graph.input_names if not graph.is_constant(name)]
         if self.takes_volumes():

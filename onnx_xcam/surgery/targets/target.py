@@ -88,7 +88,7 @@ class Target(ABC):
     Attributes:
         task: the name of the vision task.
         name: the table's tensor.
-        shown: the tensor's name that users see.
+        public_name: the tensor's name that users see.
         unclipped: the quantised tensors that the table was rounded to last; their clipping does not count.
         shape: the table's static shape.
         batch: the axis of the images, None if there is none (N = 1).
@@ -102,7 +102,7 @@ class Target(ABC):
     task: ClassVar[str]
 
     name: str
-    shown: str
+    public_name: str
     unclipped: frozenset[str] = frozenset()
     shape: Shape
     batch: int | None

@@ -63,7 +63,7 @@ def recognise(evidence: Evidence) -> MeanOfMap:
         shape = evidence.graph.shape(name) or ()
         if name == "density" and len(shape) == 4 and shape[1] == 1:
             notes = (f"Score: the mean of '{name}'.",)
-            return MeanOfMap(name=name, shown=name, shape=shape, batch=0, notes=notes, is_number=True)
+            return MeanOfMap(name=name, public_name=name, shape=shape, batch=0, notes=notes, is_number=True)
     raise ScoreError("No output is a density.")
 
 

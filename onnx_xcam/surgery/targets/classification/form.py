@@ -35,7 +35,7 @@ def score_of(
     Raises:
         ScoreError: the tensor holds no class scores.
     """
-    graph, shown = evidence.graph, evidence.graph.shown(name)
+    graph, public_name = evidence.graph, evidence.graph.public_name(name)
     name = before_rounding(graph, name)
     shape = _shape(graph, name)
     batch, classes = _axes(evidence, name, shape)
@@ -52,7 +52,7 @@ def score_of(
         notes = (*notes, described)
     return Score(
         name=name,
-        shown=shown,
+        public_name=public_name,
         unclipped=frozenset(node.outputs[0].name for node in roundings(graph, name)),
         shape=shape,
         form="logit" if classes is None else "classes",

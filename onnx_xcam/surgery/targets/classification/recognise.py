@@ -179,7 +179,7 @@ def _flat_source(evidence: AxisEvidence, name: str) -> str | None:
     while (source := before_reshape(evidence.graph, name)) is not None:
         name = source
         try:
-            return score_of(evidence, name, (), None, asked=True).shown
+            return score_of(evidence, name, (), None, asked=True).public_name
         except ScoreError:
             continue
     return None
@@ -203,7 +203,7 @@ def _with_what_is_assumed(graph: Graph, score: Score) -> Score:
         ["N" if axis == score.batch and not isinstance(d, int) else d for axis, d in enumerate(score.shape)]
     )
     count = f"{score.count} classes" if isinstance(score.count, int) else "classes"
-    note = f"Score: output '{score.shown}' {shape}, taken for scores of {count}; {why}."
+    note = f"Score: output '{score.public_name}' {shape}, taken for scores of {count}; {why}."
     return replace(score, notes=(note, *score.notes[1:]))
 
 
