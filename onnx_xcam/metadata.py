@@ -1,8 +1,8 @@
-"""What a model says of itself in `metadata_props["onnx_xcam"]`: one type to write and to read it.
+"""This module reads and writes what a model states in `metadata_props["onnx_xcam"]`, with one type for both.
 
 The JSON of an instrumented model is version 1 of the contract: fields never change their meaning, new ones may come.
-What a file of another version or by another hand leaves out has its default here, and nowhere else. Whether what it
-says is true is not looked at here.
+Defaults for what a file of another version or from another tool leaves out are here, and nowhere else. This module
+checks the form of what a file states, but not whether it is true.
 """
 
 from __future__ import annotations
@@ -20,36 +20,38 @@ _LAYOUT: Layout = "NCHW"
 
 PREPROCESS_KEY = "onnx_xcam.preprocess"
 LABELS_KEY = "onnx_xcam.labels"
-"""Where a plain model's author may state them, each as JSON; an entry `METADATA_KEY` with only these serves too."""
+"""The keys under which a plain model's author may state preprocessing and labels, each as JSON; an entry `METADATA_KEY`
+with only these fields serves too."""
 
 
 class Misstated(NamedTuple):
-    """What a file states in a form that means nothing: an error where it is needed, and only there."""
+    """A Misstated holds a value that a file states in an unknown form, an error only where the value is needed."""
 
     stated: Any
 
 
 class MetadataJson(TypedDict):
-    """What the surgery writes into an instrumented model.
+    """This record is the metadata that the surgery writes into an instrumented model.
 
     Attributes:
         version: The version of the contract.
         layers: The names of the target layers' tensors.
-        layouts: What the axes of each layer mean.
+        layouts: The layout of each layer, which states the meaning of its axes.
         grids: For each layer of tokens [h, w, before, after], where the picture's tokens stand; null for other layers.
         method: The CAM method.
         score: The name of the score's tensor.
         relu: False for maps that keep what speaks against the class.
-        fuse: How the maps of all layers are put together as well; only where they are.
+        fuse: How the maps of all layers are combined into one more map; only where they are.
         notes: Sentences on what was assumed.
         class_count: The number of classes, or null where only a run tells it.
-        activation: The final softmax or sigmoid that was stepped over, or null.
-        probabilities: The original output that tells probabilities, what is to be done to it ("none", "exp", "softmax"
-            or "sigmoid"), and, of quantised integers, scale and zero point; or null.
-        logits: In the same form, the output that holds the scores, which are logits if the model is a classifier.
-        is_number: True for one number for each image; only there.
-        names: For each layer, what else it is called: as it was asked for, its node, its module path.
-        picture: Of a model with several picture inputs, the one whose map this is.
+        activation: The final softmax or sigmoid, before which the score lies, or null.
+        probabilities: The original output that gives probabilities, the function to apply to it ("none", "exp",
+            "softmax" or "sigmoid"), and scale and zero point if it holds quantised integers; or null.
+        logits: The output that holds the scores, in the form of `probabilities`; they are logits if the model is a
+            classifier.
+        is_number: True if the score is one number for each image; only then.
+        names: For each layer, its other names: the name by which it was asked for, its node, its module path.
+        picture: The picture input that is explained; only for a model with several of them.
         preprocess: The preprocessing, where known.
         labels: The labels of the classes, where known.
     """
@@ -76,27 +78,28 @@ class MetadataJson(TypedDict):
 
 @dataclass(frozen=True)
 class Metadata:
-    """What an instrumented model says of itself.
+    """A Metadata holds what an instrumented model states about itself.
 
     Attributes:
-        layers: names of the target layers' tensors; none where a file does not say.
-        layouts: what the axes of each layer mean; `layout` knows the default.
-        score: name of the score's tensor; "" where a file does not say.
+        layers: the names of the target layers' tensors; none where a file does not state them.
+        layouts: the layout of each layer, which states the meaning of its axes; `layout` knows the default.
+        score: the name of the score's tensor; "" where a file does not state it.
         method: the CAM method.
         relu: whether the maps leave out what speaks against the class.
-        fuse: how the maps of all layers are put together as well, or None.
-        version: of the contract; of a file by another hand, whatever it states.
-        preprocess, labels: where known. `read_hints` reads them of any model, and refuses what is of the wrong kind.
+        fuse: how the maps of all layers are combined into one more map, or None.
+        version: the version of the contract; any value in a file from another tool.
+        preprocess, labels: the preprocessing and the labels, where known. `read_hints` reads them from any model, and
+            refuses those of the wrong kind.
         notes: sentences on what was assumed.
         class_count: the number of classes, or None where only a run tells it.
-        activation: the final softmax or sigmoid that was stepped over.
-        grids: where the tokens of each layer stand, None for layers without tokens; `grid` knows the default.
-        probabilities: the output that is known to tell them, and how.
-        picture: of a model with several picture inputs, the one whose map this is.
-        logits: the output that would tell probabilities if the model is a classifier, and how.
-        is_number: that the score is one number for each image, of which no output tells a probability.
-        names: for each layer, what it is called beside its tensor.
-        unstated: those fields that the surgery always writes and that the file does not have.
+        activation: the final softmax or sigmoid, before which the score lies, or None.
+        grids: the positions of the tokens of each layer, None for layers without tokens; `grid` knows the default.
+        probabilities: the output that is known to give probabilities, and the function to apply to it.
+        picture: the picture input that is explained, for a model with several of them.
+        logits: the output that gives probabilities if the model is a classifier, and the function to apply to it.
+        is_number: whether the score is one number for each image, for which no output gives a probability.
+        names: for each layer, its names besides that of its tensor.
+        unstated: the fields that the surgery always writes and that the file does not have.
     """
 
     layers: tuple[str, ...]
@@ -120,19 +123,19 @@ class Metadata:
     unstated: frozenset[str] = field(default=frozenset(), compare=False)
 
     def layout(self, index: int) -> Layout:
-        """The layout of the layer with this index."""
+        """Return the layout of the layer with this index."""
         return self.layouts[index] if index < len(self.layouts) else _LAYOUT
 
     def grid(self, index: int) -> Grid | None:
-        """Where the tokens of the layer with this index stand; None if it has none."""
+        """Return the positions of the tokens of the layer with this index; None if it has no tokens."""
         return self.grids[index] if index < len(self.grids) else None
 
     def names_of(self, index: int) -> tuple[str, ...]:
-        """What the layer with this index is called beside its tensor."""
+        """Return the names of the layer with this index besides that of its tensor."""
         return self.names[index] if index < len(self.names) else ()
 
     def to_json(self) -> str:
-        """The metadata as the JSON text that is stored in the model: a `MetadataJson`."""
+        """Return the metadata as the JSON text that is stored in the model, a `MetadataJson`."""
         data: dict[str, object] = {
             "version": self.version,
             "layers": list(self.layers),
@@ -161,10 +164,10 @@ class Metadata:
 
     @classmethod
     def from_json(cls, text: str) -> Metadata:
-        """The metadata that a JSON text states, with defaults for what it leaves out; unknown fields are passed over.
+        """Read the metadata from a JSON text, with defaults for missing fields; unknown fields are ignored.
 
         Raises:
-            ValueError: the text is not a JSON object, or what it says is not of the right kind.
+            ValueError: the text is not a JSON object, or a field is not of the right kind.
         """
         data = _parsed(text)
         preprocess = data.get("preprocess")
@@ -192,14 +195,14 @@ class Metadata:
 
     @classmethod
     def from_props(cls, props: Mapping[str, str], name: str) -> Metadata:
-        """The metadata of a model, from its `metadata_props`; all defaults where it has none.
+        """Read the metadata from a model's `metadata_props`; a model without metadata gets all defaults.
 
         Args:
-            props: of the model.
-            name: what to call it.
+            props: the `metadata_props` of the model.
+            name: the name of the model for messages.
 
         Raises:
-            ModelError: they are no JSON object, or what they say is not of the right kind.
+            ModelError: the metadata is not a JSON object, or a field is not of the right kind.
         """
         try:
             return cls.from_json(props.get(METADATA_KEY, "{}"))
@@ -208,11 +211,11 @@ class Metadata:
 
 
 class Hints(NamedTuple):
-    """What the metadata of a model, plain or instrumented, state of its input and its classes, where they do.
+    """A Hints holds the preprocessing and the labels from the metadata of a plain or instrumented model.
 
     Attributes:
-        preprocess: a description of the preprocessing.
-        labels: the C labels; "" for a class that has none.
+        preprocess: a description of the preprocessing, or None.
+        labels: the C labels, "" for a class that has none; or None.
     """
 
     preprocess: Mapping[str, Any] | None = None
@@ -220,10 +223,10 @@ class Hints(NamedTuple):
 
 
 def read_hints(props: Mapping[str, str]) -> Hints:
-    """The preprocessing and the labels that a model's `metadata_props` state under our keys.
+    """Read the preprocessing and the labels that a model's `metadata_props` state under our keys.
 
     Raises:
-        ModelError: they are there but are not JSON of the right kind.
+        ModelError: preprocessing or labels are stated, but are not JSON of the right kind.
     """
     try:
         stated = _parsed(props.get(METADATA_KEY, "{}"))
@@ -283,7 +286,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def _unstated(data: Mapping[str, Any]) -> frozenset[str]:
-    """The fields that are not there: a layer always has a layout and a grid or null, but probabilities may be null."""
+    """Return the fields that are missing, or null where null is no value; `probabilities` and `logits` may be null."""
     missing = {name for name in ("layouts", "grids") if data.get(name) is None}
     return frozenset({*missing, *({"probabilities", "logits"} - data.keys())})
 
@@ -295,7 +298,7 @@ def _labels(value: Any) -> tuple[str, ...] | None:
 
 
 def _probabilities(value: Any) -> Probabilities | Misstated | None:
-    """An output, what is to be done to it, and perhaps scale and zero point."""
+    """Read the name of an output, the function to apply to it, and scale and zero point if it is quantised."""
     if value is None:
         return None
     fits = isinstance(value, list) and len(value) in (2, 4) and _texts(value[:2])

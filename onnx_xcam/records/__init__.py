@@ -1,4 +1,5 @@
-"""What `explain` and `evaluate` write as data, one type for each record: jobs write them, jobs and pages read them.
+"""This package defines the records that `explain` and `evaluate` write, and that jobs and pages read.
 
-`docs/schemas` holds the same as JSON Schema, made of these types by a tool and held against them by a test.
+Each record is one type. `docs/schemas` holds them as JSON Schema, which a tool makes from these types and a test
+compares with them.
 """

@@ -1,4 +1,4 @@
-"""Whether plain data, as JSON gives it, is what a record's type says."""
+"""This module tells whether plain data, as JSON gives it, is of a record's type."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from types import UnionType
 from typing import Any, Literal, NotRequired, TypeAlias, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 Check: TypeAlias = Callable[[Any], bool]
+"""A function that tells whether a value is of a type."""
 
 
 def fits(value: object, kind: Any) -> bool:
-    """Whether a value is of a type: plain ones, lists, dicts by text, unions, literals, and records (TypedDict).
+    """Tell whether a value is of a type: plain, a list, a dict with text keys, a union, a literal or a TypedDict.
 
-    A whole number counts as a float, as JSON has it; true and false count as no numbers. A record may have fields that
-    its type does not know, as later versions add some.
+    A whole number counts as a float, because JSON does not distinguish them; true and false do not count as numbers. A
+    record may have fields that its type does not know, because later versions may add some.
     """
     return check_of(kind)(value)
 
 
 @functools.cache
 def check_of(kind: Any) -> Check:
-    """What tells whether a value is of a type, made once for each type: lines have many numbers."""
+    """Return a function that tells whether a value is of a type; it is made once for each type, for speed."""
     if is_typeddict(kind):
         return _record(kind)
     if get_origin(kind) is not None:

@@ -1,6 +1,6 @@
-"""What `evaluate` writes: a line of its results.jsonl for each photo, and summary.json, which is made of all of them.
+"""This module defines what `evaluate` writes: a line of results.jsonl for each photo, and summary.json on all of them.
 
-In both, a number is null where it is not defined or not finite. Numbers of a record have six digits.
+In both files, a number is null where it is not defined or not finite. Numbers of a record have six digits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal, NotRequired, TypeAlias, TypedDict
 from onnx_xcam.records.lines import PhotoFile, PhotoRecord
 
 SUMMARY_VERSION = 1
-"""Of the summary's form. Fields may be added to it, never changed."""
+"""The version of the summary's form. Fields may be added without a new version, but never change their meaning."""
 
 Confidence: TypeAlias = Literal["probability", "score"]
 
@@ -19,15 +19,15 @@ _Range = TypedDict("_Range", {"from": float, "to": float})
 
 
 class MapResult(_Class):
-    """What was measured of one map.
+    """This record holds what was measured of one map.
 
     Attributes:
         layer: The name of the layer's tensor.
         method: The name of the CAM method.
         class: The id of the class.
         metrics: The value of each metric; the same names in every result of a run, in the same order.
-        curves: Confidences while the picture changes, of insertion and deletion; the first value of each curve is at
-            its first fraction, the last at its last, in even steps.
+        curves: Confidences while the picture is changed step by step; the first value of each curve is at its first
+            fraction, the last at its last, in even steps.
     """
 
     layer: str
@@ -37,17 +37,17 @@ class MapResult(_Class):
 
 
 class EvaluationRecord(PhotoRecord):
-    """What was measured of a photo, its K classes, and all its maps.
+    """This record holds what was measured of a photo, its K classes, and all its maps.
 
     Attributes:
         layer: The layers, in the order in which they were asked for.
         method: The CAM methods, in the order in which they were asked for.
         classes: The ids of the K classes.
-        labels: Their labels, null for a class that has none, or null where no labels are known.
-        scores: Their scores before any softmax.
-        probabilities: Their probabilities, or null where the model tells none.
-        confidences: What those of changed pictures are compared with: the probabilities, else the scores.
-        results: What was measured, for each layer, method and class, in this order.
+        labels: The labels of the classes, null for a class that has none, or null where no labels are known.
+        scores: The scores of the classes before any softmax.
+        probabilities: The probabilities of the classes, or null where the model gives none.
+        confidences: The probabilities of the classes, or the scores where the model gives no probabilities.
+        results: The metrics and curves of each map, for each layer, method and class, in this order.
     """
 
     layer: list[str]
@@ -61,16 +61,16 @@ class EvaluationRecord(PhotoRecord):
 
 
 class EvaluateLine(EvaluationRecord, PhotoFile):
-    """A record as a line of results.jsonl, which also tells which file its photo is."""
+    """This record is a line of the results.jsonl of `evaluate`, which also states the file of its photo."""
 
 
 class Figures(TypedDict):
-    """A metric of all maps at one layer by one method.
+    """This record holds a metric of all maps at one layer by one method.
 
     Attributes:
-        count: How many maps had a value.
+        count: The number of maps that have a value.
         mean: The mean of the values.
-        std: The standard deviation of the sample; null for less than two values.
+        std: The standard deviation of the sample; null for fewer than two values.
         min: The smallest value.
         max: The largest value.
     """
@@ -83,11 +83,11 @@ class Figures(TypedDict):
 
 
 class MeanCurve(TypedDict):
-    """A curve of all maps at one layer by one method.
+    """This record holds the mean of a curve over all maps at one layer by one method.
 
     Attributes:
-        count: How many maps had the whole curve.
-        mean: Their mean, point by point.
+        count: The number of maps that have a value at every point of the curve.
+        mean: The mean of their curves, point by point.
     """
 
     count: int
@@ -95,14 +95,14 @@ class MeanCurve(TypedDict):
 
 
 class RowFigures(TypedDict):
-    """The metrics and the curves at one layer by one method, by their names."""
+    """This record holds the figures of each metric and the mean of each curve, at one layer by one method."""
 
     metrics: dict[str, Figures]
     curves: dict[str, MeanCurve]
 
 
 class SummaryRow(RowFigures):
-    """A layer, a method, and what was measured of their maps.
+    """This record names a layer and a method, and holds what was measured of their maps.
 
     Attributes:
         layer: The name of the layer's tensor.
@@ -116,13 +116,13 @@ class SummaryRow(RowFigures):
 
 
 class MetricText(TypedDict):
-    """What a metric means.
+    """This record says what a metric means.
 
     Attributes:
-        name: The name that records have for it.
-        title: The name that people read.
-        better: Which values are better, or null where none are.
-        text: What it is, in a sentence or two.
+        name: The name of the metric in records.
+        title: The name of the metric for people.
+        better: Whether higher or lower values are better, or null where neither is.
+        text: An explanation in a sentence or two.
     """
 
     name: str
@@ -132,14 +132,14 @@ class MetricText(TypedDict):
 
 
 class CurveText(_Range):
-    """What a curve shows.
+    """This record says what a curve shows.
 
     Attributes:
-        name: The name that records have for it.
-        title: The name that people read.
-        x: What changes along it.
-        from: The fraction at its first value.
-        to: The fraction at its last value.
+        name: The name of the curve in records.
+        title: The name of the curve for people.
+        x: The meaning of the x axis.
+        from: The fraction at the first value.
+        to: The fraction at the last value.
     """
 
     name: str
@@ -148,20 +148,20 @@ class CurveText(_Range):
 
 
 class SanityFigures(TypedDict):
-    """How much maps change when the weights of some layers are random.
+    """This record says how much maps change when the weights of some layers are random.
 
     Attributes:
         target: The layer of the maps.
         method: The CAM method.
-        layer: The layer that was randomised last, by the tensor that it makes.
+        layer: The layer that was randomised last, by its output tensor.
         op: The operator of that layer.
-        depth: How many layers are random, counted from the score.
-        of: How many layers there are.
+        depth: The position of that layer, counted from the score.
+        of: The number of layers that can be randomised.
         rank_correlation: Spearman's correlation of the maps before the ReLU with the original ones, mean of the photos.
-        absolute: The same of the maps' absolute values.
+        absolute: Spearman's correlation of the maps' absolute values with the original ones, mean of the photos.
         ssim: The structural similarity of the heat maps with the original ones, mean of the photos.
-        compared: Of how many photos the rank correlation is.
-        photos: How many photos there are.
+        compared: The number of photos that have a rank correlation.
+        photos: The number of photos.
         follows: Whether the method's maps change with the weights; null where they were blank.
     """
 
@@ -180,25 +180,25 @@ class SanityFigures(TypedDict):
 
 
 class Summary(TypedDict):
-    """What an evaluation says of all photos.
+    """This record summarises an evaluation of all its photos.
 
     Attributes:
         version: The version of the summary's form.
         model: The model's file, as it was called, or "the model" for one in memory.
-        images: How many photos there were.
-        failed: How many of them could not be evaluated.
-        maps: How many maps are in each of the rows.
-        layers: The layers.
-        methods: The CAM methods.
-        confidence: What the confidences are.
-        metrics: What was measured.
-        curves: Which curves there are.
+        images: The number of photos.
+        failed: The number of photos that could not be evaluated.
+        maps: The largest number of maps in a row.
+        layers: The names of the layers' tensors.
+        methods: The names of the CAM methods.
+        confidence: Whether the confidences are probabilities or scores.
+        metrics: The metrics that were measured.
+        curves: The curves that were measured.
         rows: The figures, for each layer and method, in this order.
-        notes: What was assumed.
-        warnings: What deserves a look.
-        seconds: How long all photos took.
-        settings: How all lines were made; empty where nothing tells it.
-        command: The command line, or null.
+        notes: Sentences on what was assumed.
+        warnings: Sentences on what may be wrong.
+        seconds: The time that all photos took.
+        settings: The settings with which all lines were made; empty where they are not known.
+        command: The command line, or null where the run had none.
         sanity: The sanity check, for each layer of the maps, method and depth.
     """
 

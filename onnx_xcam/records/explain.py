@@ -1,4 +1,4 @@
-"""A line of the results.jsonl that `explain` writes."""
+"""This module defines a line of the results.jsonl that `explain` writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnx_xcam.records.lines import VERSION, PhotoLine
 
 
 class MapRecord(TypedDict):
-    """What became of the maps of a photo's K classes, at one layer by one method.
+    """This record holds the status of the maps of a photo's K classes, at one layer by one method.
 
     Attributes:
         layer: The name of the layer's tensor.
@@ -23,15 +23,15 @@ class MapRecord(TypedDict):
 
 
 class ExplainLine(PhotoLine):
-    """A photo and the K classes that were explained for it.
+    """This record describes a photo, the K classes that were explained for it, and their maps.
 
     Attributes:
         layer: The layer of the first map.
         method: The method of the first map.
         classes: The ids of the K classes.
-        labels: Their labels, null for a class that has none, or null where no labels are known.
-        scores: Their scores before any softmax, null for one that is not finite.
-        probabilities: Their probabilities, or null where the model tells none.
+        labels: The labels of the classes, null for a class that has none, or null where no labels are known.
+        scores: The scores of the classes before any softmax, null for one that is not finite.
+        probabilities: The probabilities of the classes, or null where the model gives none.
         status: The status of the first map.
         maps: All maps, the layers of the first method first; none if the photo failed.
     """
@@ -47,13 +47,13 @@ class ExplainLine(PhotoLine):
 
 
 def of_first_form(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of the first form as one of today's.
+    """Convert a line of the first form to the current form.
 
-    There, the fields `layer` and `method` were lists where there were several of them, and `status` was a list of lists
-    or a list of lists of lists; there were no `maps`.
+    In the first form, the fields `layer` and `method` were lists where there were several of them, and `status` was a
+    list of lists or a list of lists of lists; there were no `maps`.
 
     Raises:
-        TypeError, ValueError, LookupError: it is no such line.
+        TypeError, ValueError, LookupError: the record is not a line of the first form.
     """
     layers, methods = _several(record["layer"]), _several(record["method"])
     by_method = record["status"] if len(methods) > 1 else [record["status"]]
@@ -67,12 +67,12 @@ def of_first_form(record: Mapping[str, Any]) -> dict[str, Any]:
         else []
     )
     first = {"layer": layers[0], "method": methods[0], "status": maps[0]["status"] if maps else []}
-    found: dict[str, Any] = {"version": VERSION}
+    current: dict[str, Any] = {"version": VERSION}
     for name, value in record.items():
-        found[name] = first.get(name, value)
+        current[name] = first.get(name, value)
         if name == "status":
-            found["maps"] = maps
-    return found
+            current["maps"] = maps
+    return current
 
 
 def _several(value: Any) -> list[Any]:

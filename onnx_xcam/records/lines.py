@@ -1,4 +1,4 @@
-"""A line of results.jsonl: what `explain` and `evaluate` both tell of a photo."""
+"""This module defines the fields of a line of results.jsonl that `explain` and `evaluate` have in common."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ from pathlib import Path
 from typing import TypedDict
 
 VERSION = 2
-"""Of a line's form. Fields may be added to it, never changed. Lines of the first form state no version."""
+"""The version of a line's form. Fields may be added without a new version, but never change their meaning.
+
+Lines of the first form state no version.
+"""
 
 
 class PhotoRecord(TypedDict):
-    """What every record tells of its photo.
+    """This record holds what every record states about its photo.
 
     Attributes:
         version: The version of the record's form.
-        image: The photo, as it was called.
-        model: The model's file, as it was called, or "the model" for one in memory.
-        files: The files that were written for the photo, as the run called them; they lie beside results.jsonl.
-        seconds: How long the photo took, or null if it failed.
+        image: The path or name of the photo, as it was given.
+        model: The path of the model's file, as it was given, or "the model" for one in memory.
+        files: The paths of the files that the run wrote for the photo; they lie in the folder of results.jsonl.
+        seconds: The time that the photo took, or null if it failed.
         error: Why the photo failed, in a sentence, or null.
-        settings: How the record was made, in words and digests; a run that continues this one has the same.
+        settings: The settings with which the record was made, in words and digests; a run can only be continued with
+            the same settings.
     """
 
     version: int
@@ -32,11 +36,11 @@ class PhotoRecord(TypedDict):
 
 
 class PhotoFile(TypedDict):
-    """Which file the photo of a line of results.jsonl is.
+    """This record identifies the file of a photo.
 
     Attributes:
-        path: The photo, as a path from the folder of results.jsonl, with links resolved.
-        sha256: The digest of the photo's file, or null if that could not be read.
+        path: The path of the photo from the folder of results.jsonl, with links resolved.
+        sha256: The digest of the photo's file, or null if the file could not be read.
     """
 
     path: str
@@ -44,9 +48,9 @@ class PhotoFile(TypedDict):
 
 
 class PhotoLine(PhotoRecord, PhotoFile):
-    """A record as a line of results.jsonl, which also tells which file its photo is."""
+    """This record is a line of results.jsonl, which also states the file of its photo."""
 
 
 def files_of(line: PhotoLine, folder: Path) -> list[Path]:
-    """The files of a line of the results.jsonl in a folder, wherever that folder was when they were written."""
+    """Return the files of a line of the results.jsonl in a folder, even if the folder was moved since."""
     return [folder / Path(file).name for file in line["files"]]

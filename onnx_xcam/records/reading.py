@@ -1,4 +1,4 @@
-"""Reading a line of results.jsonl, by whichever version of onnx-xcam it was written."""
+"""This module reads lines of results.jsonl that this or an earlier version of onnx-xcam wrote."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Line: TypeAlias = ExplainLine | EvaluateLine
 
 
 class LineError(ValueError):
-    """A line cannot be used; the message says of it what it is and what to do, without its subject."""
+    """A LineError says why a line cannot be used and what to do; the message is a sentence without its subject."""
 
 
 def read_line(text: bytes) -> Line:
-    """A line of either command in today's form; see `read_text`."""
+    """Read a line of either command and return it in the current form; raises as `read_text` does."""
     return read_text(text)[0]
 
 
 def read_text(text: bytes) -> tuple[Line, bytes]:
-    """A line of either command in today's form, and the text of that: the same, if it is of today.
+    """Read a line of either command, and return it in the current form with the text of that form.
 
-    A line that does not tell how it was made has empty settings.
+    The text is the given one if the line has the current form already. A line that states no settings gets empty ones.
 
     Raises:
-        LineError: it is damaged, does not tell which file its photo was, or is of a later version.
+        LineError: the line is damaged, does not state the file of its photo, or is of a later version.
     """
     try:
         record = load_json(text.decode("utf-8"))
@@ -46,7 +46,7 @@ def read_text(text: bytes) -> tuple[Line, bytes]:
     _require_photo(record)
     if not isinstance(record.get("settings"), dict):
         record["settings"] = {}
-    line = _of_today(record)
+    line = _current_form(record)
     if not fits(line, EvaluateLine if "results" in line else ExplainLine):
         raise _damaged()
     texts = (line["image"], line["path"], *line["files"])
@@ -56,12 +56,12 @@ def read_text(text: bytes) -> tuple[Line, bytes]:
 
 
 def read_explained(text: bytes) -> ExplainLine:
-    """A line that `explain` has written; see `read_text`."""
+    """Read a line that `explain` has written; raises LineError as `read_text` does, and for a line of `evaluate`."""
     return cast("ExplainLine", _of_command(read_line(text), evaluation=False))
 
 
 def read_evaluated(text: bytes) -> EvaluateLine:
-    """A line that `evaluate` has written; see `read_text`."""
+    """Read a line that `evaluate` has written; raises LineError as `read_text` does, and for a line of `explain`."""
     return cast("EvaluateLine", _of_command(read_line(text), evaluation=True))
 
 
@@ -72,7 +72,7 @@ def _of_command(line: Line, *, evaluation: bool) -> Line:
 
 
 def files_named(text: bytes) -> list[str]:
-    """The files that a line of any version tells of, as far as it can be read."""
+    """Return the files that a line of any version lists; none if the line cannot be read."""
     try:
         files = load_json(text.decode("utf-8-sig"))["files"]
     except (ValueError, TypeError, LookupError):
@@ -81,12 +81,15 @@ def files_named(text: bytes) -> list[str]:
 
 
 def is_evaluation(line: Line) -> bool:
-    """Whether `evaluate` has written a line, and not `explain`."""
+    """Tell whether a line was written by `evaluate`, and not by `explain`."""
     return "results" in line
 
 
 def targets_of(line: Line) -> tuple[list[str], list[str]]:
-    """The layers and the methods of the run that has written a line; of a photo that failed, maybe the first only."""
+    """Return the layers and the methods of the run that wrote a line.
+
+    The line of a photo that `explain` could not explain states only the first of each.
+    """
     if is_evaluation(line):
         evaluated = cast("EvaluateLine", line)
         return evaluated["layer"], evaluated["method"]
@@ -109,10 +112,10 @@ def _require_photo(record: Mapping[str, Any]) -> None:
         )
 
 
-def _of_today(record: dict[str, Any]) -> dict[str, Any]:
+def _current_form(record: dict[str, Any]) -> dict[str, Any]:
     if "version" in record:
         return record
-    if "results" in record:  # of `evaluate`, whose lines have been the same since
+    if "results" in record:  # lines of `evaluate` have had the same fields from the first version on
         return {"version": VERSION, **record}
     try:
         return of_first_form(record)
