@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: explained photos, and what an evaluation found. One file each, nothing fetched."""
+"""This package writes self-contained HTML pages of explained photos and of evaluations; each page is one file."""
 
 from onnx_xcam.report.data import ClassResult, Failure, Maps, Photo, photo_of
 from onnx_xcam.report.evaluation import write_evaluation

@@ -1,7 +1,8 @@
-"""A page as one file: its style and scripts put inside, its policy, and text that stays text.
+"""This module assembles a page as one file, with style and scripts inside, a security policy and escaped text.
 
-Everything that a page may load is in the file: the policy allows its own script and style by their digests, pictures
-from `data:` and `blob:`, and nothing else. So even what should slip past the escaping could neither run nor send.
+The file holds everything that the page may load: the content security policy allows its own script and style by their
+digests, pictures from `data:` and `blob:`, and nothing else. Even markup that slipped past the escaping could neither
+run nor send anything.
 """
 
 from __future__ import annotations
@@ -25,36 +26,36 @@ from onnx_xcam.text import printable
 
 WEB = Path(__file__).parent / "web"
 DEMO_WEB = Path(__file__).parents[1] / "demo" / "web"
-"""What draws the map is the demo's: one file for both."""
+"""The folder of the demo's scripts, of which pages share the one that draws a map."""
 
 _PAGE = "page"
-_PLACE = re.compile(r"\{\{(\w+)\}\}")
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 _IMPORT = re.compile(r"^import\s[^;]*?\sfrom\s+\"\./[\w.-]+\";\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?function|class|const)", re.MULTILINE)
 _ENDS = re.compile(r"</(?:script|style)|<!--", re.IGNORECASE)
 
 
 def text(value: object) -> str:
-    """Anything as text of the page: markup in it is shown, not followed; what could turn or end a line is spelled."""
+    """Escape a value as text of the page: markup is shown as text, and control characters are spelled out."""
     return html.escape(printable(value))
 
 
 def data_block(data: Any) -> str:
-    """A script element with JSON that no script runs: plain ASCII, and without a sign that could end the element."""
+    """Return a script element that holds JSON as inert data: plain ASCII, without a `<` that could end the element."""
     stated = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return f'<script type="application/json">{stated}</script>'
 
 
 def data_url(kind: str, content: bytes) -> str:
-    """A file as an address: `data:image/png;base64,...`."""
+    """Return a file as a data URL, `data:image/png;base64,...`."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def script_of(modules: Sequence[Path]) -> str:
-    """ES modules as a single one, each after those that it imports.
+    """Join ES modules to a single one; each must come after those that it imports.
 
-    A module inside of a page cannot import another one, so their import lines go, and what they export is simply
-    there. Two names that are the same would be an error of the whole script.
+    A module inside of a page cannot import another one, so the import lines are removed, and what a module exports
+    becomes a name of the joined script. Two equal names are an error of the whole script.
     """
     parts = []
     for path in modules:
@@ -64,17 +65,17 @@ def script_of(modules: Sequence[Path]) -> str:
 
 
 def style_of(files: Sequence[Path]) -> str:
-    """Style sheets as a single one."""
+    """Join style sheets to a single one."""
     return _within("\n".join(path.read_text(encoding="utf-8") for path in files))
 
 
 def page_parts(template: str, values: Mapping[str, str], *, style: str, script: str) -> tuple[str, str]:
-    """A page before and after the place of its content, `{{content}}`.
+    """Return the parts of a page before and after its content, which replaces `{{content}}`.
 
     Args:
-        template: file in `web/`.
-        values: markup for its places, escaped already.
-        style, script: what goes inside.
+        template: the name of a file in `web/`.
+        values: the markup for each placeholder, escaped already.
+        style, script: the style sheet and the script to put into the page.
     """
     policy = (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
@@ -92,8 +93,8 @@ def page_parts(template: str, values: Mapping[str, str], *, style: str, script: 
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
-    """The template with its places filled, at once: what a value holds is not looked at again."""
-    return _PLACE.sub(lambda match: values[match[1]], template)
+    """Replace all placeholders of a template in one pass, so that placeholders within values are left as they are."""
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
 def _digest(content: str) -> str:
@@ -102,22 +103,23 @@ def _digest(content: str) -> str:
 
 
 def _within(content: str) -> str:
+    """Return a script or style sheet after checking that it cannot end the element that it is put into."""
     assert not _ENDS.search(content), "a script or style of ours would end its element"
     return content
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` as a whole when all went well, and else is gone.
+    """Open a file to write a page to, which replaces `path` only if the block ends without an error.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     with _draft_of(path) as draft:
         try:
             yield draft.file
         except OSError as error:
-            if error.filename is None:  # else it is about another file: a photo, for instance
+            if error.filename is None:  # with a filename, the error is about another file, such as a photo
                 raise cannot_write(path, error, _PAGE) from error
             raise
         with writing_to(path, _PAGE):
@@ -125,10 +127,10 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 
 def check_writable(path: Path) -> None:
-    """Make sure, before the work that fills it, that a page can be written.
+    """Check that a page can be written, before the work that fills it.
 
     Raises:
-        OutputError: it cannot.
+        OutputError: the page cannot be written.
     """
     with _draft_of(path):
         pass
@@ -136,7 +138,7 @@ def check_writable(path: Path) -> None:
 
 @contextmanager
 def _draft_of(path: Path) -> Iterator[Draft]:
-    """The draft of a page, which no other run writes meanwhile."""
+    """Open the draft of a page, locked so that no other run writes the page meanwhile."""
     with ExitStack() as stack:
         with writing_to(path, _PAGE):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a page of photos shows, as plain data."""
+"""This module holds what a page of photos shows, as plain data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from onnx_xcam.text import printable
 
 @dataclass(frozen=True)
 class ClassResult:
-    """A class that is explained for a photo. Score and probability are None where unknown or not finite."""
+    """A ClassResult is a class that is explained for a photo.
+
+    Attributes:
+        id: the id of the class.
+        label: the label, or None.
+        score, probability: None where unknown or not finite.
+    """
 
     id: int
     label: str | None
@@ -27,15 +33,15 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Maps:
-    """The raw maps of a photo's K classes, by one method at one layer.
+    """A Maps holds the raw maps of a photo's K classes, by one method at one layer.
 
     Attributes:
-        method, layer: their names.
+        method, layer: the names of the method and of the layer.
         values: float32 [K,h,w], neither resized nor scaled; never changed.
-        status: of each class, a key of `contract.STATUS_TEXT`.
-        signed: values below zero are meant, and speak against the class.
-        fine: they have the input's resolution and are scattered, as those of guided methods: drawn on a photo in dark
-            grey, and cut off where few peaks would leave nothing else to be seen.
+        status: for each class, a key of `contract.STATUS_TEXT`.
+        signed: whether values below zero are meant, which speak against the class.
+        fine: whether the maps have the input's resolution and are scattered, as those of guided methods. They are drawn
+            on a dark grey photo, and cut off where a few peaks would hide everything else.
     """
 
     method: str
@@ -48,15 +54,15 @@ class Maps:
 
 @dataclass(frozen=True)
 class Photo:
-    """An explained photo.
+    """A Photo holds an explained photo with its classes and maps.
 
     Attributes:
-        name: what it is called; need not be unique.
+        name: the name on the page; it need not be unique.
         image_rgb: uint8 [H,W,3], upright, of any size; None for a ready tensor.
-        placement: how the model's input lies on it.
-        classes: the K classes, the first one is shown first.
-        maps: one entry per method and layer, each for the K classes.
-        warnings: sentences on this photo.
+        placement: how the model's input lies on the photo.
+        classes: the K classes; the first one is shown first.
+        maps: one entry for each method and layer, each with the maps of the K classes.
+        warnings: sentences on what may be wrong with this photo.
     """
 
     name: str
@@ -69,22 +75,22 @@ class Photo:
 
 @dataclass(frozen=True)
 class Failure:
-    """A photo that could not be explained, and why."""
+    """A Failure names a photo that could not be explained, and says why."""
 
     name: str
     error: str
 
 
 def photo_of(explanations: Sequence[Explanation], n: int = 0, *, name: str | None = None) -> Photo:
-    """One photo of what `Explainer.explain` gave, by one method or several.
+    """Make a Photo from explanations by one or several methods.
 
     Args:
-        explanations: of the same photos and the same classes, each by another method.
-        n: which of their photos.
-        name: what the page calls it, if not as the explanation does.
+        explanations: explanations of the same photos and the same classes, each by another method.
+        n: the index of the photo in the explanations.
+        name: the name on the page, by default that in the explanation.
 
     Raises:
-        ValueError: no explanation is given, or they tell of different photos or classes.
+        ValueError: no explanation is given, or they are of different photos or classes.
     """
     if not explanations:
         raise ValueError("no explanation is given")
@@ -100,7 +106,7 @@ def photo_of(explanations: Sequence[Explanation], n: int = 0, *, name: str | Non
 
 
 def _maps(explanation: Explanation, n: int) -> Iterator[Maps]:
-    """The maps of a photo by one method: those of all layers as one first, where there is one."""
+    """Yield the maps of a photo by one method at each layer, after the map fused of all layers where there is one."""
     layers = ([FUSED_LAYER] if explanation.fused is not None else []) + list(explanation.layers)
     for layer in layers:
         status = tuple(explanation.status_of(layer)[n].tolist())
@@ -121,17 +127,17 @@ def _classes(explanation: Explanation, n: int) -> tuple[ClassResult, ...]:
 
 
 def _warnings(explanations: Sequence[Explanation], n: int) -> tuple[str, ...]:
-    """The warnings of this photo; with the method where there are several."""
+    """Return the warnings of this photo, each with its method where there are several methods."""
     several = len(explanations) > 1
-    found = []
+    warnings = []
     for explanation in explanations:
         own = printable(f"{explanation.pictures[n].name}, class ")
         for warning in explanation.warnings():
             if len(explanation.pictures) == 1 or warning.startswith(own):
-                found.append(f"{explanation.method}: {warning}" if several else warning)
-    return tuple(found)
+                warnings.append(f"{explanation.method}: {warning}" if several else warning)
+    return tuple(warnings)
 
 
 def finite(value: float | None) -> float | None:
-    """The value, or None where JSON has none for it."""
-    return value if value is not None and math.isfinite(value) else None
+    """Return the value as a float, or None if it is not finite, because JSON has neither NaN nor infinity."""
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -1,17 +1,15 @@
-"""The page of an evaluation: tables and plots of what `evaluate` has measured, in one file.
+"""This module writes the page of an evaluation: tables and plots of what `evaluate` has measured, in one file.
 
-It is made of plain data, of the types in `onnx_xcam.records.evaluate`: the summary, and the records of the images one
-after the other. It knows no metric by name: titles, directions and texts come with the data.
+The page is made from plain data of the types in `onnx_xcam.records.evaluate`: the summary, and the records of the
+images, one after the other. No metric is known by name: titles, directions and texts come with the data.
 """
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +24,7 @@ from onnx_xcam.records.evaluate import (
     Summary,
 )
 from onnx_xcam.report.assemble import WEB, data_block, page_parts, script_of, style_of, text, writing
+from onnx_xcam.report.data import finite
 from onnx_xcam.report.page_data import ColumnData, ImageData, RowData, TableData
 from onnx_xcam.report.plots import Line, Spread, key, line_plot, number, spread_plot
 from onnx_xcam.report.settings import Settings
@@ -36,7 +35,7 @@ _STYLES = (WEB / "common.css", WEB / "evaluation.css")
 _ARROWS = {"higher": ("↑", "higher is better"), "lower": ("↓", "lower is better")}
 
 Row = tuple[str, str]
-"""Layer and method."""
+"""The layer and the method of a row."""
 
 
 def write_evaluation(
@@ -45,13 +44,13 @@ def write_evaluation(
     records: Iterable[EvaluationRecord | EvaluateLine],
     settings: Settings | None = None,
 ) -> None:
-    """Write the page.
+    """Write the page of an evaluation.
 
     Args:
-        path: the HTML file, replaced if it is there.
-        summary: of all images.
-        records: of each image, taken one by one.
-        settings: how it came about; what the summary says of it if left out.
+        path: the HTML file, which is replaced if it exists.
+        summary: the summary of all images.
+        records: the record of each image, read one by one.
+        settings: how the evaluation was made; by default what the summary states about that.
 
     Raises:
         OutputError: the file cannot be written.
@@ -64,7 +63,7 @@ def write_evaluation(
         {
             "model": text(Path(str(summary["model"])).stem),
             "told": _first_line(summary),
-            "settings": (settings or _stated(summary)).as_html(),
+            "settings": (settings or _settings_of(summary)).as_html(),
             "data": data_block(_table_data(summary, values)),
         },
         style=style_of(_STYLES),
@@ -76,48 +75,49 @@ def write_evaluation(
 
 @dataclass
 class _Values:
-    """What the page needs of the records: numbers only.
+    """A _Values collects what the page needs from the records.
 
     Attributes:
-        metrics, rows: their names, in order.
-        spread: the finite values of a row's metric.
-        images: for each image and class: names, confidence, and for each row its metrics.
-        failed: names and errors.
+        metrics, rows: the names of the metrics and the rows, in order.
+        distributions: the finite values of each row's metrics.
+        images: for each image and class, the names, the confidence, and the metrics of each row.
+        failed: the names of photos that could not be evaluated, each with its error.
     """
 
     metrics: Sequence[str]
     rows: Sequence[Row]
-    spread: dict[tuple[Row, str], array[float]] = field(default_factory=dict)
+    distributions: dict[tuple[Row, str], array[float]] = field(default_factory=dict)
     images: list[ImageData] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def take(self, record: EvaluationRecord | EvaluateLine) -> None:
-        """The numbers of an image."""
+        """Add the numbers of an image."""
         name = printable(record["image"])
         if record["error"] is not None:
             self.failed.append((name, printable(record["error"])))
             return
-        found = {(one["layer"], one["method"], one["class"]): one["metrics"] for one in record["results"]}
+        by_map = {(one["layer"], one["method"], one["class"]): one["metrics"] for one in record["results"]}
         labels = record["labels"] or [None] * len(record["classes"])
         for class_id, label, confidence in zip(record["classes"], labels, record["confidences"], strict=True):
             table = []
             for row in self.rows:
-                metrics = found.get((*row, class_id), {})
-                numbers = [_finite(metrics.get(metric)) for metric in self.metrics]
+                metrics = by_map.get((*row, class_id), {})
+                numbers = [finite(metrics.get(metric)) for metric in self.metrics]
                 table.append([None if value is None else float(f"{value:.5g}") for value in numbers])
                 for metric, value in zip(self.metrics, numbers, strict=True):
                     if value is not None:
-                        self.spread.setdefault((row, metric), array("d")).append(value)
-            shown = f"class {class_id}" if label is None else printable(label)
-            self.images.append((name, shown, _finite(confidence), table))
+                        self.distributions.setdefault((row, metric), array("d")).append(value)
+            name_of_class = f"class {class_id}" if label is None else printable(label)
+            self.images.append((name, name_of_class, finite(confidence), table))
 
 
 def _sections(summary: Summary, values: _Values) -> Iterable[str]:
+    """Yield the sections of the page, as markup."""
     yield _section("Summary", _summary_table(summary) + _meanings(summary))
     if any(row["curves"] for row in summary["rows"]):
         curves = "".join(_curves(summary, one) for one in summary["curves"])
         yield _section("Curves", _legend(summary) + curves)
-    plots = "".join(_spread(summary, values, one) for one in summary["metrics"])
+    plots = "".join(_distribution_plot(summary, values, one) for one in summary["metrics"])
     yield _section(
         "Over the images",
         '<p class="soft">Thin line: 5th to 95th percentile. Bar: the middle half. Tick: median. Dot: mean.</p>'
@@ -135,18 +135,19 @@ def _section(title: str, content: str) -> str:
 
 
 def _first_line(summary: Summary) -> str:
-    """The page's first line, as markup."""
+    """Return the page's first line, as markup."""
     failed = f", of which {summary['failed']} could not be evaluated" if summary["failed"] else ""
     images = "1 photo" if summary["images"] == 1 else f"{summary['images']} photos"
     counts = [f"{images}{failed}"]
     counts += [
-        f"{len(found)} {name if len(found) == 1 else name + 's'}"
-        for found, name in ((summary["methods"], "method"), (summary["layers"], "layer"))
+        f"{len(names)} {name if len(names) == 1 else name + 's'}"
+        for names, name in ((summary["methods"], "method"), (summary["layers"], "layer"))
     ]
     return text(" · ".join([*counts, f"confidence: {summary['confidence']}"]))
 
 
 def _legend(summary: Summary) -> str:
+    """Return the list of methods with the look of their lines, as markup."""
     items = "".join(f"<li>{key(index)} {text(method)}</li>" for index, method in enumerate(summary["methods"]))
     return f'<ul class="legend" aria-label="Methods">{items}</ul>'
 
@@ -155,16 +156,16 @@ def _legend(summary: Summary) -> str:
 
 
 def _summary_table(summary: Summary) -> str:
-    """Means by layer, metric and method; the best of each line stands out."""
+    """Return the table of means by layer, metric and method, as markup; the best mean of each line is marked."""
     methods = summary["methods"]
     heads = "".join(f'<th scope="col">{key(n)} {text(method)}</th>' for n, method in enumerate(methods))
     bodies = []
     for layer in summary["layers"]:
-        found = {row["method"]: row["metrics"] for row in summary["rows"] if row["layer"] == layer}
+        by_method = {row["method"]: row["metrics"] for row in summary["rows"] if row["layer"] == layer}
         lines = [f'<tr><th scope="rowgroup" colspan="{len(methods) + 1}" class="layer">{text(layer)}</th></tr>']
         for metric in summary["metrics"]:
-            figures = [found[method][metric["name"]] for method in methods]
-            best = _best([_finite(one["mean"]) for one in figures], metric["better"])
+            figures = [by_method[method][metric["name"]] for method in methods]
+            best = _best([finite(one["mean"]) for one in figures], metric["better"])
             cells = "".join(_cell(one, best) for one in figures)
             lines.append(f'<tr><th scope="row">{_titled(metric)}</th>{cells}</tr>')
         bodies.append(f"<tbody>{''.join(lines)}</tbody>")
@@ -174,14 +175,14 @@ def _summary_table(summary: Summary) -> str:
 
 
 def _titled(metric: MetricText) -> str:
-    """A metric's title with its direction."""
+    """Return a metric's title with an arrow for the better direction, as markup."""
     sign, words = _ARROWS.get(metric["better"] or "", ("", ""))
     arrow = f' <span role="img" aria-label="{words}" title="{words}">{sign}</span>' if sign else ""
     return text(metric["title"]) + arrow
 
 
 def _best(means: Sequence[float | None], better: str | None) -> str | None:
-    """The best mean as it is written, if there is a better and a worse in what is written."""
+    """Return the best mean as it is written; None if no direction is better or all means are written alike."""
     known = [mean for mean in means if mean is not None]
     if better not in _ARROWS or len({number(mean) for mean in known}) < 2:
         return None
@@ -189,7 +190,7 @@ def _best(means: Sequence[float | None], better: str | None) -> str | None:
 
 
 def _cell(figures: Figures, best: str | None) -> str:
-    mean, deviation = number(_finite(figures["mean"])), _finite(figures["std"])
+    mean, deviation = number(finite(figures["mean"])), finite(figures["std"])
     spread = "" if deviation is None else f" <small>± {number(deviation)}</small>"
     return f'<td class="best">★ {mean}{spread}</td>' if mean == best else f"<td>{mean}{spread}</td>"
 
@@ -203,7 +204,7 @@ def _meanings(summary: Summary) -> str:
 
 
 def _curves(summary: Summary, curve: CurveText) -> str:
-    """A curve, a plot per layer on the same axes, and the numbers behind it."""
+    """Return the plots of a curve, one for each layer on the same axes, and their numbers, as markup."""
     by_layer = {layer: _lines(summary, layer, curve["name"]) for layer in summary["layers"]}
     known = [value for lines in by_layer.values() for line in lines for value in line.values if value is not None]
     if not known:
@@ -227,13 +228,13 @@ def _curves(summary: Summary, curve: CurveText) -> str:
 
 
 def _lines(summary: Summary, layer: str, name: str) -> list[Line]:
-    """The mean curves of a layer, one for each method, without values where it has none."""
+    """Return the mean curves at a layer, one for each method; a method without the curve has a line without values."""
     rows = {row["method"]: row["curves"].get(name) for row in summary["rows"] if row["layer"] == layer}
     return [Line(method, _means(rows.get(method))) for method in summary["methods"]]
 
 
 def _means(curve: MeanCurve | None) -> list[float | None]:
-    return [] if curve is None else [_finite(value) for value in curve["mean"] or ()]
+    return [] if curve is None else [finite(value) for value in curve["mean"] or ()]
 
 
 def _ends(line: Line) -> str:
@@ -255,17 +256,18 @@ def _curve_table(curve: CurveText, layer: str, lines: Sequence[Line]) -> str:
 
 
 def _table(name: str, content: str) -> str:
-    """A table that scrolls in a box of its own, by keys as well."""
+    """Return a table that scrolls in a box of its own, also by keyboard, as markup."""
     return f'<div class="wide" tabindex="0" role="group" aria-label="{text(name)}"><table>{content}</table></div>'
 
 
-def _spread(summary: Summary, values: _Values, metric: MetricText) -> str:
+def _distribution_plot(summary: Summary, values: _Values, metric: MetricText) -> str:
+    """Return the plot of how a metric's values are distributed over the images, as markup; empty without values."""
     groups = []
     for layer in summary["layers"]:
         rows = [
-            Spread(method, index, np.array(found))
+            Spread(method, index, np.array(finite_values))
             for index, method in enumerate(summary["methods"])
-            if (found := values.spread.get(((layer, method), metric["name"])))
+            if (finite_values := values.distributions.get(((layer, method), metric["name"])))
         ]
         if rows:
             groups.append((layer, rows))
@@ -273,11 +275,11 @@ def _spread(summary: Summary, values: _Values, metric: MetricText) -> str:
         return ""
     return (
         f"<figure><figcaption>{_titled(metric)}</figcaption>"
-        f"{spread_plot(groups, label=_spread_label(metric, groups))}</figure>"
+        f"{spread_plot(groups, label=_distribution_label(metric, groups))}</figure>"
     )
 
 
-def _spread_label(metric: MetricText, groups: Sequence[tuple[str, Sequence[Spread]]]) -> str:
+def _distribution_label(metric: MetricText, groups: Sequence[tuple[str, Sequence[Spread]]]) -> str:
     means = (f"{row.name} at {layer} {number(float(row.values.mean()))}" for layer, rows in groups for row in rows)
     return f"{metric['title']} over the images, means: {', '.join(means)}"
 
@@ -286,8 +288,8 @@ def _spread_label(metric: MetricText, groups: Sequence[tuple[str, Sequence[Sprea
 
 
 def _sanity(steps: Sequence[SanityFigures]) -> str:
-    """How much maps change as more and more layers are random: a table for each layer of the maps."""
-    told = (
+    """Return a table, for each layer of the maps, of how much maps change as more and more layers are randomised."""
+    introduction = (
         '<p class="soft">The weights of more and more layers are randomised, from the score towards the input. Rank '
         "correlation of the maps with the original ones, and, smaller, of their absolute values: near 0 at the end "
         "where a method follows the model.</p>"
@@ -300,21 +302,21 @@ def _sanity(steps: Sequence[SanityFigures]) -> str:
         lines = []
         for method in dict.fromkeys(step["method"] for step in rows):
             mine = [step for step in rows if step["method"] == method]
-            pairs = [(_finite(step["rank_correlation"]), _finite(step["absolute"])) for step in mine]
+            pairs = [(finite(step["rank_correlation"]), finite(step["absolute"])) for step in mine]
             cells = "".join(f"<td>{number(plain)} <small>{number(absolute)}</small></td>" for plain, absolute in pairs)
             follows = {True: "yes", False: "no", None: "-"}[mine[-1]["follows"]]
             lines.append(f'<tr><th scope="row">{text(method)}</th>{cells}<td>{follows}</td></tr>')
         head = f'<thead><tr><th scope="col">Random layers</th>{heads}<th scope="col">Follows</th></tr></thead>'
         caption = f"<caption>{text(target)}</caption>"
         tables.append(_table(f"Sanity check, {target}", f"{caption}{head}<tbody>{''.join(lines)}</tbody>"))
-    return told + "".join(tables)
+    return introduction + "".join(tables)
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------
 
 
 def _table_data(summary: Summary, values: _Values) -> TableData:
-    """What the table of images is made of, by a script."""
+    """Return the data from which a script makes the table of images."""
     metrics: list[ColumnData] = [
         {"title": printable(one["title"]), "better": one["better"]} for one in summary["metrics"]
     ]
@@ -322,18 +324,11 @@ def _table_data(summary: Summary, values: _Values) -> TableData:
     return {"metrics": metrics, "rows": rows, "images": values.images, "confidence": printable(summary["confidence"])}
 
 
-def _stated(summary: Summary) -> Settings:
-    """What the summary itself says of how it was made."""
+def _settings_of(summary: Summary) -> Settings:
+    """Return the settings that the summary itself states."""
     facts = [("Model", str(summary["model"])), *(("Layer", layer) for layer in summary["layers"])]
     facts += [
         (name, value if isinstance(value, str) else json_text(value)) for name, value in summary["settings"].items()
     ]
     notes, warnings = tuple(summary["notes"]), tuple(summary["warnings"])
     return Settings("", tuple(facts), summary["command"] or "", "", notes, warnings)
-
-
-def _finite(value: Any) -> float | None:
-    """The number, or None where there is none."""
-    if isinstance(value, bool | int | float) and math.isfinite(value):
-        return float(value)
-    return None

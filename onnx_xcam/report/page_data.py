@@ -1,4 +1,4 @@
-"""What the scripts of the pages read: the JSON that stands in a page beside its markup."""
+"""This module defines the JSON that stands in a page beside its markup, and that the scripts of the page read."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Literal, TypedDict
 
 
 class PlacementData(TypedDict):
-    """How the model's input lies on a photo: see `images.place.Placement`. Each is [height, width] or [top, left].
+    """This record says how the model's input lies on a photo; see `images.place.Placement`.
+
+    Sizes are [height, width], and the offset is [top, left].
 
     Attributes:
         photo: The size of the photo.
         input: The size of the model's input.
-        scaled: The size of the photo as it was scaled.
+        scaled: The size of the photo after scaling.
         offset: Where the input begins on the scaled photo.
     """
 
@@ -22,13 +24,13 @@ class PlacementData(TypedDict):
 
 
 class ClassData(TypedDict):
-    """A class that was explained for a photo.
+    """This record describes a class that was explained for a photo.
 
     Attributes:
-        id: Its id.
-        label: Its label, or null.
-        score: Its score, or null.
-        probability: Its probability, or null.
+        id: The id of the class.
+        label: The label of the class, or null.
+        score: The score of the class, or null.
+        probability: The probability of the class, or null.
     """
 
     id: int
@@ -38,17 +40,17 @@ class ClassData(TypedDict):
 
 
 class MapData(TypedDict):
-    """The raw maps of a photo's K classes, at one layer by one method.
+    """This record holds the raw maps of a photo's K classes, at one layer by one method.
 
     Attributes:
         method: The CAM method.
         layer: The layer.
         signed: Whether values below zero are meant.
         fine: Whether the maps have the input's resolution, as those of guided methods.
-        limits: Where each map is cut off when it is drawn; null for maps that are not fine.
+        limits: The value at which each map is cut off when it is drawn; null for maps that are not fine.
         status: The status of each map.
         dims: K, height and width.
-        step: What the values are to be multiplied by, or null where they are floats.
+        step: The factor by which the values are multiplied, or null where they are floats.
         data: The values: little-endian float32 or int16, in base64.
     """
 
@@ -64,16 +66,16 @@ class MapData(TypedDict):
 
 
 class PhotoData(TypedDict):
-    """A photo.
+    """This record holds a photo with its classes and maps.
 
     Attributes:
-        name: Its name.
-        size: Its height and width.
+        name: The name of the photo.
+        size: The height and the width of the photo.
         image: The photo as a data URL.
-        placement: How the model's input lies on it.
+        placement: How the model's input lies on the photo.
         classes: The K classes.
         maps: The maps, for each method and layer.
-        warnings: Sentences on this photo.
+        warnings: Sentences on what may be wrong with this photo.
     """
 
     name: str
@@ -86,12 +88,12 @@ class PhotoData(TypedDict):
 
 
 class PhotosOptions(TypedDict):
-    """What the page of photos knows beside them.
+    """This record holds what all photos of a page have in common.
 
     Attributes:
         colours: Colour maps by name: 256 colours of 3 bytes, in base64.
-        diverging: The same for signed maps.
-        status: What each status means.
+        diverging: Colour maps for signed maps, in the same form.
+        status: The meaning of each status.
     """
 
     colours: dict[str, str]
@@ -100,11 +102,11 @@ class PhotosOptions(TypedDict):
 
 
 class ColumnData(TypedDict):
-    """A metric, as a column of the table of images.
+    """This record describes a metric, which is a column of the table of images.
 
     Attributes:
-        title: Its title.
-        better: Which values are better, or null.
+        title: The title of the metric.
+        better: Whether higher or lower values are better, or null where neither is.
     """
 
     title: str
@@ -112,7 +114,7 @@ class ColumnData(TypedDict):
 
 
 class RowData(TypedDict):
-    """A layer and a method, whose figures the table can show.
+    """This record names a layer and a method for which the table can show metrics.
 
     Attributes:
         layer: The layer.
@@ -124,17 +126,17 @@ class RowData(TypedDict):
 
 
 ImageData = tuple[str, str, float | None, list[list[float | None]]]
-"""A photo and a class: their names, the confidence, and for each layer and method the value of each metric."""
+"""A photo and a class, by name, with the confidence, and for each layer and method the value of each metric."""
 
 
 class TableData(TypedDict):
-    """The table of images on the page of an evaluation.
+    """This record holds the table of images on the page of an evaluation.
 
     Attributes:
-        metrics: The metrics.
-        rows: The layers and methods.
-        images: Each photo and class.
-        confidence: What the confidences are.
+        metrics: The metrics, which are the columns.
+        rows: The layers and methods to choose from.
+        images: The values for each photo and class.
+        confidence: Whether the confidences are probabilities or scores.
     """
 
     metrics: list[ColumnData]

@@ -1,9 +1,9 @@
-"""The page of explained photos: written photo by photo, so that memory stays flat however many there are.
+"""This module writes the page of explained photos, photo by photo, so that memory does not grow with their number.
 
-What a photo adds to the file, in base64 (4/3 of its size): itself, as a JPEG of at most `LONGEST` pixels along its
-longer side (100 to 300 kB); a thumbnail (10 kB); for each class, layer and method its raw map. Maps of layers are
-small and kept as float32. Above `FLOAT_CELLS` values, as guided methods have them, they are kept as 16-bit steps of
-1/32767 of the map's largest size, which moves no value by more than half a step, and leaves 0 where it is.
+A photo adds to the file, in base64 (4/3 of its size): a JPEG of at most `LONGEST` pixels along its longer side (100 to
+300 kB); a thumbnail (10 kB); and a raw map for each class, layer and method. Maps of layers are small and stored as
+float32. Maps with more than `FLOAT_CELLS` values, such as those of guided methods, are stored as 16-bit steps of
+1/32767 of the largest magnitude, which changes no value by more than half a step, and keeps 0 exactly.
 """
 
 from __future__ import annotations
@@ -47,12 +47,13 @@ from onnx_xcam.report.settings import Settings
 from onnx_xcam.text import printable
 
 LONGEST, LONGEST_THUMBNAIL = 1024, 240
-"""Pixels along the longer side of what the file holds of a photo."""
+"""The pixels along the longer side of a photo in the file, and of its thumbnail."""
 FLOAT_CELLS = 4096
+"""Maps of up to so many values are stored as float32."""
 
 _QUALITY, _THUMBNAIL_QUALITY = 90, 80
 _LOSSLESS_PIXELS = 2**16
-"""Photos up to so many pixels are kept as PNG: a JPEG would be little smaller, and smear them."""
+"""Photos of up to so many pixels are stored as PNG: a JPEG would be little smaller and blur them."""
 _STEPS = 32767
 _GREY = 128
 
@@ -67,14 +68,14 @@ _STYLES = (WEB / "common.css", WEB / "photos.css")
 
 
 class PhotoPage:
-    """A page that is being written; a context, and put in place at its end."""
+    """A PhotoPage is a context manager that writes a page, which replaces the file when the context ends."""
 
     def __init__(self, path: str | Path, settings: Settings) -> None:
         """Prepare the page.
 
         Args:
-            path: the HTML file, replaced if it is there.
-            settings: how it came about.
+            path: the HTML file, which is replaced if it exists.
+            settings: how the explanations were made.
         """
         self._path, self._settings = Path(path), settings
         self._stack = ExitStack()
@@ -96,7 +97,7 @@ class PhotoPage:
         return self
 
     def add(self, photo: Photo | Failure | bytes) -> None:
-        """Write a photo, or one that failed, or what `photo_entry` made of one already.
+        """Write a photo, a photo that failed, or the entry that `photo_entry` made of one.
 
         Raises:
             OutputError: the file cannot be written.
@@ -114,7 +115,7 @@ class PhotoPage:
 
 
 def photo_entry(photo: Photo | Failure) -> bytes:
-    """What a page holds of a photo, as markup behind `<li id="..."`; may be made in any thread."""
+    """Return the entry of a photo in the page, as markup that follows `<li id="..."`; any thread may call this."""
     name = text(photo.name)
     short = text(Path(photo.name).name or photo.name)
     if isinstance(photo, Failure):
@@ -153,7 +154,7 @@ def photo_entry(photo: Photo | Failure) -> bytes:
 
 
 def _options() -> PhotosOptions:
-    """What the page has to know beside the photos."""
+    """Return the colour maps and the meanings of status that the page needs."""
 
     def tables(names: Any, first: str) -> dict[str, str]:
         return {name: _base64(colour_table(name)) for name in sorted(names, key=lambda name: name != first)}
@@ -171,7 +172,7 @@ def _class_data(one: ClassResult) -> ClassData:
 
 
 def _map_data(maps: Maps) -> MapData:
-    """Raw maps in JSON; `step` is what the values are to be multiplied by where they are whole numbers."""
+    """Return raw maps as JSON; large finite maps are whole numbers, to be multiplied by `step`."""
     values = np.ascontiguousarray(maps.values, np.float32)
     step = None
     if values[0].size > FLOAT_CELLS and np.isfinite(values).all():
@@ -191,24 +192,26 @@ def _map_data(maps: Maps) -> MapData:
 
 
 def _limit(map_hw: NDArray[np.float32]) -> float | None:
+    """Return the value at which a fine map [H,W] is cut off, or None."""
     limit = peak_limit(map_hw)
     return None if limit is None else float(limit)
 
 
 def _base64(array: NDArray[Any]) -> str:
+    """Encode the little-endian bytes of an array in base64."""
     little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"))
     return base64.b64encode(little.tobytes()).decode("ascii")
 
 
 def _picture(photo: Photo) -> NDArray[np.uint8]:
-    """The photo, uint8 [H,W,3]; grey where there is none."""
+    """Return the photo, uint8 [H,W,3], or a grey picture for a ready tensor."""
     if photo.image_rgb is not None:
         return photo.image_rgb
     return np.full((*photo.placement.photo, 3), _GREY, np.uint8)
 
 
 def _shrunk(image_rgb: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    """The picture, with so many pixels along its longer side at most."""
+    """Shrink a picture to at most `longest` pixels along its longer side."""
     height, width = image_rgb.shape[:2]
     ratio = min(1.0, longest / max(height, width))
     size = max(1, round(height * ratio)), max(1, round(width * ratio))
@@ -216,7 +219,7 @@ def _shrunk(image_rgb: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
 
 
 def _thumbnail(photo: Photo, shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The photo and the first map over it, small; made of what is shown large."""
+    """Return a small picture of the photo with the first map over it, made from the picture that is shown large."""
     image = _shrunk(shown, LONGEST_THUMBNAIL)
     if not photo.maps:
         return image
@@ -232,13 +235,13 @@ def _thumbnail(photo: Photo, shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _encoded(image_rgb: NDArray[np.uint8], quality: int) -> str:
-    """A picture as an address."""
+    """Encode a picture as a data URL."""
     if image_rgb.shape[0] * image_rgb.shape[1] <= _LOSSLESS_PIXELS and quality == _QUALITY:
         return data_url("image/png", encode_image(image_rgb, ".png"))
     return data_url("image/jpeg", encode_image(image_rgb, ".jpg", quality))
 
 
 def _top(top: ClassResult) -> str:
-    """The first class in words, as markup."""
+    """Return the label of the first class with its probability, as markup."""
     known = "" if top.probability is None else f" <b>{100 * top.probability:.0f} %</b>"
     return f"{text(top.label or f'class {top.id}')}{known}"

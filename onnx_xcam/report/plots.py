@@ -1,7 +1,8 @@
-"""Small plots as inline SVG: lines, and how values are spread. Colours, lines and fonts are the style sheet's.
+"""This module draws small plots as inline SVG: lines, and distributions of values.
 
-Series are told apart by the classes `m0`, `m1`, ... of their position, which choose colour and dashes. Everything that
-a plot shows is also said: by its label, by a title on every mark, and by the tables beside it.
+Colours, line styles and fonts come from the style sheet. Series differ by the classes `m0`, `m1`, ... of their
+position, which choose colour and dashes. Everything that a plot shows is also given as text: by its label, by a title
+on every mark, and by the tables beside it.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from numpy.typing import NDArray
 from onnx_xcam.report.assemble import text
 
 SERIES = 10
-"""How many series have a look of their own; then it begins anew."""
+"""The number of series with a look of their own; further series repeat the looks."""
 
 _WIDTH, _HEIGHT = 340, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 18, 10, 36
 _ROW, _NAME, _SPREAD_WIDTH = 20, 150, 520
 _FAR = 200.0
-"""Values so many times apart cannot be told from each other on a linear axis."""
+"""Values whose ratio is larger than this need a logarithmic axis."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: y at even steps of x; None leaves a gap."""
+    """A Line is a curve with values of y at even steps of x; None leaves a gap."""
 
     name: str
     values: Sequence[float | None]
@@ -35,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Spread:
-    """How values are spread; `values` are finite, at least one."""
+    """A Spread holds the values of which a distribution is drawn; they are finite, and there is at least one."""
 
     name: str
     series: int
@@ -44,7 +45,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers along an axis to pixels; on a logarithmic one all are above 0."""
+    """A Scale maps numbers along an axis to pixels; on a logarithmic axis all numbers are above 0."""
 
     low: float
     high: float
@@ -53,7 +54,7 @@ class Scale:
     logarithmic: bool = False
 
     def __call__(self, value: float) -> float:
-        """The pixel of a number, to two digits."""
+        """Return the pixel of a number, to two digits."""
         low, high = self.low, self.high
         if self.logarithmic:
             value, low, high = (math.log10(one) for one in (value, low, high))
@@ -62,12 +63,12 @@ class Scale:
 
 
 def series_class(index: int) -> str:
-    """The class that gives a series its look."""
+    """Return the CSS class that gives a series its look."""
     return f"m{index % SERIES}"
 
 
 def key(index: int) -> str:
-    """A sample of a series' line."""
+    """Return a sample of a series' line as SVG, for a legend."""
     line = f'<line class="line {series_class(index)}" x1="1" y1="6" x2="27" y2="6"/>'
     return f'<svg class="key" width="28" height="12" aria-hidden="true">{line}</svg>'
 
@@ -75,14 +76,14 @@ def key(index: int) -> str:
 def line_plot(
     lines: Sequence[Line], *, label: str, x_title: str, first: float, last: float, bounds: tuple[float, float]
 ) -> str:
-    """Curves over the same x, the i-th of them as series i.
+    """Draw curves over the same x, the i-th of them as series i.
 
     Args:
         lines: the curves, of the same length.
         label: what the plot shows, for those who do not see it.
-        x_title: of the x axis.
+        x_title: the title of the x axis.
         first, last: the x of the first and the last value.
-        bounds: least and largest y; the axis begins at 0 where that is near.
+        bounds: the least and the largest y; the axis begins at 0 if that is near.
     """
     low, high = bounds
     marks = ticks(min(low, 0.0) if low < 0.3 * high else low, high)
@@ -105,10 +106,10 @@ def line_plot(
 
 
 def spread_plot(groups: Sequence[tuple[str, Sequence[Spread]]], *, label: str) -> str:
-    """How values are spread, a row each (at least one) under the headings of their groups.
+    """Draw distributions of values, one row each (at least one) under the headings of their groups.
 
-    The thin line goes from the 5th to the 95th percentile, the bar over the middle half, the tick is the median, the
-    dot the mean. Where values are above 0 and hundreds of times apart, the axis is logarithmic, and says so.
+    The thin line goes from the 5th to the 95th percentile, the bar spans the middle half, the tick is the median, and
+    the dot the mean. If all values are above 0 and differ by large factors, the axis is logarithmic and labelled so.
     """
     figures = {id(one): _figures(one.values) for _, rows in groups for one in rows}
     ends = [value for five in figures.values() for value in (five[0], five[4], five[5])]
@@ -135,7 +136,7 @@ def spread_plot(groups: Sequence[tuple[str, Sequence[Spread]]], *, label: str) -
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """About five round numbers from `low` to `high`, the first and the last at or within them."""
+    """Return about five round numbers that lie within `low` and `high`."""
     if not high > low:
         return [low]
     rough = (high - low) / 4
@@ -146,14 +147,14 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def decades(low: float, high: float) -> list[float]:
-    """Powers of ten around two numbers above 0, seven at most."""
+    """Return at most seven powers of ten that enclose two numbers above 0."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     step = math.ceil((last - first) / 6)
     return [10.0**power for power in range(first, last + step, step)]
 
 
 def number(value: float | None) -> str:
-    """A number in three digits that count."""
+    """Format a number with three significant digits, or as a dash if it is not finite."""
     if value is None or not math.isfinite(value):
         return "–"  # noqa: RUF001  the sign for "none"
     if value != 0 and not 1e-3 <= abs(value) < 1e5:
@@ -165,7 +166,7 @@ def number(value: float | None) -> str:
 
 
 def _path(values: Sequence[float | None], x: Scale, y: Scale, first: float, last: float) -> str:
-    """The line through the values that are there."""
+    """Return the SVG path through the values, with gaps where a value is None."""
     parts, pen = [], "M"
     for n, value in enumerate(values):
         if value is None:
@@ -178,19 +179,20 @@ def _path(values: Sequence[float | None], x: Scale, y: Scale, first: float, last
 
 
 def _figures(values: NDArray[np.float64]) -> list[float]:
-    """5th percentile, quartile, median, quartile, 95th percentile, mean."""
+    """Return 5th percentile, lower quartile, median, upper quartile, 95th percentile and mean."""
     return [*np.percentile(values, [5, 25, 50, 75, 95]).tolist(), float(values.mean())]
 
 
 def _spread_row(row: Spread, figures: Sequence[float], x: Scale, top: float) -> str:
+    """Return the row of one distribution as SVG, with its figures as a title."""
     least, quarter, median, three, most, mean = map(x, figures)
     middle = top + _ROW / 2
-    told = (
+    description = (
         f"{row.name}: mean {number(figures[5])}, median {number(figures[2])}, half of {len(row.values)} between "
         f"{number(figures[1])} and {number(figures[3])}"
     )
     return (
-        f'<g class="{series_class(row.series)}"><title>{text(told)}</title>'
+        f'<g class="{series_class(row.series)}"><title>{text(description)}</title>'
         f'<text class="end" x="{_NAME - 8}" y="{middle + 4}">{text(_shortened(row.name, 22))}</text>'
         f'<line class="whisker" x1="{least}" x2="{most}" y1="{middle}" y2="{middle}"/>'
         f'<rect class="box" x="{quarter}" width="{max(1.0, round(three - quarter, 2))}" y="{middle - 5}" height="10"/>'
@@ -200,7 +202,7 @@ def _spread_row(row: Spread, figures: Sequence[float], x: Scale, top: float) -> 
 
 
 def _shortened(name: str, longest: int) -> str:
-    """The end of a long name, which tells layers apart."""
+    """Return a name, or the end of a long name, because layers differ at the end."""
     return name if len(name) <= longest else "…" + name[-(longest - 1) :]
 
 

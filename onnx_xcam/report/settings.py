@@ -1,4 +1,4 @@
-"""What a page was made with: all that someone needs to make it again."""
+"""This module collects the settings with which a page was made, so that someone can make it again."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Settings:
-    """How a page came about.
+    """A Settings says how a page was made.
 
     Attributes:
-        model: what the page calls the model.
+        model: the name of the model on the page.
         facts: names and values, in the order in which they are shown.
-        command: the command line, as one line for a shell.
-        python: the same in Python, in lines.
-        notes: what was assumed.
-        warnings: those that deserve a look.
+        command: the command line, as one line for a shell; "" if there is none.
+        python: the lines of Python that do the same; "" if there are none.
+        notes: sentences on what was assumed.
+        warnings: sentences on what may be wrong.
     """
 
     model: str
@@ -50,7 +50,7 @@ class Settings:
     warnings: tuple[str, ...] = ()
 
     def as_html(self) -> str:
-        """The settings as markup: what warns, the calls, the facts, the notes."""
+        """Return the settings as markup: warnings, calls, facts, notes."""
         parts = [f'<p class="warning">{text(warning)}</p>' for warning in self.warnings]
         parts += [_listing(name, call) for name, call in (("Command", self.command), ("Python", self.python)) if call]
         rows = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in self.facts)
@@ -69,13 +69,13 @@ def settings_of(
     python: str = "",
     facts: Sequence[tuple[str, str]] = (),
 ) -> Settings:
-    """The settings of what is explained with a model.
+    """Return the settings of explanations by a model.
 
     Args:
         model: the open model, with its layers, preprocessing and notes.
         methods: the CAM methods.
-        command, python: as for `Settings`.
-        facts: what else is to be told.
+        command, python: the calls, as in `Settings`.
+        facts: further names and values to show.
     """
     known = [
         ("Model", model.files[0].name if model.files else model.name),
@@ -97,26 +97,26 @@ def settings_of(
 
 
 def versions() -> str:
-    """Versions of Python and of the packages that decide what comes out."""
-    found = [f"Python {platform.python_version()}"]
+    """Return the versions of Python and of the packages that affect the result, as text."""
+    parts = [f"Python {platform.python_version()}"]
     for package in _PACKAGES:
         try:
-            found.append(f"{package} {metadata.version(package)}")
+            parts.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return ", ".join(parts)
 
 
 def python_call(
     model: Path, photo: Path, methods: Sequence[str], options: Mapping[str, Any], wanted: Mapping[str, Any]
 ) -> str:
-    """The Python lines that explain a photo.
+    """Return the Python lines that explain a photo.
 
     Args:
-        model, photo: their files.
+        model, photo: the files of the model and of the photo.
         methods: the CAM methods.
-        options: of `Explainer`, the others; those that are what they are anyway are left out.
-        wanted: of `explain`, the same.
+        options: further arguments of `Explainer`; those with their default are left out.
+        wanted: further arguments of `explain`; those with their default are left out.
     """
 
     def arguments(first: Path, given: Mapping[str, Any]) -> str:
@@ -135,11 +135,12 @@ def python_call(
 
 
 def _is_stated(value: Any) -> bool:
+    """Tell whether an argument differs from the defaults, which are None, "auto" and empty."""
     return value is False or (bool(value) and value != "auto")
 
 
 def _literal(value: Any) -> str:
-    """Python that means the value: a path as its text, an array as its numbers."""
+    """Return a Python literal for a value: a path as a string, an array as nested lists."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, Mapping):
@@ -150,6 +151,6 @@ def _literal(value: Any) -> str:
 
 
 def _listing(name: str, call: str) -> str:
-    """Lines of code as markup."""
-    lines = "\n".join(text(line) for line in call.splitlines())  # `text` puts what it is given on one
+    """Return lines of code under a heading, as markup."""
+    lines = "\n".join(text(line) for line in call.splitlines())  # `text` would join them to one line
     return f'<h3>{name}</h3><pre tabindex="0" aria-label="{name}">{lines}</pre>'
