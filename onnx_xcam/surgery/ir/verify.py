@@ -28,7 +28,7 @@ def check_nodes(model: onnx.ModelProto, name: str) -> None:
     Raises:
         ModelError: a node does not, or there are more nodes than any model has.
     """
-    opset = next((entry.version for entry in model.opset_import if is_standard(entry.domain)), 0)
+    opset = _opset(model)
     for count, node in enumerate(_all_nodes(model), 1):
         if count > MOST_NODES:
             raise ModelError(f"{name} has more than {MOST_NODES} nodes, too many to be explained.")
@@ -43,14 +43,20 @@ def check_nodes(model: onnx.ModelProto, name: str) -> None:
 def refusal(model: onnx.ModelProto) -> str | None:
     """Return why onnx's own shape and type inference refuses a model, None if it does not.
 
-    The shapes that the file notes are ignored, since ONNX Runtime goes by the nodes. A model with operators that onnx
-    does not know is not judged.
+    The shapes that the file notes are ignored, since ONNX Runtime goes by the nodes. Nodes whose operator came after
+    the model's opset are ignored, since onnx reports nothing beside one. A model with operators that onnx does not know
+    is not judged.
     """
     bare = onnx.ModelProto()
     bare.CopyFrom(without_negative_sizes(model))
     known = {function.domain for function in bare.functions}
     if not all(is_standard(node.domain) or node.domain in known for node in _all_nodes(bare)):
         return None
+    known_nodes = [node for node in bare.graph.node if _form(node.op_type, _opset(model)) or node.domain in known]
+    if len(known_nodes) < len(bare.graph.node):
+        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in known_nodes]
+        del bare.graph.node[:]
+        bare.graph.node.extend(kept)
     del bare.graph.value_info[:]
     for output in bare.graph.output:
         output.type.tensor_type.ClearField("shape")
@@ -59,6 +65,11 @@ def refusal(model: onnx.ModelProto) -> str | None:
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         return " ".join(str(error).split())[:300]
     return None
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    """Return the version of the standard operators that a model is written in, 0 if it names none."""
+    return next((entry.version for entry in model.opset_import if is_standard(entry.domain)), 0)
 
 
 def without_negative_sizes(model: onnx.ModelProto) -> onnx.ModelProto:

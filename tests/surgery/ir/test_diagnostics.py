@@ -119,6 +119,16 @@ def test_onnx_refuses_no_good_model():
     assert refusal(foreign) is None
 
 
+def test_onnx_judges_a_file_beside_an_operator_of_a_later_opset():
+    """A node that onnx does not know keeps its shape inference from reporting anything."""
+    damaged, good = gemm_of_five_axes(), cnn("gap")
+    for model in (damaged, good):
+        assert next(entry.version for entry in model.opset_import if not entry.domain) < 20
+        model.graph.node.insert(0, onnx.helper.make_node("Gelu", ["image"], ["later"]))
+    assert "rank" in (refusal(damaged) or "")
+    assert refusal(good) is None
+
+
 def test_a_domain_that_the_file_does_not_import_is_not_taken_for_a_mistake_of_ours():
     model = cnn("gap")
     next(node for node in model.graph.node if node.op_type == "Flatten").domain = "com.microsoft"
