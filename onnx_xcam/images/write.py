@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from onnx_xcam.common.files import Draft
 from onnx_xcam.errors import EncodingError, OutputError
 from onnx_xcam.images.backend import first_line, memory_for, opencv
 from onnx_xcam.images.pixels import ImageRGB
@@ -22,7 +23,10 @@ def write_image(path: str | Path, image_rgb: ImageRGB) -> None:
     except OutputError as error:
         raise OutputError(f"{path}: {error}") from error
     try:
-        path.write_bytes(data)
+        path.parent.stat()  # a draft would make a folder that is not there
+        with Draft(path) as draft:
+            draft.file.write(data)
+            draft.place()
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
 

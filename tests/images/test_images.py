@@ -414,6 +414,24 @@ def test_write_image_errors(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_picture_that_is_cut_short_takes_no_place(tmp_path):
+    """The disk takes less than the picture: neither half of it is there, nor is the one before lost."""
+    resource = pytest.importorskip("resource", reason="no limits here")
+    path, noise = tmp_path / "p.png", np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for there in (None, photo()):
+        if there is not None:
+            write_image(path, there)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+        try:
+            with pytest.raises(OutputError, match=r"p\.png: cannot be written: File too large"):
+                write_image(path, noise)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert list(tmp_path.iterdir()) == ([] if there is None else [path])
+    np.testing.assert_array_equal(read_image(path), photo())
+
+
 def test_write_image_over_a_folder(tmp_path):
     (tmp_path / "p.png").mkdir()
     with pytest.raises(OutputError, match="cannot be written"):
