@@ -18,8 +18,8 @@ from onnx_xcam.runtime import Session, open_session
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
-from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import proto_traits
+from onnx_xcam.surgery.submodels.branches import fill_branches
 from onnx_xcam.surgery.submodels.masked import MaskedPart, masked_part, tensors_of_part
 from onnx_xcam.surgery.submodels.score_decomposition import decomposition_model
 from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse, diagnosed
@@ -73,10 +73,7 @@ def ablations_of(
     """As `open_ablations`, of a model that was analysed before."""
     source, graph, target, chosen = analysis.source, analysis.graph, analysis.target, analysis.chosen_layers
     with diagnosed(analysis.given):
-        weights = _weights(source, graph, chosen, target.name)
-        foreign = {n.output[0] for n in analysis.skeleton.graph.node if n.domain and proto_traits(n).rounds}
-        roles, name = analysis.layers.roles, target.name
-        cuts = [masked_part(graph, roles, layer, name, weights=weights, foreign=foreign) for layer in chosen]
+        cuts = _cuts(analysis)
     asked = target.name if target.name not in graph.inner and not graph.quantised else None
     steady = not graph.quantised and not any(graph.dtype(name) == np.float16 for name in graph.producer)
     arithmetic, _ = arithmetic_for(source, analysis.skeleton, providers, exact=exact)
@@ -90,11 +87,18 @@ def ablations_of(
     return found
 
 
-def _weights(source: Source, graph: Graph, layers: Sequence[Layer], score: str) -> dict[str, onnx.TensorProto]:
-    """The initializers that the parts behind the layers read; of those in other files no more is loaded."""
-    read = set().union(*(tensors_of_part(graph, layer.name, score) for layer in layers))
-    model = source.load(external=lambda tensor: tensor.name in read)
-    return {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in read}
+def _cuts(analysis: Analysis) -> list[MaskedPart]:
+    """The part behind each layer with its weights; of those in other files no more is loaded."""
+    source, graph, chosen, score = analysis.source, analysis.graph, analysis.chosen_layers, analysis.target.name
+    read = set().union(*(tensors_of_part(graph, layer.name, score) for layer in chosen))
+    stored = source.load(external=lambda tensor: tensor.name in read).graph.initializer
+    weights = {tensor.name: tensor for tensor in stored if tensor.name in read}
+    foreign = {n.output[0] for n in analysis.skeleton.graph.node if n.domain and proto_traits(n).rounds}
+    roles = analysis.layers.roles
+    cuts = [masked_part(graph, roles, layer, score, weights=weights, foreign=foreign) for layer in chosen]
+    for cut in cuts:
+        fill_branches(cut.model.graph.node, source)
+    return cuts
 
 
 def _decomposition(

@@ -69,7 +69,7 @@ def _slope(seen: Observed, index: int, gradient: np.ndarray) -> Slope | str | No
         return None
     images = seen.metadata.layout(index).find("N")
     answers, class_id = len(seen.after[contract.CLASSES]), int(seen.after[contract.CLASSES][0, 0])
-    behind = node_model(graph, behind_layer(graph, layer, score).nodes, seen.values, [layer])
+    behind = node_model(graph, behind_layer(graph, layer, score).nodes, seen.values, [layer], seen.source)
     values = seen.values[layer].astype(np.float64)
 
     def scored(at: np.ndarray) -> float:

@@ -109,6 +109,15 @@ class Source:
             model.metadata_props.remove(entry)
         return model
 
+    def fetch(self, tensor: onnx.TensorProto) -> None:
+        """Read the values of a tensor of this model into the tensor, if they lie in another file and it has a path.
+
+        Raises:
+            ModelError: external data cannot be read.
+        """
+        if self.external is not None and tensor.data_location == onnx.TensorProto.EXTERNAL:
+            self._fetch(self.external, tensor)
+
     def references(self) -> list[Reference]:
         """Return where the model's external data lie, tensor by tensor.
 

@@ -7,17 +7,26 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from onnx import numpy_helper
 
+from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.dims import Dim
 from onnx_xcam.surgery.ir.graph import Graph, exported
 from onnx_xcam.surgery.ir.op_traits import proto_traits, traits
+from onnx_xcam.surgery.ir.protos import subgraphs
+from onnx_xcam.surgery.ir.uses import names_read
 from onnx_xcam.surgery.submodels.behind_layer import IR_VERSION
+from onnx_xcam.surgery.submodels.branches import fill_branches
 
 _FLOAT_KINDS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 
 
 def node_model(
-    graph: Graph, forward: Sequence[gs.Node], values: Mapping[str, np.ndarray], free: Sequence[str]
+    graph: Graph,
+    forward: Sequence[gs.Node],
+    values: Mapping[str, np.ndarray],
+    free: Sequence[str],
+    source: Source | None = None,
 ) -> onnx.ModelProto:
     """Return a node, or several that belong together, as a model in float64.
 
@@ -26,12 +35,17 @@ def node_model(
         forward: the nodes, in topological order; the last one's outputs are the model's.
         values: the values of the tensors that the nodes read from outside; floats become float64.
         free: the inputs that stay inputs; the others become initializers.
+        source: the whole model's file, where nodes may have subgraphs with weights.
     """
-    nodes = [_in_double(exported(node)) for node in forward]
+    nodes = [exported(node) for node in forward]
+    if source is not None:
+        fill_branches(nodes, source)
+    for node in nodes:
+        _put_in_double(node)
     made = {name for node in nodes for name in node.output}
     counts = {values[name].dtype for name in free if values[name].dtype.kind != "f"}
     inputs, initializers = [], []
-    for name in dict.fromkeys(name for node in nodes for name in node.input if name and name not in made):
+    for name in dict.fromkeys(name for node in forward for name in names_read(node) if name not in made):
         array = as_double(values[name])
         if array.dtype in counts:  # quantised integers and their bounds become the same numbers in float64
             array = array.astype(np.float64)
@@ -39,7 +53,7 @@ def node_model(
             kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
             inputs.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
         else:
-            initializers.append(onnx.numpy_helper.from_array(array, name))
+            initializers.append(numpy_helper.from_array(array, name))
     outputs = []
     for name in nodes[-1].output:
         if name:
@@ -53,12 +67,18 @@ def node_model(
     )
 
 
-def _in_double(node: onnx.NodeProto) -> onnx.NodeProto:
-    """Return the node, changed so that a Cast from one float type to another rounds to float64 only."""
+def _put_in_double(node: onnx.NodeProto) -> None:
+    """Change a node, in place, so that floats that its subgraphs store and that its Casts make are float64."""
     for attribute in node.attribute:
         if proto_traits(node).casts and attribute.name == "to" and attribute.i in _FLOAT_KINDS:
             attribute.i = onnx.TensorProto.DOUBLE
-    return node
+    for graph in subgraphs(node):
+        inside = [attribute.t for inner in graph.node for attribute in inner.attribute if attribute.HasField("t")]
+        for tensor in (*graph.initializer, *inside):
+            if tensor.data_type in _FLOAT_KINDS:
+                tensor.CopyFrom(numpy_helper.from_array(as_double(numpy_helper.to_array(tensor)), tensor.name))
+        for inner in graph.node:
+            _put_in_double(inner)
 
 
 def _double_kind(graph: Graph, node: gs.Node, name: str) -> int:
