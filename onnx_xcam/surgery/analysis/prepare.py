@@ -164,7 +164,8 @@ def _inferred(model: onnx.ModelProto, *, strict: bool) -> onnx.ModelProto:
     To follow these values, onnx keeps a record for each element of any vector of known length, even for one of 2**40:
     so values are not followed in a model with such a vector.
     """
-    inferred = onnx.shape_inference.infer_shapes(_with_spectrum_default(model), strict_mode=strict)
+    model = _with_spectrum_default(model)
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=strict)
     shapes = {value.name: value.type.tensor_type for value in (*inferred.graph.value_info, *inferred.graph.output)}
     stated = [value.type.tensor_type for value in inferred.graph.input]
     lengths = [kind.shape.dim[0].dim_value for kind in (*shapes.values(), *stated) if len(kind.shape.dim) == 1]

@@ -102,6 +102,13 @@ def test_followed_shapes(case):
     assert known(shape_of(body, "y", inputs=inputs, opset=opset)) == expected
 
 
+def test_half_a_spectrum_where_values_are_followed_as_well():
+    """STFT without `onesided` gives half of the spectrum, in a model with a computed shape as in any other."""
+    spectrum = number("step", 16) + number("length", 16) + "y = STFT(x, step, , length) "
+    computed = DIM + dim(0, "n") + ints("m", -1) + "t = Concat<axis=0>(n, m)  flat = Reshape(x, t)"
+    assert shape_of(spectrum + computed, "y", inputs="float[1,64,1] x") == (1, 4, 9, 2)
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_reshaped_against_numpy(seed):
     """Random shapes with some dimensions as symbols: what is claimed is what numpy does."""
