@@ -129,9 +129,9 @@ def _can_be_inferred(original: onnx.ModelProto) -> bool:
 
 
 def _drop_repeated_notes(graph: onnx.GraphProto) -> None:
-    """Drop shape notes of tensors inside that repeat an output's.
+    """Drop the notes on inner tensors that name an output of the graph a second time.
 
-    Half-precision converters leave notes without shapes behind, which would be read last and so win.
+    Half-precision converters leave such notes, without shapes; they would be read last and so replace the output's.
     """
     known = {value.name for value in graph.output if value.type.tensor_type.HasField("shape")}
     kept = [value for value in graph.value_info if value.name not in known]

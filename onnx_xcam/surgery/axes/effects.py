@@ -46,7 +46,7 @@ from onnx_xcam.surgery.ir.op_traits import traits
 
 
 def kept(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
-    """Return the axes of an operator that keeps them, each from the first input of this rank that knows it."""
+    """Return the axes of an operator that keeps them, each as the inputs of this rank that know it agree."""
     candidates: list[list[Axis]] = [[] for _ in shape]
     for index in range(len(node.inputs)):
         axes = p.axes(node, index)
@@ -361,7 +361,7 @@ def einsum(p: KnownAxes, node: gs.Node, _: int, shape: Shape) -> Axes | None:
 
 
 def _contracted(p: KnownAxes, node: gs.Node, letters: Mapping[str, Axis], letter: str) -> Axis | None:
-    """Return the axis of a letter of the result; a letter of weights alone that sum over space is drawn from there."""
+    """Return the axis of a result's letter; if only a weight that sums over space has it, it is made of that space."""
     terms = str(node.attrs["equation"]).replace(" ", "").partition("->")[0].split(",")
     own = [index for index, term in enumerate(terms) if letter in term]
     if not is_unknown(letters[letter]) or any(p.depends_on_picture(node, index) for index in own):

@@ -137,7 +137,7 @@ class _Cut:
         emitter = Emitter(graph.opset, graph.tensors.__contains__)
         keep = emitter.input(KEEP, np.float32, ("xcam_B", "xcam_C"))
         fed = [self._fed(self.source, self.source if self.first else _LAYER)]
-        fed += [self._fed(n, f"{_FED}_{i}" if self._is_spread(n) else n) for i, n in enumerate(self.crossing)]
+        fed += [self._fed(n, f"{_FED}_{i}" if self._is_repeated(n) else n) for i, n in enumerate(self.crossing)]
         inputs = [keep, *(self._as_input(emitter, one) for one in fed)]
         a = emitter.forward(_LAYER, graph.dtype(name), graph.shape(name) or ()) if self.first else inputs[1]
         beside = list(zip(fed[1:], inputs[2:], strict=True))
@@ -247,7 +247,7 @@ class _Cut:
         symbol = (self.graph.shape(self.layer.name) or ())[self.layer.layout.find("N")]
         return dims.index(symbol) if isinstance(symbol, str) and symbol in dims else None
 
-    def _is_spread(self, name: str) -> bool:
+    def _is_repeated(self, name: str) -> bool:
         """Tell whether a tensor that bypasses the layer must be repeated for each mask, as broadcasting does not."""
         if self._images(name) is None or self._fed(name, name).lengths:
             return False

@@ -224,7 +224,7 @@ def _looked_up(graph: Graph, node: gs.Node, domain: str) -> str | None:
 
 
 def _best_of(graph: Graph, node: gs.Node) -> Origin | None:
-    """Return the scores that a ReduceMax gives the largest probability of; None if it takes other values."""
+    """Return the scores with the probabilities that a ReduceMax takes the largest of; None for other values."""
     behind = step_back(graph, node.inputs[0].name)
     if behind.activation not in ("Softmax", "LogSoftmax"):
         return None
