@@ -1,27 +1,27 @@
-"""Explainer and Explanation: photos in, XGrad-CAM out, from the ONNX file alone.
+"""This package explains photos: an Explainer opens an ONNX file, and returns Explanations with their XGrad-CAM maps.
 
-Who holds whom:
+The objects hold each other like this:
 
-    Explainer                      explain, stream, pickle
+    Explainer                      explains photos, one by one or as a stream; can be pickled
       |
-      +-- Engine                   makes the maps; one of
+      +-- Engine                   makes the maps; it is one of
             |
             +-- EmittedMaps        runs the file's own xcam_map (`emitted`, `running`)
             |     |
             +-- RecordedMaps       computes them in numpy (`recorded`), by one method or several
             |     |
-            |   Recorder           one run: activations and gradients (`recorder`) -> Recording (`recording`)
+            |   Recorder           runs a photo once (`recorder`) and returns a Recording: activations and gradients
             |     |   |
-            |     |   +-- ChannelAblation   at each layer: scores without a channel (`ablation`)
-            |     |   +-- Scorer   scores of masked or changed pictures (`scoring`)
+            |     |   +-- ChannelAblation   gives a layer's scores without each channel (`ablation`)
+            |     |   +-- Scorer   gives the scores of masked or changed pictures (`scoring`)
             |     |
-            +-----+-- OpenModel    what is open, once: preprocessing, labels, probabilities, notes (`model`)
+            +-----+-- OpenModel    has preprocessing, labels, probabilities and notes (`model`)
                         |
-                        +-- LoadedModel     the session, its metadata and what its inputs are fed (`load`)
-                        +-- ModelInputs     how a photo becomes its input (`photo_pipeline`)
+                        +-- LoadedModel     has the session, its metadata and the values of other inputs (`load`)
+                        +-- ModelInputs     turns a photo into the model's input (`photo_pipeline`)
 
-A picture goes down (`OpenModel.pictures`, `Engine.explain`, `Session.run`), an `Explanation` comes back. `ModelOptions`
-states how all of this is opened.
+A photo becomes a `Picture` (`OpenModel.pictures`), which goes down to `Engine.explain` and `Session.run`; what comes
+back up is an `Explanation`. `ModelOptions` states how a model is opened.
 """
 
 from onnx_xcam.errors import XcamWarning

@@ -1,4 +1,4 @@
-"""The attributes of an open model, as an Explainer and a Recorder have them too."""
+"""This module gives an Explainer and a Recorder the attributes of the model that they hold open."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnx_xcam.images.preprocess import Preprocess
 
 
 class OfOpenModel:
-    """Gives an Explainer or a Recorder the attributes of the model that it holds open.
+    """OfOpenModel is the base class of what holds a model open; it has the attributes of that model.
 
     Attributes:
         model: the open model.
@@ -28,101 +28,101 @@ class OfOpenModel:
 
     @property
     def name(self) -> str:
-        """The model's path, or "the model"."""
+        """Return the model's path, or "the model" for a model in memory."""
         return self.model.name
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences on all that was assumed: layer, score, layout, preprocessing, labels, provider."""
+        """Return sentences on all that was assumed: layer, score, layout, preprocessing, labels, provider."""
         return self.model.notes
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Those of the notes that deserve a look."""
+        """Return sentences on what deserves a look, such as assumptions that may well be wrong."""
         return self.model.warnings
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The model's file and those that it keeps weights in; none for a model in memory."""
+        """Return the model's file and the files of its external weights; none for a model in memory."""
         return self.model.files
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of the target layers' tensors."""
+        """Return the names of the target layers' tensors."""
         return self.model.layers
 
     @property
     def score(self) -> str:
-        """Name of the score's tensor."""
+        """Return the name of the score's tensor."""
         return self.model.score
 
     @property
     def preprocess(self) -> Preprocess:
-        """What is done to a photo."""
+        """Return the preprocessing of photos."""
         return self.model.preprocess
 
     @property
     def inputs(self) -> Mapping[str, NDArray[Any]]:
-        """What the inputs beside the picture are fed, by name."""
+        """Return the values of the inputs beside the picture, by name."""
         return self.model.inputs
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """The C class labels, or None."""
+        """Return the C class labels, or None if they are unknown."""
         return self.model.labels
 
     @property
     def class_count(self) -> int | None:
-        """C, or None where only a run tells it."""
+        """Return the number of classes C, or None where only a run can tell it."""
         return self.model.class_count
 
     @property
     def providers(self) -> Sequence[str]:
-        """ONNX Runtime's full names, the one in use first."""
+        """Return ONNX Runtime's full names of the session's providers, the one in use first."""
         return self.model.providers
 
     @property
     def batch(self) -> int | None:
-        """The batch size that the model was exported with, or None for any."""
+        """Return the batch size that the model was exported with, or None if it takes any."""
         return self.model.batch
 
     @property
     def exact(self) -> bool:
-        """Whether it was asked for that products of 8-bit integers are added up exactly."""
+        """Tell whether the option was set that products of 8-bit integers are added up exactly."""
         return self.model.exact
 
     @property
     def remarks(self) -> Remarks:
-        """What was to be known of how the pictures were read that were prepared so far."""
+        """Return the remarks on how pictures were read, of all pictures that were prepared so far."""
         return self.model.remarks
 
     @property
     def is_number(self) -> bool:
-        """Whether the score is shown as a number that goes up or down; see `Explanation`."""
+        """Tell whether the score is shown as a number that goes up or down; see `Explanation`."""
         return self.model.is_number
 
     @property
     def told_probabilities(self) -> str:
-        """What the probabilities are read off, in words: an output and what is done to it, or "none"."""
+        """Return in words where the probabilities come from, such as "softmax of logits", or "none"."""
         return self.model.told_probabilities
 
     @property
     def channels_last(self) -> bool:
-        """Whether a picture as the model takes it is [H,W,C], and not [C,H,W]."""
+        """Tell whether the model takes a picture as [H,W,C], and not as [C,H,W]."""
         return self.model.channels_last
 
     def prepare(self, image: str | Path | NDArray[Any]) -> Picture:
-        """Read one image and bring it into the form that the model takes; the result is accepted as an image.
+        """Read and preprocess one image, and return it as a picture, which is accepted wherever an image is.
 
         Raises:
-            ImageError: it cannot be read or has an impossible size.
+            ImageError: the image cannot be read or has an impossible size.
         """
         return self.model.prepare(image)
 
     def choose(
         self, classes: Classes | None = None, top: int | None = None, images: int = 1
     ) -> NDArray[np.int64] | None:
-        """The classes as int64 [1,K] or [images,K]; None where the model itself has settled them.
+        """Return the classes as int64 [1,K] or [images,K], or None if the instrumented model has fixed classes.
 
         Raises:
             ClassError: a class is out of range, unknown, or cannot be chosen in this model.
@@ -130,9 +130,9 @@ class OfOpenModel:
         return self.model.choose(classes, top, images)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle and copy, which cannot copy a session.
+        """Refuse to be pickled or copied, since ONNX Runtime's sessions cannot be.
 
         Raises:
-            ModelError: always; an `Explainer` is opened again instead.
+            ModelError: always; `Explainer` overrides this and opens its model again.
         """
         raise ModelError(f"A {type(self).__name__} cannot be pickled or copied; make one in each process.")

@@ -1,4 +1,4 @@
-"""Which classes to explain: what the user typed or passed, as the model's `xcam_class` input, int64 [M,K]."""
+"""This module turns the classes that a user names into the model's `xcam_class` input, int64 [M,K]."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from onnx_xcam.labels import resolve_class
 
 ClassName: TypeAlias = int | str
 Classes: TypeAlias = ClassName | Sequence[ClassName] | Sequence[Sequence[ClassName]] | NDArray[np.integer[Any]]
-"""One class, classes for every image, or one sequence of classes per image (all of the same length)."""
+"""Classes to explain: one class, a sequence for every image, or one sequence per image, all of the same length."""
 
 
 _MOST = 1 << 24
-"""Classes, where nothing tells how many there are."""
+"""The largest class id that is accepted where the number of classes is unknown."""
 
 
 def choose_classes(
@@ -30,17 +30,18 @@ def choose_classes(
     class_count: int | None,
     labels: Sequence[str] | None,
 ) -> NDArray[np.int64]:
-    """The classes as int64 [1,K] (the same for every image) or [images,K].
+    """Return the classes as int64 [1,K] (the same for every image) or [images,K].
 
     Args:
         classes: ids, labels, or -1 for the model's top class, -2 for the second best, and so on; None means -1.
-        top: instead of classes: the model's K best of each image.
+        top: the number K of each image's best classes, to be explained instead of named classes.
         images: N.
-        class_count: C, or None if unknown: then nothing is out of range here, and the model itself refuses.
+        class_count: C, or None if unknown; then no class is out of range here, and a run refuses one that does not
+            exist.
         labels: the C labels, if known.
 
     Raises:
-        ClassError: a class is out of range, a label is unknown, nothing is asked for, or both arguments are given.
+        ClassError: a class is out of range, a label is unknown, the list is empty, or both arguments are given.
     """
     if top is not None:
         return _top(top, classes, class_count)
@@ -59,6 +60,7 @@ def choose_classes(
 
 
 def _top(top: int, classes: Classes | None, class_count: int | None) -> NDArray[np.int64]:
+    """Return the ids -1 to -top, which stand for the best classes, int64 [1,top]."""
     if classes is not None:
         raise ClassError("Give either classes or top, not both.")
     if not is_whole(top):
@@ -72,7 +74,7 @@ def _top(top: int, classes: Classes | None, class_count: int | None) -> NDArray[
 
 
 def _rows(classes: Classes) -> list[list[ClassName]]:
-    """Any accepted form as one list of classes per image, or a single list for all images."""
+    """Return classes of any accepted form as one list per image, or as a single list for all images."""
     if isinstance(classes, str) or is_whole(classes):
         return [[_plain(classes)]]
     if not is_listed(classes):
@@ -89,6 +91,7 @@ def _rows(classes: Classes) -> list[list[ClassName]]:
 
 
 def _plain(name: Any) -> ClassName:
+    """Return a class id as a Python int, or a label, or raise a ClassError."""
     if isinstance(name, str):
         return name
     if is_whole(name):

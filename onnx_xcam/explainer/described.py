@@ -1,8 +1,8 @@
-"""What an instrumented file says of itself, held against what it is.
+"""This module checks the metadata of an instrumented file against the file's own tensors and outputs.
 
-The metadata come with the file, and so from whoever made it. Maps, records and pages repeat them; what contradicts the
-file's own tensors and outputs, or this version of the contract, is refused when the file is opened. Fields that are not
-known are left alone: later versions of the same contract may add some.
+The metadata come from whoever wrote the file, and maps, records and pages repeat them. So a file is refused when it is
+opened if they contradict its tensors and outputs, or this version of the contract. Unknown fields are ignored, since
+later versions of the same contract may add some.
 """
 
 from __future__ import annotations
@@ -27,26 +27,29 @@ _MOST_NOTES, _LONGEST_NOTES = 1000, 100_000
 
 
 def check_metadata(metadata: Metadata, graph: onnx.GraphProto, outputs: Sequence[TensorInfo], name: str) -> None:
-    """Make sure that what a file says of itself is so.
+    """Make sure that the metadata of an instrumented file agree with the file.
 
     Args:
-        metadata: of the file.
-        graph: the file's, without the weights.
-        outputs: as the session tells them.
-        name: what to call the file.
+        metadata: the file's metadata.
+        graph: the file's graph, without the weights.
+        outputs: the outputs that the session lists.
+        name: the file's name in messages.
 
     Raises:
-        ModelError: something is not.
+        ModelError: the metadata contradict the file or the contract.
     """
-    _Described(metadata, graph, outputs, name).check()
+    _MetadataCheck(metadata, graph, outputs, name).check()
 
 
-class _Described:
+class _MetadataCheck:
+    """A _MetadataCheck compares the metadata of one file with its graph and outputs, field by field."""
+
     def __init__(self, metadata: Metadata, graph: onnx.GraphProto, outputs: Sequence[TensorInfo], name: str) -> None:
         self.metadata, self.graph, self.name = metadata, graph, name
         self.outputs = {output.name: output for output in outputs}
 
     def check(self) -> None:
+        """Check all fields, or raise a ModelError."""
         self._version()
         self._layers()
         self._method()
@@ -61,6 +64,7 @@ class _Described:
             self._refuse(f"name the activation {short_repr(activation)}, which is none")
 
     def _version(self) -> None:
+        """Check that the file is of this version of the contract."""
         version = self.metadata.version
         if isinstance(version, int) and not isinstance(version, bool) and version > contract.VERSION:
             raise ModelError(
@@ -71,6 +75,7 @@ class _Described:
             self._refuse(f"name the version {short_repr(version)}, which is not {contract.VERSION}")
 
     def _layers(self) -> None:
+        """Check that the layers are distinct tensors of the original model, each with a layout and a grid."""
         layers = self.metadata.layers
         maps = [output for output in self.outputs if re.fullmatch(r"xcam_(map|activations|gradients)(_\d+)?", output)]
         if len(layers) > max(1, len(maps)):
@@ -92,6 +97,7 @@ class _Described:
             self._layout(index, layout, self.metadata.grid(index), known="grids" not in unstated)
 
     def _layout(self, index: int, layout: contract.Layout, grid: contract.Grid | None, *, known: bool) -> None:
+        """Check that a layer's layout and token grid fit the shapes of its activations and map."""
         activations = self._shape(contract.output_name("activations", index))
         rank = len(activations) if activations else self._rank(self.metadata.layers[index])
         if rank not in (None, len(layout)):
@@ -117,6 +123,7 @@ class _Described:
             )
 
     def _method(self) -> None:
+        """Check that the method and the fusion exist, and that the fused output is there where layers are fused."""
         try:
             emitted_method(self.metadata.method)
             check_fusion(self.metadata.fuse, layers=None, relu=self.metadata.relu)
@@ -126,23 +133,25 @@ class _Described:
             self._refuse("do not fit its outputs: layers are fused, or not, by one and not by the other")
 
     def _score(self) -> None:
+        """Check that the score is a tensor of the graph, with as many classes as the metadata state."""
         score, count = self.metadata.score, self.metadata.class_count
         if score not in set(_tensors(self.graph)):
             self._refuse(f"name the score {short_repr(score)}, which the model does not have")
         if count is None:
             return
         lengths = [length for length in self._shape(score)[1:] if length != 1]
-        told = lengths[0] if len(lengths) == 1 else None
-        if count < 1 or (isinstance(told, int) and told != count):
-            wrong = f", but {short_repr(score)} has {told}" if told else ""
+        count_of_shape = lengths[0] if len(lengths) == 1 else None
+        if count < 1 or (isinstance(count_of_shape, int) and count_of_shape != count):
+            wrong = f", but {short_repr(score)} has {count_of_shape}" if count_of_shape else ""
             self._refuse(f"state {count} classes{wrong}")
 
     def _probabilities(self, field: str, stated: contract.Probabilities | Misstated | None) -> None:
+        """Check that a field about probabilities or logits names an original output with a number for each class."""
         source = stated_source(field, stated, self.outputs)
         if source is None:
             return
         output = self.outputs[source.output]
-        if not (0 < source.scale < 1e6 and abs(source.zero_point) <= 1e10):  # nor is either of them no number
+        if not (0 < source.scale < 1e6 and abs(source.zero_point) <= 1e10):  # False for NaN too
             self._refuse(f"state the scale {source.scale} and the zero point {source.zero_point} of {field}")
         if output.name.startswith(contract.ADDED):
             self._refuse(f"take {field} from {short_repr(source.output)}, which is no output of the original model")
@@ -156,15 +165,18 @@ class _Described:
             )
 
     def _shape(self, name: str) -> tuple[int | str | None, ...]:
+        """Return the shape of an output, () if there is no such output."""
         return self.outputs[name].shape if name in self.outputs else ()
 
     def _rank(self, tensor: str) -> int | None:
+        """Return the number of dimensions that the graph states for a tensor, or None if it states none."""
         for value in (*self.graph.value_info, *self.graph.output, *self.graph.input):
             if value.name == tensor and value.type.tensor_type.HasField("shape"):
                 return len(value.type.tensor_type.shape.dim)
         return None
 
     def _refuse(self, what: str) -> NoReturn:
+        """Raise the ModelError that says what is wrong with the metadata."""
         raise ModelError(
             f"{self.name} is not what its metadata {contract.METADATA_KEY!r} say: they {what}; instrument the original "
             "model again."
@@ -172,13 +184,14 @@ class _Described:
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[str]:
-    """All names of a graph and of the bodies in it."""
+    """Yield the names of all tensors of a graph, those in the bodies of its nodes among them."""
     yield from (value.name for value in graph.input)
     yield from (tensor.name for tensor in graph.initializer)
     yield from _made(graph.node)
 
 
 def _made(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    """Yield the names of the outputs of nodes, and of the nodes in their bodies."""
     for node in nodes:
         yield from node.output
         for attribute in node.attribute:

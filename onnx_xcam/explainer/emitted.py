@@ -1,4 +1,4 @@
-"""The engine whose maps the instrumented file makes itself: one run gives classes, scores, maps and their status."""
+"""This module has the engine for models that emit their own maps: one run gives classes, scores, maps and status."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from onnx_xcam.surgery.files.source import ModelLike
 
 
 class EmittedMaps:
-    """Makes explanations by the one method that the model in the session carries; see `Engine`."""
+    """EmittedMaps makes explanations by the one method that the instrumented model emits; see `Engine`."""
 
     def __init__(
         self, model: ModelLike, method: Method, options: ModelOptions, *, relu: bool, fuse: Fusion | None
     ) -> None:
-        """Open a model that is instrumented already, or instrument it.
+        """Open a model, and instrument it unless it is instrumented already.
 
         Raises:
             XcamError: as `load_model` and `OpenModel`.
@@ -42,7 +42,7 @@ class EmittedMaps:
 
     @property
     def images_per_group(self) -> int:
-        """How many images of a stream share a run."""
+        """Return the number of images of a stream that share a run."""
         on_cpu = self.model.providers[0] == "CPUExecutionProvider"
         return self.model.batch or (1 if on_cpu else IMAGES_PER_RUN_OF_A_STREAM)
 
@@ -52,7 +52,7 @@ class EmittedMaps:
         classes: NDArray[np.int64] | None,
         cancellation: Cancellation | None = None,
     ) -> list[Explanation]:
-        """One explanation for each list of pictures, from the same runs."""
+        """Return one explanation for each list of pictures; all lists share the runs."""
         pictures = [picture for one in several for picture in one]
         batch = np.stack([picture.item for picture in pictures]) if len(pictures) > 1 else pictures[0].item[None]
         results = run_all(self.model.loaded, batch, classes, cancellation)
@@ -65,11 +65,12 @@ class EmittedMaps:
         ]
 
     def _explanation(self, pictures: Sequence[Picture], results: dict[str, NDArray[Any]]) -> Explanation:
+        """Return the explanation of these pictures, which the outputs of their runs, by name, hold."""
         loaded = self.model.loaded
         classes, source = results[contract.CLASSES], loaded.probabilities
         maps = [results[name] for name in loaded.outputs("map")]
         states = [results[name] for name in loaded.outputs("status")]
-        notes, warned = self._of_rows(len(pictures))
+        notes, warnings = self._batch_remarks(len(pictures))
         return Explanation(
             classes=classes,
             scores=results[contract.SCORES],
@@ -81,20 +82,20 @@ class EmittedMaps:
             names=loaded.names,
             pictures=pictures,
             notes=(*self.model.notes, *notes),
-            run_warnings=warned,
+            run_warnings=warnings,
             method=self.methods[0],
             signed=not self.relu,
             is_number=loaded.is_number,
             fused=results[contract.FUSED] if loaded.fused else None,
         )
 
-    def _of_rows(self, images: int) -> tuple[list[str], list[str]]:
-        """What is to be said of images that influence each other in a run: notes, and warnings, which come once."""
+    def _batch_remarks(self, images: int) -> tuple[list[str], list[str]]:
+        """Return the notes and the warnings on images that influence each other in a run; a warning is given once."""
         rows, batch = self.model.loaded.rows, self.model.batch
         if not rows.mixed or (images == 1 and not batch):
             return [], []
-        said = "Batch: the images of a run influence each other in this model"
+        note = "Batch: the images of a run influence each other in this model"
         if not batch:
-            return [f"{said}, so each is run by itself."], []
-        said = f"{said}, which takes {batch}, so each is run with copies of itself; among others it would differ."
-        return [], [said] if rows.is_news() else []
+            return [f"{note}, so each is run by itself."], []
+        warning = f"{note}, which takes {batch}, so each is run with copies of itself; among others it would differ."
+        return [], [warning] if rows.is_news() else []

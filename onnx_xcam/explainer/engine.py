@@ -1,4 +1,4 @@
-"""What makes the maps of an Explainer: the instrumented file itself, or numpy from what was recorded in the layers."""
+"""An engine makes the maps of an Explainer: a run of the instrumented file emits them, or numpy computes them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from onnx_xcam.surgery.files.source import ModelLike
 
 
 class Engine(Protocol):
-    """Explains pictures with a model that it holds open, from any thread.
+    """An Engine explains pictures with a model that it holds open; it may be called from any thread.
 
     Attributes:
         model: the open model.
-        methods: names of the CAM methods; each explanation has maps of all.
+        methods: names of the CAM methods; each explanation has maps by all of them.
         relu: whether the maps leave out what speaks against the class.
-        fuse: how the maps of all layers are put together as well, or None.
+        fuse: how the maps of all layers are also fused into one, or None.
     """
 
     model: OpenModel
@@ -37,7 +37,7 @@ class Engine(Protocol):
 
     @property
     def images_per_group(self) -> int:
-        """How many images of a stream are best explained together."""
+        """Return the number of images of a stream that are best explained together."""
         ...
 
     def explain(
@@ -46,15 +46,16 @@ class Engine(Protocol):
         classes: NDArray[np.int64] | None,
         cancellation: Cancellation | None = None,
     ) -> list[Explanation]:
-        """One explanation for each list of pictures, which are of one shape.
+        """Return one explanation for each list of pictures; all pictures have one shape.
 
         Args:
             several: the lists; none is empty.
-            classes: int64 [1,K], or [N,K] for the N pictures of all lists; None where the model has settled them.
-            cancellation: what may end the runs from another thread.
+            classes: int64 [1,K], or [N,K] for the N pictures of all lists; None if the instrumented model has
+                fixed classes.
+            cancellation: can end the runs from another thread.
 
         Raises:
-            ClassError: a class does not exist, of which only a run could tell.
+            ClassError: a class does not exist, which only a run could tell.
             XcamError: as `Session.run`.
         """
         ...
@@ -63,10 +64,10 @@ class Engine(Protocol):
 def open_engine(
     model: ModelLike, methods: Sequence[str], options: ModelOptions, *, relu: bool, fuse: Fusion | None
 ) -> Engine:
-    """The engine for these methods: a single one that a file can carry is emitted, all else is recorded.
+    """Open an engine, which emits the maps of a single method where that is possible, and else records them.
 
     Raises:
-        XcamError: there is no such method, or what opening the model raises.
+        XcamError: there is no such method, or the model cannot be opened.
     """
     chosen = list(dict.fromkeys(find_method(name).name for name in methods))
     if len(chosen) == 1 and find_method(chosen[0]).is_emitted:

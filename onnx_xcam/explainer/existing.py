@@ -1,4 +1,4 @@
-"""Whether the classes that are asked for exist, in a model of which only a run tells how many there are."""
+"""This module refuses classes that do not exist, where only a run of the model can tell how many there are."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.labels import resolve_class
 
 Run = Callable[[Mapping[str, NDArray[np.int64]], Sequence[str]], Mapping[str, NDArray[Any]]]
-"""Runs the model on the images with further feeds, and gives the named outputs."""
+"""A function that runs the model on its images with further feeds, and returns the named outputs."""
 
 
 def refuse_missing(model: LoadedModel, classes: NDArray[np.int64] | None, images: int, run: Run) -> None:
-    """Refuse classes that do not exist, where the model's graph does not tell how many there are.
+    """Raise a ClassError for a class that does not exist, where the model's graph does not say how many there are.
 
-    One run without any gradient tells it by the output that holds the scores or their probabilities; of a model that
-    gives neither, each class is tried without its map.
+    One run without any gradient shows the number by the output with the scores or their probabilities. If the model has
+    neither output, the score of each class is tried by itself.
 
     Args:
         model: the instrumented model.
-        classes: int64 [1,K] or [N,K]; None where the model itself has settled them.
-        images: N.
-        run: runs it on these images.
+        classes: int64 [1,K] or [N,K]; None where they were fixed when the model was instrumented.
+        images: the number N of images.
+        run: runs the model on these images.
 
     Raises:
         ClassError: a class does not exist.
@@ -38,18 +38,18 @@ def refuse_missing(model: LoadedModel, classes: NDArray[np.int64] | None, images
         return
     names = {output.name for output in model.session.outputs}
     sources = [model.metadata.score, *([model.probabilities.output] if model.probabilities else [])]
-    told = next((name for name in sources if name in names), None)
-    if told is None:
+    table = next((name for name in sources if name in names), None)
+    if table is None:
         _try_each(model, classes, run)
         return
-    count = run(_feed(-1), [told])[told].size // images
+    count = run(_feed(-1), [table])[table].size // images
     for number in np.unique(classes).tolist():
         resolve_class(number, None, count)
 
 
 def _try_each(model: LoadedModel, classes: NDArray[np.int64], run: Run) -> None:
-    """Ask for the score of each class: ONNX Runtime refuses to pick one that is not there."""
-    run(_feed(-1), [contract.SCORES])  # what fails here is no matter of classes
+    """Run the score of each class by itself, and raise a ClassError where ONNX Runtime refuses to pick it."""
+    run(_feed(-1), [contract.SCORES])  # a failure here has another cause than the classes
     for number in np.unique(classes).tolist():
         try:
             run(_feed(number), [contract.SCORES])
@@ -58,12 +58,13 @@ def _try_each(model: LoadedModel, classes: NDArray[np.int64], run: Run) -> None:
 
 
 def refuse_fixed(model: LoadedModel, error: ModelError) -> None:
-    """Name the cause of a failed run where it is a class that was fixed at surgery and is beyond the last one.
+    """Raise a ClassError if a run failed because a class that was fixed at surgery is beyond the last one.
 
-    ONNX Runtime computes every output of a model whichever are asked for, so no run tells it beforehand.
+    This can be told only afterwards: ONNX Runtime computes every output whichever are requested, so that a run which
+    counts the classes would fail in the same way.
 
     Raises:
-        ClassError: what picks a class out of the scores is what failed.
+        ClassError: a node that picks classes out of the scores has failed.
     """
     if model.fixed_classes and model.class_count is None and _PICKS.search(str(error)):
         raise ClassError(
@@ -73,8 +74,9 @@ def refuse_fixed(model: LoadedModel, error: ModelError) -> None:
 
 
 _PICKS = re.compile(r"running (?:Gather|GatherElements|TopK|ScatterElements) node\. Name:'xcam/")
-"""How ONNX Runtime says that one of our nodes which pick classes failed."""
+"""Matches ONNX Runtime's message that one of the added nodes which pick classes failed."""
 
 
 def _feed(number: int) -> dict[str, NDArray[np.int64]]:
+    """Return the feed of the class input for a single class."""
     return {contract.CLASS_INPUT: np.array([[number]], np.int64)}

@@ -1,4 +1,4 @@
-"""The Explainer: photos in, XGrad-CAM out, from the ONNX file alone."""
+"""An Explainer opens an ONNX file, and explains photos with it."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ _WARNINGS_SHOWN = 3
 
 
 class Explainer(OfOpenModel):
-    """Explains what a classifier sees, from its ONNX file. Calls may come from several threads at once.
+    """An Explainer explains what a classifier sees, from its ONNX file; several threads may call it at once.
 
-    Pickling or copying one opens its model again, from its file; of a model in memory, that is an error.
+    An Explainer that is pickled or copied opens its model again from its file; for a model in memory, this is an error.
 
-    Images are cut into runs of the batch size that the model was exported with, if it has one, the last run padded by
-    repeating its last image, and what the padding gave is dropped.
+    Images are cut into runs of the batch size that the model was exported with, if it has one. The last run is padded
+    with copies of its last image, and the results of the copies are dropped.
 
     Attributes:
-        model: the open model, whose attributes (`layers`, `labels`, `notes`, ...) an Explainer has too; its warnings
-            were also given as `XcamWarning` when the Explainer was made.
+        model: the open model. An Explainer has its attributes (`layers`, `labels`, `notes`, ...) too. Its warnings are
+            also given as `XcamWarning` when the Explainer is made.
         methods: the CAM methods, all of which share the runs of an image.
-        method: the first one.
+        method: the first of the methods.
         relu: whether the maps leave out what speaks against the class.
-        fuse: how the maps of all layers are put together as well, or None.
+        fuse: how the maps of all layers are also fused into one, or None.
     """
 
     def __init__(  # noqa: PLR0917  - the contract's signature
@@ -72,32 +72,32 @@ class Explainer(OfOpenModel):
         """Load a model, and instrument it unless it is instrumented already.
 
         Args:
-            model: path, bytes or ModelProto of a plain or an instrumented model; never changed.
+            model: path, bytes or ModelProto of a plain or an instrumented model; it is never changed.
             layers: "auto" (the last spatial feature map), a layer's name, or a list of names.
             score: "auto" (the logits), or a tensor's name.
             method: the CAM method, one of `onnx_xcam.cams.methods.METHODS`, or a list of several.
             preprocess: a preset's name, a JSON or YAML file, or a dict; None looks in the model's metadata and beside
-                the model, and falls back to a stated assumption (see `notes`).
-            labels: a file, or the C labels; None looks in the model's metadata and beside the model.
+                the model's file, and else assumes one and says so (see `notes`).
+            labels: a file, or the C labels; None looks in the model's metadata and beside the model's file.
             providers: "cpu", "cuda", or names that ONNX Runtime lists, in order of preference; None takes CUDA where
                 ONNX Runtime has it, else the CPU.
-            threads: of one operator; None takes what ONNX Runtime takes, all cores.
-            inputs: the values of the inputs beside the picture, by name: numbers, arrays or .npy files; for an input
-                that takes pictures also a picture's file or an uint8 [H,W,3] RGB array, preprocessed as the explained
-                picture is. One that has the axis of the images may lack it, have one row for all, or a row for each
-                image of a call; a single number fills the input. The picture that is explained goes to the image input
-                that is not among them; layers and maps are that picture's.
+            threads: the number of threads of one operator; None is ONNX Runtime's default, all cores.
+            inputs: the values of the inputs beside the picture, by name: numbers, arrays or .npy files. An input
+                that takes pictures also accepts a picture's file or an uint8 [H,W,3] RGB array, which is preprocessed
+                as the explained picture is. A value may lack the axis of the images, or have one row for all images, or
+                a row for each image of a call; a single number fills the input. The picture that is explained goes to
+                the image input that is not named here, and layers and maps belong to that picture.
             allow_folders: a folder, or several, in which the model's external data may lie besides the model's own.
-            relu: leave out what speaks against the class; False gives signed maps.
-            fuse: of several layers, also make one map of all: their "mean", "max" or "product".
-            probabilities: "auto" shows those that the model tells, or that the softmax makes of a classifier's logits;
+            relu: whether to leave out what speaks against the class; False gives signed maps.
+            fuse: how to fuse the maps of several layers into one more map: "mean", "max" or "product".
+            probabilities: "auto" shows the probabilities that the model gives, or the softmax of a classifier's logits;
                 "softmax" and "sigmoid" say that the scores are logits, and of which kind; "none" shows none.
-            exact: have products of 8-bit integers added up exactly, which ONNX Runtime by itself does not do on every
-                processor (see `notes`). Where it does, this changes nothing.
+            exact: whether products of 8-bit integers are added up exactly, which ONNX Runtime does not do by itself on
+                every processor (see `notes`). On other processors, this changes nothing.
 
         Raises:
-            XcamError: ModelError, LayerError, ScoreError, InputError, PreprocessError, LabelsError, ProviderError or
-                DependencyError, as the case may be.
+            XcamError: a ModelError, LayerError, ScoreError, InputError, PreprocessError, LabelsError, ProviderError or
+                DependencyError.
         """
         layers, labels, providers, allow_folders = map(read_once, (layers, labels, providers, allow_folders))
         options = ModelOptions(
@@ -121,7 +121,7 @@ class Explainer(OfOpenModel):
     def _load(
         self, model: ModelLike, methods: Sequence[str], options: ModelOptions, relu: bool, fuse: Fusion | None
     ) -> None:
-        """Open the model as `__init__` does, but without warnings."""
+        """Open the model as `__init__` does, but give no warnings."""
         if not methods:
             raise XcamError("No method was named.")
         check_choice(options.probabilities)
@@ -132,29 +132,29 @@ class Explainer(OfOpenModel):
 
     @property
     def method(self) -> str:
-        """The first of the methods."""
+        """Return the first of the methods."""
         return self._engine.methods[0]
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The CAM methods, all of which share the runs of an image."""
+        """Return the CAM methods, all of which share the runs of an image."""
         return self._engine.methods
 
     @property
     def relu(self) -> bool:
-        """Whether the maps leave out what speaks against the class."""
+        """Tell whether the maps leave out what speaks against the class."""
         return self._engine.relu
 
     @property
     def fuse(self) -> Fusion | None:
-        """How the maps of all layers are put together as well, or None."""
+        """Return how the maps of all layers are also fused into one, or None if they are not."""
         return self._engine.fuse
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle and copy: opened again from its file, as it was.
+        """Return how pickle and copy open the model again from its file, with the same options.
 
         Raises:
-            ModelError: the model is in no file, or the file has changed since it was opened.
+            ModelError: the model is in memory, or the file has changed since it was opened.
         """
         if self._opened_with is None:
             raise ModelError(
@@ -163,10 +163,11 @@ class Explainer(OfOpenModel):
             )
         if stamps(self._lasting) != self._stamps:
             raise ModelError(f"'{self.name}' changed since it was opened; make a new Explainer.")
-        said = self.name, self.notes, self.warnings
-        return _opened_again, (type(self), self._opened_with, self._identity(), said)
+        descriptions = self.name, self.notes, self.warnings
+        return _opened_again, (type(self), self._opened_with, self._identity(), descriptions)
 
     def _identity(self) -> Identity:
+        """Return what a copy must have in common with this Explainer."""
         settings = {"the labels": self.labels, "the preprocessing": self.preprocess, "the providers": self.providers}
         return Identity(digests(self._lasting), settings, dict(self.inputs))
 
@@ -176,29 +177,30 @@ class Explainer(OfOpenModel):
         classes: Classes | None = None,
         top: int | None = None,
     ) -> Explanation:
-        """Explain N images, K classes each, in one run per batch.
+        """Explain K classes of each of N images, in one run per batch.
 
-        With several methods, the explanation is that of the first; its `by` gives those of the others.
+        With several methods, the result is the explanation by the first; its `by` returns those by the others.
 
         Args:
             images: a path; an uint8 [H,W,3] RGB array; a list of these; or a ready [N,...] tensor as the model's input
                 takes it (already preprocessed; float32 and float64 are converted to the input's own float type).
-            classes: ids or labels, -1 for the model's top class, -2 for the second best; one for all images, a list
+            classes: ids or labels, -1 for the model's top class, -2 for the second best: one for all images, a list
                 for all images, or N lists of K. None means -1.
-            top: instead of classes: the K best of each image.
+            top: the number K of each image's best classes, to be explained instead of `classes`.
 
         Raises:
-            ClassError: a class is out of range, unknown, or cannot be chosen in this model. Found before the run.
+            ClassError: a class is out of range, unknown, or cannot be chosen in this model.
             ImageError: a picture cannot be read or has an impossible size.
-            InputError: a tensor does not fit the model's input, photos of different sizes meet a model of any size, or
-                another input has rows for another number of images.
-            ModelError: ONNX Runtime failed while it ran the model.
+            InputError: a tensor does not fit the model's input, a model of any size is given photos of different sizes,
+                or another input has rows for another number of images.
+            ModelError: ONNX Runtime failed to run the model.
         """
         pictures = self.model.pictures(images)
         (explanation,) = self._explained([pictures], self.choose(classes, top, len(pictures)))
-        if found := explanation.warnings():
-            more = f" And {len(found) - _WARNINGS_SHOWN} more; see status." if len(found) > _WARNINGS_SHOWN else ""
-            warnings.warn(" ".join(found[:_WARNINGS_SHOWN]) + more, XcamWarning, stacklevel=2)
+        if sentences := explanation.warnings():
+            left = len(sentences) - _WARNINGS_SHOWN
+            more = f" And {left} more; see status." if left > 0 else ""
+            warnings.warn(" ".join(sentences[:_WARNINGS_SHOWN]) + more, XcamWarning, stacklevel=2)
         return explanation
 
     @overload
@@ -224,26 +226,26 @@ class Explainer(OfOpenModel):
         *,
         each: Callable[[Streamed], Any] | None = None,
     ) -> Iterator[Any]:
-        """Explain many images one after the other, in order, while the next ones are read already.
+        """Explain many images one after the other, in order, while the next images are already being read.
 
-        Images are taken from the iterable only a few ahead of what has been handed out, so a stream without end is
-        fine, and memory stays flat. An image that cannot be explained does not end the stream; what is wrong with it
-        comes in its place. A loop that is left early, or interrupted, leaves nothing behind.
+        Only a few images are taken from the iterable ahead of the results, so that a stream may be endless and memory
+        stays bounded. An image that cannot be explained does not end the stream; its result holds the error. A loop
+        that is left early or interrupted leaves no thread or run behind.
 
         Args:
             images: paths, uint8 [H,W,3] arrays, prepared pictures or ready [N,...] tensors; also a generator.
             classes: as for `explain`, the same for all images.
             top: as for `explain`.
-            each: called with each result where it was made, in a thread of its own; what it returns is handed out
-                instead. For work that takes time itself, such as saving pictures. What it raises ends the stream.
+            each: a function that is called with each result in the worker thread that made it, for work that takes
+                time itself, such as saving pictures. The stream yields what it returns, and an exception ends it.
 
         Returns:
-            a `Streamed` for each image: the image as it came, and its explanation or the error. Maps that are blank
-            are no warning here; `Explanation.warnings` tells.
+            A `Streamed` for each image: the image as it was given, and its explanation or the error. No warnings are
+            given about maps that are blank; `Explanation.warnings` returns them.
 
         Raises:
-            ClassError: a class is out of range, unknown, or cannot be chosen in this model; at once, or with the first
-                image where only a run tells how many classes there are.
+            ClassError: a class is out of range, unknown, or cannot be chosen in this model; this is raised at once, or
+                with the first image where only a run can tell how many classes there are.
         """
         wanted = self.choose(classes, top)
         if each is not None and not callable(each):
@@ -259,17 +261,17 @@ class Explainer(OfOpenModel):
 
         handed_out = (lambda result: result) if each is None else each
         group, cancel = self._engine.images_per_group, cancellation.cancel
-        found = stream(images, prepared, explained, Streamed, handed_out, group=group, cancel=cancel)
-        return self._telling(found)
+        results = stream(images, prepared, explained, Streamed, handed_out, group=group, cancel=cancel)
+        return self._with_warnings(results)
 
-    def _telling(self, results: Generator[T]) -> Iterator[T]:
-        """The results of a stream, with an XcamWarning for what is to be known of how pictures were read, once each."""
-        told = len(self.remarks.first())
+    def _with_warnings(self, results: Generator[T]) -> Iterator[T]:
+        """Yield the results of a stream, and give each new remark on how a picture was read as an XcamWarning."""
+        warned = len(self.remarks.first())
         with closing(results):
             for result in results:
-                for sentence in self.remarks.first(told):
+                for sentence in self.remarks.first(warned):
                     warnings.warn(sentence, XcamWarning, stacklevel=2)
-                    told += 1
+                    warned += 1
                 yield result
 
     def _explained(
@@ -278,23 +280,32 @@ class Explainer(OfOpenModel):
         classes: NDArray[np.int64] | None,
         cancellation: Cancellation | None = None,
     ) -> list[Explanation]:
-        """One explanation for each list of pictures, from the same runs."""
+        """Return one explanation for each list of pictures; all lists share the runs."""
         self.model.loaded.others.check_count(sum(map(len, several)), self.batch)
         return self._engine.explain(several, classes, cancellation)
 
 
 def _opened_again(
-    kind: type[Explainer], before: OpenedWith, identity: Identity, said: tuple[str, tuple[str, ...], tuple[str, ...]]
+    kind: type[Explainer],
+    before: OpenedWith,
+    identity: Identity,
+    descriptions: tuple[str, tuple[str, ...], tuple[str, ...]],
 ) -> Explainer:
-    """An Explainer as another one was; what that has warned of is not said again.
+    """Open the model of a pickled or copied Explainer again, without repeating its warnings.
+
+    Args:
+        kind: the class of the Explainer.
+        before: how its model was opened.
+        identity: what the new Explainer must have in common with it.
+        descriptions: its name, notes and warnings.
 
     Raises:
-        ModelError: it cannot be as it was.
-        and what `Explainer` raises.
+        ModelError: the files, the labels or other settings have changed since.
+        XcamError: as `Explainer`.
     """
     made = kind.__new__(kind)
     made._load(before.model, before.methods, before.options, before.relu, before.fuse)
     made._opened_with = before
     identity.require(made._identity())
-    made.model.name, made.model.notes, made.model.warnings = said
+    made.model.name, made.model.notes, made.model.warnings = descriptions
     return made

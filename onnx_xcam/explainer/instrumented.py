@@ -1,4 +1,4 @@
-"""What an instrumented model says of itself, held against what it is and against what is asked of it."""
+"""This module reads the metadata of an instrumented model, and refuses requests that the model cannot meet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnx_xcam.surgery.targets.analysis import Request
 
 
 class Wanted(TypedDict):
-    """What is asked of an instrumented model beside its layers and score."""
+    """Wanted states what is requested of an instrumented model beside its layers and score."""
 
     method: str
     relu: bool
@@ -26,13 +26,13 @@ class Wanted(TypedDict):
 
 
 def _are_own(wanted: Sequence[str], own: Metadata) -> bool:
-    """Whether layers that are asked for are those of an instrumented model, by any of their names."""
+    """Tell whether the requested layers are those of an instrumented model, by any of their names."""
     every = [{tensor, *own.names_of(i)} for i, tensor in enumerate(own.layers)]
     return len(wanted) == len(every) and all(name in known for name, known in zip(wanted, every, strict=True))
 
 
 def refuse_other_targets(proto: onnx.ModelProto, name: str, request: Request, wanted: Wanted) -> None:
-    """An instrumented model is used as it is; wanting something else of it is an error, not a silent no."""
+    """Raise a LayerError if something else is requested of an instrumented model than it was instrumented for."""
     own = Metadata.from_props({entry.key: entry.value for entry in proto.metadata_props}, name)
     layers = [request.layers] if isinstance(request.layers, str) else list(request.layers)
     what = None
@@ -54,7 +54,7 @@ def refuse_other_targets(proto: onnx.ModelProto, name: str, request: Request, wa
 
 
 def refuse_other_picture(own: str | None, picture: str, name: str) -> None:
-    """Raise a LayerError if an instrumented model of several pictures explains another one than this."""
+    """Raise a LayerError if a model of several pictures was instrumented for another picture than this one."""
     if own not in (None, picture):
         raise LayerError(
             f"{name} was instrumented to explain the picture '{own}', but the picture goes to '{picture}' here: give "
@@ -63,13 +63,16 @@ def refuse_other_picture(own: str | None, picture: str, name: str) -> None:
 
 
 def metadata_of(session: Session, name: str, graph: onnx.GraphProto | None, emit: Sequence[contract.Emit]) -> Metadata:
-    """What an instrumented model says of itself.
+    """Return the metadata of an instrumented model.
 
     Args:
-        session: of the model.
-        name: what to call it.
-        graph: of a model that somebody else instrumented, to hold what it says against.
-        emit: the outputs that are needed; it may do without the status.
+        session: the model's session.
+        name: the model's name in messages.
+        graph: the graph of a model that was given as an instrumented file, to check the metadata against; else None.
+        emit: the outputs that are needed; the status may be missing.
+
+    Raises:
+        ModelError: the metadata are incomplete or contradict the model, or an output is missing.
     """
     metadata = Metadata.from_props(session.metadata, name)
     if not metadata.layers or not metadata.score:
@@ -90,10 +93,11 @@ def metadata_of(session: Session, name: str, graph: onnx.GraphProto | None, emit
 
 
 def class_count_of(metadata: Metadata, session: Session) -> int | None:
-    """The number of classes C, which an instrumented model need not say; None where its score's shape tells none."""
+    """Return the number of classes C from the metadata or the score's shape, or None if neither shows it."""
     if metadata.class_count is not None:
         return metadata.class_count
-    # Another's model need not say it; a score of rank 1 may be one logit per image as well as one score per class.
+    # The metadata of a file that was instrumented before need not state it. A score of rank 1 does not show it either:
+    # it may be one logit per image as well as one score per class.
     shape = next((output.shape for output in session.outputs if output.name == metadata.score), ())
     lengths = [length for length in shape[1:] if length != 1]
     if len(shape) > 1 and not lengths:

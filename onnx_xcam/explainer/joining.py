@@ -1,4 +1,4 @@
-"""Explanations put together: of the same images by several methods, and of several images."""
+"""This module joins explanations: of the same images by several methods, or of several images."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from onnx_xcam.explainer.explanation import Explanation
 
 
 def by_several_methods(explanations: Sequence[Explanation]) -> Explanation:
-    """The explanations of the same images by several methods, as that of the first, which has the others.
+    """Return the explanation by the first method, after giving it those of the same images by the other methods.
 
     Args:
-        explanations: one for each method, which nobody else holds.
+        explanations: one for each method; the first is changed.
     """
     first, *others = explanations
     first.by_others = tuple(others)
@@ -21,7 +21,7 @@ def by_several_methods(explanations: Sequence[Explanation]) -> Explanation:
 
 
 def joined(explanations: Sequence[Explanation]) -> Explanation:
-    """The explanations of several images, made with the same settings, as one."""
+    """Return one explanation for the images of several, which were made with the same settings."""
     if len(explanations) == 1:
         return explanations[0]
     by_method = zip(*([one.by(method) for method in one.methods] for one in explanations), strict=True)
@@ -29,7 +29,7 @@ def joined(explanations: Sequence[Explanation]) -> Explanation:
 
 
 def _joined(explanations: Sequence[Explanation]) -> Explanation:
-    """The explanations of several images by one method as one."""
+    """Return one explanation by one method for the images of several."""
     first = explanations[0]
     probabilities = [one.probabilities for one in explanations if one.probabilities is not None]
     fused = [one.fused for one in explanations if one.fused is not None]

@@ -1,4 +1,4 @@
-"""Which of some layers a name means: names that are accepted when a model is opened are accepted of its results."""
+"""This module finds the layer that a name means, by the names that are accepted when a model is opened."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from onnx_xcam.errors import LayerError
 
 
 def layer_index(layer: int | str, layers: Sequence[str], names: Sequence[Sequence[str]], what: str) -> int:
-    """The index of a layer.
+    """Return the index of the layer that an index or a name means.
 
     Args:
-        layer: an index, a tensor, or another of a layer's names: the one it was asked for by, its node, its module
-            path, a module that it lies in, or a part of a name that fits only one layer.
-        layers: the tensors.
-        names: for each layer what else it is called; may be empty.
-        what: who has these layers, for messages: "This explanation".
+        layer: an index, a tensor's name, or another of a layer's names: the one by which it was requested, its node,
+            its module path, a module that it lies in, or a part of a name that fits only one layer.
+        layers: the names of the layers' tensors.
+        names: for each layer its other names; may be empty.
+        what: what has these layers, for messages: "This explanation".
 
     Raises:
         LayerError: there is no such layer, or the name fits several.
@@ -27,11 +27,11 @@ def layer_index(layer: int | str, layers: Sequence[str], names: Sequence[Sequenc
     every = [[tensor, *(names[i] if i < len(names) else ())] for i, tensor in enumerate(layers)]
     if isinstance(layer, str) and layer:
         for fits in (_is, _within, _contains):
-            found = [index for index, own in enumerate(every) if any(fits(name, layer) for name in own if name)]
-            if len(found) == 1:
-                return found[0]
-            if found:
-                listed = ", ".join(repr(layers[index]) for index in found)
+            fitting = [index for index, own in enumerate(every) if any(fits(name, layer) for name in own if name)]
+            if len(fitting) == 1:
+                return fitting[0]
+            if fitting:
+                listed = ", ".join(repr(layers[index]) for index in fitting)
                 raise LayerError(f"{what} has several layers that {layer!r} fits: {listed}; name one of them.")
     known = [name for own in every for name in own if name]
     hint = suggestion(str(layer), known, 1)
@@ -39,12 +39,15 @@ def layer_index(layer: int | str, layers: Sequence[str], names: Sequence[Sequenc
 
 
 def _is(name: str, wanted: str) -> bool:
+    """Tell whether a layer's name is the wanted one."""
     return name == wanted
 
 
 def _within(name: str, wanted: str) -> bool:
+    """Tell whether a layer lies in the wanted module."""
     return name.startswith(f"{wanted}.")
 
 
 def _contains(name: str, wanted: str) -> bool:
+    """Tell whether a layer's name contains the wanted text."""
     return wanted in name

@@ -1,4 +1,4 @@
-"""From a model file to a session: instrument it if it is plain, and read off what the Explainer has to know."""
+"""This module opens a model in a session, after instrumenting it if it is plain, and reads off what runs need."""
 
 from __future__ import annotations
 
@@ -41,29 +41,31 @@ from onnx_xcam.trials.exactness import arithmetic_for
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """An instrumented model in a session.
+    """A LoadedModel is an instrumented model in a session, with what is known of its inputs and outputs.
 
     Attributes:
-        name: the file's path in quotes, or "the model": for messages.
-        path: None for a model that was given as bytes or as a ModelProto.
-        files: its file and those that it keeps weights in; none for a model without a path.
-        metadata: what the instrumented model says of itself.
-        image_input: the input that the pictures go to.
-        others: what the other inputs are fed.
-        class_count: C, or None where nothing tells it.
-        told: what the model itself tells of its probabilities.
-        probabilities: what they are read off, or None.
-        fixed_classes: the model has no class input; what it explains was settled when it was instrumented.
-        batch: the batch size that the model was exported with, or None for any.
-        folds: of any batch size it makes one answer, so that each image is to be run alone.
-        was_instrumented: the file was instrumented already.
-        is_number: its score is shown as a number, whose two classes are up and down.
-        exact: whether its products of 8-bit integers had to be added up exactly.
-        inexact: that its products saturate on this processor, as a sentence; None where they do not.
-        compared: for a model whose opset had to be raised, how its outputs before and after differ, as a sentence.
-        skeleton: the instrumented graph without its weights, if it was made here: another's is not followed.
+        session: the session.
+        name: the file's path in quotes, or "the model", for messages.
+        path: the file's path; None for a model that was given as bytes or as a ModelProto.
+        files: the model's file and the files of its external weights; none for a model without a path.
+        metadata: the metadata of the instrumented model.
+        image_input: the input that receives the pictures.
+        others: the values of the other inputs.
+        class_count: the number C of classes, or None where neither metadata nor shapes show it.
+        told: where the model itself gives probabilities and logits.
+        probabilities: where the probabilities that are shown come from, or None.
+        fixed_classes: whether the model has no class input, since its classes were fixed when it was instrumented.
+        batch: the batch size that the model was exported with, or None if it takes any.
+        folds: whether the model makes one answer of all images of a run, so that each image must be run alone.
+        was_instrumented: whether the file was instrumented already when it was opened.
+        is_number: whether the score is shown as a number, with the classes up and down.
+        exact: whether the option was set that products of 8-bit integers are added up exactly.
+        inexact: a sentence that says that 8-bit products saturate on this processor; None where they do not.
+        compared: a sentence that says how the outputs of a model changed when its opset was raised, or None.
+        skeleton: the instrumented graph without its weights, for estimates of memory; None for a file that was
+            instrumented already.
         rows: whether the images of a run influence each other.
-        class_memory: what was found out by it, for each shape of a batch.
+        class_memory: the bytes that one class takes, as far as they were estimated, by the shape of the batch.
     """
 
     session: Session
@@ -90,33 +92,31 @@ class LoadedModel:
 
     @property
     def layers(self) -> list[str]:
-        """Names of the target layers' tensors."""
+        """Return the names of the target layers' tensors."""
         return list(self.metadata.layers)
 
     @property
     def names(self) -> list[tuple[str, ...]]:
-        """What each layer is called beside its tensor."""
+        """Return for each layer its names beside that of its tensor."""
         return [self.metadata.names_of(index) for index in range(len(self.layers))]
 
     def outputs(self, kind: contract.Emit) -> list[str]:
-        """The outputs of this kind that the model has, one per layer (or none at all)."""
+        """Return the names of the outputs of this kind, one per layer, or none if the model has no such outputs."""
         there = {output.name for output in self.session.outputs}
         names = [contract.output_name(kind, index) for index in range(len(self.layers))]
         return [name for name in names if name in there]
 
     def images_per_run(self, most: int) -> int:
-        """How many images are fed to a run: the model's own batch, else one where it folds them, else `most`."""
+        """Return how many images one run takes: the model's own batch size, 1 if it folds images, else `most`."""
         return self.batch or (1 if self.folds else most)
 
     def feeds(self, batch: NDArray[Any], start: int = 0, images: int | None = None) -> dict[str, NDArray[Any]]:
-        """What the inputs are fed for some images of a call, as many as the model's own batch at most.
-
-        The last one is repeated up to that.
+        """Return the feeds of one run, by the names of inputs; the last image is repeated up to the model's batch size.
 
         Args:
-            batch: the images.
-            start: the place of the first one in the call.
-            images: how many the call is about, if there are more than these.
+            batch: the images of the run, at most as many as the model's own batch size.
+            start: the index of the first of them among the images of the call.
+            images: the number of images of the call, if there are more than these.
         """
         count = len(batch)
         batch = padded(batch, self.batch or count)
@@ -124,7 +124,7 @@ class LoadedModel:
 
     @property
     def fused(self) -> list[str]:
-        """The output with the maps of all layers as one, if the model has it."""
+        """Return the names of the outputs with the fused map of all layers: one, or none if layers are not fused."""
         return [output.name for output in self.session.outputs if output.name == contract.FUSED]
 
 
@@ -143,16 +143,16 @@ def load_model(
 
     Args:
         model, method, relu, fuse: as `Explainer`.
-        options: how it is opened; its labels and its way of probabilities are settled by `OpenModel`.
-        emit: the outputs that are needed; a model that was instrumented by someone else need not have the status.
-        more_outputs: tensors of a plain model that are outputs as well, those that are there already left out.
-        analysis: of the plain model, for the same layers, score and picture; None to make it here.
+        options: how the model is opened; `OpenModel` settles labels and probabilities.
+        emit: the outputs that are needed; a model that is instrumented already need not have the status.
+        more_outputs: names of further tensors of a plain model that become outputs.
+        analysis: the analysis of the plain model for the same layers, score and picture; None to make it here.
 
     Raises:
-        ModelError: not an ONNX model, or an instrumented one without an output that is needed.
-        LayerError: layers, a score or a method are asked of a model that was instrumented for others.
-        InputError: no image-like input, or a value of another input is missing or wrong.
-        and what the surgery and `open_session` raise.
+        ModelError: the file is no ONNX model, or an instrumented one without an output that is needed.
+        LayerError: layers, a score or a method are requested of a model that was instrumented for others.
+        InputError: no input takes images, or a value of another input is missing or wrong.
+        XcamError: as `analyse`, `instrumented` and `open_session`.
     """
     check_fusion(fuse, layers=None, relu=relu)
     wanted: Wanted = {"method": method, "relu": relu, "fuse": fuse}
@@ -202,26 +202,26 @@ def load_model(
 
 
 def surgery_request(options: ModelOptions) -> Request:
-    """What is to be explained, made sure of; of the first picture, where there are several.
+    """Return the layers and the score of some options as a `Request`, after checking their types.
 
     Raises:
-        LayerError, ScoreError: an option is of the wrong kind.
+        LayerError, ScoreError: an option has a wrong type.
     """
     layers = options.layers if isinstance(options.layers, str) else texts("layers", options.layers, LayerError)
     return Request(layers=layers, score=text("score", options.score, ScoreError))
 
 
 def _needed_outputs(session: Session, more: Sequence[str], told: ModelTold) -> list[str]:
-    """The outputs that runs ask for: ours, these, and those that the probabilities are read off."""
+    """Return the names of the outputs that runs need: the added ones, `more`, and the source of probabilities."""
     added = [output.name for output in session.outputs if output.name.startswith(contract.ADDED)]
     return [*added, *more, *(source.output for source in (told.own, told.logits) if source)]
 
 
 def _folds(session: Session, image: TensorInfo, name: str) -> bool:
-    """Whether a model makes one answer of all images of a run.
+    """Tell whether a model makes one answer of all images of a run.
 
     Raises:
-        InputError: it does, of a fixed number of them.
+        InputError: the model does so, and takes a fixed number of images.
     """
     classes = next((output.shape for output in session.outputs if output.name == contract.CLASSES), ())
     if not classes or classes[0] != 1 or image.shape[0] == 1:
@@ -235,7 +235,10 @@ def _folds(session: Session, image: TensorInfo, name: str) -> bool:
 
 
 def _rows(model: onnx.ModelProto, image: TensorInfo, metadata: Metadata) -> Rows:
-    """What the operators tell of the images of a run; what they do not tell is found out when several are run."""
+    """Return what the operators show of whether images of a run influence each other; `mixed` is None if unknown.
+
+    Where it is unknown, it is found out when several images are run for the first time.
+    """
     wanted = [metadata.score, *metadata.layers]
     if image.shape[0] == 1 or cannot_mix(model, image.name, wanted):
         return Rows(mixed=False, is_exact=True)
@@ -243,21 +246,22 @@ def _rows(model: onnx.ModelProto, image: TensorInfo, metadata: Metadata) -> Rows
 
 
 def _files(source: Source) -> tuple[Path, ...]:
+    """Return the model's file and the files of its external weights; none for a model in memory."""
     if source.path is None:
         return ()
     return (source.path, *sorted({reference.part.path for reference in source.references()}))
 
 
 def _with_more(made: bytes, original: onnx.ModelProto, names: Sequence[str]) -> bytes:
-    """An instrumented model that has these tensors as outputs too, unless they are inputs or outputs already."""
+    """Return an instrumented model with these tensors as further outputs, unless they are inputs or outputs already."""
     there = {value.name for value in (*original.graph.input, *original.graph.output)}
     return with_outputs(made, [name for name in names if name not in there])
 
 
 def _session_of(source: Source, made: bytes | None, options: Mapping[str, Any]) -> Session:
-    """A session of what was made of a model, or of the model as it is.
+    """Open a session of an instrumented model, or of the given model if `made` is None.
 
-    The model as it is is opened from its file, unless its external data lie where ONNX Runtime takes none.
+    The given model is opened from its file, unless its external data lie in a folder where ONNX Runtime refuses them.
     """
     if made is None and source.path and all(reference.inside for reference in source.references()):
         return open_session(source.path, **options)

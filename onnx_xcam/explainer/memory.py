@@ -1,4 +1,4 @@
-"""What explaining one more class of an image takes in memory, followed through the graph without running it."""
+"""This module estimates the memory that each explained class takes, from the graph and without running it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _CHANNELS_GUESSED, _LIVE_TENSORS_GUESSED = 1024, 4
 def bytes_of_a_class(
     skeleton: bytes | None, inputs: Mapping[str, Sequence[int]], image: str, maps: Sequence[TensorInfo]
 ) -> int:
-    """What one class of all images of a batch takes while the head's backward pass runs, about.
+    """Return about how many bytes one class of all images of a batch takes while the backward pass runs.
 
     Args:
-        skeleton: the instrumented model, which may lack its weights; None for one that is not followed.
-        inputs: the shapes of all inputs but that of the classes, by name.
-        image: the input that the pictures go to.
-        maps: the maps among the outputs.
+        skeleton: the instrumented model, which may lack its weights; None to guess from the shapes alone.
+        inputs: the shapes of all inputs but the class input, by name.
+        image: the name of the image input.
+        maps: the outputs that are maps.
     """
-    followed = bytes_per_class(skeleton, inputs) if skeleton else None
+    estimate = bytes_per_class(skeleton, inputs) if skeleton else None
     batch = inputs[image]
-    return max(1, batch[0] * _guess(batch[1:], maps) if followed is None else ARENA * followed)
+    return max(1, batch[0] * _guess(batch[1:], maps) if estimate is None else ARENA * estimate)
 
 
 def _guess(picture: Sequence[int], maps: Sequence[TensorInfo]) -> int:
-    """The same for one image of a model that cannot be followed."""
+    """Guess the bytes that one class of one image takes, from the shapes of the picture and of the maps."""
     guess = max(1, math.prod(picture) // 3 // 256)  # a sixteenth of the height and width
     pixels = 0
     for output in maps:
@@ -40,11 +40,11 @@ def _guess(picture: Sequence[int], maps: Sequence[TensorInfo]) -> int:
 
 
 def bytes_per_class(skeleton: bytes, inputs: Mapping[str, Sequence[int]]) -> int | None:
-    """The bytes that are in use at once at the worst moment of a run, per class; None if they cannot be told.
+    """Return the bytes that each class adds to the peak memory of a run, or None if they cannot be estimated.
 
     Args:
         skeleton: the instrumented model, which may lack its weights.
-        inputs: the shapes of all inputs but that of the classes, by name.
+        inputs: the shapes of all inputs but the class input, by name.
     """
     few, more = ({**inputs, contract.CLASS_INPUT: (1, k)} for k in (2, 3))
     return bytes_more(skeleton, few, more)

@@ -1,4 +1,4 @@
-"""A model that is open for photos: its session, its preprocessing, its labels, and what was assumed on the way."""
+"""An OpenModel is a model that is ready for photos, with its session, preprocessing, labels and notes."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from onnx_xcam.runtime import short_name
 from onnx_xcam.surgery.targets.classification.known_classifiers import ProbabilityChoice, known_of_logits
 
 Image: TypeAlias = str | Path | NDArray[Any] | Picture
-"""A path, an uint8 [H,W,3] RGB array, or a picture that `prepare` made."""
+"""An image to explain: a path, an uint8 [H,W,3] RGB array, or a picture that `prepare` returned."""
 
 
 class OpenModel:
-    """Holds a loaded model with its preprocessing and its labels, for any number of photos, from any thread.
+    """An OpenModel holds a loaded model with its preprocessing and labels, for any number of photos and threads.
 
     Attributes:
         loaded: the model in its session.
-        photos: how photos become its input.
+        photos: how photos become the model's input.
         name: the model's path, or "the model".
         notes: sentences on all that was assumed: layer, score, layout, preprocessing, labels, provider.
-        warnings: those that deserve a look.
-        files: the model's file and those that it keeps weights in; none for a model in memory.
+        warnings: sentences on what deserves a look, such as assumptions that may well be wrong.
+        files: the model's file and the files of its external weights; none for a model in memory.
         layers: names of the target layers' tensors.
         score: name of the score's tensor.
-        preprocess: what is done to a photo.
-        inputs: what the inputs beside the picture are fed, by name.
-        labels: the C class labels, or None.
-        class_count: C, or None where only a run tells it.
+        preprocess: the preprocessing of photos.
+        inputs: the values of the inputs beside the picture, by name.
+        labels: the C class labels, or None if they are unknown.
+        class_count: the number of classes C, or None where only a run can tell it.
         providers: ONNX Runtime's full names, the one in use first.
-        batch: the batch size that the model was exported with, or None for any.
-        exact: whether it was asked for that products of 8-bit integers are added up exactly.
-        remarks: what was to be known of how the pictures were read that were prepared so far.
+        batch: the batch size that the model was exported with, or None if it takes any.
+        exact: whether the option was set that products of 8-bit integers are added up exactly.
+        remarks: the remarks on how pictures were read, of all pictures that were prepared so far.
     """
 
     def __init__(self, loaded: LoadedModel, options: ModelOptions) -> None:
@@ -54,7 +54,7 @@ class OpenModel:
 
         Args:
             loaded: the model in its session.
-            options: those that it was loaded with.
+            options: the options with which it was loaded.
 
         Raises:
             PreprocessError, LabelsError, InputError, ScoreError: one of them does not fit the model.
@@ -68,7 +68,7 @@ class OpenModel:
         self.batch = loaded.batch
         self.exact = loaded.exact
         photos = model_inputs(loaded, options.preprocess, options.labels)
-        self.loaded, self.photos, said = with_probabilities(loaded, photos, options.probabilities)
+        self.loaded, self.photos, probability_notes = with_probabilities(loaded, photos, options.probabilities)
         self.labels = self.photos.labels
         self.class_count = loaded.class_count
         self.preprocess = self.photos.preprocess
@@ -76,7 +76,7 @@ class OpenModel:
         self.notes: tuple[str, ...] = (
             *_surgery_notes(loaded),
             *self.photos.notes,
-            *said,
+            *probability_notes,
             *loaded.others.notes(),
             f"Provider: {short_name(self.providers[0])}.",
             *([loaded.inexact] if loaded.inexact else []),
@@ -90,25 +90,25 @@ class OpenModel:
 
     @property
     def is_number(self) -> bool:
-        """Whether the score is shown as a number that goes up or down; see `Explanation`."""
+        """Tell whether the score is shown as a number that goes up or down; see `Explanation`."""
         return self.loaded.is_number
 
     @property
     def told_probabilities(self) -> str:
-        """What the probabilities are read off, in words: an output and what is done to it, or "none"."""
+        """Return in words where the probabilities come from, such as "softmax of logits", or "none"."""
         source = self.loaded.probabilities
         return "none" if source is None else f"{source.squash} of {source.output}"
 
     @property
     def channels_last(self) -> bool:
-        """Whether a picture as the model takes it is [H,W,C], and not [C,H,W]."""
+        """Tell whether the model takes a picture as [H,W,C], and not as [C,H,W]."""
         return self.photos.spec.layout == "NHWC"
 
     def prepare(self, image: str | Path | NDArray[Any], name: str = "the image") -> Picture:
-        """Read one image and bring it into the form that the model takes; the name is what messages call an array.
+        """Read and preprocess one image, and return it as a picture; messages call an array by `name`.
 
         Raises:
-            ImageError: it cannot be read or has an impossible size.
+            ImageError: the image cannot be read or has an impossible size.
         """
         picture = self.photos.prepare(image, name)
         self.remarks.add(picture)
@@ -117,7 +117,7 @@ class OpenModel:
     def choose(
         self, classes: Classes | None = None, top: int | None = None, images: int = 1
     ) -> NDArray[np.int64] | None:
-        """The classes as int64 [1,K] or [images,K]; None where the model itself has settled them.
+        """Return the classes as int64 [1,K] or [images,K], or None if the instrumented model has fixed classes.
 
         Raises:
             ClassError: a class is out of range, unknown, or cannot be chosen in this model.
@@ -132,11 +132,12 @@ class OpenModel:
         return choose_classes(classes, top, images=images, class_count=self.loaded.class_count, labels=self.labels)
 
     def pictures(self, images: Image | Sequence[Image]) -> list[Picture]:
-        """One image, several, or a ready tensor, as pictures of one shape.
+        """Return one image, several, or the items of a ready tensor as pictures, all of one shape.
 
         Raises:
-            ImageError: one cannot be read, or is no picture.
-            InputError: there are none, their shapes differ, or the tensor does not fit the model's input.
+            ImageError: an image cannot be read, or is no picture.
+            InputError: there are no images, their shapes differ once they are prepared, or the tensor does not fit the
+                model's input.
         """
         if isinstance(images, np.ndarray) and images.ndim == len(self.loaded.image_input.shape):
             return self.photos.ready(images)
@@ -165,10 +166,10 @@ class OpenModel:
 
 
 def require_images(images: Iterable[Image]) -> Iterable[Image]:
-    """Several pictures, as a stream takes them: in a list, from a generator, or stacked in an array.
+    """Return the images of a stream, after checking that they are a list, a generator or a stacked array.
 
     Raises:
-        ImageError: it is a single one, or something else.
+        ImageError: they are a single image, or something else.
     """
     if not is_listed(images) or isinstance(images, Picture):
         raise ImageError(f"images is {short_repr(images)}; it must be a list or a generator of pictures.")
@@ -176,18 +177,19 @@ def require_images(images: Iterable[Image]) -> Iterable[Image]:
 
 
 UP_AND_DOWN = ("down", "up")
-"""What the two classes of a number are called: what speaks against it, and what speaks for it."""
+"""The labels of the two classes of a number: class 0 is what lowers it, class 1 what raises it."""
 
 
 def with_probabilities(
     loaded: LoadedModel, inputs: ModelInputs, choice: ProbabilityChoice
 ) -> tuple[LoadedModel, ModelInputs, list[str]]:
-    """A model that knows what its probabilities are read off, its inputs, and what is to be said of it.
+    """Return the model with its source of probabilities, its inputs, and notes on what was assumed.
 
     Args:
         loaded: the model.
-        inputs: with its labels; a number that is nothing else gets those of its two classes.
-        choice: as `Explainer`.
+        inputs: how photos become its input, with its labels. If the score is a number and there are no labels, the
+            returned inputs have the labels up and down.
+        choice: as for `Explainer`.
 
     Raises:
         ScoreError: the choice contradicts the model.
@@ -196,17 +198,17 @@ def with_probabilities(
     known = functools.partial(
         known_of_logits, count=loaded.class_count, props=loaded.session.metadata, labels=inputs.labels, config=config
     )
-    source, said = chosen_source(choice, loaded.told, known)
+    source, note = chosen_source(choice, loaded.told, known)
     is_number = source is None and loaded.told.is_number and inputs.labels is None
     if is_number:
-        others = [note for note in inputs.notes if not note.startswith("Labels:")]
+        others = [one for one in inputs.notes if not one.startswith("Labels:")]
         named = "Labels: none known; class 1, up, is what raises the number, and class 0, down, what lowers it."
         inputs = replace(inputs, labels=UP_AND_DOWN, notes=(*others, named))
-    return replace(loaded, probabilities=source, is_number=is_number), inputs, [said] if said else []
+    return replace(loaded, probabilities=source, is_number=is_number), inputs, [note] if note else []
 
 
 def _surgery_notes(model: LoadedModel) -> list[str]:
-    """What the surgery assumed, as it wrote it into the model."""
+    """Return the notes on what the surgery assumed, which it wrote into the metadata."""
     notes = ["Model: instrumented already, used as it is."] if model.was_instrumented else []
-    said = model.metadata.notes or (f"Layer: {', '.join(model.layers)}.", f"Score: {model.metadata.score}.")
-    return [*notes, *said, *([model.compared] if model.compared else [])]
+    assumed = model.metadata.notes or (f"Layer: {', '.join(model.layers)}.", f"Score: {model.metadata.score}.")
+    return [*notes, *assumed, *([model.compared] if model.compared else [])]

@@ -1,4 +1,4 @@
-"""The options with which a model is opened for photos, in one class that whoever opens one hands on."""
+"""This module has the options with which a model is opened for photos, as one class."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from onnx_xcam.surgery.targets.classification.known_classifiers import Probabili
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """States how a model is opened for photos; `Explainer` tells what each option means and which values it takes.
+    """ModelOptions state how a model is opened for photos; `Explainer` documents what each option means.
 
     Attributes:
         layers: "auto", a layer's name, or a list of names.
         score: "auto", or a tensor's name.
-        preprocess: what is done to a photo; None looks in the model and beside it.
-        labels: a file, or the C labels; None looks in the model and beside it.
-        providers: of ONNX Runtime, in order of preference; None takes CUDA where there is one.
-        threads: of one operator; None takes all cores.
+        preprocess: the preprocessing of photos; None looks in the model and beside its file.
+        labels: a file, or the C labels; None looks in the model and beside its file.
+        providers: providers of ONNX Runtime, in order of preference; None takes CUDA where it is available.
+        threads: the number of threads of one operator; None takes all cores.
         inputs: the values of the inputs beside the picture, by name.
-        allow_folders: where external data may lie besides the model's own folder.
-        probabilities: what the model's probabilities are read off.
-        exact: have products of 8-bit integers added up exactly.
+        allow_folders: folders in which external data may lie besides the model's own folder.
+        probabilities: which probabilities are shown.
+        exact: whether products of 8-bit integers are added up exactly.
     """
 
     layers: str | Sequence[str] = "auto"
@@ -42,5 +42,5 @@ class ModelOptions:
     exact: bool = False
 
     def arguments(self) -> dict[str, Any]:
-        """The options as arguments of `Explainer` or `Recorder`, by name."""
+        """Return the options as keyword arguments of `Explainer` or `Recorder`."""
         return {one.name: getattr(self, one.name) for one in fields(self)}

@@ -1,4 +1,4 @@
-"""Pictures for inputs beside the one that is explained: read, and prepared as the explained picture is."""
+"""This module reads pictures for further inputs, and preprocesses them as the explained picture is preprocessed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ _ARRAYS = (".npy", ".npz")
 
 
 def model_infos(proto: onnx.ModelProto) -> list[TensorInfo]:
-    """The inputs of a model that have no default value, as a session would list them."""
+    """Return the inputs of a model that have no default value, as a session would list them."""
     stored = {tensor.name for tensor in proto.graph.initializer}
     return [_info(value) for value in proto.graph.input if value.name not in stored]
 
 
 def _info(value: onnx.ValueInfoProto) -> TensorInfo:
+    """Return an input's name, shape and dtype as a session would list them; dtype is None where NumPy has none."""
     kind = value.type.tensor_type
     dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in kind.shape.dim]
     try:
@@ -45,15 +46,16 @@ def read_pictures(
     given: Mapping[str, InputValue] | None,
     preprocess: PreprocessLike | None,
 ) -> tuple[dict[str, InputValue], dict[str, FedPicture]]:
-    """The values of inputs, those that are pictures as the model takes them, `[1,...]`; and what is told of these.
+    """Return the values of inputs with pictures preprocessed to `[1,...]`, and a description of each picture by input.
 
-    A picture is a file that is no .npy file, or an uint8 `[H,W,3]` array, for an input that takes pictures.
+    A value counts as a picture if its input takes pictures and it is an uint8 `[H,W,3]` array or a file other than .npy
+    and .npz.
 
     Args:
         proto: the model, without its weights.
-        path: its file, beside which its preprocessing may be stated.
-        given: the values, by name.
-        preprocess: as `Explainer` takes it; also for these pictures, each at its own input's size.
+        path: the model's file, beside which its preprocessing may be stated; None for a model in memory.
+        given: the values by the names of inputs, or None.
+        preprocess: as for `Explainer`; each picture is resized to its own input's size.
 
     Raises:
         ImageError: a picture cannot be read.
@@ -61,23 +63,23 @@ def read_pictures(
         InputError: an input takes no pictures of 1 or 3 channels.
     """
     values = {} if given is None else dict(mapping("inputs", given, "values by the names of inputs", InputError))
-    told = {}
+    descriptions = {}
     for info, value in _pictures(model_infos(proto), values):
         read = read_picture(value) if isinstance(value, str | Path) else ReadPicture(as_image(value), None, ())
         metadata = {entry.key: entry.value for entry in proto.metadata_props}
         stated, _ = stated_preprocess(preprocess, metadata, path)
-        assert info.dtype is not None  # `takes_pictures` has looked
+        assert info.dtype is not None  # since `takes_pictures` is true
         spec = InputSpec.from_shape(info.name, info.dtype, info.shape, stated.layout if stated else None)
         used = _for_channels(stated, spec) if stated else assumed_preprocess(spec)[0]
         values[info.name] = preprocess_image(read.image_rgb, used, spec)[0][None]
         what = f"'{value}'" if isinstance(value, str | Path) else "the given picture"
         remarks = tuple(f"{value}: {remark}." for remark in remarks_for(read, spec.dtype))
-        told[info.name] = FedPicture(f"{what}, {used.summary(spec)}", remarks)
-    return values, told
+        descriptions[info.name] = FedPicture(f"{what}, {used.summary(spec)}", remarks)
+    return values, descriptions
 
 
 def _pictures(infos: list[TensorInfo], values: Mapping[str, Any]) -> Iterator[tuple[TensorInfo, Any]]:
-    """The inputs whose value is a picture, and that."""
+    """Yield each input with a picture for a value, and the picture."""
     for info in infos:
         value = values.get(info.name)
         if value is None or not takes_pictures(info):
@@ -90,22 +92,23 @@ def _pictures(infos: list[TensorInfo], values: Mapping[str, Any]) -> Iterator[tu
 
 
 def _is_picture(info: TensorInfo, value: object) -> bool:
-    """Whether an array is a picture, and not what an input of whole numbers takes as it is."""
+    """Tell whether an array is a picture, and not a value that an uint8 input takes unchanged."""
     if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] != 3:
         return False
     return info.dtype != np.uint8 or not _fits(info, value)
 
 
 def _fits(info: TensorInfo, value: NDArray[Any]) -> bool:
+    """Tell whether an array without the axis of images has the shape of an input."""
     pairs = zip(info.shape[1:], value.shape, strict=True)
     return all(length == given for length, given in pairs if isinstance(length, int))
 
 
 def _for_channels(preprocess: Preprocess, spec: InputSpec) -> Preprocess:
-    """The preprocessing at an input's own size, grey for an input of one channel.
+    """Return the preprocessing at an input's own size, and in grey values for an input of one channel.
 
     Raises:
-        InputError: mean and standard deviation are those of colours, and the input has one channel.
+        InputError: the input has one channel, and mean or standard deviation differ between three channels.
     """
     sized = preprocess.replace(size=None) if spec.height and spec.width else preprocess
     if spec.channels != 1 or preprocess.channels == "GRAY":

@@ -1,4 +1,4 @@
-"""What a model's pictures and classes mean: its preprocessing and labels, stated, found beside it, or assumed aloud."""
+"""This module settles a model's preprocessing and labels, and turns photos into the model's input."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ from onnx_xcam.text import load_json
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """How photos become a model's input, and what its classes are called.
+    """ModelInputs state how photos become a model's input, and hold the labels of its classes.
 
     Attributes:
-        notes: where each of these comes from.
-        warnings: those of the notes that are assumptions which may well be wrong.
+        spec: layout, channels, size and dtype of the image input.
+        shape: the image input's shape.
+        preprocess: the preprocessing of photos.
+        labels: the C class labels, or None if they are unknown.
+        notes: sentences on where preprocessing and labels come from.
+        warnings: those of the notes that name an assumption which may well be wrong.
     """
 
     spec: InputSpec
@@ -44,10 +48,10 @@ class ModelInputs:
     warnings: tuple[str, ...]
 
     def prepare(self, image: str | Path | NDArray[Any], name: str = "the image") -> Picture:
-        """Read a photo, or check an array, and preprocess it. The name is what messages call an array.
+        """Read a photo, or check an array, and preprocess it; messages call an array by `name`.
 
         Raises:
-            ImageError: it cannot be read or has an impossible size.
+            ImageError: the photo cannot be read or has an impossible size.
             PreprocessError: the preprocessing contradicts the model's input.
         """
         if self.spec.takes_bands:
@@ -59,10 +63,10 @@ class ModelInputs:
         return Picture(name, read.image_rgb, item, placement, remarks_for(read, self.spec.dtype))
 
     def ready(self, tensor: NDArray[Any]) -> list[Picture]:
-        """The items of a tensor that is preprocessed already.
+        """Return the items of a tensor that is preprocessed already as pictures.
 
         Raises:
-            InputError: its shape or dtype does not fit the model's input.
+            InputError: the tensor's shape or dtype does not fit the model's input.
         """
         dtype = self.spec.dtype
         wanted = f"the model's input {self.spec.name!r} takes {dtype} {contract.shape_text(self.shape)}"
@@ -75,7 +79,7 @@ class ModelInputs:
         height, width = tensor.shape[2:] if self.spec.layout == "NCHW" else tensor.shape[1:3]
         size = (int(height), int(width))
         whole = Placement(photo=size, input=size, scaled=size)
-        with np.errstate(over="ignore"):  # what becomes infinite is told by the status of its map
+        with np.errstate(over="ignore"):  # the status of a map shows infinite values
             items = tensor.astype(dtype, copy=False)
         return [Picture(f"image {n}", None, item, whole) for n, item in enumerate(items)]
 
@@ -83,7 +87,7 @@ class ModelInputs:
 def model_inputs(
     model: LoadedModel, preprocess: PreprocessLike | None, labels: str | Path | Sequence[str] | None
 ) -> ModelInputs:
-    """Settle preprocessing and labels: the argument, else the model's metadata, else a file beside it, else aloud.
+    """Settle preprocessing and labels by the argument, the metadata, a file beside the model, or a stated assumption.
 
     Raises:
         PreprocessError: a preprocessing description is wrong or contradicts the input.
@@ -91,14 +95,14 @@ def model_inputs(
         InputError: the input cannot take pictures.
     """
     info = model.image_input
-    assert info.dtype is not None  # find_image_input has looked
+    assert info.dtype is not None  # since it was chosen as the image input
     stated, source = stated_preprocess(preprocess, model.session.metadata, model.path)
     spec = InputSpec.of_bands(info.name, info.dtype, info.shape) or InputSpec.from_shape(
         info.name, info.dtype, info.shape, stated.layout if stated else None
     )
     notes: list[str] = []
     warnings: list[str] = []
-    if spec.takes_bands:  # said where a photo is given
+    if spec.takes_bands:  # `prepare` refuses photos
         stated = stated or PRESETS["raw"]
     elif stated is None:
         stated, assumption = assumed_preprocess(spec)
@@ -118,7 +122,7 @@ def model_inputs(
 
 
 def _labels(model: LoadedModel, labels: str | Path | Sequence[str] | None) -> tuple[tuple[str, ...] | None, str]:
-    """The labels, and where they come from.
+    """Return the labels, or None, and a phrase that says where they come from.
 
     Raises:
         LabelsError: as `model_inputs`.
@@ -128,12 +132,12 @@ def _labels(model: LoadedModel, labels: str | Path | Sequence[str] | None) -> tu
     elif labels is not None:
         names, origin = tuple(load_labels(labels)), f"from '{labels}'"
     else:
-        found, origin = _found_labels(model)
-        if found is not None and len(found) == 1 and model.told.is_number:
+        nearby, origin = _labels_nearby(model)
+        if nearby is not None and len(nearby) == 1 and model.told.is_number:
             return None, f"one {origin}, which names a number and no class"
-        if found is None:
+        if nearby is None:
             return None, origin
-        names = tuple(found)
+        names = tuple(nearby)
     if model.class_count is not None and len(names) != model.class_count:
         raise LabelsError(
             f"The labels {origin} are {len(names)}, but {model.name} has {model.class_count} classes; "
@@ -143,14 +147,15 @@ def _labels(model: LoadedModel, labels: str | Path | Sequence[str] | None) -> tu
 
 
 def _given_labels(labels: Any) -> tuple[str, ...]:
+    """Return labels that were given as a sequence, or raise a LabelsError if they are something else."""
     names = several("labels", labels, "labels by class id, or a labels file", LabelsError)
     if wrong := [name for name in names if isinstance(name, bool) or not isinstance(name, str | int | float)]:
         raise LabelsError(f"A label is a text, not {short_repr(wrong[0])}.")
     return tuple(map(str, names))
 
 
-def _found_labels(model: LoadedModel) -> tuple[Sequence[str] | None, str]:
-    """Labels in the model's metadata, else in a file beside it."""
+def _labels_nearby(model: LoadedModel) -> tuple[Sequence[str] | None, str]:
+    """Return the labels in the model's metadata or in a file beside it, or None, and where they come from."""
     props = model.session.metadata
     if (labels := labels_from_metadata(props)) is not None:
         return labels, "from the model's metadata"
@@ -160,7 +165,10 @@ def _found_labels(model: LoadedModel) -> tuple[Sequence[str] | None, str]:
 
 
 def _labels_sidecar(model: Path) -> Path | None:
-    """`NAME.labels.txt` or `.json` for the model `NAME.onnx`, else a Hugging Face `config.json` that has labels."""
+    """Return the file with labels beside `NAME.onnx`: `NAME.labels.txt`, `NAME.labels.json`, or a `config.json`.
+
+    A `config.json`, as Hugging Face writes it, counts only if it has labels. Without any such file, None is returned.
+    """
     named = (model.with_name(f"{model.stem}.labels{suffix}") for suffix in (".txt", ".json"))
     if (found := next((path for path in named if is_file(path)), None)) is not None:
         return found
@@ -168,7 +176,7 @@ def _labels_sidecar(model: Path) -> Path | None:
 
 
 def config_beside(model: Path) -> dict[str, Any]:
-    """What a `config.json` beside the model says, as Hugging Face writes it; nothing where there is none."""
+    """Return the content of a `config.json` beside the model, as Hugging Face writes it; {} where there is none."""
     try:
         data = load_json(read_text(model.with_name("config.json")))
     except (OSError, ValueError):

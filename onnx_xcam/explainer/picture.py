@@ -1,4 +1,4 @@
-"""A picture on its way into a model: the photo, what the model is fed of it, and how one lies on the other."""
+"""A picture holds a photo, the item that a model is fed of it, and how the item lies on the photo."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from onnx_xcam.images.place import Placement
 
 @dataclass(frozen=True)
 class Picture:
-    """An image on its way into the model.
+    """A Picture is an image that is prepared for the model: the photo, and what the model is fed of it.
 
     Attributes:
-        name: where it came from, for messages and file names.
-        image_rgb: uint8 [H,W,3], upright; None for a ready tensor.
-        item: what the model is fed, the input's shape without the batch axis.
-        placement: how the item's pixels lie on the photo; None for a ready tensor.
-        remarks: what was assumed or lost when its file was read, as parts of sentences about it.
+        name: the file's path or another name, for messages and file names.
+        image_rgb: the photo, uint8 [H,W,3], upright; None for a ready tensor.
+        item: the preprocessed image, in the shape of the model's input without the batch axis.
+        placement: how the item's pixels lie on the photo; the whole item for a ready tensor.
+        remarks: what was assumed or lost when the file was read, as clauses without the file's name.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Where a model's preprocessing comes from: it is stated, found beside the model, or assumed aloud."""
+"""This module finds a model's preprocessing where it is stated, or assumes one and says so."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
 from onnx_xcam.metadata import read_hints
 
 PreprocessLike = str | Path | Mapping[str, Any] | Preprocess
+"""A description of preprocessing: a preset's name, a file, a dict, or what was made of one of these."""
 
 
 def stated_preprocess(
     preprocess: PreprocessLike | None, metadata: Mapping[str, str], path: Path | None
 ) -> tuple[Preprocess | None, str]:
-    """The preprocessing that something states (the argument, metadata, a file beside the model), and what that is."""
+    """Return the preprocessing that the argument, the metadata or a file beside the model states, and which of them.
+
+    The result is None and an empty text if none of them states one.
+    """
     if isinstance(preprocess, Preprocess):
         return preprocess, "the argument"
     if preprocess is not None:
@@ -32,7 +36,7 @@ def stated_preprocess(
 
 
 def assumed_preprocess(spec: InputSpec) -> tuple[Preprocess, str]:
-    """The preprocessing for a model of which nothing tells it, and the sentence that says so."""
+    """Return the preprocessing that is assumed where nothing states one, and the sentence that says so."""
     channels = "GRAY" if spec.channels == 1 else "RGB"
     if takes_whole_numbers(spec):
         raw = PRESETS["raw"].replace(channels=channels)
@@ -46,5 +50,5 @@ def assumed_preprocess(spec: InputSpec) -> tuple[Preprocess, str]:
 
 
 def takes_whole_numbers(spec: InputSpec) -> bool:
-    """Whether an input takes pixels as they are: whole numbers that reach 255."""
+    """Tell whether an input takes pixels unchanged, since its dtype is an integer type that reaches 255."""
     return spec.dtype.kind in "iu" and np.iinfo(spec.dtype).max >= 255

@@ -1,4 +1,4 @@
-"""Class probabilities: where a model gives them, or what to make of its logits."""
+"""This module finds where a model gives class probabilities, or how to compute them from its logits."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from onnx_xcam.surgery.targets.activation_patterns import ACTIVATIONS
 from onnx_xcam.surgery.targets.classification.known_classifiers import Known
 
 Squash = Literal["softmax", "sigmoid", "exp", "none"]
+"""The function that turns an output into probabilities."""
 
 
 _CONTRADICTIONS = {
@@ -26,18 +27,22 @@ _CONTRADICTIONS = {
     ("Softmax", "sigmoid"),
     ("LogSoftmax", "sigmoid"),
 }
+"""Pairs of a model's own final activation and a choice of probabilities that contradicts it."""
 
 
 _ROUNDING = 0.05
-"""How far quantised probabilities may be beyond 0 and 1."""
+"""Quantised probabilities may be beyond 0 and 1 by this much."""
 
 
 @dataclass(frozen=True)
 class ProbabilitySource:
-    """Which output of the model, [N,C] once flattened, tells the probabilities, and what is still to do to it.
+    """A ProbabilitySource names the output that probabilities come from, and the function that makes them of it.
 
-    `squash` is "none" for what a final Softmax or Sigmoid gives, "exp" for a LogSoftmax, "softmax" for the logits, and
-    "sigmoid" for those of several labels at once. Integers stand for `(output - zero_point) scale`.
+    Attributes:
+        output: the name of the output, which is [N,C] once flattened.
+        squash: the function: "none" behind a final Softmax or Sigmoid, "exp" behind a LogSoftmax, "softmax" for the
+            logits of classes, and "sigmoid" for the logits of several labels at once.
+        scale, zero_point: of a quantised output, which stands for `(output - zero_point) * scale`.
     """
 
     output: str
@@ -46,14 +51,15 @@ class ProbabilitySource:
     zero_point: float = 0.0
 
     def of(self, values: NDArray[Any], classes: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32 [N,K]: the probabilities of the classes, int64 [N,K].
+        """Return the probabilities of classes, float32 [N,K].
 
         Args:
-            values: the output, [N,C] once flattened. C = 1 is one logit: class 1 has it, class 0 the rest.
-            classes: ids.
+            values: the output, [N,C] once flattened. With C = 1 it is one logit, of class 1; class 0 has the
+                complementary probability.
+            classes: ids, int64 [N,K].
 
         Raises:
-            ModelError: they are no probabilities.
+            ModelError: a result is not within 0..1.
         """
         table = (values.reshape(len(classes), -1).astype(np.float64) - self.zero_point) * self.scale
         if self.squash == "exp":
@@ -62,32 +68,31 @@ class ProbabilitySource:
             table = np.exp(-np.logaddexp(0, -table))
         elif self.squash == "softmax":
             logits = np.concatenate([np.zeros_like(table), table], axis=1) if table.shape[1] == 1 else table
-            with np.errstate(invalid="ignore"):  # of infinite logits; `xcam_status` tells of them
+            with np.errstate(invalid="ignore"):  # infinite logits give NaN; `xcam_status` shows them
                 powers = np.exp(logits - logits.max(axis=1, keepdims=True))
                 table = powers / powers.sum(axis=1, keepdims=True)
         if table.shape[1] == 1:
             table = np.concatenate([1 - table, table], axis=1)
-        found: NDArray[np.float32] = np.take_along_axis(table, classes, axis=1).astype(np.float32)
-        beyond = found[(found < -_ROUNDING) | (found > 1 + _ROUNDING)]
+        chosen: NDArray[np.float32] = np.take_along_axis(table, classes, axis=1).astype(np.float32)
+        beyond = chosen[(chosen < -_ROUNDING) | (chosen > 1 + _ROUNDING)]
         if beyond.size:
             raise ModelError(
                 f"The output '{self.output}' is said to tell probabilities, but it told {beyond[0]:.4g}; turn them off "
                 "with --probabilities none (probabilities=), or instrument the original model again."
             )
-        return found
+        return chosen
 
 
 @dataclass(frozen=True)
 class ModelTold:
-    """What a model itself tells of its probabilities.
+    """ModelTold states which outputs of a model hold probabilities or logits.
 
     Attributes:
-        own: the output that tells them; None if none does.
-        logits: the output that holds the scores as they are, from which those of a classifier are made; None if there
-            is none, or if the scores are certainly no logits.
-        activation: the one that makes the model's own, where that is known.
-        is_number: whether the score is one number, such as an age, of which nothing is known but that it can go up and
-            down.
+        own: the source with the model's own probabilities, or None if it has none.
+        logits: the source with the scores themselves, which give the probabilities of a classifier; None if no output
+            holds them, or if the scores are certainly no logits.
+        activation: the operator that makes the model's own probabilities, where it is known.
+        is_number: whether the score is one number, such as an age, which can only go up and down.
     """
 
     own: ProbabilitySource | None
@@ -97,20 +102,20 @@ class ModelTold:
 
 
 def told_by(metadata: Metadata, graph: onnx.GraphProto) -> ModelTold:
-    """What an instrumented model says of itself, or what its graph shows where it says nothing.
+    """Return the sources of probabilities that the metadata state, or the graph shows where they state none.
 
     Raises:
-        ModelError: it names an output that it does not have, or a way that nobody knows.
+        ModelError: the metadata name an output that does not exist, or an unknown function.
     """
     outputs = {output.name for output in graph.output}
     if "probabilities" in metadata.unstated:
-        own = _found(graph, metadata.score)
+        own = _source_in_graph(graph, metadata.score)
     else:
         own = stated_source("probabilities", metadata.probabilities, outputs)
     if "logits" not in metadata.unstated:
         logits = stated_source("logits", metadata.logits, outputs)
         own = None if logits is not None else own
-    else:  # instrumented when logits were taken for a classifier's whatever they were
+    else:  # instrumented by a version that took all logits for a classifier's
         logits = own if own is not None and own.squash in ("softmax", "sigmoid") else None
         own = None if logits is not None else own
     return ModelTold(own, logits, metadata.activation, metadata.is_number)
@@ -119,12 +124,12 @@ def told_by(metadata: Metadata, graph: onnx.GraphProto) -> ModelTold:
 def chosen_source(
     choice: str, told: ModelTold, known: Callable[[str], Known | None]
 ) -> tuple[ProbabilitySource | None, str | None]:
-    """The source of the probabilities that are shown, and what is to be said of it: what was assumed, or is missing.
+    """Return the source of the probabilities that are shown, or None, and a note on what was assumed or is missing.
 
     Args:
         choice: "auto", "softmax", "sigmoid" or "none".
-        told: by the model.
-        known: what is known of logits, given what is usually taken of them.
+        told: the sources that the model has.
+        known: a function that returns what is known about the logits, given their usual function.
 
     Raises:
         ScoreError: the choice contradicts the model, or the scores are no output.
@@ -151,32 +156,33 @@ def chosen_source(
 def _of_logits(
     choice: str, logits: ProbabilitySource, known: Callable[[str], Known | None]
 ) -> tuple[ProbabilitySource | None, str | None]:
-    """The source of the probabilities that are made of scores which may be logits, and what is to be said of it."""
+    """Return the source of probabilities that are computed from scores which may be logits, and a note on it."""
     if choice != "auto":
         return replace(logits, squash=_squash(choice)), None
-    found = known(logits.squash)
-    if found is None:
+    knowledge = known(logits.squash)
+    if knowledge is None:
         return None, (
             f"Probabilities: none, as nothing says that '{logits.output}' holds a classifier's logits; if it does, "
             f"give labels (--labels, labels=) or --probabilities {logits.squash} (probabilities=)."
         )
-    if found.how == "none":
-        return None, f"Probabilities: none, {found.why}."
-    said = f"Probabilities: {found.how} of '{logits.output}', {found.why}."
-    return replace(logits, squash=_squash(found.how)), said
+    if knowledge.how == "none":
+        return None, f"Probabilities: none, {knowledge.why}."
+    note = f"Probabilities: {knowledge.how} of '{logits.output}', {knowledge.why}."
+    return replace(logits, squash=_squash(knowledge.how)), note
 
 
 def _squash(how: str) -> Squash:
+    """Return the function of logits for a choice, softmax unless sigmoid is chosen."""
     return "sigmoid" if how == "sigmoid" else "softmax"
 
 
 def stated_source(
     field: str, stated: Probabilities | Misstated | None, outputs: Collection[str]
 ) -> ProbabilitySource | None:
-    """What a field of the metadata says of an output, or None where it says that there is none.
+    """Return the source that a field of the metadata states, or None where it states that there is none.
 
     Raises:
-        ModelError: it names an output that is not there, or a way that nobody knows.
+        ModelError: the field names an output that does not exist, or an unknown function.
     """
     if stated is None:
         return None
@@ -191,10 +197,11 @@ def stated_source(
     raise ModelError(f"The model's metadata states its {field} in a wrong way: {why}; instrument it again.")
 
 
-def _found(graph: onnx.GraphProto, score: str) -> ProbabilitySource | None:
-    """Where the model's own probabilities come out, else its logits, else None: for models that do not state it.
+def _source_in_graph(graph: onnx.GraphProto, score: str) -> ProbabilitySource | None:
+    """Return the output with a model's own probabilities, else that with its logits, else None.
 
-    Follows the score tensor through a Softmax, LogSoftmax or Sigmoid, and nodes that only reshape, to a graph output.
+    The score tensor is followed to a graph output, through a Softmax, LogSoftmax or Sigmoid and through nodes that keep
+    all values.
     """
     outputs = {output.name for output in graph.output}
     readers: dict[str, list[onnx.NodeProto]] = {}
@@ -212,6 +219,6 @@ def _found(graph: onnx.GraphProto, score: str) -> ProbabilitySource | None:
         for node in readers.get(tensor, ()):
             if proto_traits(node).keeps_values:
                 to_visit.append((node.output[0], squash))
-            elif squash == "softmax" and (told := ACTIVATIONS[node.op_type]):
-                to_visit.append((node.output[0], told))
+            elif squash == "softmax" and (after := ACTIVATIONS[node.op_type]):
+                to_visit.append((node.output[0], after))
     return ProbabilitySource(logits, "softmax") if logits else None

@@ -1,4 +1,4 @@
-"""The engine whose maps are computed in numpy: of what the Recorder finds in the layers, by any number of methods."""
+"""This module has the engine that computes maps in numpy, by any methods, from what a Recorder recorded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from onnx_xcam.surgery.files.source import ModelLike
 
 
 class RecordedMaps:
-    """Makes explanations by one method or several, of one recording of each image; see `Engine`."""
+    """RecordedMaps makes explanations by one method or several from one recording of each image; see `Engine`."""
 
     def __init__(
         self, model: ModelLike, methods: Sequence[str], options: ModelOptions, *, relu: bool, fuse: Fusion | None
@@ -27,7 +27,7 @@ class RecordedMaps:
         """Open a plain model.
 
         Raises:
-            XcamError: as `Recorder`; or the layers cannot be fused in this way.
+            XcamError: as `Recorder`, or the layers cannot be fused in this way.
         """
         check_fusion(fuse, layers=None, relu=relu)
         self._recorder = Recorder.of(model, methods, options)
@@ -37,7 +37,7 @@ class RecordedMaps:
 
     @property
     def images_per_group(self) -> int:
-        """How many images of a stream are recorded one after the other."""
+        """Return the number of images of a stream that are explained together."""
         return self.model.batch or 1
 
     def explain(
@@ -46,9 +46,9 @@ class RecordedMaps:
         classes: NDArray[np.int64] | None,
         cancellation: Cancellation | None = None,
     ) -> list[Explanation]:
-        """One explanation for each list of pictures, which are recorded one by one."""
+        """Return one explanation for each list of pictures; each picture is recorded in a run of its own."""
         total, nth = sum(len(pictures) for pictures in several), 0
-        found = []
+        explanations = []
         for pictures in several:
             alone = []
             for picture in pictures:
@@ -56,9 +56,10 @@ class RecordedMaps:
                 recording = self._recorder.record(picture, rows, cancellation, nth=nth, images=total)
                 alone.append(self._explanation(recording))
                 nth += 1
-            found.append(joined(alone))
-        return found
+            explanations.append(joined(alone))
+        return explanations
 
     def _explanation(self, recording: Recording) -> Explanation:
+        """Return the explanation of one image by all methods."""
         made = [recording.explanation(name, relu=self.relu, fuse=self.fuse) for name in self.methods]
         return by_several_methods(made)

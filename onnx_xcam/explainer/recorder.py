@@ -1,4 +1,4 @@
-"""A model opened for looking inside: one run of an image gives all that several methods make their maps of."""
+"""A Recorder opens a model so that one run of an image gives all from which several methods make their maps."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of one image of a stream: a recording or an error.
+    """A Recorded is the result of one image of a stream: a recording or an error.
 
     Attributes:
         image: the image as the stream was given it.
-        recording: None if it failed.
+        recording: the recording, or None if the image failed.
         error: why it could not be recorded, or None.
-        seconds: what the run took.
+        seconds: the duration of the run; 0.0 if it failed.
     """
 
     image: Any
@@ -58,14 +58,14 @@ class Recorded:
 
 
 class Recorder(OfOpenModel):
-    """Records what layers hold while a model looks at an image: activations, gradients, scores.
+    """A Recorder records the activations and gradients of layers, and the scores, when a model is run on an image.
 
-    Maps of any method are then made of the recording. Calls may come from several threads at once.
+    Each method makes its map from the recording, without another run. Several threads may call a Recorder at once.
 
     Attributes:
-        model: the open model, whose attributes (`layers`, `labels`, `notes`, ...) a Recorder has too.
-        methods: the methods that it was opened for.
-        confidence_kind: what `confidences` gives: "probability", or "score" where the model tells no probabilities.
+        model: the open model. A Recorder has its attributes (`layers`, `labels`, `notes`, ...) too.
+        methods: the methods for which it was opened.
+        confidence_kind: what `confidences` returns: "probability", or "score" where the model gives no probabilities.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class Recorder(OfOpenModel):
         """Load a plain model.
 
         Args:
-            model, layers, score, preprocess, labels, providers, threads, inputs: as `Explainer`.
-            allow_folders, probabilities, exact: as `Explainer`.
-            methods: the CAM methods that will be asked for.
-            ablations: whether the scores without each channel will be asked for, as the axioms need them.
+            model, layers, score, preprocess, labels, providers, threads, inputs: as for `Explainer`.
+            allow_folders, probabilities, exact: as for `Explainer`.
+            methods: the CAM methods whose maps will be requested.
+            ablations: whether the scores without each channel will be requested, which the axioms need.
 
         Raises:
             ModelError: the model is instrumented already.
-            and what `Explainer` raises.
+            XcamError: as `Explainer`.
         """
         options = ModelOptions(
             layers=layers,
@@ -113,7 +113,7 @@ class Recorder(OfOpenModel):
 
     @classmethod
     def of(cls, model: ModelLike, methods: Sequence[str], options: ModelOptions) -> Recorder:
-        """A Recorder that is opened with these options, without ablations but those that the methods need.
+        """Open a Recorder with these options, with ablations only if a method needs them.
 
         Raises:
             XcamError: as `Recorder`.
@@ -123,6 +123,7 @@ class Recorder(OfOpenModel):
         return made
 
     def _load(self, model: ModelLike, methods: Sequence[str], options: ModelOptions, *, ablations: bool) -> None:
+        """Open the model, its channel ablations and its guided form, as far as the methods need them."""
         check_choice(options.probabilities)
         if not (methods := texts("methods", methods)):
             raise XcamError("No method was named.")
@@ -131,7 +132,7 @@ class Recorder(OfOpenModel):
         given = Source(model, allow_folders=options.allow_folders)
         skeleton = given.skeleton()
         _refuse_instrumented(given, skeleton)
-        values, told = read_pictures(skeleton, given.path, options.inputs, options.preprocess)
+        values, descriptions = read_pictures(skeleton, given.path, options.inputs, options.preprocess)
         plain = replace(options, inputs=values, preprocess=None)  # pictures among the inputs are read once
         request = replace(surgery_request(plain), picture=free_picture(model_infos(skeleton), values))
         analysis = analyse(given, request)
@@ -147,7 +148,7 @@ class Recorder(OfOpenModel):
             more_outputs=tuple(dict.fromkeys(name for one in self._ablations for name in one.needed)),
             analysis=analysis,
         )
-        self.model = OpenModel(replace(loaded, others=replace(loaded.others, pictures=told)), options)
+        self.model = OpenModel(replace(loaded, others=replace(loaded.others, pictures=descriptions)), options)
         chosen = replace(plain, layers=list(self.layers))
         self._guided = None
         if "guided gradients" in needs:
@@ -156,7 +157,7 @@ class Recorder(OfOpenModel):
         self._scorer = Scorer(self._scoring(*anywhere(model, chosen)), self.model.photos.spec)
 
     def _scoring(self, model: ModelLike, options: ModelOptions) -> Callable[[], LoadedModel]:
-        """What opens the model without gradients, when scores of changed pictures are first asked for."""
+        """Return a function that opens the model without gradients, for the scores of changed pictures."""
 
         def load() -> LoadedModel:
             known = self.model.loaded
@@ -166,23 +167,23 @@ class Recorder(OfOpenModel):
 
     @property
     def ablates(self) -> bool:
-        """Whether recordings tell the scores without each channel."""
+        """Tell whether recordings have the scores without each channel."""
         return bool(self._ablations)
 
     @property
     def confidence_kind(self) -> Confidence:
-        """What `confidences` gives."""
+        """Return what `confidences` are: "probability", or "score" where the model gives no probabilities."""
         return "probability" if self.model.loaded.probabilities else "score"
 
     def confidences(
         self, batch: NDArray[Any], class_ids: Sequence[int], cancellation: Cancellation | None = None
     ) -> NDArray[np.float32]:
-        """The model's probabilities of classes, or their scores where it tells none: float32 [B,K].
+        """Return the probabilities of classes, or their scores where the model gives no probabilities, float32 [B,K].
 
         Args:
-            batch: B images as the model takes them, `[B,...]`, of any B.
+            batch: B preprocessed images, `[B,...]`, of any B.
             class_ids: K ids.
-            cancellation: what may end the run from another thread.
+            cancellation: can end the run from another thread.
 
         Raises:
             XcamError: as `Session.run`.
@@ -198,14 +199,14 @@ class Recorder(OfOpenModel):
         nth: int = 0,
         images: int = 1,
     ) -> Recording:
-        """Run the model once on an image.
+        """Run the model once on an image, and return the recording.
 
         Args:
-            picture: as `prepare` gives it.
-            classes: K ids, int64 [1,K], as `choose` gives them.
-            cancellation: what may end the run from another thread.
-            nth: the image's place among those of a call, for inputs that have a row for each.
-            images: how many these are.
+            picture: the image, as `prepare` returns it.
+            classes: K ids, int64 [1,K], as `choose` returns them.
+            cancellation: can end the run from another thread.
+            nth: the index of the image among those of a call, for inputs that have a row for each image.
+            images: the number of images of the call.
 
         Raises:
             XcamError: as `Session.run`.
@@ -216,18 +217,18 @@ class Recorder(OfOpenModel):
         source = model.probabilities
         outputs = [output.name for output in model.session.outputs if output.name in self._wanted]
         refuse_missing(model, chosen, 1, lambda feed, names: model.session.run({**feeds, **feed}, names, cancellation))
-        found = model.session.run({**feeds, contract.CLASS_INPUT: chosen}, outputs, cancellation)
-        ids = found[contract.CLASSES][:1]
+        results = model.session.run({**feeds, contract.CLASS_INPUT: chosen}, outputs, cancellation)
+        ids = results[contract.CLASSES][:1]
         guided = self._guided_maps(feeds, ids, cancellation)
         layers = [
-            self._layer(index, picture, found, ids[0], None if guided is None else guided[index])
-            | self._of_ablation(index, {**feeds, **found}, ids[0], cancellation)
+            self._layer(index, picture, results, ids[0], None if guided is None else guided[index])
+            | self._ablation_fields(index, {**feeds, **results}, ids[0], cancellation)
             for index in range(len(self.layers))
         ]
-        table = found[source.output].reshape(len(found[source.output]), -1)[:1] if source else None
+        table = results[source.output].reshape(len(results[source.output]), -1)[:1] if source else None
         return Recording(
             classes=ids[0],
-            scores=found[contract.SCORES][0],
+            scores=results[contract.SCORES][0],
             probabilities=source.of(table, ids)[0] if source and table is not None else None,
             layers=[LayerRecord(**fields) for fields in layers],
             picture=picture,
@@ -244,14 +245,16 @@ class Recorder(OfOpenModel):
         each: Callable[[Recorded], T],
         cancellation: Cancellation | None = None,
     ) -> Iterator[T]:
-        """Record many images one after the other, in order, while the next ones are read already; memory stays flat.
+        """Record many images one after the other, in order, while the next images are already being read.
+
+        Memory stays bounded, however many images there are.
 
         Args:
             images: paths, uint8 [H,W,3] arrays or prepared pictures; also a generator.
-            classes: K ids, int64 [1,K], as `choose` gives them.
-            each: called with each outcome where it was made, in a thread of its own, so that maps and what is made of
-                them are computed there too; what it returns is handed out. What it raises ends the stream.
-            cancellation: what ends the runs where nobody waits for them any more, for what `each` runs itself.
+            classes: K ids, int64 [1,K], as `choose` returns them.
+            each: a function that is called with each result in the worker thread that made it, so that maps are
+                computed there too. The stream yields what it returns, and an exception ends it.
+            cancellation: ends all runs when the stream ends early; to be given where `each` makes runs of its own.
         """
         cancellation = cancellation or Cancellation()
         images = require_images(images)
@@ -262,14 +265,14 @@ class Recorder(OfOpenModel):
         def recorded(several: Sequence[Sequence[Picture]]) -> list[Recording]:
             return [self.record(pictures[0], classes, cancellation) for pictures in several]
 
-        # One more worker: what `evaluate` does between runs leaves cores to them. On two cores 5 % faster, and 88
-        # instead of 76 % of the time in ONNX Runtime (EfficientNet-Lite0, all metrics; docs/figures.md).
+        # One more worker than cores, since `evaluate` computes between its runs: on two cores this was 5 % faster, with
+        # 88 instead of 76 % of the time in ONNX Runtime (EfficientNet-Lite0, all metrics; docs/figures.md).
         cancel = cancellation.cancel
         return stream(images, prepared, recorded, Recorded, each, group=1, cancel=cancel, more_workers=1)
 
     @functools.cached_property
     def _wanted(self) -> set[str]:
-        """The outputs that a recording is made of."""
+        """Return the names of the outputs from which a recording is made."""
         source = self.model.loaded.probabilities
         kinds: tuple[contract.Emit, ...] = ("activations", "gradients")
         return {
@@ -284,20 +287,20 @@ class Recorder(OfOpenModel):
         self,
         index: int,
         picture: Picture,
-        found: Mapping[str, NDArray[Any]],
+        results: Mapping[str, NDArray[Any]],
         ids: NDArray[np.int64],
         guided: NDArray[np.float32] | None,
     ) -> dict[str, Any]:
-        """The fields of a layer's record, but for those of its ablation."""
-        gradients = found.get(contract.output_name("gradients", index))
+        """Return the fields of a layer's record by name, except `ablate` and `split`."""
+        gradients = results.get(contract.output_name("gradients", index))
         return {
             "name": self.layers[index],
             "names": self.model.loaded.names[index],
             "layout": self.model.loaded.metadata.layout(index),
             "grid": self.model.loaded.metadata.grid(index),
-            "activations": found[contract.output_name("activations", index)][:1],
+            "activations": results[contract.output_name("activations", index)][:1],
             "gradients": None if gradients is None else gradients[:1],
-            "scores": found[contract.SCORES][0],
+            "scores": results[contract.SCORES][0],
             "guided": guided,
             "mask": functools.partial(self._scorer.masked_scores, picture.item, classes=ids.tolist()),
             "input_size": picture.placement.input,
@@ -306,32 +309,33 @@ class Recorder(OfOpenModel):
     def _guided_maps(
         self, feeds: Mapping[str, NDArray[Any]], ids: NDArray[np.int64], cancellation: Cancellation | None
     ) -> list[NDArray[np.float32]] | None:
-        """Guided XGrad-CAM of each layer, `[1,K,H,W]`, before the ReLU."""
+        """Return the Guided XGrad-CAM of each layer before the ReLU, `[1,K,H,W]`, or None if no method needs it."""
         if self._guided is None:
             return None
         names = self._guided.outputs("map")
-        found = self._guided.session.run({**feeds, contract.CLASS_INPUT: ids}, names, cancellation)
-        return [found[name][:1] for name in names]
+        maps = self._guided.session.run({**feeds, contract.CLASS_INPUT: ids}, names, cancellation)
+        return [maps[name][:1] for name in names]
 
-    def _of_ablation(
+    def _ablation_fields(
         self,
         index: int,
         values: Mapping[str, NDArray[Any]],
         ids: NDArray[np.int64],
         cancellation: Cancellation | None,
     ) -> dict[str, Any]:
-        """The fields of a layer's record that ask its ablation."""
+        """Return the fields `ablate` and `split` of a layer's record by name, both None without ablations."""
         if not self._ablations:
             return {"ablate": None, "split": None}
         ablation = self._ablations[index]
-        asked = {name: values[name] for name in ablation.needed}, ids.tolist(), cancellation
+        arguments = {name: values[name] for name in ablation.needed}, ids.tolist(), cancellation
         return {
-            "ablate": functools.partial(ablation.ablated, *asked),
-            "split": functools.partial(ablation.decomposition, *asked),
+            "ablate": functools.partial(ablation.ablated, *arguments),
+            "split": functools.partial(ablation.decomposition, *arguments),
         }
 
 
 def _refuse_instrumented(given: Source, skeleton: onnx.ModelProto) -> None:
+    """Raise a ModelError if the model is instrumented already."""
     if contract.is_instrumented(output.name for output in skeleton.graph.output):
         raise ModelError(
             f"{given.name} is instrumented already, and gives one method's map in one run; other methods, and those "

@@ -1,4 +1,4 @@
-"""What one image left in a model's layers, and the maps that methods make of it."""
+"""A Recording holds what one image's run gave at the layers of a model, and makes the maps of methods from it."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _XP = NumpyArrays()
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """One layer's part of a recording: one image, K classes.
+    """A LayerRecord is one layer's part of a recording, of one image and K classes.
 
     Attributes:
-        name: the tensor.
-        layout, grid: of the layer.
-        activations: float32 `[1,...]` in its layout, images first.
-        gradients: float32 `[1,K,...]`, or None if they were not asked for.
+        name: the name of the layer's tensor.
+        layout, grid: what the layer's axes mean, and how its tokens lie in a grid if it has tokens.
+        activations: float32 `[1,...]` in the layer's layout, images first.
+        gradients: float32 `[1,K,...]`, or None if they were not requested.
         scores: float32 [K].
-        guided: Guided XGrad-CAM's map before the ReLU, `[1,K,H,W]`, or None if that was not asked for.
-        ablate: gives the scores without each channel, float32 [K,C]; None if that was not asked for.
-        split: tells what the scores are made of behind the layer; None as for `ablate`.
-        mask: gives the scores of the input masked by each channel of `[C,h,w]`, float32 [K,C].
+        guided: Guided XGrad-CAM's map before the ReLU, `[1,K,H,W]`, or None if it was not requested.
+        ablate: returns the scores without each channel, float32 [K,C]; None if ablations were not requested.
+        split: returns the score decomposition behind the layer; None if ablations were not requested.
+        mask: returns the scores of the input masked by each channel of `[C,h,w]`, float32 [K,C].
         input_size: height and width of the model's input.
-        names: what the layer is called beside its tensor.
+        names: the layer's names beside that of its tensor.
     """
 
     name: str
@@ -61,15 +61,15 @@ class LayerRecord:
 
     @functools.cached_property
     def A(self) -> NDArray[np.float32]:  # noqa: N802  - the paper's name
-        """The activations as `[C,S]`, S = h w."""
+        """Return the activations as `[C,S]`, where S = h w."""
         return np.asarray(self._lined[0][0])
 
     @functools.cached_property
     def G(self) -> NDArray[np.float32]:  # noqa: N802
-        """The gradients as `[K,C,S]`.
+        """Return the gradients as `[K,C,S]`, where S = h w.
 
         Raises:
-            XcamError: they were not asked for.
+            XcamError: gradients were not requested.
         """
         if self.gradients is None:
             raise XcamError("The recording holds no gradients; open the Recorder for a method that needs them.")
@@ -77,15 +77,15 @@ class LayerRecord:
 
     @functools.cached_property
     def is_flat(self) -> NDArray[np.bool_] | None:
-        """Whether the gradient of a class is zero everywhere, bool [K]; None if gradients were not asked for."""
+        """Tell for each class whether its gradient is zero everywhere, bool [K]; None without gradients."""
         return None if self.gradients is None else np.logical_not(self.G.any((1, 2)))
 
     @functools.cached_property
     def size(self) -> tuple[int, int]:
-        """Height and width of the layer.
+        """Return height and width of the layer.
 
         Raises:
-            ModelError: they cannot be told.
+            ModelError: the number of tokens fits no grid of the input's proportions.
         """
         if self.grid is None:
             at = contract.images_first(self.layout).find("H")
@@ -100,10 +100,10 @@ class LayerRecord:
 
     @functools.cached_property
     def ablated(self) -> NDArray[np.float32]:
-        """The scores without each channel, float32 [K,C].
+        """Return the scores without each channel, float32 [K,C].
 
         Raises:
-            XcamError: they were not asked for, or the part behind the layer cannot be run.
+            XcamError: ablations were not requested, or the part behind the layer cannot be run.
         """
         if self.ablate is None:
             raise XcamError("The recording was not made for ablations; open the Recorder with ablations.")
@@ -111,7 +111,7 @@ class LayerRecord:
 
     @functools.cached_property
     def balance(self) -> ScoreDecomposition:
-        """What the scores are made of behind the layer: its own part, the biases, what goes round it.
+        """Return the score decomposition behind the layer: the part of the layer, of biases, and of bypasses.
 
         Raises:
             UnsupportedOpError: the model is quantised, or an operator has no gradient rule.
@@ -122,46 +122,49 @@ class LayerRecord:
         return self.split()
 
     def raw(self, method: str) -> NDArray[np.float32]:
-        """The map before the ReLU, float32 [K,h,w], or [K,H,W] of a guided method.
+        """Return the map before the ReLU, float32 [K,h,w], or [K,H,W] for a guided method.
 
         Raises:
             XcamError: the method needs what was not recorded.
         """
-        found = find_method(method)
-        if found.is_guided:
+        known = find_method(method)
+        if known.is_guided:
             if self.guided is None:
                 raise XcamError("The recording holds no guided gradients; open the Recorder for the method.")
             return np.asarray(self.guided[0])
-        raw = map_of(_XP, self._contributions(found))[0]
+        raw = map_of(_XP, self._contributions(known))[0]
         return np.asarray(raw, np.float32).reshape(-1, *self.size)
 
     def shares(self, method: str) -> NDArray[np.float32]:
-        """What each channel adds to the sum of the map before the ReLU, float32 [K,C].
+        """Return what each channel adds to the sum of the map before the ReLU, float32 [K,C].
 
         Raises:
-            XcamError: the method needs what was not recorded, or is a guided one, whose map is of no channels.
+            XcamError: the method needs what was not recorded, or is a guided one, whose map has no channels.
         """
-        found = find_method(method)
-        if found.is_guided:
-            raise XcamError(f"{found.title} has no shares: its map is one of the input, not a sum over a layer.")
-        return np.asarray(shares_of(_XP, self._contributions(found))[0], np.float32)
+        known = find_method(method)
+        if known.is_guided:
+            raise XcamError(f"{known.title} has no shares: its map is one of the input, not a sum over a layer.")
+        return np.asarray(shares_of(_XP, self._contributions(known))[0], np.float32)
 
     @functools.cached_property
     def _lined(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return activations and gradients as `[1,C,S]` and `[1,K,C,S]`; activations stand in for missing gradients."""
         gradients = self.activations[:, None] if self.gradients is None else self.gradients
         return lined_up(self.activations, gradients, self.layout, self.grid)
 
     @functools.cached_property
     def _slopes(self) -> NDArray[np.float32]:
-        """G as the formulas take it: `[K,C,1]` where it is constant over space, as it is in the emitted graph."""
+        """Return G for the formulas: `[K,C,S]`, or `[K,C,1]` if it is constant over space, as in the emitted graph."""
         first = self.G[..., :1]
         return first if (first == self.G).all() else self.G
 
     @functools.cached_property
     def _masked(self) -> NDArray[np.float32]:
+        """Return the scores of the input masked by each channel, float32 [K,C]."""
         return self.mask(self.A.reshape(-1, *self.size))
 
     def _contributions(self, method: Method) -> Contributions:
+        """Return what each channel contributes to the map of a method."""
         a = self.A[None]
         if method.formula is not None:
             return method.formula(_XP, a, self._slopes[None], non_negative=bool((a >= 0).all()))
@@ -174,17 +177,17 @@ class LayerRecord:
 
 @dataclass(frozen=True)
 class Recording:
-    """One image's run: K classes, all layers.
+    """A Recording holds the results of one image's run for K classes, at all layers.
 
     Attributes:
         classes: int64 [K].
         scores: float32 [K], before any softmax.
-        probabilities: float32 [K], or None if the model tells none.
-        layers: a record for each.
+        probabilities: float32 [K], or None if the model gives none.
+        layers: a record for each layer.
         picture: the image.
         labels: the C class labels, or None.
-        notes: what was assumed on the way.
-        is_number: as of `Explanation`.
+        notes: what was assumed for the run.
+        is_number: as of an `Explanation`.
     """
 
     classes: NDArray[np.int64]
@@ -197,16 +200,16 @@ class Recording:
     is_number: bool = False
 
     def layer(self, layer: int | str) -> LayerRecord:
-        """A layer by its index or name.
+        """Return the record of a layer, by its index or name.
 
         Raises:
-            LayerError: there is none.
+            LayerError: there is no such layer.
         """
         layers = [record.name for record in self.layers]
         return self.layers[layer_index(layer, layers, [record.names for record in self.layers], "The recording")]
 
     def map(self, method: str, layer: int | str = 0) -> NDArray[np.float32]:
-        """The map before the ReLU, float32 [K,h,w], or [K,H,W] of a guided method.
+        """Return the map of a layer before the ReLU, float32 [K,h,w], or [K,H,W] for a guided method.
 
         Raises:
             XcamError: the method needs what was not recorded, or there is no such layer.
@@ -214,23 +217,23 @@ class Recording:
         return self.layer(layer).raw(method)
 
     def shares(self, method: str, layer: int | str = 0) -> NDArray[np.float32]:
-        """What each channel adds to the sum of that map, float32 [K,C].
+        """Return what each channel of a layer adds to the sum of the map before the ReLU, float32 [K,C].
 
         Raises:
-            XcamError: as `map`; a guided method has none.
+            XcamError: as `map`, or the method is a guided one, whose map has no channels.
         """
         return self.layer(layer).shares(method)
 
     def explanation(self, method: str, *, relu: bool = True, fuse: Fusion | None = None) -> Explanation:
-        """The maps of a method as an Explanation of this one image.
+        """Return the maps of a method as an Explanation of this one image.
 
         Args:
-            method: its name.
-            relu: leave out what speaks against the class.
-            fuse: also make one map of all layers'.
+            method: the method's name.
+            relu: whether to leave out what speaks against the class.
+            fuse: how to fuse the maps of all layers into one more map; None for no such map.
 
         Raises:
-            XcamError: as `map`; or the layers cannot be fused in this way.
+            XcamError: as `map`, or the layers cannot be fused in this way.
         """
         check_fusion(fuse, layers=len(self.layers), relu=relu)
         raw = [layer.raw(method) for layer in self.layers]
@@ -260,5 +263,6 @@ class Recording:
 
     @staticmethod
     def _fused(maps: Sequence[NDArray[np.float32]], how: Fusion) -> NDArray[np.float32]:
+        """Return the fused map of all layers, float32 [1,K,h,w], on the finest of their grids."""
         finest = max((one.shape[2:] for one in maps), key=math.prod)
         return np.asarray(fused(_XP, maps, finest, how), np.float32)

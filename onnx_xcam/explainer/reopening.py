@@ -1,7 +1,7 @@
-"""An Explainer in another process, or a copy of one: what it was opened with, and a check that this is still so.
+"""This module keeps how an Explainer was opened, so that a pickle or a copy of it can open the same model again.
 
-Sessions of ONNX Runtime cannot be copied, and a model's bytes are not kept. So a model is opened again, from its file,
-and the copy must be as the original was: the same files, the same labels, preprocessing and values of inputs.
+Sessions of ONNX Runtime cannot be copied, and a model's bytes are not kept. So the model is opened again from its file,
+and the copy must agree with the original in its files, labels, preprocessing and values of inputs.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _PATHS = (str, os.PathLike)
 
 @dataclass(frozen=True)
 class OpenedWith:
-    """What an Explainer was opened with, as it holds in any folder.
+    """OpenedWith states how an Explainer was opened, with absolute paths, so that it holds in any working folder.
 
     Attributes:
-        model: the path of its file.
-        options: how it was opened.
-        methods: names of the CAM methods, as they were given.
+        model: the path of the model's file.
+        options: how the model was opened.
+        methods: the names of the CAM methods, as they were given.
         relu, fuse: as for `Explainer`.
     """
 
@@ -47,15 +47,15 @@ class OpenedWith:
 def opened_with(
     model: ModelLike, options: ModelOptions, methods: tuple[str, ...], relu: bool, fuse: Fusion | None
 ) -> OpenedWith | None:
-    """What opens an Explainer again; None for a model that is in no file."""
+    """Return what is needed to open an Explainer again, or None for a model in memory."""
     if not isinstance(model, _PATHS):
         return None
-    _, anywhere_too = anywhere(model, options)
-    return OpenedWith(Path(model).absolute(), anywhere_too, methods, relu, fuse)
+    _, absolute = anywhere(model, options)
+    return OpenedWith(Path(model).absolute(), absolute, methods, relu, fuse)
 
 
 def anywhere(model: ModelLike, options: ModelOptions) -> tuple[ModelLike, ModelOptions]:
-    """A model and its options as they hold in any folder, also after the process has gone to another one."""
+    """Return a model and its options with absolute paths, so that they hold after a change of the working folder."""
     given = options.preprocess
     folders = options.allow_folders
     kept = {name: _copied(getattr(options, name)) for name in ("layers", "providers", "labels", "preprocess")}
@@ -73,17 +73,17 @@ def anywhere(model: ModelLike, options: ModelOptions) -> tuple[ModelLike, ModelO
 
 
 def _copied(value: Any) -> Any:
-    """A list or a dict as it is now."""
+    """Return a copy of a list or a dict, which the caller may change later; other values are returned themselves."""
     return copy.deepcopy(value) if isinstance(value, list | dict) else value
 
 
 def read_once(value: Any) -> Any:
-    """What an iterator gives, as a list, since it is needed more than once."""
+    """Return an iterator's items as a list, since they are needed more than once; other values are returned as is."""
     return list(value) if isinstance(value, Iterator) else value
 
 
 def _absolute_file(value: Any) -> Any:
-    """A path that leads to the same file from any folder; numbers and data as they are."""
+    """Return a path as an absolute path; other values are returned as is."""
     if isinstance(value, _PATHS):
         return Path(value).absolute()
     return value
@@ -91,12 +91,12 @@ def _absolute_file(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Identity:
-    """What must be the same of an Explainer that is opened again.
+    """An Identity holds what must be the same of an Explainer that is opened again.
 
     Attributes:
-        files: of the model, with their digests.
-        settings: other things by what to call them, such as the labels.
-        values: of the inputs beside the picture.
+        files: the digests of the model's files.
+        settings: other things that must be the same, by their names in messages, such as the labels.
+        values: the values of the inputs beside the picture.
     """
 
     files: dict[Path, str]
@@ -104,10 +104,10 @@ class Identity:
     values: dict[str, NDArray[Any]]
 
     def require(self, other: Identity) -> None:
-        """Make sure that an Explainer that was opened again is as it was.
+        """Make sure that an Explainer which was opened again is as it was before.
 
         Raises:
-            ModelError: it is not.
+            ModelError: something has changed; the message names it.
         """
         changed = [f"'{file}'" for file, digest in self.files.items() if other.files.get(file) != digest]
         changed += [name for name, value in self.settings.items() if other.settings[name] != value]
@@ -121,10 +121,10 @@ class Identity:
 
 
 def stamps(files: Sequence[Path]) -> list[tuple[int, int]]:
-    """Size and time of each file, to see later whether it was written to.
+    """Return size and time of each file, to see later whether it was written to.
 
     Raises:
-        ModelError: one cannot be read.
+        ModelError: a file cannot be read.
     """
     try:
         return [(status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files)]
@@ -133,10 +133,10 @@ def stamps(files: Sequence[Path]) -> list[tuple[int, int]]:
 
 
 def digests(files: Sequence[Path]) -> dict[Path, str]:
-    """What each file holds, as a digest.
+    """Return the SHA-256 of each file by its absolute path.
 
     Raises:
-        ModelError: one cannot be read.
+        ModelError: a file cannot be read.
     """
     try:
         return {path.absolute(): sha256_of(path) for path in files}
@@ -145,6 +145,7 @@ def digests(files: Sequence[Path]) -> dict[Path, str]:
 
 
 def _gone(error: OSError) -> ModelError:
+    """Return the ModelError for a file that cannot be read any more."""
     return ModelError(
         f"The Explainer cannot be opened again: '{error.filename}' cannot be read ({error.strerror}); put it back, or "
         "make a new one."

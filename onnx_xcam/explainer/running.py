@@ -1,4 +1,4 @@
-"""Batches and classes, cut into runs of the model: as few as its batch size and the memory allow."""
+"""This module cuts images and classes into as few runs as the model's batch size and the memory allow."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from onnx_xcam.runtime import Cancellation, Feed, batching
 from onnx_xcam.surgery.axes.batch_independence import tell_apart
 
 Results = dict[str, NDArray[Any]]
+"""Outputs of a model by name."""
 
 
 def run_all(
@@ -27,46 +28,50 @@ def run_all(
     classes: NDArray[np.int64] | None,
     cancellation: Cancellation | None = None,
 ) -> Results:
-    """The outputs for any number of images, by name: [N,K,...], and [N,C] for the probabilities.
+    """Run any number of images, and return the outputs by name: [N,K,...], and [N,C] for the probabilities.
 
-    All classes take one run, unless what their gradients take together is beyond about 2 GiB: at the default layer of
-    a CNN a thousand classes take next to nothing, at a layer in the middle 1 to 10 MB each. Where they are cut, the
-    model up to the score runs again for each part, which is little against the gradients of so many classes.
+    All classes share one run, unless their gradients together take more than about 2 GiB: at the default layer of a CNN
+    a thousand classes take next to nothing, at a layer in the middle 1 to 10 MB each. Where classes are cut into
+    several runs, each repeats the forward pass, which costs little against the gradients of so many classes.
 
-    Images that influence each other are run one by one, in a batch that the model was exported with as copies of
-    themselves. Where the operators do not rule that out, it is found out when several are run for the first time.
+    Images that influence each other are run one by one; a model with a batch size of its own then gets copies of the
+    image. Where the operators do not rule out such an influence, the first run of several images is compared with runs
+    of single ones.
 
     Args:
         model: the instrumented model.
-        batch: [N,...], as the image input takes it, but of any N.
-        classes: int64 [1,K] or [N,K]; None where the model itself has settled them.
-        cancellation: what may end the runs from another thread.
+        batch: preprocessed images [N,...], of any N.
+        classes: int64 [1,K] or [N,K]; None if the model has fixed classes.
+        cancellation: can end the runs from another thread.
 
     Raises:
-        InputError: the model's own batch is beyond what is fed, or as `Session.run`.
-        ClassError: a class does not exist, of which only a run could tell.
-        ModelError: it does not give what an instrumented model gives, or as `Session.run`.
+        InputError: as `Session.run`.
+        ClassError: a class does not exist, which only a run could tell.
+        ModelError: the outputs are not those of an instrumented model, or as `Session.run`.
     """
     run = functools.partial(model.session.run, cancellation=cancellation) if cancellation else model.session.run
 
     size = model.images_per_run(batching.IMAGES_PER_RUN)
 
     def rows_of(start: int, stop: int) -> NDArray[np.int64] | None:
+        """Return the classes of some of the images."""
         return classes if classes is None or len(classes) == 1 else classes[start:stop]
 
     def part_from(start: int) -> Results:
+        """Run the images of one batch together."""
         part = batch[start : start + size]
         others = model.others.rows(start, model.batch or len(part), len(batch))
         return _run_images(model, run, part, rows_of(start, start + size), others)
 
     def alone(n: int, rows: NDArray[np.int64] | None) -> Results:
-        """An image in a run of its own; where values are given for the places of a batch, at its place there."""
+        """Run one image by itself, at its own place of a batch if other inputs have a value for each place."""
         place = n % size if model.others.are_of_places(len(batch)) else 0
         others = model.others.rows(n, model.batch or 1, len(batch))
-        found = _run_images(model, run, np.repeat(batch[n : n + 1], place + 1, axis=0), rows, others)
-        return {name: value[place : place + 1] for name, value in found.items()}
+        copies = _run_images(model, run, np.repeat(batch[n : n + 1], place + 1, axis=0), rows, others)
+        return {name: value[place : place + 1] for name, value in copies.items()}
 
     def one_by_one() -> Results:
+        """Run each image by itself."""
         return _joined([alone(n, rows_of(n, n + 1)) for n in range(len(batch))], axis=0)
 
     if model.rows.mixed:
@@ -87,14 +92,19 @@ def run_all(
 
 
 def _compared(model: LoadedModel) -> list[str]:
-    """The outputs by which it is told whether images influence each other."""
+    """Return the names of the outputs that are compared to see whether images influence each other."""
     return [contract.SCORES, *model.outputs("map")]
 
 
 def _with_another(image: NDArray[Any], size: int) -> NDArray[Any] | None:
-    """A run of `size` images: this one, and others that have its values in the reverse order; None if none can differ.
+    """Return a batch of this image and, beside it, copies with its values in reverse order; None if these are equal.
 
-    One photo in a batch that the model was exported with stands beside copies of itself, which tells nothing.
+    A single photo fills a batch of fixed size with copies of itself, which cannot show whether other images would
+    influence it.
+
+    Args:
+        image: the image, `[1,...]`.
+        size: the number of images of the batch.
     """
     another = np.flip(image, axis=tuple(range(1, image.ndim)))
     return np.concatenate([image, *[another] * (size - 1)]) if size > 1 and (another != image).any() else None
@@ -107,7 +117,7 @@ def _run_images(
     classes: NDArray[np.int64] | None,
     others: Mapping[str, NDArray[Any]],
 ) -> Results:
-    """One run, or one per chunk of classes where all at once would take too much memory."""
+    """Run some images once, or once per chunk of classes where all classes at once would take too much memory."""
     count = len(batch)
     if model.batch and (size := model.batch * batch[0].nbytes) > batching.BYTES_OF_OWN_BATCH:
         raise InputError(
@@ -141,12 +151,14 @@ def _run_images(
 
 
 def _joined(parts: Sequence[Results], axis: int) -> Results:
+    """Return the results of several runs, joined along an axis."""
     return {name: np.concatenate([part[name] for part in parts], axis=axis) for name in parts[0]}
 
 
 def _class_feeds(
     model: LoadedModel, classes: NDArray[np.int64] | None, batch: NDArray[Any]
 ) -> Iterator[dict[str, NDArray[np.int64]]]:
+    """Yield the feed of the class input for each run, or a single empty feed if the model has fixed classes."""
     if classes is None:
         yield {}
         return
@@ -157,30 +169,37 @@ def _class_feeds(
         yield {contract.CLASS_INPUT: classes[:, start : start + step]}
 
 
-def _check_outputs(found: dict[str, NDArray[Any]], names: Sequence[str], count: int, name: str) -> None:
-    """Make sure that a model that says it is instrumented gives what that means: [N,K] and [N,K,h,w].
+def _check_outputs(results: dict[str, NDArray[Any]], names: Sequence[str], count: int, name: str) -> None:
+    """Make sure that the outputs of a run have the shapes of an instrumented model's: [N,K] and [N,K,h,w].
+
+    Args:
+        results: the outputs by name.
+        names: the names of the outputs to check.
+        count: the number N of images.
+        name: the model's name in messages.
 
     Raises:
-        ModelError: it does not.
+        ModelError: an output has another shape or no numbers.
     """
-    answers, k = len(found[contract.CLASSES]) if found[contract.CLASSES].ndim else 0, found[contract.CLASSES].shape[1:2]
-    if answers not in (0, count) and found[contract.SCORES].shape == found[contract.CLASSES].shape:
+    classes = results[contract.CLASSES]
+    answers, k = len(classes) if classes.ndim else 0, classes.shape[1:2]
+    if answers not in (0, count) and results[contract.SCORES].shape == classes.shape:
         raise ModelError(
             f"{name} gives {answers} answer{'' if answers == 1 else 's'} for {count} images of a run, as models of "
             "several crops, frames or tiles do; explain one image at a time."
         )
     for output in names:
         spatial = output.startswith((contract.output_name("map"), contract.FUSED))
-        shape, rank = found[output].shape, 4 if spatial else 2
-        if len(shape) != rank or shape[:2] != (count, *k) or found[output].dtype.kind not in "fi":
+        shape, dtype, rank = results[output].shape, results[output].dtype, 4 if spatial else 2
+        if len(shape) != rank or shape[:2] != (count, *k) or dtype.kind not in "fi":
             raise ModelError(
-                f"The output '{output}' of {name} is {found[output].dtype} {contract.shape_text(shape)}, which is not "
+                f"The output '{output}' of {name} is {dtype} {contract.shape_text(shape)}, which is not "
                 "what an instrumented model gives; instrument the original model again."
             )
 
 
 def _bytes_per_class(model: LoadedModel, batch: NDArray[Any]) -> int:
-    """What one class of all images of a batch takes while the head's backward pass runs."""
+    """Return about how many bytes one class of all images of a batch takes; each shape is estimated once."""
     if batch.shape not in model.class_memory:
         image, maps = model.image_input.name, model.outputs("map")
         others = model.others.rows(0, len(batch), len(batch))

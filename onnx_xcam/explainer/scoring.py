@@ -1,4 +1,4 @@
-"""Scores of many inputs at once, by the model as it is: for what masks or changes a picture and looks again."""
+"""This module computes scores of many masked or changed pictures, by a model without gradients."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from onnx_xcam.surgery.axes.batch_independence import tell_apart
 
 
 class Scorer:
-    """The model without any gradient, opened when it is first asked.
+    """A Scorer runs the model without gradients, which it opens when scores are first requested.
 
     Args:
-        load: opens it, instrumented to give the scores of classes.
-        spec: of its image input.
+        load: opens the model, instrumented to give the scores of classes.
+        spec: layout and dtype of its image input.
     """
 
     def __init__(self, load: Callable[[], LoadedModel], spec: InputSpec) -> None:
@@ -34,7 +34,7 @@ class Scorer:
 
     @property
     def model(self) -> LoadedModel:
-        """The model."""
+        """Return the model, which the first call opens."""
         with self._opening:
             self._loaded = self._loaded or self._load()
             return self._loaded
@@ -42,7 +42,7 @@ class Scorer:
     def confidences(
         self, batch: NDArray[Any], class_ids: Sequence[int], cancellation: Cancellation | None = None
     ) -> NDArray[np.float32]:
-        """Probabilities of classes, or their scores where the model tells none: float32 [B,K]."""
+        """Return the probabilities of classes, or their scores where the model gives none, float32 [B,K]."""
         source = self.model.probabilities
         if source is None:
             return self.scores(batch, class_ids, cancellation)
@@ -56,18 +56,20 @@ class Scorer:
     def scores(
         self, batch: NDArray[Any], class_ids: Sequence[int], cancellation: Cancellation | None = None
     ) -> NDArray[np.float32]:
-        """Scores of classes, float32 [B,K]."""
+        """Return the scores of classes for a batch of preprocessed images, float32 [B,K]."""
         ids = np.array([list(class_ids)], np.int64)
         return np.concatenate([table[:count] for count, table in self._runs(batch, ids, contract.SCORES, cancellation)])
 
     def masked_scores(
         self, item: NDArray[Any], activations: NDArray[np.floating[Any]], classes: Sequence[int]
     ) -> NDArray[np.float32]:
-        """The scores of an input multiplied by each channel of a layer, resized to it and brought to 0..1: [K,C].
+        """Return the scores of an image masked by each channel of a layer, float32 [K,C].
+
+        A mask is the channel's activations, resized to the image and scaled to 0..1.
 
         Args:
-            item: the input without the axis of images.
-            activations: the layer, `[C,h,w]`.
+            item: the preprocessed image, without the batch axis.
+            activations: the layer's activations, `[C,h,w]`.
             classes: K ids.
         """
         channels_at = 0 if self._spec.layout == "NCHW" else 2
@@ -84,7 +86,7 @@ class Scorer:
     def _runs(
         self, batch: NDArray[Any], ids: NDArray[np.int64], output: str, cancellation: Cancellation | None
     ) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Run by run how many images it was about, and what the output was."""
+        """Run a batch, and yield for each run the number of its images and the output."""
         model = self.model
         size = model.images_per_run(changed_pictures_per_run(batch[0].nbytes))
 

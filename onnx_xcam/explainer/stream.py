@@ -1,10 +1,10 @@
-"""Many images one after the other: the next ones are read while one runs, in order, in bounded memory.
+"""This module explains many images in order and in bounded memory; the next images are read while one runs.
 
-A worker takes an image all the way: read, prepare, run, and what the caller wants done with the result. With two
-workers on two cores one of them decodes while the other runs, which was as fast as threads of their own for each step
+A worker does every step of an image: read, prepare, run, and what the caller wants done with the result. With two
+workers on two cores, one decodes while the other runs. This was as fast as separate threads for each step
 (EfficientNet-Lite0 and ResNet-50, photos of 0.3 to 3 megapixels), needs no queues between the steps, and holds no
-more photos than there are workers. OpenCV keeps its own threads: with a single one nothing was faster, and the
-setting is the process's.
+more photos than there are workers. OpenCV keeps its own threads: a single thread was not faster, and the setting
+would hold for the whole process.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 _OF_ONE_IMAGE = (ImageError, InputError, ModelError, PreprocessError)
-"""Errors that one image may cause while the others are fine."""
+"""Errors that one image may cause while others succeed."""
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """What became of one image of a stream: an explanation or an error.
+    """A Streamed is the result of one image of a stream: an explanation or an error.
 
     Attributes:
         image: the image as the stream was given it.
-        explanation: of this image alone (N = 1; of a ready tensor, N as it has); None if it failed.
-        error: why it could not be explained, or None.
-        seconds: what the run took, shared among the images of a run; 0.0 if it failed.
+        explanation: the explanation of this image alone (N = 1, or for a ready tensor its own N); None if it failed.
+        error: why the image could not be explained, or None.
+        seconds: the duration of the run divided by the number of its images; 0.0 if it failed.
     """
 
     image: Any
@@ -51,7 +51,7 @@ class Streamed:
     seconds: float
 
     def unwrap(self) -> Explanation:
-        """The explanation, for callers who want an image that failed to be an exception.
+        """Return the explanation, or raise the error of an image that failed.
 
         Raises:
             XcamError: the image could not be explained.
@@ -73,17 +73,18 @@ def stream(
     cancel: Callable[[], None],
     more_workers: int = 0,
 ) -> Generator[T]:
-    """What `each` makes of the outcome of every image, in order.
+    """Yield what `each` returns for the outcome of every image, in order.
 
     Args:
-        images: taken in the caller's thread, and only a few ahead of what has been handed out.
-        prepare: an image as the pictures that it holds (one, but for a tensor).
-        explain: one result for each list of pictures, in one run; they are of one shape.
-        outcome: what became of an image: it, its result or None, the error or None, the seconds that the run took.
-        each: called in a worker.
-        group: how many images share a run.
-        cancel: ends the runs that are under way, where nobody waits for their results any more.
-        more_workers: than there are cores, where `each` computes long between runs of its own.
+        images: the images; they are taken in the caller's thread, only a few ahead of the results.
+        prepare: returns the pictures of an image: one, or several for a ready tensor.
+        explain: returns one result for each list of pictures, from one run; all pictures have one shape.
+        outcome: makes the outcome of an image from the image, its result or None, its error or None, and the seconds of
+            the run.
+        each: is called with each outcome in a worker thread.
+        group: the number of images that share a run.
+        cancel: ends the runs in progress when the stream ends early.
+        more_workers: how many workers to add to one per core, where `each` computes for long between runs of its own.
     """
     workers = min(batching.WORKERS, max(2, os.cpu_count() or 1) + more_workers)
     work = _Work(prepare, explain, outcome, each)
@@ -94,7 +95,7 @@ def stream(
         while True:
             try:
                 taken = list(islice(source, group))
-            except Exception:  # of the caller's own generator: what came before it is handed out first
+            except Exception:  # raised by the caller's generator; earlier images are yielded first
                 while waiting:
                     yield from waiting.popleft().result()
                 raise
@@ -111,11 +112,12 @@ def stream(
 
 
 def _name(image: Any) -> str:
+    """Return an image's path, or "the image", for messages."""
     return str(image) if isinstance(image, str | Path) else "the image"
 
 
 class _Work(Generic[R, S, T]):
-    """What a worker does with a few images."""
+    """A _Work does all steps for a few images; the workers share it."""
 
     def __init__(
         self,
@@ -129,11 +131,11 @@ class _Work(Generic[R, S, T]):
         self.stopped = threading.Event()
 
     def do(self, images: Sequence[Any]) -> list[T]:
-        """The results of these images, as `each` gives them."""
+        """Return what `each` returns for each of these images, in order."""
         results: dict[int, S] = {}
         groups: dict[tuple[int, ...], list[tuple[int, list[Picture]]]] = {}
         for n, image in enumerate(images):
-            self._go_on()
+            self._check_stopped()
             try:
                 with memory_for(_name(image)):
                     pictures = self._prepare(image)
@@ -146,27 +148,27 @@ class _Work(Generic[R, S, T]):
                 results[n] = self._outcome(images[n], result, wrong, seconds)
         done = []
         for n in range(len(images)):
-            self._go_on()
+            self._check_stopped()
             done.append(self._each(results.pop(n)))
         return done
 
     def _run(
         self, group: Sequence[tuple[int, list[Picture]]], images: Sequence[Any]
     ) -> list[tuple[int, R | None, XcamError | None, float]]:
-        """The results of images that share a run; if that fails, each gets a run of its own."""
-        self._go_on()
+        """Run images together, or each by itself if that fails; return index, result, error and seconds of each."""
+        self._check_stopped()
         try:
             with self._running, memory_for(", ".join(_name(images[n]) for n, _ in group)):
                 started = perf_counter()
-                found = self._explain([pictures for _, pictures in group])
+                results = self._explain([pictures for _, pictures in group])
                 seconds = (perf_counter() - started) / len(group)
         except _OF_ONE_IMAGE as error:
             if len(group) == 1:
                 return [(group[0][0], None, error, 0.0)]
             return [result for alone in group for result in self._run([alone], images)]
-        return [(n, one, None, seconds) for (n, _), one in zip(group, found, strict=True)]
+        return [(n, one, None, seconds) for (n, _), one in zip(group, results, strict=True)]
 
-    def _go_on(self) -> None:
-        """End this worker's work where nobody waits for it any more."""
+    def _check_stopped(self) -> None:
+        """Raise CancelledError if the stream has ended, so that nobody waits for this worker."""
         if self.stopped.is_set():
             raise CancelledError
