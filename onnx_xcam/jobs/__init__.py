@@ -1,4 +1,4 @@
-"""This part runs `explain` and `evaluate` over many photos, writes what they give, and can continue a run.
+"""This package runs `explain` and `evaluate` over many photos, writes their results, and can continue a run.
 
-A job knows no command line: it tells a `Reporter` what happens, and raises `XcamError`.
+A job knows no command line: it calls a `Reporter` with what happens, and raises an `XcamError` where it must end.
 """

@@ -1,4 +1,4 @@
-"""What an earlier run has left in results.jsonl, read to be continued: a line belongs to a file, and a file has one."""
+"""This module reads the results.jsonl of an earlier run, and finds the photos of today that are done already."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from onnx_xcam.records.reading import Line, LineError, read_line, read_text
 from onnx_xcam.text import json_text
 
 _RESULT = re.compile(r"\.(\d+\.png|npz)\Z")
+"""Matches the names of the files that `explain` writes for photos."""
 
 
 @dataclass(frozen=True)
 class EarlierLine:
-    """A line that an earlier run has left.
+    """An EarlierLine is a line of results.jsonl that an earlier run has written.
 
     Attributes:
-        text: of the line in today's form, without its end.
-        photo: where the photo lies (resolved), as seen from the folder of results.jsonl.
-        sha256: of the photo, or None if it could not be read.
-        files: the names of those that were written.
-        done: whether there is no error, and the files are there.
+        text: the line in today's form, without its end.
+        photo: the photo's resolved path.
+        sha256: the photo's digest, or None if it could not be read.
+        files: the names of the files that were written for the photo.
+        done: whether the line has no error, and all its files exist.
     """
 
     text: bytes
@@ -40,13 +41,13 @@ class EarlierLine:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an earlier run has left.
+    """An Earlier says what an earlier run has done, and what of it stays.
 
     Attributes:
-        finished: the lines of those of today's photos that are done, by where the photo lies (resolved).
-        lines: all that stay: these, and those of photos that are not given today.
-        rewrite: whether the file holds more than these lines, or others.
-        stale: names of files that belong to no line any more: of photos that have changed since.
+        finished: the lines of those of today's photos that are done, by the photo's resolved path.
+        lines: all lines that stay: the finished ones, and those of photos that are not given today.
+        rewrite: whether results.jsonl has to be written again, since its content is not exactly these lines.
+        stale: the names of files that belong to no line any more, since their photos have changed.
     """
 
     finished: Mapping[Path, EarlierLine]
@@ -56,20 +57,21 @@ class Earlier:
 
     @property
     def files(self) -> list[str]:
-        """The names of all files that were written, and stay."""
+        """Return the names of all files that were written by the earlier run and stay."""
         return [file for line in self.lines for file in line.files]
 
 
 NOTHING = Earlier({}, ())
+"""The result of an earlier run where there was none."""
 
 
 def read_earlier(path: Path, wanted: RunSettings, photos: Mapping[Path, Path]) -> Earlier:
-    """The results of an earlier run, to be continued.
+    """Read the results of an earlier run that is to be continued.
 
     Args:
-        path: results.jsonl; nothing is done yet if it is not there.
-        wanted: what `run_settings` says of this run: the earlier one must have had the same.
-        photos: of this run, as they are called, with where they lie (resolved).
+        path: the path of results.jsonl; nothing is done yet if it does not exist.
+        wanted: the settings of this run, which the earlier run must have had too.
+        photos: the photos of this run as they were named, with their resolved paths.
 
     Raises:
         OutputError: the file cannot be read, a line but the last is damaged, or the earlier run was another one.
@@ -91,19 +93,19 @@ def read_earlier(path: Path, wanted: RunSettings, photos: Mapping[Path, Path]) -
         if line.done:
             refuse_other_run(record, wanted, path)
         before = by_photo.get(line.photo)
-        if before is None or line.done or not before.done:  # else written twice, and only the first time in full
+        if before is None or line.done or not before.done:  # else the second of two lines is the incomplete one
             by_photo[line.photo] = line
-    found = _matched(by_photo, photos, folder)
-    whole = b"".join(line.text + b"\n" for line in found.lines)
-    return replace(found, rewrite=whole != data)
+    earlier = _matched(by_photo, photos, folder)
+    whole = b"".join(line.text + b"\n" for line in earlier.lines)
+    return replace(earlier, rewrite=whole != data)
 
 
 def _matched(by_photo: Mapping[Path, EarlierLine], photos: Mapping[Path, Path], folder: Path) -> Earlier:
-    """Which of today's photos are done, and what becomes of the lines.
+    """Find the photos of today that are done, and the lines that stay.
 
-    A photo is done that lies where a line says and is what it was (or is gone, and so cannot be done again). So is one
-    that lies elsewhere, or has another name, where its content is that of a line whose own photo is not given today:
-    it was moved or copied, and the line then says where to.
+    A photo is done if a line has its path and its content is unchanged, or cannot be read and so cannot be done again.
+    A photo at another path is done if its content is that of a line for a photo that is not given today: it was moved
+    or copied, and the line is changed to name the new path.
     """
     called = {resolved: image for image, resolved in photos.items()}
     digests = digests_of_photos(called) if by_photo else {}
@@ -133,29 +135,30 @@ def _matched(by_photo: Mapping[Path, EarlierLine], photos: Mapping[Path, Path], 
 
 
 def _moved(line: EarlierLine, image: Path, photo: Path, folder: Path) -> EarlierLine:
-    """The line of a photo that now lies elsewhere."""
+    """Return the line of a photo that was moved, with the photo's new name and path."""
     record = read_line(line.text)
     record["image"], record["path"] = str(image), path_in_line(photo, folder)
     return replace(line, photo=photo, text=json_text(record).encode("utf-8"))
 
 
 def _line(text: bytes, record: Line, folder: Path, there: set[str]) -> EarlierLine:
+    """Return a line of results.jsonl, given the names of the files that exist in its folder."""
     files = tuple(file.name for file in files_of(record, folder))
     done = record["error"] is None and there.issuperset(files)
     return EarlierLine(text, resolved(folder / record["path"]), record["sha256"], files, done)
 
 
 def tidy(path: Path, earlier: Earlier, photos: frozenset[Path]) -> None:
-    """Leave only the lines that are kept in the file, and then remove the files of the others.
+    """Reduce results.jsonl to the lines that stay, and then remove the stale files.
 
     Args:
-        path: results.jsonl.
-        earlier: what `read_earlier` gave.
-        photos: where today's photos lie (resolved); none of them is removed, whatever a line says, nor anything that
-            is not called as a result is.
+        path: the path of results.jsonl.
+        earlier: the earlier run, as `read_earlier` returns it.
+        photos: the resolved paths of today's photos. None of them is removed, whatever a line says, and no file that is
+            not named as a result is.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: a file cannot be written or removed.
     """
     if earlier.rewrite:
         with written(path) as file:

@@ -1,4 +1,4 @@
-"""The job `evaluate`: how good a model's maps are, measured on many photos, as a function."""
+"""This module has the job `evaluate` as a function: it measures on many photos how good a model's maps are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx_xcam.evaluation.metrics import DEFAULT_GROUPS, find_metrics
 from onnx_xcam.evaluation.perturbation import STEPS, Background
 from onnx_xcam.evaluation.truth import load_truth
 from onnx_xcam.explainer.recorder import Recorder
-from onnx_xcam.jobs.evaluate_photos import EvaluateJob, Told, write_page
+from onnx_xcam.jobs.evaluate_photos import EvaluateJob, RunDescription, write_page
 from onnx_xcam.jobs.output_folder import output_folder
 from onnx_xcam.jobs.page_file import check_page
 from onnx_xcam.jobs.reporter import Reporter, Silent
@@ -25,21 +25,22 @@ from onnx_xcam.records.evaluate import Summary
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateRequest(PhotosRequest):
-    """States what `evaluate.run` measures.
+    """An EvaluateRequest states what `evaluate.run` measures.
 
     Attributes:
         out: the folder for results.jsonl, results.csv and summary.json.
         methods: the CAM methods.
         metrics: names of metrics or of their groups.
-        steps: of the curves of insertion and deletion.
-        background: what stands where a pixel is away.
-        truth: masks or boxes of what the photos show, as `load_truth` reads them; adds the metrics of that group.
-        any_class: count every object of these, whatever its class is called.
-        sanity: also make the sanity check, with so many photos.
-        limit: take only so many photos, the first ones.
+        steps: the number of steps of the curves of insertion and deletion.
+        background: what replaces a pixel that is removed.
+        truth: a file or folder with masks or boxes of the objects in the photos, as `load_truth` reads it; it adds the
+            metrics of its group.
+        any_class: whether every object of the truth counts, whatever its class.
+        sanity: the number of photos for the sanity check; 0 for no check.
+        limit: the number of photos to take, the first ones; None for all.
 
     Raises:
-        XcamError: what is asked for contradicts itself.
+        XcamError: two fields contradict each other.
     """
 
     out: Path = Path("evaluation")
@@ -59,12 +60,12 @@ class EvaluateRequest(PhotosRequest):
 
 @dataclass(frozen=True)
 class EvaluateOutcome:
-    """What became of a job.
+    """An EvaluateOutcome says how a job ended.
 
     Attributes:
-        summary: of all that the folder has, as summary.json has it.
-        photos: how many there were, those among them that an earlier job had done.
-        failed: how many of them could not be evaluated now; results.jsonl tells why.
+        summary: the summary of all results in the folder, as summary.json has it.
+        photos: the number of photos, with those that an earlier job had done.
+        failed: the number of photos that could not be evaluated in this job; results.jsonl says why.
     """
 
     summary: Summary
@@ -73,18 +74,18 @@ class EvaluateOutcome:
 
 
 def run(request: EvaluateRequest, reporter: Reporter | None = None) -> EvaluateOutcome:
-    """Measure how good maps are, on photos: write results.jsonl, results.csv, summary.json, and the page.
+    """Measure on photos how good maps are, and write results.jsonl, results.csv, summary.json and the page.
 
-    A photo that cannot be evaluated does not end the job. What ends it, or the process, loses nothing that
-    results.jsonl tells of: the same request with `resume` does the rest.
+    A photo that cannot be evaluated does not end the job. If the job or the process is ended, every photo with a line
+    in results.jsonl stays done: the same request with `resume` does the rest.
 
     Args:
         request: what to measure.
-        reporter: is told what happens, in the calling thread; None for nobody.
+        reporter: receives what happens, in the calling thread; None to show nothing.
 
     Raises:
-        XcamError: the model cannot be opened, the results cannot be written, or the earlier ones are another job's.
-        KeyboardInterrupt: after the reporter was told how far the job came.
+        XcamError: the model cannot be opened, the results cannot be written, or earlier results are of another job.
+        KeyboardInterrupt: the user ended the job; the reporter has received how many photos were done.
     """
     reporter = reporter or Silent()
     metrics = find_metrics(request.metrics, truth=request.truth is not None)
@@ -93,31 +94,31 @@ def run(request: EvaluateRequest, reporter: Reporter | None = None) -> EvaluateO
         job = EvaluateJob(photos, request.out, resume=request.resume, reporter=reporter)
         evaluator = _evaluator(request, metrics, photos)
         recorder = evaluator.recorder
-        told = Told(request.command, _measured(request, metrics))
+        description = RunDescription(request.command, _measured(request, metrics))
         tell_assumptions(reporter, evaluator.notes, recorder.warnings)
         if request.html is not None:
             check_page(request.html, photos.values(), recorder.files, request.out)
-        summary, failed = job.run(evaluator, recorder.choose(request.classes, request.top), told)
+        summary, failed = job.run(evaluator, recorder.choose(request.classes, request.top), description)
         reporter.summary(summary)
         if request.sanity:
             job.check_sanity(request.model, recorder, summary, photos=request.sanity, options=_for_sanity(request))
             reporter.sanity(summary["sanity"])
         if request.html is not None:
-            reporter.result(write_page(request.html, recorder, told, summary, job.records()))
-    found = f"{summary['maps']} maps of each row, of {summary['images']} photos"
-    reporter.note(f"{found}; all of it is in '{request.out}'.")
+            reporter.result(write_page(request.html, recorder, description, summary, job.records()))
+    count = f"{summary['maps']} maps of each row, of {summary['images']} photos"
+    reporter.note(f"{count}; all of it is in '{request.out}'.")
     return EvaluateOutcome(summary, len(photos), failed)
 
 
 def _measured(request: EvaluateRequest, metrics: Sequence[str]) -> str:
-    """What is measured, in words: what is to be the same in a job that is continued."""
+    """Return in words what is measured, which must be the same in a job that is continued."""
     truth = "" if request.truth is None else f", truth {digest_of_files(request.truth)}"
     any_class = " of any class" if request.any_class else ""
     return f"{','.join(metrics)} in {request.steps} steps, background {request.background}{truth}{any_class}"
 
 
 def _evaluator(request: EvaluateRequest, metrics: Sequence[str], photos: Mapping[Path, Path]) -> Evaluator:
-    """The model opened for what is measured, with what the photos show."""
+    """Open the model for the metrics, and read the truth about the photos if it is given."""
     opened = request.options.arguments()
     recorder = Recorder(request.model, methods=request.methods, ablations=needs_ablations(metrics), **opened)
     truth = None
@@ -133,6 +134,6 @@ def _evaluator(request: EvaluateRequest, metrics: Sequence[str], photos: Mapping
 
 
 def _for_sanity(request: EvaluateRequest) -> dict[str, Any]:
-    """The options of the sanity check, which opens models of its own: for each layer, without probabilities."""
+    """Return the options of the sanity check, which opens a model for each layer and needs no probabilities."""
     opened = request.options.arguments()
     return {name: value for name, value in opened.items() if name not in ("layers", "probabilities")}

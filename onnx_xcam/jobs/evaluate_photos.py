@@ -1,4 +1,4 @@
-"""The photos of `evaluate`: each measured, its line in results.jsonl written, and all of them summed up."""
+"""This module measures the photos of `evaluate`, writes a line for each to results.jsonl, and sums them up."""
 
 from __future__ import annotations
 
@@ -34,40 +34,47 @@ RESULTS, TABLE, SUMMARY = "results.jsonl", "results.csv", "summary.json"
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the summary says beside figures: the command, and what is measured in words, as two runs may differ."""
+class RunDescription:
+    """A RunDescription says in words what a run does, for the summary and the page.
+
+    Attributes:
+        command: the command line, if there is one.
+        measure: what is measured; a run that is continued must measure the same.
+    """
 
     command: str
     measure: str
 
 
 class EvaluateJob:
-    """One run of `evaluate`: knows the photos and the output folder."""
+    """An EvaluateJob is one run of `evaluate` on some photos, with one output folder."""
 
     def __init__(self, images: Mapping[Path, Path], folder: Path, *, resume: bool, reporter: Reporter) -> None:
         """Prepare a run.
 
         Args:
-            images: the photos as they are called, and where they lie (resolved).
-            folder: for all that is written; `output_folder` has made it.
-            resume: continue what is there.
-            reporter: is told what happens.
+            images: the photos as they were named, with their resolved paths.
+            folder: the folder for all results; `output_folder` has made it.
+            resume: whether to continue the results in the folder.
+            reporter: receives what happens.
         """
         self._images, self._folder, self._resume, self._reporter = dict(images), folder, resume, reporter
         self._results = folder / RESULTS
         self._files = PhotoFiles(self._images, folder)
 
-    def run(self, evaluator: Evaluator, classes: NDArray[np.int64] | None, told: Told) -> tuple[Summary, int]:
-        """Measure all photos; the summary of all that the folder has, and how many photos failed in this run.
+    def run(
+        self, evaluator: Evaluator, classes: NDArray[np.int64] | None, description: RunDescription
+    ) -> tuple[Summary, int]:
+        """Measure all photos; return the summary of all results in the folder, and how many photos failed in this run.
 
-        What is interrupted leaves the CSV file and the summary of what is done.
+        A run that is interrupted still writes the CSV file and the summary of the photos that are done.
 
         Raises:
             OutputError: a result cannot be written, or the earlier results are those of another run.
-            KeyboardInterrupt: after it was said how to go on.
+            KeyboardInterrupt: the user ended the run; the reporter has received how many photos were done.
         """
         recorder = evaluator.recorder
-        settings = run_settings(recorder.model, classes, methods=recorder.methods, measure=told.measure)
+        settings = run_settings(recorder.model, classes, methods=recorder.methods, measure=description.measure)
         earlier = self._earlier(settings)
         total = len(self._images)
         todo = [image for image, resolved in self._images.items() if resolved not in earlier.finished]
@@ -87,13 +94,13 @@ class EvaluateJob:
                         self._reporter.error(failure_text(record["image"], error))
                     self._reporter.photo_done()
         except KeyboardInterrupt:
-            self._finish(evaluator, settings, told)
+            self._finish(evaluator, settings, description)
             self._reporter.interrupted(total - len(todo) + lines_in(self._results) - earlier_lines, total)
             raise
         finally:
             for remark in recorder.remarks.summed_up():
                 self._reporter.warning(remark)
-        return self._finish(evaluator, settings, told), failed
+        return self._finish(evaluator, settings, description), failed
 
     def _measured(
         self,
@@ -102,11 +109,12 @@ class EvaluateJob:
         classes: NDArray[np.int64] | None,
         settings: RunSettings,
     ) -> Iterator[tuple[Path, EvaluationRecord]]:
-        found = evaluator.stream(self._files.taken(images), classes, settings.in_line())
-        return zip(images, found, strict=True)
+        """Measure photos, and yield each with its record."""
+        records = evaluator.stream(self._files.taken(images), classes, settings.in_line())
+        return zip(images, records, strict=True)
 
     def records(self) -> Iterator[EvaluateLine]:
-        """The records that the folder has, one by one."""
+        """Yield the records of results.jsonl, one by one."""
         with self._results.open("rb") as lines:
             for line in lines:
                 yield read_evaluated(line)
@@ -120,17 +128,17 @@ class EvaluateJob:
         photos: int,
         options: Mapping[str, Any],
     ) -> None:
-        """Make the sanity check and add it to the summary, as "sanity": a step for each layer, method and depth.
+        """Make the sanity check, and add it to the summary as "sanity": a step for each layer, method and depth.
 
         Args:
-            model: its file.
-            recorder: of the run.
-            summary: of the run, which is written again.
-            photos: how many of those that could be evaluated take part.
-            options: those of the Recorder beside its layers and methods.
+            model: the model's file.
+            recorder: the recorder of the run.
+            summary: the summary of the run, which is extended and written again.
+            photos: the number of photos that take part, the first ones without an error.
+            options: further options of the recorder, beside its layers and methods.
 
         Raises:
-            XcamError: no photo could be evaluated, or what `sanity` raises.
+            XcamError: no photo could be evaluated, or as `sanity`.
         """
         folder = self._folder.resolve()
         done = ((folder / record["path"]).resolve() for record in self.records() if record["error"] is None)
@@ -146,16 +154,17 @@ class EvaluateJob:
         self._write_summary(summary)
 
     def _earlier(self, settings: RunSettings) -> Earlier:
+        """Return what an earlier run has done if it is to be continued; else remove its results."""
         if not self._resume:
             earlier = begun_anew(self._results, settings, self._reporter)
-            for name in (TABLE, SUMMARY):  # they would tell of the run before
+            for name in (TABLE, SUMMARY):  # they describe the run before
                 with writing_to(self._folder / name):
                     (self._folder / name).unlink(missing_ok=True)
             return earlier
         return continued(self._results, settings, self._images, self._reporter)
 
-    def _finish(self, evaluator: Evaluator, settings: RunSettings, told: Told) -> Summary:
-        """Make the CSV file and the summary of all records, in one pass over them."""
+    def _finish(self, evaluator: Evaluator, settings: RunSettings, description: RunDescription) -> Summary:
+        """Write the CSV file and the summary of all records, in one pass over them, and return the summary."""
         recorder, table = evaluator.recorder, self._folder / TABLE
         with written(table) as file:
             rows = csv.writer(codecs.getwriter("utf-8")(file), lineterminator="\n")
@@ -169,23 +178,28 @@ class EvaluateJob:
                 notes=list(evaluator.notes),
                 warnings=list(recorder.warnings),
                 settings=settings.in_summary(),
-                command=told.command,
+                command=description.command,
             )
         self._write_summary(summary)
         return summary
 
     def _write_summary(self, summary: Summary) -> None:
+        """Write summary.json."""
         path = self._folder / SUMMARY
         with written(path) as file:
             file.write((json_text(summary, indent=1) + "\n").encode("utf-8"))
 
 
-def write_page(file: Path, recorder: Recorder, told: Told, summary: Summary, records: Iterator[EvaluateLine]) -> str:
-    """Write the page of an evaluation; a line that says where it is.
+def write_page(
+    file: Path, recorder: Recorder, description: RunDescription, summary: Summary, records: Iterator[EvaluateLine]
+) -> str:
+    """Write the page of an evaluation, and return a line that says where it is.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the page cannot be written.
     """
-    settings = settings_of(recorder.model, recorder.methods, command=told.command, facts=[("Measured", told.measure)])
+    settings = settings_of(
+        recorder.model, recorder.methods, command=description.command, facts=[("Measured", description.measure)]
+    )
     write_evaluation(file, summary, records, settings)
     return page_line(file)

@@ -1,4 +1,4 @@
-"""The job `explain`: pictures of what made the model say so, of many photos, as a function."""
+"""This module has the job `explain` as a function: it explains many photos, and writes pictures and records."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from onnx_xcam.report import python_call
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainRequest(PhotosRequest):
-    """States what `explain.run` explains and writes.
+    """An ExplainRequest states what `explain.run` explains and writes.
 
     Attributes:
         out: the folder for the pictures and results.jsonl.
         methods: the CAM methods; all share the runs of a photo.
-        relu: leave out what speaks against the class.
-        fuse: of several layers, make one map of all.
-        pictures: write `<stem>.<class id>.png` for each photo and class.
-        beside: put the photo beside the explanation in these pictures.
-        raw: write the unscaled maps, as `<stem>.npz`.
+        relu: whether to leave out what speaks against the class.
+        fuse: how to fuse the maps of several layers into one more map; None for no such map.
+        pictures: whether to write `<stem>.<class id>.png` for each photo and class.
+        beside: whether these pictures have the photo beside the explanation.
+        raw: whether to write the unscaled maps, as `<stem>.npz`.
 
     Raises:
-        XcamError: what is asked for contradicts itself.
+        XcamError: two fields contradict each other.
     """
 
     out: Path = Path("explanations")
@@ -52,11 +52,11 @@ class ExplainRequest(PhotosRequest):
 
 @dataclass(frozen=True)
 class ExplainOutcome:
-    """What became of a job.
+    """An ExplainOutcome says how a job ended.
 
     Attributes:
-        photos: how many there were, those among them that an earlier job had done.
-        failed: how many of them could not be explained now; results.jsonl tells why.
+        photos: the number of photos, with those that an earlier job had done.
+        failed: the number of photos that could not be explained in this job; results.jsonl says why.
     """
 
     photos: int
@@ -64,18 +64,18 @@ class ExplainOutcome:
 
 
 def run(request: ExplainRequest, reporter: Reporter | None = None) -> ExplainOutcome:
-    """Explain photos: write pictures, results.jsonl with a line for each, and the page, as it is requested.
+    """Explain photos, and write pictures, results.jsonl with a line for each photo, and the page, as requested.
 
-    A photo that cannot be explained does not end the job. What ends it, or the process, loses nothing that
-    results.jsonl tells of: the same request with `resume` does the rest.
+    A photo that cannot be explained does not end the job. If the job or the process is ended, every photo with a line
+    in results.jsonl stays done: the same request with `resume` does the rest.
 
     Args:
         request: what to explain, and what to write.
-        reporter: is told what happens, in the calling thread; None for nobody.
+        reporter: receives what happens, in the calling thread; None to show nothing.
 
     Raises:
-        XcamError: the model cannot be opened, the results cannot be written, or the earlier ones are another job's.
-        KeyboardInterrupt: after the reporter was told how far the job came.
+        XcamError: the model cannot be opened, the results cannot be written, or earlier results are of another job.
+        KeyboardInterrupt: the user ended the job; the reporter has received how many photos were done.
     """
     reporter = reporter or Silent()
     photos = request.find_photos()
@@ -91,7 +91,7 @@ def run(request: ExplainRequest, reporter: Reporter | None = None) -> ExplainOut
 
 
 def _python(request: ExplainRequest, photo: Path) -> str:
-    """The Python lines that explain a photo as the job does."""
+    """Return the lines of Python that explain a photo as the job does."""
     stated = {name: value for name, value in request.options.arguments().items() if name != "exact" or value}
-    told = {**stated, "fuse": request.fuse, **({} if request.relu else {"relu": False})}
-    return python_call(request.model, photo, request.methods, told, {"classes": request.classes, "top": request.top})
+    options = {**stated, "fuse": request.fuse, **({} if request.relu else {"relu": False})}
+    return python_call(request.model, photo, request.methods, options, {"classes": request.classes, "top": request.top})

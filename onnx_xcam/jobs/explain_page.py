@@ -1,4 +1,4 @@
-"""The HTML page of `explain`: photo by photo, those of an earlier run among them."""
+"""This module writes the HTML page of `explain` photo by photo, with the photos of an earlier run among them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,26 @@ from onnx_xcam.report.photos import photo_entry
 
 @dataclass(frozen=True)
 class EarlierPhotos:
-    """Photos that an earlier run has done: their lines of results.jsonl, by where they lie, and its folder."""
+    """EarlierPhotos are the photos that an earlier run has done.
+
+    Attributes:
+        lines: their lines of results.jsonl, by the photo's resolved path.
+        folder: the folder of results.jsonl.
+    """
 
     lines: Mapping[Path, bytes]
     folder: Path
 
 
 class JobPage:
-    """The page of an `ExplainJob`: gets its photos in order, and puts those that were done earlier in their places."""
+    """A JobPage is the page of an `ExplainJob`; it takes new photos in order, and inserts those already done."""
 
     def __init__(self, page: PhotoPage, explainer: Explainer, photos: Mapping[Path, Path], earlier: EarlierPhotos):
         self._page, self._explainer, self._earlier = page, explainer, earlier
         self._left = iter(photos.items())
 
     def add(self, image: Path, entry: bytes) -> None:
-        """A photo that this run has explained, as `photo_entry` makes it; before it, those that an earlier one had."""
+        """Add the entry of a photo of this run, after those photos before it that an earlier run has done."""
         for other, resolved in self._left:
             if other == image:
                 break
@@ -45,11 +50,12 @@ class JobPage:
         self._page.add(entry)
 
     def finish(self) -> None:
-        """The photos behind the last one."""
+        """Add the photos after the last one of this run, which an earlier run has done."""
         for image, resolved in self._left:
             self._add_earlier(image, resolved)
 
     def _add_earlier(self, image: Path, resolved: Path) -> None:
+        """Add a photo if an earlier run has done it."""
         line = self._earlier.lines.get(resolved)
         if line is not None:
             record = read_explained(line)
@@ -60,14 +66,14 @@ class JobPage:
 def job_page(
     file: Path, settings: Settings, explainer: Explainer, photos: Mapping[Path, Path], earlier: EarlierPhotos
 ) -> Iterator[JobPage]:
-    """A page that is complete and in place when the context ends, or not there at all.
+    """Open a page to add photos to; it is written as a whole when the context ends, and not at all on an error.
 
     Args:
-        file: where it goes.
-        settings: how it came about.
-        explainer: that explains.
-        photos: all of them in order, with where they lie (resolved).
-        earlier: those that are done already.
+        file: the path of the page.
+        settings: what the page says of how it was made.
+        explainer: the explainer of this run.
+        photos: all photos in order, with their resolved paths.
+        earlier: the photos that are done already.
     """
     with PhotoPage(file, settings) as page:
         made = JobPage(page, explainer, photos, earlier)
@@ -76,17 +82,17 @@ def job_page(
 
 
 def entry_of(image: Path, explanations: Sequence[Explanation]) -> bytes:
-    """What the page holds of a photo, of which there is an explanation by each method."""
+    """Return the page's entry for a photo, given its explanation by each method."""
     return photo_entry(photo_of(explanations, name=str(image)))
 
 
 def failed_entry(image: Path, error: str) -> bytes:
-    """What the page holds of a photo that could not be explained."""
+    """Return the page's entry for a photo that could not be explained."""
     return photo_entry(Failure(str(image), error))
 
 
 def earlier_photo(explainer: Explainer, image: Path, record: ExplainLine, folder: Path) -> Photo | Failure:
-    """A photo that an earlier run has explained: its line of results.jsonl, and its maps as --raw wrote them."""
+    """Return a photo that an earlier run has explained, from its line of results.jsonl and its raw maps."""
     try:
         explanations = _read_again(explainer, image, record, folder)
     except (XcamError, OSError, ValueError, LookupError, TypeError, StopIteration, zipfile.BadZipFile) as error:
@@ -95,11 +101,12 @@ def earlier_photo(explainer: Explainer, image: Path, record: ExplainLine, folder
 
 
 def _read_again(explainer: Explainer, image: Path, record: ExplainLine, folder: Path) -> list[Explanation]:
+    """Read the explanation by each method of a photo that an earlier run has explained."""
     raw = next(file for file in files_of(record, folder) if file.suffix == ".npz")
     model, count = explainer.model, len(explainer.model.layers)
     several = len(explainer.methods) > 1
     probabilities, pictures = record["probabilities"], [model.prepare(image)]
-    found = []
+    explanations = []
     with np.load(raw) as stored:
         for method in explainer.methods:
             names = raw_names(method if several else "", count)
@@ -119,5 +126,5 @@ def _read_again(explainer: Explainer, image: Path, record: ExplainLine, folder: 
                 is_number=model.is_number,
                 fused=stored[raw_fused_name(names)][None] if explainer.fuse else None,
             )
-            found.append(made)
-    return found
+            explanations.append(made)
+    return explanations

@@ -1,4 +1,4 @@
-"""The photos of `explain`: each through the Explainer, its files and its line in results.jsonl written."""
+"""This module explains the photos of `explain`, and writes the files and the line in results.jsonl of each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from onnx_xcam.report import settings_of
 
 @dataclass(frozen=True)
 class Page:
-    """The HTML page that `explain` writes: its file, and the command and Python lines that it tells."""
+    """A Page states the file of the HTML page, and the command and the lines of Python that it shows."""
 
     file: Path
     command: str
@@ -41,7 +41,15 @@ class Page:
 
 @dataclass(frozen=True)
 class _Done:
-    """What became of a photo: its line for results.jsonl, what to print, and what the page holds of it."""
+    """A _Done is the outcome of a photo.
+
+    Attributes:
+        image: the photo.
+        record: its line for results.jsonl.
+        results: lines to report as results.
+        warnings: warnings to report.
+        entry: its entry of the page; empty if no page is written.
+    """
 
     image: Path
     record: ExplainLine
@@ -51,7 +59,7 @@ class _Done:
 
 
 class ExplainJob:
-    """One run of `explain`: knows the photos, the output folder and the names in it."""
+    """An ExplainJob is one run of `explain` on some photos, with one output folder."""
 
     def __init__(
         self, images: Mapping[Path, Path], folder: Path, *, writing: Writing, resume: bool, reporter: Reporter
@@ -59,11 +67,11 @@ class ExplainJob:
         """Prepare a run.
 
         Args:
-            images: the photos as they are called, and where they lie (resolved).
-            folder: for all that is written; `output_folder` has made it.
-            writing: what is.
-            resume: continue what is there.
-            reporter: is told what happens.
+            images: the photos as they were named, with their resolved paths.
+            folder: the folder for all results; `output_folder` has made it.
+            writing: what is written for each photo.
+            resume: whether to continue the results in the folder.
+            reporter: receives what happens.
         """
         self._images, self._resolved = dict(images), frozenset(images.values())
         self._folder, self._writing, self._resume, self._reporter = folder, writing, resume, reporter
@@ -74,17 +82,17 @@ class ExplainJob:
         self._files = PhotoFiles(self._images, folder)
 
     def run(self, explainer: Explainer, classes: NDArray[np.int64] | None, page: Page | None = None) -> int:
-        """Explain all photos for these classes (see `Explainer.choose`); the number of photos that failed is returned.
+        """Explain all photos, and return the number of photos that failed.
 
         Args:
-            explainer: that explains.
-            classes: int64 [1,K], or None where the model has settled them.
-            page: to be written as well.
+            explainer: the explainer.
+            classes: int64 [1,K] as `Explainer.choose` returns them, or None if the model has fixed classes.
+            page: the page to write as well, or None.
 
         Raises:
             OutputError: a result cannot be written, or the earlier results are those of another run.
             ClassError: the model has no such class.
-            KeyboardInterrupt: after it was said how to go on.
+            KeyboardInterrupt: the user ended the run; the reporter has received how many photos were done.
         """
         self._page = page
         if page is not None:
@@ -94,7 +102,7 @@ class ExplainJob:
             classes,
             methods=explainer.methods,
             maps=_kind_of_maps(explainer),
-            write=" ".join(self._writing.told()),
+            write=" ".join(self._writing.described()),
         )
         earlier = self._earlier(explainer)
         total = len(self._images)
@@ -126,6 +134,7 @@ class ExplainJob:
         return failed
 
     def _paged(self, explainer: Explainer, earlier: Earlier) -> AbstractContextManager[JobPage | None]:
+        """Open the page for the photos of this run; without a page, the context is None."""
         if self._page is None:
             return nullcontext()
         done = EarlierPhotos({photo: line.text for photo, line in earlier.finished.items()}, self._folder)
@@ -133,7 +142,7 @@ class ExplainJob:
         return job_page(self._page.file, settings, explainer, self._images, done)
 
     def _earlier(self, explainer: Explainer) -> Earlier:
-        """What an earlier run has done, and names for the rest: never those of files that stay."""
+        """Return what an earlier run has done, and choose file names for the other photos that no kept file has."""
         if self._resume:
             self._images = without_results(self._images, self._folder)
             earlier = continued(self._results, self._settings, self._images, self._reporter, given=self._resolved)
@@ -149,6 +158,8 @@ class ExplainJob:
     def _explained(
         self, explainer: Explainer, classes: NDArray[np.int64] | None, images: Sequence[Path]
     ) -> Iterator[_Done]:
+        """Explain photos, write their files, and yield the outcome of each in order."""
+
         def finish(outcome: Streamed) -> _Done:
             if outcome.explanation is None:
                 return self._failure(explainer, outcome)
@@ -160,19 +171,19 @@ class ExplainJob:
         return explainer.stream(self._files.taken(images), classes, each=finish)
 
     def _record(self, explainer: Explainer, outcome: Streamed, files: Sequence[Path], error: str | None) -> ExplainLine:
-        """The line of a photo; all that would tell of its maps is empty if it failed."""
-        image, found = outcome.image, outcome.explanation
-        maps = _maps_of(found) if found else []
-        labels, probabilities = (found.labels, found.probabilities) if found else (None, None)
+        """Return the line of a photo; if it failed, all fields about its maps are empty."""
+        image, made = outcome.image, outcome.explanation
+        maps = _maps_of(made) if made else []
+        labels, probabilities = (made.labels, made.probabilities) if made else (None, None)
         return {
             "version": VERSION,
             "image": str(image),
             "model": explainer.model.name,
             "layer": explainer.model.layers[0],
             "method": explainer.methods[0],
-            "classes": found.classes[0].tolist() if found else [],
+            "classes": made.classes[0].tolist() if made else [],
             "labels": None if labels is None else labels[0],
-            "scores": _numbers(found.scores[0]) if found else [],
+            "scores": _numbers(made.scores[0]) if made else [],
             "probabilities": None if probabilities is None else _numbers(probabilities[0]),
             "status": maps[0]["status"] if maps else [],
             "maps": maps,
@@ -184,13 +195,14 @@ class ExplainJob:
         }
 
     def _failure(self, explainer: Explainer, outcome: Streamed) -> _Done:
+        """Return the outcome of a photo that failed."""
         image, error = outcome.image, str(outcome.error)
         record = self._record(explainer, outcome, [], error)
         entry = failed_entry(image, error) if self._page else b""
         return _Done(image, record, (), (), entry)
 
     def _success(self, explainer: Explainer, outcome: Streamed) -> _Done:
-        """Write the files of a photo, and tell of them."""
+        """Write the files of a photo, and return its outcome."""
         image, explanations = outcome.image, _by_every_method(outcome)
         files, lines = self._result_files.write(image, explanations)
         record = self._record(explainer, outcome, files, None)
@@ -198,6 +210,7 @@ class ExplainJob:
         return _Done(image, record, lines, explanations[0].map_warnings(), entry)
 
     def _report(self, done: _Done) -> None:
+        """Report the results, the error and the warnings of a photo."""
         for line in done.results:
             self._reporter.result(line)
         if done.record["error"] is not None:
@@ -208,17 +221,19 @@ class ExplainJob:
 
 
 def _kind_of_maps(explainer: Explainer) -> str:
-    """What the maps show, in words."""
+    """Return in words what the maps show."""
     shown = "what speaks for the class" if explainer.relu else "what speaks for the class and against it"
     return shown + (f", all layers in one by their {explainer.fuse}" if explainer.fuse else "")
 
 
 def _by_every_method(outcome: Streamed) -> list[Explanation]:
+    """Return the explanation of a photo by each method."""
     explanation = outcome.unwrap()
     return [explanation.by(method) for method in explanation.methods]
 
 
 def _maps_of(explanation: Explanation) -> list[MapRecord]:
+    """Return the records of a photo's maps, one for each method and layer."""
     every = (explanation.by(method) for method in explanation.methods)
     return [
         {"layer": layer, "method": one.method, "status": one.status_of(index)[0].tolist()}
@@ -228,5 +243,5 @@ def _maps_of(explanation: Explanation) -> list[MapRecord]:
 
 
 def _numbers(values: NDArray[np.float32]) -> list[float | None]:
-    """Floats for JSON, which has neither NaN nor infinity."""
+    """Return values as floats for JSON, with None for NaN and infinity, which JSON does not have."""
     return [value if math.isfinite(value) else None for value in values.astype(float).tolist()]

@@ -1,9 +1,10 @@
-"""Names of the files that `explain` writes: as short as they can be, and never two the same.
+"""This module names the files that `explain` writes: as short as possible, and never two the same.
 
-A picture is called `<stem>.<method>.<layer>.<class id>.png`, method and layer only where there are several, and the raw
-maps of a photo `<stem>.npz`. A class id has no dot, so two pictures can only meet where `<stem>.<method>.<layer>` of
-one photo is that of another: `a` and `a.y` with the layers `y.x` and `x` are both `a.y.x`. So all of these are told
-apart, and not the stems alone; and so that no file system makes one of two, by what is the same to all of them.
+A picture is called `<stem>.<method>.<layer>.<class id>.png`, with method and layer only where there are several, and
+the raw maps of a photo `<stem>.npz`. A class id has no dot, so two pictures can share a name only if
+`<stem>.<method>.<layer>` is the same for two photos: `a` with the layer `y.x` and `a.y` with the layer `x` both give
+`a.y.x`. So these combinations are kept apart, and not the stems alone. Names are compared without case and with
+composed accents, since some file systems take names that differ only in these for the same.
 """
 
 from __future__ import annotations
@@ -16,32 +17,34 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 _LONGEST_STEM, _LONGEST_LAYER = 150, 60
-"""Bytes. File systems take 255, and the rest is for numbers, the method, the class and the suffix."""
+"""The longest stem and layer in bytes; file systems allow 255 in all, which leaves room for the other parts."""
 _CLASS_AND_SUFFIX = re.compile(r"\.\d+\.png\Z")
+"""Matches the end of a picture's name, from the class id on."""
 
 
 def stems(
     images: Sequence[Path], parts: Sequence[str] = ("",), *, taken: Collection[str] = (), done: Collection[Path] = ()
 ) -> list[str]:
-    """A name per image, told apart by what is needed: the stem, then the extension, the folder, a number.
+    """Return a name for each image: its stem, with the extension, the folder and a number added where they are needed.
 
-    The same images in the same order have the same names, whenever they are asked for.
+    The same images in the same order always have the same names.
 
     Args:
-        images: the photos as they are called.
-        parts: what a picture's name says beside the stem and the class, as `name_parts` gives them.
-        taken: `places` of files that are there already, and stay;
-        done: of these images, whose names are asked for only so that those of the others are the same as ever.
+        images: the photos as they were named.
+        parts: the parts of pictures' names between stem and class id, as `name_parts` returns them.
+        taken: the `places` of existing files that stay.
+        done: the images to which those files belong. They keep their part in the choice of names, so that the other
+            images have the same names as in a run without earlier files.
     """
     longer: tuple[Callable[[Path], str], ...] = (
         lambda path: path.name,
         lambda path: f"{path.resolve().parent.name}.{path.name}",
     )
     names = [path.stem for path in images]
-    for way in longer:
+    for lengthened in longer:
         count = Counter(place for name in names for place in _places_of(name, parts))
         names = [
-            way(path) if any(count[place] > 1 for place in _places_of(name, parts)) else name
+            lengthened(path) if any(count[place] > 1 for place in _places_of(name, parts)) else name
             for path, name in zip(images, names, strict=True)
         ]
     names = _numbered([_short(name, _LONGEST_STEM) for name in names], lambda name: _places_of(name, parts))
@@ -53,28 +56,31 @@ def stems(
 
 
 def places(files: Iterable[str]) -> set[str]:
-    """Where files of an earlier run lie, whatever their classes: of a picture, where those of the others would be."""
+    """Return the places of existing files; pictures that differ only in the class id have one place."""
     return {folded(_CLASS_AND_SUFFIX.sub(".png", file)) for file in files}
 
 
 def _places_of(stem: str, parts: Sequence[str]) -> list[str]:
-    """Where the files that a photo may come to have would lie, whatever its classes."""
+    """Return the places of all files that a photo with this stem may have, whatever its classes."""
     return [folded(f"{stem}.npz"), *(folded(f"{'.'.join(filter(None, (stem, part)))}.png") for part in parts)]
 
 
 def folded(name: str) -> str:
-    """What is the same of two names that are one to some file system: that folds case, or composes accents."""
+    """Return a name in a form that is equal for names which some file system takes for one.
+
+    Some file systems ignore case, and some store accents composed or decomposed.
+    """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def name_parts(methods: Sequence[str], layers: Sequence[str]) -> list[str]:
-    """What a picture's name says of method and layer, for each of both: nothing where there is one of each."""
-    told = methods if len(methods) > 1 else [""]
-    return [".".join(filter(None, (method, part))) for method in told for part in layer_parts(layers)]
+    """Return the part of a picture's name for each method and layer; it is empty where there is one of each."""
+    shown = methods if len(methods) > 1 else [""]
+    return [".".join(filter(None, (method, part))) for method in shown for part in layer_parts(layers)]
 
 
 def layer_parts(layers: Sequence[str]) -> list[str]:
-    """What a picture's name says of its layer: nothing for a single layer."""
+    """Return the part of a picture's name for each layer; it is empty for a single layer."""
     if len(layers) == 1:
         return [""]
     plain = [_short(re.sub(r"[^\w.-]+", "_", layer), _LONGEST_LAYER).strip("_.") or "layer" for layer in layers]
@@ -82,31 +88,33 @@ def layer_parts(layers: Sequence[str]) -> list[str]:
 
 
 def picture_name(stem: str, method: str, layer_part: str, class_id: int) -> str:
-    """`cat.285.png`, or `cat.grad-cam.layer3.285.png` where there are several methods and layers."""
+    """Return the name of a picture, such as `cat.285.png`, or `cat.grad-cam.layer3.285.png` with method and layer."""
     return ".".join(part for part in (stem, method, layer_part, str(class_id), "png") if part)
 
 
 def raw_names(method: str, layers: int) -> list[str]:
-    """What --raw calls the maps of each layer: `map`, `map_1`; with the method before them where there are several."""
+    """Return the names of the layers' maps in an .npz file: `map`, `map_1`, ..., after the method if it is given."""
     return [(f"{method}." if method else "") + "map" + (f"_{layer}" if layer else "") for layer in range(layers)]
 
 
 def raw_fused_name(names: Sequence[str]) -> str:
-    """What it calls the map of all layers, given the names of theirs."""
+    """Return the name of the fused map in an .npz file, given the names of the layers' maps."""
     return names[0].removesuffix("map") + "fused"
 
 
 def _short(name: str, size: int) -> str:
-    """The name's beginning, of so many bytes at most."""
+    """Return the beginning of a name, of at most `size` bytes."""
     return os.fsencode(name)[:size].decode("utf-8", "ignore") if len(os.fsencode(name)) > size else name
 
 
 def _numbered(
     names: Sequence[str], places_of: Callable[[str], Sequence[str]], taken: Collection[str] = ()
 ) -> list[str]:
-    """The names, with a number behind those that would take a place that is taken."""
+    """Return the names, with a number added to each that would take an occupied place."""
     used = set(taken)
-    numbers: dict[str, int] = {}  # the next one to try: else thousands of photos of one name would take for ever
+    numbers: dict[
+        str, int
+    ] = {}  # the next one to try: counting from 2 each time is slow for thousands of photos of one name
     result = []
     for name in names:
         candidate, number = name, numbers.get(folded(name), 2)

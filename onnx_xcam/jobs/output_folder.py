@@ -1,4 +1,4 @@
-"""The folder that a run writes to, which is its own while it lasts."""
+"""This module reserves the output folder for one run, and makes sure that it can be written to."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from onnx_xcam.jobs.reporter import Reporter
 
 @contextmanager
 def output_folder(folder: Path, reporter: Reporter) -> Iterator[None]:
-    """Make the folder, make sure that no other run writes to it, and try to write to it.
+    """Make the folder, and reserve it for this run until the context ends.
 
-    Before any time goes into running a model, and until the context ends.
+    A file is written to it and removed on trial, so that a wrong folder is an error before a model is run.
 
     Raises:
-        OutputError: it cannot be made or written to, or another run is at work in it.
+        OutputError: the folder cannot be made or written to, or another run is using it.
     """
     with ExitStack() as stack:
         with _writable(folder):
@@ -37,6 +37,7 @@ def output_folder(folder: Path, reporter: Reporter) -> Iterator[None]:
 
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
+    """Turn an OSError into the OutputError that says that the folder cannot be written to."""
     try:
         yield
     except OSError as error:
@@ -46,10 +47,10 @@ def _writable(folder: Path) -> Iterator[None]:
 
 
 def check_plain(path: Path) -> None:
-    """Make sure that what lies where a file is to be written or continued is a file, and no link to one.
+    """Make sure that a path at which a file is to be written is free or a plain file.
 
     Raises:
-        OutputError: a folder, a link or a device lies there.
+        OutputError: the path is a folder, a link or a device.
     """
     with writing_to(path):
         if path.is_symlink() or (path.exists() and not path.is_file()):

@@ -1,4 +1,4 @@
-"""The file of `--html`: made sure of before any time goes into running a model."""
+"""This module checks the path of the HTML page before a model is run."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from onnx_xcam.report.assemble import check_writable
 from onnx_xcam.text import printable
 
 RESULTS = ("results.jsonl", "results.csv", "summary.json")
+"""The files of results that a page must not replace."""
 
 
 def check_page(file: Path, photos: Collection[Path], model_files: Iterable[Path], folder: Path) -> None:
-    """Make sure that a page may take a file's place, and that it can be written.
+    """Make sure that a page can be written, and replaces no photo, model or file of results.
 
     Args:
-        file: of the page.
-        photos: where they lie (resolved).
-        model_files: the model's.
-        folder: of the results.
+        file: the path of the page.
+        photos: the resolved paths of the photos.
+        model_files: the files of the model.
+        folder: the folder of the results.
 
     Raises:
-        OutputError: it is a photo, the model, or a file of results, or cannot be written.
+        OutputError: the path is a photo, a file of the model or of the results, or cannot be written.
     """
     taken = {*photos, *(path.resolve() for path in model_files), *((folder / name).resolve() for name in RESULTS)}
     if resolved(file) in taken:
@@ -32,5 +33,5 @@ def check_page(file: Path, photos: Collection[Path], model_files: Iterable[Path]
 
 
 def page_line(file: Path) -> str:
-    """What is printed of a page that was written: where it is, and how large."""
+    """Return the line to print for a page that was written: its path and its size."""
     return printable(f"page  -> {file} ({file.stat().st_size / 1e6:.1f} MB)")

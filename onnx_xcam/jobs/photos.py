@@ -1,4 +1,4 @@
-"""The photos that a command is given: files, and what is in folders."""
+"""This module finds the photos that a job is given as files and folders."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from onnx_xcam.images.find import find_images
 from onnx_xcam.records.reading import files_named
 
 RESULTS = "results.jsonl"
+"""The name of the file with a line for each photo."""
 
 
 def find_pictures(paths: Iterable[Path], *, recursive: bool, leave_out: Path) -> dict[Path, Path]:
-    """The files as they are, folders as their pictures, each once; with where they lie (resolved).
+    """Return the given files and the pictures of the given folders, each once, with their resolved paths.
 
-    A file that is not there stays in the list: it is one bad picture, and no reason to leave out the others.
+    A file that does not exist is returned too: it becomes the failure of one photo, and does not end the job.
 
     Args:
         paths: files and folders.
-        recursive: also the pictures of folders in the folders,
-        leave_out: but of this one.
+        recursive: whether to take the pictures of folders within the folders too.
+        leave_out: a folder within the folders that is not searched.
 
     Raises:
-        ImageError: a folder without pictures, or with none but those that earlier runs have written there.
+        ImageError: a folder has no pictures except those that earlier runs have written there.
     """
-    found: dict[Path, Path] = {}
+    named: dict[Path, Path] = {}
     for path in paths:
         several = _pictures_in(path, recursive, leave_out) if is_folder(path) else [path]
         for picture in several:
-            found.setdefault(resolved(picture), picture)
-    return {picture: where for where, picture in found.items()}
+            named.setdefault(resolved(picture), picture)
+    return {picture: where for where, picture in named.items()}
 
 
 def _pictures_in(folder: Path, recursive: bool, leave_out: Path) -> list[Path]:
-    """Without those that an earlier run has written there: they would be explained in their turn."""
+    """Return the pictures of a folder, except those that an earlier run has written there."""
     pictures = find_images([folder], recursive=recursive, leave_out=leave_out)
     results = {parent: _results_in(parent) for parent in {picture.parent for picture in pictures}}
     photos = [picture for picture in pictures if picture.name not in results[picture.parent]]
@@ -46,29 +47,30 @@ def _pictures_in(folder: Path, recursive: bool, leave_out: Path) -> list[Path]:
 
 
 def without_results(photos: Mapping[Path, Path], folder: Path) -> dict[Path, Path]:
-    """The photos, without those that an earlier run has written to its output folder."""
+    """Return the photos, except pictures that an earlier run has written to its output folder."""
     names, lies = _results_in(folder), resolved(folder)
     return {image: path for image, path in photos.items() if path.parent != lies or path.name not in names}
 
 
 def _results_in(folder: Path) -> set[str]:
-    """The names of the files that the results.jsonl of a folder tells of, as far as it can be read."""
-    found: set[str] = set()
+    """Return the names of the files that the results.jsonl of a folder lists, as far as it can be read."""
+    names: set[str] = set()
     if not is_file(folder / RESULTS):
-        return found
+        return names
     with suppress(OSError), (folder / RESULTS).open("rb") as lines:
         for line in lines:
-            found.update(Path(file).name for file in files_named(line))
-    return found
+            names.update(Path(file).name for file in files_named(line))
+    return names
 
 
 def refuse_mixed(paths: Iterable[Path], folder: Path) -> None:
-    """Refuse to continue where a folder of photos is the output folder.
+    """Raise an OutputError if a run is to be continued in a folder that also holds its photos.
 
-    A picture that was written there just before the end has no line yet, and looks like one more photo.
+    A picture that was written just before the earlier run ended has no line in results.jsonl yet, and would be taken
+    for a photo.
 
     Raises:
-        OutputError: it is.
+        OutputError: the output folder is one of the folders of photos.
     """
     if any(is_folder(path) and resolved(path) == resolved(folder) for path in paths):
         raise OutputError(

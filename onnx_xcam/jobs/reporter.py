@@ -1,4 +1,4 @@
-"""A job tells a `Reporter` what happens while it runs; how that is shown is the reporter's own affair."""
+"""A job calls a `Reporter` with what happens while it runs; the reporter decides how it is shown."""
 
 from __future__ import annotations
 
@@ -10,64 +10,64 @@ from onnx_xcam.records.evaluate import SanityFigures, Summary
 
 
 class Reporter(Protocol):
-    """Whoever runs a job is told by these methods, in the thread that runs it; every text is one line."""
+    """A Reporter receives what happens in a job, in the thread that runs it; every text is one line."""
 
     def note(self, text: str) -> None:
-        """Take a note: nothing went wrong, and nothing needs a look."""
+        """Receive a note, such as an assumption; nothing went wrong."""
 
     def warning(self, text: str) -> None:
-        """Take a warning: the results are there, and deserve a look."""
+        """Receive a warning; there are results, but they deserve a look."""
 
     def error(self, text: str) -> None:
-        """Take an error: a photo has no result; the job goes on."""
+        """Receive the error of a photo that has no result; the job goes on."""
 
     def result(self, text: str) -> None:
-        """Take a line of the results themselves."""
+        """Receive a line of the results themselves."""
 
     def summary(self, summary: Summary) -> None:
-        """Take the summary of an evaluation, as summary.json has it."""
+        """Receive the summary of an evaluation, as summary.json has it."""
 
     def sanity(self, steps: Sequence[SanityFigures]) -> None:
-        """Take the steps of a sanity check, as summary.json has them."""
+        """Receive the steps of a sanity check, as summary.json has them."""
 
     def photos(self, done: int, total: int) -> AbstractContextManager[None]:
-        """Follow the photos while the context lasts: of `total`, an earlier run has done `done`."""
+        """Return the context in which photos are worked on; an earlier run has done `done` of `total` photos."""
         ...
 
     def photo_done(self) -> None:
-        """Count one more photo, with or without a result."""
+        """Receive that one more photo is done, with or without a result."""
 
     def interrupted(self, done: int, total: int) -> None:
-        """Learn that the user ended the job, when `done` of `total` photos had their line in results.jsonl."""
+        """Receive that the user ended the job, when `done` of `total` photos had a line in results.jsonl."""
 
 
 class Silent:
-    """A reporter that shows nothing: what went wrong with a photo is in results.jsonl too."""
+    """Silent is a reporter that shows nothing; errors of photos are in results.jsonl too."""
 
     def note(self, text: str) -> None:
-        """Leave out a note."""
+        """Ignore a note."""
 
     def warning(self, text: str) -> None:
-        """Leave out a warning."""
+        """Ignore a warning."""
 
     def error(self, text: str) -> None:
-        """Leave out an error."""
+        """Ignore an error."""
 
     def result(self, text: str) -> None:
-        """Leave out a line of the results."""
+        """Ignore a line of the results."""
 
     def summary(self, summary: Summary) -> None:
-        """Leave out the summary."""
+        """Ignore the summary of an evaluation."""
 
     def sanity(self, steps: Sequence[SanityFigures]) -> None:
-        """Leave out the sanity check."""
+        """Ignore the steps of a sanity check."""
 
     def photos(self, done: int, total: int) -> AbstractContextManager[None]:
-        """Show no progress."""
+        """Return a context that shows no progress."""
         return nullcontext()
 
     def photo_done(self) -> None:
-        """Leave out that a photo is done."""
+        """Ignore that a photo is done."""
 
     def interrupted(self, done: int, total: int) -> None:
-        """Leave out that the job was ended."""
+        """Ignore that the user ended the job."""

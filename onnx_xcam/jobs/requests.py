@@ -1,4 +1,4 @@
-"""A request states what a job is asked for, as typed data: for a command line, a test, or a program of one's own."""
+"""A request states as typed data what a job does, so that a command, a test or another program can run the job."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from onnx_xcam.jobs.reporter import Reporter
 
 @dataclass(frozen=True, kw_only=True)
 class PhotosRequest:
-    """States what both jobs need to know: the model and how it is opened, the photos, and where the results go.
+    """A PhotosRequest states what both jobs need: the model and its options, the photos, and the output folder.
 
     Attributes:
-        model: its file.
+        model: the model's file.
         images: photos, and folders of photos.
-        out: the folder for the results; it is made, and is this job's own while the job lasts.
+        out: the folder for the results; it is made if necessary, and no other job may use it at the same time.
         options: how the model is opened.
-        classes: as `Explainer.explain` takes them; None is the model's top class, unless `top` is given.
-        top: instead of classes: the model's K best.
-        recursive: take the photos of folders in the folders too.
-        resume: continue what an earlier job has written to `out`, instead of replacing it.
-        html: also write a page that shows everything to this file.
-        command: the command line that the page tells, if there is one.
+        classes: the classes, as for `Explainer.explain`; None is the model's top class, unless `top` is given.
+        top: the number K of each photo's best classes, instead of `classes`.
+        recursive: whether to take the photos of folders within the folders too.
+        resume: whether to continue what an earlier job has written to `out`, instead of replacing it.
+        html: the file for a page that shows all results; None for no page.
+        command: the command line that the page shows; empty if there is none.
     """
 
     model: Path
@@ -44,11 +44,11 @@ class PhotosRequest:
     command: str = ""
 
     def find_photos(self) -> dict[Path, Path]:
-        """The photos as they are called, with where they lie (resolved).
+        """Return the photos as they were named, with their resolved paths.
 
         Raises:
-            ImageError: a folder without photos.
-            OutputError: the job is to be continued in a folder that holds the photos.
+            ImageError: a folder has no photos.
+            OutputError: the job is to be continued in a folder that also holds the photos.
         """
         if self.resume:
             refuse_mixed(self.images, self.out)
@@ -57,14 +57,14 @@ class PhotosRequest:
 
 @contextmanager
 def without_python_warnings() -> Iterator[None]:
-    """Keep `XcamWarning`s from being shown while a job runs, which tells its reporter the same."""
+    """Suppress `XcamWarning`s while a job runs, since its reporter receives the same sentences."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XcamWarning)
         yield
 
 
 def tell_assumptions(reporter: Reporter, notes: Sequence[str], warned: Sequence[str]) -> None:
-    """Tell what was assumed about a model: what deserves a look as a warning, all else as a note."""
+    """Report what was assumed about a model: sentences among `warned` as warnings, all others as notes."""
     for note in notes:
         if note not in warned:
             reporter.note(note)

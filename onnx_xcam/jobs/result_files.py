@@ -1,4 +1,4 @@
-"""The files that `explain` writes for each photo: pictures, and the raw maps."""
+"""This module writes the files of `explain` for each photo: pictures, and the raw maps."""
 
 from __future__ import annotations
 
@@ -18,35 +18,41 @@ from onnx_xcam.jobs.file_names import layer_parts, picture_name, raw_fused_name,
 
 @dataclass(frozen=True)
 class Writing:
-    """What `explain` writes for each photo."""
+    """A Writing states what `explain` writes for each photo.
+
+    Attributes:
+        pictures: whether it writes a picture for each method, layer and class.
+        raw: whether it writes the unscaled maps.
+        beside: whether the pictures have the photo beside the explanation.
+    """
 
     pictures: bool
     raw: bool
     beside: bool
 
-    def told(self) -> list[str]:
-        """The same in words."""
+    def described(self) -> list[str]:
+        """Return in words what is written for each photo."""
         beside = self.pictures and self.beside
         kinds = {"pictures": self.pictures and not beside, "pictures beside photos": beside, "raw": self.raw}
         return [name for name, wanted in kinds.items() if wanted] or ["results only"]
 
 
 class ResultFiles:
-    """Writes the files of each photo into the output folder, none of them over a photo."""
+    """ResultFiles write the files of each photo into the output folder, and never replace a photo."""
 
     def __init__(self, folder: Path, writing: Writing, photos: Collection[Path], names: Mapping[Path, str]) -> None:
         """Prepare to write.
 
         Args:
-            folder: of the results.
-            writing: what is written.
-            photos: where photos lie (resolved).
-            names: what the files of each photo are called, by the photo as it is called.
+            folder: the folder of the results.
+            writing: what is written for each photo.
+            photos: the resolved paths of the photos.
+            names: the stem of the files of each photo, by the photo as it was named.
         """
         self._folder, self._writing, self._photos, self._names = folder, writing, photos, names
 
     def write(self, image: Path, explanations: Sequence[Explanation]) -> tuple[list[Path], list[str]]:
-        """Write the files of a photo, of which there is an explanation by each method: these, and lines to print.
+        """Write the files of a photo, given its explanation by each method; return the files, and lines to print.
 
         Raises:
             ImageError: the photo is too large to be drawn.
@@ -54,15 +60,15 @@ class ResultFiles:
         """
         files, lines = [], []
         for explanation in explanations:
-            pictures, told = self._pictures(image, explanation, explanation.method if len(explanations) > 1 else "")
+            pictures, printed = self._pictures(image, explanation, explanation.method if len(explanations) > 1 else "")
             files += pictures
-            lines += told
+            lines += printed
         if self._writing.raw:
             files.append(self._write_raw(explanations, image))
         return files, lines
 
     def _pictures(self, image: Path, explanation: Explanation, method: str) -> tuple[list[Path], list[str]]:
-        """Write the pictures of a photo by one method, if any are wanted: their files, and lines to print."""
+        """Write the pictures of a photo by one method, if they are wanted; return the files, and lines to print."""
         files, lines = [], []
         shown = [FUSED_LAYER] if explanation.fused is not None else explanation.layers
         for layer, part in zip(shown, layer_parts(shown), strict=True):
@@ -79,6 +85,7 @@ class ResultFiles:
         return files, lines
 
     def _write_raw(self, explanations: Sequence[Explanation], image: Path) -> Path:
+        """Write the raw maps of a photo by all methods, and return the file."""
         path = self._free(f"{self._names[image]}.npz")
         maps = {}
         for one in explanations:
@@ -87,12 +94,12 @@ class ResultFiles:
             if one.fused is not None:
                 maps[raw_fused_name(names)] = one.fused[0]
         with written(path) as file:
-            # Not compressed: maps are small, and it would take twenty times as long for a tenth of the size.
+            # The file is not compressed: that would take twenty times as long and save only a tenth of the size.
             np.savez(file, classes=explanations[0].classes[0], scores=explanations[0].scores[0], **maps)
         return path
 
     def _free(self, name: str) -> Path:
-        """The path of a file of the output folder, unless one of the photos lies there."""
+        """Return the path of a file in the output folder, or raise an OutputError if a photo has that path."""
         path = self._folder / name
         if path.resolve() in self._photos:
             raise OutputError(f"'{path}' is one of the photos; name another folder with -o.")

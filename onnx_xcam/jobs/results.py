@@ -1,6 +1,6 @@
-"""results.jsonl: a line per photo, added when all files of its photo are in place.
+"""This module writes results.jsonl: a line per photo, added when all files of the photo have been written.
 
-So whatever ends the program, what the lines tell is there. `earlier` reads them again.
+So the files of every line exist, whatever ends the program. `earlier` reads the lines again.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from onnx_xcam.records.reading import Line
 from onnx_xcam.text import json_text, load_json
 
 _FIRST_LINE = 1 << 24
+"""The most bytes that are read to find the first line of a file."""
 
 
 def add_line(lines: BinaryIO, record: Line) -> None:
-    """Add a photo's line, and have it on its way to the disk."""
+    """Add a photo's line, and hand it to the operating system at once."""
     lines.write(json_text(record).encode("utf-8") + b"\n")
     lines.flush()
 
 
 def lines_in(path: Path) -> int:
-    """How many photos have a line: what is done of a run that was interrupted, wherever it was just then."""
+    """Return the number of lines, which is the number of photos that are done; 0 if there is no file."""
     if not path.exists():
         return 0
     with path.open("rb") as lines:
@@ -35,7 +36,7 @@ def lines_in(path: Path) -> int:
 
 
 def failure_text(image: str, error: str) -> str:
-    """What is said of a photo that failed; many errors name it already."""
+    """Return the message for a photo that failed; the photo is added to errors that do not name it."""
     return error if image in error else f"{image}: {error}"
 
 
@@ -47,17 +48,17 @@ def continued(
     *,
     given: frozenset[Path] = frozenset(),
 ) -> Earlier:
-    """What an earlier run has done of these photos; its file is left with the lines that stay.
+    """Return what an earlier run has done of these photos, after reducing its results to what stays.
 
     Args:
-        path: results.jsonl.
-        wanted: what `run_settings` says of this run.
-        photos: as they are called, with where they lie (resolved).
-        reporter: is told of it.
-        given: where else photos lie that are given today, and so are never removed.
+        path: the path of results.jsonl.
+        wanted: the settings of this run.
+        photos: the photos as they were named, with their resolved paths.
+        reporter: receives how many photos are done.
+        given: the resolved paths of further files that were given as photos, and so are never removed.
 
     Raises:
-        OutputError: as `read_earlier` and `tidy`, or it is no file.
+        OutputError: as `read_earlier` and `tidy`, or the path is no plain file.
     """
     check_plain(path)
     earlier = read_earlier(path, wanted, photos)
@@ -67,15 +68,15 @@ def continued(
 
 
 def begun_anew(path: Path, wanted: RunSettings, reporter: Reporter) -> Earlier:
-    """An empty file, and a word on what was in it.
+    """Start an empty results.jsonl, and report if it replaces an earlier one.
 
     Args:
-        path: results.jsonl.
-        wanted: what `run_settings` says of this run.
-        reporter: is told of it.
+        path: the path of results.jsonl.
+        wanted: the settings of this run.
+        reporter: receives a note if there were earlier results.
 
     Raises:
-        OutputError: it cannot be written, or what is there is of another command.
+        OutputError: the file cannot be written, or another command has written it.
     """
     check_plain(path)
     with writing_to(path):
@@ -90,9 +91,10 @@ def begun_anew(path: Path, wanted: RunSettings, reporter: Reporter) -> Earlier:
 
 
 def _refuse_foreign(first: bytes, wanted: RunSettings, path: Path) -> None:
+    """Raise an OutputError if the first line of a file was written by another command or program."""
     try:
         record = load_json(first.decode("utf-8-sig"))
-    except ValueError:  # torn or damaged: nothing that could be lost
+    except ValueError:  # incomplete or damaged: there is nothing to lose
         return
     settings = record.get("settings") if isinstance(record, dict) else None
     refuse_other_command(settings if isinstance(settings, dict) else {}, wanted, path)

@@ -1,4 +1,4 @@
-"""results.csv of `evaluate`: a row for each layer, method and class of a photo, for spreadsheets."""
+"""This module writes the results.csv of `evaluate`: a row for each layer, method and class of a photo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ _COLUMNS = ("image", "layer", "method", "class", "label", "score", "confidence")
 
 
 def tabled(records: Iterator[EvaluateLine], rows: Any, metrics: tuple[str, ...]) -> Iterator[EvaluateLine]:
-    """The records, each written to a CSV table on the way: a row per layer, method and class, or one with the error."""
+    """Yield the records after writing each to a CSV table: a row per layer, method and class, or one with the error.
+
+    Args:
+        records: the records.
+        rows: the `csv.writer` of the table.
+        metrics: the names of the metrics, which are columns of their own.
+    """
     rows.writerow([*_COLUMNS, *metrics, "error"])
     for record in records:
         ids = record["classes"]
@@ -29,7 +35,7 @@ def tabled(records: Iterator[EvaluateLine], rows: Any, metrics: tuple[str, ...])
 
 
 def _cell(value: Any) -> Any:
-    """Text on one line that UTF-8 can hold; what a spreadsheet would run as a formula has an apostrophe in front."""
+    """Return a value for a cell: text becomes one line, with an apostrophe before what a spreadsheet would run."""
     if not isinstance(value, str):
         return value
     text = printable(value)

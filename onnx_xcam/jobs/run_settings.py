@@ -1,4 +1,4 @@
-"""What decides what a run writes: every line of results.jsonl says it, and a run that continues another compares it."""
+"""This module keeps the settings of a run in results.jsonl, and refuses to continue a run with other settings."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _SHOWN = 60
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What decides what a run writes; long things as digests. Two runs with the same ones can be one.
+    """RunSettings hold everything that determines what a run writes; a run may continue one with the same settings.
 
     Attributes:
         layer: the layers.
         method: the methods.
-        maps: the kind of map that `explain` makes.
-        model: a digest of what is in the model's files.
+        maps: the kind of map that `explain` makes, or None.
+        model: a digest of the content of the model's files.
         score: the name of the score's tensor.
-        classes: those that were asked for, or a digest of many.
+        classes: the ids of the requested classes, or a digest if they are many.
         preprocess: a digest of the preprocessing.
         labels: a digest of the labels, or "none".
-        probabilities: what they are read off, or "none".
+        probabilities: where they come from, or "none".
         inputs: a digest of the values of other inputs, or "none".
-        products: how products of 8-bit integers are added up, if not as ONNX Runtime does.
-        write: what `explain` writes for each photo.
-        measure: what `evaluate` measures.
+        products: how products of 8-bit integers are added up; None if ONNX Runtime's own way is used.
+        write: what `explain` writes for each photo; None for `evaluate`.
+        measure: what `evaluate` measures; None for `explain`.
     """
 
     layer: tuple[str, ...]
@@ -54,11 +54,11 @@ class RunSettings:
     measure: str | None
 
     def in_line(self) -> dict[str, str]:
-        """What each line says of them beside its layers and methods."""
+        """Return the settings that each line has, which has layers and methods in other fields."""
         return {key: value for key in _IN_LINE if (value := getattr(self, key)) is not None}
 
     def in_summary(self) -> dict[str, str | list[str]]:
-        """What a summary of all lines says of them."""
+        """Return the settings for summary.json, with layers and methods."""
         return {"layer": list(self.layer), "method": list(self.method), **self.in_line()}
 
 
@@ -77,12 +77,12 @@ _CALLED = {
     "write": "choice of what is written",
     "measure": "choice of what is measured",
 }
-"""How messages call each of the fields, in the order in which they name them."""
+"""The name of each setting in messages, in the order in which messages list them."""
 _IN_LINE = (
     *("model", "score", "classes", "preprocess", "labels", "probabilities", "inputs", "products"),
     *("maps", "write", "measure"),
 )
-"""The fields that each line has, in this order."""
+"""The settings that each line has, in this order."""
 
 
 def run_settings(
@@ -94,11 +94,11 @@ def run_settings(
     write: str | None = None,
     measure: str | None = None,
 ) -> RunSettings:
-    """What decides what a run writes, to be compared with another run's.
+    """Return the settings of a run.
 
     Args:
-        opened: the model of the run.
-        classes: as `OpenModel.choose` gives them.
+        opened: the open model.
+        classes: the classes, as `OpenModel.choose` returns them.
         methods, maps, write, measure: as in `RunSettings`.
     """
     ids = "the model's own" if classes is None else ",".join(map(str, classes[0].tolist()))
@@ -121,15 +121,15 @@ def run_settings(
 
 
 def refuse_other_run(line: Line, wanted: RunSettings, path: Path) -> None:
-    """Refuse to continue a run with other settings.
+    """Raise an OutputError if an earlier run had other settings than this one.
 
     Args:
-        line: of its results.
-        wanted: what `run_settings` says of this run.
-        path: of its results.
+        line: a line of the earlier results.
+        wanted: the settings of this run.
+        path: the path of the earlier results.
 
     Raises:
-        OutputError: it had other ones, or does not tell.
+        OutputError: a setting differs, or the line has no settings.
     """
     settings = line["settings"]
     if not settings:
@@ -149,11 +149,12 @@ def refuse_other_run(line: Line, wanted: RunSettings, path: Path) -> None:
 
 
 def refuse_other_command(settings: Mapping[str, str], wanted: RunSettings, path: Path) -> None:
-    """Refuse to continue or replace what another command has written: `explain` says what is written, `evaluate` what
-    is measured.
+    """Raise an OutputError if a file of results was written by another command or program.
+
+    Lines of `explain` have the setting `write`, and lines of `evaluate` the setting `measure`.
 
     Raises:
-        OutputError: another one has, or another program.
+        OutputError: the settings are not those of this command.
     """
     made = [key for key in ("write", "measure") if key in settings]
     if not made or getattr(wanted, made[0]) is None:
@@ -162,22 +163,24 @@ def refuse_other_command(settings: Mapping[str, str], wanted: RunSettings, path:
 
 
 def _short(value: str | Sequence[str]) -> str:
+    """Return a setting as a text for messages, cut off where it is long."""
     text = value if isinstance(value, str) else ", ".join(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def digest_of_files(path: Path) -> str:
-    """A short digest of what is in a file, or in all files of a folder, and of their names in it."""
+    """Return a short digest of a file's content, or of the names and contents of all files in a folder."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     return _digest(repr([(file.relative_to(path).as_posix(), _digest_of_file(file)) for file in files]))
 
 
 def _digest_of_model(opened: OpenModel) -> str:
-    """A short digest of what is in the model's file, and in those that hold its weights."""
+    """Return a short digest of the content of the model's file and of the files of its external weights."""
     return _digest(" ".join(_digest_of_file(file) for file in opened.files))
 
 
 def _digest_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content, or raise an OutputError if it cannot be read."""
     try:
         return sha256_of(path)
     except OSError as error:
@@ -185,4 +188,5 @@ def _digest_of_file(path: Path) -> str:
 
 
 def _digest(data: str | bytes) -> str:
+    """Return a short digest of a text or of bytes."""
     return hashlib.sha256(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data).hexdigest()[:12]

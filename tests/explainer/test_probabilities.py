@@ -14,7 +14,7 @@ from helpers.models import C, cnn, images, run
 from onnx_xcam import Explainer, XcamError, instrument
 from onnx_xcam.errors import ModelError, ScoreError
 from onnx_xcam.evaluation.evaluator import evaluate
-from onnx_xcam.explainer.probabilities import _found
+from onnx_xcam.explainer.probabilities import _source_in_graph
 from onnx_xcam.explainer.recorder import Recorder
 
 pytestmark = pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
@@ -301,5 +301,5 @@ def test_confidence_is_the_score_where_no_probability_is_told():
     ],
 )
 def test_the_activation_behind_the_scores_tells_it(nodes, squash):
-    found = _found(parse_graph(f"g (float[1,5] s) => (float[1,5] y) {{ {nodes} }}"), "s")
+    found = _source_in_graph(parse_graph(f"g (float[1,5] s) => (float[1,5] y) {{ {nodes} }}"), "s")
     assert (found and (found.output, found.squash)) == (squash and ("y", squash))
