@@ -39,23 +39,18 @@ def open_ablations(
     allow_folders: Folders = (),
     exact: bool = False,
 ) -> list[ChannelAblation]:
-    """Channel ablation at some layers of a plain model, each in a session of its own.
+    """Open channel ablation at some layers of a plain model, each in a session of its own.
 
     Args:
-        model: path, bytes or ModelProto of a plain model; never changed.
-        layers: as `instrument`.
-        score: as `instrument`.
-        providers: as `Explainer`.
-        threads: as `Explainer`.
-        picture: as `instrument`.
-        allow_folders: as `instrument`.
-        exact: as `Explainer`.
+        model: path, bytes or ModelProto of a plain model; it is never changed.
+        layers, score, picture, allow_folders: as for `instrument`.
+        providers, threads, exact: as for `Explainer`.
 
     Returns:
-        One for each layer, in the order asked for.
+        A ChannelAblation for each layer, in the order of `layers`.
 
     Raises:
-        XcamError: what `instrument` and `open_session` raise.
+        XcamError: as `instrument` and `open_session`.
         ModelError: the part behind a layer holds more than 2 GB.
     """
     request = Request(layers=layers, score=score, picture=picture)
@@ -70,25 +65,25 @@ def ablations_of(
     threads: int | None = None,
     exact: bool = False,
 ) -> list[ChannelAblation]:
-    """As `open_ablations`, of a model that was analysed before."""
+    """Open channel ablation at the layers of an analysed model; see `open_ablations`."""
     source, graph, target, chosen = analysis.source, analysis.graph, analysis.target, analysis.chosen_layers
     with diagnosed(analysis.given):
         cuts = _cuts(analysis)
-    asked = target.name if target.name not in graph.inner and not graph.quantised else None
+    score = target.name if target.name not in graph.inner and not graph.quantised else None
     steady = not graph.quantised and not any(graph.dtype(name) == np.float16 for name in graph.producer)
     arithmetic, _ = arithmetic_for(source, analysis.skeleton, providers, exact=exact)
     options = {"providers": providers, "threads": threads, "arithmetic": arithmetic}
-    found = []
+    ablations = []
     for layer, cut in zip(chosen, cuts, strict=True):
         opened = partial(_session, name=source.name, layer=layer, options=options)
         runner = Runner(opened(cut.model), cut, target, layer.layout, layer.grid)
         sizes, decomposition = BatchSizes(runner, is_exact=steady), partial(_decomposition, opened, cut, layer, target)
-        found.append(ChannelAblation(runner, sizes, layer, asked, decomposition=decomposition, is_exact=steady))
-    return found
+        ablations.append(ChannelAblation(runner, sizes, layer, score, decomposition=decomposition, is_exact=steady))
+    return ablations
 
 
 def _cuts(analysis: Analysis) -> list[MaskedPart]:
-    """The part behind each layer with its weights; of those in other files no more is loaded."""
+    """Return the part behind each layer with its weights; only these weights are loaded from other files."""
     source, graph, chosen, score = analysis.source, analysis.graph, analysis.chosen_layers, analysis.target.name
     read = set().union(*(tensors_of_part(graph, layer.name, score) for layer in chosen))
     stored = source.load(external=lambda tensor: tensor.name in read).graph.initializer
@@ -104,12 +99,14 @@ def _cuts(analysis: Analysis) -> list[MaskedPart]:
 def _decomposition(
     opened: Callable[[onnx.ModelProto], Session], cut: MaskedPart, layer: Layer, target: Target
 ) -> tuple[Session, tuple[str, ...]]:
+    """Open the part that decomposes the scores, and return its session and the names of its curved nodes."""
     with Diagnosed("the part behind the layer"):
         made = decomposition_model(cut, layer, target)
     return opened(made.model), made.curved
 
 
 def _session(model: onnx.ModelProto, *, name: str, layer: Layer, options: Mapping[str, Any]) -> Session:
+    """Open a session of a part, or raise a ModelError if the part is too large for a model in memory."""
     try:
         content: bytes = model.SerializeToString()
     except (EncodeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""This module runs the part behind a layer once: it makes what is fed, and of the score a table."""
+"""This module runs the part behind a layer: it makes the feeds from a run of the model, and returns a score table."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from onnx_xcam.surgery.submodels.masked import KEEP, OTHERS, Fed, MaskedPart
 from onnx_xcam.surgery.targets.target import Target
 
 Values = Mapping[str, NDArray[Any]]
-"""Tensors of the model by name, as a run gave them; the first image's part is meant."""
+"""Tensors by name, from a run of the model; only the values of its first image are used."""
 
 
 class Runner:
-    """The part behind a layer in a session.
+    """A Runner holds the part behind a layer in a session, and runs it.
 
     Args:
-        session: of the part's model.
-        cut: the part, with masks.
-        target: the score that it ends in.
-        layout: of the layer.
-        grid: of a layer of tokens.
+        session: the session of the part's model.
+        cut: the part, with a mask of channels as an input.
+        target: the score at the end of the part.
+        layout: what the layer's axes mean.
+        grid: how the tokens of the layer lie in a grid; None for a layer without tokens.
     """
 
     def __init__(self, session: Session, cut: MaskedPart, target: Target, layout: Layout, grid: Grid | None) -> None:
@@ -39,10 +39,10 @@ class Runner:
     def table(
         self, values: Values, keep: NDArray[np.float32], cancellation: Cancellation | None = None
     ) -> NDArray[np.float64]:
-        """The scores of all classes, [B, number of classes], for the masks float32 [B,C], in one run.
+        """Return the scores of all classes, [B, number of classes], for the masks float32 [B,C], in one run.
 
         Raises:
-            ModelError: the part cannot be run for so many, or gives no score for each.
+            ModelError: the part cannot be run for B masks, or gives no score for each.
         """
         try:
             score = self.session.run(self.feeds(values, keep), [self.cut.score], cancellation)[self.cut.score]
@@ -55,21 +55,21 @@ class Runner:
         return self.target.table(score, len(keep))
 
     def feeds(self, values: Values, keep: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """What is fed for masks float32 [B,C]."""
-        found: dict[str, NDArray[Any]] = {KEEP: keep}
-        found.update((fed.input, _first_image(values[fed.name], fed, len(keep))) for fed in self.cut.fed)
+        """Return the feeds of the part for masks float32 [B,C], by the names of its inputs."""
+        feeds: dict[str, NDArray[Any]] = {KEEP: keep}
+        feeds.update((fed.input, _first_image(values[fed.name], fed, len(keep))) for fed in self.cut.fed)
         if self.cut.others:
             assert self.grid is not None
             beside = np.ones(self.layer(values).shape[self.layout.find("T")], np.float32)
             beside[self.grid.tokens] = 0
-            found[OTHERS] = beside
-        return found
+            feeds[OTHERS] = beside
+        return feeds
 
     def layer(self, values: Values) -> NDArray[Any]:
-        """What is fed for the layer, of all images of the run.
+        """Return the value that stands for the layer, of all images of the model's run.
 
         Raises:
-            InputError: something is not among the values, or the layer has another shape.
+            InputError: a needed tensor is not among the values, or the layer's value has a wrong shape.
         """
         missing = [fed.name for fed in self.cut.fed if fed.name not in values]
         if missing:
@@ -81,16 +81,16 @@ class Runner:
         return array
 
     def images(self, values: Values) -> int:
-        """For how many images the model was run."""
+        """Return the number of images for which the model was run."""
         return int(self.layer(values).shape[self.layout.find("N")])
 
     def channels(self, values: Values) -> int:
-        """The number C of channels of the layer."""
+        """Return the number C of channels of the layer."""
         return int(self.layer(values).shape[self.layout.find("C")])
 
 
 def _first_image(array: NDArray[Any], fed: Fed, images: int) -> NDArray[Any]:
-    """The first image's part of a tensor; of one that holds lengths, those for so many images."""
+    """Return the first image's part of a tensor; in a tensor of lengths, set the number of images to `images`."""
     if fed.images is None:
         return array
     if fed.lengths:

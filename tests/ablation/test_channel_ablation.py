@@ -206,7 +206,7 @@ def test_quantised_models(form, tmp_path):
 
 def test_half_precision():
     ablations = check_layers(halved(cnn("dense")), ["a", "p1"], tolerance=5e-3)
-    assert [ablation._sizes._found for ablation in ablations] == [{(1, 4, 6, 6): 4}, {(1, 3, 6, 6): 3}]
+    assert [ablation._sizes._by_shape for ablation in ablations] == [{(1, 4, 6, 6): 4}, {(1, 3, 6, 6): 3}]
 
 
 def test_models_that_onnx_runtime_has_optimised(tmp_path):
