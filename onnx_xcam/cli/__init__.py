@@ -1,4 +1,4 @@
-"""The command line `onnx-xcam`: one file per command, each a thin layer over the package's functions."""
+"""This package is the command line `onnx-xcam`: each command has a file, a thin layer over the package's functions."""
 
 from onnx_xcam.cli.app import app, main
 

@@ -1,4 +1,4 @@
-"""`python -m onnx_xcam.cli`: the command line without the installed script."""
+"""This module runs the command line by `python -m onnx_xcam.cli`, without the installed script."""
 
 from onnx_xcam.cli.app import main
 

@@ -1,7 +1,7 @@
-"""The Typer app, and the one place where errors become an exit status.
+"""This module has the Typer app, and is the one place where errors become an exit status.
 
-Results go to stdout, messages to stderr. Exit status: 0 done, 1 something failed, 2 the command line is wrong,
-130 interrupted. Nothing heavy is imported before a command runs.
+Results go to stdout, messages to stderr. The exit status is 0 if all is done, 1 if something failed, 2 if the command
+line is wrong, and 130 if the user interrupted it. Nothing heavy is imported before a command runs.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from onnx_xcam.cli.instrument import instrument
 from onnx_xcam.errors import XcamError
 from onnx_xcam.text import printable
 
-INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+INTERRUPTED = 130
+"""The exit status that a shell reports for a program which Ctrl-C ended."""
 
 
 class _Group(TyperGroup):
-    """Commands whose XcamErrors end in one clear message, and in a traceback only with --debug."""
+    """A _Group ends an XcamError of its commands in one clear message, and in a traceback only with --debug."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run a command, and turn its errors into an exit status."""
         try:
             return super().invoke(ctx)
         except XcamError as error:
@@ -55,10 +57,12 @@ app = typer.Typer(
 
 
 def _fail(message: str) -> None:
+    """Print an error on stderr."""
     typer.echo(printable(f"error: {message}"), err=True)
 
 
 def _print_version(wanted: bool) -> None:
+    """Print the version and exit, if --version is given."""
     if wanted:
         typer.echo(f"onnx-xcam {onnx_xcam.__version__}")
         raise typer.Exit

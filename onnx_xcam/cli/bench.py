@@ -1,4 +1,4 @@
-"""onnx-xcam bench: what an explanation costs, against a plain prediction."""
+"""The command `onnx-xcam bench` measures what an explanation costs, against a plain prediction."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ def bench(
 
 
 def _numbers(text: str, option: str) -> Sequence[int]:
-    """Whole numbers from 1 on, with commas between them."""
+    """Return the whole numbers of a list with commas, or raise a BadParameter unless all are at least 1."""
     try:
-        found = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        found = [0]
-    if min(found) < 1:
+        numbers = [0]
+    if min(numbers) < 1:
         raise typer.BadParameter(f"{text!r} is no list of numbers from 1 on, such as 1,8", param_hint=option)
-    return found
+    return numbers

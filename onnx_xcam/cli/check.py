@@ -1,4 +1,4 @@
-"""onnx-xcam check: prove it on this model."""
+"""The command `onnx-xcam check` proves on a model that outputs are unchanged and gradients and maps are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""onnx-xcam compare: one picture with the maps of several methods, and how far each is from the axioms."""
+"""The command `onnx-xcam compare` shows the maps of several methods, and how far each method is from the axioms."""
 
 from __future__ import annotations
 
@@ -70,19 +70,21 @@ def compare(
     recorder = Recorder(model, methods=method or DEFAULT_METHODS, ablations=axioms, **options.arguments())
     say_all("note", [note for note in recorder.notes if note not in recorder.warnings])
     say_all("warning", recorder.warnings)
-    found = compare_methods(recorder, recorder.prepare(image), recorder.choose(class_ or None, top), relu=not signed)
-    with written(out) as file:  # as a whole, also where another run writes the same one
-        file.write(encode_image(found.panel(), out.suffix))
-    say_all("warning", dict.fromkeys(line for one in found.explanations.values() for line in one.warnings()))
-    typer.echo(json_text(found.to_dict(), indent=2) if as_json else _table(found))
+    comparison = compare_methods(
+        recorder, recorder.prepare(image), recorder.choose(class_ or None, top), relu=not signed
+    )
+    with written(out) as file:  # put in place as a whole, even if another run writes the same file
+        file.write(encode_image(comparison.panel(), out.suffix))
+    say_all("warning", dict.fromkeys(line for one in comparison.explanations.values() for line in one.warnings()))
+    typer.echo(json_text(comparison.to_dict(), indent=2) if as_json else _table(comparison))
     typer.echo(str(out), err=as_json)
 
 
 def _check_out(out: Path, model: Path, image: Path) -> None:
-    """Make sure, before anything runs, that a picture can be written there.
+    """Make sure, before a model is run, that a picture can be written to a path.
 
     Raises:
-        OutputError: it is the model or the photo, or its suffix is none of a picture.
+        OutputError: the path is the model or the photo, its folder does not exist, or its suffix is of no picture.
     """
     import numpy as np
 
@@ -97,13 +99,13 @@ def _check_out(out: Path, model: Path, image: Path) -> None:
     encode_image(np.zeros((1, 1, 3), np.uint8), out.suffix)
 
 
-def _table(found: Comparison) -> str:
-    """The errors as text: a line for each class, layer and method."""
+def _table(comparison: Comparison) -> str:
+    """Return the errors of the axioms as a table, with a line for each class, layer and method."""
     from onnx_xcam.evaluation.compare import shown
     from onnx_xcam.text import printable
 
     rows = [["class", "score", "layer", "method", "conservation", "sensitivity", "scaled"]]
-    for cell in found.cells:
+    for cell in comparison.cells:
         errors = [shown(error) for error in (cell.conservation, cell.sensitivity, cell.scaled_sensitivity)]
         rows.append([str(cell.class_id), f"{cell.score:.2f}", printable(cell.layer), cell.method, *errors])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""onnx-xcam demo: a web page that explains photos with the model."""
+"""The command `onnx-xcam demo` writes a web page that explains photos with the model, in the browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""onnx-xcam evaluate: how good the maps of a model are, on photos."""
+"""The command `onnx-xcam evaluate` measures on photos how good the maps of a model are."""
 
 from __future__ import annotations
 
@@ -126,6 +126,7 @@ def evaluate(
 
 
 def _refuse_contradictions(background: str, truth: Path | None, any_class: bool) -> None:
+    """Raise a BadParameter if options contradict each other, or the background is unknown."""
     if background not in ("mean", "zero"):
         raise typer.BadParameter(f"{background!r} is neither mean nor zero", param_hint="--background")
     if any_class and truth is None:

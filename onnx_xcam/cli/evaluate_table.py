@@ -1,4 +1,4 @@
-"""The summary of an evaluation as tables: one for each layer, a row per metric, a column per method."""
+"""This module prints the summary of an evaluation: a table per layer, with a row per metric and a column per method."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from onnx_xcam.text import printable
 
 _ARROWS = {"higher": " (higher is better)", "lower": " (lower is better)", None: ""}
 _WIDE = 1000
-"""Characters of a line where nobody looks at a terminal: nothing is cut off."""
+"""The width of a table in characters where stdout is no terminal, so that nothing is cut off."""
 
 
 def print_summary(summary: Summary) -> None:
-    """Print mean ± standard deviation of every metric; the best of a row is marked with a star."""
+    """Print mean ± standard deviation of every metric, with a star at the best method of a row."""
     console = _console()
     for layer in summary["layers"]:
         rows = [row for row in summary["rows"] if row["layer"] == layer]
@@ -56,22 +56,26 @@ def print_sanity(steps: Sequence[SanityFigures]) -> None:
 
 
 def _or_dash(value: float | None) -> str:
+    """Return a value with two digits behind the point, or a dash for None."""
     return "-" if value is None else f"{value:.2f}"
 
 
 def _console() -> Console:
+    """Return the console that prints on stdout."""
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE, highlight=False)
 
 
 def _cells(figures: Sequence[Figures], better: str | None) -> list[Text]:
+    """Return the cells of a row, with the best mean marked if one is better than another."""
     means = {number(one["mean"]): one["mean"] for one in figures if one["mean"] is not None}
     best = None
-    if better is not None and len(means) > 1:  # what looks the same is not told apart
+    if better is not None and len(means) > 1:  # means that are printed alike are equally good
         best = (max if better == "higher" else min)(means, key=lambda shown: means[shown])
     return [_cell(one, best) for one in figures]
 
 
 def _cell(figures: Figures, best: str | None) -> Text:
+    """Return the cell with mean and standard deviation, bold and with a star if its mean is the best."""
     if figures["mean"] is None:
         return Text("-")
     mean = number(figures["mean"])
@@ -80,6 +84,6 @@ def _cell(figures: Figures, best: str | None) -> Text:
 
 
 def number(value: float) -> str:
-    """Three digits behind the point, or three digits in all where that would say nothing."""
+    """Return a number with three digits behind the point, or with three significant digits if it is tiny or large."""
     small = 0 < abs(value) < 0.001
     return f"{value:.3g}" if small or abs(value) >= 10_000 or not math.isfinite(value) else f"{value:.3f}"

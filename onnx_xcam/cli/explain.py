@@ -1,4 +1,4 @@
-"""onnx-xcam explain: pictures of what made the model say so."""
+"""The command `onnx-xcam explain` writes pictures of what made the model choose a class."""
 
 from __future__ import annotations
 

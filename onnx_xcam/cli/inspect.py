@@ -1,4 +1,4 @@
-"""onnx-xcam inspect: what there is to explain in a model."""
+"""The command `onnx-xcam inspect` shows the score and the layers of a model that can be explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""onnx-xcam instrument: write the model that explains itself."""
+"""The command `onnx-xcam instrument` writes a model that explains itself."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class ClassInputChoice(StrEnum):
-    """How the class to explain reaches the model: `contract.ClassInput` as Typer wants choices."""
+    """A ClassInputChoice says how the model gets the classes to explain: `contract.ClassInput` as an enum for Typer."""
 
     OPTIONAL = "optional"
     REQUIRED = "required"
@@ -38,7 +38,7 @@ class ClassInputChoice(StrEnum):
 
 
 class ExternalDataChoice(StrEnum):
-    """What becomes of weights in other files: `contract.ExternalDataChoice` as Typer wants choices."""
+    """An ExternalDataChoice says where external weights go: `contract.ExternalDataChoice` as an enum for Typer."""
 
     AUTO = "auto"
     SHARE = "share"
@@ -114,19 +114,20 @@ def instrument(
 
 
 def _compared(model: Path, folders: Sequence[Path]) -> list[str]:
-    """How the outputs of a model whose opset has to be raised change, as a sentence; before anything is written."""
+    """Return one sentence on how the outputs change if the opset has to be raised, and an empty list if not."""
     from onnx_xcam.errors import DependencyError
     from onnx_xcam.surgery.files.source import Source
     from onnx_xcam.trials.comparison import compare_raised
 
     try:
-        said = compare_raised(Source(model, allow_folders=folders))
+        note = compare_raised(Source(model, allow_folders=folders))
     except DependencyError as error:
-        said = f"Model: its outputs before and after it was raised were not compared: {error}"
-    return [said] if said else []
+        note = f"Model: its outputs before and after it was raised were not compared: {error}"
+    return [note] if note else []
 
 
 def _emits(text: str) -> tuple[contract.Emit, ...]:
+    """Return the outputs that a list with commas names, or raise a BadParameter."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in contract.EMITS]
     if unknown or not names:
@@ -137,7 +138,7 @@ def _emits(text: str) -> tuple[contract.Emit, ...]:
 
 
 def _class_ids(model: Path, names: Sequence[str], labels_file: Path | None, allow: Sequence[Path]) -> list[int]:
-    """The ids that --class means, by the labels of --labels or of the model. The surgery checks the range."""
+    """Return the ids that --class means, by the labels of --labels or of the model; the surgery checks their range."""
     from onnx_xcam.labels import labels_from_metadata, load_labels, resolve_class
     from onnx_xcam.surgery.files.source import Source
 

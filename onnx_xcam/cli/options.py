@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and how commands talk."""
+"""This module has arguments and options that several commands share, and prints the messages of commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnx_xcam.text import printable
 
 
 class ProbabilityWay(StrEnum):
-    """How probabilities are told."""
+    """A ProbabilityWay is a choice of --probabilities, with the values of `ProbabilityChoice`."""
 
     AUTO = "auto"
     SOFTMAX = "softmax"
@@ -173,33 +173,33 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what 
 
 
 def refuse_class_and_top(class_: Sequence[str] | None, top: int | None) -> None:
-    """Refuse a command line that chooses classes in two ways."""
+    """Raise a BadParameter if a command line has both --class and --top."""
     if class_ and top is not None:
         raise typer.BadParameter("give either --class or --top, not both")
 
 
 def layers_or_auto(layer: Sequence[str] | None) -> str | list[str]:
-    """The surgery's `layers` argument for what `--layer` collected."""
+    """Return the argument `layers` of the surgery for the values of --layer."""
     return list(layer) if layer else "auto"
 
 
 def input_values(assignments: Sequence[str] | None) -> dict[str, Any]:
-    """The `inputs` argument for what `--input` collected."""
+    """Return the argument `inputs` of `Explainer` for the values of --input, or raise a BadParameter."""
     from onnx_xcam.feeds import parse_value
 
-    found: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
     for assignment in assignments or ():
         name, equals, value = assignment.partition("=")
         if not (name and equals and value):
             raise typer.BadParameter(f"{assignment!r} is not NAME=VALUE", param_hint="--input")
-        if name in found:
+        if name in inputs:
             raise typer.BadParameter(f"{name!r} is given twice", param_hint="--input")
-        found[name] = parse_value(value)
-    return found
+        inputs[name] = parse_value(value)
+    return inputs
 
 
 def command_line(context: typer.Context) -> str:
-    """The command that runs, as a line for a shell: the options that were given, and the arguments."""
+    """Return the running command as a line for a shell, with the options that were given and the arguments."""
     options: list[str] = []
     words: list[str] = []
     for parameter in context.command.params:
@@ -219,11 +219,11 @@ def command_line(context: typer.Context) -> str:
 
 
 def say(message: str) -> None:
-    """A message for the user, on stderr."""
+    """Print a message on stderr."""
     typer.echo(printable(message), err=True)
 
 
 def say_all(kind: str, messages: Iterable[str]) -> None:
-    """Several messages of a kind ("note", "warning", "error"), one a line, on stderr."""
+    """Print messages of a kind ("note", "warning", "error") on stderr, one per line."""
     for message in messages:
         say(f"{kind}: {message}")

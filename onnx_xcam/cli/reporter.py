@@ -1,4 +1,4 @@
-"""The terminal as a job's reporter: results on stdout, messages on stderr, and a progress bar below them."""
+"""This module reports a job on the terminal: results on stdout, messages on stderr, and a progress bar below them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class TerminalReporter:
-    """Prints results on stdout, messages on stderr, and, where that is a terminal, a bar below them.
+    """A TerminalReporter prints results on stdout and messages on stderr, with a bar below them if it is a terminal.
 
-    Without a bar, results and messages are what they are in a pipe.
+    The bar changes nothing in results and messages, which are the same in a pipe.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        """Print; with `quiet` no notes and no bar."""
+        """Report on the terminal; with `quiet`, print no notes and no bar."""
         self._quiet = quiet
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -42,7 +42,7 @@ class TerminalReporter:
         self._message(f"error: {text}")
 
     def result(self, text: str) -> None:
-        """Print a line on stdout."""
+        """Print a line of results on stdout."""
         if self._bar is not None and sys.stdout.isatty():
             _print_above(self._bar, text)
         else:
@@ -75,18 +75,19 @@ class TerminalReporter:
             self._bar = self._task = None
 
     def photo_done(self) -> None:
-        """Advance the bar."""
+        """Advance the bar by one photo."""
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task)
 
     def interrupted(self, done: int, total: int) -> None:
-        """Say how to go on, unless quiet."""
+        """Print how to continue the job, unless quiet."""
         if not self._quiet:
             self._message(
                 f"interrupted: {done} of {total} photos are done; the same command with --resume does the others."
             )
 
     def _message(self, text: str) -> None:
+        """Print a line on stderr, above the bar if there is one."""
         if self._bar is not None:
             _print_above(self._bar, text)
         else:
@@ -94,10 +95,12 @@ class TerminalReporter:
 
 
 def _print_above(bar: Progress, text: str) -> None:
+    """Print a line above the bar."""
     bar.console.print(printable(text), soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
 def _progress() -> Progress:
+    """Return a progress bar on stderr, which counts photos and disappears at the end."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
