@@ -161,4 +161,5 @@ class Analysis:
 
     def layers_of(self, picture: str) -> Layers:
         """Return the candidate layers for one of the model's pictures."""
-        return Layers(self.graph, self.target.name, self.sample, picture)
+        target = self.target
+        return Layers(self.graph, target.name, self.sample, picture, only=target.only, doubt=target.doubt)

@@ -42,6 +42,8 @@ class Layers:
         sample: the same graph with numbers for a symbolic height and width, if they are symbolic: what is counted or
             compared (tokens, windows, positions that are used) is looked up there.
         picture: the image input that is explained, or "auto".
+        only: the sentence that says what is explained, for a model without layers that takes no picture.
+        doubt: the question whether such a model is what it was taken for, where it takes a picture.
 
     Attributes:
         explained: the picture that is explained.
@@ -53,10 +55,20 @@ class Layers:
         candidates: the layers.
     """
 
-    def __init__(self, graph: Graph, score: str, sample: Graph | None = None, picture: str = "auto") -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        score: str,
+        sample: Graph | None = None,
+        picture: str = "auto",
+        *,
+        only: str = "",
+        doubt: str = "",
+    ) -> None:
         self.graph = graph
         self.score = score
         self.sample = sample or graph
+        self._only, self._doubt = only, doubt
         self.explained = explained_picture(graph, picture, score)
         self.roles = axis_roles(self.sample)
         names = self.explained.names
@@ -220,12 +232,11 @@ class Layers:
         takes = f"the model takes {', '.join(inputs) or 'nothing'}"
         what = [input_kind(shapes[name], kinds[name]) for name in names]
         if what and None not in what:
-            return f"No spatial layer was found: {takes}, {what[0]}. Only classifiers of pictures are explained."
+            return f"No spatial layer was found: {takes}, {what[0]}. {self._only}".rstrip()
         return (
             "No spatial layer was found: looked for four-dimensional feature maps (convolution, pooling) and for "
-            f"tokens of a known grid between the input and the score '{self.score}', found none; {takes}. "
-            "Is this an image classifier?"
-        )
+            f"tokens of a known grid between the input and the score '{self.score}', found none; {takes}. {self._doubt}"
+        ).rstrip()
 
 
 def _dequantises(node: gs.Node) -> bool:

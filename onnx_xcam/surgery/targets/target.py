@@ -87,6 +87,8 @@ class Target(ABC):
 
     Attributes:
         task: the name of the vision task.
+        only: the sentence that says what is explained, for a model of the task that takes no picture.
+        doubt: the question whether a model without layers is one of the task.
         name: the table's tensor.
         public_name: the tensor's name that users see.
         unclipped: the quantised tensors that the table was rounded to last; their clipping does not count.
@@ -100,6 +102,8 @@ class Target(ABC):
     """
 
     task: ClassVar[str]
+    only: ClassVar[str]
+    doubt: ClassVar[str]
 
     name: str
     public_name: str

@@ -19,7 +19,7 @@ import pytest
 import onnx_xcam
 from helpers.models import TRUNK, TRUNK_WEIGHTS, build, cnn, images, run
 from onnx_xcam import Explainer, check, contract
-from onnx_xcam.errors import ScoreError
+from onnx_xcam.errors import LayerError, ScoreError
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.surgery import inspect, instrument
 from onnx_xcam.surgery.builder import shapes
@@ -36,6 +36,8 @@ class MeanOfMap(Target):
     """S = mean(map), one number for each image, which is class 0."""
 
     task: ClassVar[str] = "counting"
+    only: ClassVar[str] = "Only what is in pictures is counted."
+    doubt: ClassVar[str] = "Does it count?"
 
     @property
     def class_count(self):
@@ -88,6 +90,18 @@ def test_without_the_task_the_model_is_refused_for_what_it_is():
 def test_a_model_of_no_task_is_told_what_each_misses(counting):
     model = build(TRUNK, TRUNK_WEIGHTS, outputs="float[N,4,6,6] c2")
     with pytest.raises(ScoreError, match=r"No class score was found among the outputs: .* No output is a density\."):
+        instrument(model)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("float[N,36] x", r"'x' float32 \[N,36\], .*\. Only what is in pictures is counted\.$"),
+     ("float[N,3,2,6] x", r"'x' float32 \[N,3,2,6\]\. Does it count\?$")],
+)  # fmt: skip
+def test_why_there_is_no_layer_is_said_in_the_words_of_the_task(counting, given, said):
+    model = build("density = Reshape(x, to)", {"to": np.array([-1, 1, H, W])}, inputs=given,
+                  outputs=f"float[N,1,{H},{W}] density")  # fmt: skip
+    with pytest.raises(LayerError, match=f"^No spatial layer was found: .*{said}"):
         instrument(model)
 
 

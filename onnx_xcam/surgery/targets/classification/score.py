@@ -38,6 +38,8 @@ class Score(Target):
     """
 
     task: ClassVar[str] = "classification"
+    only: ClassVar[str] = "Only classifiers of pictures are explained."
+    doubt: ClassVar[str] = "Is this an image classifier?"
 
     form: Form
     classes: int | None
