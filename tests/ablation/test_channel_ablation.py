@@ -104,7 +104,7 @@ def sizes(model: onnx.ModelProto, layers: list[str]) -> list[int]:
     ]
 
 
-def test_all_channels_go_in_one_run_where_the_head_takes_any_number():
+def test_all_channels_go_in_one_run_where_the_part_takes_any_number():
     assert sizes(*MODELS["dense"]) == [4, 4, 3]
     assert sizes(*MODELS["joined"]) == [4, 4, 8]
     assert sizes(*MODELS["lengths of the image"]) == [4, 3]
@@ -117,7 +117,7 @@ def test_a_batch_that_was_exported_is_kept_to_where_it_counts():
     assert sizes(*MODELS["a batch of 4 in a Reshape"]) == [4, 4]
 
 
-def test_a_head_that_mixes_images_is_found_out():
+def test_a_part_that_mixes_images_is_found_out():
     """Nothing fails here and the shapes are right, but each image would be compared with the mean of all."""
     mixing = "m = ReduceMean<axes=[0,2,3]>(a)  d = Sub(a, m)  q = Mul(d, d)  p = GlobalAveragePool(q)  f = Flatten(p)"
     model = cnn(mixing + "  logits = Gemm<transB=1>(f, fc, fb)", n=1, weights=GAP_WEIGHTS)
@@ -129,7 +129,7 @@ def test_a_batch_is_compared_with_single_runs(monkeypatch):
     """The planted fault: without the comparison, the model above gives wrong numbers."""
     monkeypatch.setattr(batches.BatchSizes, "_is_good", lambda *_: True)
     with pytest.raises(AssertionError):
-        test_a_head_that_mixes_images_is_found_out()
+        test_a_part_that_mixes_images_is_found_out()
 
 
 def test_a_batch_is_as_large_as_the_bound_allows(monkeypatch):
@@ -163,7 +163,7 @@ def test_values_are_checked():
         ablation.scores({**values, "c3": values["c3"][0]}, [0])
 
 
-def test_a_head_that_does_not_give_the_models_score_says_so():
+def test_a_part_that_does_not_give_the_models_score_says_so():
     model, _ = MODELS["gap"]
     (ablation,) = open_ablations(model, "p1", providers="cpu")
     values = run_of(model, ablation.needed, images(1))

@@ -156,9 +156,11 @@ def without_channels(model, activations):
     nodes = model.graph.node
     start = next(i for i, node in enumerate(nodes) if node.output[0] == "a") + 1
     a = onnx.helper.make_tensor_value_info("a", onnx.TensorProto.FLOAT, ["N", 4, 6, 6])
-    graph = onnx.helper.make_graph(list(nodes)[start:], "head", [a], model.graph.output, model.graph.initializer)
-    head = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=8)
-    opened = open_session(head.SerializeToString(), providers="cpu")
+    graph = onnx.helper.make_graph(
+        list(nodes)[start:], "behind_layer", [a], model.graph.output, model.graph.initializer
+    )
+    behind = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=8)
+    opened = open_session(behind.SerializeToString(), providers="cpu")
     scores = []
     for channel in range(4):
         copy = activations.copy()

@@ -7,7 +7,7 @@
 For each layer (the default one and three before it, unless named) and method the median over photos and classes of the
 errors that docs/axioms.md defines. Ablation-CAM's own weights are those of its paper; "the ablations themselves" are
 shares that are S - S(without k): no method can be nearer to the axiom of sensitivity. Timings are taken in turns: all K
-ablations on the head, against a forward run of the whole model, times K. None of them is a test.
+ablations on the part behind the layer, against a forward run of the whole model, times K. None of them is a test.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from tools.common.sessions import session
 from tools.common.tables import Row
 
 
-def measure_head(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Row]]:
+def measure_behind_layer(options: argparse.Namespace, folder: Path) -> tuple[Row, list[Row]]:
     """Measure the backward pass at a middle layer, in units of the forward pass of the part behind it.
 
     The backward pass is what a run of the instrumented model takes longer than one of the plain model.
@@ -41,22 +41,22 @@ def measure_head(options: argparse.Namespace, folder: Path) -> tuple[Row, list[R
         runs = {
             "plain": _runner(plain, feeds),
             "made": _runner(session(instrument_bytes(model.path, layers=layer, emit=("map",)), options.threads), feeds),
-            "head": _runner(*_head(model.path, layer, feeds, options.threads)),
+            "behind": _runner(*_part_behind(model.path, layer, feeds, options.threads)),
         }
         timings = in_turns(runs, options.seconds)
-        whole, made, head = (timings.spread(name).median for name in runs)
-        ratio = Spread.of([(found["made"] - found["plain"]) / found["head"] for found in timings.rounds])
-        milliseconds = [f"{value * 1000:.2f} ms" for value in (whole, head, made - whole)]
+        whole, made, behind = (timings.spread(name).median for name in runs)
+        ratio = Spread.of([(found["made"] - found["plain"]) / found["behind"] for found in timings.rounds])
+        milliseconds = [f"{value * 1000:.2f} ms" for value in (whole, behind, made - whole)]
         ratios = [f"{value:.2f}" for value in (ratio.median, ratio.low, ratio.high)]
         rows.append([model.name, str(options.batch), str(options.threads), layer, *milliseconds, *ratios])
         print(*rows[-1], flush=True)
     if rows:
         print(f"median of the ratios: {statistics.median(float(row[-3]) for row in rows):.2f}")
-    head = ["model", "batch", "threads", "layer", "plain model", "head forward", "head backward", "backward / forward"]
+    head = ["model", "batch", "threads", "layer", "plain model", "forward", "backward", "backward / forward"]
     return [*head, "lower quartile", "upper quartile"], rows
 
 
-def _head(path: Path, layer: str, feeds: dict[str, Any], threads: int) -> tuple[Any, dict[str, Any]]:
+def _part_behind(path: Path, layer: str, feeds: dict[str, Any], threads: int) -> tuple[Any, dict[str, Any]]:
     """A session of the part behind a layer, and its inputs as they are in a run of the whole model."""
     source, skeleton, _ = normalised(Source(path))
     graph = prepare(skeleton)

@@ -199,10 +199,10 @@ def pytorch_grad_cam(method: str, target: Target, images: np.ndarray) -> Peer:
 
 
 def onnx_ad_xgrad(model: str, metadata: Metadata, *, threads: int, images: np.ndarray) -> Peer:
-    """onnx-ad: the model with the layer as an output, then the head's adjoint for all classes at once, then numpy.
+    """onnx-ad: the model with the layer as an output, the adjoint of the part behind it for all classes, then numpy.
 
-    It takes gradients by graph inputs, so the head is cut off at the layer (by our own means: that, too, is up to its
-    user), with the batch size fixed, as it wants it.
+    It takes gradients by graph inputs, so the part behind the layer is cut off (by our own means: that, too, is up to
+    its user), with the batch size fixed, as it wants it.
     """
     from onnx_ad import UnsupportedOperator, reverse
 
@@ -217,18 +217,18 @@ def onnx_ad_xgrad(model: str, metadata: Metadata, *, threads: int, images: np.nd
     name = whole.get_inputs()[0].name
     values = dict(zip([layer, *others, score], whole.run([layer, *others, score], {name: images}), strict=True))
     weights = {tensor.name: tensor for tensor in source.load().graph.initializer}
-    head = model_behind(graph, weights, layer, score)
+    behind = model_behind(graph, weights, layer, score)
     # All that comes from the picture passes through the layer, so the others are constants for this batch size.
-    head.graph.initializer.extend(onnx.numpy_helper.from_array(values[other], other) for other in others)
-    kept = [value for value in head.graph.input if value.name == layer]
-    del head.graph.input[:]
-    head.graph.input.extend(kept)
-    for value in (*head.graph.input, *head.graph.output):
+    behind.graph.initializer.extend(onnx.numpy_helper.from_array(values[other], other) for other in others)
+    kept = [value for value in behind.graph.input if value.name == layer]
+    del behind.graph.input[:]
+    behind.graph.input.extend(kept)
+    for value in (*behind.graph.input, *behind.graph.output):
         _fix_shape(value, values[value.name].shape)
     classes = values[score].shape
     try:
         adjoint = reverse(
-            onnx.shape_inference.infer_shapes(head, data_prop=True), inputs=[layer], outputs=[score], layout="onnx"
+            onnx.shape_inference.infer_shapes(behind, data_prop=True), inputs=[layer], outputs=[score], layout="onnx"
         )
         made = session(adjoint.SerializeToString(), threads)
     except (UnsupportedOperator, ValueError, KeyError, ort.capi.onnxruntime_pybind11_state.Fail) as error:

@@ -4,7 +4,7 @@
     python -m tools.speed.measure surgery vit_h.onnx --external-data share copy inline
     python -m tools.speed.measure memory vit_h.onnx
     python -m tools.speed.measure prepared resnet50.onnx vit_tiny.onnx
-    python -m tools.speed.measure head mobilenet_v2 swin_t
+    python -m tools.speed.measure behind-layer mobilenet_v2 swin_t
     python -m tools.speed.measure cli
 
 A model is an ONNX file or a name as `tools.sweep` takes it (then torch exports it first, with random weights). Timings
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tools.common import command_line
 from tools.common.tables import in_markdown, taken_on
-from tools.speed.behind_layer import measure_head
+from tools.speed.behind_layer import measure_behind_layer
 from tools.speed.explainer_memory import measure_memory
 from tools.speed.prepared import measure_prepared
 from tools.speed.startup import measure_cli
@@ -30,7 +30,7 @@ MEASURES = {
     "surgery": measure_surgery,
     "memory": measure_memory,
     "prepared": measure_prepared,
-    "head": measure_head,
+    "behind-layer": measure_behind_layer,
     "cli": measure_cli,
 }
 
@@ -54,10 +54,12 @@ def parse() -> argparse.Namespace:
     load = commands.add_parser("memory", parents=[common], help="memory of an Explainer against a plain session")
     load.add_argument("models", nargs="+", metavar="MODEL", help="ONNX file")
     load.add_argument("--threads", type=int, default=2)
-    head = commands.add_parser("head", parents=[common, of_models], help="the head's backward pass against its forward")
-    head.add_argument("--batch", type=int, default=1)
-    head.add_argument("--threads", type=int, default=1)
-    head.add_argument("--seconds", type=float, default=5, help="for each model, at least seven rounds (default: 5)")
+    behind = commands.add_parser(
+        "behind-layer", parents=[common, of_models], help="the part behind a layer: backward pass against forward pass"
+    )
+    behind.add_argument("--batch", type=int, default=1)
+    behind.add_argument("--threads", type=int, default=1)
+    behind.add_argument("--seconds", type=float, default=5, help="for each model, at least seven rounds (default: 5)")
     cli = commands.add_parser("cli", parents=[common], help="start of the command line")
     cli.add_argument("--repeats", type=int, default=11)
     return parser.parse_args()
