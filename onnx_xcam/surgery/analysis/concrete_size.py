@@ -11,7 +11,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnx_xcam import contract
-from onnx_xcam.errors import ModelError
+from onnx_xcam.errors import ModelError, UnexpectedError
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.ir.dims import differ
 from onnx_xcam.surgery.ir.graph import Graph
@@ -57,6 +57,8 @@ def _sample(skeleton: onnx.ModelProto, graph: Graph, size: tuple[int, int]) -> G
     del model.graph.value_info[:]  # noted shapes with symbols would contradict the sample's numbers
     try:
         sample = prepare(model)
+    except UnexpectedError:
+        raise
     except ModelError:
         return None
     return None if any(_contradicts(sample, node) for node in sample.nodes) else sample

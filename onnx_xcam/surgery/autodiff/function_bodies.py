@@ -13,7 +13,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import inliner
 
-from onnx_xcam.errors import ModelError
+from onnx_xcam.errors import ModelError, UnexpectedError
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.ir.graph import Graph, exported
 from onnx_xcam.surgery.ir.protos import is_standard
@@ -48,6 +48,8 @@ def _body(graph: Graph, node: gs.Node, key: str) -> Graph | None:
         return None
     try:
         body = prepare(model, f"the body of {node.op}")
+    except UnexpectedError:
+        raise
     except ModelError:
         return None  # the body does not work for these types
     body.outer, body.inner = graph, inner

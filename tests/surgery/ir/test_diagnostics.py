@@ -11,7 +11,9 @@ import pytest
 from helpers.models import GAP, GAP_WEIGHTS, build, cnn
 from onnx_xcam import check, inspect, instrument
 from onnx_xcam.errors import ModelError, UnexpectedError
+from onnx_xcam.surgery.analysis import concrete_size
 from onnx_xcam.surgery.analysis import prepare as prepare_module
+from onnx_xcam.surgery.autodiff import function_bodies
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.diagnostics import STRICT, Diagnosed
 from onnx_xcam.surgery.ir.verify import refusal
@@ -49,6 +51,31 @@ def test_a_mistake_of_ours_does_not_blame_the_file(mistake, call, monkeypatch):
     monkeypatch.setenv(STRICT, "0")
     with pytest.raises(UnexpectedError, match=rf"Node '.*' \(Relu\).*{mistake.__name__}: .*planted.*please report"):
         call(cnn("gap"), layers="c2")
+
+
+SECOND_LOOKS = {
+    "at a picture's size": (concrete_size, cnn("gap", size="H")),
+    "at an operator's body": (
+        function_bodies,
+        cnn("gap", act="to = Constant<value_ints=[4,4]>()  a = CenterCropPad<axes=[2,3]>(c2, to)", opset=18),
+    ),
+}
+"""Models that are looked at a second time, in another form, and the module that does."""
+
+
+@pytest.mark.parametrize("look", SECOND_LOOKS)
+def test_a_mistake_in_a_second_look_is_not_taken_for_a_model_without_such_a_form(look, monkeypatch):
+    module, model = SECOND_LOOKS[look]
+    assert instrument(model, layers="p1").graph.node
+    monkeypatch.setenv(STRICT, "0")
+
+    def mistaken(*_args, **_options):
+        with Diagnosed("it"):
+            raise AttributeError("planted")
+
+    monkeypatch.setattr(module, "prepare", mistaken)
+    with pytest.raises(UnexpectedError, match=r"AttributeError: planted.*please report"):
+        instrument(model, layers="p1")
 
 
 def test_the_command_line_says_it_without_a_traceback(mistake, run, tmp_path, monkeypatch):
