@@ -1,4 +1,4 @@
-"""XGrad-CAM for any exported ONNX vision model."""
+"""This package explains any exported ONNX vision model with XGrad-CAM and other CAM methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
+_HOME = {  # the module that each public name is imported from
     "Explainer": "explainer",
     "Explanation": "explainer",
     "Streamed": "explainer",
@@ -49,4 +49,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
+    """Return the public names, so that completion lists names that are not imported yet."""
     return sorted(__all__)

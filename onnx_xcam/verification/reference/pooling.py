@@ -73,7 +73,7 @@ class GlobalMaxPool(OpRun):
 
 
 class GlobalLpPool(OpRun):
-    """GlobalLpPool is missing in the evaluator."""
+    """GlobalLpPool takes the p-norm over all spatial axes; the evaluator has no such operator."""
 
     op_domain = ""
 
