@@ -11,7 +11,7 @@ from onnx_xcam import contract
 from onnx_xcam.cams.fusion import Fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.errors import LayerError, ModelError
-from onnx_xcam.explainer.described import check_metadata
+from onnx_xcam.explainer.metadata_check import check_metadata
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import Session
 from onnx_xcam.surgery.targets.analysis import Request

@@ -24,7 +24,7 @@ from onnx_xcam.explainer.instrumented import (
 )
 from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
-from onnx_xcam.explainer.probabilities import ModelTold, ProbabilitySource, told_by
+from onnx_xcam.explainer.probabilities import ProbabilityOutputs, ProbabilitySource, probability_outputs
 from onnx_xcam.feeds import OtherInputs, free_picture, image_and_others, padded
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.runtime import Session, TensorInfo, open_session
@@ -52,7 +52,7 @@ class LoadedModel:
         image_input: the input that receives the pictures.
         others: the values of the other inputs.
         class_count: the number C of classes, or None where neither metadata nor shapes show it.
-        told: where the model itself gives probabilities and logits.
+        probability_outputs: the outputs of the model that hold probabilities or logits.
         probabilities: where the probabilities that are shown come from, or None.
         fixed_classes: whether the model has no class input, since its classes were fixed when it was instrumented.
         batch: the batch size that the model was exported with, or None if it takes any.
@@ -76,7 +76,7 @@ class LoadedModel:
     image_input: TensorInfo
     others: OtherInputs
     class_count: int | None
-    told: ModelTold
+    probability_outputs: ProbabilityOutputs
     probabilities: ProbabilitySource | None
     fixed_classes: bool
     batch: int | None
@@ -161,7 +161,7 @@ def load_model(
     providers = None if providers is None else texts("providers", providers, ProviderError)
     given = Source(model, allow_folders=options.allow_folders)
     proto = given.skeleton()
-    inputs, told = read_pictures(proto, given.path, options.inputs, options.preprocess)
+    inputs, pictures = read_pictures(proto, given.path, options.inputs, options.preprocess)
     made = compared = None
     if contract.is_instrumented(output.name for output in proto.graph.output):
         refuse_other_targets(proto, given.name, request, wanted)
@@ -174,7 +174,7 @@ def load_model(
     in_session = {"providers": providers, "threads": options.threads, "arithmetic": arithmetic}
     session = _session_of(given, None if made is None else _with_more(made, proto, more_outputs), in_session)
     metadata = metadata_of(session, given.name, proto.graph if made is None else None, emit)
-    of_probabilities = told_by(metadata, proto.graph)
+    of_probabilities = probability_outputs(metadata, proto.graph)
     unused = unused_inputs(explained, _needed_outputs(session, more_outputs, of_probabilities))
     image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs, unused)
     refuse_other_picture(metadata.picture, image_input.name, given.name)
@@ -185,9 +185,9 @@ def load_model(
         files=_files(given),
         metadata=metadata,
         image_input=image_input,
-        others=replace(others, pictures=told),
+        others=replace(others, pictures=pictures),
         class_count=class_count_of(metadata, session),
-        told=of_probabilities,
+        probability_outputs=of_probabilities,
         probabilities=of_probabilities.own,
         fixed_classes=contract.CLASS_INPUT not in {info.name for info in (*session.inputs, *session.optional_inputs)},
         batch=image_input.shape[0] if isinstance(image_input.shape[0], int) else None,
@@ -211,10 +211,10 @@ def surgery_request(options: ModelOptions) -> Request:
     return Request(layers=layers, score=text("score", options.score, ScoreError))
 
 
-def _needed_outputs(session: Session, more: Sequence[str], told: ModelTold) -> list[str]:
+def _needed_outputs(session: Session, more: Sequence[str], outputs: ProbabilityOutputs) -> list[str]:
     """Return the names of the outputs that runs need: the added ones, `more`, and the source of probabilities."""
     added = [output.name for output in session.outputs if output.name.startswith(contract.ADDED)]
-    return [*added, *more, *(source.output for source in (told.own, told.logits) if source)]
+    return [*added, *more, *(source.output for source in (outputs.own, outputs.logits) if source)]
 
 
 def _folds(session: Session, image: TensorInfo, name: str) -> bool:
@@ -235,9 +235,9 @@ def _folds(session: Session, image: TensorInfo, name: str) -> bool:
 
 
 def _rows(model: onnx.ModelProto, image: TensorInfo, metadata: Metadata) -> Rows:
-    """Return what the operators show of whether images of a run influence each other; `mixed` is None if unknown.
+    """Return whether images of a run influence each other, with `mixed` None if the operators do not show it.
 
-    Where it is unknown, it is found out when several images are run for the first time.
+    What the operators do not show is found out when several images are run for the first time.
     """
     wanted = [metadata.score, *metadata.layers]
     if image.shape[0] == 1 or cannot_mix(model, image.name, wanted):

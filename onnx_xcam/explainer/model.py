@@ -198,8 +198,8 @@ def with_probabilities(
     known = functools.partial(
         known_of_logits, count=loaded.class_count, props=loaded.session.metadata, labels=inputs.labels, config=config
     )
-    source, note = chosen_source(choice, loaded.told, known)
-    is_number = source is None and loaded.told.is_number and inputs.labels is None
+    source, note = chosen_source(choice, loaded.probability_outputs, known)
+    is_number = source is None and loaded.probability_outputs.is_number and inputs.labels is None
     if is_number:
         others = [one for one in inputs.notes if not one.startswith("Labels:")]
         named = "Labels: none known; class 1, up, is what raises the number, and class 0, down, what lowers it."

@@ -133,7 +133,7 @@ def _labels(model: LoadedModel, labels: str | Path | Sequence[str] | None) -> tu
         names, origin = tuple(load_labels(labels)), f"from '{labels}'"
     else:
         nearby, origin = _labels_nearby(model)
-        if nearby is not None and len(nearby) == 1 and model.told.is_number:
+        if nearby is not None and len(nearby) == 1 and model.probability_outputs.is_number:
             return None, f"one {origin}, which names a number and no class"
         if nearby is None:
             return None, origin

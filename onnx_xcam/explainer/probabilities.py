@@ -84,8 +84,8 @@ class ProbabilitySource:
 
 
 @dataclass(frozen=True)
-class ModelTold:
-    """ModelTold states which outputs of a model hold probabilities or logits.
+class ProbabilityOutputs:
+    """ProbabilityOutputs say which outputs of a model hold probabilities or logits.
 
     Attributes:
         own: the source with the model's own probabilities, or None if it has none.
@@ -101,7 +101,7 @@ class ModelTold:
     is_number: bool = False
 
 
-def told_by(metadata: Metadata, graph: onnx.GraphProto) -> ModelTold:
+def probability_outputs(metadata: Metadata, graph: onnx.GraphProto) -> ProbabilityOutputs:
     """Return the sources of probabilities that the metadata state, or the graph shows where they state none.
 
     Raises:
@@ -118,17 +118,17 @@ def told_by(metadata: Metadata, graph: onnx.GraphProto) -> ModelTold:
     else:  # instrumented by a version that took all logits for a classifier's
         logits = own if own is not None and own.squash in ("softmax", "sigmoid") else None
         own = None if logits is not None else own
-    return ModelTold(own, logits, metadata.activation, metadata.is_number)
+    return ProbabilityOutputs(own, logits, metadata.activation, metadata.is_number)
 
 
 def chosen_source(
-    choice: str, told: ModelTold, known: Callable[[str], Known | None]
+    choice: str, outputs: ProbabilityOutputs, known: Callable[[str], Known | None]
 ) -> tuple[ProbabilitySource | None, str | None]:
     """Return the source of the probabilities that are shown, or None, and a note on what was assumed or is missing.
 
     Args:
         choice: "auto", "softmax", "sigmoid" or "none".
-        told: the sources that the model has.
+        outputs: the outputs of the model that hold probabilities or logits.
         known: a function that returns what is known about the logits, given their usual function.
 
     Raises:
@@ -136,15 +136,15 @@ def chosen_source(
     """
     if choice == "none":
         return None, None
-    if told.own is not None:
-        if (told.activation, choice) in _CONTRADICTIONS:
+    if outputs.own is not None:
+        if (outputs.activation, choice) in _CONTRADICTIONS:
             raise ScoreError(
-                f"The model itself makes probabilities by a {told.activation}, which --probabilities {choice} "
+                f"The model itself makes probabilities by a {outputs.activation}, which --probabilities {choice} "
                 "(probabilities=) contradicts; leave that option out."
             )
-        return told.own, None
-    if told.logits is not None:
-        return _of_logits(choice, told.logits, known)
+        return outputs.own, None
+    if outputs.logits is not None:
+        return _of_logits(choice, outputs.logits, known)
     if choice != "auto":
         raise ScoreError(
             f"--probabilities {choice} (probabilities=) needs an output of logits, just as a layer with weights makes "
