@@ -19,7 +19,7 @@ OTHERS = {
     "surgery/analysis/prepare.py _check_order": "looks for the first node that is not in order",
     "surgery/axes/batch_independence.py cannot_mix": "hands the rank of each tensor on",
     "surgery/builder/emitter.py needed": "follows steps that are no nodes yet",
-    "explainer/probabilities.py _found": "hands on how probabilities are made",
+    "explainer/probabilities.py _source_in_graph": "hands on how probabilities are made",
     "surgery/ir/graph.py quantised": "hands the type of each tensor on",
     "surgery/ir/verify.py _all_nodes": "goes into subgraphs, follows no tensor",
     "surgery/ir/verify.py _calls": "goes into subgraphs, follows no tensor",
