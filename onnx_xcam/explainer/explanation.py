@@ -57,8 +57,11 @@ class Explanation(ClassMaps):
 
     def warnings(self) -> list[str]:
         """Return the remarks on how the picture files were read, and then the warnings of `map_warnings`."""
-        of_files = [f"{one.name}: {remark}." for one in self.pictures for remark in one.remarks]
-        return [*map(printable, dict.fromkeys(of_files)), *self.map_warnings()]
+        return [*self._remarks(), *self.map_warnings()]
+
+    def method_warnings(self) -> list[str]:
+        """Return the same as `warnings`, but without what is said of the maps by the other methods."""
+        return [*self._remarks(), *self._own_map_warnings()]
 
     def map_warnings(self) -> list[str]:
         """Return a sentence for each map that is blank or holds values that are not finite, by any of the methods.
@@ -67,7 +70,16 @@ class Explanation(ClassMaps):
         returned once.
         """
         by_others = (warning for one in self.by_others for warning in one.map_warnings())
-        return list(dict.fromkeys([*self._run_warnings, *self._status_warnings(), *by_others]))
+        return list(dict.fromkeys([*self._own_map_warnings(), *by_others]))
+
+    def _remarks(self) -> list[str]:
+        """Return a sentence for each remark on how the picture files were read."""
+        of_files = [f"{one.name}: {remark}." for one in self.pictures for remark in one.remarks]
+        return list(map(printable, dict.fromkeys(of_files)))
+
+    def _own_map_warnings(self) -> list[str]:
+        """Return the warnings of the run, and a sentence for each map of this method that is not good."""
+        return list(dict.fromkeys([*self._run_warnings, *self._status_warnings()]))
 
     def _status_warnings(self) -> list[str]:
         """Return a sentence for each map of this method with a status other than good."""

@@ -132,7 +132,7 @@ def _warnings(explanations: Sequence[Explanation], n: int) -> tuple[str, ...]:
     warnings = []
     for explanation in explanations:
         own = printable(f"{explanation.pictures[n].name}, class ")
-        for warning in explanation.warnings():
+        for warning in explanation.method_warnings():
             if len(explanation.pictures) == 1 or warning.startswith(own):
                 warnings.append(f"{explanation.method}: {warning}" if several else warning)
     return tuple(warnings)

@@ -21,6 +21,7 @@ import pytest
 import onnx_xcam
 from helpers import ROOT, tiny_models
 from helpers.command_line import KNOWN
+from helpers.models import cnn
 from helpers.report_pages import LAID, SETTINGS, photo, some_maps, written
 from onnx_xcam import Explainer, contract
 from onnx_xcam.errors import OutputError
@@ -306,6 +307,19 @@ def test_photos_of_explanations(folder):
         photo_of([two, explainer.explain(["photos/1.png", "photos/0.png"], top=3)])
     with pytest.raises(ValueError, match="no explanation"):
         photo_of([])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_warning_names_the_method_that_it_is_about(folder):
+    methods = ["xgrad-cam", "eigen-cam", "guided-xgrad-cam"]
+    together = Explainer(cnn("dense", n="N"), method=methods, preprocess="unit").explain("photos/1.png", top=5)
+    alone = {
+        method: Explainer(cnn("dense", n="N"), method=method, preprocess="unit").explain("photos/1.png", top=5)
+        for method in methods
+    }
+    wanted = [f"{method}: {warning}" for method, one in alone.items() for warning in one.warnings()]
+    assert {bool(one.warnings()) for one in alone.values()} == {True, False}, "only some methods have warnings"
+    assert list(photo_of([together.by(method) for method in methods]).warnings) == wanted
 
 
 @pytest.mark.filterwarnings("ignore")
