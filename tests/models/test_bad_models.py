@@ -290,6 +290,17 @@ def test_quantised_values_are_not_taken_for_constants(op, monkeypatch):
     assert op in inspect(model).layers[0].unsupported
 
 
+def test_a_stored_value_that_is_damaged_is_told_in_one_sentence():
+    model = cnn("gap", end="shift = Constant<value_int=0>()  moved = Add(logits, shift)", output=f"float[N,{C}] moved")
+    constant = next(node for node in model.graph.node if node.op_type == "Constant")
+    constant.attribute[0].CopyFrom(
+        onnx.helper.make_attribute("value", onnx.TensorProto(data_type=onnx.TensorProto.INT4, dims=[1]))
+    )
+    for call in CALLS:
+        with pytest.raises(ModelError, match=r"The value of node 'shift' \(Constant\) is damaged: .*[^.]\.$"):
+            call(model)
+
+
 def test_errors_are_one_tree():
     from onnx_xcam import errors
 

@@ -160,7 +160,8 @@ def _stored_values(constant: gs.Constant, node: gs.Node) -> np.ndarray:
         return np.asarray(constant.values)
     except (ValueError, TypeError, KeyError) as error:
         name = node.name or node.outputs[0].name
-        raise ModelError(f"The value of node '{name}' (Constant) is damaged: {error}.") from error
+        reason = str(error).rstrip(".")
+        raise ModelError(f"The value of node '{name}' (Constant) is damaged: {reason}.") from error
 
 
 def _is_stripped(constant: gs.Constant) -> bool:
