@@ -332,3 +332,24 @@ def test_of_stored_integers_only_the_classes_asked_for_become_floats():
     weights = next(t for t in emitted.graph.initializer if list(t.dims) == [1000, 1280])
     readers = [node.op_type for node in emitted.graph.node if weights.name in node.input and "xcam" in node.name]
     assert readers == ["Gather"]
+
+
+@pytest.mark.parametrize(
+    "scale", [np.array(0.03, np.float32), np.linspace(0.01, 0.05, C, dtype=np.float32)], ids=["one", "rows"]
+)
+@pytest.mark.parametrize("zero_point", [True, False])
+@pytest.mark.parametrize("gemm", ["Gemm<transB=1, alpha=3.0>(flat, fc)", "MatMul(flat, turned)"])
+def test_the_classifiers_rows_have_their_scale_once(scale, zero_point, gemm):
+    random = np.random.default_rng(0)
+    values = random.integers(-100, 100, (C, 4)).astype(np.int8)
+    zero = np.asarray(random.integers(-5, 5, scale.shape), np.int8)
+    body = f"""
+        a = Conv(image, w1)  pooled = GlobalAveragePool(a)  flat = Flatten(pooled)
+        fc = DequantizeLinear<axis=0>(q, scale{", zero" if zero_point else ""})
+        turned = Transpose<perm=[1,0]>(fc)  logits = {gemm}
+    """
+    model = build(body, {"w1": (4, 3, 1, 1), "q": values, "scale": scale, "zero": zero}, opset=13)
+    found = run(instrument(model, layers="a"), images(2), [list(range(C))])
+    rows = (values.astype(float) - (zero.reshape(-1, 1) if zero_point else 0)) * scale.reshape(-1, 1)
+    expected = rows * (3 if "alpha" in gemm else 1) / 12**2
+    np.testing.assert_allclose(found["xcam_gradients"][0, :, :, 0, 0], expected, rtol=1e-5)

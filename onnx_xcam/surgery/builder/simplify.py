@@ -79,7 +79,7 @@ class _Simplification:
         self._scaled: dict[str, tuple[Product, Value]] = {}
         self._unfolded: dict[str, Value] = {}
         self._picked: dict[str, Value] = {}
-        self._integers: dict[str, list[Value]] = {}
+        self._integers: dict[str, tuple[list[Value], float]] = {}
 
     def product(self, value: Value) -> Product:
         """Return what a recorded value has become, with the static shape that it has where it is used."""
@@ -248,11 +248,11 @@ class _Simplification:
         return Product(rows.with_shape(out.shape))
 
     def dequantised(self, step: Step) -> Product:
-        """Record (q - zero point) scale, and remember the three operands if q is a weight."""
+        """Record (q - zero point) scale, and remember the operands and the pending factor if q is a weight."""
         parts = [value for value in (self.settled(value) for value in step.inputs) if value is not None]
         result = self._dequantised(*parts)
         if self.new.facts.is_fixed(parts[0]):
-            self._integers[result.bare.name] = parts
+            self._integers[result.bare.name] = parts, result.factor
         return result
 
     def _dequantised(self, q: Value, scale: Value, zero_point: Value | None = None) -> Product:
@@ -270,11 +270,11 @@ class _Simplification:
 
     def rows(self, x: Product, indices: Value) -> Product:
         """Record the rows of a tensor at indices; rows of dequantised weights are picked as integers."""
-        if (parts := self._integers.get(x.bare.name)) is None:
+        if (known := self._integers.get(x.bare.name)) is None:
             return Product(x.bare.gather(indices, 0), x.factor)
-        q, *others = parts
+        (q, *others), factor = known
         picked = [part if part.rank < q.rank or part.shape[0] == 1 else part.gather(indices, 0) for part in others]
-        return self._dequantised(q.gather(indices, 0), *picked).times(x.factor)
+        return self._dequantised(q.gather(indices, 0), *picked).times(x.factor / factor)  # x has the scale already
 
     @staticmethod
     def _multiplied(x: Value, scale: Value) -> Product:
