@@ -106,9 +106,9 @@ def texts(name: str, value: Any, failure: type[XcamError] = XcamError) -> tuple[
     """
     if isinstance(value, str):
         return (value,)
-    items = several(name, value, "texts", failure)
+    items = several(name, value, "texts, or a text", failure)
     if not all(isinstance(item, str) for item in items):
-        raise failure(f"{name} is {short_repr(value)}; it must be a text or a list of texts.")
+        raise failure(f"{name} is {short_repr(value)}; it must be a list of texts, or a text.")
     return tuple(items)
 
 

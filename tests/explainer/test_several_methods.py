@@ -67,7 +67,11 @@ def test_a_method_that_was_not_asked_for_is_an_error(explainer):
         explanation.by("score-cam")
     with pytest.raises(XcamError, match="There is no method 'cam'"):
         explanation.by("cam")
-    for wrong, message in (([], "No method was named"), (5, "method is 5"), (["cam"], "There is no method 'cam'")):
+    for wrong, message in (
+        ([], "No method was named"),
+        (5, "method is 5; it must be a list of texts, or a text"),
+        (["cam"], "There is no method 'cam'"),
+    ):
         with pytest.raises(XcamError, match=message):
             Explainer(tiny(), method=wrong, preprocess="unit")
 
