@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onnx_xcam.surgery.autodiff.composites import Step
+from onnx_xcam.surgery.autodiff.composites import DifferentiationStep
 from onnx_xcam.surgery.autodiff.vjp_model import COTANGENT, vjp_model
 from onnx_xcam.surgery.submodels.node_model import node_model
 from onnx_xcam.verification.observed import EVALUATOR_ERRORS, Observed
@@ -69,7 +69,7 @@ class NodeCheck:
         return self.error is not None and self.error <= PRODUCT_TOLERANCE
 
 
-def check_node(seen: Observed, step: Step) -> NodeCheck:
+def check_node(seen: Observed, step: DifferentiationStep) -> NodeCheck:
     """Test one differentiated node by the dot-product test, with the settings of `ATTEMPTS` until it passes."""
     node = step.node
     name = str(node.name or node.outputs[0].name)
@@ -84,7 +84,7 @@ def check_node(seen: Observed, step: Step) -> NodeCheck:
     return NodeCheck(name, str(node.op), min(errors), None)
 
 
-def _dot_product_error(seen: Observed, step: Step, attempt: Attempt) -> float:
+def _dot_product_error(seen: Observed, step: DifferentiationStep, attempt: Attempt) -> float:
     """Return |<gy, J v> - <Jᵀ gy, v>| relative to the norms, the largest of a few random gy."""
     from onnx_xcam.verification.reference import evaluate  # noqa: PLC0415  slow to import
 

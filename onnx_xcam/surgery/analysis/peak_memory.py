@@ -12,13 +12,10 @@ from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
 
 from onnx_xcam.errors import ModelError
-from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.analysis.prepare import LONGEST_VECTOR, prepare
 from onnx_xcam.surgery.analysis.reachability import forward
 from onnx_xcam.surgery.ir.dims import known_size
 from onnx_xcam.surgery.ir.uses import Uses
-
-_LONGEST_VECTOR = 1 << 20
-"""Vectors longer than this would slow down onnx's shape inference, which keeps a record of each element."""
 
 _LENGTHS = 16
 """A vector of at most this many integers may hold lengths."""
@@ -73,7 +70,7 @@ def _inferred(skeleton: bytes, feeds: Feeds, differing: set[str]) -> onnx.ModelP
     try:
         model = onnx.ModelProto.FromString(skeleton)
         graph = model.graph
-        if any(len(tensor.dims) == 1 and tensor.dims[0] > _LONGEST_VECTOR for tensor in graph.initializer):
+        if any(len(tensor.dims) == 1 and tensor.dims[0] > LONGEST_VECTOR for tensor in graph.initializer):
             return None
         for value in graph.input:
             if value.name in feeds:

@@ -20,7 +20,7 @@ from onnx_xcam.text import load_literal
 
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 """PyTorch's dynamo exporter writes a node's module scopes under this key of its metadata."""
-_LONGEST_VECTOR = 1 << 20
+LONGEST_VECTOR = 1 << 20
 """Vectors longer than this would slow down onnx's shape inference, which keeps a record of each element."""
 
 
@@ -171,7 +171,7 @@ def _inferred(model: onnx.ModelProto, *, strict: bool) -> onnx.ModelProto:
     lengths = [kind.shape.dim[0].dim_value for kind in (*shapes.values(), *stated) if len(kind.shape.dim) == 1]
     lengths += [tensor.dims[0] for tensor in inferred.graph.initializer if len(tensor.dims) == 1]
     named = [name for node in inferred.graph.node for name in node.output if name]
-    if max(lengths, default=0) > _LONGEST_VECTOR or all(name in shapes and _is_known(shapes[name]) for name in named):
+    if max(lengths, default=0) > LONGEST_VECTOR or all(name in shapes and _is_known(shapes[name]) for name in named):
         return inferred
     return onnx.shape_inference.infer_shapes(model, strict_mode=strict, data_prop=True)
 

@@ -29,8 +29,8 @@ _HALF_PRECISION = 1e-3
 
 
 @dataclass(frozen=True)
-class Step:
-    """A Step is one node, or a group of nodes, that one gradient rule differentiates.
+class DifferentiationStep:
+    """A DifferentiationStep is one node, or a group of nodes, that one gradient rule differentiates.
 
     Attributes:
         node: the node that the rule sees: a node of the model, or one that replaces a group.
@@ -41,7 +41,7 @@ class Step:
     parts: tuple[gs.Node, ...]
 
 
-def steps(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[str]) -> list[Step]:
+def steps(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[str]) -> list[DifferentiationStep]:
     """Return the steps in which nodes are differentiated: one by one, but a function of several nodes as one step.
 
     Args:
@@ -50,7 +50,7 @@ def steps(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[str]) -> l
         visible: tensors with gradients that are asked for or given, which must not lie inside a function.
     """
     given, functions = {id(node) for node in nodes}, _Functions(graph, visible)
-    replaced: dict[int, Step] = _joined_in_turn(graph, nodes, visible)
+    replaced: dict[int, DifferentiationStep] = _joined_in_turn(graph, nodes, visible)
     inside: set[int] = set()
     for node in nodes:
         whole = functions.around(node)
@@ -58,15 +58,15 @@ def steps(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[str]) -> l
             inside.update(id(part) for part in whole.parts)
             replaced[id(whole.parts[-1])] = whole
     kept = [node for node in nodes if id(node) not in inside or id(node) in replaced]
-    return [replaced.get(id(node)) or Step(node, (node,)) for node in kept]
+    return [replaced.get(id(node)) or DifferentiationStep(node, (node,)) for node in kept]
 
 
-def _joined_in_turn(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[str]) -> dict[int, Step]:
+def _joined_in_turn(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[str]) -> dict[int, DifferentiationStep]:
     """Return steps, by id of the node, for Concats that begin with all inputs of an earlier Concat.
 
     Such a step joins the output of the earlier Concat and the remaining inputs.
     """
-    joined: dict[int, Step] = {}
+    joined: dict[int, DifferentiationStep] = {}
     earlier: dict[tuple[int, tuple[str, ...]], gs.Tensor] = {}
     for node in nodes:
         rank = len(graph.shape(node.outputs[0].name) or ()) if node.op == "Concat" else 0
@@ -78,7 +78,7 @@ def _joined_in_turn(graph: Graph, nodes: Sequence[gs.Node], visible: Collection[
             if whole is not None:
                 inputs = [_alike(tensor) for tensor in (whole, *node.inputs[count:])]
                 other = gs.Node("Concat", node.name, dict(node.attrs), inputs, [_alike(node.outputs[0])])
-                joined[id(node)] = Step(other, (other,))
+                joined[id(node)] = DifferentiationStep(other, (other,))
                 break
         if node.outputs[0].name not in visible:
             earlier[axis, tuple(names)] = node.outputs[0]
@@ -97,11 +97,11 @@ class _Functions:
         self.graph = graph
         self.hidden = {*graph.output_names, *visible}
 
-    def around(self, node: gs.Node) -> Step | None:
+    def around(self, node: gs.Node) -> DifferentiationStep | None:
         """Return the function that an Erf or a Sigmoid is part of, None if it is part of none."""
         return self._gelu(node) if node.op == "Erf" else self._swish(node) if node.op == "Sigmoid" else None
 
-    def _swish(self, sigmoid: gs.Node) -> Step | None:
+    def _swish(self, sigmoid: gs.Node) -> DifferentiationStep | None:
         """Return x sigmoid(alpha x) as one step, None if the nodes around a Sigmoid compute something else."""
         product, scale = self._next(sigmoid), self.graph.producer.get(sigmoid.inputs[0].name)
         if product is None or product.op != "Mul":
@@ -114,13 +114,13 @@ class _Functions:
                 return self._step("Swish", x, [*before, sigmoid, product], alpha=alpha)
         return None
 
-    def _step(self, op: str, x: gs.Tensor, parts: list[gs.Node], **attributes: float) -> Step:
+    def _step(self, op: str, x: gs.Tensor, parts: list[gs.Node], **attributes: float) -> DifferentiationStep:
         """Return the step that differentiates these nodes as one operator of x."""
         last = parts[-1]
         node = gs.Node(op, last.name, attributes, [_alike(x)], [_alike(last.outputs[0])])
-        return Step(node, tuple(parts))
+        return DifferentiationStep(node, tuple(parts))
 
-    def _gelu(self, erf: gs.Node) -> Step | None:
+    def _gelu(self, erf: gs.Node) -> DifferentiationStep | None:
         """Return x (1 + erf(x / sqrt 2)) / 2 as one step, None if the nodes around an Erf compute something else."""
         scale = self.graph.producer.get(erf.inputs[0].name)
         x = None if scale is None or self._next(scale) is not erf else self._scaled(scale)

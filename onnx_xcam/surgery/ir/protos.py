@@ -10,6 +10,8 @@ STANDARD = ("", "ai.onnx")
 """These are the names of the domain of the standard operators."""
 MICROSOFT = "com.microsoft"
 """This is the domain of ONNX Runtime's own operators."""
+IR_VERSION = 8
+"""The tail is built as a model of this IR version, and so is a part that becomes a model of its own."""
 
 
 def is_standard(domain: str | None) -> bool:

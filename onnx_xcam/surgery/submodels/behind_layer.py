@@ -14,9 +14,7 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.analysis.reachability import Part, between
 from onnx_xcam.surgery.ir.graph import Graph, exported
-
-IR_VERSION = 8
-"""A part that becomes a model of its own has this IR version."""
+from onnx_xcam.surgery.ir.protos import IR_VERSION
 
 
 def behind_layer(graph: Graph, layer: str, score: str) -> Part[gs.Node]:

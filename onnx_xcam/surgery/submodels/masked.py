@@ -26,9 +26,9 @@ from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.graph import Graph, exported
 from onnx_xcam.surgery.ir.op_traits import traits
-from onnx_xcam.surgery.ir.protos import MICROSOFT
+from onnx_xcam.surgery.ir.protos import IR_VERSION, MICROSOFT
 from onnx_xcam.surgery.normalise.inline_if import rename
-from onnx_xcam.surgery.submodels.behind_layer import IR_VERSION, behind_layer, crossing, names_read_by, stored_for
+from onnx_xcam.surgery.submodels.behind_layer import behind_layer, crossing, names_read_by, stored_for
 from onnx_xcam.surgery.targets.layer import Layer
 
 KEEP, OTHERS = "xcam_keep", "xcam_others"

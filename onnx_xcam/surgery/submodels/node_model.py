@@ -13,9 +13,8 @@ from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.dims import Dim
 from onnx_xcam.surgery.ir.graph import Graph, exported
 from onnx_xcam.surgery.ir.op_traits import proto_traits, traits
-from onnx_xcam.surgery.ir.protos import subgraphs
+from onnx_xcam.surgery.ir.protos import IR_VERSION, subgraphs
 from onnx_xcam.surgery.ir.uses import names_read
-from onnx_xcam.surgery.submodels.behind_layer import IR_VERSION
 from onnx_xcam.surgery.submodels.branches import fill_branches
 
 _FLOAT_KINDS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)

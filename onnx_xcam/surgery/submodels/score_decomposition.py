@@ -30,10 +30,9 @@ from onnx_xcam.surgery.builder.export import export
 from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.builder.values import INT_MAX, Value
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.protos import is_standard
+from onnx_xcam.surgery.ir.protos import IR_VERSION, is_standard
 from onnx_xcam.surgery.rules.node import NodeView
 from onnx_xcam.surgery.submodels.affine_terms import AFFINE_TERMS, Operand, is_affine
-from onnx_xcam.surgery.submodels.behind_layer import IR_VERSION
 from onnx_xcam.surgery.submodels.masked import MaskedPart
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.target import Target

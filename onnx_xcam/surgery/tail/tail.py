@@ -27,6 +27,7 @@ from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_facts import Values
 from onnx_xcam.surgery.ir.op_traits import traits
+from onnx_xcam.surgery.ir.protos import IR_VERSION
 from onnx_xcam.surgery.tail.cam import Cam, emit_cam, emit_fused, emit_guided, emit_heatmap, emit_status
 from onnx_xcam.surgery.tail.options import TailOptions
 from onnx_xcam.surgery.targets.layer import Layer
@@ -80,7 +81,7 @@ class Tail:
             self._add(value, name)
         if options.emit or options.fuse:
             self._explain(selection)
-        tail = export(self.emitter, [value.name for value in self.outputs], _IR_VERSION)
+        tail = export(self.emitter, [value.name for value in self.outputs], IR_VERSION)
         result = onnx.GraphProto(node=tail.node, initializer=tail.initializer)
         result.output.extend(tensor_info(value) for value in self.outputs)
         result.input.extend(tensor_info(choice.value) for choice in selection.inputs)
@@ -236,7 +237,3 @@ def image_tensor(graph: Graph, score: str, picture: str | None = None) -> ImageT
             "floats at once; there is none. Choose another method."
         )
     return ImageTensor(name, order)
-
-
-_IR_VERSION = 8
-"""The added nodes are built as a model of this IR version."""
