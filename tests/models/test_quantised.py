@@ -341,7 +341,8 @@ def test_of_stored_integers_only_the_classes_asked_for_become_floats():
 @pytest.mark.parametrize("gemm", ["Gemm<transB=1, alpha=3.0>(flat, fc)", "MatMul(flat, turned)"])
 def test_the_classifiers_rows_have_their_scale_once(scale, zero_point, gemm):
     random = np.random.default_rng(0)
-    values = random.integers(-100, 100, (C, 4)).astype(np.int8)
+    kind = np.int8 if zero_point else np.uint8  # ONNX Runtime 1.25 takes int8 without a zero point for uint8
+    values = random.integers(0, 100, (C, 4)).astype(kind)
     zero = np.asarray(random.integers(-5, 5, scale.shape), np.int8)
     body = f"""
         a = Conv(image, w1)  pooled = GlobalAveragePool(a)  flat = Flatten(pooled)
