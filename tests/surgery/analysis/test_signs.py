@@ -41,3 +41,11 @@ def test_an_operator_of_another_domain_tells_no_sign():
 def test_a_range_passes_what_only_moves_values():
     graph = graph_of("a = Sigmoid(image) t = DepthToSpace<blocksize = 2>(a)")
     assert (bound(graph, "t", "min"), bound(graph, "t", "max")) == (0, 1)
+
+
+@pytest.mark.parametrize(("op", "expected"), [("Add", (-1, 3)), ("Sub", (-2, 2))])
+def test_a_range_reaches_from_the_smallest_addend_to_the_largest(op, expected):
+    """Each channel has an addend of its own; the range is that of the whole tensor, between 0 - 1 and 1 + 2."""
+    addends = "k = Constant<value = float[1,4,1,1] {-1.0, 0.5, 0.0, 2.0}>()"
+    graph = graph_of(f"a = Sigmoid(image) {addends} t = {op}(a, k)")
+    assert (bound(graph, "t", "min"), bound(graph, "t", "max")) == expected
