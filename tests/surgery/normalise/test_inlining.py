@@ -10,6 +10,7 @@ import pytest
 from helpers.models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn, images, run
 from onnx_xcam import check, inspect, instrument, instrument_file
 from onnx_xcam.errors import UnsupportedOpError
+from onnx_xcam.surgery.normalise.inline_if import inline_branches
 
 
 def numbers(name: str, *values: int, scalar: bool = False) -> str:
@@ -102,6 +103,22 @@ def test_weights_in_a_branch(tmp_path):
     same(made, instrument(plain, layers="c2"), model)
     kept = [tensor for tensor in made.graph.initializer if list(tensor.dims) == [100, 400]]
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(kept[0]), big)
+
+
+def test_types_that_a_branch_states_go_with_its_names():
+    """The graph has another `u`, of another shape; `t` is the name of the result within the branch alone."""
+    text = (
+        "c = Constant<value = float[2] {1.0, 2.0}>() u = Neg(c) no = Constant<value = bool {0}>() "
+        "a = If<then_branch = g1 () => (float[K] t) { t = Neg(c) }, "
+        "else_branch = g2 () => (float[K] t) <float[2,1] u, float[2] t> { u = Unsqueeze(c, last) t = Squeeze(u, last) }>(no) "
+        "logits = Add(a, u)"
+    )
+    graph = build(text, {"last": np.array([1])}, inputs="", outputs="float[2] logits").graph
+    inline_branches(graph, {"a": False})
+    stated = {info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim] for info in graph.value_info}
+    made = {node.op_type: node.output[0] for node in graph.node if node.op_type in ("Unsqueeze", "Squeeze")}
+    assert made["Unsqueeze"] != "u" and made["Squeeze"] == "a"
+    assert stated == {made["Unsqueeze"]: [2, 1], "a": [2]}
 
 
 def test_a_branch_that_hands_out_what_it_has_not_made_and_one_tensor_twice():

@@ -211,5 +211,6 @@ def test_which_pairs_onnx_runtime_changes():
     assert pairs(QDQ + "  e = DequantizeLinear(q, scale, zero)", outputs=f"float[N,{C}] logits, float e") == []
     assert pairs(QDQ + "  e = Neg(d)", outputs=f"float[N,{C}] logits, float e") == [], "two that get one each"
     assert pairs(QDQ, outputs=f"float[N,{C}] logits, int8 q") == []
+    assert pairs(QDQ, outputs=f"int8 q, float[N,{C}] logits") == [], "whichever output it is"
     assert pairs(QDQ, outputs=f"float[N,{C}] logits, float d") == []
     assert pairs(QDQ, inputs="float[N,3,12,12] image, int8 zero") == [], "whoever runs it may change the zero point"
