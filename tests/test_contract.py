@@ -143,6 +143,9 @@ def test_fixed_has_no_input(n):
     plain = instrument(model, class_input="fixed", classes=(np.int64(3), 0))
     assert_explains(run(plain, image), model, "dense", image, np.array([[3, 0]] * 2))
     assert "TopK" not in {node.op_type for node in plain.graph.node}, "fixed classes need no ranking"
+    last = instrument(model, class_input="fixed", classes=[-C])
+    lowest = tensors(model, ["logits"], image)["logits"].argmin(1)
+    assert_explains(run(last, image), model, "dense", image, lowest[:, None])
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,7 @@ MODELS: Mapping[str, str] = {
     "class token": _PATCHES + _with_tokens(1, 0) + _BLOCKS + _CLASS_TOKEN,
     "class and distillation": _PATCHES + _with_tokens(2, 0) + _BLOCKS + _TWO_TOKENS,
     "registers behind": _PATCHES + _with_tokens(1, 3) + _BLOCKS + _CLASS_TOKEN,
+    "register behind alone": _PATCHES + _with_tokens(0, 1) + _BLOCKS + _AVERAGE,
     "no other token": _PATCHES + "  x0 = Identity(grid)\n" + _BLOCKS + _AVERAGE,
     "average without registers": _PATCHES + _with_tokens(2, 1) + _BLOCKS + _AVERAGE_OF_GRID,
     "windows and merging": _WINDOWS,

@@ -20,6 +20,7 @@ DEFAULTS = {
     "class token": ("x1", "NTC", [HEIGHT, WIDTH, 1, 0]),
     "class and distillation": ("x1", "NTC", [HEIGHT, WIDTH, 2, 0]),
     "registers behind": ("x1", "NTC", [HEIGHT, WIDTH, 1, 3]),
+    "register behind alone": ("normed", "NTC", [HEIGHT, WIDTH, 0, 1]),
     "no other token": ("normed", "NTC", [HEIGHT, WIDTH, 0, 0]),
     "average without registers": ("only", "NTC", [HEIGHT, WIDTH, 0, 0]),
     "windows and merging": ("normed", "NHWC", None),
