@@ -25,6 +25,7 @@ from onnx_xcam.surgery.submodels.more_outputs import with_outputs
 TOKENS = {
     "class token": ["x1", "patches"],
     "registers behind": ["x1"],
+    "register behind alone": ["x1"],
     "no other token": ["x1", "lined"],
     "tokens first": ["x1"],
     "windows and merging": ["x1"],
@@ -121,6 +122,14 @@ def test_a_part_that_mixes_images_is_found_out():
     """Nothing fails here and the shapes are right, but each image would be compared with the mean of all."""
     mixing = "m = ReduceMean<axes=[0,2,3]>(a)  d = Sub(a, m)  q = Mul(d, d)  p = GlobalAveragePool(q)  f = Flatten(p)"
     model = cnn(mixing + "  logits = Gemm<transB=1>(f, fc, fb)", n=1, weights=GAP_WEIGHTS)
+    assert sizes(model, ["a"]) == [1]
+    check_layers(model, ["a", "p1"])
+
+
+def test_a_part_that_mixes_later_images_is_found_out():
+    """The first image is by itself; each other one gets what those before it have added up to."""
+    text = "zero = Constant<value = int64 {0}>() p = GlobalAveragePool(a) f = Flatten(p) s = CumSum(f, zero)"
+    model = cnn(text + "  logits = Gemm<transB=1>(s, fc, fb)", n=1, weights=GAP_WEIGHTS)
     assert sizes(model, ["a"]) == [1]
     check_layers(model, ["a", "p1"])
 
