@@ -1,4 +1,4 @@
-"""The instrumented model's interface (DESIGN section 2), seen from ONNX Runtime."""
+"""The instrumented model's interface, seen from ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may import whom (DESIGN section 3), read off the imports and tried in a fresh process."""
+"""Who may import whom, read off the imports and tried in a fresh process."""
 
 from __future__ import annotations
 

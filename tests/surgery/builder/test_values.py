@@ -107,6 +107,12 @@ def test_a_sum_of_scaled_values_is_scaled_once():
     assert ops == ["Add", "Mul"]
 
 
+def test_a_sum_of_scaled_values_keeps_their_numbers():
+    emitter, a, b = operands()
+    (found,), _ = evaluated([a.scaled(b) * 2 + b.scaled(b) * 5], emitter)
+    np.testing.assert_allclose(found, (2 * A + 5 * B) * B, rtol=1e-6)
+
+
 def test_what_is_unfolded_and_folded_is_not_reshaped():
     emitter, a, _ = operands()
     like = emitter.constant(np.zeros((1, 2, 3), np.float32))

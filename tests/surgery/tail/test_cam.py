@@ -1,4 +1,4 @@
-"""The emitted map, status and heat map against slow literal re-implementations of DESIGN section 1."""
+"""The emitted map, status and heat map against slow literal re-implementations of their definitions."""
 
 from __future__ import annotations
 
