@@ -185,7 +185,13 @@ def cell_under(placement: Placement, shape: tuple[int, int], y: float, x: float)
     return int(inside[0] * shape[0]), int(inside[1] * shape[1])
 
 
-@pytest.mark.parametrize("number", range(1, 1 + len(LAID)), ids=list(LAID))
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(number, id=name, marks=() if name == "letterboxed" else pytest.mark.slow)
+        for number, name in enumerate(LAID, 1)
+    ],
+)
 def test_the_value_under_the_pointer(number, tab, shown):
     one = shown[number - 1]
     read = 0

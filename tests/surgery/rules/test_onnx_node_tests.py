@@ -32,6 +32,7 @@ FUNCTIONS = sorted(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", FUNCTIONS)
 def test_functions_without_a_rule_of_their_own(op):
     check_all(op, [case for case in node_tests().get(op, []) if "_expanded" not in case.name])
