@@ -131,10 +131,6 @@ class Emitter:
         """Tell whether `forward` has handed out this tensor, or `repeat` has computed it."""
         return name in self._forward
 
-    def is_forward(self, value: Value) -> bool:
-        """Tell whether a value is a tensor of the original graph, read by its name."""
-        return value.name in self._forward and self._forward[value.name].name == value.name
-
     def repeat(
         self, node: gs.Node, inputs: Sequence[Value | None], outputs: Mapping[str, tuple[np.dtype[Any] | None, Shape]]
     ) -> None:

@@ -22,11 +22,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isclose
 
-import numpy as np
-
 from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.steps import Step
-from onnx_xcam.surgery.builder.values import INTENTS, Value
+from onnx_xcam.surgery.builder.values import INTENTS, Value, number_of
 from onnx_xcam.surgery.ir.op_traits import named
 
 
@@ -76,10 +74,10 @@ class _Simplification:
     def __init__(self, old: Emitter) -> None:
         self.old, self.new = old, old.successor()
         self._products: dict[str, Product] = {}
-        self._scaled: dict[str, tuple[Product, Value]] = {}
+        self._scaled: dict[str, tuple[Value, Value]] = {}
         self._unfolded: dict[str, Value] = {}
         self._picked: dict[str, Value] = {}
-        self._integers: dict[str, tuple[list[Value], float]] = {}
+        self._integers: dict[str, list[Value]] = {}
 
     def product(self, value: Value) -> Product:
         """Return what a recorded value has become, with the static shape that it has where it is used."""
@@ -158,7 +156,7 @@ class _Simplification:
         scales = [self._scaled.get(value.bare.name) for value in (left, right)]
         if scales[0] and scales[1] and scales[0][1].name == scales[1][1].name:
             (a, scale), (b, _) = scales[0], scales[1]
-            return self._scale(self._sum(step, a.times(left.factor), b.times(right.factor)), scale)
+            return self._scale(self._sum(step, Product(a, left.factor), Product(b, right.factor)), scale)
         return self._sum(step, left, right)
 
     @staticmethod
@@ -204,7 +202,7 @@ class _Simplification:
         """Record x times a scale, and remember both operands."""
         result = self._multiplied(x.bare, scale)
         if result.factor == 1:
-            self._scaled[result.bare.name] = Product(x.bare), scale
+            self._scaled[result.bare.name] = x.bare, scale
         return result.times(x.factor)
 
     def unscaled(self, step: Step) -> Product:
@@ -213,8 +211,8 @@ class _Simplification:
         assert scale is not None
         known = self._scaled.get(x.bare.name)
         if known is not None and known[1].name == scale.name:
-            return known[0].times(x.factor)
-        number = _number(scale)
+            return Product(known[0], x.factor)
+        number = number_of(scale, x.bare.dtype)
         return x.times(1 / number) if number else Product(x.bare.elementwise("Div", scale), x.factor)
 
     def folded(self, step: Step) -> Product:
@@ -248,11 +246,11 @@ class _Simplification:
         return Product(rows.with_shape(out.shape))
 
     def dequantised(self, step: Step) -> Product:
-        """Record (q - zero point) scale, and remember the operands and the pending factor if q is a weight."""
+        """Record (q - zero point) scale, and remember the operands if q is a weight."""
         parts = [value for value in (self.settled(value) for value in step.inputs) if value is not None]
         result = self._dequantised(*parts)
         if self.new.facts.is_fixed(parts[0]):
-            self._integers[result.bare.name] = parts, result.factor
+            self._integers[result.bare.name] = parts
         return result
 
     def _dequantised(self, q: Value, scale: Value, zero_point: Value | None = None) -> Product:
@@ -270,24 +268,18 @@ class _Simplification:
 
     def rows(self, x: Product, indices: Value) -> Product:
         """Record the rows of a tensor at indices; rows of dequantised weights are picked as integers."""
-        if (known := self._integers.get(x.bare.name)) is None:
+        if (parts := self._integers.get(x.bare.name)) is None:
             return Product(x.bare.gather(indices, 0), x.factor)
-        (q, *others), factor = known
+        q, *others = parts
         picked = [part if part.rank < q.rank or part.shape[0] == 1 else part.gather(indices, 0) for part in others]
-        return self._dequantised(q.gather(indices, 0), *picked).times(x.factor / factor)  # x has the scale already
+        # A scale that is a number is in the factor of x already.
+        return Product(self._dequantised(q.gather(indices, 0), *picked).bare, x.factor)
 
     @staticmethod
     def _multiplied(x: Value, scale: Value) -> Product:
         """Return x times a scale: with a pending factor if the scale is a number, else by a Mul node."""
-        number = _number(scale)
+        number = number_of(scale, x.dtype)
         return Product(x).times(number) if number else Product(x.elementwise("Mul", scale))
-
-
-def _number(value: Value) -> float | None:
-    """Return a constant float scalar as a number that may stay pending, None for other values, 0 and infinities."""
-    if value.const is None or value.rank or value.dtype.kind != "f" or not np.isfinite(value.const):
-        return None
-    return float(value.const) or None
 
 
 def _is_stretched(value: Value, other: Value) -> bool:

@@ -186,12 +186,6 @@ class Value:
         """Add a node that reads this value only, and return its output, which has the same shape."""
         return self.emitter.one(op, [self], dtype or self.dtype, self.shape, **attributes)
 
-    def _number(self, operand: Operand) -> float | None:
-        """Return the operand as a number that can stay pending: finite and not 0; else None."""
-        if isinstance(operand, Value):
-            operand = float(operand.const) if operand.const is not None and operand.rank == 0 else 0
-        return float(operand) if operand and isfinite(operand) and self.dtype.kind == "f" else None
-
     def __add__(self, other: Operand) -> Value:
         return self if _is_number(other, 0) else self.elementwise("Add", other)
 
@@ -207,7 +201,7 @@ class Value:
     def __mul__(self, other: Operand) -> Value:
         if _is_number(other, 1):
             return self
-        number = self._number(other)
+        number = number_of(other, self.dtype)
         return self.elementwise("Mul", other) if number is None else self.times(number)
 
     def __rmul__(self, other: Operand) -> Value:
@@ -216,7 +210,7 @@ class Value:
     def __truediv__(self, other: Operand) -> Value:
         if _is_number(other, 1):
             return self
-        number = self._number(other)
+        number = number_of(other, self.dtype)
         return self.elementwise("Div", other) if number is None else self.times(1 / number)
 
     def __rtruediv__(self, other: Operand) -> Value:
@@ -578,6 +572,13 @@ class _TensorAttribute(gs.Constant):  # type: ignore[misc]
 def _bound(number: int) -> int | None:
     """Return a bound of a Slice as Python has it: None for the smallest integers, which mean 'before the first'."""
     return None if number <= -(2**31) + 1 else number
+
+
+def number_of(operand: Operand, dtype: np.dtype[Any]) -> float | None:
+    """Return an operand of a float value as a number that may stay pending; None if it is no scalar, 0 or infinite."""
+    if isinstance(operand, Value):
+        operand = float(operand.const) if operand.const is not None and operand.rank == 0 else 0
+    return float(operand) if operand and isfinite(operand) and dtype.kind == "f" else None
 
 
 def _is_number(operand: Operand, number: float) -> bool:
