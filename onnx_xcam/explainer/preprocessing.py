@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from onnx_xcam.images.preprocess import InputSpec, Preprocess
-from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
+from onnx_xcam.images.presets import PRESETS
 from onnx_xcam.metadata import read_hints
+from onnx_xcam.producers.stated import find_sidecar, load_preprocess
 
 PreprocessLike = str | Path | Mapping[str, Any] | Preprocess
 """A description of preprocessing: a preset's name, a file, a dict, or what was made of one of these."""

@@ -12,7 +12,7 @@ from onnx_xcam.images.find import find_images
 from onnx_xcam.images.pixels import ImageRGB
 from onnx_xcam.images.place import Placement, scale_heatmap
 from onnx_xcam.images.preprocess import DEFAULT_SIZE, InputSpec, Preprocess, preprocess_image
-from onnx_xcam.images.presets import PRESETS, find_sidecar, load_preprocess
+from onnx_xcam.images.presets import PRESETS
 from onnx_xcam.images.read import as_image, read_image, read_mask
 from onnx_xcam.images.write import write_image
 
@@ -28,8 +28,6 @@ __all__ = [
     "as_image",
     "colour",
     "find_images",
-    "find_sidecar",
-    "load_preprocess",
     "overlay",
     "preprocess_image",
     "read_image",

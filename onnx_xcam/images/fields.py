@@ -14,10 +14,15 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "interpolation": ("nearest", "linear", "cubic", "area", "lanczos"),
     "channels": ("RGB", "BGR", "GRAY"),
     "layout": ("NCHW", "NHWC"),
+    "size_rounding": ("floor", "round"),
+    "offset_rounding": ("floor", "round"),
+    "align": ("centre", "start"),
 }
 """The settings that are one of a few texts."""
 _ALIASES = {"bilinear": "linear", "bicubic": "cubic", "box": "area"}
 """Other names of interpolations."""
+MOST_CHANNELS = 1024
+"""The most channels that a picture may have; hyperspectral cameras give some hundred."""
 
 
 def check_fields(data: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -51,13 +56,61 @@ def number(value: Any) -> float:
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
-    """Return one number, or three for the channels, as a tuple."""
+    """Return one number, or one for each channel, as a tuple."""
     values = (
         tuple(map(number, value)) if isinstance(value, Sequence) and not isinstance(value, str) else (number(value),)
     )
-    if len(values) not in (1, 3):
+    if not 1 <= len(values) <= MOST_CHANNELS:
         raise ValueError
     return values
+
+
+def _pad_value(value: Any) -> float | tuple[float, ...]:
+    """Return one pixel value 0 to 255, or one for each channel."""
+    values = _numbers(value)
+    if not all(0 <= one <= 255 for one in values):
+        raise ValueError
+    whole = tuple(int(one) if one == int(one) else one for one in values)
+    return whole[0] if len(whole) == 1 else whole
+
+
+def _window(value: Any) -> tuple[float, float] | None:
+    """Return (low, high) with low below high, or None."""
+    if value is None:
+        return None
+    low, high = _numbers(value)
+    if not low < high:
+        raise ValueError
+    return low, high
+
+
+def _bands(value: Any) -> tuple[int, ...] | None:
+    """Return numbers of channels, counted from 0, or None."""
+    if value is None:
+        return None
+    values = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    bands = tuple(_whole(one, 0, MOST_CHANNELS - 1) for one in values)
+    if not 1 <= len(bands) <= MOST_CHANNELS:
+        raise ValueError
+    return bands
+
+
+def _shown_bands(value: Any) -> tuple[int, ...] | None:
+    """Return the numbers of one or three channels, or None."""
+    bands = _bands(value)
+    if bands is not None and len(bands) not in (1, 3):
+        raise ValueError
+    return bands
+
+
+def _above_zero(value: Any) -> float | None:
+    """Return a number above 0, or None."""
+    if value is None:
+        return None
+    result = number(value)
+    if result <= 0:
+        raise ValueError
+    return result
 
 
 def _nonzero(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -128,8 +181,17 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "mean": _numbers,
     "std": lambda value: _nonzero(_numbers(value)),
     "channels": _choice("channels"),
-    "pad_value": lambda value: _whole(value, 0, 255),
+    "pad_value": _pad_value,
     "layout": _choice("layout", optional=True),
+    "resize_size": _size,
+    "crop_first": _flag,
+    "size_rounding": _choice("size_rounding", optional=True),
+    "offset_rounding": _choice("offset_rounding"),
+    "align": _choice("align"),
+    "white": _above_zero,
+    "window": _window,
+    "bands": _bands,
+    "show_bands": _shown_bands,
 }
 """The check of each setting: it returns the value in its final type, or raises an error."""
 
@@ -138,9 +200,15 @@ _WANTED: Mapping[str, str] = {
     "crop_fraction": "it must be a number above 0 and at most 1",
     "antialias": "it must be true or false",
     "scale": "it must be a number other than 0, such as 1 or 1/255",
-    "mean": "it must be one number, or three in the order of channels",
-    "std": "it must be one number, or three in the order of channels, none of them 0",
-    "pad_value": "it must be a whole number 0 to 255",
+    "mean": "it must be one number, or one for each channel in the order of channels",
+    "std": "it must be one number, or one for each channel in the order of channels, none of them 0",
+    "pad_value": "it must be a number 0 to 255, or one for each channel in the order of channels",
+    "resize_size": "it must be [height, width] or one positive whole number",
+    "crop_first": "it must be true or false",
+    "white": "it must be a number above 0: the value in the file that stands for pixel 255",
+    "window": "it must be [low, high], two values in the file of which the first is the smaller",
+    "bands": "it must be a list of the file's channels, counted from 0",
+    "show_bands": "it must be a list of one or three of the file's channels, counted from 0",
     **{key: f"it must be one of {', '.join(choices)}" for key, choices in _CHOICES.items()},
 }
 """The part of a message that says what each setting must be."""

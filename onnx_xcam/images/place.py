@@ -1,8 +1,9 @@
 """This module says where the model's input lies on the photo, and places maps on the photo.
 
-Preprocessing scales the photo to `Placement.scaled` and cuts the input out of its middle, or pads it. Both steps are
-affine, so the whole input, with the map that covers it, is one box in the photo's own coordinates. The box is smaller
-than the photo after a crop and reaches beyond it after a letterbox.
+Preprocessing scales the photo to `Placement.scaled` and cuts the input out of its middle, or pads it; or it cuts a part
+out of the photo and scales that to the input. All steps are affine, so the whole input, with the map that covers it, is
+one box in the photo's own coordinates. The box is smaller than the photo after a crop and reaches beyond it after a
+letterbox.
 
 A map for display passes the ReLU (in the model), `Placement.place` (resize) and `scale_heatmap` (0..1), in this order.
 """
@@ -25,14 +26,31 @@ class Placement:
     Attributes:
         photo: the size of the upright photo.
         input: the size of the model's input.
-        scaled: the size of the whole photo after scaling, before the crop or the padding.
+        scaled: the size of the whole photo after scaling, before the crop or the padding; not whole where a part was
+            cut out first.
         offset: (top, left) of the input within the scaled photo; negative where the input is padded.
+        part: (top, left, bottom, right) in the photo of the part that was cut out of it before it was scaled, or None.
     """
 
     photo: tuple[int, int]
     input: tuple[int, int]
-    scaled: tuple[int, int]
-    offset: tuple[int, int] = (0, 0)
+    scaled: tuple[float, float]
+    offset: tuple[float, float] = (0, 0)
+    part: tuple[int, int, int, int] | None = None
+
+    @classmethod
+    def of_part(cls, photo: tuple[int, int], target: tuple[int, int], part: tuple[int, int, int, int]) -> Placement:
+        """Return the placement of a part, (top, left, bottom, right), that is cut out of a photo and then scaled.
+
+        Args:
+            photo: (height, width) of the photo.
+            target: (height, width) of the input, which the part is scaled to.
+            part: the part, within the photo.
+        """
+        top, left, bottom, right = part
+        ratios = target[0] / (bottom - top), target[1] / (right - left)
+        scaled = photo[0] * ratios[0], photo[1] * ratios[1]
+        return cls(photo, target, scaled, (top * ratios[0], left * ratios[1]), part)
 
     @property
     def box(self) -> tuple[float, float, float, float]:

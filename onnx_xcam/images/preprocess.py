@@ -4,7 +4,8 @@
 
 The geometry has one form for all three resize rules. With the input (H, W) and a crop fraction f, the photo is scaled
 to (H, W) / f: "stretch" to exactly that, "crop" so that it covers that, "letterbox" so that it fits within that. Then
-the input is cut out of its middle, and padded where the scaled photo is smaller.
+the input is cut out of its middle, and padded where the scaled photo is smaller. A `resize_size` stands in the place of
+(H, W) / f. With `crop_first`, the part is cut out of the photo itself, and then scaled to the input.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from onnx_xcam.images.resize import Interpolation, resize_window
 
 Resize = Literal["stretch", "crop", "letterbox"]
 Channels = Literal["RGB", "BGR", "GRAY"]
+Rounding = Literal["floor", "round"]
+Align = Literal["centre", "start"]
 ImageLayout = Literal["NCHW", "NHWC"]
 
 DEFAULT_SIZE = 224
@@ -132,8 +135,23 @@ class Preprocess:
         scale: factor on the pixel values 0..255.
         mean, std: applied after `scale`; one number for all channels or one for each, in the order of `channels`.
         channels: what the input holds, in order: "RGB", "BGR" or "GRAY".
-        pad_value: the pixel value 0..255 of letterbox borders.
+        pad_value: the pixel value 0..255 of borders, for all channels or one for each, in the order of `channels`.
         layout: "NCHW" or "NHWC" for inputs with a shape that leaves it open; else None.
+        resize_size: (height, width) that the photo is scaled to (or is to cover, or to fit within) before the input is
+            cut out of it, in place of (H, W) / `crop_fraction`; (n, n) with "crop" makes the shorter side n.
+        crop_first: cut the part out of the photo first, and scale it then: the middle of the photo, `crop_fraction` of
+            its height and width ("stretch"), or of the largest part with the input's aspect ratio ("crop").
+        size_rounding: how the side of the scaled photo that follows from its aspect ratio becomes a whole number:
+            "floor" (torchvision), "round" (OpenCV's pipelines), None for "round" in a letterbox and else "floor".
+        offset_rounding: how half a pixel is rounded where the input is cut out of the scaled photo: "round"
+            (torchvision, to the even number), "floor" (Hugging Face).
+        align: where borders are added: "centre" on both sides, "start" to the right and below only.
+        white: the value in a file that stands for pixel 255 (pixel = value * 255 / white, neither cut nor rounded);
+            None takes what the file's type calls white: 255, 65535, 1.0. 255 hands the file's values on as they are.
+        window: (low, high) of the values in a file: low becomes pixel 0, high 255, and what is outside is cut off.
+        bands: the channels of a file that the input gets, in order, counted from 0; None for all, in the file's order.
+        show_bands: the one or three channels of a file that are displayed, counted from 0; None for the first three, or
+            the first.
     """
 
     size: tuple[int, int] | None = None
@@ -145,8 +163,17 @@ class Preprocess:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     channels: Channels = "RGB"
-    pad_value: int = 0
+    pad_value: float | tuple[float, ...] = 0
     layout: ImageLayout | None = None
+    resize_size: tuple[int, int] | None = None
+    crop_first: bool = False
+    size_rounding: Rounding | None = None
+    offset_rounding: Rounding = "round"
+    align: Align = "centre"
+    white: float | None = None
+    window: tuple[float, float] | None = None
+    bands: tuple[int, ...] | None = None
+    show_bands: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, value in check_fields(asdict(self), "preprocessing").items():
@@ -206,19 +233,40 @@ class Preprocess:
 
     def placement(self, photo: tuple[int, int], target: tuple[int, int]) -> Placement:
         """Return how a photo of (height, width) is laid into an input of (height, width)."""
-        working = tuple(max(side, math.floor(side / self.crop_fraction + 1e-6)) for side in target)
+        if self.crop_first:
+            return Placement.of_part(photo, target, self._part(photo, target))
+        working = self.resize_size or tuple(max(side, math.floor(side / self.crop_fraction + 1e-6)) for side in target)
         ratios = [Fraction(w, p) for w, p in zip(working, photo, strict=True)]
         if self.resize == "crop":
             ratios = [max(ratios)] * 2
         elif self.resize == "letterbox":
             ratios = [min(ratios)] * 2
-        # Sizes are rounded, and odd borders halved, as torchvision does it for a crop and Ultralytics for a letterbox.
-        rounding = round if self.resize == "letterbox" else math.floor
-        height, width = (max(1, rounding(p * r)) for p, r in zip(photo, ratios, strict=True))
-        top, left = (
-            round((s - t) / 2) if s > t else -((t - s) // 2) for s, t in zip((height, width), target, strict=True)
-        )
-        return Placement(photo, target, (height, width), (top, left))
+        rounding = self.size_rounding or ("round" if self.resize == "letterbox" else "floor")
+        whole = round if rounding == "round" else math.floor
+        scaled = tuple(max(1, whole(p * r)) for p, r in zip(photo, ratios, strict=True))
+        top, left = (self._offset(s, t) for s, t in zip(scaled, target, strict=True))
+        return Placement(photo, target, (scaled[0], scaled[1]), (top, left))
+
+    def _offset(self, scaled: int, target: int) -> int:
+        """Return where the input begins in the scaled photo along an axis; a negative number is the border before it.
+
+        torchvision rounds half a pixel of a crop to the even number, and puts the odd pixel of a border behind, as
+        Ultralytics does; "floor" is the rule of Hugging Face, whose odd pixel of a border stands before.
+        """
+        if self.align == "start" and scaled <= target:
+            return 0
+        if self.offset_rounding == "floor":
+            return (scaled - target) // 2
+        return round((scaled - target) / 2) if scaled > target else -((target - scaled) // 2)
+
+    def _part(self, photo: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return (top, left, bottom, right) of the part of the photo that `crop_first` cuts out."""
+        scale = min(Fraction(p, t) for p, t in zip(photo, target, strict=True))
+        largest = [math.floor(t * scale) for t in target] if self.resize == "crop" else photo
+        sides = [max(1, math.floor(side * self.crop_fraction + 1e-6)) for side in largest]
+        offset = math.floor if self.offset_rounding == "floor" else round
+        top, left = (offset((p - s) / 2) for p, s in zip(photo, sides, strict=True))
+        return top, left, top + sides[0], left + sides[1]
 
     def summary(self, spec: InputSpec) -> str:
         """Return one line for the user on geometry and values.
@@ -274,18 +322,17 @@ def preprocess_image(
 
 def _lay_in(image_rgb: ImageRGB, preprocess: Preprocess, placement: Placement) -> ImageRGB:
     """Scale a photo and cut it or pad it to the model's input, [H,W,3] uint8."""
+    if placement.part is not None:
+        top, left, bottom, right = placement.part
+        cut, scaled, offset = image_rgb[top:bottom, left:right], placement.input, (0, 0)
+    else:
+        height, width = placement.scaled
+        cut, scaled, offset = image_rgb, (int(height), int(width)), (int(placement.offset[0]), int(placement.offset[1]))
     canvas = np.full((*placement.input, 3), preprocess.pad_value, np.uint8)
-    spans = [
-        (max(0, o), min(s, o + i)) for o, s, i in zip(placement.offset, placement.scaled, placement.input, strict=True)
-    ]
+    spans = [(max(0, o), min(s, o + i)) for o, s, i in zip(offset, scaled, placement.input, strict=True)]
     (top, bottom), (left, right) = spans
-    y, x = placement.offset
-    canvas[top - y : bottom - y, left - x : right - x] = resize_window(
-        image_rgb,
-        placement.scaled,
-        (top, left, bottom, right),
-        preprocess.interpolation,
-        antialias=preprocess.antialias,
+    canvas[top - offset[0] : bottom - offset[0], left - offset[1] : right - offset[1]] = resize_window(
+        cut, scaled, (top, left, bottom, right), preprocess.interpolation, antialias=preprocess.antialias
     )
     return canvas
 

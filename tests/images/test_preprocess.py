@@ -14,11 +14,10 @@ from onnx_xcam.images import (
     InputSpec,
     Placement,
     Preprocess,
-    find_sidecar,
-    load_preprocess,
     preprocess_image,
 )
 from onnx_xcam.images.resize import resize_window
+from onnx_xcam.producers.stated import find_sidecar, load_preprocess
 
 RNG = np.random.default_rng(3)
 NOISE = RNG.integers(0, 256, (60, 80, 3), np.uint8)
@@ -375,13 +374,13 @@ def test_from_dict_is_lenient_in_form():
         ({"scale": "1/0"}, "scale is '1/0'"),
         ({"scale": float("inf")}, "scale is inf"),
         ({"scale": True}, "scale is True"),
-        ({"mean": [1, 2]}, "mean is"),
+        ({"mean": []}, "mean is"),
         ({"mean": "abc"}, "mean is 'abc'"),
         ({"mean": [0, 0, float("nan")]}, "mean is"),
         ({"std": [1, 0, 1]}, "std is .*none of them 0"),
         ({"channels": "RGBA"}, "channels is 'RGBA'"),
         ({"pad_value": 256}, "pad_value is 256"),
-        ({"pad_value": [1]}, "pad_value is"),
+        ({"pad_value": "x"}, "pad_value is"),
         ({"layout": "NCWH"}, "layout is 'NCWH'"),
     ],
 )
@@ -544,7 +543,6 @@ def test_hugging_face(tmp_path, data, expected):
         (HALF | {"do_center_crop": True, "size": 224, "crop_size": {"height": 2}}, "crop_size is"),
         (HALF | {"do_center_crop": True, "size": 0, "crop_size": 2}, "crop_size is"),
         (HALF | {"crop_pct": 0.9, "size": {"shortest_edge": "x"}}, "size is"),
-        ({"image_mean": [1, 2], "do_normalize": True}, "mean is"),
     ],
 )
 def test_hugging_face_errors(data, message):

@@ -21,11 +21,11 @@ from onnx_xcam import contract
 from onnx_xcam.common.descriptions import load_description
 from onnx_xcam.errors import ClassError, LabelsError, ModelError, PreprocessError, XcamError, XcamWarning
 from onnx_xcam.explainer import Explainer
-from onnx_xcam.images import load_preprocess
 from onnx_xcam.images.write import write_image
 from onnx_xcam.jobs.file_names import layer_parts, picture_name, stems
 from onnx_xcam.labels import labels_from_metadata, load_labels, resolve_class
 from onnx_xcam.metadata import LABELS_KEY, PREPROCESS_KEY, Metadata, read_hints
+from onnx_xcam.producers.stated import load_preprocess
 from onnx_xcam.text import json_text, load_json, load_literal, printable
 
 UNSAFE = re.compile(

@@ -132,7 +132,8 @@ def _images(path: Path, data: bytes, number: int) -> _Runs:
 def _preprocess(path: Path, data: bytes, number: int) -> _Runs:
     import numpy as np
 
-    from onnx_xcam.images import InputSpec, load_preprocess, preprocess_image
+    from onnx_xcam.images import InputSpec, preprocess_image
+    from onnx_xcam.producers.stated import load_preprocess
 
     photo = np.zeros((20, 30, 3), np.uint8)
     dtype = (np.float32, np.float16, np.uint8)[number % 3]

@@ -1,0 +1,22 @@
+"""This module lists the dialects in which producers describe models, in files and in the metadata of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from onnx_xcam.producers import hugging_face, timm
+from onnx_xcam.producers.dialect import Dialect
+from onnx_xcam.producers.statement import Statement
+
+DIALECTS: tuple[Dialect, ...] = (
+    hugging_face.DIALECT,
+    timm.DIALECT,
+)
+"""The dialects of files, in the order in which they are tried. Where files of two dialects state the same, the first
+one is followed."""
+
+METADATA_DIALECTS: tuple[Callable[[Mapping[str, str]], Statement | None], ...] = ()
+"""The dialects of a model's `metadata_props`, in the order in which they are tried.
+
+Each returns what the entries state, or None where there are none of its own. An entry of the same name that means
+something else is passed over."""

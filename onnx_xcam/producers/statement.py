@@ -1,0 +1,80 @@
+"""A Statement holds what one source says about a model's pictures and its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnx_xcam.images.fields import check_fields
+from onnx_xcam.images.preprocess import Preprocess
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "size": ("size",),
+    "geometry": (
+        "resize",
+        "crop_fraction",
+        "resize_size",
+        "crop_first",
+        "size_rounding",
+        "offset_rounding",
+        "align",
+        "pad_value",
+    ),
+    "interpolation": ("interpolation", "antialias"),
+    "values": ("scale", "mean", "std", "white", "window"),
+    "channels": ("channels", "bands", "show_bands"),
+    "layout": ("layout",),
+}
+"""The settings of `Preprocess` in groups.
+
+A source that states one setting of a group settles the whole group, and the others of it have their defaults: half a
+mean from one file and half from another would be nobody's preprocessing."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A Statement holds what one source says: an argument, a file, an entry of the metadata, or the graph.
+
+    Attributes:
+        source: where it stands, as a part of a sentence: "'config.json' beside the model", "the model's metadata".
+        settings: the settings of `Preprocess` that it states, by name, in their final types; others are not stated.
+        labels: the labels of the classes by id, or None; ids that are left out have the label "".
+        remarks: what it says that is not followed, as whole sentences that name file and key.
+    """
+
+    source: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+    remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        source: str,
+        settings: Mapping[str, Any] | None = None,
+        labels: Sequence[str] | None = None,
+        remarks: Sequence[str] = (),
+    ) -> Statement:
+        """Return a statement with settings that are checked and brought into their final types.
+
+        Raises:
+            PreprocessError: a setting is unknown or its value impossible; the message names key, value and source.
+        """
+        names = None if labels is None else tuple(labels)
+        return cls(source, check_fields(settings or {}, source), names, tuple(remarks))
+
+    @classmethod
+    def whole(cls, source: str, preprocess: Preprocess) -> Statement:
+        """Return a statement of all settings but those that a preprocessing leaves open (None)."""
+        given = {name: getattr(preprocess, name) for names in GROUPS.values() for name in names}
+        left_open = {name for name in ("size", "layout") if given[name] is None}
+        return cls(source, {name: value for name, value in given.items() if name not in left_open})
+
+    def states(self, group: str) -> bool:
+        """Tell whether the source states a setting of a group of `GROUPS`."""
+        return any(name in self.settings for name in GROUPS[group])
+
+    def group(self, group: str) -> dict[str, Any]:
+        """Return the settings of a group that the source states."""
+        return {name: self.settings[name] for name in GROUPS[group] if name in self.settings}
