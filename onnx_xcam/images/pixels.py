@@ -20,7 +20,7 @@ def to_8_bit(pixels: npt.NDArray[Any]) -> ImageRGB:
     """Scale pixels of any depth to 0..255, with one factor for all channels; `read_image` states the rules."""
     if pixels.dtype == np.uint8:
         return pixels
-    bands = _bands(len(pixels))
+    bands = row_bands(len(pixels))
     if pixels.dtype.kind == "f":
         white = max(1.0, *(float(_positive(pixels[band]).max(initial=0.0)) for band in bands))
     else:
@@ -41,7 +41,7 @@ def _positive(pixels: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
     return positive
 
 
-def _bands(rows: int) -> list[slice]:
+def row_bands(rows: int) -> list[slice]:
     """Return slices of at most `_BAND_ROWS` rows that cover all rows."""
     return [slice(top, top + _BAND_ROWS) for top in range(0, rows, _BAND_ROWS)]
 
@@ -54,7 +54,7 @@ def to_rgb(pixels: ImageRGB) -> ImageRGB:
         return pixels
     if len(pixels) > _BAND_ROWS:
         result = np.empty((*pixels.shape[:2], 3), np.uint8)
-        for band in _bands(len(pixels)):
+        for band in row_bands(len(pixels)):
             result[band] = to_rgb(pixels[band])
         return result
     colours = pixels[..., : 1 if pixels.shape[2] < 3 else 3]
