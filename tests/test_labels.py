@@ -213,3 +213,74 @@ def test_numbers_are_ids_before_they_are_labels():
 def test_a_label_beyond_the_models_classes():
     with pytest.raises(ClassError, match="class 2 is out of range"):
         resolve_class("fish", PETS, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.csv", "id,name\n0,cat\n1,dog\n2,fish\n"),
+        ("l.csv", "index,mid,display_name\n2,/m/3,fish\n0,/m/1,cat\n1,/m/2,dog"),
+        ("l.csv", "name\ncat\ndog\nfish"),
+        ("l.csv", "0,cat\n1,dog\n2,fish"),
+        ("l.csv", "Nummer,Art\n0,cat\n1,dog\n2,fish"),
+        ("l.csv", "cat\ndog\nfish"),
+        ("l.tsv", "class_id\tclass_name\n0\tcat\n1\tdog\n2\tfish"),
+        ("l.txt", "0 cat\r\n1 dog\r\n2 fish\r\n"),
+    ],
+)
+def test_tables(tmp_path, name, text):
+    assert load_labels(written(tmp_path, name, text)) == PETS
+
+
+def test_a_label_with_a_comma_is_quoted_in_a_table(tmp_path):
+    text = 'id,name\n0,"tench, Tinca tinca"\n1,goldfish'
+    assert load_labels(written(tmp_path, "l.csv", text)) == ["tench, Tinca tinca", "goldfish"]
+
+
+def test_a_table_in_which_no_column_is_plainly_the_labels(tmp_path):
+    with pytest.raises(LabelsError, match="which of its 3 columns holds the labels is not plain"):
+        load_labels(written(tmp_path, "l.csv", "id,a,b\n0,x,y\n1,z,w"))
+
+
+def test_numbers_before_labels_that_begin_with_a_digit(tmp_path):
+    assert load_labels(written(tmp_path, "l.txt", "0 2 euro\n1 1 euro\n2 50 cent")) == ["2 euro", "1 euro", "50 cent"]
+    assert load_labels(written(tmp_path, "l.txt", "1 euro\n2 euro\n3 5 euro")) == ["1 euro", "2 euro", "3 5 euro"]
+
+
+def test_a_label_map_of_tensorflow(tmp_path):
+    text = """# pets
+    item { id: 2 name: '/m/2' display_name: "dog" }
+    item {
+      name: "cat"
+      id: 1
+      keypoints { id: 7 label: "nose" }
+    }
+    """
+    assert load_labels(written(tmp_path, "label_map.pbtxt", text)) == ["", "cat", "dog"]
+    for bad, message in (
+        ("item { id: 1 }", "no name"),
+        ("item { name: 'x' }", "no id"),
+        ("item {", "brace"),
+        ("%", "0"),
+    ):
+        with pytest.raises(LabelsError, match=message):
+            load_labels(written(tmp_path, "bad.pbtxt", bad))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"vocab": PETS},
+        {"label2id": {"cat": 0, "dog": 1, "fish": 2}},
+        {"class_indices": {"cat": 0, "dog": 1, "fish": 2}},
+        [{"id": 2, "name": "fish"}, {"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],
+        {"categories": [{"name": "cat"}, {"name": "dog"}, {"name": "fish"}]},
+    ],
+)
+def test_more_json_files(tmp_path, data):
+    assert load_labels(written(tmp_path, "labels.json", json.dumps(data))) == PETS
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks(tmp_path, encoding):
+    assert load_labels(written(tmp_path, "l.txt", "chien\nforêt", encoding)) == ["chien", "forêt"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ LARGEST_FILE = 64 << 20
 """The largest file that is read, in bytes; labels of 20,000 classes take 1 MB."""
 _LARGEST_YAML = 4 << 20
 """The longest YAML text that is parsed, in characters; PyYAML takes some 10 seconds for it."""
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class _Loader(yaml.SafeLoader):
@@ -26,17 +28,19 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8, without a byte order mark.
+    """Return the text of a file in UTF-8, or in UTF-16 with a byte order mark, as Windows' shells write it.
+
+    The text comes without its byte order mark.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: the file is no text in UTF-8, or larger than `LARGEST_FILE`.
+        ValueError: the file is no such text, or larger than `LARGEST_FILE`.
     """
     with open_file(path) as file:
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         raise ValueError(f"larger than {LARGEST_FILE >> 20} MiB")
-    return data.decode("utf-8-sig")
+    return data.decode("utf-16" if data.startswith(_UTF_16) else "utf-8-sig")
 
 
 def read_stated(path: Path, failure: type[Exception], missing: str) -> str:
@@ -52,7 +56,9 @@ def read_stated(path: Path, failure: type[Exception], missing: str) -> str:
     except FileNotFoundError as error:
         raise failure(f"{path}: {missing}") from error
     except UnicodeDecodeError as error:
-        raise failure(f"{path}: not a text file in UTF-8: {error.reason} at byte {error.start}") from error
+        raise failure(
+            f"{path}: not a text file in UTF-8: {error.reason} at byte {error.start}; save it as UTF-8"
+        ) from error
     except (OSError, ValueError) as error:
         raise failure(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
