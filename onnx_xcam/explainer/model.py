@@ -16,10 +16,11 @@ from onnx_xcam.errors import ClassError, ImageError, InputError
 from onnx_xcam.explainer.classes import Classes, choose_classes
 from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.explainer.options import ModelOptions
-from onnx_xcam.explainer.photo_pipeline import ModelInputs, config_beside, model_inputs
+from onnx_xcam.explainer.photo_pipeline import ModelInputs, model_inputs
 from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.probabilities import chosen_source
 from onnx_xcam.explainer.remarks import Remarks
+from onnx_xcam.producers.beside import config_beside
 from onnx_xcam.runtime import short_name
 from onnx_xcam.surgery.targets.classification.known_classifiers import ProbabilityChoice, known_of_logits
 

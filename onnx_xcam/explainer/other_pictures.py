@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnx_xcam import contract
 from onnx_xcam.common.arguments import mapping
 from onnx_xcam.common.files import is_file
 from onnx_xcam.errors import InputError
-from onnx_xcam.explainer.preprocessing import PreprocessLike, assumed_preprocess, stated_preprocess
 from onnx_xcam.feeds import FedPicture, InputValue, takes_pictures
-from onnx_xcam.images.preprocess import InputSpec, Preprocess, preprocess_image
+from onnx_xcam.images.preprocess import preprocess_image
 from onnx_xcam.images.read import ReadPicture, as_image, read_picture, remarks_for
+from onnx_xcam.producers.evidence import evidence
+from onnx_xcam.producers.settle import input_spec, settle
+from onnx_xcam.producers.stated import PreprocessLike
 from onnx_xcam.runtime import TensorInfo
 
 _ARRAYS = (".npy", ".npz")
@@ -64,13 +66,14 @@ def read_pictures(
     """
     values = {} if given is None else dict(mapping("inputs", given, "values by the names of inputs", InputError))
     descriptions = {}
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    # What is stated for the explained picture is taken at this input's own size and number of channels.
+    said = [replace(one, binding=False) for one in evidence(preprocess, None, metadata, path)]
     for info, value in _pictures(model_infos(proto), values):
         read = read_picture(value) if isinstance(value, str | Path) else ReadPicture(as_image(value), None, ())
-        metadata = {entry.key: entry.value for entry in proto.metadata_props}
-        stated, _ = stated_preprocess(preprocess, metadata, path)
         assert info.dtype is not None  # since `takes_pictures` is true
-        spec = InputSpec.from_shape(info.name, info.dtype, info.shape, stated.layout if stated else None)
-        used = _for_channels(stated, spec) if stated else assumed_preprocess(spec)[0]
+        spec = input_spec(info.name, info.dtype, info.shape, said)
+        used = settle(said, spec, None).preprocess
         values[info.name] = preprocess_image(read.image_rgb, used, spec)[0][None]
         what = f"'{value}'" if isinstance(value, str | Path) else "the given picture"
         remarks = tuple(f"{value}: {remark}." for remark in remarks_for(read, spec.dtype))
@@ -102,20 +105,3 @@ def _fits(info: TensorInfo, value: NDArray[Any]) -> bool:
     """Tell whether an array without the axis of images has the shape of an input."""
     pairs = zip(info.shape[1:], value.shape, strict=True)
     return all(length == given for length, given in pairs if isinstance(length, int))
-
-
-def _for_channels(preprocess: Preprocess, spec: InputSpec) -> Preprocess:
-    """Return the preprocessing at an input's own size, and in grey values for an input of one channel.
-
-    Raises:
-        InputError: the input has one channel, and mean or standard deviation differ between three channels.
-    """
-    sized = preprocess.replace(size=None) if spec.height and spec.width else preprocess
-    if spec.channels != 1 or preprocess.channels == "GRAY":
-        return sized
-    if len(set(preprocess.mean)) > 1 or len(set(preprocess.std)) > 1:
-        raise InputError(
-            f"The input '{spec.name}' {contract.shape_text((None, 1, spec.height, spec.width))} has one channel, and "
-            "the preprocessing states a mean and standard deviation for three; give it as a prepared array (.npy)."
-        )
-    return sized.replace(channels="GRAY", mean=sized.mean[:1], std=sized.std[:1])

@@ -1,55 +1,104 @@
-"""This module finds a model's preprocessing where it is stated, or assumes one and says so."""
+"""This module says in a few sentences how pictures are preprocessed, who states it, and what is assumed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-import numpy as np
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from onnx_xcam.images.preprocess import InputSpec, Preprocess
-from onnx_xcam.images.presets import PRESETS
-from onnx_xcam.metadata import read_hints
-from onnx_xcam.producers.stated import find_sidecar, load_preprocess
+from onnx_xcam.producers import stated
+from onnx_xcam.producers.assume import takes_whole_numbers
+from onnx_xcam.producers.describe import NAMES, told
+from onnx_xcam.producers.settle import Settled
+from onnx_xcam.producers.settle_labels import origin_of
+from onnx_xcam.text import listed
 
-PreprocessLike = str | Path | Mapping[str, Any] | Preprocess
+PreprocessLike: TypeAlias = stated.PreprocessLike
 """A description of preprocessing: a preset's name, a file, a dict, or what was made of one of these."""
 
+_PARTS = ("geometry", "interpolation", "values", "channels")
+"""The groups that a note on the preprocessing tells the source of; size and layout follow from the model."""
+_LIKELY_WRONG = ("geometry", "values")
+"""The groups that an assumption of which deserves a warning."""
+_ADVICE = (
+    "If the model wants another, state it with --preprocess (preprocess=), or in <model>.preprocess.json beside it."
+)
 
-def stated_preprocess(
-    preprocess: PreprocessLike | None, metadata: Mapping[str, str], path: Path | None
-) -> tuple[Preprocess | None, str]:
-    """Return the preprocessing that the argument, the metadata or a file beside the model states, and which of them.
 
-    The result is None and an empty text if none of them states one.
+def notes_on_pictures(settled: Settled) -> tuple[list[str], list[str]]:
+    """Return a sentence on the preprocessing and who states it, as a note or as a warning, and other warnings.
+
+    Returns:
+        Notes on what is certain, and warnings on what was assumed or contradicted: at most two sentences in all, and
+        one more on a size that is assumed.
     """
-    if isinstance(preprocess, Preprocess):
-        return preprocess, "the argument"
-    if preprocess is not None:
-        name = repr(str(preprocess)) if isinstance(preprocess, str | Path) else "the argument"
-        return load_preprocess(preprocess), name
-    if (own := read_hints(metadata).preprocess) is not None:
-        return load_preprocess(own), "the model's metadata"
-    if path and (sidecar := find_sidecar(path)):
-        return load_preprocess(sidecar), f"'{sidecar.name}' beside the model"
-    return None, ""
+    notes: list[str] = []
+    warnings: list[str] = []
+    assumed = [group for group in _PARTS if settled.origins[group].kind == "assumed"]
+    doubtful = [group for group in assumed if group in _LIKELY_WRONG] and not takes_whole_numbers(settled.spec)
+    (warnings if doubtful else notes).append(_how(settled, assumed))
+    if doubts := _doubts(settled):
+        warnings.append(f"Preprocessing: {doubts[0]}{_and_more(len(doubts) - 1)}")
+    if settled.preprocess.size_is_assumed(settled.spec):
+        height, width = settled.size
+        warnings.append(
+            f"Size: the model takes any size and no preprocessing states one; {height}x{width} is assumed. "
+            "State it as size in the preprocessing."
+        )
+    return notes, warnings
 
 
-def assumed_preprocess(spec: InputSpec) -> tuple[Preprocess, str]:
-    """Return the preprocessing that is assumed where nothing states one, and the sentence that says so."""
-    channels = "GRAY" if spec.channels == 1 else "RGB"
+def notes_on_labels(settled: Settled) -> tuple[list[str], list[str]]:
+    """Return a sentence on the labels and where they come from, as a note or, if some do not fit, as a warning."""
+    origin = settled.origins["labels"]
+    none = "none known, classes are shown as numbers; give a file with --labels (labels=)"
+    where = origin_of(origin.source) if settled.labels is not None else none
+    doubts = [*settled.label_remarks, *origin.doubts]
+    if not doubts:
+        return [f"Labels: {where}."], []
+    return [], [f"Labels: {where}. {doubts[0]}{_and_more(len(doubts) - 1)}"]
+
+
+def _how(settled: Settled, assumed: Sequence[str]) -> str:
+    """Return the sentence on how pictures are preprocessed, on who states it, and on what is assumed."""
+    preprocess, spec = settled.preprocess, settled.spec
+    if len(assumed) >= len(_PARTS) - (spec.channels == 1):
+        return _all_assumed(preprocess, spec)
+    sources: dict[str, list[str]] = {}
+    for group in _PARTS:
+        origin = settled.origins[group]
+        if origin.kind not in ("assumed", "model"):
+            sources.setdefault(origin.source, []).append(NAMES[group])
+    who = listed([f"{_these(groups)}from {source}" for source, groups in sources.items()])
+    if len(sources) == 1 and not assumed:
+        who = f"from {next(iter(sources))}"
+    sentence = f"Preprocessing: {preprocess.summary(spec)}, {who}"
+    if assumed:
+        what = listed([f"{NAMES[group]} ({told(group, preprocess)})" for group in assumed])
+        sentence += f"; nothing states the {what}, which {'is' if len(assumed) == 1 else 'are'} assumed"
+    advice = f" {_ADVICE}" if any(group in _LIKELY_WRONG for group in assumed) else ""
+    return f"{sentence}.{advice}"
+
+
+def _all_assumed(preprocess: Preprocess, spec: InputSpec) -> str:
+    """Return the sentence for a model of which nothing states how pictures are preprocessed."""
     if takes_whole_numbers(spec):
-        raw = PRESETS["raw"].replace(channels=channels)
-        return raw, f"Preprocessing: {raw.summary(spec)}: nothing states it, and the input takes whole numbers."
-    preset = "gray" if spec.channels == 1 else "imagenet"
+        return f"Preprocessing: {preprocess.summary(spec)}: nothing states it, and the input takes whole numbers."
     what = "grey values 0..1" if spec.channels == 1 else "ImageNet's mean and standard deviation"
-    return PRESETS[preset], (
-        f"Preprocessing: nothing states it, so {what} are assumed ({PRESETS[preset].geometry(spec)}). "
-        "If the model wants another, state it with --preprocess (preprocess=), or in <model>.preprocess.json beside it."
-    )
+    return f"Preprocessing: nothing states it, so {what} are assumed ({preprocess.geometry(spec)}). {_ADVICE}"
 
 
-def takes_whole_numbers(spec: InputSpec) -> bool:
-    """Tell whether an input takes pixels unchanged, since its dtype is an integer type that reaches 255."""
-    return spec.dtype.kind in "iu" and np.iinfo(spec.dtype).max >= 255
+def _these(groups: Sequence[str]) -> str:
+    """Return the names of groups before their source; nothing where they are all."""
+    return "" if len(groups) == len(_PARTS) else f"{listed(groups)} "
+
+
+def _doubts(settled: Settled) -> list[str]:
+    """Return the sentences on what contradicts the preprocessing, or is not followed."""
+    of_groups = (one for group, origin in settled.origins.items() if group != "labels" for one in origin.doubts)
+    return list(dict.fromkeys([*of_groups, *settled.remarks]))
+
+
+def _and_more(count: int) -> str:
+    """Return the words on further sentences, which `inspect` shows."""
+    return f" (onnx-xcam inspect shows {count} more)" if count > 0 else ""

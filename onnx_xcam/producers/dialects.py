@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from onnx_xcam.producers import hugging_face, timm
+from onnx_xcam.producers import hugging_face, hugging_face_labels, timm
 from onnx_xcam.producers.dialect import Dialect
 from onnx_xcam.producers.statement import Statement
 
 DIALECTS: tuple[Dialect, ...] = (
     hugging_face.DIALECT,
+    hugging_face_labels.DIALECT,
     timm.DIALECT,
 )
 """The dialects of files, in the order in which they are tried. Where files of two dialects state the same, the first

@@ -1,85 +1,173 @@
-"""This module returns the preprocessing that a user names, or that a file beside a model states."""
+"""This module reads the preprocessing and the labels that a user states, by name, as a file, or as plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from onnx_xcam.common import arguments
-from onnx_xcam.common.descriptions import load_description, read_text
+from onnx_xcam.common.arguments import several, short_repr
 from onnx_xcam.common.files import is_file
 from onnx_xcam.common.suggestions import suggestion_of_few
-from onnx_xcam.errors import PreprocessError
-from onnx_xcam.images.fields import check_fields
+from onnx_xcam.errors import LabelsError, PreprocessError, XcamError
 from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.images.presets import PRESETS
+from onnx_xcam.labels import load_labels
 from onnx_xcam.producers.dialect import DescriptionFile
 from onnx_xcam.producers.dialects import DIALECTS
+from onnx_xcam.producers.own import own_statement
+from onnx_xcam.producers.statement import Statement
 
-_FILE_SUFFIXES = (".json", ".yaml", ".yml")
+PreprocessLike = str | Path | Mapping[str, Any] | Preprocess
+"""A description of preprocessing: a preset's name, a file, a dict, or what was made of one of these."""
+LabelsLike = str | Path | Sequence[str]
+"""A description of labels: a file, or the labels by class id."""
+
+_SETTINGS_SUFFIXES = (".json", ".yaml", ".yml")
 
 
-def load_preprocess(spec: str | Path | Mapping[str, Any]) -> Preprocess:
-    """Return the preprocessing that a preset's name, a JSON or YAML file, or plain data state.
+def stated_preprocess(spec: PreprocessLike) -> Statement:
+    """Return what the argument `preprocess` states.
 
-    Files and data hold the settings of `Preprocess` by name, perhaps with `preset: NAME` for the preset that they
-    change; or they are a Hugging Face `preprocessor_config.json`, or a timm `config.json` (or its `pretrained_cfg`
-    alone).
+    It is a preset's name; a file in one of the dialects, or in our own settings; or the data of such a file.
 
     Raises:
-        PreprocessError: there is no such preset or file, the file is not JSON or YAML, a key is unknown, or a value is
+        PreprocessError: there is no such preset or file, the file is in no dialect, a key is unknown, or a value is
             impossible.
     """
-    if isinstance(spec, Mapping):
-        return _from_data(spec, "preprocessing")
-    if isinstance(spec, str) and spec in PRESETS:
-        return PRESETS[spec]
-    path = arguments.path("preprocess", spec, PreprocessError)
-    if path.suffix.lower() not in _FILE_SUFFIXES:
-        raise PreprocessError(
-            f"preprocessing {str(spec)!r} is neither a preset nor a .json or .yaml file"
-            f"{suggestion_of_few(str(spec), PRESETS)}"
-        )
-    return _from_data(_read(path), str(path))
+    if isinstance(spec, Preprocess):
+        statement = _binding(Statement.whole("the argument", spec))
+    elif isinstance(spec, Mapping):
+        statement = _of_file(DescriptionFile(Path("preprocessing"), "preprocessing", "", spec))
+        statement = replace(statement, source="the argument")
+    elif isinstance(spec, str) and spec in PRESETS:
+        statement = _binding(Statement.whole(repr(spec), PRESETS[spec]))
+    else:
+        path = arguments.path("preprocess", spec, PreprocessError)
+        statement = replace(_of_file(_read(path, spec)), source=repr(str(path)))
+    return replace(statement, evidence="argument")
 
 
-def find_sidecar(model: str | Path) -> Path | None:
-    """Return the file beside a model that states its preprocessing, or None if there is none.
+def stated_labels(labels: LabelsLike) -> Statement:
+    """Return what the argument `labels` states: a file in one of the dialects or with labels alone, or the labels.
 
-    For the model `NAME.onnx` it is `NAME.preprocess.json` (or `.yaml`, `.yml`), else `preprocessor_config.json`.
+    Raises:
+        LabelsError: there is no such file, it has no labels, or the argument is something else.
     """
-    model = Path(model)
-    names = [f"{model.stem}.preprocess{suffix}" for suffix in _FILE_SUFFIXES]
-    candidates = (model.with_name(name) for name in [*names, "preprocessor_config.json"])
-    return next((path for path in candidates if is_file(path)), None)
+    if isinstance(labels, str | Path):
+        names, source = _labels_of(Path(labels)), f"'{labels}'"
+    else:
+        names, source = _given_labels(labels), "the argument"
+    return Statement(source, labels=names, evidence="argument", binding=True)
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    """Return the settings in a JSON or YAML file, or raise a PreprocessError that says what is wrong with it."""
+def load_preprocess(spec: PreprocessLike) -> Preprocess:
+    """Return the preprocessing that a description states by itself; settings that it leaves open have their defaults.
+
+    Raises:
+        PreprocessError: as `stated_preprocess`.
+    """
+    return Preprocess(**stated_preprocess(spec).settings)
+
+
+def read_settings(path: Path, source: str) -> Statement:
+    """Return what a file in one of the dialects, or in our own settings, states of pictures; `source` is what the
+    statement is called.
+
+    Raises:
+        PreprocessError: the file cannot be read, is in no dialect, or states something impossible.
+    """
+    return replace(_of_file(_read(path, path)), source=source, binding=False)
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Return the labels in a file of a dialect, or with labels alone.
+
+    Raises:
+        LabelsError: the file cannot be read, or has no labels.
+    """
+    return _labels_of(path)
+
+
+def _binding(statement: Statement) -> Statement:
+    """Return the statement as one whose size must fit the model."""
+    return replace(statement, binding=True)
+
+
+def _read(path: Path, spec: object) -> DescriptionFile:
+    """Return a preprocessing file's content, or raise a PreprocessError that says what is wrong with it."""
+    if not is_file(path) and path.suffix.lower() not in _SETTINGS_SUFFIXES:
+        raise PreprocessError(
+            f"preprocessing {str(spec)!r} is neither a preset nor a file{suggestion_of_few(str(spec), PRESETS)}"
+        )
     try:
-        data = load_description(read_text(path), path.suffix)
+        return DescriptionFile.read(path, str(path))
     except FileNotFoundError as error:
         raise PreprocessError(f"{path}: no such preprocessing file") from error
     except OSError as error:
         raise PreprocessError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise PreprocessError(f"{path}: not a text file in UTF-8: {error.reason} at byte {error.start}") from error
     except ValueError as error:
-        raise PreprocessError(f"{path}: not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}") from error
-    if not isinstance(data, Mapping):
+        kind = path.suffix[1:].upper() if path.suffix.lower() in _SETTINGS_SUFFIXES else "a description"
+        raise PreprocessError(f"{path}: not valid {kind}: {' '.join(str(error).split())}") from error
+
+
+def _of_file(file: DescriptionFile) -> Statement:
+    """Return what a file states of pictures: in the first dialect that is its own, else in our own settings.
+
+    Raises:
+        PreprocessError: the file is in no dialect, or states nothing of pictures.
+    """
+    spoken = [dialect for dialect in DIALECTS if dialect.recognises(file)]
+    for dialect in spoken:
+        statement = dialect.read(file)
+        if statement.refusal is not None:
+            raise statement.refusal
+        if statement.settings:
+            return statement
+    if spoken:
+        names = " or ".join(dialect.name for dialect in spoken)
+        raise PreprocessError(f"{file.source}: this file of {names} states no preprocessing; give it with --labels")
+    if isinstance(file.data, Mapping):
+        return _binding(own_statement(file.data, file.source))
+    if file.path.suffix.lower() in _SETTINGS_SUFFIXES:
         raise PreprocessError(
-            f"{path}: must hold settings by name, such as scale: 1/255; it holds {type(data).__name__}"
+            f"{file.source}: must hold settings by name, such as scale: 1/255; it holds {type(file.data).__name__}"
         )
-    return data
+    raise PreprocessError(
+        f"{file.source}: the preprocessing in it is written in no way that is known; state the settings in a .json or "
+        ".yaml file"
+    )
 
 
-def _from_data(data: Mapping[str, Any], source: str) -> Preprocess:
-    """Return the preprocessing in plain data, in our own settings or in a dialect of a producer."""
-    file = DescriptionFile(Path(source), source, "", data)
+def _labels_of(path: Path) -> tuple[str, ...]:
+    """Return the labels in a file: in the first dialect that finds some, else by the rules of `load_labels`."""
+    try:
+        file = DescriptionFile.read(path, str(path))
+    except (OSError, ValueError):
+        return tuple(load_labels(path))  # which says what is wrong with the file
     for dialect in DIALECTS:
         if dialect.recognises(file):
-            return Preprocess(**dialect.read(file).settings)
-    own = dict(data)
-    base = own.pop("preset", None)
-    if base is not None and str(base) not in PRESETS:
-        raise PreprocessError(f"{source}: preset is {base!r}{suggestion_of_few(str(base), PRESETS)}")
-    return (Preprocess() if base is None else PRESETS[str(base)]).replace(**check_fields(own, source))
+            try:
+                labels = dialect.read(file).labels
+            except PreprocessError:
+                continue  # what it says of pictures does not matter here
+            if labels is not None:
+                return labels
+    return tuple(load_labels(path))
+
+
+def _given_labels(labels: Any) -> tuple[str, ...]:
+    """Return labels that were given as a sequence, or raise a LabelsError if they are something else."""
+    names = several("labels", labels, "labels by class id, or a labels file", LabelsError)
+    if wrong := [name for name in names if isinstance(name, bool) or not isinstance(name, str | int | float)]:
+        raise LabelsError(f"A label is a text, not {short_repr(wrong[0])}.")
+    return tuple(map(str, names))
+
+
+def refused(source: str, error: XcamError) -> Statement:
+    """Return the statement of a source that cannot be followed."""
+    return Statement(source, refusal=error)

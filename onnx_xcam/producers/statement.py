@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from onnx_xcam.errors import XcamError
 from onnx_xcam.images.fields import check_fields
 from onnx_xcam.images.preprocess import Preprocess
 
@@ -31,6 +32,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 A source that states one setting of a group settles the whole group, and the others of it have their defaults: half a
 mean from one file and half from another would be nobody's preprocessing."""
 
+Evidence = Literal["argument", "metadata", "file", "graph"]
+"""The kinds of sources, the strongest first: what the user says, the model's metadata, files beside it, its graph."""
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -41,12 +45,22 @@ class Statement:
         settings: the settings of `Preprocess` that it states, by name, in their final types; others are not stated.
         labels: the labels of the classes by id, or None; ids that are left out have the label "".
         remarks: what it says that is not followed, as whole sentences that name file and key.
+        evidence: the kind of source.
+        binding: whether a size or a number of labels that does not fit the model is an error, since the user stated
+            it; what is not binding gives way to the model.
+        own: whether it is written in our own settings, for onnx_xcam: meant to go before what producers' files say.
+        refusal: the error that says why the source cannot be followed, or None. It is raised where nothing stronger
+            states the same.
     """
 
     source: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
     remarks: tuple[str, ...] = ()
+    evidence: Evidence = "file"
+    binding: bool = False
+    own: bool = False
+    refusal: XcamError | None = None
 
     @classmethod
     def of(

@@ -320,13 +320,16 @@ def test_preprocessing_comes_from_the_argument_then_the_metadata_then_a_file_bes
     beside = Explainer(path, labels=LABELS)
     np.testing.assert_allclose(fed(beside), white["stem"])
     assert any("net.preprocess.json" in note for note in beside.notes)
+    assert not beside.warnings, "our own settings are meant to go before the producer's"
     path = saved(tmp_path, metadata={"preprocess": {"scale": 2}})
-    own = Explainer(path, labels=LABELS)
+    with pytest.warns(XcamWarning, match=r"'net.preprocess.json' beside the model says values .*metadata"):
+        own = Explainer(path, labels=LABELS)
     np.testing.assert_allclose(fed(own), white["metadata"])
     assert any("Preprocessing" in note and "metadata" in note for note in own.notes)
     for argument in ("unit", {"scale": 1 / 255}, Preprocess(scale=1 / 255)):
-        np.testing.assert_allclose(fed(Explainer(path, labels=LABELS, preprocess=argument)), white["argument"])
-    assert not own.warnings
+        stated = Explainer(path, labels=LABELS, preprocess=argument)
+        np.testing.assert_allclose(fed(stated), white["argument"])
+        assert not stated.warnings
 
 
 def test_preprocessing_that_nothing_states_is_imagenets_and_a_warning():
@@ -384,8 +387,19 @@ def test_labels_that_do_not_fit_the_model_are_an_error(tmp_path: Path):
     with pytest.raises(LabelsError, match="are 4, but the model has 5 classes"):
         explainer_of(tiny_models.by_hand(), preprocess="unit", labels=["a"] * 4)
     (tmp_path / "net.labels.json").write_text('["a", "b"]', encoding="utf-8")
-    with pytest.raises(LabelsError, match=r"net\.labels\.json.*are 2, but .*net\.onnx' has 5"):
-        Explainer(saved(tmp_path), preprocess="unit")
+    with pytest.raises(LabelsError, match=r"net\.labels\.json' are 2, but the model has 5 classes"):
+        Explainer(saved(tmp_path), preprocess="unit", labels=tmp_path / "net.labels.json")
+
+
+def test_labels_that_are_found_and_do_not_fit_are_not_used(tmp_path: Path):
+    (tmp_path / "net.labels.json").write_text('["a", "b"]', encoding="utf-8")
+    with pytest.warns(XcamWarning, match=r"net\.labels\.json' beside the model are 2, but the model has 5 classes, so"):
+        explainer = Explainer(saved(tmp_path), preprocess="unit")
+    assert explainer.labels is None and len(explainer.warnings) == 1
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": dict(enumerate("ABCDE"))}), encoding="utf-8")
+    with pytest.warns(XcamWarning, match=r"Labels: from 'config\.json' beside the model\. The labels from 'net"):
+        explainer = Explainer(saved(tmp_path), preprocess="unit")
+    assert explainer.labels == tuple("ABCDE")
 
 
 # --- models ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,30 @@
+"""This module says what is assumed of a model's pictures where nothing states it."""
+
+from __future__ import annotations
+
+from onnx_xcam.images.preprocess import InputSpec, Preprocess
+from onnx_xcam.images.presets import PRESETS
+
+_SQUARE = 1.15
+"""An input whose longer side is at most so many times the shorter one gets a centre crop; others the whole photo."""
+
+
+def assumed(spec: InputSpec, size: tuple[int, int]) -> Preprocess:
+    """Return the preprocessing that is assumed of an input that is prepared at (height, width).
+
+    An input of whole numbers that reach 255 gets pixels as they are, one of one channel grey values 0..1, and any other
+    ImageNet's mean and standard deviation. A centre crop is made for nearly square inputs alone: what takes clearly
+    oblong pictures (text lines, people) is trained on the whole of them.
+    """
+    if takes_whole_numbers(spec) or spec.takes_bands:
+        return PRESETS["raw"]
+    if spec.channels == 1:
+        return PRESETS["gray"]
+    if max(size) > _SQUARE * min(size):
+        return PRESETS["imagenet"].replace(resize="stretch", crop_fraction=1.0)
+    return PRESETS["imagenet"]
+
+
+def takes_whole_numbers(spec: InputSpec) -> bool:
+    """Tell whether an input takes pixels unchanged, since its dtype is an integer type that reaches 255."""
+    return spec.dtype.kind == "u" or (spec.dtype.kind == "i" and spec.dtype.itemsize > 1)

@@ -1,0 +1,119 @@
+"""This module says in words what a group of settings means, and tells whether two groups mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from onnx_xcam.images.preprocess import Preprocess
+
+NAMES: Mapping[str, str] = {
+    "size": "size",
+    "geometry": "resize rule",
+    "interpolation": "interpolation",
+    "values": "values",
+    "channels": "channel order",
+    "layout": "layout",
+    "labels": "labels",
+}
+"""What messages call each group of settings, and the labels."""
+
+_PHOTOS = ((480, 640), (640, 480), (333, 333))
+"""The (height, width) of photos on which two resize rules are compared."""
+_SAME_PIXELS = 1
+"""Resize rules that place the input within so many of its own pixels of each other differ by rounding only."""
+_SAME_VALUES = 0.02
+"""Values that differ by less than this part of their range count as the same, such as a mean of 0.45 and 0.449."""
+
+
+def told(group: str, preprocess: Preprocess) -> str:
+    """Return what the settings of a group mean, in a few words: "centre crop 0.875", "raw values 0..255"."""
+    return _TOLD[group](preprocess)
+
+
+def means_the_same(group: str, one: Preprocess, other: Preprocess, size: tuple[int, int]) -> bool:
+    """Tell whether the settings of a group have the same effect for an input of (height, width)."""
+    if group == "geometry":
+        return all(_placed_alike(one, other, photo, size) for photo in _PHOTOS)
+    if group == "values":
+        return one.window == other.window and one.white == other.white and _valued_alike(one, other)
+    return _TOLD[group](one) == _TOLD[group](other)
+
+
+def by(size: tuple[int | None, int | None]) -> str:
+    """Return a size as messages show it: `224x224`, with `?` for an open side."""
+    return "x".join("?" if side is None else str(side) for side in size)
+
+
+def _geometry(preprocess: Preprocess) -> str:
+    """Return the resize rule in words."""
+    crop = f" {preprocess.crop_fraction:g}" if preprocess.crop_fraction < 1 or preprocess.resize == "crop" else ""
+    words = {
+        "stretch": "stretched",
+        "crop": "centre crop",
+        "letterbox": f"letterbox padded with {preprocess.pad_value}",
+    }
+    rule = f"{words[preprocess.resize]}{crop}"
+    if preprocess.resize_size is not None:
+        rule = f"resized to {by(preprocess.resize_size)}, {words[preprocess.resize]}"
+    return f"{rule}, cut out first" if preprocess.crop_first else rule
+
+
+def _interpolation(preprocess: Preprocess) -> str:
+    """Return the interpolation in words."""
+    return preprocess.interpolation + ("" if preprocess.antialias else " without antialiasing")
+
+
+def _values(preprocess: Preprocess) -> str:
+    """Return the formula of the values in words."""
+    deep = [] if preprocess.white is None else [f"white {preprocess.white:g}"]
+    deep += [] if preprocess.window is None else ["window {:g} to {:g}".format(*preprocess.window)]
+    formula = "raw values 0..255"
+    if not preprocess.is_raw:
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (preprocess.mean, preprocess.std))
+        formula = f"(pixel * {preprocess.scale:.4g} - [{mean}]) / [{std}]"
+    return ", ".join([formula, *deep])
+
+
+def _channels(preprocess: Preprocess) -> str:
+    """Return the order of the channels in words."""
+    if preprocess.bands is None:
+        return preprocess.channels
+    return f"bands {', '.join(map(str, preprocess.bands))}"
+
+
+_TOLD: Mapping[str, Callable[[Preprocess], str]] = {
+    "size": lambda preprocess: "open" if preprocess.size is None else by(preprocess.size),
+    "geometry": _geometry,
+    "interpolation": _interpolation,
+    "values": _values,
+    "channels": _channels,
+    "layout": lambda preprocess: preprocess.layout or "open",
+}
+
+
+def _placed_alike(one: Preprocess, other: Preprocess, photo: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Tell whether both lay a photo into the input in the same place, and pad it with the same value if they do."""
+    first, second = (preprocess.placement(photo, size).box for preprocess in (one, other))
+    height, width = first[2] - first[0], first[3] - first[1]
+    pixel = max(height / size[0], width / size[1])
+    if any(abs(a - b) > _SAME_PIXELS * pixel + 1e-6 for a, b in zip(first, second, strict=True)):
+        return False
+    padded = min(first[:2]) < -pixel or first[2] > photo[0] + pixel or first[3] > photo[1] + pixel
+    return not padded or one.pad_value == other.pad_value
+
+
+def _valued_alike(one: Preprocess, other: Preprocess) -> bool:
+    """Tell whether black and white become nearly the same values in each channel."""
+    count = max(len(one.mean), len(one.std), len(other.mean), len(other.std))
+    for channel in range(count):
+        (low, high), (other_low, other_high) = (_ends(preprocess, channel) for preprocess in (one, other))
+        range_ = max(abs(high - low), abs(other_high - other_low))
+        if max(abs(low - other_low), abs(high - other_high)) > _SAME_VALUES * range_:
+            return False
+    return True
+
+
+def _ends(preprocess: Preprocess, channel: int) -> tuple[float, float]:
+    """Return what black and white become in a channel."""
+    mean, std = (values[channel % len(values)] for values in (preprocess.mean, preprocess.std))
+    return -mean / std, (255 * preprocess.scale - mean) / std

@@ -1,0 +1,35 @@
+"""This module reads the preprocessing that users of onnx_xcam write themselves, in the settings of `Preprocess`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from onnx_xcam.common.suggestions import suggestion_of_few
+from onnx_xcam.errors import PreprocessError
+from onnx_xcam.images.fields import check_fields
+from onnx_xcam.images.preprocess import Preprocess
+from onnx_xcam.images.presets import PRESETS
+from onnx_xcam.producers.statement import Statement
+
+PREPROCESS_FILES = tuple(f"{{stem}}.preprocess{suffix}" for suffix in (".json", ".yaml", ".yml"))
+"""The names of files with our own settings beside a model, "{stem}" being its name without its suffix."""
+LABELS_FILES = ("{stem}.labels.txt", "{stem}.labels.json")
+"""The names of files with labels beside a model that are meant for it alone."""
+
+
+def own_statement(data: Mapping[str, Any], source: str) -> Statement:
+    """Return what plain data state in our own settings, perhaps with `preset: NAME` for the preset that they change.
+
+    Such data are a whole preprocessing: settings that are left out have their defaults.
+
+    Raises:
+        PreprocessError: a setting or the preset is unknown, or a value impossible; the message names key and source.
+    """
+    own = dict(data)
+    base = own.pop("preset", None)
+    if base is not None and str(base) not in PRESETS:
+        raise PreprocessError(f"{source}: preset is {base!r}{suggestion_of_few(str(base), PRESETS)}")
+    preset = Preprocess() if base is None else PRESETS[str(base)]
+    return replace(Statement.whole(source, preset.replace(**check_fields(own, source))), own=True)

@@ -1,0 +1,111 @@
+"""This module settles the labels of a model's classes from all that is said about them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from onnx_xcam.errors import LabelsError
+from onnx_xcam.producers.statement import Evidence, Statement
+
+_MOVED = 0.1
+"""Where more than this part of the names that two sources share stands at other ids, they contradict each other."""
+_BACKGROUND = ("background", "dummy", "__background__", "other")
+
+
+@dataclass(frozen=True)
+class SettledLabels:
+    """SettledLabels hold the labels of the classes with their origin.
+
+    Attributes:
+        labels: the labels by class id, or None.
+        kind: the kind of the source, "none" where there are no labels.
+        source: the source in words.
+        contradictions: whole sentences on sources with other labels.
+        remarks: whole sentences on labels that were found and are not used.
+    """
+
+    labels: tuple[str, ...] | None
+    kind: Evidence | Literal["none"] = "none"
+    source: str = ""
+    contradictions: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def settle_labels(statements: Sequence[Statement], count: int | None, *, is_number: bool = False) -> SettledLabels:
+    """Return the first labels whose number is that of the classes; where that is unknown, the first.
+
+    Args:
+        statements: all that is said, the strongest first.
+        count: the number of classes, or None.
+        is_number: whether the model's score is a number, for which a single label names no class.
+
+    Raises:
+        LabelsError: the user states labels of another number.
+    """
+    followed: Statement | None = None
+    remarks: list[str] = []
+    contradictions: list[str] = []
+    for statement in statements:
+        labels = statement.labels
+        if labels is None:
+            continue
+        if is_number and len(labels) == 1 and not statement.binding:
+            remarks.append(f"{statement.source} has one label, which names a number and no class.")
+        elif count is not None and len(labels) != count:
+            if statement.binding:
+                raise LabelsError(f"{_wrong_number(statement, count)}; give this model's with --labels (labels=).")
+            remarks.append(_wrong_number(statement, count) + _one_more(labels, count) + ", so they are not used.")
+        elif followed is None:
+            followed = statement
+        elif (
+            followed.evidence != "argument"
+            and statement.source != followed.source
+            and (differ := _other_order(followed, statement))
+        ):
+            contradictions.append(differ)
+    if followed is None:
+        return SettledLabels(None, remarks=tuple(dict.fromkeys(remarks)))
+    kind, source = followed.evidence, followed.source
+    return SettledLabels(followed.labels, kind, source, tuple(contradictions), tuple(dict.fromkeys(remarks)))
+
+
+def _wrong_number(statement: Statement, count: int) -> str:
+    """Return the part of a sentence that says how many labels there are, and how many classes."""
+    given = len(statement.labels or ())
+    return f"The labels {origin_of(statement.source)} are {given}, but the model has {count} classes"
+
+
+def origin_of(source: str) -> str:
+    """Return where labels come from, as a part of a sentence."""
+    return "given as an argument" if source == "the argument" else f"from {source}"
+
+
+def _one_more(labels: Sequence[str], count: int) -> str:
+    """Return what there is to say of a first label that may be one too many: a class for the background."""
+    if len(labels) != count + 1 or labels[0].strip().casefold() not in _BACKGROUND:
+        return ""
+    return f" (the first, {labels[0]!r}, may be one that this model has no class for)"
+
+
+def _other_order(followed: Statement, other: Statement) -> str | None:
+    """Return a sentence if two sources give the same names to other classes, else None."""
+    first, second = ([_folded(label) for label in one.labels or ()] for one in (followed, other))
+    once, once_there = ({name for name, times in Counter(names).items() if times == 1} for names in (first, second))
+    places = {name: index for index, name in enumerate(second) if name in once & once_there}
+    common = [index for index, name in enumerate(first) if name in places]
+    moved = [index for index in common if places[first[index]] != index]
+    if len(moved) <= _MOVED * len(common):
+        return None
+    at = moved[0]
+    return (
+        f"{other.source} has the label {(other.labels or ())[places[first[at]]]!r} for class {places[first[at]]}, but "
+        f"{followed.source} has it for class {at}, which is followed."
+    )
+
+
+def _folded(label: str) -> str:
+    """Return a label for comparisons: its first synonym, without regard to case."""
+    return label.split(",", maxsplit=1)[0].strip().casefold()
