@@ -10,7 +10,6 @@ import warnings
 import zlib
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from onnx_xcam.errors import ImageError
@@ -52,7 +51,7 @@ _ORIENTATION_TAG = 0x0112
 _WARNING_FILTERS = threading.Lock()  # the warning filters are shared by all threads of the process
 
 
-def orientation_of(data: bytes, path: Path) -> int:
+def orientation_of(data: bytes, path: str) -> int:
     """Return the EXIF orientation (1..8) that is still to be undone after OpenCV has decoded a file.
 
     The orientation is 1 (upright) for formats that Pillow does not know.
@@ -103,7 +102,7 @@ def _loaded(exif: Any, data: bytes) -> Any:
     return exif
 
 
-def _open_header(stream: io.BytesIO, path: Path) -> Any:
+def _open_header(stream: io.BytesIO, path: str) -> Any:
     """Return Pillow's image of this file, not decoded, or None where Pillow does not know the file."""
     image = pillow()
     start = stream.getbuffer()[:16].tobytes()

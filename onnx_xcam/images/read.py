@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam.common.files import is_folder, open_file
 from onnx_xcam.errors import ImageError
 from onnx_xcam.images.backend import MAX_PIXELS, first_line, is_no_memory, memory_for, opencv
+from onnx_xcam.images.content import Content, content_of, no_picture
 from onnx_xcam.images.display import type_white
-from onnx_xcam.images.headers import Format, format_of, stated_size
+from onnx_xcam.images.headers import format_of, stated_size
 from onnx_xcam.images.orientation import orientation_of
 from onnx_xcam.images.pages import holds_several
 from onnx_xcam.images.photo import Photo
@@ -25,10 +24,6 @@ from onnx_xcam.images.tiff import RGB, WHITE_IS_ZERO, TiffPage, first_page
 _BOMB_PIXELS, _BOMB_RATIO = 2**25, 1000
 """A picture of more than _BOMB_PIXELS must have a byte in its file for every _BOMB_RATIO pixels; a photo has one for
 every ten."""
-MAX_BYTES = 4 * MAX_PIXELS + (1 << 20)
-"""The largest file that is read: the largest picture in RGBA of 8 bits, not compressed, and a header."""
-_START = 32
-"""The format of a file is known by so many bytes at its start."""
 
 
 def read_image(path: str | Path) -> ImageRGB:
@@ -76,7 +71,7 @@ def read_picture(path: str | Path) -> ReadPicture:
         ImageError: as `read_image`.
     """
     with memory_for(path):
-        decoded = _decoded(Path(path))
+        decoded = _decoded(_content(path))
         values = None if decoded.pixels.dtype == np.uint8 else FileValues.of(decoded.pixels)
         pixels = to_8_bit(decoded.with_black_at_zero())
         if pixels.ndim == 3 and pixels.shape[2] >= 3:
@@ -95,7 +90,17 @@ def read_photo(path: str | Path) -> Photo:
         ImageError: as `read_image`.
     """
     with memory_for(path):
-        decoded = _decoded(Path(path))
+        return decoded_photo(_content(path))
+
+
+def decoded_photo(content: Content) -> Photo:
+    """Decode a picture file with its own depth and values, and turn it upright as its EXIF data say.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    with memory_for(content.name):
+        decoded = _decoded(content)
         pixels = decoded.with_black_at_zero()
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         if pixels.shape[2] >= 3:
@@ -125,7 +130,7 @@ def read_mask(path: str | Path) -> NDArray[np.bool_]:
     path = Path(path)
     if path.suffix.lower() in (".jpe", ".jpeg", ".jpg"):
         raise ImageError(f"{path}: a mask cannot be a JPEG, which does not keep black black; save it as PNG")
-    decoded = _decoded(path)
+    decoded = _decoded(_content(path))
     marked: NDArray[np.bool_] = decoded.with_black_at_zero() != 0
     if marked.ndim == 3:
         colours = marked.shape[2] - (marked.shape[2] in (2, 4))
@@ -159,11 +164,19 @@ class _Decoded:
         return (white - self.pixels).astype(self.pixels.dtype)
 
 
-def _decoded(path: Path) -> _Decoded:
+def _content(path: str | Path) -> Content:
+    """Return the bytes of a picture file that OpenCV may be able to read."""
+    content = content_of(path)
+    if content.kind != "picture":
+        raise no_picture(path)
+    return content
+
+
+def _decoded(content: Content) -> _Decoded:
     """Decode a picture file, after its header was checked."""
+    path, data = content.name, content.data
     with memory_for(path):
-        data, kind = _read_bytes(path)
-        _check_size(data, kind, path)
+        _check_size(data, path)
         page = first_page(data)
         remarks = [] if page is None else _judged_bands(page, path)
         if holds_several(data, page):
@@ -175,7 +188,7 @@ def _decoded(path: Path) -> _Decoded:
         return _Decoded(pixels, orientation, inverted, tuple(remarks))
 
 
-def _judged_bands(page: TiffPage, path: Path) -> list[str]:
+def _judged_bands(page: TiffPage, path: str) -> list[str]:
     """Return remarks on the bands of a TIFF file.
 
     Raises:
@@ -192,7 +205,7 @@ def _judged_bands(page: TiffPage, path: Path) -> list[str]:
     return []
 
 
-def _decoded_pixels(data: bytes, path: Path) -> NDArray[Any]:
+def _decoded_pixels(data: bytes, path: str) -> NDArray[Any]:
     """Decode a file's content with OpenCV, as it is: [H,W] or [H,W,1..4] of any type, BGR, not turned upright."""
     cv2 = opencv()
     try:
@@ -203,7 +216,7 @@ def _decoded_pixels(data: bytes, path: Path) -> NDArray[Any]:
             raise
         raise ImageError(f"{path}: OpenCV cannot read this picture: {first_line(error)}") from error
     if pixels is None:
-        raise _no_picture(path)
+        raise no_picture(path)
     if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
         raise _too_large(path, pixels.shape[1], pixels.shape[0])
     if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4):
@@ -238,41 +251,16 @@ def as_image(array: Any) -> ImageRGB:
     return np.ascontiguousarray(to_rgb(array))
 
 
-def _read_bytes(path: Path) -> tuple[bytes, Format]:
-    """Return the whole content of a file, and its format.
-
-    The file is read by Python, since OpenCV on Windows fails at paths that are not ASCII.
-    """
-    try:
-        if is_folder(path):
-            raise ImageError(f"{path}: is a folder, not a picture")
-        with open_file(path) as file:
-            start, size = file.read(_START), os.fstat(file.fileno()).st_size
-            kind = format_of(start)
-            file.seek(0)
-            data = b"" if kind is None or size > MAX_BYTES else file.read(size)
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        raise ImageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if not start:
-        raise ImageError(f"{path}: the file is empty (0 bytes)")
-    if kind is None:
-        raise _no_picture(path)
-    if size > MAX_BYTES:
-        raise ImageError(f"{path}: the file has more than {MAX_BYTES >> 20} MiB; scale the picture down first")
-    return data, kind
-
-
-def _check_size(data: bytes, kind: Format, path: Path) -> None:
+def _check_size(data: bytes, path: str) -> None:
     """Make sure, before anything is decoded, that a picture has a size that can be read.
 
     Raises:
         ImageError: the file states no size, more than `MAX_PIXELS` pixels, or far more than it can hold.
     """
-    size = stated_size(data, kind)
+    kind = format_of(data[:32])
+    size = None if kind is None else stated_size(data, kind)
     if size is None:
-        raise _no_picture(path)
+        raise no_picture(path)
     width, height = size
     if width * height > MAX_PIXELS:
         raise _too_large(path, width, height)
@@ -281,11 +269,6 @@ def _check_size(data: bytes, kind: Format, path: Path) -> None:
             f"{path}: states {width} x {height} pixels in only {len(data)} bytes; the file is damaged, or made to "
             "exhaust the memory"
         )
-
-
-def _no_picture(path: Path) -> ImageError:
-    """Return the error that a file is not a picture, or a damaged one."""
-    return ImageError(f"{path}: not a picture that OpenCV can read, or a damaged or truncated one")
 
 
 def _too_large(where: object, width: int, height: int) -> ImageError:
