@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
 import onnx
+import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -18,6 +22,16 @@ LARGEST_DIFFERENCE = 0.01
 """The largest difference from a producer's own tensor that counts as the same; 1 would be as wrong as noise."""
 SIZES = ((427, 640), (500, 375), (301, 333))
 """The (height, width) of the photos: oblong, upright, and nearly square with odd sides, where roundings differ."""
+
+
+def library(name: str) -> ModuleType:
+    """Return a producer's own library; skip the test without it, unless XCAM_REQUIRE_PRODUCERS=1 demands it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        if os.environ.get("XCAM_REQUIRE_PRODUCERS") == "1":
+            raise
+        pytest.skip(f"needs {name}: {error}")
 
 
 def photos() -> list[NDArray[np.uint8]]:

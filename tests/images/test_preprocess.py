@@ -539,39 +539,6 @@ def test_hugging_face_errors(data, message):
         load_preprocess(data)
 
 
-def test_timm():
-    config = {
-        "input_size": [3, 288, 256],
-        "interpolation": "bicubic",
-        "crop_pct": 0.95,
-        "crop_mode": "center",
-        "mean": list(MEAN),
-        "std": list(STD),
-        "num_classes": 1000,
-    }
-    expected = PRESETS["imagenet"].replace(size=(288, 256), interpolation="cubic", crop_fraction=0.95)
-    assert load_preprocess(config) == expected
-    assert load_preprocess({"architecture": "resnet50", "pretrained_cfg": config}) == expected
-    assert load_preprocess(config | {"crop_mode": "squash"}).resize == "stretch"
-    assert load_preprocess(config | {"crop_mode": "border"}).resize == "letterbox"
-    grey = load_preprocess({"input_size": [1, 28, 28], "mean": [0.1], "std": [0.3], "crop_pct": 1.0})
-    assert grey == Preprocess((28, 28), resize="crop", scale=1 / 255, mean=(0.1,), std=(0.3,), channels="GRAY")
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        ({"input_size": 224}, "input_size is 224"),
-        ({"input_size": [3, 224, 224], "crop_mode": "centre"}, "crop_mode is 'centre'; did you mean center"),
-        ({"input_size": [3, 224, 224], "interpolation": "random"}, "interpolation is 'random'"),
-        ({"pretrained_cfg": {"input_size": [3, 0, 0]}}, "pretrained_cfg: size is"),
-    ],
-)
-def test_timm_errors(data, message):
-    with pytest.raises(PreprocessError, match=message):
-        load_preprocess(data)
-
-
 @pytest.mark.parametrize(
     ("dtype", "advice"),
     [

@@ -1,0 +1,111 @@
+"""The presets that are named after published weights, and the tables behind them."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers.producers import library
+from onnx_xcam.errors import PreprocessError
+from onnx_xcam.images.preprocess import Preprocess
+from onnx_xcam.producers import named
+from onnx_xcam.producers.named import LIBRARIES, table
+
+LARGEST = 200_000
+"""The most bytes that all tables together may have."""
+
+
+@pytest.mark.parametrize(
+    ("spec", "same", "settings"),
+    [
+        (
+            "timm:resnet50",
+            "timm:resnet50.a1_in1k",
+            {"size": (224, 224), "crop_fraction": 0.95, "interpolation": "cubic"},
+        ),
+        ("timm:tv_resnet50", "timm:resnet50.tv_in1k", {"crop_fraction": 0.875, "interpolation": "linear"}),
+        (
+            "torchvision:resnet50",
+            "torchvision:ResNet50_Weights.IMAGENET1K_V2",
+            {"crop_fraction": 224 / 232, "interpolation": "linear", "mean": (0.485, 0.456, 0.406)},
+        ),
+        ("torchvision:ResNet50_Weights.DEFAULT", "torchvision:resnet50.imagenet1k_v2", {"size": (224, 224)}),
+        ("torchvision:resnet50.IMAGENET1K_V1", "torchvision:resnet50.IMAGENET1K_V1", {"crop_fraction": 0.875}),
+        ("keras:resnet50", "keras:ResNet50", {"channels": "BGR", "mean": (103.939, 116.779, 123.68), "scale": 1.0}),
+        ("Keras:NASNetLarge", "keras:NASNetLarge", {"size": (331, 331), "scale": 1 / 127.5, "mean": (1.0,)}),
+    ],
+)
+def test_a_name_in_each_form(spec, same, settings):
+    statement = named.named(spec)
+    assert statement.settings == named.named(same).settings
+    assert settings.items() <= statement.settings.items()
+    assert same.partition(":")[2].partition(".")[2].lower() in statement.source.lower()
+
+
+def test_default_weights_are_called_so_where_others_want_something_else():
+    (remark,) = named.named("timm:resnet50").remarks
+    assert remark.startswith("timm has 19 weights of resnet50, of which 12 want")
+    assert remark.endswith("than the default, a1_in1k; name yours, such as timm:resnet50.a1h_in1k")
+    assert named.named("timm:resnet50.a1_in1k").remarks == ()
+    assert named.named("keras:VGG16").remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("timm:resnet5O", r"^timm [\d.]+ has no weights named 'resnet5O' \(did you mean .*'resnet50'"),
+        ("timm:resnet50.a1_in1", r"has no weights 'a1_in1' of resnet50; did you mean a1_in1k"),
+        ("torchvision:ResNet50_Weights.V2", r"no weights 'V2' of resnet50; known are IMAGENET1K_V2, IMAGENET1K_V1$"),
+        ("keras:ResNet52", r"^keras [\d.]+ has no weights named 'ResNet52' \(did you mean "),
+        ("timm:", r"has no weights named ''"),
+        ("torchvision:r3d_18", r"torchvision:r3d_18.KINETICS400_V1 .* cannot be used: it takes clips of many frames"),
+    ],
+)
+def test_unknown_and_unsupported_names(spec, message):
+    with pytest.raises(PreprocessError, match=message):
+        named.named(spec)
+
+
+@pytest.mark.parametrize("spec", ["imagenet", "timm", "other:resnet50", "C:\\model.json", "photo:timm:x", ""])
+def test_texts_that_name_no_library(spec):
+    assert named.named(spec) is None
+
+
+def test_every_entry_is_a_preprocessing_or_a_refusal():
+    refused = 0
+    for name in LIBRARIES:
+        known = table(name)
+        used = {row for tags in known.weights.values() for row in tags.values()}
+        assert used == set(range(len(known.rows)))
+        for architecture, tags in known.weights.items():
+            for tag in tags:
+                spec = f"{name}:{architecture}" + (f".{tag}" if tag else "")
+                try:
+                    statement = named.named(spec)
+                except PreprocessError as error:
+                    assert "refused" in known.rows[tags[tag]], error
+                    refused += 1
+                else:
+                    assert Preprocess(**statement.settings)
+                    assert statement.states("values")
+        for alias in known.aliases:
+            assert named._resolved(alias, known)
+    assert refused == 10  # torchvision's weights for clips
+
+
+def test_tables_are_small():
+    assert sum(path.stat().st_size for path in named.FOLDER.iterdir()) < LARGEST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*LIBRARIES, "likelihood"])
+@pytest.mark.filterwarnings("ignore")
+def test_tables_are_those_of_the_libraries(name):
+    from tools.release import named_presets
+
+    for each in LIBRARIES if name == "likelihood" else (name,):
+        module = library(each)
+        installed = module.__version__.partition("+")[0]
+        if installed != table(each).version:
+            pytest.skip(f"the table is made from {each} {table(each).version}, installed is {installed}")
+    text = named_presets.likelihood_text() if name == "likelihood" else named_presets.MAKERS[name]().text()
+    assert (named.FOLDER / f"{name}.json").read_text(encoding="utf-8") == text
