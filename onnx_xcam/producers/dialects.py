@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from onnx_xcam.producers import hugging_face, hugging_face_labels, timm
+from onnx_xcam.producers import (
+    hugging_face,
+    hugging_face_labels,
+    mmdeploy,
+    paddle_clas,
+    paddle_detection,
+    paddle_seg,
+    timm,
+)
 from onnx_xcam.producers.dialect import Dialect
 from onnx_xcam.producers.statement import Statement
 
@@ -12,6 +20,10 @@ DIALECTS: tuple[Dialect, ...] = (
     hugging_face.DIALECT,
     hugging_face_labels.DIALECT,
     timm.DIALECT,
+    paddle_clas.DIALECT,
+    paddle_detection.DIALECT,
+    paddle_seg.DIALECT,
+    mmdeploy.DIALECT,
 )
 """The dialects of files, in the order in which they are tried. Where files of two dialects state the same, the first
 one is followed."""

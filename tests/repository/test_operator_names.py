@@ -29,6 +29,18 @@ REVIEWED = {
         "HardSigmoid LogSoftmax Sigmoid Softmax",
         "the final activation that a file's metadata names",
     ),
+    "producers/mmdeploy.py": (
+        "Pad Resize",
+        "steps of another program that happen to have the same names",
+    ),
+    "producers/paddle_detection.py": (
+        "Pad Resize",
+        "steps of another program that happen to have the same names",
+    ),
+    "producers/paddle_seg.py": (
+        "Resize",
+        "steps of another program that happen to have the same names",
+    ),
     "surgery/analysis/constant_folding.py": (
         "Constant ConstantOfShape Expand EyeLike OneHot Pad Range Shape Size Tile",
         "how large the result of each operator that grows is; attributes of Constant; what Shape and Size read",

@@ -1,0 +1,272 @@
+"""The cases in which preprocessing of deployment tools is compared with their own code: a row, and what measures it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest.mock import MagicMock
+
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from helpers.producers import difference, library, photos, prepared
+from onnx_xcam.producers.stated import load_preprocess
+
+Tensor = NDArray[np.generic]
+Measure = Callable[[Path], float]
+
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+def measured(file: Path, own: Callable[[NDArray[np.uint8]], Tensor]) -> float:
+    """Return the largest difference of what a file states for the three photos from a producer's own tensors.
+
+    Args:
+        file: a producer's file.
+        own: returns the producer's tensor [C,H,W] of an RGB photo.
+    """
+    stated = load_preprocess(file)
+    theirs = [own(photo) for photo in photos()]
+    return max(
+        difference(prepared(stated, photo, (1, *tensor.shape)), tensor)
+        for photo, tensor in zip(photos(), theirs, strict=True)
+    )
+
+
+def paddle_file(name: str) -> ModuleType:
+    """Return one module of PaddleClas' `deploy/python`, read without the package around it, which needs Paddle.
+
+    What the module imports for other operators than those used here (Paddle's own transforms) is empty meanwhile.
+    """
+    found = importlib.util.find_spec("paddleclas")
+    if found is None or not found.submodule_search_locations:
+        return library("paddleclas")  # skips, or fails where the libraries are demanded
+    folder = Path(found.submodule_search_locations[0]) / "deploy" / "python"
+    absent = ("paddle", "paddle.vision", "paddle.vision.transforms")
+    absent += ("paddleclas", "paddleclas.deploy", "paddleclas.deploy.python", "paddleclas.deploy.python.det_preprocess")
+    with pytest.MonkeyPatch.context() as patch:
+        for other in absent:
+            patch.setitem(sys.modules, other, MagicMock())
+        spec = importlib.util.spec_from_file_location(f"paddleclas_{name}", folder / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        patch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+
+def paddle_classifier(*operators: Mapping[str, Any]) -> Measure:
+    """Return the measure of an `inference.yml` with these operators, against PaddleClas' own."""
+
+    def measure(folder: Path) -> float:
+        own = paddle_file("preprocess")
+        file = folder / "inference.yml"
+        file.write_text(yaml.safe_dump({"PreProcess": {"transform_ops": [*operators, {"ToCHWImage": None}]}}))
+        chain = [
+            getattr(own, name)(**(parameters or {}))
+            for operator in [*operators, {"ToCHWImage": None}]
+            for name, parameters in operator.items()
+        ]
+
+        def tensor(photo: NDArray[np.uint8]) -> Tensor:
+            value: Any = photo
+            for step in chain:
+                value = step(value)
+            return value
+
+        return measured(file, tensor)
+
+    return measure
+
+
+def paddle_detector(*operators: Mapping[str, Any]) -> Measure:
+    """Return the measure of an `infer_cfg.yml` with these operators, against those that PaddleClas has of them."""
+
+    def measure(folder: Path) -> float:
+        own = paddle_file("det_preprocess")
+        file = folder / "infer_cfg.yml"
+        file.write_text(yaml.safe_dump({"mode": "paddle", "arch": "YOLO", "Preprocess": [dict(o) for o in operators]}))
+        chain = [
+            getattr(own, f"Det{operator['type']}")(**{key: value for key, value in operator.items() if key != "type"})
+            for operator in operators
+        ]
+
+        def tensor(photo: NDArray[np.uint8]) -> Tensor:
+            value, facts = photo, {"input_shape": [3, 0, 0]}
+            for step in chain:
+                value, facts = step(value, facts)
+            return value
+
+        return measured(file, tensor)
+
+    return measure
+
+
+def mmdeploy_detector(pipeline: Sequence[Mapping[str, Any]], preprocessor: Mapping[str, Any], size: int) -> Measure:
+    """Return the measure of the `pipeline.json` of a pipeline of MMDetection whose padding gives a square of a size.
+
+    The file is written as `ObjectDetection.get_preprocess` of MMDeploy does, which needs MMCV's compiled operators.
+    """
+
+    def measure(folder: Path) -> float:
+        wrappers = library("mmcv.transforms")
+        normal = {key: preprocessor[key] for key in ("mean", "std")} | {"to_rgb": preprocessor["bgr_to_rgb"]}
+        exported = [
+            {"type": "LoadImageFromFile"},
+            *({"size" if key == "scale" else key: value for key, value in step.items()} for step in pipeline),
+            {"type": "Normalize", **normal},
+            {"type": "Pad", "size_divisor": preprocessor["pad_size_divisor"]},
+            {"type": "DefaultFormatBundle"},
+            {"type": "Collect", "keys": ["img"]},
+        ]
+        file = _pipeline_file(folder, exported)
+        chain = [
+            getattr(wrappers, step["type"])(**{key: value for key, value in step.items() if key != "type"})
+            for step in pipeline
+        ]
+
+        def tensor(photo: NDArray[np.uint8]) -> Tensor:
+            results: Any = {"img": np.ascontiguousarray(photo[..., ::-1]), "img_shape": photo.shape[:2]}
+            for step in chain:
+                results = step(results)
+            image = results["img"][..., ::-1] if preprocessor["bgr_to_rgb"] else results["img"]
+            values = (image.astype(np.float32) - preprocessor["mean"]) / preprocessor["std"]
+            padded = np.zeros((size, size, 3), np.float32)
+            padded[: values.shape[0], : values.shape[1]] = values
+            return padded.transpose(2, 0, 1)
+
+        return measured(file, tensor)
+
+    return measure
+
+
+def _pipeline_file(folder: Path, transforms: Sequence[Mapping[str, Any]]) -> Path:
+    """Write the `pipeline.json` of a task that transforms pictures, and return its path."""
+    file = folder / "pipeline.json"
+    task = {"type": "Task", "module": "Transform", "name": "Preprocess", "transforms": transforms}
+    file.write_text(json.dumps({"pipeline": {"input": ["img"], "output": ["post_output"], "tasks": [task]}}))
+    return file
+
+
+def mmdeploy_classifier(pipeline: Sequence[Mapping[str, Any]], preprocessor: Mapping[str, Any]) -> Measure:
+    """Return the measure of the `pipeline.json` that MMDeploy makes of a pipeline of MMPretrain, against MMPretrain."""
+
+    def measure(folder: Path) -> float:
+        config = library("mmengine").Config
+        transforms = library("mmpretrain.datasets.transforms")
+        wrappers = library("mmcv.transforms")
+        models = library("mmpretrain.models.utils.data_preprocessor")
+        task = library("mmdeploy.codebase.mmpretrain.deploy.classification").Classification
+        steps = [{"type": "LoadImageFromFile"}, *(dict(step) for step in pipeline), {"type": "PackInputs"}]
+        deploy = {
+            "onnx_config": {"type": "onnx", "input_shape": None},
+            "codebase_config": {"type": "mmpretrain", "task": "Classification"},
+            "backend_config": {"type": "onnxruntime"},
+        }
+        model = {"model": {"type": "ImageClassifier"}, "data_preprocessor": dict(preprocessor), "test_pipeline": steps}
+        file = _pipeline_file(folder, task(config(model), config(deploy), "cpu").get_preprocess())
+        chain = [
+            (getattr(transforms, step["type"], None) or getattr(wrappers, step["type"]))(
+                **{key: value for key, value in step.items() if key != "type"}
+            )
+            for step in pipeline
+        ]
+        packed = models.ClsDataPreprocessor(**preprocessor)
+        torch = library("torch")
+
+        def tensor(photo: NDArray[np.uint8]) -> Tensor:
+            results: Any = {"img": np.ascontiguousarray(photo[..., ::-1]), "img_shape": photo.shape[:2]}
+            for step in chain:
+                results = step(results)
+            image = torch.from_numpy(np.ascontiguousarray(results["img"].transpose(2, 0, 1)))
+            return packed({"inputs": [image]})["inputs"][0].numpy()
+
+        return measured(file, tensor)
+
+    return measure
+
+
+_SCALED = {"NormalizeImage": {"scale": 1 / 255, **IMAGENET, "order": "", "channel_num": 3}}
+_BGR_VALUES = {"mean": [103.53, 116.28, 123.675], "std": [57.375, 57.12, 58.395], "to_rgb": False}
+_RGB_VALUES = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "to_rgb": True}
+
+CASES: Mapping[str, Mapping[str, Measure]] = {
+    "PaddleClas": {
+        "resize_short 256, crop 224": paddle_classifier(
+            {"ResizeImage": {"resize_short": 256}}, {"CropImage": {"size": 224}}, _SCALED
+        ),
+        "resize_short 236, bicubic of Pillow": paddle_classifier(
+            {"ResizeImage": {"resize_short": 236, "interpolation": "bicubic", "backend": "pil"}},
+            {"CropImage": {"size": [224, 224]}},
+            _SCALED,
+        ),
+        "area of OpenCV, scale in text": paddle_classifier(
+            {"ResizeImage": {"resize_short": 187, "interpolation": "area", "backend": "cv2"}},
+            {"CropImage": {"size": [160, 96]}},
+            {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "order": ""}},
+        ),
+        "size [width, height]": paddle_classifier({"ResizeImage": {"size": [192, 256]}}, _SCALED),
+        "lanczos of Pillow": paddle_classifier(
+            {"ResizeImage": {"size": 128, "interpolation": "lanczos", "backend": "pil"}}, _SCALED
+        ),
+    },
+    "PaddleDetection": {
+        "stretched": paddle_detector(
+            {"type": "Resize", "target_size": [320, 416], "keep_ratio": False, "interp": 2},
+            {"type": "NormalizeImage", "is_scale": True, **IMAGENET},
+            {"type": "Permute"},
+        ),
+        "values 0 to 255": paddle_detector(
+            {"type": "Resize", "target_size": [608, 608], "keep_ratio": False, "interp": 1},
+            {"type": "NormalizeImage", "is_scale": False, "mean": [123.675, 116.28, 103.53], "std": [58.4, 57.1, 57.4]},
+            {"type": "Permute"},
+        ),
+    },
+    "MMPretrain": {
+        "ResizeEdge 256, CenterCrop 224": mmdeploy_classifier(
+            [{"type": "ResizeEdge", "scale": 256, "edge": "short"}, {"type": "CenterCrop", "crop_size": 224}],
+            _RGB_VALUES,
+        ),
+        "BGR": mmdeploy_classifier(
+            [{"type": "ResizeEdge", "scale": 171, "edge": "short"}, {"type": "CenterCrop", "crop_size": (128, 160)}],
+            _BGR_VALUES,
+        ),
+        "Resize (width, height)": mmdeploy_classifier([{"type": "Resize", "scale": (192, 128)}], _RGB_VALUES),
+        "Resize, bicubic": mmdeploy_classifier(
+            [{"type": "Resize", "scale": (96, 96), "interpolation": "bicubic"}], _RGB_VALUES
+        ),
+    },
+    "MMDetection": {
+        "fitted and padded with 114": mmdeploy_detector(
+            [
+                {"type": "Resize", "scale": (320, 320), "keep_ratio": True},
+                {"type": "Pad", "size": (320, 320), "pad_val": {"img": (114, 114, 114)}},
+            ],
+            {
+                "mean": [103.53, 116.28, 123.675],
+                "std": [57.375, 57.12, 58.395],
+                "bgr_to_rgb": False,
+                "pad_size_divisor": 32,
+            },
+            320,
+        ),
+        "fitted, padded with 0 after normalising": mmdeploy_detector(
+            [{"type": "Resize", "scale": (320, 320), "keep_ratio": True}],
+            {
+                "mean": [123.675, 116.28, 103.53],
+                "std": [58.395, 57.12, 57.375],
+                "bgr_to_rgb": True,
+                "pad_size_divisor": 320,
+            },
+            320,
+        ),
+    },
+}
+"""For each row of the table of producers the settings that are tried, each with what measures the difference."""
