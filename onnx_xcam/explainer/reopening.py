@@ -20,7 +20,7 @@ from onnx_xcam.cams.fusion import Fusion
 from onnx_xcam.common.files import sha256_of
 from onnx_xcam.errors import ModelError
 from onnx_xcam.explainer.options import ModelOptions
-from onnx_xcam.images.presets import PRESETS
+from onnx_xcam.producers.stated import is_preset
 from onnx_xcam.surgery.files.source import ModelLike
 
 _PATHS = (str, os.PathLike)
@@ -64,7 +64,7 @@ def anywhere(model: ModelLike, options: ModelOptions) -> tuple[ModelLike, ModelO
         layers=kept["layers"],
         providers=kept["providers"],
         labels=_absolute_file(kept["labels"]),
-        preprocess=given if isinstance(given, str) and given in PRESETS else _absolute_file(kept["preprocess"]),
+        preprocess=given if is_preset(given) else _absolute_file(kept["preprocess"]),
         allow_folders=[Path(one).absolute() for one in ([folders] if isinstance(folders, _PATHS) else folders)],
         inputs=None
         if options.inputs is None

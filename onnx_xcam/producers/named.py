@@ -59,6 +59,12 @@ def table(library: str) -> Table:
     return Table(data["library"], data["version"], tuple(data["rows"]), data["weights"], data["aliases"])
 
 
+def is_name(spec: str) -> bool:
+    """Tell whether a text begins with a library's name and a colon, as the names of published weights do."""
+    library, colon, _ = spec.partition(":")
+    return bool(colon) and library.lower() in LIBRARIES
+
+
 def named(spec: str) -> Statement | None:
     """Return what published weights want, or None for a text that begins with no library's name and a colon.
 
@@ -70,9 +76,9 @@ def named(spec: str) -> Statement | None:
         PreprocessError: the library has no weights of that name, or they take what is not supported; the message
             says what is near.
     """
-    library, colon, name = spec.partition(":")
-    if not colon or library.lower() not in LIBRARIES:
+    if not is_name(spec):
         return None
+    library, _, name = spec.partition(":")
     known = table(library.lower())
     architecture, tag = _resolved(name.strip(), known)
     row = known.rows[known.weights[architecture][tag]]

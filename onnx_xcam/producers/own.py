@@ -11,6 +11,7 @@ from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.fields import check_fields
 from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.images.presets import PRESETS
+from onnx_xcam.producers.named import named
 from onnx_xcam.producers.statement import Statement
 
 PREPROCESS_FILES = tuple(f"{{stem}}.preprocess{suffix}" for suffix in (".json", ".yaml", ".yml"))
@@ -29,7 +30,15 @@ def own_statement(data: Mapping[str, Any], source: str) -> Statement:
     """
     own = dict(data)
     base = own.pop("preset", None)
-    if base is not None and str(base) not in PRESETS:
-        raise PreprocessError(f"{source}: preset is {base!r}{suggestion_of_few(str(base), PRESETS)}")
-    preset = Preprocess() if base is None else PRESETS[str(base)]
+    preset = Preprocess() if base is None else _preset(str(base), source)
     return replace(Statement.whole(source, preset.replace(**check_fields(own, source))), own=True)
+
+
+def _preset(name: str, source: str) -> Preprocess:
+    """Return a preset, or the preprocessing of published weights, by name."""
+    if name in PRESETS:
+        return PRESETS[name]
+    published = named(name)
+    if published is None:
+        raise PreprocessError(f"{source}: preset is {name!r}{suggestion_of_few(name, PRESETS)}")
+    return Preprocess(**published.settings)

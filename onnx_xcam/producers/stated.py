@@ -17,6 +17,7 @@ from onnx_xcam.images.presets import PRESETS
 from onnx_xcam.labels import load_labels
 from onnx_xcam.producers.dialect import DescriptionFile
 from onnx_xcam.producers.dialects import DIALECTS
+from onnx_xcam.producers.named import is_name, named
 from onnx_xcam.producers.own import own_statement
 from onnx_xcam.producers.statement import Statement
 
@@ -31,7 +32,8 @@ _SETTINGS_SUFFIXES = (".json", ".yaml", ".yml")
 def stated_preprocess(spec: PreprocessLike) -> Statement:
     """Return what the argument `preprocess` states.
 
-    It is a preset's name; a file in one of the dialects, or in our own settings; or the data of such a file.
+    It is a preset's name, such as "imagenet", or that of published weights, such as "timm:resnet50.a1_in1k"; a file in
+    one of the dialects, or in our own settings; or the data of such a file.
 
     Raises:
         PreprocessError: there is no such preset or file, the file is in no dialect, a key is unknown, or a value is
@@ -44,10 +46,17 @@ def stated_preprocess(spec: PreprocessLike) -> Statement:
         statement = replace(statement, source="the argument")
     elif isinstance(spec, str) and spec in PRESETS:
         statement = _binding(Statement.whole(repr(spec), PRESETS[spec]))
+    elif isinstance(spec, str) and (published := named(spec)) is not None:
+        statement = published
     else:
         path = arguments.path("preprocess", spec, PreprocessError)
         statement = replace(_of_file(_read(path, spec)), source=repr(str(path)))
     return replace(statement, evidence="argument")
+
+
+def is_preset(spec: object) -> bool:
+    """Tell whether the argument `preprocess` names a preset or published weights, and no file."""
+    return isinstance(spec, str) and (spec in PRESETS or is_name(spec))
 
 
 def stated_labels(labels: LabelsLike) -> Statement:

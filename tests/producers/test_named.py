@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
-from helpers.producers import library
-from onnx_xcam.errors import PreprocessError
+from helpers.producers import library, photos, save_classifier
+from onnx_xcam import Explainer
+from onnx_xcam.errors import PreprocessError, XcamWarning
 from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.producers import named
 from onnx_xcam.producers.named import LIBRARIES, table
+from onnx_xcam.producers.stated import is_preset
 
 LARGEST = 200_000
 """The most bytes that all tables together may have."""
@@ -90,6 +94,31 @@ def test_every_entry_is_a_preprocessing_or_a_refusal():
         for alias in known.aliases:
             assert named._resolved(alias, known)
     assert refused == 10  # torchvision's weights for clips
+
+
+def test_a_preset_of_any_option(tmp_path):
+    model = save_classifier(tmp_path / "m.onnx", (1, 3, 160, 160))
+    with pytest.warns(
+        XcamWarning, match=r"torchvision:resnet50.IMAGENET1K_V2 .* says size 224x224, .* fixed to 160x160"
+    ):
+        explainer = Explainer(model, preprocess="torchvision:resnet50.IMAGENET1K_V2")
+    expected = Preprocess(**named.named("torchvision:resnet50").settings)
+    assert explainer.preprocess.replace(size=None) == expected.replace(size=None)
+    assert explainer.prepare(photos()[0]).item.shape == (3, 160, 160)  # the model's own size, not 224
+    settings = tmp_path / "m.preprocess.json"
+    settings.write_text('{"preset": "torchvision:resnet50", "size": 160, "interpolation": "cubic"}')
+    assert Explainer(model).preprocess == expected.replace(size=(160, 160), interpolation="cubic")
+    settings.write_text('{"preset": "torchvision:resnet5"}')
+    with pytest.raises(PreprocessError, match=r"torchvision .* has no weights named 'resnet5'"):
+        Explainer(model)
+    assert is_preset("keras:VGG16") and is_preset("imagenet")
+    assert not is_preset("keras/VGG16.json") and not is_preset(tmp_path) and not is_preset(None)
+
+
+def test_the_name_of_a_preset_is_kept_where_an_explainer_opens_again(tmp_path):
+    model = save_classifier(tmp_path / "m.onnx", (1, 3, 224, 224))
+    again = pickle.loads(pickle.dumps(Explainer(model, preprocess="keras:VGG16")))
+    assert again.preprocess.channels == "BGR"
 
 
 def test_tables_are_small():
