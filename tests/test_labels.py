@@ -261,7 +261,7 @@ def test_a_label_map_of_tensorflow(tmp_path):
         ("item { id: 1 }", "no name"),
         ("item { name: 'x' }", "no id"),
         ("item {", "brace"),
-        ("%", "0"),
+        ("%", "position 0"),
     ):
         with pytest.raises(LabelsError, match=message):
             load_labels(written(tmp_path, "bad.pbtxt", bad))

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Sequence
 
+from onnx_xcam.common.text_format import blocks, load_text_format, texts
 from onnx_xcam.errors import LabelsError
 from onnx_xcam.labels.formats import by_id, clean, from_lines, is_id
 
 _LABEL_COLUMNS = ("display_name", "displayname", "label", "label_name", "class_name", "classname", "name", "class")
 """The heads of a column of labels, in the order in which they are tried."""
 _LONGEST_LINE = 100_000
-_PBTXT_TOKEN = re.compile(
-    r"""\s+|\#[^\n]*|(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|(?P<word>[\w.+-]+)|(?P<sign>[{}:;,])"""
-)
-_ESCAPED = re.compile(r"\\(.)")
 _NAMES = ("display_name", "name")
 
 
@@ -86,41 +82,17 @@ def from_pbtxt(text: str, source: str) -> list[str]:
     Raises:
         LabelsError: the text is no label map, or an item has no id or no name.
     """
+    try:
+        items = blocks(load_text_format(text), "item")
+    except ValueError as error:
+        raise LabelsError(f"{source}: no label map: {error}") from error
     pairs = []
-    for item in _items(text, source):
-        label = next((item[key] for key in _NAMES if key in item), None)
-        if label is None or not is_id(item.get("id", "")):
-            raise LabelsError(f"{source}: an item has no {'id' if label is not None else 'name'}")
-        pairs.append((int(item["id"]), clean(label)))
-    return by_id([(0, ""), *pairs] if all(index for index, _ in pairs) and pairs else pairs, source)
-
-
-def _items(text: str, source: str) -> list[dict[str, str]]:
-    """Return the fields of each `item { ... }` of a text; blocks inside of an item are passed over."""
-    items: list[dict[str, str]] = []
-    key, depth, at = "", 0, 0
-    while at < len(text):
-        match = _PBTXT_TOKEN.match(text, at)
-        if match is None:
-            raise LabelsError(f"{source}: no label map: unexpected at position {at}")
-        at = match.end()
-        word = match["word"] or (match["text"] and _ESCAPED.sub(r"\1", match["text"][1:-1]))
-        if match["sign"] == "{":
-            depth += 1
-            if depth == 1:
-                items.append({})
-            key = ""
-        elif match["sign"] == "}":
-            depth -= 1
-            key = ""
-        elif word is not None and not key:
-            key = word
-        elif word is not None:
-            if depth == 1:
-                items[-1].setdefault(key, word)
-            key = ""
-        if depth < 0:
-            break
-    if depth != 0:
-        raise LabelsError(f"{source}: no label map: a brace is missing")
-    return items
+    for item in items:
+        label = next((values[0] for key in _NAMES if (values := texts(item, key))), None)
+        index = next(iter(texts(item, "id")), "")
+        if label is None or not is_id(index):
+            raise LabelsError(f"{source}: an item has no {'name' if label is None else 'id'}")
+        pairs.append((int(index), clean(label)))
+    if pairs and all(index for index, _ in pairs):
+        pairs.append((0, ""))
+    return by_id(pairs, source)

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from onnx_xcam.producers import (
+    custom_vision,
+    deepstream,
     hugging_face,
     hugging_face_labels,
+    lobe,
     mmdeploy,
+    model_api,
+    onnx_image,
     paddle_clas,
     paddle_detection,
     paddle_seg,
+    plain_labels,
+    teachable_machine,
     timm,
+    triton,
+    ultralytics,
 )
 from onnx_xcam.producers.dialect import Dialect
 from onnx_xcam.producers.statement import Statement
@@ -24,11 +33,22 @@ DIALECTS: tuple[Dialect, ...] = (
     paddle_detection.DIALECT,
     paddle_seg.DIALECT,
     mmdeploy.DIALECT,
+    ultralytics.DIALECT,
+    custom_vision.DIALECT,
+    lobe.DIALECT,
+    teachable_machine.DIALECT,
+    deepstream.DIALECT,
+    triton.DIALECT,
+    plain_labels.DIALECT,
 )
 """The dialects of files, in the order in which they are tried. Where files of two dialects state the same, the first
 one is followed."""
 
-METADATA_DIALECTS: tuple[Callable[[Mapping[str, str]], Statement | None], ...] = ()
+METADATA_DIALECTS: tuple[Callable[[Mapping[str, str]], Statement | None], ...] = (
+    ultralytics.metadata,
+    model_api.metadata,
+    onnx_image.metadata,
+)
 """The dialects of a model's `metadata_props`, in the order in which they are tried.
 
 Each returns what the entries state, or None where there are none of its own. An entry of the same name that means

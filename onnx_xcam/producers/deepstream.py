@@ -1,0 +1,103 @@
+"""This module reads the configuration of NVIDIA DeepStream's plugin Gst-nvinfer, `config_infer_primary.txt`.
+
+The keys are those of https://docs.nvidia.com/metropolis/deepstream/dev-guide/text/DS_plugin_gst-nvinfer.html:
+y = net-scale-factor * (x - offsets), the photo stretched, or fitted with black borders to the right and below, or on
+all sides. The plugin scales on the GPU, so the pixels of a resized photo differ slightly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from onnx_xcam.errors import LabelsError, PreprocessError
+from onnx_xcam.images.fields import number
+from onnx_xcam.labels import load_labels
+from onnx_xcam.producers.dialect import DescriptionFile, Dialect
+from onnx_xcam.producers.statement import Statement
+
+_FILES = tuple(
+    f"{name}.txt"
+    for name in (
+        *("config_infer_{stem}", "config_infer_primary_{stem}", "{stem}_config"),
+        *("config_infer_primary", "config_infer", "pgie_config", "nvinfer_config"),
+    )
+)
+_TELLING = {"net-scale-factor", "onnx-file", "model-engine-file", "labelfile-path", "model-color-format", "infer-dims"}
+_COLOURS = {"0": "RGB", "1": "BGR", "2": "GRAY"}
+
+
+def recognises(file: DescriptionFile) -> bool:
+    """Tell whether a file has a group [property] with keys of the plugin."""
+    return bool(_TELLING & _properties(file).keys())
+
+
+def read(file: DescriptionFile) -> Statement:
+    """Return what the group [property] states."""
+    keys = _properties(file)
+    if "mean-file" in keys:
+        raise PreprocessError(f"{file.source}: mean-file is not supported; state the mean colour as offsets")
+    colour = keys.get("model-color-format", "0")
+    if colour not in _COLOURS:
+        raise PreprocessError(
+            f"{file.source}: model-color-format is {colour!r}; 0 (RGB), 1 (BGR) and 2 (GRAY) are known"
+        )
+    scale, *_ = _numbers(file, keys, "net-scale-factor", "1")
+    offsets = _numbers(file, keys, "offsets", "0")
+    settings: dict[str, Any] = {
+        **_geometry(keys),
+        **{"channels": _COLOURS[colour], "scale": scale, "mean": [scale * offset for offset in offsets]},
+    }
+    dims = _numbers(file, keys, "infer-dims", "0")
+    if len(dims) == 3:  # channels, height, width
+        settings["size"] = dims[1:] if keys.get("network-input-order", "0") == "0" else dims[:2]
+    return Statement.of(file.source, settings, _labels(file, keys))
+
+
+def _properties(file: DescriptionFile) -> dict[str, str]:
+    """Return the keys of the group [property]."""
+    keys: dict[str, str] = {}
+    group = ""
+    for line in map(str.strip, file.text.splitlines()):
+        if line.startswith("["):
+            group = line.strip("[]")
+        elif group == "property" and "=" in line and not line.startswith(("#", ";")):
+            key, _, value = line.partition("=")
+            keys.setdefault(key.strip(), value.strip())
+    return keys
+
+
+def _numbers(file: DescriptionFile, keys: Mapping[str, str], key: str, default: str) -> list[float]:
+    """Return the numbers of a key, which stand between semicolons, or raise a PreprocessError."""
+    text = keys.get(key, default)
+    try:
+        return [number(part) for part in text.strip(";").split(";")]
+    except (ValueError, ZeroDivisionError) as error:
+        raise PreprocessError(f"{file.source}: {key} is {text[:200]!r}; it must hold numbers") from error
+
+
+def _geometry(keys: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of resizing."""
+    settings: dict[str, Any] = {"resize": "stretch", "interpolation": "linear", "antialias": False}
+    if keys.get("maintain-aspect-ratio") == "1":
+        align = "centre" if keys.get("symmetric-padding") == "1" else "start"
+        settings |= {"resize": "letterbox", "align": align}
+    return settings
+
+
+def _labels(file: DescriptionFile, keys: Mapping[str, str]) -> list[str] | None:
+    """Return the labels in the file that `labelfile-path` names, if it lies in the same folder; else None.
+
+    A classifier's file holds its labels in one line, between semicolons.
+    """
+    name = keys.get("labelfile-path", "").removeprefix("./")
+    if not name or set(name) & set("/\\:\0"):
+        return None
+    try:
+        labels = load_labels(file.path.with_name(name))
+    except LabelsError:
+        return None
+    return [label.strip() for label in labels[0].strip(";").split(";")] if len(labels) == 1 else labels
+
+
+DIALECT = Dialect("NVIDIA DeepStream", _FILES, recognises, read)
