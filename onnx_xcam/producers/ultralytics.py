@@ -99,7 +99,7 @@ def _geometry(data: Mapping[str, Any], size: list[int] | None) -> dict[str, Any]
     """Return the settings of resizing for the task."""
     if data["task"] == "classify":
         if size is not None and size[0] != size[1]:
-            return {"resize": "stretch"}
+            return {"resize": "stretch", "interpolation": "linear"}
         if _version(data.get("version")) < _SMOOTHED_SINCE:
             return {"resize": "crop", "crop_first": True, "offset_rounding": "floor", "antialias": False}
         return {"resize": "crop", "interpolation": "linear"}

@@ -1,0 +1,68 @@
+"""Files with labels beside a model, found by their names."""
+
+import json
+
+import pytest
+
+from helpers.producers import save_classifier
+from onnx_xcam import Explainer
+from onnx_xcam.images import PRESETS
+from onnx_xcam.producers import plain_labels
+from onnx_xcam.producers.dialect import DescriptionFile
+
+NAMES = ["ash", "beech", "elm", "oak", "yew"]
+BY_ID = {str(index): name for index, name in enumerate(NAMES)}
+LINES = "\n".join(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.txt", LINES),
+        ("classes.txt", "\n".join(f"{index} {name}" for index, name in enumerate(NAMES))),
+        ("imagenet_classes.txt", LINES + "\n"),
+        ("synset.txt", "\n".join(f"n0000000{index} {name}" for index, name in enumerate(NAMES))),
+        ("dict.txt", LINES),
+        ("trees_labels.txt", LINES),
+        ("label_map.json", json.dumps(BY_ID)),
+        ("class_indices.json", json.dumps({name: index for index, name in enumerate(NAMES)})),
+        ("imagenet_class_index.json", json.dumps({index: ["n01", name] for index, name in BY_ID.items()})),
+        ("index_to_name.json", json.dumps(BY_ID)),
+        ("labels.json", json.dumps({"vocab": NAMES})),
+        ("id2label.json", json.dumps(BY_ID)),
+        ("labels.csv", "id,name\n" + "\n".join(f"{index},{name}" for index, name in enumerate(NAMES))),
+        ("label_map.pbtxt", "\n".join(f"item {{ id: {index} name: '{name}' }}" for index, name in enumerate(NAMES))),
+        ("trees.names", LINES),
+        ("classes.yaml", "names: [ash, beech, elm, oak, yew]"),
+    ],
+)
+def test_found_beside_the_model(tmp_path, name, text):
+    model = save_classifier(tmp_path / "trees.onnx", [1, 3, 32, 32])
+    (tmp_path / name).write_text(text)
+    explainer = Explainer(model, preprocess=PRESETS["unit"])
+    assert list(explainer.labels) == NAMES
+    assert not explainer.warnings
+
+
+def test_every_name_is_tried_by_the_form_that_it_promises(tmp_path):
+    assert len(set(plain_labels.FILES)) == len(plain_labels.FILES)
+    for name in plain_labels.FILES:
+        path = tmp_path / name.format(stem="trees")
+        text = {".json": json.dumps(NAMES), ".pbtxt": "item { id: 0 name: 'ash' }"}.get(path.suffix, LINES)
+        path.write_text("\n".join(f"- {name}" for name in NAMES) if path.suffix in (".yaml", ".yml") else text)
+        assert plain_labels.recognises(DescriptionFile.read(path, "x")), name
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("settings.json", json.dumps(BY_ID)),
+        ("readme.txt", LINES),
+        ("labels.json", '{"format": "coco"}'),
+        ("labels.txt", "\n"),
+        ("label_map.pbtxt", "item {"),
+    ],
+)
+def test_not_a_file_of_labels(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert not plain_labels.recognises(DescriptionFile.read(tmp_path / name, "x"))
