@@ -190,15 +190,52 @@ def _kind_of_three(shape: Sequence[int | str | None]) -> str:
     return "signals or sequences"
 
 
-def channel_count(shape: Sequence[int | str | None]) -> int | None:
-    """Return how many channels pictures of this four-dimensional shape have, None if it seems to be no picture's.
+ImageLayout = Literal["NCHW", "NHWC"]
+_MANY = 4
+"""Beside an axis of unknown length one of known length is the channels' if the sides are so many times longer."""
 
-    The number may be one that no photo has, as satellites' images have: the input [N,12,H,W] has 12.
+
+def picture_layout(shape: Sequence[int | str | None], layout: ImageLayout | None = None) -> ImageLayout | None:
+    """Return where the channels of pictures of any number of channels stand in a shape; None if it is no picture's.
+
+    The channels are the axis of length 1 or 3, else 4, of axis 1 and axis 3. Where none of these is so long, pictures
+    have other channels, as satellites' have: of two lengths, the channels' is the one that leaves a square, else the
+    smaller. An axis of unknown length is taken for the channels if no other can be.
+
+    Args:
+        shape: the input's shape, in which dimensions that are not positive integers are open.
+        layout: where the channels are said to stand, which the shape may contradict.
     """
-    for channels, sides in ((shape[1], shape[2:]), (shape[3], shape[1:3])):
-        if isinstance(channels, int) and all(not isinstance(side, int) or side >= _LEAST_SIDE for side in sides):
-            return channels
-    return None
+    if len(shape) != 4:
+        return None
+    dims = [dim if isinstance(dim, int) and dim > 0 else None for dim in shape]
+    allowed: tuple[ImageLayout, ...] = (layout,) if layout else ("NCHW", "NHWC")
+    of_layout = {one: (dims[1], dims[2:]) if one == "NCHW" else (dims[3], dims[1:3]) for one in allowed}
+    for usual in ((1, 3), (4,)):
+        for one, (channels, _) in of_layout.items():
+            if channels in usual:
+                return one
+    likely = [
+        one for one, (_, sides) in of_layout.items() if all(side is None or side >= _LEAST_SIDE for side in sides)
+    ]
+    return min(likely, key=lambda one: _unlikeliness(*of_layout[one], len(likely) > 1), default=None)
+
+
+def _unlikeliness(channels: int | None, sides: Sequence[int | None], is_choice: bool) -> tuple[int, int]:
+    """Return a sort key for a layout, by its channels and sides; the first is the likeliest, and NCHW of equal ones."""
+    if channels is None:
+        return 1, 0
+    known = [side for side in sides if side is not None]
+    if len(known) < 2:  # the other layout's channels are open
+        return (0 if not is_choice or all(side >= _MANY * channels for side in known) else 2), channels
+    return (0 if known[0] == known[1] else 1), channels
+
+
+def channel_count(shape: Sequence[int | str | None]) -> int | None:
+    """Return how many channels pictures of this shape have, None if it is no picture's or leaves the number open."""
+    layout = picture_layout(shape)
+    channels = None if layout is None else shape[1 if layout == "NCHW" else 3]
+    return channels if isinstance(channels, int) and channels > 0 else None
 
 
 def _kind_of_four(shape: Sequence[int | str | None]) -> str:

@@ -14,7 +14,7 @@ from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.explainer.photo_pipeline import ModelInputs
 from onnx_xcam.images.draw import colour
-from onnx_xcam.images.preprocess import preprocess_image
+from onnx_xcam.images.prepare import preprocess_image
 from onnx_xcam.text import listed, quoted
 
 PAGE_MARK = "onnx-xcam demo"

@@ -15,8 +15,10 @@ from onnx_xcam.common.arguments import mapping
 from onnx_xcam.common.files import is_file
 from onnx_xcam.errors import InputError
 from onnx_xcam.feeds import FedPicture, InputValue, takes_pictures
-from onnx_xcam.images.preprocess import preprocess_image
-from onnx_xcam.images.read import ReadPicture, as_image, read_picture, remarks_for
+from onnx_xcam.images.photo import Photo
+from onnx_xcam.images.prepare import preprocess_image
+from onnx_xcam.images.read import as_image, read_photo
+from onnx_xcam.images.values import remarks_for
 from onnx_xcam.producers.evidence import evidence
 from onnx_xcam.producers.settle import input_spec, settle
 from onnx_xcam.producers.stated import PreprocessLike
@@ -70,13 +72,13 @@ def read_pictures(
     # What is stated for the explained picture is taken at this input's own size and number of channels.
     said = [replace(one, binding=False) for one in evidence(preprocess, None, metadata, path)]
     for info, value in _pictures(model_infos(proto), values):
-        read = read_picture(value) if isinstance(value, str | Path) else ReadPicture(as_image(value), None, ())
+        photo = read_photo(value) if isinstance(value, str | Path) else Photo(as_image(value))
         assert info.dtype is not None  # since `takes_pictures` is true
         spec = input_spec(info.name, info.dtype, info.shape, said)
         used = settle(said, spec, None).preprocess
-        values[info.name] = preprocess_image(read.image_rgb, used, spec)[0][None]
         what = f"'{value}'" if isinstance(value, str | Path) else "the given picture"
-        remarks = tuple(f"{value}: {remark}." for remark in remarks_for(read, spec.dtype))
+        values[info.name] = preprocess_image(photo, used, spec, what)[0][None]
+        remarks = tuple(f"{value}: {remark}." for remark in remarks_for(photo, used, spec))
         descriptions[info.name] = FedPicture(f"{what}, {used.summary(spec)}", remarks)
     return values, descriptions
 

@@ -10,14 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.errors import InputError, PreprocessError
+from onnx_xcam.errors import InputError
 from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.preprocessing import notes_on_labels, notes_on_pictures
 from onnx_xcam.images.backend import memory_for
+from onnx_xcam.images.input_spec import InputSpec
+from onnx_xcam.images.photo import Photo
 from onnx_xcam.images.place import Placement
-from onnx_xcam.images.preprocess import InputSpec, Preprocess, preprocess_image
-from onnx_xcam.images.read import ReadPicture, as_image, read_picture, remarks_for
+from onnx_xcam.images.prepare import preprocess_image
+from onnx_xcam.images.preprocess import Preprocess
+from onnx_xcam.images.read import as_image, read_photo
+from onnx_xcam.images.values import remarks_for, shown
 from onnx_xcam.producers.evidence import evidence
 from onnx_xcam.producers.settle import Settled, input_spec, settle
 from onnx_xcam.producers.stated import LabelsLike, PreprocessLike
@@ -52,13 +56,12 @@ class ModelInputs:
             ImageError: the photo cannot be read or has an impossible size.
             PreprocessError: the preprocessing contradicts the model's input.
         """
-        if self.spec.takes_bands:
-            raise PreprocessError(self.spec.only_tensors())
-        with memory_for(image if isinstance(image, str | Path) else name):
-            read = read_picture(image) if isinstance(image, str | Path) else ReadPicture(as_image(image), None, ())
-            item, placement = preprocess_image(read.image_rgb, self.preprocess, self.spec)
         name = str(image) if isinstance(image, str | Path) else name
-        return Picture(name, read.image_rgb, item, placement, remarks_for(read, self.spec.dtype))
+        with memory_for(name):
+            photo = read_photo(image) if isinstance(image, str | Path) else Photo(as_image(image))
+            item, placement = preprocess_image(photo, self.preprocess, self.spec, name)
+            image_rgb = shown(photo, self.preprocess, self.spec, name)
+        return Picture(name, image_rgb, item, placement, remarks_for(photo, self.preprocess, self.spec))
 
     def ready(self, tensor: NDArray[Any]) -> list[Picture]:
         """Return the items of a tensor that is preprocessed already as pictures.
@@ -96,7 +99,7 @@ def model_inputs(model: LoadedModel, preprocess: PreprocessLike | None, labels: 
     spec = input_spec(info.name, info.dtype, info.shape, said)
     is_number = model.probability_outputs.is_number
     settled = settle(said, spec, model.class_count, is_number=is_number)
-    notes, warnings = ([], []) if spec.takes_bands else notes_on_pictures(settled)
+    notes, warnings = notes_on_pictures(settled)
     notes.append(f"Input: {spec.name!r}, {spec.layout}, {spec.dtype}.")
     of_labels, doubts = notes_on_labels(settled)
     notes += of_labels

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from onnx_xcam.images.preprocess import InputSpec, Preprocess
+from onnx_xcam.images.input_spec import InputSpec
+from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.producers import stated
 from onnx_xcam.producers.assume import takes_whole_numbers
 from onnx_xcam.producers.describe import NAMES, told
@@ -84,7 +85,7 @@ def _all_assumed(preprocess: Preprocess, spec: InputSpec) -> str:
     """Return the sentence for a model of which nothing states how pictures are preprocessed."""
     if takes_whole_numbers(spec):
         return f"Preprocessing: {preprocess.summary(spec)}: nothing states it, and the input takes whole numbers."
-    what = "grey values 0..1" if spec.channels == 1 else "ImageNet's mean and standard deviation"
+    what = {1: "grey values 0..1", 3: "ImageNet's mean and standard deviation"}.get(spec.channels, "values 0..1")
     return f"Preprocessing: nothing states it, so {what} are assumed ({preprocess.geometry(spec)}). {_ADVICE}"
 
 

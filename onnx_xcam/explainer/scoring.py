@@ -13,7 +13,7 @@ from onnx_xcam import contract
 from onnx_xcam.cams.gradient_free import masks
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.explainer.load import LoadedModel
-from onnx_xcam.images.preprocess import InputSpec
+from onnx_xcam.images.input_spec import InputSpec
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.runtime.batching import changed_pictures_per_run
 from onnx_xcam.surgery.axes.batch_independence import tell_apart

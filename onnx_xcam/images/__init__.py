@@ -9,11 +9,14 @@ from __future__ import annotations
 from onnx_xcam.images.backend import MAX_PIXELS
 from onnx_xcam.images.draw import COLOUR_MAPS, colour, overlay
 from onnx_xcam.images.find import find_images
+from onnx_xcam.images.input_spec import InputSpec
+from onnx_xcam.images.photo import Photo
 from onnx_xcam.images.pixels import ImageRGB
 from onnx_xcam.images.place import Placement, scale_heatmap
-from onnx_xcam.images.preprocess import DEFAULT_SIZE, InputSpec, Preprocess, preprocess_image
+from onnx_xcam.images.prepare import preprocess_image
+from onnx_xcam.images.preprocess import DEFAULT_SIZE, Preprocess
 from onnx_xcam.images.presets import PRESETS
-from onnx_xcam.images.read import as_image, read_image, read_mask
+from onnx_xcam.images.read import as_image, read_image, read_mask, read_photo
 from onnx_xcam.images.write import write_image
 
 __all__ = [
@@ -23,6 +26,7 @@ __all__ = [
     "PRESETS",
     "ImageRGB",
     "InputSpec",
+    "Photo",
     "Placement",
     "Preprocess",
     "as_image",
@@ -32,6 +36,7 @@ __all__ = [
     "preprocess_image",
     "read_image",
     "read_mask",
+    "read_photo",
     "scale_heatmap",
     "write_image",
 ]

@@ -12,6 +12,9 @@ from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.display import displayed
 from onnx_xcam.images.pixels import ImageRGB
 
+TAKEN_FOR_ALPHA = "its fourth band is not said to be alpha, but is taken for it and laid over white"
+"""The remark on an RGB file with a fourth band, which is untrue where the model gets the bands as they are."""
+
 
 @dataclass(frozen=True)
 class Photo:
@@ -51,7 +54,12 @@ class Photo:
         """Tell whether the channels are grey or RGB, perhaps with alpha, and not other bands."""
         return self.colours in (1, 3)
 
-    def display(self, show_bands: tuple[int, ...] | None = None, window: tuple[float, float] | None = None) -> ImageRGB:
+    def display(
+        self,
+        show_bands: tuple[int, ...] | None = None,
+        window: tuple[float, float] | None = None,
+        name: str = "the picture",
+    ) -> ImageRGB:
         """Return the picture for drawing, [H,W,3] uint8 RGB; of 8-bit RGB, the pixels themselves and no copy.
 
         Args:
@@ -59,27 +67,33 @@ class Photo:
                 and otherwise for the first three bands, or the first of two.
             window: the values that become black and white; None takes those of the file, or else percentiles of deep
                 pictures, as `images.display` says.
+            name: what messages call the picture.
 
         Raises:
             PreprocessError: the picture has not so many channels.
         """
         shown, has_alpha = self.pixels, self.has_alpha
         if show_bands is not None:
-            shown, has_alpha = self.bands("show_bands", show_bands), False
+            self.check_bands("show_bands", show_bands, name)
+            shown, has_alpha = self.bands(show_bands), False
         elif not self.is_of_colours:
             shown, has_alpha = self.pixels[..., : 3 if self.colours > 3 else 1], False
         return displayed(shown, has_alpha, self.is_of_colours, window or self.window)
 
-    def bands(self, setting: str, bands: tuple[int, ...]) -> NDArray[Any]:
-        """Return these channels, [H,W,len(bands)], in the file's own type.
-
-        Raises:
-            PreprocessError: the picture has not so many channels; the message names the setting that says them.
-        """
-        if max(bands) >= self.channels:
-            raise PreprocessError(
-                f"{setting} says channel {max(bands)} (counted from 0), but the picture has {self.channels}"
-            )
+    def bands(self, bands: tuple[int, ...]) -> NDArray[Any]:
+        """Return these channels, [H,W,len(bands)], in the file's own type; without a copy where they are all."""
         if bands == tuple(range(self.channels)):
             return self.pixels
         return np.ascontiguousarray(self.pixels[..., list(bands)])
+
+    def check_bands(self, setting: str, bands: tuple[int, ...], name: str = "the picture") -> None:
+        """Make sure that the picture has these channels.
+
+        Raises:
+            PreprocessError: it has not so many; the message names the setting that says them.
+        """
+        if max(bands) >= self.channels:
+            raise PreprocessError(
+                f"{name} has {self.channels} channel{'s' if self.channels > 1 else ''}, but {setting} in the "
+                f"preprocessing says channel {max(bands)}, counted from 0"
+            )

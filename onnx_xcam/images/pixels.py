@@ -1,8 +1,8 @@
-"""This module turns pixels of any depth and kind into the form of a picture in memory: [H,W,3], uint8, RGB, upright."""
+"""This module turns pixels upright, and grey or transparent ones of 8 bits into [H,W,3], uint8, RGB."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,31 +14,6 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 _BAND_ROWS = 256
 """Pixels are converted in bands of so many rows, since intermediate results take several times their memory."""
-
-
-def to_8_bit(pixels: npt.NDArray[Any]) -> ImageRGB:
-    """Scale pixels of any depth to 0..255, with one factor for all channels; `read_image` states the rules."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    bands = row_bands(len(pixels))
-    if pixels.dtype.kind == "f":
-        white = max(1.0, *(float(_positive(pixels[band]).max(initial=0.0)) for band in bands))
-    else:
-        white = float(np.iinfo(pixels.dtype).max)
-    scaled = np.empty(pixels.shape, np.uint8)
-    for band in bands:
-        scaled[band] = np.rint(_positive(pixels[band]) * (255.0 / white)).astype(np.uint8)
-    return scaled
-
-
-def _positive(pixels: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
-    """Return pixels as floats, with 0 for negative and non-finite values."""
-    if pixels.dtype.kind == "f":
-        pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
-    else:
-        pixels = pixels.astype(np.float64)
-    positive: npt.NDArray[np.floating] = np.clip(pixels, 0.0, None)
-    return positive
 
 
 def row_bands(rows: int) -> list[slice]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.backend import MAX_PIXELS, opencv, pillow
-from onnx_xcam.images.pixels import ImageRGB
+from onnx_xcam.images.pixels import Scalar
 
 Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
 
@@ -18,17 +19,17 @@ _OPENCV = {"linear": "INTER_LINEAR", "cubic": "INTER_CUBIC", "lanczos": "INTER_L
 
 
 def resize_window(
-    image_rgb: ImageRGB,
+    image: npt.NDArray[Scalar],
     scaled: tuple[int, int],
     window: tuple[int, int, int, int],
     interpolation: Interpolation,
     *,
     antialias: bool = True,
-) -> ImageRGB:
+) -> npt.NDArray[Scalar]:
     """Resize a picture and return a window of the result.
 
     Args:
-        image_rgb: [h,w,3] uint8.
+        image: [h,w,3] uint8, or [h,w] float32 (of any type where the size stays).
         scaled: (height, width) of the whole resized picture.
         window: (top, left, bottom, right) in the resized picture, within it.
         interpolation: "nearest" (the pixel under the centre), "linear", "cubic", "lanczos", or "area", which is
@@ -37,15 +38,15 @@ def resize_window(
             window out of its result. It has no meaning for "nearest" and "area".
 
     Returns:
-        [bottom-top, right-left, 3] uint8.
+        [bottom-top, right-left, 3] uint8, or [bottom-top, right-left] float32.
 
     Raises:
         PreprocessError: OpenCV would have to make a picture of more than `MAX_PIXELS`.
     """
     top, left, bottom, right = window
-    height, width = image_rgb.shape[:2]
+    height, width = image.shape[:2]
     if scaled == (height, width):  # every filter keeps a picture whose size does not change
-        return image_rgb[top:bottom, left:right]
+        return image[top:bottom, left:right]
     if interpolation == "nearest":
         # Computed in whole numbers: Pillow and OpenCV add up a rounded step, and may pick the wrong pixel where a
         # centre falls between two.
@@ -53,25 +54,25 @@ def resize_window(
             (2 * np.arange(first, last, dtype=np.int64) + 1) * source // (2 * target)
             for first, last, source, target in ((top, bottom, height, scaled[0]), (left, right, width, scaled[1]))
         )
-        picked: ImageRGB = image_rgb[row[:, None], column]
+        picked: npt.NDArray[Scalar] = image[row[:, None], column]
         return picked
     if antialias and interpolation != "area":
-        image = pillow()
+        library = pillow()
         box = (
             left * width / scaled[1],
             top * height / scaled[0],
             right * width / scaled[1],
             bottom * height / scaled[0],
         )
-        resample = image.Resampling[_PILLOW[interpolation]]
-        return np.asarray(image.fromarray(image_rgb).resize((right - left, bottom - top), resample, box))
+        resample = library.Resampling[_PILLOW[interpolation]]
+        return np.asarray(library.fromarray(image).resize((right - left, bottom - top), resample, box))
     if scaled[0] * scaled[1] > MAX_PIXELS:
         raise PreprocessError(
             f"this photo of {height}x{width} (height x width) would be scaled to {scaled[0]}x{scaled[1]} before it is "
             f"cropped, more than {MAX_PIXELS} pixels; say interpolation linear with antialias true, or resize letterbox"
         )
     cv2 = opencv()
-    whole: ImageRGB = cv2.resize(
-        np.ascontiguousarray(image_rgb), scaled[::-1], interpolation=getattr(cv2, _OPENCV[interpolation])
+    whole: npt.NDArray[Scalar] = cv2.resize(
+        np.ascontiguousarray(image), scaled[::-1], interpolation=getattr(cv2, _OPENCV[interpolation])
     )
     return whole[top:bottom, left:right]

@@ -1,4 +1,4 @@
-"""This module reads the tags of a TIFF file: sizes and bands of its first picture, and whether more pictures follow."""
+"""This module reads the tags of a TIFF file: sizes, bands and data of its first picture, and whether more follow."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 _SIZES = (256, 257, 322, 323)
 """The tags of width and height of the picture, and of the tiles that it is cut into."""
-_PHOTOMETRIC, _SAMPLES, _EXTRA = 262, 277, 338
-"""The tags of the photometric interpretation, the number of bands, and the kinds of extra bands."""
+_PHOTOMETRIC, _SAMPLES, _EXTRA, _PLANAR, _FORMAT, _BITS, _ORIENTATION = 262, 277, 338, 284, 339, 258, 274
+"""The tags of the photometric interpretation, the number of bands, the kinds of extra bands, whether the bands lie
+behind each other, the kind of number, its bits, and the orientation."""
+_OF_PAGE = (_PHOTOMETRIC, _SAMPLES, _EXTRA, _PLANAR, _FORMAT, _BITS, _ORIENTATION)
 _NUMBERS = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 16: ("Q", 8)}
 """The types of numbers that the tags may have: by TIFF's code, the format of `struct` and the length in bytes."""
 _MOST_TAGS = 4096
 """A directory with more entries, or an entry with more values, is passed over as damaged."""
+_MOST_PIECES = 1 << 20
+"""A picture is cut into at most so many strips or tiles."""
 _COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}
 """The number of bands that are colours, by the photometric interpretation: 0 is white, 0 is black, RGB, palette, ..."""
 _ALPHA = (1, 2)
@@ -30,17 +34,30 @@ class TiffPage:
         photometric: the photometric interpretation of the bands, a number of the standard (TIFF 6.0).
         extra: the kinds of the bands beside the colours: 0 unknown, 1 and 2 alpha.
         is_first_of_several: whether another picture follows.
+        planar: 2 where the bands lie behind each other in the file, else 1.
+        format: the kind of number: 1 unsigned, 2 signed, 3 float.
+        bits: the number of bits of each band.
+        orientation: the orientation of the picture, as EXIF counts it.
     """
 
     samples: int = 1
     photometric: int = 1
     extra: tuple[int, ...] = ()
     is_first_of_several: bool = False
+    planar: int = 1
+    format: int = 1
+    bits: tuple[int, ...] = (1,)
+    orientation: int = 1
 
     @property
     def colours(self) -> int:
         """Return how many of the bands are colours."""
         return _COLOURS.get(self.photometric, self.samples)
+
+    @property
+    def has_alpha(self) -> bool:
+        """Tell whether the last band is said to be alpha."""
+        return bool(self.extra) and self.extra[-1] in _ALPHA
 
     @property
     def bands_beside(self) -> int:
@@ -75,9 +92,26 @@ def first_page(data: bytes) -> TiffPage | None:
         tags, following = _tags(data, order)
     except (struct.error, OverflowError):
         return None
-    samples = tags.get(_SAMPLES, (1,))[0]
-    photometric = tags.get(_PHOTOMETRIC, (1,))[0]
-    return TiffPage(samples, photometric, tags.get(_EXTRA, ()), following != 0)
+    first = {tag: values[0] for tag, values in tags.items()}
+    return TiffPage(
+        samples=first.get(_SAMPLES, 1),
+        photometric=first.get(_PHOTOMETRIC, 1),
+        extra=tags.get(_EXTRA, ()),
+        is_first_of_several=following != 0,
+        planar=first.get(_PLANAR, 1),
+        format=first.get(_FORMAT, 1),
+        bits=tags.get(_BITS, (1,)),
+        orientation=first.get(_ORIENTATION, 1),
+    )
+
+
+def all_tags(data: bytes) -> tuple[str, Mapping[int, tuple[int, ...]]] | None:
+    """Return the byte order, as `struct` writes it, and all tags that are numbers; None for a damaged file."""
+    order = "<" if data[:2] == b"II" else ">"
+    try:
+        return order, _tags(data, order, None)[0]
+    except (struct.error, OverflowError):
+        return None
 
 
 class _Directory:
@@ -115,8 +149,10 @@ class _Directory:
         return entry + struct.calcsize(self.order + "HH" + self.word)
 
 
-def _tags(data: bytes, order: str) -> tuple[Mapping[int, tuple[int, ...]], int]:
-    """Return the tags about the bands, and the offset of the next directory, 0 if there is none."""
+def _tags(
+    data: bytes, order: str, wanted: tuple[int, ...] | None = _OF_PAGE
+) -> tuple[Mapping[int, tuple[int, ...]], int]:
+    """Return the tags that are wanted, or all, and the offset of the next directory, 0 if there is none."""
     directory = _Directory(data, order)
     word = order + directory.word
     if not directory.is_known or directory.count > _MOST_TAGS:
@@ -124,7 +160,8 @@ def _tags(data: bytes, order: str) -> tuple[Mapping[int, tuple[int, ...]], int]:
     tags = {}
     for tag, kind, entry in directory.entries():
         (length,) = struct.unpack_from(word, data, entry + 4)
-        if tag in (_PHOTOMETRIC, _SAMPLES, _EXTRA) and kind in _NUMBERS and 0 < length <= _MOST_TAGS:
+        most = _MOST_TAGS if tag in _OF_PAGE else _MOST_PIECES
+        if (wanted is None or tag in wanted) and kind in _NUMBERS and 0 < length <= most:
             form, each = _NUMBERS[kind]
             place = directory.value_of(entry)
             if each * length > struct.calcsize(word):

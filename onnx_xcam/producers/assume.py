@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from onnx_xcam.images.preprocess import InputSpec, Preprocess
+from onnx_xcam.images.input_spec import InputSpec
+from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.images.presets import PRESETS
 
 _SQUARE = 1.15
@@ -12,14 +13,15 @@ _SQUARE = 1.15
 def assumed(spec: InputSpec, size: tuple[int, int]) -> Preprocess:
     """Return the preprocessing that is assumed of an input that is prepared at (height, width).
 
-    An input of whole numbers that reach 255 gets pixels as they are, one of one channel grey values 0..1, and any other
-    ImageNet's mean and standard deviation. A centre crop is made for nearly square inputs alone: what takes clearly
-    oblong pictures (text lines, people) is trained on the whole of them.
+    An input of whole numbers of 8 bits that reach 255 gets pixels as they are, one of more bits the values of the file,
+    one of three channels ImageNet's mean and standard deviation, and one of grey or of other bands values 0..1. A
+    centre crop is made for nearly square inputs alone: what takes clearly oblong pictures (text lines, people) is
+    trained on the whole of them.
     """
-    if takes_whole_numbers(spec) or spec.takes_bands:
-        return PRESETS["raw"]
-    if spec.channels == 1:
-        return PRESETS["gray"]
+    if takes_whole_numbers(spec):
+        return PRESETS["raw"] if spec.dtype.itemsize == 1 else PRESETS["raw"].replace(white=255.0)
+    if spec.channels != 3:
+        return PRESETS["gray" if spec.channels == 1 else "unit"]
     if max(size) > _SQUARE * min(size):
         return PRESETS["imagenet"].replace(resize="stretch", crop_fraction=1.0)
     return PRESETS["imagenet"]

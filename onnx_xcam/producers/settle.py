@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from onnx_xcam.errors import InputError, LabelsError, PreprocessError
-from onnx_xcam.images.preprocess import InputSpec, Preprocess
+from onnx_xcam.images.input_spec import InputSpec
+from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.producers.assume import assumed
 from onnx_xcam.producers.describe import NAMES, by, means_the_same, told
 from onnx_xcam.producers.settle_labels import SettledLabels, settle_labels
@@ -88,8 +89,6 @@ def input_spec(
     Raises:
         InputError: the input takes no pictures, or the user states a layout that it cannot have.
     """
-    if (bands := InputSpec.of_bands(name, dtype, shape)) is not None:
-        return bands
     first = _first(statements, "layout")
     if first is not None:
         try:
@@ -227,7 +226,8 @@ class _Merge:
         settings: dict[str, Any] = {"channels": "RGB", **statement.group("channels")}
         needed = {1: "GRAY", 3: "RGB"}.get(self.spec.channels)
         is_grey = settings["channels"] == "GRAY"
-        if needed is not None and is_grey != (needed == "GRAY") and not statement.binding:
+        given = settings.get("bands") is not None
+        if needed is not None and not given and is_grey != (needed == "GRAY") and not statement.binding:
             sentence = (
                 f"{statement.source} says channels {settings['channels']}, but {MODEL_INPUT} has {self.spec.channels}; "
                 f"{needed} is used."

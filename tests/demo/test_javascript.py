@@ -11,8 +11,8 @@ import PIL
 import pytest
 
 from helpers import web
+from onnx_xcam.images import InputSpec, Preprocess, preprocess_image
 from onnx_xcam.images.place import Placement, scale_heatmap
-from onnx_xcam.images.preprocess import InputSpec, Preprocess, preprocess_image
 from onnx_xcam.images.presets import PRESETS
 from onnx_xcam.images.read import read_image
 

@@ -224,7 +224,7 @@ def test_an_explainer_may_be_called_from_several_threads(explainer):
 
 def prepared(photos: list[np.ndarray]) -> np.ndarray:
     """The `UNIT` preprocessing by OpenCV's own area filter would differ at the edges, so: what the package makes."""
-    from onnx_xcam.images.preprocess import InputSpec, preprocess_image
+    from onnx_xcam.images import InputSpec, preprocess_image
 
     spec = InputSpec.from_shape("image", np.float32, (1, 3, 16, 16))
     return np.stack([preprocess_image(photo, Preprocess(scale=1 / 255), spec)[0] for photo in photos])

@@ -13,14 +13,15 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from helpers.models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, build
 from helpers.tiny_models import tiny
 from onnx_xcam import Explainer
 from onnx_xcam.cli.app import app
-from onnx_xcam.errors import ImageError, PreprocessError, XcamWarning
-from onnx_xcam.images.read import read_image, read_mask, read_picture
+from onnx_xcam.errors import ImageError, XcamWarning
+from onnx_xcam.images import InputSpec, Preprocess, preprocess_image, read_mask, read_photo
+from onnx_xcam.images.values import remarks_for
 
 RAMP = np.arange(48).reshape(6, 8)
+COLOURS = InputSpec("image", np.dtype(np.float32), "NCHW", 3, 224, 224)
 
 
 def tiff(array, photometric=1, extra=(), more=False):
@@ -52,15 +53,15 @@ def written(folder, content, name="p.tif"):
     return folder / name
 
 
-FEW, WHITE = RAMP * 85, "but 65535 is taken for white"
+FEW, WHITE = RAMP * 85, "but 65535 is taken for white, since nothing states it, so hardly any contrast is left"
 DEEP = {
     "12 of 16 bits": (tiff(FEW.astype(np.uint16)), f"uint16 values go from 0 to 3995, {WHITE}"),
     "float": (
         tiff((FEW - 1000.0).astype(np.float32)),
-        "float32 values go from -1000 to 2995: those below 0 become black",
+        "float32 values go from -1000 to 2995, but 1 is taken for white",
     ),
-    "bright float": (tiff(FEW.astype(np.float32)), "float32 values go from 0 to 3995: they are divided by 3995"),
-    "signed": (tiff((FEW - 900).astype(np.int16)), "int16 values go from -900 to 3095: those below 0 become black"),
+    "bright float": (tiff(FEW.astype(np.float32)), "float32 values go from 0 to 3995, but 1 is taken for white"),
+    "signed": (tiff((FEW - 900).astype(np.int16)), "int16 values go from -900 to 3095, but 32767 is taken for white"),
     "deep PNG": (png((RAMP * 20).astype(np.uint16)), f"uint16 values go from 0 to 940, {WHITE}"),
     "deep colours": (
         png(np.dstack([RAMP * 20] * 3 + [RAMP * 0 + 65535]).astype(np.uint16)),
@@ -78,45 +79,62 @@ ORDINARY = {
 }
 
 
+def remarks(path, spec=COLOURS, **settings):
+    return remarks_for(read_photo(path), Preprocess(**settings), spec)
+
+
 @pytest.mark.parametrize(("content", "said"), DEEP.values(), ids=DEEP)
-def test_what_is_lost_is_told(content, said, tmp_path):
-    (remark,) = read_picture(written(tmp_path, content)).remarks
+def test_values_that_nothing_explains_are_told(content, said, tmp_path):
+    path = written(tmp_path, content)
+    (remark,) = remarks(path)
     assert said in remark
-    assert "ready tensor" in remark
-    assert len(remark) < 220
+    assert "state white (the value that stands for pixel 255) or window: [low, high]" in remark
+    assert len(remark) < 250
+    assert remarks(path, white=4095) == remarks(path, window=(0, 4095)) == ()  # what is stated is not doubted
 
 
 @pytest.mark.parametrize("content", ORDINARY.values(), ids=ORDINARY)
 def test_ordinary_pictures_are_not_remarked_on(content, tmp_path):
-    assert read_picture(written(tmp_path, content)).remarks == ()
+    assert remarks(written(tmp_path, content)) == ()
+
+
+def test_an_input_of_16_bits_that_gets_the_files_own_values_is_not_warned(tmp_path):
+    path, deep = written(tmp_path, tiff(FEW.astype(np.uint16))), InputSpec("x", np.dtype(np.uint16), "NCHW", 1, 6, 8)
+    assert remarks(path, deep, channels="GRAY", scale=257) == ()
+    (lost,) = remarks(path, deep, channels="GRAY")  # 0 to 15 are left
+    assert WHITE in lost
+
+
+def test_values_that_are_not_finite_are_counted(tmp_path):
+    values = (RAMP / 47).astype(np.float32)
+    values[0, :3] = np.nan, np.inf, -np.inf
+    path = written(tmp_path, tiff(values))
+    assert remarks(path) == ("3 of its values are not finite, and count as 0",)
+    item, _ = preprocess_image(read_photo(path), Preprocess(), InputSpec("x", np.dtype("f4"), "NCHW", 3, 6, 8))
+    assert not item[:, 0, :3].any()
+    assert np.isfinite(item).all()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.float32])
 def test_white_is_zero_in_every_depth(dtype, tmp_path):
     top = 1.0 if dtype == np.float32 else np.iinfo(dtype).max
     values = (RAMP / 47 * top).astype(dtype)
-    black, white = (read_image(written(tmp_path, tiff(values, photometric))) for photometric in (1, 0))
+    black, white = (read_photo(written(tmp_path, tiff(values, photometric))).pixels for photometric in (1, 0))
     assert black[0, 0, 0] == 0
-    np.testing.assert_allclose(white.astype(int), 255 - black.astype(int), atol=1)
+    np.testing.assert_allclose(white.astype(float), top - black.astype(float), rtol=1e-6)
     np.testing.assert_array_equal(read_mask(tmp_path / "p.tif"), white[..., 0] > 0)
 
 
 BANDS = np.random.default_rng(0).integers(0, 255, (6, 8, 13)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("count", [2, 3, 4, 6, 13])
-def test_bands_beside_the_colours_are_refused(count, tmp_path):
-    """OpenCV takes the first band of those that no colour is said of, in silence."""
-    path = written(tmp_path, tiff(BANDS[..., :count], 1, [0] * (count - 1)))
-    with pytest.raises(ImageError, match=rf"p\.tif: has {count} bands, more than a photo's colours; save those"):
-        read_image(path)
-
-
 def test_a_fourth_band_that_may_be_alpha(tmp_path):
-    (remark,) = read_picture(written(tmp_path, tiff(BANDS[..., :4], 2, [0]))).remarks
-    assert remark == "its fourth band is not said to be alpha, but is taken for it and laid over white"
-    assert read_picture(written(tmp_path, tiff(BANDS[..., :4], 2, [2]))).remarks == ()
-    assert read_picture(written(tmp_path, tiff(BANDS[..., :3], 2))).remarks == ()
+    guessed, said, none = (tiff(BANDS[..., :count], 2, extra) for count, extra in ((4, [0]), (4, [2]), (3, [])))
+    path = written(tmp_path, guessed)
+    assert remarks(path) == ("its fourth band is not said to be alpha, but is taken for it and laid over white",)
+    assert remarks(path, InputSpec("x", np.dtype("f4"), "NCHW", 4)) == ()  # the model gets it
+    assert remarks(path, bands=(0, 1, 3)) == ()
+    assert remarks(written(tmp_path, said)) == remarks(written(tmp_path, none)) == ()
 
 
 def pages(kind, count):
@@ -128,7 +146,7 @@ def pages(kind, count):
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
 def test_the_first_of_several_pictures(kind, tmp_path):
-    several, one = (read_picture(written(tmp_path, pages(kind, count), f"p.{kind.lower()}")) for count in (3, 1))
+    several, one = (read_photo(written(tmp_path, pages(kind, count), f"p.{kind.lower()}")) for count in (3, 1))
     assert several.remarks == ("it holds several pictures, of which the first is taken",)
     assert one.remarks == ()
 
@@ -142,7 +160,7 @@ def test_damaged_tags_end_well(cut, tmp_path):
         content[:4] + struct.pack("<I", len(content) - cut) + content[8:],
     ):
         try:
-            read_picture(written(tmp_path, damaged))
+            read_photo(written(tmp_path, damaged))
         except ImageError as error:
             assert "\n" not in str(error)
 
@@ -195,52 +213,3 @@ def test_python_is_warned(deep):
         found = list(again.stream([deep / f"p{n}.tif" for n in range(3)]))
     assert len(told("\n".join(str(one.message) for one in caught))) == 1
     assert all(told("\n".join(one.unwrap().warnings())) for one in found)
-
-
-# --- models of 16 bits, and of other channels ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["uint16", "int16", "int32"])
-def test_integers_of_16_bits_are_told_what_they_get(kind, tmp_path):
-    text = f"image = Cast<to=1>(raw) {TRUNK} a = Relu(c2) {GAP}"
-    model = build(text, {**TRUNK_WEIGHTS, **GAP_WEIGHTS}, inputs=f"{kind}[N,3,12,12] raw", opset=17)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        explainer = Explainer(model)  # nothing is assumed that may be wrong: the input takes pixels
-    assert any("raw values 0..255: nothing states it, and the input takes whole numbers" in n for n in explainer.notes)
-    deep = written(tmp_path, tiff((RAMP * 85).astype(np.uint16)))
-    with pytest.warns(
-        XcamWarning, match=rf"uint16 values, 0 to 3995, become 0 to 255 before the model's {kind} input"
-    ) as caught:
-        explainer.explain(deep)
-    assert not any("taken for white" in str(one.message) for one in caught)
-    own = np.repeat(RAMP.astype(kind)[None, :1, :1] + 4095, 3, 0)
-    tensor = np.broadcast_to(own[None], (1, 3, 12, 12)).astype(kind)
-    assert np.isfinite(explainer.explain(tensor).scores).all()  # the file's own values, as the remark says
-
-
-@pytest.mark.parametrize("channels", [2, 4, 6, 13])
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
-def test_other_channels_take_ready_tensors_and_say_so(channels, layout, tmp_path):
-    shape = f"N,{channels},16,16" if layout == "NCHW" else f"N,16,16,{channels}"
-    start = "" if layout == "NCHW" else "image = Transpose<perm=[0,3,1,2]>(raw) "
-    name = "image" if layout == "NCHW" else "raw"
-    body = start + TRUNK + "a = Relu(c2) " + GAP
-    weights = {**TRUNK_WEIGHTS, "w1": (3, channels, 3, 3), **GAP_WEIGHTS}
-    explainer = Explainer(build(body, weights, inputs=f"float[{shape}] {name}"))
-    tensor = np.random.default_rng(1).random((2, channels, 16, 16)).astype(np.float32)
-    given = tensor if layout == "NCHW" else tensor.transpose(0, 2, 3, 1)
-    found = explainer.explain(given, [1, -1])
-    plain = Explainer(build(TRUNK + "a = Relu(c2) " + GAP, weights, inputs=f"float[N,{channels},16,16] image"))
-    np.testing.assert_allclose(found.scores, plain.explain(tensor, [1, -1]).scores, rtol=1e-5)
-    assert found.heatmap(0, 0).shape == (16, 16)
-    for photo in (
-        written(tmp_path, png(np.dstack([RAMP * 5] * 4).astype(np.uint8)), "p.png"),
-        np.zeros((9, 9, 3), np.uint8),
-    ):
-        with pytest.raises(
-            PreprocessError, match=rf"takes pictures of {channels} channels, .* hand in a ready tensor \[N,"
-        ) as caught:
-            explainer.explain(photo)
-        assert "1 or 3" not in str(caught.value)

@@ -67,5 +67,7 @@ def test_even_pictures(value):
 
 
 def test_bands_that_are_not_there():
-    with pytest.raises(PreprocessError, match=r"show_bands says channel 5 \(counted from 0\), but the picture has 3"):
+    with pytest.raises(
+        PreprocessError, match="the picture has 3 channels, but show_bands in the preprocessing says channel 5"
+    ):
         Photo(np.zeros((4, 4, 3), np.uint8)).display((0, 1, 5))

@@ -20,7 +20,7 @@ from onnx_xcam import Explainer
 from onnx_xcam.errors import EncodingError, ImageError, InputError, LabelsError, OutputError, PreprocessError
 from onnx_xcam.evaluation.evaluator import evaluate
 from onnx_xcam.images import content as contents
-from onnx_xcam.images import read as reading
+from onnx_xcam.images import decode as decoding
 from onnx_xcam.images import read_image, read_mask
 from onnx_xcam.images.headers import format_of, stated_size
 from onnx_xcam.images.write import encode_image
@@ -150,7 +150,7 @@ def test_a_picture_with_a_long_text_is_read_and_turned(tmp_path):
 
 
 def test_what_has_no_size_is_not_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "_decoded_pixels", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(decoding, "_decoded_pixels", lambda *_: pytest.fail("decoded"))
     cases = (b"\xff\x0a" + bytes(60), b"hello world", bytes(100), b"P5 x", b"BM", b"#?RADIANCE\n", b"II*\0" + bytes(40))
     for data in cases:
         path = tmp_path / "p"
@@ -167,7 +167,7 @@ def test_a_chunk_longer_than_its_png_is_not_decoded(tmp_path, monkeypatch, kind)
     path = tmp_path / "p.png"
     path.write_bytes(data + bytes(100))
     assert read_image(path).shape == (30, 40, 3)  # what follows the last chunk is none
-    monkeypatch.setattr(reading, "_decoded_pixels", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(decoding, "_decoded_pixels", lambda *_: pytest.fail("decoded"))
     for length in (len(data), 1 << 31, (1 << 32) - 1):
         path.write_bytes(with_bytes(data, data.find(kind) - 4, struct.pack(">I", length)))
         with pytest.raises(ImageError, match="not a picture that OpenCV can read, or a damaged or truncated one"):
@@ -184,7 +184,7 @@ def test_damaged_exif_data_cost_only_the_orientation(tmp_path, exif):
 
 def test_files_that_are_too_large(tmp_path, monkeypatch):
     """A file with holes: it has the size, and takes no space. The largest picture must fit, in RGBA without packing."""
-    assert 4 * reading.MAX_PIXELS < contents.MAX_BYTES
+    assert 4 * decoding.MAX_PIXELS < contents.MAX_BYTES
     path = tmp_path / "p.png"
     with path.open("wb") as file:
         file.truncate(1 << 40)

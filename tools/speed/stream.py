@@ -42,7 +42,7 @@ def bare_loop(model: Path, photos: Sequence[Path], preprocess: Any, spec: Any, s
     import cv2
     from PIL import Image
 
-    from onnx_xcam.images.preprocess import _value_table
+    from onnx_xcam.images.prepare import _value_table
 
     table = _value_table(preprocess, spec)
     size = preprocess.input_size(spec)

@@ -1,0 +1,122 @@
+"""This module decodes picture files, after their headers were checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_xcam.errors import ImageError
+from onnx_xcam.images.backend import MAX_PIXELS, first_line, is_no_memory, opencv
+from onnx_xcam.images.content import no_picture
+from onnx_xcam.images.headers import format_of, stated_size
+from onnx_xcam.images.orientation import orientation_of
+from onnx_xcam.images.pages import holds_several
+from onnx_xcam.images.photo import TAKEN_FOR_ALPHA
+from onnx_xcam.images.tiff import RGB, WHITE_IS_ZERO, first_page
+from onnx_xcam.images.tiff_bands import needs_own_reader, read_bands
+
+_BOMB_PIXELS, _BOMB_RATIO = 2**25, 1000
+"""A picture of more than _BOMB_PIXELS must have a byte in its file for every _BOMB_RATIO pixels; a photo has one for
+every ten."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A Decoded is a picture file as it is decoded, not turned upright.
+
+    Attributes:
+        pixels: [H,W] or [H,W,C] of any type.
+        orientation: the EXIF orientation (1..8) that is still to be undone.
+        has_alpha: whether the last channel is alpha.
+        white_is_zero: whether 0 is white, as in the file, since the values have not been inverted.
+        is_bgr: whether three or four channels stand in the order of OpenCV.
+        remarks: what was assumed or lost, as parts of sentences about the file.
+    """
+
+    pixels: NDArray[Any]
+    orientation: int
+    has_alpha: bool
+    white_is_zero: bool
+    is_bgr: bool
+    remarks: tuple[str, ...]
+
+    def with_black_at_zero(self) -> NDArray[Any]:
+        """Return the pixels with 0 as black; integers of which 0 is white are inverted bit by bit."""
+        if not self.white_is_zero:
+            return self.pixels
+        if self.pixels.dtype.kind != "f":
+            inverted: NDArray[Any] = np.invert(self.pixels)
+            return inverted
+        white = max(1.0, float(np.nanmax(self.pixels)))
+        return (white - self.pixels).astype(self.pixels.dtype)
+
+
+def decode(data: bytes, path: str) -> Decoded:
+    """Decode the content of a picture file, after its header was checked; messages call it by `path`.
+
+    Raises:
+        ImageError: the file is damaged, too large, or no picture that can be read.
+    """
+    page = first_page(data)
+    _check_size(data, path, 1 if page is None else page.samples)
+    remarks = ["it holds several pictures, of which the first is taken"] if holds_several(data, page) else []
+    if page is not None and needs_own_reader(page):
+        pixels = read_bands(data, page, path)
+        turned = page.orientation if page.orientation in range(1, 9) else 1
+        return Decoded(pixels, turned, page.has_alpha, page.photometric == WHITE_IS_ZERO, False, tuple(remarks))
+    if page is not None and page.photometric == RGB and page.samples == 4 and page.bands_beside == 1:
+        remarks.insert(0, TAKEN_FOR_ALPHA)
+    orientation = orientation_of(data, path)
+    pixels = _decoded_pixels(data, path)
+    # OpenCV inverts values of 8 bits or fewer itself, but not those of more.
+    inverted = page is not None and page.photometric == WHITE_IS_ZERO and pixels.dtype.itemsize > 1
+    has_alpha = pixels.ndim == 3 and pixels.shape[2] in (2, 4)
+    return Decoded(pixels, orientation, has_alpha, inverted, True, tuple(remarks))
+
+
+def _decoded_pixels(data: bytes, path: str) -> NDArray[Any]:
+    """Decode a file's content with OpenCV, as it is: [H,W] or [H,W,1..4] of any type, BGR, not turned upright."""
+    cv2 = opencv()
+    try:
+        # UNCHANGED keeps alpha and depth, and implies IGNORE_ORIENTATION.
+        pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        if is_no_memory(error):
+            raise
+        raise ImageError(f"{path}: OpenCV cannot read this picture: {first_line(error)}") from error
+    if pixels is None:
+        raise no_picture(path)
+    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
+        raise too_large(path, pixels.shape[1], pixels.shape[0])
+    if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4):
+        raise ImageError(f"{path}: has {pixels.shape[2]} channels; save it as an RGB or grey picture")
+    return pixels
+
+
+def _check_size(data: bytes, path: str, samples: int) -> None:
+    """Make sure, before anything is decoded, that a picture has a size that can be read.
+
+    Raises:
+        ImageError: the file states no size, more than `MAX_PIXELS` pixels, or far more than it can hold.
+    """
+    kind = format_of(data[:32])
+    size = None if kind is None else stated_size(data, kind)
+    if size is None:
+        raise no_picture(path)
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise too_large(path, width, height)
+    beside = max(1, samples // 4)  # a photo has up to four channels
+    if width * height * beside > max(_BOMB_PIXELS, _BOMB_RATIO * len(data)):
+        raise ImageError(
+            f"{path}: states {width} x {height} pixels in only {len(data)} bytes; the file is damaged, or made to "
+            "exhaust the memory"
+        )
+
+
+def too_large(where: object, width: int, height: int) -> ImageError:
+    """Return the error that a picture has more than `MAX_PIXELS` pixels."""
+    return ImageError(f"{where}: {width} x {height} pixels is more than the limit of {MAX_PIXELS}; scale it down first")
