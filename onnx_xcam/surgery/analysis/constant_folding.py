@@ -69,7 +69,7 @@ def _evaluated(graph: Graph, node: gs.Node) -> dict[str, np.ndarray] | None:
         return None
     if any(isinstance(value, gs.Graph) for value in node.attrs.values()) or not _is_small(graph, node):
         return None
-    return _run(graph, node, [name for name in names if name])
+    return evaluate(graph, node, {name: graph.constants[name] for name in names if name})
 
 
 def _is_small(graph: Graph, node: gs.Node) -> bool:
@@ -169,22 +169,28 @@ def _is_stripped(constant: gs.Constant) -> bool:
     return bool(constant._values.tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
-def _run(graph: Graph, node: gs.Node, names: list[str]) -> dict[str, np.ndarray] | None:
-    """Evaluate a node with onnx's reference evaluator, and return its outputs by name; None if that fails."""
+def evaluate(graph: Graph, node: gs.Node, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+    """Evaluate a node with onnx's reference evaluator, and return its outputs by name; None if that fails.
+
+    Args:
+        graph: the node's graph.
+        node: a node of the standard's operators.
+        values: the values of its inputs by name, which the caller has found to be small.
+    """
     proto = exported(node)
     from onnx.reference import ReferenceEvaluator  # noqa: PLC0415  slow to import, seldom needed
 
     try:
         inputs = [
-            onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(graph.constants[n].dtype), None)
-            for n in dict.fromkeys(names)
+            onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), None)
+            for name, value in values.items()
         ]
         outputs = [onnx.helper.make_tensor_value_info(o.name, 0, None) for o in node.outputs if o.name]
         model = onnx.helper.make_model(
             onnx.helper.make_graph([proto], "fold", inputs, outputs),
             opset_imports=[onnx.helper.make_opsetid("", graph.opset)],
         )
-        results = ReferenceEvaluator(model).run(None, {n: graph.constants[n] for n in names})
+        results = ReferenceEvaluator(model).run(None, dict(values))
     except _FAILURES:
         return None  # code that needs the value as a constant reports that it is none
     named = [o.name for o in node.outputs if o.name]
