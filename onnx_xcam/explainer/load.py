@@ -25,8 +25,10 @@ from onnx_xcam.explainer.instrumented import (
 from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.probabilities import ProbabilityOutputs, ProbabilitySource, probability_outputs
+from onnx_xcam.explainer.proved import proved
 from onnx_xcam.feeds import OtherInputs, free_picture, image_and_others, padded
 from onnx_xcam.metadata import Metadata
+from onnx_xcam.producers.statement import Statement
 from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.axes.batch_independence import Rows, cannot_mix, rounds, scaled_by_run
 from onnx_xcam.surgery.files.source import ModelLike, Source
@@ -65,6 +67,7 @@ class LoadedModel:
         skeleton: the instrumented graph without its weights, for estimates of memory; None for a file that was
             instrumented already.
         rows: whether the images of a run influence each other.
+        proved: what the graph itself proves of its pictures and classes.
         class_memory: the bytes that one class takes, as far as they were estimated, by the shape of the batch.
     """
 
@@ -88,6 +91,7 @@ class LoadedModel:
     compared: str | None = None
     skeleton: bytes | None = None
     rows: Rows = field(default_factory=lambda: Rows(mixed=None, is_exact=True))
+    proved: tuple[Statement, ...] = ()
     class_memory: dict[tuple[int, ...], int] = field(default_factory=dict)
 
     @property
@@ -167,7 +171,8 @@ def load_model(
         refuse_other_targets(proto, given.name, request, wanted)
     else:
         request = replace(request, picture=free_picture(model_infos(proto), inputs))
-        made = instrumented(analysis or analyse(given, request), TailOptions(emit=emit, **wanted)).content()
+        analysis = analysis or analyse(given, request)
+        made = instrumented(analysis, TailOptions(emit=emit, **wanted)).content()
         compared = compare_raised(given, inputs, made)
     explained = proto if made is None else given.changed(made).skeleton()
     arithmetic, inexact = arithmetic_for(given, proto, providers, exact=exact)
@@ -178,6 +183,7 @@ def load_model(
     unused = unused_inputs(explained, _needed_outputs(session, more_outputs, of_probabilities))
     image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs, unused)
     refuse_other_picture(metadata.picture, image_input.name, given.name)
+    score = metadata.score if made is None else None
     return LoadedModel(
         session=session,
         name=given.name,
@@ -198,6 +204,7 @@ def load_model(
         compared=compared,
         skeleton=None if made is None else explained.SerializeToString(),
         rows=_rows(proto, image_input, metadata),
+        proved=proved(analysis or analyse(given), image_input.name, score),
     )
 
 

@@ -95,7 +95,7 @@ def model_inputs(model: LoadedModel, preprocess: PreprocessLike | None, labels: 
     """
     info = model.image_input
     assert info.dtype is not None  # since it was chosen as the image input
-    said = evidence(preprocess, labels, model.session.metadata, model.path)
+    said = evidence(preprocess, labels, model.session.metadata, model.path, model.proved)
     spec = input_spec(info.name, info.dtype, info.shape, said)
     is_number = model.probability_outputs.is_number
     settled = settle(said, spec, model.class_count, is_number=is_number)

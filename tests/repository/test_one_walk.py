@@ -15,6 +15,7 @@ OTHERS = {
     "surgery/analysis/reachability.py walk_backward": "the walk itself",
     "surgery/analysis/foreign_operators.py foreign_operators": "goes into subgraphs, follows no tensor",
     "surgery/analysis/foreign_operators.py foreign_among": "goes into subgraphs, follows no tensor",
+    "surgery/analysis/input_scaling.py scaling": "hands on how the values are scaled",
     "surgery/analysis/integer_products.py _parts": "goes into subgraphs, follows no tensor",
     "surgery/analysis/prepare.py _check_order": "looks for the first node that is not in order",
     "surgery/axes/batch_independence.py cannot_mix": "hands the rank of each tensor on",

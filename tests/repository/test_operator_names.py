@@ -90,6 +90,10 @@ REVIEWED = {
         "Sigmoid Softmax Sub",
         "final activations, as one operator or spelled out",
     ),
+    "surgery/targets/class_names.py": (
+        "ArrayFeatureExtractor CategoryMapper Gather LabelEncoder ZipMap",
+        "where each has the names that it looks up",
+    ),
     "surgery/targets/classification/recognise.py": ("HardSigmoid LogSoftmax Sigmoid Softmax", "final activations"),
     "surgery/targets/classification/refusals.py": (
         "BatchNormalization LayerNormalization Tanh",
@@ -100,8 +104,8 @@ REVIEWED = {
         "attention, as one operator or spelled out; pooling and lining up of tokens, as exporters write them",
     ),
     "surgery/targets/logits.py": (
-        "Add ArgMax ArrayFeatureExtractor Constant Div Gather Greater GreaterOrEqual LabelEncoder Log LogSoftmax Mul "
-        "ReduceMax Round Softmax TopK ZipMap",
+        "Add ArgMax ArrayFeatureExtractor CategoryMapper Constant Div Gather Greater GreaterOrEqual LabelEncoder Log "
+        "LogSoftmax Mul ReduceMax Round Softmax TopK ZipMap",
         "what classifiers do to their scores last, one by one",
     ),
     "surgery/targets/probabilities.py": (

@@ -16,11 +16,13 @@ from onnx_xcam import contract
 from onnx_xcam.metadata import Hints, read_hints
 from onnx_xcam.surgery.analysis.concrete_size import sample_of
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_operators
+from onnx_xcam.surgery.analysis.input_values import InputValues, input_values
 from onnx_xcam.surgery.analysis.prepare import prepare
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.diagnostics import Diagnosed
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.normalise.normalise import normalised
+from onnx_xcam.surgery.targets.class_names import class_names
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.layer_names import Chosen, resolve
 from onnx_xcam.surgery.targets.layers import Layers
@@ -137,6 +139,11 @@ class Analysis:
         return recognised(Evidence(self.graph, self.sample, wanted, self.props, self.hints.labels))
 
     @_part
+    def class_names(self) -> tuple[str, ...] | None:
+        """Return the names of the classes that the graph itself looks up, by class id; None where it does not."""
+        return class_names(self.graph, self.target.name)
+
+    @_part
     def layers(self) -> Layers:
         """Return the candidate layers for the picture that the request names.
 
@@ -158,6 +165,11 @@ class Analysis:
     def chosen_layers(self) -> list[Layer]:
         """Return the layers that the request names."""
         return [layer for layer, _ in self.chosen]
+
+    def input_values(self, picture: str) -> InputValues | None:
+        """Return what the graph proves of the values that a picture input takes; None where it proves nothing."""
+        with diagnosed(self.given):
+            return input_values(self.graph, picture)
 
     def layers_of(self, picture: str) -> Layers:
         """Return the candidate layers for one of the model's pictures."""

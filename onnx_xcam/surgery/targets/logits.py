@@ -37,6 +37,7 @@ _FINE = 0.01
 _LOOKED_UP: Mapping[tuple[str, str], int] = {
     ("", "Gather"): 1,
     ("ai.onnx.ml", "ArrayFeatureExtractor"): 1,
+    ("ai.onnx.ml", "CategoryMapper"): 0,
     ("ai.onnx.ml", "LabelEncoder"): 0,
     ("ai.onnx.ml", "ZipMap"): 0,
 }
@@ -74,8 +75,8 @@ def step_back(graph: Graph, output: str) -> Origin:
             name = node.inputs[index].name
             taken = Origin(name, None, taken.choice or str(node.op), None, _compared_with(graph, node))
             reading = _Reading(exact=False)
-        elif (looked_up := _looked_up(graph, node, domain)) is not None:
-            name, reading = looked_up, _Reading(exact=False)
+        elif (labelled := looked_up(graph, node, domain)) is not None:
+            name, reading = labelled, _Reading(exact=False)
         elif domain == "" and node.op == "ReduceMax" and (best := _best_of(graph, node)) is not None:
             return best
         else:
@@ -213,7 +214,7 @@ def _compared_with(graph: Graph, node: gs.Node) -> float:
     return number(graph, node.inputs[1].name, 0.0) or 0.0 if node.op in ("Greater", "GreaterOrEqual") else 0.0
 
 
-def _looked_up(graph: Graph, node: gs.Node, domain: str) -> str | None:
+def looked_up(graph: Graph, node: gs.Node, domain: str) -> str | None:
     """Return the input of class numbers or scores of a node that looks up labels in constants, else None."""
     index = _LOOKED_UP.get((domain, str(node.op)))
     tables = [] if index is None else [tensor.name for tensor in node.inputs[:index]]
