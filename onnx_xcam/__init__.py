@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from onnx_xcam.explainer import Explainer as Explainer
     from onnx_xcam.explainer import Explanation as Explanation
     from onnx_xcam.explainer import Streamed as Streamed
-    from onnx_xcam.surgery.inspect import inspect as inspect
+    from onnx_xcam.inspection import inspect as inspect
     from onnx_xcam.surgery.instrument import instrument as instrument
     from onnx_xcam.surgery.instrument import instrument_file as instrument_file
     from onnx_xcam.verification.check import check as check
@@ -23,7 +23,7 @@ _HOME = {  # the module that each public name is imported from
     "Streamed": "explainer",
     "XcamError": "errors",
     "check": "verification.check",
-    "inspect": "surgery",
+    "inspect": "inspection",
     "instrument": "surgery",
     "instrument_file": "surgery",
 }

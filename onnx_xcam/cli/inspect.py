@@ -1,4 +1,4 @@
-"""The command `onnx-xcam inspect` shows the score and the layers of a model that can be explained."""
+"""The command `onnx-xcam inspect` shows what can be explained in a model, and how pictures become its input."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from typing import Annotated
 
 import typer
 
-from onnx_xcam.cli.options import AllowFolderOption, ModelArgument, PictureOption
+from onnx_xcam.cli.options import AllowFolderOption, LabelsOption, ModelArgument, PictureOption, PreprocessOption
 
 
-def inspect(
+def inspect(  # noqa: PLR0917  - typer reads the options off the signature
     model: ModelArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     picture: PictureOption = None,
+    labels: LabelsOption = None,
+    preprocess: PreprocessOption = None,
     allow_folder: AllowFolderOption = None,
 ) -> None:
-    """Show the score tensor, the layers that can be explained, the default one, and operators in the way."""
-    from onnx_xcam.surgery import inspect as inspect_model
+    """Show the score, the layers that can be explained, and who says how pictures become the model's input."""
+    from onnx_xcam.inspection import inspect as inspect_model
     from onnx_xcam.text import json_text
 
-    report = inspect_model(model, picture=picture, allow_folders=allow_folder or ())
+    report = inspect_model(
+        model, picture=picture, preprocess=preprocess, labels=labels, allow_folders=allow_folder or ()
+    )
     typer.echo(json_text(report.to_dict(), indent=2) if as_json else report.text())

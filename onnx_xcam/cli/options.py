@@ -93,7 +93,11 @@ PictureOption = Annotated[
 LabelsOption = Annotated[
     Path | None,
     typer.Option(
-        "--labels", metavar="FILE", help="Class labels: a text file, a line per class, or JSON.", show_default=False
+        "--labels",
+        metavar="FILE",
+        help="Class labels: a text file with a line per class, or a file in which a producer states them. "
+        "Default: what the model's metadata or a file beside it says.",
+        show_default=False,
     ),
 ]
 PreprocessOption = Annotated[
@@ -101,7 +105,8 @@ PreprocessOption = Annotated[
     typer.Option(
         "--preprocess",
         metavar="PRESET|FILE",
-        help="How a photo becomes the model's input: a preset's name, or a JSON or YAML file. "
+        help="How a photo becomes the model's input: a preset's name, a JSON or YAML file, or a file in which a "
+        "producer states it, such as preprocessor_config.json. "
         "Default: what the model's metadata or a file beside it says.",
         show_default=False,
     ),

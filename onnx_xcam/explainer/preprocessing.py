@@ -21,6 +21,8 @@ _PARTS = ("geometry", "interpolation", "values", "channels")
 """The groups that a note on the preprocessing tells the source of; size and layout follow from the model."""
 _LIKELY_WRONG = ("geometry", "values")
 """The groups that an assumption of which deserves a warning."""
+_BY_WEIGHT = ("values", "channels", "geometry", "size", "layout", "interpolation")
+"""The groups in the order in which a contradiction matters, since only the first one is told."""
 _ADVICE = (
     "If the model wants another, state it with --preprocess (preprocess=), or in <model>.preprocess.json beside it."
 )
@@ -95,8 +97,8 @@ def _these(groups: Sequence[str]) -> str:
 
 
 def _doubts(settled: Settled) -> list[str]:
-    """Return the sentences on what contradicts the preprocessing, or is not followed."""
-    of_groups = (one for group, origin in settled.origins.items() if group != "labels" for one in origin.doubts)
+    """Return the sentences on what contradicts the preprocessing, or is not followed, the weightiest first."""
+    of_groups = (one for group in _BY_WEIGHT for one in settled.origins[group].doubts)
     return list(dict.fromkeys([*of_groups, *settled.remarks]))
 
 

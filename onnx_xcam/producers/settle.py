@@ -116,10 +116,9 @@ def settle(
         LabelsError: the user states labels of another number than the classes; or a source with labels cannot be
             followed, and no other states them.
     """
-    _raise_refusals(statements)
-    merge = _Merge(statements, spec)
     labels = settle_labels(statements, class_count, is_number=is_number)
-    return merge.settled(labels)
+    _raise_refusals(statements)
+    return _Merge(statements, spec).settled(labels)
 
 
 def _first(statements: Sequence[Statement], group: str) -> Statement | None:

@@ -121,11 +121,19 @@ def inspect(model: ModelLike, *, picture: str | None = None, allow_folders: Fold
         ScoreError: no class score was found.
         LayerError: there is no such picture.
     """
-    analysis = analyse(Source(model, allow_folders=allow_folders), Request(picture=picture or "auto"))
+    return inspect_analysis(analyse(Source(model, allow_folders=allow_folders), Request(picture=picture or "auto")))
+
+
+def inspect_analysis(analysis: Analysis) -> ModelReport:
+    """Report what can be explained in a model that is analysed, for the picture of its request, or for each.
+
+    Raises:
+        ModelError, ScoreError, LayerError: as `inspect`.
+    """
     with diagnosed(analysis.given):
         if contract.is_instrumented(analysis.graph.output_names):
             return _instrumented(analysis)
-        others = [] if picture else analysis.layers.explained.others
+        others = [] if analysis.request.picture != "auto" else analysis.layers.explained.others
         return _plain(analysis, [analysis.layers, *map(analysis.layers_of, others)])
 
 

@@ -31,6 +31,7 @@ THIRD = {
     "images": {"numpy", "cv2", "PIL"},
     "labels": {"numpy"},
     "producers": set(),
+    "inspection": set(),
     "runtime": {"numpy", "onnxruntime"},
     "feeds": {"numpy"},
     "trials": {"numpy", "onnx"},
@@ -59,6 +60,7 @@ OURS = {
     "images": BASE,
     "labels": BASE,
     "producers": {*BASE, "images", "labels"},
+    "inspection": {*BASE, "surgery", "images", "labels", "producers"},
     "runtime": BASE,
     "feeds": {*BASE, "runtime"},
     "trials": {*BASE, "surgery", "runtime", "feeds"},
@@ -86,6 +88,7 @@ OURS = {
         "report",
         "evaluation",
         "jobs",
+        "inspection",
     },
 }
 """Which parts of the package a part may import: imports run downward only."""
@@ -200,7 +203,10 @@ def loaded_by(statement: str) -> set[str]:
         ("import onnx_xcam.errors, onnx_xcam.contract, onnx_xcam.metadata", set()),
         ("import onnx_xcam; onnx_xcam.XcamError", set()),
         ("import onnx_xcam.surgery", {"numpy", "onnx", "onnx_graphsurgeon", "google", "yaml"}),
-        ("import onnx_xcam; onnx_xcam.instrument, onnx_xcam.inspect", {"numpy", "onnx", "onnx_graphsurgeon", "google"}),
+        (
+            "import onnx_xcam; onnx_xcam.instrument, onnx_xcam.inspect",
+            {"numpy", "onnx", "onnx_graphsurgeon", "google", "yaml"},
+        ),
     ],
 )
 def test_a_fresh_process_loads_no_more(statement, allowed):

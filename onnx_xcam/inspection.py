@@ -1,0 +1,186 @@
+"""This module reports what can be explained in a model, and where its preprocessing and labels come from.
+
+It joins the surgery's report with what producers state, and runs neither ONNX Runtime nor OpenCV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from onnx_xcam.errors import InputError, LabelsError, ModelError, PreprocessError
+from onnx_xcam.metadata import Metadata
+from onnx_xcam.producers.describe import NAMES, by, told
+from onnx_xcam.producers.evidence import evidence
+from onnx_xcam.producers.settle import Settled, input_spec, settle
+from onnx_xcam.producers.stated import LabelsLike, PreprocessLike
+from onnx_xcam.producers.statement import GROUPS
+from onnx_xcam.surgery.analysis.ends import pictures
+from onnx_xcam.surgery.files.external import Folders
+from onnx_xcam.surgery.files.source import ModelLike, Source
+from onnx_xcam.surgery.inspect import ModelReport, inspect_analysis
+from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse, diagnosed
+from onnx_xcam.text import printable
+
+_LABELS_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class PartReport:
+    """A PartReport says what a part of the preprocessing is, or the labels are, and where that comes from.
+
+    Attributes:
+        name: "size", "resize rule", "interpolation", "values", "channel order", "layout" or "labels".
+        value: what it is, in words.
+        kind: the kind of the source: "argument", "metadata", "file", "graph", "model" (the input leaves no choice),
+            "assumed", or "none" (there are no labels).
+        source: the source in words.
+        contradictions: whole sentences on sources that state something else.
+    """
+
+    name: str
+    value: str
+    kind: str
+    source: str
+    contradictions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PicturesReport:
+    """A PicturesReport says how pictures become a model's input, and where each part of that comes from.
+
+    Attributes:
+        input: the name of the image input.
+        parts: the parts, one for each group of settings, and the labels.
+        preprocess: all settings, as `--preprocess` takes them; None where `problem` says why there are none.
+        remarks: whole sentences on what sources say that is not followed.
+        problem: the sentence that `explain` would end with, or None.
+    """
+
+    input: str
+    parts: tuple[PartReport, ...] = ()
+    preprocess: Mapping[str, Any] | None = None
+    remarks: tuple[str, ...] = ()
+    problem: str | None = None
+
+    def lines(self) -> list[str]:
+        """Return the report as lines for people."""
+        lines = [f"Pictures, as '{self.input}' gets them:"]
+        lines += [f"  {self.problem}"] if self.problem else []
+        columns = [max((len(text) for text in texts), default=0) for texts in self._cells()]
+        for part in self.parts:
+            lines.append(f"  {part.name:{columns[0]}}  {part.value:{columns[1]}}  {part.source}".rstrip())
+            lines += (f"    {sentence}" for sentence in part.contradictions)
+        return [*lines, *(f"  {remark}" for remark in self.remarks)]
+
+    def _cells(self) -> tuple[list[str], list[str]]:
+        """Return the cells of the columns with the names of the parts and with their values."""
+        return [part.name for part in self.parts], [part.value for part in self.parts]
+
+
+@dataclass(frozen=True)
+class Inspection(ModelReport):
+    """An Inspection is a report on a model together with one on its pictures.
+
+    Attributes:
+        pictures: how pictures become the model's input, and who says so; None for a model that takes none.
+    """
+
+    pictures: PicturesReport | None = field(default=None)
+
+    def text(self) -> str:
+        """Return the report as lines for people."""
+        if self.pictures is None:
+            return super().text()
+        return "\n".join([super().text(), "", *map(printable, self.pictures.lines())])
+
+
+def inspect(
+    model: ModelLike,
+    *,
+    picture: str | None = None,
+    preprocess: PreprocessLike | None = None,
+    labels: LabelsLike | None = None,
+    allow_folders: Folders = (),
+) -> Inspection:
+    """Report what can be explained in a model, and how pictures become its input.
+
+    Args:
+        model: path, bytes or ModelProto.
+        picture: the image input for which layers are listed. By default the layers of each image input are listed, one
+            input after the other, first the one that "auto" explains.
+        preprocess: a preprocessing to look at, as for `Explainer`; None looks where `Explainer` looks.
+        labels: labels to look at, as for `Explainer`.
+        allow_folders: as for `instrument`.
+
+    Raises:
+        ModelError: the model is no ONNX model or damaged, or has external data that must not be read.
+        ScoreError: no class score was found.
+        LayerError: there is no such picture.
+        PreprocessError, LabelsError: the given preprocessing or labels are wrong, or do not fit the model.
+    """
+    source = Source(model, allow_folders=allow_folders)
+    analysis = analyse(source, Request(picture=picture or "auto"))
+    report = inspect_analysis(analysis)
+    with diagnosed(analysis.given):
+        image = _image(analysis)
+        found = None if image is None else _pictures(image, analysis, report, preprocess, labels)
+    return Inspection(**{one.name: getattr(report, one.name) for one in fields(report)}, pictures=found)
+
+
+def _image(analysis: Analysis) -> str | None:
+    """Return the name of the input that takes the picture that is explained, or None if the model has no inputs."""
+    if analysis.is_instrumented:
+        named = Metadata.from_props(analysis.props, analysis.source.name).picture
+        return named or next(iter(pictures(analysis.graph)), None)
+    return next(iter(analysis.layers.explained.names), None)
+
+
+def _pictures(
+    name: str, analysis: Analysis, report: ModelReport, preprocess: PreprocessLike | None, labels: LabelsLike | None
+) -> PicturesReport:
+    """Return the report on the pictures that an input takes.
+
+    Raises:
+        PreprocessError, LabelsError: the given preprocessing or labels are wrong, or do not fit the model.
+    """
+    graph = analysis.graph
+    is_number = False if analysis.is_instrumented else analysis.target.is_number
+    try:
+        said = evidence(preprocess, labels, analysis.props, analysis.given.path)
+        spec = input_spec(name, graph.dtype(name), tuple(graph.shape(name) or ()), said)
+        settled = settle(said, spec, report.classes, is_number=is_number)
+    except (PreprocessError, LabelsError, InputError, ModelError) as error:
+        given = preprocess if isinstance(error, PreprocessError) else labels
+        if given is not None and isinstance(error, PreprocessError | LabelsError):
+            raise  # what is wrong with the arguments; what was found is reported
+        return PicturesReport(name, problem=str(error))
+    parts = tuple(_part(group, settled) for group in (*GROUPS, "labels"))
+    return PicturesReport(name, parts, settled.preprocess.to_dict(), (*settled.remarks, *settled.label_remarks))
+
+
+def _part(group: str, settled: Settled) -> PartReport:
+    """Return the report on one group of settings, or on the labels."""
+    origin = settled.origins[group]
+    source = origin.source or {"assumed": "assumed", "none": "none known"}.get(origin.kind, "")
+    return PartReport(NAMES[group], _value(group, settled), origin.kind, source, origin.contradictions)
+
+
+def _value(group: str, settled: Settled) -> str:
+    """Return in words what a group is."""
+    if group == "size":
+        return by(settled.size)
+    if group == "layout":
+        return settled.spec.layout
+    if group == "labels":
+        return _few(settled.labels)
+    return told(group, settled.preprocess)
+
+
+def _few(labels: Sequence[str] | None) -> str:
+    """Return the number of labels and the first of them."""
+    if labels is None:
+        return "none"
+    more = ", ..." if len(labels) > _LABELS_SHOWN else ""
+    return f"{len(labels)}: {', '.join(labels[:_LABELS_SHOWN])}{more}"

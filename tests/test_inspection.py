@@ -1,0 +1,109 @@
+"""What `inspect` says of pictures: each part, who says it, and what contradicts it."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+import onnx_xcam
+from helpers.producers import save_classifier
+from onnx_xcam import Explainer
+from onnx_xcam.errors import LabelsError, PreprocessError
+
+HUGGING_FACE = {"do_resize": True, "size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+LABELS = {"id2label": dict(enumerate("abcde"))}
+
+
+def write(path, data):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def parts(report):
+    return {part.name: (part.value, part.kind, part.source) for part in report.pictures.parts}
+
+
+def test_each_part_with_its_source(tmp_path):
+    model = save_classifier(tmp_path / "net.onnx", ["N", 3, "h", "w"])
+    write(tmp_path / "preprocessor_config.json", HUGGING_FACE)
+    write(tmp_path / "config.json", LABELS)
+    report = onnx_xcam.inspect(model, preprocess=tmp_path / "preprocessor_config.json")
+    file, given = "'config.json' beside the model", repr(str(tmp_path / "preprocessor_config.json"))
+    assert parts(report) == {
+        "size": ("32x32", "argument", given),
+        "resize rule": ("stretched", "argument", given),
+        "interpolation": ("linear", "assumed", "assumed"),
+        "values": ("(pixel * 0.003922 - [0.5, 0.5, 0.5]) / [0.5, 0.5, 0.5]", "argument", given),
+        "channel order": ("RGB", "argument", given),
+        "layout": ("NCHW", "model", "the model's input"),
+        "labels": ("5: a, b, c, ...", "file", file),
+    }
+    assert report.pictures.preprocess == Explainer(model).preprocess.to_dict()
+    lines = report.text().splitlines()
+    start = lines.index("Pictures, as 'image' gets them:")
+    assert lines[start + 2].split("  ")[1:2] == ["resize rule"] and lines[start + 2].endswith(given)
+
+
+def test_the_same_is_said_where_the_model_is_explained(tmp_path):
+    model = save_classifier(tmp_path / "net.onnx", [1, 3, 48, 48])
+    write(tmp_path / "preprocessor_config.json", HUGGING_FACE)
+    write(tmp_path / "config.json", {"pretrained_cfg": {"mean": [0.1] * 3, "std": [1] * 3, "crop_pct": 0.9}})
+    report = onnx_xcam.inspect(model)
+    found = {part.name: part.contradictions for part in report.pictures.parts if part.contradictions}
+    assert set(found) == {"size", "resize rule", "values"}
+    with pytest.warns(onnx_xcam.explainer.XcamWarning) as warned:
+        explainer = Explainer(model)
+    said = [str(one.message) for one in warned if "Preprocessing" in str(one.message)]
+    assert said == [f"Preprocessing: {found['values'][0]} (onnx-xcam inspect shows 2 more)"]
+    assert explainer.preprocess.to_dict() == report.pictures.preprocess
+    assert len([note for note in explainer.notes if note.startswith("Preprocessing:")]) == 2
+    for sentences in found.values():
+        assert sentences[0] in report.text()
+
+
+def test_what_is_wrong_with_a_file_that_was_found_and_with_one_that_was_given(tmp_path):
+    model = save_classifier(tmp_path / "net.onnx", [1, 3, 48, 48])
+    write(tmp_path / "preprocessor_config.json", HUGGING_FACE | {"do_rotate": True})
+    report = onnx_xcam.inspect(model)
+    assert report.layers and "the step do_rotate is not supported" in report.pictures.problem
+    assert report.pictures.problem in report.text()
+    with pytest.raises(PreprocessError, match="do_rotate"):
+        onnx_xcam.inspect(model, preprocess=tmp_path / "preprocessor_config.json")
+    with pytest.raises(PreprocessError, match="do_rotate"):
+        Explainer(model)
+    assert parts(onnx_xcam.inspect(model, preprocess="unit"))["resize rule"] == ("stretched", "argument", "'unit'")
+    write(tmp_path / "two.json", ["a", "b"])
+    with pytest.raises(LabelsError, match=r"two\.json' are 2, but the model has 5 classes"):
+        onnx_xcam.inspect(model, labels=tmp_path / "two.json")
+
+
+def test_as_plain_data(tmp_path):
+    model = save_classifier(tmp_path / "net.onnx", [1, 3, 48, 48])
+    data = json.loads(json.dumps(onnx_xcam.inspect(model).to_dict()))
+    assert data["pictures"]["input"] == "image"
+    assert [part["name"] for part in data["pictures"]["parts"]][-1] == "labels"
+    assert data["score"] == "logits"
+
+
+def test_a_model_that_is_instrumented_already(tmp_path):
+    model = save_classifier(tmp_path / "net.onnx", [1, 3, 48, 48])
+    write(tmp_path / "config.json", LABELS)
+    onnx_xcam.instrument_file(model, tmp_path / "made.onnx")
+    report = onnx_xcam.inspect(tmp_path / "made.onnx")
+    assert report.instrumented
+    assert parts(report)["labels"] == ("5: a, b, c, ...", "file", "'config.json' beside the model")
+
+
+def test_a_model_that_takes_no_pictures(tmp_path):
+    nodes = [onnx.helper.make_node("MatMul", ["row", "w"], ["logits"])]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "table",
+        [onnx.helper.make_tensor_value_info("row", onnx.TensorProto.FLOAT, ["N", 4])],
+        [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["N", 3])],
+        [onnx.numpy_helper.from_array(np.ones((4, 3), np.float32), "w")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    report = onnx_xcam.inspect(model)
+    assert "'row' has the shape ['N', 4]; an image input has four dimensions" in report.pictures.problem
