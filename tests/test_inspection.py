@@ -12,6 +12,7 @@ from onnx_xcam import Explainer
 from onnx_xcam.errors import LabelsError, PreprocessError
 
 HUGGING_FACE = {"do_resize": True, "size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+TIMM = {"input_size": [3, 48, 48], "mean": [0.1] * 3, "std": [1] * 3, "crop_pct": 0.9, "interpolation": "bilinear"}
 LABELS = {"id2label": dict(enumerate("abcde"))}
 
 
@@ -48,7 +49,7 @@ def test_each_part_with_its_source(tmp_path):
 def test_the_same_is_said_where_the_model_is_explained(tmp_path):
     model = save_classifier(tmp_path / "net.onnx", [1, 3, 48, 48])
     write(tmp_path / "preprocessor_config.json", HUGGING_FACE)
-    write(tmp_path / "config.json", {"pretrained_cfg": {"mean": [0.1] * 3, "std": [1] * 3, "crop_pct": 0.9}})
+    write(tmp_path / "config.json", {"pretrained_cfg": TIMM})
     report = onnx_xcam.inspect(model)
     found = {part.name: part.contradictions for part in report.pictures.parts if part.contradictions}
     assert set(found) == {"size", "resize rule", "values"}
