@@ -28,7 +28,7 @@ _COLOURS = {"0": "RGB", "1": "BGR", "2": "GRAY"}
 
 
 def recognises(file: DescriptionFile) -> bool:
-    """Tell whether a file has a group [property] with keys of the plugin."""
+    """Tell whether a file has keys of the plugin, in a group [property] or, as TAO exports them, in no group."""
     return bool(_TELLING & _properties(file).keys())
 
 
@@ -55,10 +55,14 @@ def read(file: DescriptionFile) -> Statement:
 
 
 def _properties(file: DescriptionFile) -> dict[str, str]:
-    """Return the keys of the group [property]."""
+    """Return the keys of the group [property], or of a file without groups, as NVIDIA TAO exports it.
+
+    TAO's exporter is `nvidia_tao_tf1/cv/common/types/base_ds_config.py` (github.com/NVIDIA/tao_tensorflow1_backend).
+    """
     keys: dict[str, str] = {}
-    group = ""
-    for line in map(str.strip, file.text.splitlines()):
+    lines = [line.strip() for line in file.text.splitlines()]
+    group = "" if any(line.startswith("[") for line in lines) else "property"
+    for line in lines:
         if line.startswith("["):
             group = line.strip("[]")
         elif group == "property" and "=" in line and not line.startswith(("#", ";")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from onnx_xcam.producers import (
+    ai_hub,
     custom_vision,
     deepstream,
     hugging_face,
@@ -17,7 +18,9 @@ from onnx_xcam.producers import (
     paddle_detection,
     paddle_seg,
     plain_labels,
+    roboflow,
     teachable_machine,
+    tflite,
     timm,
     triton,
     ultralytics,
@@ -38,6 +41,10 @@ DIALECTS: tuple[Dialect, ...] = (
     lobe.DIALECT,
     teachable_machine.DIALECT,
     deepstream.DIALECT,
+    roboflow.CONFIG,
+    roboflow.ENVIRONMENT,
+    ai_hub.DIALECT,
+    tflite.DIALECT,
     triton.DIALECT,
     plain_labels.DIALECT,
 )

@@ -193,6 +193,37 @@ def mmdeploy_classifier(pipeline: Sequence[Mapping[str, Any]], preprocessor: Map
     return measure
 
 
+def roboflow_package(**network: Any) -> Measure:
+    """Return the measure of the `inference_config.json` of a network's input, against Roboflow's inference_models."""
+
+    def measure(folder: Path) -> float:
+        packages = library("inference_models.models.common.roboflow.model_packages")
+        applied = library("inference_models.models.common.roboflow.pre_processing")
+        torch = library("torch")
+        stated = {
+            "training_input_size": {"height": 192, "width": 256},
+            "dynamic_spatial_size_supported": False,
+            "color_mode": "rgb",
+            "input_channels": 3,
+        } | network
+        file = folder / "inference_config.json"
+        file.write_text(json.dumps({"image_pre_processing": None, "network_input": stated}))
+        config = packages.InferenceConfig.model_validate_json(file.read_text())
+
+        def tensor(photo: NDArray[np.uint8]) -> Tensor:
+            made, _ = applied.pre_process_network_input(
+                np.ascontiguousarray(photo[..., ::-1]),
+                config.image_pre_processing,
+                config.network_input,
+                torch.device("cpu"),
+            )
+            return made[0].float().numpy()
+
+        return measured(file, tensor)
+
+    return measure
+
+
 _SCALED = {"NormalizeImage": {"scale": 1 / 255, **IMAGENET, "order": "", "channel_num": 3}}
 _BGR_VALUES = {"mean": [103.53, 116.28, 123.675], "std": [57.375, 57.12, 58.395], "to_rgb": False}
 _RGB_VALUES = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "to_rgb": True}
@@ -242,6 +273,13 @@ CASES: Mapping[str, Mapping[str, Measure]] = {
         "Resize, bicubic": mmdeploy_classifier(
             [{"type": "Resize", "scale": (96, 96), "interpolation": "bicubic"}], _RGB_VALUES
         ),
+    },
+    "Roboflow": {
+        "stretched": roboflow_package(
+            resize_mode="stretch", scaling_factor=255, normalization=[IMAGENET["mean"], IMAGENET["std"]]
+        ),
+        "letterbox": roboflow_package(resize_mode="letterbox", padding_value=127, scaling_factor=255),
+        "BGR, values 0 to 255": roboflow_package(resize_mode="letterbox", color_mode="bgr", padding_value=None),
     },
     "MMDetection": {
         "fitted and padded with 114": mmdeploy_detector(

@@ -189,6 +189,14 @@ def test_damaged_deepstream_files(tmp_path, line, message):
         deepstream.read(file)
 
 
+def test_a_deepstream_file_without_groups_is_what_tao_exports(tmp_path):
+    text = "net-scale-factor=1.0\noffsets=103.939;116.779;123.68\ninfer-dims=3;224;256\nmodel-color-format=1\n"
+    file = described(tmp_path / "nvinfer_config.txt", text)
+    assert deepstream.recognises(file)
+    settings = deepstream.read(file).settings
+    assert (settings["channels"], settings["mean"], settings["size"]) == ("BGR", (103.939, 116.779, 123.68), (224, 256))
+
+
 def test_another_text_is_no_configuration(tmp_path):
     assert not deepstream.recognises(
         described(tmp_path / "config_infer.txt", "net-scale-factor=1\n[other]\nonnx-file=x")

@@ -1,0 +1,27 @@
+"""This module reads the labels in a file that a description names, which lies beside the description."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from onnx_xcam.common.files import is_file
+from onnx_xcam.labels import load_labels
+from onnx_xcam.producers.dialect import DescriptionFile
+
+
+def labels_named(file: DescriptionFile, named: Any) -> list[str] | None:
+    """Return the labels in the file that a description names, or None where there is none beside it.
+
+    Only the last part of the name counts, so that no description leads out of its own folder.
+
+    Raises:
+        LabelsError: the file holds no labels.
+    """
+    if not isinstance(named, str) or "\0" in named:
+        return None
+    name = PureWindowsPath(PurePosixPath(named).name).name
+    path = file.path.with_name(name) if name else file.path
+    if path == file.path or not is_file(file.path) or not is_file(path):
+        return None
+    return list(load_labels(path))
