@@ -25,8 +25,8 @@ from onnx_xcam.explainer.instrumented import (
 from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.probabilities import ProbabilityOutputs, ProbabilitySource, probability_outputs
-from onnx_xcam.explainer.proved import proved
 from onnx_xcam.feeds import OtherInputs, free_picture, image_and_others, padded
+from onnx_xcam.inspection.proved import proved
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.producers.statement import Statement
 from onnx_xcam.runtime import Session, TensorInfo, open_session

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from onnx_xcam.images.input_spec import InputSpec
-from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.producers import stated
-from onnx_xcam.producers.assume import takes_whole_numbers
+from onnx_xcam.producers.assume import how_likely, takes_whole_numbers
 from onnx_xcam.producers.describe import NAMES, told
 from onnx_xcam.producers.settle import Settled
 from onnx_xcam.producers.settle_labels import origin_of
@@ -66,7 +64,7 @@ def _how(settled: Settled, assumed: Sequence[str]) -> str:
     """Return the sentence on how pictures are preprocessed, on who states it, and on what is assumed."""
     preprocess, spec = settled.preprocess, settled.spec
     if len(assumed) >= len(_PARTS) - (spec.channels == 1):
-        return _all_assumed(preprocess, spec)
+        return _all_assumed(settled)
     sources: dict[str, list[str]] = {}
     for group in _PARTS:
         origin = settled.origins[group]
@@ -83,12 +81,15 @@ def _how(settled: Settled, assumed: Sequence[str]) -> str:
     return f"{sentence}.{advice}"
 
 
-def _all_assumed(preprocess: Preprocess, spec: InputSpec) -> str:
+def _all_assumed(settled: Settled) -> str:
     """Return the sentence for a model of which nothing states how pictures are preprocessed."""
+    preprocess, spec = settled.preprocess, settled.spec
     if takes_whole_numbers(spec):
         return f"Preprocessing: {preprocess.summary(spec)}: nothing states it, and the input takes whole numbers."
     what = {1: "grey values 0..1", 3: "ImageNet's mean and standard deviation"}.get(spec.channels, "values 0..1")
-    return f"Preprocessing: nothing states it, so {what} are assumed ({preprocess.geometry(spec)}). {_ADVICE}"
+    known = how_likely(spec, settled.size)
+    right = "" if known is None else f", right for {known.whole} of {known.weights} published weights of this size"
+    return f"Preprocessing: nothing states it, so {what} are assumed ({preprocess.geometry(spec)}){right}. {_ADVICE}"
 
 
 def _these(groups: Sequence[str]) -> str:

@@ -186,11 +186,34 @@ class Preprocess:
 
         An example: "224x224, centre crop 0.875, linear, RGB, (pixel * 0.003922 - [0.5]) / [0.5]".
         """
+        return f"{self.geometry(spec)}, {self.values()}"
+
+    def geometry(self, spec: InputSpec) -> str:
+        """Return the part of the summary that is not about values: "224x224, centre crop 0.875, linear, RGB"."""
+        order = self.order() if spec.takes_photos or self.bands is not None else f"{spec.channels} channels"
+        return f"{by(self.input_size(spec))}, {self.rule()}, {self.interpolation}, {order}"
+
+    def rule(self) -> str:
+        """Return the resize rule in words: "centre crop 0.875", "letterbox (padded with 114)"."""
+        words = {
+            "stretch": "stretched",
+            "crop": "centre crop",
+            "letterbox": f"letterbox (padded with {self.pad_value})",
+        }
+        crop = f" {self.crop_fraction:g}" if self.crop_fraction < 1 or self.resize == "crop" else ""
+        if self.crop_first:
+            return f"{words[self.resize]}{crop} of the photo itself"
+        if self.resize_size is not None:
+            return f"{words[self.resize]} after scaling to {by(self.resize_size)}"
+        return f"{words[self.resize]}{crop}"
+
+    def values(self) -> str:
+        """Return what the values are in words: "raw values 0..255", or the formula."""
         values = "the file's own values" if self.white == 255 and self.window is None else "raw values 0..255"
         if not self.is_raw:
             mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
             values = f"(pixel * {self.scale:.4g} - [{mean}]) / [{std}]"
-        return f"{self.geometry(spec)}, {values}{self._levels()}"
+        return f"{values}{self._levels()}"
 
     def _levels(self) -> str:
         """Return the part of the summary on the values in a file that are black and white; empty for none stated."""
@@ -200,17 +223,11 @@ class Preprocess:
             return ""
         return f" with pixel 255 at {self.white:g} of the file's values"
 
-    def geometry(self, spec: InputSpec) -> str:
-        """Return the part of the summary that is not about values: "224x224, centre crop 0.875, linear, RGB"."""
-        rule = {"stretch": "stretched", "crop": "centre crop", "letterbox": f"letterbox (padded with {self.pad_value})"}
-        crop = f" {self.crop_fraction:g}" if self.crop_fraction < 1 or self.resize == "crop" else ""
-        return f"{by(self.input_size(spec))}, {rule[self.resize]}{crop}, {self.interpolation}, {self._order(spec)}"
-
-    def _order(self, spec: InputSpec) -> str:
-        """Return the part of the summary on the channels: "RGB", "bands 3, 2, 1", "13 channels"."""
+    def order(self) -> str:
+        """Return the order of the channels in words: "RGB", "bands 3, 2, 1"."""
         if self.bands is not None:
             return f"band{'s' if len(self.bands) > 1 else ''} {', '.join(map(str, self.bands))}"
-        return self.channels if spec.takes_photos else f"{spec.channels} channels"
+        return self.channels
 
 
 def by(size: tuple[int | None, int | None]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from onnx_xcam.images.input_spec import InputSpec
 from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.images.presets import PRESETS
+from onnx_xcam.producers.likelihood import ASSUMED, Likelihood, likelihood
 
 _SQUARE = 1.15
 """An input whose longer side is at most so many times the shorter one gets a centre crop; others the whole photo."""
@@ -30,3 +31,8 @@ def assumed(spec: InputSpec, size: tuple[int, int]) -> Preprocess:
 def takes_whole_numbers(spec: InputSpec) -> bool:
     """Tell whether an input takes pixels unchanged, since its dtype is an integer type that reaches 255."""
     return spec.dtype.kind == "u" or (spec.dtype.kind == "i" and spec.dtype.itemsize > 1)
+
+
+def how_likely(spec: InputSpec, size: tuple[int, int]) -> Likelihood | None:
+    """Return how likely `assumed` is right, or None where nobody has published weights for such an input."""
+    return likelihood(*size) if spec.channels == len(ASSUMED.mean) and assumed(spec, size) == ASSUMED else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from onnx_xcam.images.preprocess import Preprocess
+from onnx_xcam.images.preprocess import Preprocess, by
 
 NAMES: Mapping[str, str] = {
     "size": "size",
@@ -39,54 +39,17 @@ def means_the_same(group: str, one: Preprocess, other: Preprocess, size: tuple[i
     return _TOLD[group](one) == _TOLD[group](other)
 
 
-def by(size: tuple[int | None, int | None]) -> str:
-    """Return a size as messages show it: `224x224`, with `?` for an open side."""
-    return "x".join("?" if side is None else str(side) for side in size)
-
-
-def _geometry(preprocess: Preprocess) -> str:
-    """Return the resize rule in words."""
-    crop = f" {preprocess.crop_fraction:g}" if preprocess.crop_fraction < 1 or preprocess.resize == "crop" else ""
-    words = {
-        "stretch": "stretched",
-        "crop": "centre crop",
-        "letterbox": f"letterbox padded with {preprocess.pad_value}",
-    }
-    rule = f"{words[preprocess.resize]}{crop}"
-    if preprocess.resize_size is not None:
-        rule = f"resized to {by(preprocess.resize_size)}, {words[preprocess.resize]}"
-    return f"{rule}, cut out first" if preprocess.crop_first else rule
-
-
 def _interpolation(preprocess: Preprocess) -> str:
     """Return the interpolation in words."""
     return preprocess.interpolation + ("" if preprocess.antialias else " without antialiasing")
 
 
-def _values(preprocess: Preprocess) -> str:
-    """Return the formula of the values in words."""
-    deep = [] if preprocess.white is None else [f"white {preprocess.white:g}"]
-    deep += [] if preprocess.window is None else ["window {:g} to {:g}".format(*preprocess.window)]
-    formula = "raw values 0..255"
-    if not preprocess.is_raw:
-        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (preprocess.mean, preprocess.std))
-        formula = f"(pixel * {preprocess.scale:.4g} - [{mean}]) / [{std}]"
-    return ", ".join([formula, *deep])
-
-
-def _channels(preprocess: Preprocess) -> str:
-    """Return the order of the channels in words."""
-    if preprocess.bands is None:
-        return preprocess.channels
-    return f"bands {', '.join(map(str, preprocess.bands))}"
-
-
 _TOLD: Mapping[str, Callable[[Preprocess], str]] = {
     "size": lambda preprocess: "open" if preprocess.size is None else by(preprocess.size),
-    "geometry": _geometry,
+    "geometry": Preprocess.rule,
     "interpolation": _interpolation,
-    "values": _values,
-    "channels": _channels,
+    "values": Preprocess.values,
+    "channels": Preprocess.order,
     "layout": lambda preprocess: preprocess.layout or "open",
 }
 

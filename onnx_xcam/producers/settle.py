@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from onnx_xcam.errors import InputError, LabelsError, PreprocessError
 from onnx_xcam.images.input_spec import InputSpec
-from onnx_xcam.images.preprocess import Preprocess
+from onnx_xcam.images.preprocess import Preprocess, by
 from onnx_xcam.producers.assume import assumed
-from onnx_xcam.producers.describe import NAMES, by, means_the_same, told
+from onnx_xcam.producers.describe import NAMES, means_the_same, told
 from onnx_xcam.producers.settle_labels import SettledLabels, settle_labels
 from onnx_xcam.producers.statement import GROUPS, Evidence, Statement
 

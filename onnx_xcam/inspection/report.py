@@ -10,8 +10,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from onnx_xcam.errors import InputError, LabelsError, ModelError, PreprocessError
+from onnx_xcam.images.preprocess import by
+from onnx_xcam.inspection.proved import proved
 from onnx_xcam.metadata import Metadata
-from onnx_xcam.producers.describe import NAMES, by, told
+from onnx_xcam.producers.assume import how_likely
+from onnx_xcam.producers.describe import NAMES, told
 from onnx_xcam.producers.evidence import evidence
 from onnx_xcam.producers.settle import Settled, input_spec, settle
 from onnx_xcam.producers.stated import LabelsLike, PreprocessLike
@@ -37,6 +40,7 @@ class PartReport:
             "assumed", or "none" (there are no labels).
         source: the source in words.
         contradictions: whole sentences on sources that state something else.
+        likely: of what is assumed, how many published weights of this input size agree, and of how many; else None.
     """
 
     name: str
@@ -44,6 +48,13 @@ class PartReport:
     kind: str
     source: str
     contradictions: tuple[str, ...] = ()
+    likely: tuple[int, int] | None = None
+
+    def who(self) -> str:
+        """Return who says so, for people."""
+        if self.likely is None:
+            return self.source
+        return "{}, as {} of {} published weights of this size have it".format(self.source, *self.likely)
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ class PicturesReport:
         lines += [f"  {self.problem}"] if self.problem else []
         columns = [max((len(text) for text in texts), default=0) for texts in self._cells()]
         for part in self.parts:
-            lines.append(f"  {part.name:{columns[0]}}  {part.value:{columns[1]}}  {part.source}".rstrip())
+            lines.append(f"  {part.name:{columns[0]}}  {part.value:{columns[1]}}  {part.who()}".rstrip())
             lines += (f"    {sentence}" for sentence in part.contradictions)
         return [*lines, *(f"  {remark}" for remark in self.remarks)]
 
@@ -148,7 +159,9 @@ def _pictures(
     graph = analysis.graph
     is_number = False if analysis.is_instrumented else analysis.target.is_number
     try:
-        said = evidence(preprocess, labels, analysis.props, analysis.given.path)
+        score = report.score if analysis.is_instrumented else None
+        graph_says = proved(analysis, name, score)
+        said = evidence(preprocess, labels, analysis.props, analysis.given.path, graph_says)
         spec = input_spec(name, graph.dtype(name), tuple(graph.shape(name) or ()), said)
         settled = settle(said, spec, report.classes, is_number=is_number)
     except (PreprocessError, LabelsError, InputError, ModelError) as error:
@@ -164,7 +177,17 @@ def _part(group: str, settled: Settled) -> PartReport:
     """Return the report on one group of settings, or on the labels."""
     origin = settled.origins[group]
     source = origin.source or {"assumed": "assumed", "none": "none known"}.get(origin.kind, "")
-    return PartReport(NAMES[group], _value(group, settled), origin.kind, source, origin.contradictions)
+    likely = _likely(group, settled) if origin.kind == "assumed" else None
+    return PartReport(NAMES[group], _value(group, settled), origin.kind, source, origin.contradictions, likely)
+
+
+def _likely(group: str, settled: Settled) -> tuple[int, int] | None:
+    """Return how many published weights agree with what is assumed of a group, and of how many; None if unknown."""
+    known = how_likely(settled.spec, settled.size)
+    if known is None:
+        return None
+    agreeing = {"values": known.values, "geometry": known.crop, "interpolation": known.interpolation}.get(group)
+    return None if agreeing is None else (agreeing, known.weights)
 
 
 def _value(group: str, settled: Settled) -> str:

@@ -108,3 +108,43 @@ def test_a_model_that_takes_no_pictures(tmp_path):
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     report = onnx_xcam.inspect(model)
     assert "'row' has the shape ['N', 4]; an image input has four dimensions" in report.pictures.problem
+
+
+def normalising(path):
+    """A classifier of the helpers whose graph multiplies pixels by 1/255 itself."""
+    model = onnx.load(save_classifier(path, [1, 3, 48, 48]))
+    model.graph.node[0].output[0] = "pixels"
+    scaled = onnx.helper.make_node("Mul", ["pixels", "factor"], ["as_float"])
+    model.graph.node.insert(1, scaled)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1 / 255), "factor"))
+    onnx.save(model, path)
+    return path
+
+
+def test_what_the_graph_proves(tmp_path):
+    model = normalising(tmp_path / "net.onnx")
+    report = onnx_xcam.inspect(model)
+    assert parts(report)["values"] == ("raw values 0..255", "graph", "the graph itself")
+    assert parts(report)["resize rule"][1] == "assumed"
+    with pytest.warns(
+        onnx_xcam.explainer.XcamWarning, match=r"values from the graph itself; nothing states the resize"
+    ):
+        assert Explainer(model).preprocess.to_dict() == report.pictures.preprocess
+    report = onnx_xcam.inspect(model, preprocess="imagenet")
+    (values,) = [part for part in report.pictures.parts if part.name == "values"]
+    assert values.source == "'imagenet'"
+    assert values.contradictions[0].startswith("the graph itself says values raw values 0..255, but 'imagenet' says (")
+    with pytest.warns(onnx_xcam.explainer.XcamWarning, match="Preprocessing: the graph itself says values raw"):
+        Explainer(model, preprocess="imagenet")
+
+
+def test_how_likely_an_assumption_is(tmp_path):
+    report = onnx_xcam.inspect(save_classifier(tmp_path / "net.onnx", [1, 3, 224, 224]))
+    likely = {part.name: part.likely for part in report.pictures.parts if part.likely}
+    assert list(likely) == ["resize rule", "interpolation", "values"]
+    agreeing, of = likely["values"]
+    assert 0 < agreeing < of
+    assert f"assumed, as {agreeing} of {of} published weights of this size have it" in report.text()
+    oblong = onnx_xcam.inspect(save_classifier(tmp_path / "oblong.onnx", [1, 3, 48, 192]))
+    assert not any(part.likely for part in oblong.pictures.parts)
+    assert parts(oblong)["resize rule"] == ("stretched", "assumed", "assumed")
