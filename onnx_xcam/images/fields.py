@@ -14,7 +14,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "interpolation": ("nearest", "linear", "cubic", "area", "lanczos"),
     "channels": ("RGB", "BGR", "GRAY"),
     "layout": ("NCHW", "NHWC"),
-    "size_rounding": ("floor", "round"),
+    "size_rounding": ("floor", "round", "exact"),
     "offset_rounding": ("floor", "round"),
     "align": ("centre", "start"),
 }

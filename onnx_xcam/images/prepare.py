@@ -81,35 +81,36 @@ class _Fit(NamedTuple):
 
     Attributes:
         part: the rows and columns of the photo that are scaled.
-        scaled: (height, width) that they are scaled to.
+        scaled: (height, width) that they are scaled to; see `resize_window` for sides that are not whole.
         window: (top, left, bottom, right) of the scaled part that lies in the input.
         inside: the rows and columns of the input that it fills.
     """
 
     part: tuple[slice, slice]
-    scaled: tuple[int, int]
-    window: tuple[int, int, int, int]
+    scaled: tuple[float, float]
+    window: tuple[float, float, float, float]
     inside: tuple[slice, slice]
 
     @classmethod
     def of(cls, placement: Placement) -> _Fit:
         """Return the fit of a placement."""
         if placement.part is not None:
-            top, left, bottom, right = placement.part
-            part, scaled, offset = (slice(top, bottom), slice(left, right)), placement.input, (0, 0)
-        else:
-            (height, width), (above, before) = placement.scaled, placement.offset
-            part = (slice(None), slice(None))
-            scaled, offset = (int(height), int(width)), (int(above), int(before))
-        spans = [(max(0, o), min(s, o + i)) for o, s, i in zip(offset, scaled, placement.input, strict=True)]
+            part = (slice(*placement.part[::2]), slice(*placement.part[1::2]))
+            return cls(part, placement.input, (0, 0, *placement.input), (slice(None), slice(None)))
+        spans, inside = [], []
+        for offset, scaled, side in zip(placement.offset, placement.scaled, placement.input, strict=True):
+            first, end = max(0.0, offset), offset + side
+            last = end if end <= scaled else round(scaled)
+            spans.append((first, last))
+            inside.append(slice(round(first - offset), round(last - offset)))
         (top, bottom), (left, right) = spans
-        inside = (slice(top - offset[0], bottom - offset[0]), slice(left - offset[1], right - offset[1]))
-        return cls(part, scaled, (top, left, bottom, right), inside)
+        window = (top, left, bottom, right)
+        return cls((slice(None), slice(None)), placement.scaled, window, (inside[0], inside[1]))
 
     def covers(self, target: tuple[int, int]) -> bool:
         """Tell whether no border is left of the input."""
         top, left, bottom, right = self.window
-        return (bottom - top, right - left) == target
+        return (round(bottom - top), round(right - left)) == target
 
 
 class _Job(NamedTuple):

@@ -26,6 +26,7 @@ from onnx_xcam.images.resize import Interpolation
 Resize = Literal["stretch", "crop", "letterbox"]
 Channels = Literal["RGB", "BGR", "GRAY"]
 Rounding = Literal["floor", "round"]
+SizeRounding = Literal["floor", "round", "exact"]
 Align = Literal["centre", "start"]
 
 DEFAULT_SIZE = 224
@@ -56,6 +57,8 @@ class Preprocess:
             its height and width ("stretch"), or of the largest part with the input's aspect ratio ("crop").
         size_rounding: how the side of the scaled photo that follows from its aspect ratio becomes a whole number:
             "floor" (torchvision), "round" (OpenCV's pipelines), None for "round" in a letterbox and else "floor".
+            "exact" scales by the aspect ratio itself, and rounds nothing but the sides of the result (OpenCV's `resize`
+            with factors); a centre crop is then cut out between pixels where Pillow resizes (its `ImageOps.fit`).
         offset_rounding: how half a pixel is rounded where the input is cut out of the scaled photo: "round"
             (torchvision, to the even number), "floor" (Hugging Face).
         align: where borders are added: "centre" on both sides, "start" to the right and below only.
@@ -80,7 +83,7 @@ class Preprocess:
     layout: ImageLayout | None = None
     resize_size: tuple[int, int] | None = None
     crop_first: bool = False
-    size_rounding: Rounding | None = None
+    size_rounding: SizeRounding | None = None
     offset_rounding: Rounding = "round"
     align: Align = "centre"
     white: float | None = None
@@ -155,17 +158,19 @@ class Preprocess:
         elif self.resize == "letterbox":
             ratios = [min(ratios)] * 2
         rounding = self.size_rounding or ("round" if self.resize == "letterbox" else "floor")
-        whole = round if rounding == "round" else math.floor
-        scaled = tuple(max(1, whole(p * r)) for p, r in zip(photo, ratios, strict=True))
+        scaled = tuple(max(1, _rounded(p * r, rounding)) for p, r in zip(photo, ratios, strict=True))
         top, left = (self._offset(s, t) for s, t in zip(scaled, target, strict=True))
         return Placement(photo, target, (scaled[0], scaled[1]), (top, left))
 
-    def _offset(self, scaled: int, target: int) -> int:
+    def _offset(self, exactly: float, target: int) -> float:
         """Return where the input begins in the scaled photo along an axis; a negative number is the border before it.
 
         torchvision rounds half a pixel of a crop to the even number, and puts the odd pixel of a border behind, as
         Ultralytics does; "floor" is the rule of Hugging Face, whose odd pixel of a border stands before.
         """
+        if self.size_rounding == "exact" and self.antialias and exactly > target:
+            return (exactly - target) / 2
+        scaled = round(exactly)
         if self.align == "start" and scaled <= target:
             return 0
         if self.offset_rounding == "floor":
@@ -233,3 +238,10 @@ class Preprocess:
 def by(size: tuple[int | None, int | None]) -> str:
     """Return a size as messages show it: `224x224`, with `?` for an open side."""
     return "x".join("?" if side is None else str(side) for side in size)
+
+
+def _rounded(side: Fraction, rounding: SizeRounding) -> float:
+    """Return the side of a scaled photo as a rounding of sizes makes it."""
+    if rounding == "exact":
+        return float(side)
+    return round(side) if rounding == "round" else math.floor(side)

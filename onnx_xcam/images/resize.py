@@ -20,8 +20,8 @@ _OPENCV = {"linear": "INTER_LINEAR", "cubic": "INTER_CUBIC", "lanczos": "INTER_L
 
 def resize_window(
     image: npt.NDArray[Scalar],
-    scaled: tuple[int, int],
-    window: tuple[int, int, int, int],
+    scaled: tuple[float, float],
+    window: tuple[float, float, float, float],
     interpolation: Interpolation,
     *,
     antialias: bool = True,
@@ -30,8 +30,10 @@ def resize_window(
 
     Args:
         image: [h,w,3] uint8, or [h,w] float32 (of any type where the size stays).
-        scaled: (height, width) of the whole resized picture.
-        window: (top, left, bottom, right) in the resized picture, within it.
+        scaled: (height, width) of the whole resized picture. Where they are not whole, its sides are rounded, but its
+            pixels lie as far apart as these numbers say.
+        window: (top, left, bottom, right) in the resized picture, within it. Only Pillow cuts out between pixels;
+            elsewhere it begins at the nearest one.
         interpolation: "nearest" (the pixel under the centre), "linear", "cubic", "lanczos", or "area", which is
             OpenCV's INTER_AREA.
         antialias: True takes Pillow's `resize`, which computes the window only; False takes `cv2.resize`, and cuts the
@@ -43,15 +45,17 @@ def resize_window(
     Raises:
         PreprocessError: OpenCV would have to make a picture of more than `MAX_PIXELS`.
     """
-    top, left, bottom, right = window
     height, width = image.shape[:2]
-    if scaled == (height, width):  # every filter keeps a picture whose size does not change
+    size = (round(window[2] - window[0]), round(window[3] - window[1]))
+    top, left = round(window[0]), round(window[1])
+    bottom, right = top + size[0], left + size[1]
+    if scaled == (height, width) and (top, left) == window[:2]:  # every filter keeps a picture of the same size
         return image[top:bottom, left:right]
     if interpolation == "nearest":
         # Computed in whole numbers: Pillow and OpenCV add up a rounded step, and may pick the wrong pixel where a
         # centre falls between two.
         row, column = (
-            (2 * np.arange(first, last, dtype=np.int64) + 1) * source // (2 * target)
+            (2 * np.arange(first, last, dtype=np.int64) + 1) * source // (2 * round(target))
             for first, last, source, target in ((top, bottom, height, scaled[0]), (left, right, width, scaled[1]))
         )
         picked: npt.NDArray[Scalar] = image[row[:, None], column]
@@ -59,20 +63,25 @@ def resize_window(
     if antialias and interpolation != "area":
         library = pillow()
         box = (
-            left * width / scaled[1],
-            top * height / scaled[0],
-            right * width / scaled[1],
-            bottom * height / scaled[0],
+            window[1] * width / scaled[1],
+            window[0] * height / scaled[0],
+            min(window[3] * width / scaled[1], width),
+            min(window[2] * height / scaled[0], height),
         )
         resample = library.Resampling[_PILLOW[interpolation]]
-        return np.asarray(library.fromarray(image).resize((right - left, bottom - top), resample, box))
-    if scaled[0] * scaled[1] > MAX_PIXELS:
+        return np.asarray(library.fromarray(image).resize(size[::-1], resample, box))
+    whole = (round(scaled[0]), round(scaled[1]))
+    if whole[0] * whole[1] > MAX_PIXELS:
         raise PreprocessError(
-            f"this photo of {height}x{width} (height x width) would be scaled to {scaled[0]}x{scaled[1]} before it is "
+            f"this photo of {height}x{width} (height x width) would be scaled to {whole[0]}x{whole[1]} before it is "
             f"cropped, more than {MAX_PIXELS} pixels; say interpolation linear with antialias true, or resize letterbox"
         )
     cv2 = opencv()
-    whole: npt.NDArray[Scalar] = cv2.resize(
-        np.ascontiguousarray(image), scaled[::-1], interpolation=getattr(cv2, _OPENCV[interpolation])
-    )
-    return whole[top:bottom, left:right]
+    how = getattr(cv2, _OPENCV[interpolation])
+    image = np.ascontiguousarray(image)
+    resized: npt.NDArray[Scalar] = image
+    if whole != scaled:
+        resized = cv2.resize(image, None, fx=scaled[1] / width, fy=scaled[0] / height, interpolation=how)
+    if resized.shape[:2] != whole:  # also where OpenCV rounds half a pixel of a side otherwise
+        resized = cv2.resize(image, whole[::-1], interpolation=how)
+    return resized[top:bottom, left:right]

@@ -23,7 +23,7 @@ _SOURCE = "the model's metadata"
 _PREFIX = "model_info "
 _RESIZE: Mapping[str, dict[str, Any]] = {
     "standard": {"resize": "stretch"},
-    "fit_to_window": {"resize": "letterbox", "align": "start", "pad_value": 0},
+    "fit_to_window": {"resize": "letterbox", "align": "start", "size_rounding": "exact", "pad_value": 0},
     "fit_to_window_letterbox": {"resize": "letterbox"},
     "crop": {"resize": "crop", "crop_first": True, "offset_rounding": "floor"},
 }

@@ -19,7 +19,7 @@ _LABELS, _METADATA = "labels.txt", "metadata.json"
 _MODELS = ("keras_model.h5", "keras_Model.h5", "keras_model.onnx", "keras_Model.onnx")
 """The names of an exported model, the second as the snippet spells it, and of what such a file is converted to."""
 _SETTINGS: Mapping[str, Any] = {
-    **{"resize": "crop", "crop_first": True, "interpolation": "lanczos"},
+    **{"resize": "crop", "size_rounding": "exact", "interpolation": "lanczos"},
     **{"scale": 1 / 127.5, "mean": 1.0, "channels": "RGB"},
 }
 

@@ -565,3 +565,34 @@ def test_values_that_an_input_of_whole_numbers_cannot_hold_are_refused_with_what
         preprocess_image(NOISE, grey, narrow)
     for scale in (1, 128.498) if dtype == np.int16 else (1,):
         preprocess_image(NOISE, grey.replace(scale=scale), narrow)
+
+
+@pytest.mark.parametrize(
+    ("photo", "resize", "antialias", "scaled", "offset"),
+    [
+        ((427, 640), "letterbox", False, (96 * 427 / 640, 96), (-16, 0)),
+        ((427, 640), "crop", True, (96, 96 * 640 / 427), (0, (96 * 640 / 427 - 96) / 2)),
+        ((427, 640), "crop", False, (96, 96 * 640 / 427), (0, 24)),
+        ((96, 192), "crop", True, (96, 192), (0, 48)),
+    ],
+)
+def test_exact_sides(photo, resize, antialias, scaled, offset):
+    preprocess = Preprocess(resize=resize, size_rounding="exact", antialias=antialias)
+    placement = preprocess.placement(photo, (96, 96))
+    assert placement.scaled == pytest.approx(scaled, abs=1e-9)
+    assert placement.offset == pytest.approx(offset, abs=1e-9)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic", "lanczos", "area"])
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_exact_sides_of_any_photo(interpolation, resize, antialias):
+    spec = InputSpec("x", np.dtype(np.float32), "NCHW", 3, 11, 13)
+    preprocess = Preprocess(resize=resize, size_rounding="exact", antialias=antialias, interpolation=interpolation)
+    for height in range(7, 31, 3):
+        for width in range(6, 31, 4):
+            photo = np.full((height, width, 3), 200, np.uint8)
+            item, _ = preprocess_image(photo, preprocess, spec)
+            inside = item[item != 0]
+            assert item.shape == (3, 11, 13) and np.abs(inside - 200).max() <= 1
+            assert resize == "letterbox" or len(inside) == item.size

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from helpers.producers import LARGEST_DIFFERENCE, library, photos, save_classifier, worst_difference
 from onnx_xcam import Explainer
@@ -81,6 +81,16 @@ def test_teachable_machine(tmp_path):
     mean, scale = statement.settings["mean"][0], statement.settings["scale"]
     assert [pixel * scale - mean for pixel in (0, 255)] == pytest.approx([-1, 1])
     assert not teachable_machine.recognises(described(tmp_path / "labels.txt", "ash\nbeech"))
+
+
+def test_teachable_machines_snippet(tmp_path):
+    """Its keras.md calls `ImageOps.fit` with Lanczos' filter, and divides by 127.5 less 1."""
+    model = save_classifier(tmp_path / "keras_model.onnx", ["N", 96, 96, 3])
+    (tmp_path / "labels.txt").write_text("\n".join(f"{index} {name}" for index, name in enumerate(NAMES)))
+    images = (Image.fromarray(photo) for photo in photos())
+    fitted = (ImageOps.fit(image, (96, 96), Image.Resampling.LANCZOS) for image in images)
+    theirs = [np.asarray(image).astype(np.float32) / 127.5 - 1 for image in fitted]
+    assert worst_difference(model, theirs) <= 1e-4
 
 
 def test_teachable_machines_metadata(tmp_path):

@@ -92,6 +92,7 @@ def test_other_metadata():
     [
         {},
         {"reverse_input_channels": "True"},
+        {"resize_type": "fit_to_window"},
         {"resize_type": "fit_to_window_letterbox", "pad_value": "114"},
         {"resize_type": "crop"},
         {"interpolation_mode": "CUBIC"},
