@@ -26,13 +26,14 @@ from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.probabilities import ProbabilityOutputs, ProbabilitySource, probability_outputs
 from onnx_xcam.feeds import OtherInputs, free_picture, image_and_others, padded
-from onnx_xcam.inspection.proved import proved
 from onnx_xcam.metadata import Metadata
+from onnx_xcam.producers.graph import graph_statements
 from onnx_xcam.producers.statement import Statement
 from onnx_xcam.runtime import Session, TensorInfo, open_session
 from onnx_xcam.surgery.axes.batch_independence import Rows, cannot_mix, rounds, scaled_by_run
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.instrumented import instrumented
+from onnx_xcam.surgery.proved import proved, proved_by_instrumented
 from onnx_xcam.surgery.submodels.more_outputs import with_outputs
 from onnx_xcam.surgery.tail.options import TailOptions
 from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse
@@ -183,7 +184,10 @@ def load_model(
     unused = unused_inputs(explained, _needed_outputs(session, more_outputs, of_probabilities))
     image_input, others = image_and_others(session.inputs, session.optional_inputs, inputs, unused)
     refuse_other_picture(metadata.picture, image_input.name, given.name)
-    score = metadata.score if made is None else None
+    if analysis is None:
+        facts = proved_by_instrumented(proto, image_input.name, metadata.score)
+    else:
+        facts = proved(analysis, image_input.name)
     return LoadedModel(
         session=session,
         name=given.name,
@@ -204,7 +208,7 @@ def load_model(
         compared=compared,
         skeleton=None if made is None else explained.SerializeToString(),
         rows=_rows(proto, image_input, metadata),
-        proved=proved(analysis or analyse(given), image_input.name, score),
+        proved=graph_statements(*facts),
     )
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from onnx_xcam.errors import InputError, LabelsError, ModelError, PreprocessError
 from onnx_xcam.images.preprocess import by
-from onnx_xcam.inspection.proved import proved
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.producers.assume import how_likely
 from onnx_xcam.producers.describe import NAMES, told
 from onnx_xcam.producers.evidence import evidence
+from onnx_xcam.producers.graph import graph_statements
 from onnx_xcam.producers.settle import Settled, input_spec, settle
 from onnx_xcam.producers.stated import LabelsLike, PreprocessLike
 from onnx_xcam.producers.statement import GROUPS
@@ -23,6 +23,7 @@ from onnx_xcam.surgery.analysis.ends import pictures
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.inspect import ModelReport, inspect_analysis
+from onnx_xcam.surgery.proved import Proved, proved, proved_by_instrumented
 from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse, diagnosed
 from onnx_xcam.text import printable
 
@@ -159,9 +160,8 @@ def _pictures(
     graph = analysis.graph
     is_number = False if analysis.is_instrumented else analysis.target.is_number
     try:
-        score = report.score if analysis.is_instrumented else None
-        graph_says = proved(analysis, name, score)
-        said = evidence(preprocess, labels, analysis.props, analysis.given.path, graph_says)
+        of_graph = graph_statements(*_proved(name, analysis, report))
+        said = evidence(preprocess, labels, analysis.props, analysis.given.path, of_graph)
         spec = input_spec(name, graph.dtype(name), tuple(graph.shape(name) or ()), said)
         settled = settle(said, spec, report.classes, is_number=is_number)
     except (PreprocessError, LabelsError, InputError, ModelError) as error:
@@ -171,6 +171,13 @@ def _pictures(
         return PicturesReport(name, problem=str(error))
     parts = tuple(_part(group, settled) for group in (*GROUPS, "labels"))
     return PicturesReport(name, parts, settled.preprocess.to_dict(), (*settled.remarks, *settled.label_remarks))
+
+
+def _proved(name: str, analysis: Analysis, report: ModelReport) -> Proved:
+    """Return what the graph itself proves of a picture input and of the classes."""
+    if analysis.is_instrumented:
+        return proved_by_instrumented(analysis.skeleton, name, report.score)
+    return proved(analysis, name)
 
 
 def _part(group: str, settled: Settled) -> PartReport:

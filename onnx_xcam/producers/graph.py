@@ -14,26 +14,24 @@ SOURCE = "the graph itself"
 """What messages call a model's graph as a source."""
 
 
-def graph_statement(
+def graph_statements(
     values: tuple[float, float] | None, order: str | None = None, labels: Sequence[str] | None = None
-) -> Statement | None:
-    """Return what a graph proves, or None if it proves nothing.
+) -> tuple[Statement, ...]:
+    """Return what a graph proves as one statement, or none if it proves nothing.
 
     Args:
         values: the values that the graph takes for a black and a white pixel, such as (0, 255) or (-1, 1).
         order: "RGB" or "BGR" where the graph shows it.
         labels: the names of the classes by id, where the graph looks them up.
     """
-    settings: dict[str, object] = {}
-    if values is not None:
-        low, high = values
-        # x = low + pixel (high - low) / 255; where pixels keep their steps, nothing is divided.
-        step = (high - low) / 255
-        settings = {"scale": 1.0, "mean": -low, "std": 1.0}
-        if step != 1:
-            settings = {"scale": 1 / 255, "mean": -low / (high - low), "std": 1 / (high - low)}
+    settings: dict[str, object] = {} if values is None else _settings(*values)
     if order is not None:
         settings["channels"] = order
-    if not settings and labels is None:
-        return None
-    return Statement.of(SOURCE, settings, labels)
+    return (Statement.of(SOURCE, settings, labels),) if settings or labels is not None else ()
+
+
+def _settings(low: float, high: float) -> dict[str, object]:
+    """Return the settings of x = low + pixel (high - low) / 255."""
+    if high - low == 255:
+        return {"scale": 1.0, "mean": -low, "std": 1.0}
+    return {"scale": 1 / 255, "mean": -low / (high - low), "std": 1 / (high - low)}

@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from helpers.producers import photos
-from onnx_xcam import Explainer, instrument
+from onnx_xcam import Explainer, inspect, instrument
 from onnx_xcam.errors import XcamWarning
-from onnx_xcam.producers.graph import graph_statement
+from onnx_xcam.producers.graph import graph_statements
 
 CAFFE = np.float32([103.939, 116.779, 123.68])
 
@@ -58,13 +58,13 @@ def open_quietly(model: object, **options: object) -> Explainer:
     ],
 )
 def test_a_range_is_said_by_scale_mean_and_std(values, expected):
-    statement = graph_statement(values)
+    (statement,) = graph_statements(values)
     scale, mean, std = (statement.settings[name] for name in ("scale", "mean", "std"))
     np.testing.assert_allclose((np.array([0, 51, 255]) * scale - mean) / std, expected, atol=1e-12)
 
 
 def test_nothing_proved_is_no_statement():
-    assert graph_statement(None) is None
+    assert graph_statements(None) == ()
 
 
 def test_the_values_that_the_graph_takes_are_used(tmp_path):
@@ -85,6 +85,13 @@ def test_an_instrumented_model_is_told_the_same(tmp_path):
     plain, again = open_quietly(path), open_quietly(instrument(path))
     assert again.preprocess == plain.preprocess
     assert again.preprocess.is_raw
+
+
+@pytest.mark.parametrize("made", [onnx.load, instrument], ids=["plain", "instrumented"])
+def test_inspect_names_the_graph_as_the_source(tmp_path, made):
+    report = inspect(made(save(tmp_path / "m.onnx", "ready = Sub(image, m)", m=CAFFE))).pictures
+    kinds = {part.name: part.kind for part in report.parts}
+    assert (kinds["values"], kinds["channel order"], kinds["resize rule"]) == ("graph", "graph", "assumed")
 
 
 def test_integers_of_a_sign_are_pixels_less_128(tmp_path):
@@ -123,7 +130,7 @@ def test_names_in_the_graph_are_the_labels(tmp_path):
         ]
     )
     model.graph.output.append(helper.make_tensor_value_info("label", TensorProto.STRING, ["N"]))
-    explainer = open_quietly(model)
-    assert explainer.labels == tuple(names)
+    explainer, again = open_quietly(model), open_quietly(instrument(model))
+    assert explainer.labels == again.labels == tuple(names)
     assert any("from the graph itself" in note for note in explainer.notes if note.startswith("Labels"))
     assert explainer.model.choose(["élan"]) == [[4]]

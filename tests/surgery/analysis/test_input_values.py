@@ -9,6 +9,7 @@ from helpers.models import build
 from onnx_xcam.surgery.analysis.input_scaling import scaling
 from onnx_xcam.surgery.analysis.input_values import InputValues, input_values
 from onnx_xcam.surgery.analysis.prepare import prepare
+from onnx_xcam.surgery.submodels.front import front
 
 FIRST = "float[1,3,8,8] image"
 LAST = "float[1,8,8,3] image"
@@ -39,7 +40,9 @@ def proved(
     everything = {name: np.asarray(value) for name, value in (weights or {}).items()}
     everything["w"] = np.ones((4, channels, 3, 3), np.float32)
     model = build(f"{body} {NETWORK}", everything, inputs=inputs, outputs=outputs, **options)
-    return input_values(prepare(model), "image")
+    found = input_values(prepare(model), "image")
+    assert input_values(prepare(front(model, "image")), "image") == found, "the front alone proves the same"
+    return found
 
 
 STANDARD = "a = Sub(image, m) t = Div(a, s)"
