@@ -143,7 +143,7 @@ def _look_up(job: _Job, inside: list[npt.NDArray[Any]]) -> None:
     table = _value_table(job.preprocess, job.spec)
     scaled = _in_channels(job.scaled(to_rgb(pixels)[job.fit.part]), channels)
     for channel, plane in enumerate(inside):
-        plane[...] = table[channel][scaled[..., channel]]
+        np.take(table[channel], scaled[..., channel], out=plane, mode="clip")  # twice as fast as an index
 
 
 def _compute(job: _Job, inside: list[npt.NDArray[Any]]) -> None:

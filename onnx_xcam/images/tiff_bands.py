@@ -25,10 +25,25 @@ _GREY = (0, 1)
 _WIDTH, _HEIGHT, _COMPRESSION, _ROWS, _PREDICTOR = 256, 257, 259, 278, 317
 _STRIPS, _TILES = (273, 279), (324, 325)
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
-_JPEG = (6, 7)
+_PLAIN = 1
+_UNKNOWN = {
+    6: "JPEG",
+    7: "JPEG",
+    33003: "JPEG 2000",
+    33005: "JPEG 2000",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34925: "LZMA",
+    50000: "Zstandard",
+    50001: "WebP",
+    52546: "JPEG XL",
+}
+"""The compressions that OpenCV does not undo in a picture of several bands, by the tag Compression."""
 _NO_DIFFERENCES, _DIFFERENCES, _FLOAT_DIFFERENCES = 1, 2, 3
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}
 """The kinds of NumPy's types by the tag SampleFormat; 4 is undefined data."""
+_ODD = ((3, 16), (1, 32))
+"""SampleFormat and BitsPerSample of half floats, which OpenCV does not read, and of uint32, which OpenCV 4 does not."""
 _MOST_BANDS = 1024
 _LONGEST = 1 << 20
 """OpenCV decodes no row of more pixels."""
@@ -38,10 +53,10 @@ def needs_own_reader(page: TiffPage) -> bool:
     """Tell whether OpenCV would refuse a TIFF file, or drop bands of it, that `read_bands` reads."""
     if page.photometric not in (*_GREY, RGB):
         return False
-    half = page.format == 3 and page.bits[0] == 16
+    odd = (page.format, page.bits[0]) in _ODD
     guessed_alpha = page.photometric == RGB and page.samples == 4 and page.bands_beside == 1
     several = page.samples > 1 and (page.planar == 2 or page.photometric in _GREY or page.samples > 4)
-    return half or several or (page.bands_beside > 0 and not guessed_alpha)
+    return odd or several or (page.bands_beside > 0 and not guessed_alpha)
 
 
 def read_bands(data: bytes, page: TiffPage, path: str) -> NDArray[Any]:
@@ -57,8 +72,10 @@ def read_bands(data: bytes, page: TiffPage, path: str) -> NDArray[Any]:
     source = _Source(data, order, tags, path)
     pieces = _Pieces.of(tags, page, path)
     kind = _dtype(page, path)
-    if tags.get(_COMPRESSION, (1,))[0] in _JPEG:
-        raise ImageError(f"{path}: its {page.samples} bands are compressed as JPEG; save it as an ordinary TIFF file")
+    if method := _UNKNOWN.get(tags.get(_COMPRESSION, (_PLAIN,))[0]):
+        raise ImageError(
+            f"{path}: its bands are compressed by {method}, which is not read; save it with Deflate, LZW or none"
+        )
     if pieces.height * pieces.across * pieces.width * page.samples > MAX_PIXELS:
         raise ImageError(
             f"{path}: {pieces.picture_width} x {pieces.height} pixels of {page.samples} bands are more than the limit "
@@ -149,6 +166,22 @@ def _plane(source: _Source, pieces: _Pieces, bands: int, kind: np.dtype[Any], pr
     factor = bands * (kind.itemsize if as_bytes else 1)
     # The bits of the numbers are all that matters here; every OpenCV knows these types.
     carrier = np.dtype({1: "u1", 2: "u2", 4: "f4", 8: "f8"}[1 if as_bytes else kind.itemsize])
+    outside = any(place + size > len(source.data) for place, size in zip(pieces.offsets, pieces.lengths, strict=True))
+    if outside or sum(pieces.lengths) > len(source.data):
+        raise _damaged(source.path)
+    is_plain = source.tags.get(_COMPRESSION, (_PLAIN,))[0] == _PLAIN
+    decoded = (_as_stored if is_plain else _by_opencv)(source, pieces, factor, carrier)
+    if as_bytes:
+        return _of_byte_differences(decoded, pieces, bands, kind)
+    values: NDArray[Any] = decoded.view(kind).reshape(pieces.height, pieces.across, pieces.width, bands)
+    if predictor == _DIFFERENCES:
+        unsigned = values.view(np.dtype(f"u{kind.itemsize}"))
+        values = np.cumsum(unsigned, axis=2, dtype=unsigned.dtype).view(kind)
+    return values.reshape(pieces.height, pieces.across * pieces.width, bands)
+
+
+def _by_opencv(source: _Source, pieces: _Pieces, factor: int, carrier: np.dtype[Any]) -> NDArray[Any]:
+    """Return the numbers of compressed pieces as OpenCV decodes them: [height, across * width * factor]."""
     grey = _grey_file(source, pieces, factor, carrier)
     try:
         decoded: NDArray[Any] | None = opencv().imdecode(np.frombuffer(grey, np.uint8), opencv().IMREAD_UNCHANGED)
@@ -159,13 +192,24 @@ def _plane(source: _Source, pieces: _Pieces, bands: int, kind: np.dtype[Any], pr
     shape = (pieces.height, pieces.across * pieces.width * factor)
     if decoded is None or decoded.shape != shape or decoded.dtype != carrier:
         raise _damaged(source.path)
-    if as_bytes:
-        return _of_byte_differences(decoded, pieces, bands, kind)
-    values: NDArray[Any] = decoded.view(kind).reshape(pieces.height, pieces.across, pieces.width, bands)
-    if predictor == _DIFFERENCES:
-        unsigned = values.view(np.dtype(f"u{kind.itemsize}"))
-        values = np.cumsum(unsigned, axis=2, dtype=unsigned.dtype).view(kind)
-    return values.reshape(pieces.height, pieces.across * pieces.width, bands)
+    return decoded
+
+
+def _as_stored(source: _Source, pieces: _Pieces, factor: int, carrier: np.dtype[Any]) -> NDArray[Any]:
+    """Return the numbers of pieces that are not compressed: [height, across * width * factor].
+
+    OpenCV 5 refuses some of them: its libtiff wants the bytes of a tile to be a multiple of 1024.
+    """
+    result = np.empty((pieces.height, pieces.across * pieces.width * factor), carrier)
+    stored, row = np.dtype(f"{source.order}{carrier.str[1:]}"), pieces.width * factor
+    for n, (place, size) in enumerate(zip(pieces.offsets, pieces.lengths, strict=True)):
+        top, left = n // pieces.across * pieces.rows, n % pieces.across * row
+        rows = min(pieces.rows, pieces.height - top)
+        if size < rows * row * carrier.itemsize:
+            raise _damaged(source.path)
+        values = np.frombuffer(source.data, stored, rows * row, place)
+        result[top : top + rows, left : left + row] = values.reshape(rows, row)
+    return result
 
 
 def _of_byte_differences(decoded: NDArray[Any], pieces: _Pieces, bands: int, kind: np.dtype[Any]) -> NDArray[Any]:
@@ -187,16 +231,13 @@ def _grey_file(source: _Source, pieces: _Pieces, factor: int, carrier: np.dtype[
     width = pieces.across * pieces.width * factor
     if width > _LONGEST:
         raise ImageError(f"{path}: its rows of {width} numbers are too long; cut it into smaller pictures")
-    outside = any(place + size > len(data) for place, size in zip(pieces.offsets, pieces.lengths, strict=True))
-    if outside or sum(pieces.lengths) > len(data):
-        raise _damaged(path)
     content = [data[place : place + size] for place, size in zip(pieces.offsets, pieces.lengths, strict=True)]
     starts = np.cumsum([8, *pieces.lengths[:-1]]).tolist()
     fields: dict[int, Sequence[int]] = {
         _WIDTH: [width],
         _HEIGHT: [pieces.height],
         258: [carrier.itemsize * 8],
-        _COMPRESSION: tags.get(_COMPRESSION, (1,))[:1],
+        _COMPRESSION: tags.get(_COMPRESSION, (_PLAIN,))[:1],
         262: [1],
         266: tags.get(266, (1,))[:1],
         277: [1],
