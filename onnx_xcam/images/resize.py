@@ -15,7 +15,16 @@ Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
 
 # The names of the filters in Pillow and in OpenCV.
 _PILLOW = {"linear": "BILINEAR", "cubic": "BICUBIC", "lanczos": "LANCZOS"}
-_OPENCV = {"linear": "INTER_LINEAR", "cubic": "INTER_CUBIC", "lanczos": "INTER_LANCZOS4", "area": "INTER_AREA"}
+_OPENCV = {
+    "nearest": "INTER_NEAREST",
+    "linear": "INTER_LINEAR",
+    "cubic": "INTER_CUBIC",
+    "lanczos": "INTER_LANCZOS4",
+    "area": "INTER_AREA",
+}
+
+_STEPS = 2**20
+"""So many steps are added up at once."""
 
 
 def resize_window(
@@ -34,10 +43,10 @@ def resize_window(
             pixels lie as far apart as these numbers say.
         window: (top, left, bottom, right) in the resized picture, within it. Only Pillow cuts out between pixels;
             elsewhere it begins at the nearest one.
-        interpolation: "nearest" (the pixel under the centre), "linear", "cubic", "lanczos", or "area", which is
-            OpenCV's INTER_AREA.
+        interpolation: "nearest", "linear", "cubic", "lanczos", or "area", which is OpenCV's INTER_AREA.
         antialias: True takes Pillow's `resize`, which computes the window only; False takes `cv2.resize`, and cuts the
-            window out of its result. It has no meaning for "nearest" and "area".
+            window out of its result. It has no meaning for "area"; for "nearest" it chooses between Pillow's rule, the
+            pixel under the centre, and OpenCV's, the one under the upper left corner.
 
     Returns:
         [bottom-top, right-left, 3] uint8, or [bottom-top, right-left] float32.
@@ -51,13 +60,8 @@ def resize_window(
     bottom, right = top + size[0], left + size[1]
     if scaled == (height, width) and (top, left) == window[:2]:  # every filter keeps a picture of the same size
         return image[top:bottom, left:right]
-    if interpolation == "nearest":
-        # Computed in whole numbers: Pillow and OpenCV add up a rounded step, and may pick the wrong pixel where a
-        # centre falls between two.
-        row, column = (
-            (2 * np.arange(first, last, dtype=np.int64) + 1) * source // (2 * round(target))
-            for first, last, source, target in ((top, bottom, height, scaled[0]), (left, right, width, scaled[1]))
-        )
+    if interpolation == "nearest" and antialias:
+        row, column = _nearest(height, scaled[0], top, bottom), _nearest(width, scaled[1], left, right)
         picked: npt.NDArray[Scalar] = image[row[:, None], column]
         return picked
     if antialias and interpolation != "area":
@@ -85,3 +89,21 @@ def resize_window(
     if resized.shape[:2] != whole:  # also where OpenCV rounds half a pixel of a side otherwise
         resized = cv2.resize(image, whole[::-1], interpolation=how)
     return resized[top:bottom, left:right]
+
+
+def _nearest(source: int, target: float, first: int, last: int) -> npt.NDArray[np.int64]:
+    """Return which pixels Pillow picks along an axis of `source`, for those from `first` up to `last` of `target`.
+
+    It is the one under the centre. Where a centre falls between two pixels, rounding decides: the step is added up in
+    float64, as `ImagingScaleAffine` does in Pillow's `src/libImaging/Geometry.c`.
+    """
+    step = source / target
+    position = step * 0.5
+    steps = np.full(_STEPS + 1, step)
+    for _ in range(first // _STEPS):  # a long photo may be scaled to hundreds of millions of pixels, of which few count
+        steps[0] = position
+        position = np.cumsum(steps)[-1]
+    before = first % _STEPS
+    steps = np.full(before + last - first, step)
+    steps[0] = position
+    return np.minimum(np.cumsum(steps)[before:].astype(np.int64), source - 1)

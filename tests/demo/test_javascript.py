@@ -63,7 +63,7 @@ def prepared(folder: Path, jobs: list[tuple[np.ndarray, Preprocess, InputSpec, i
 
 @pytest.mark.parametrize(
     ("interpolation", "antialias"),
-    [("nearest", True), *itertools.product(("linear", "cubic", "lanczos"), (True, False)), ("area", True)],
+    [*itertools.product(("nearest", "linear", "cubic", "lanczos"), (True, False)), ("area", True)],
 )
 def test_resizing(interpolation, antialias, tmp_path):
     """As Pillow to the last bit. As OpenCV within one level of 256, and that in few pixels: its kernels round each in

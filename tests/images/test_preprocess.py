@@ -6,6 +6,7 @@ import cv2
 import ml_dtypes
 import numpy as np
 import pytest
+from PIL import Image
 
 from onnx_xcam.errors import InputError, PreprocessError
 from onnx_xcam.images import (
@@ -16,7 +17,7 @@ from onnx_xcam.images import (
     Preprocess,
     preprocess_image,
 )
-from onnx_xcam.images.resize import resize_window
+from onnx_xcam.images.resize import _nearest, resize_window
 from onnx_xcam.producers.stated import load_preprocess
 
 RNG = np.random.default_rng(3)
@@ -172,10 +173,28 @@ def test_without_antialias_it_is_opencv(interpolation, flag, size):
     np.testing.assert_array_equal(got, cv2.resize(NOISE, size[::-1], interpolation=flag))
 
 
-@pytest.mark.parametrize("size", [(17, 23), (60, 31), (130, 200), (1, 1), (61, 81)])
-def test_nearest_takes_the_pixel_under_the_centre(size):
-    rows, columns = ([int((i + 0.5) * a / b + 1e-9) for i in range(b)] for a, b in zip((60, 80), size, strict=True))
-    np.testing.assert_array_equal(resize_window(NOISE, size, (0, 0, *size), "nearest"), NOISE[rows][:, columns])
+@pytest.mark.parametrize("size", [(17, 23), (60, 31), (130, 200), (1, 1), (61, 81), (36, 48), (28, 24)])
+def test_nearest_takes_the_pixel_that_pillow_and_opencv_take(size):
+    """In 28 x 24 some centres fall between two pixels."""
+    window = (0, 0, *size)
+    by_pillow = np.asarray(Image.fromarray(NOISE).resize(size[::-1], Image.Resampling.NEAREST))
+    np.testing.assert_array_equal(resize_window(NOISE, size, window, "nearest"), by_pillow)
+    by_opencv = cv2.resize(NOISE, size[::-1], interpolation=cv2.INTER_NEAREST)
+    np.testing.assert_array_equal(resize_window(NOISE, size, window, "nearest", antialias=False), by_opencv)
+
+
+def test_nearest_of_every_size_is_that_of_pillow():
+    line = np.arange(224 * 3, dtype=np.uint16).astype(np.int32)[None]
+    for target in range(1, 2 * line.shape[1]):
+        theirs = np.asarray(Image.fromarray(line).resize((target, 1), Image.Resampling.NEAREST))
+        np.testing.assert_array_equal(_nearest(line.shape[1], target, 0, target), theirs[0])
+        np.testing.assert_array_equal(_nearest(line.shape[1], target, target // 3, target), theirs[0, target // 3 :])
+
+
+def test_nearest_far_out_in_a_very_long_picture_takes_little_memory():
+    source, target, first = 2**20, 224 * 2**20, 3 * 2**20 + 77
+    whole = np.cumsum(np.append(source / target / 2, np.full(first + 9, source / target))).astype(int)
+    np.testing.assert_array_equal(_nearest(source, target, first, first + 10), whole[first : first + 10])
 
 
 def cover(source: int, target: int) -> np.ndarray:

@@ -14,7 +14,7 @@ const CHANNELS = 3;
  * @param scaled [height, width] of the whole resized picture.
  * @param window [top, left, bottom, right] within it.
  * @param interpolation "nearest", "linear", "cubic", "lanczos" or "area".
- * @param antialias true is Pillow's resize, false is cv2.resize; no meaning for "nearest" and "area".
+ * @param antialias true is Pillow's resize, false is cv2.resize; no meaning for "area".
  */
 export function resizeWindow(image, scaled, window, interpolation, antialias) {
   const [top, left, bottom, right] = window;
@@ -24,7 +24,8 @@ export function resizeWindow(image, scaled, window, interpolation, antialias) {
     return separable(image, unchanged(rows), unchanged(columns), pick);
   }
   if (interpolation === "nearest") {
-    return separable(image, nearest(rows), nearest(columns), pick);
+    const rule = antialias ? nearest : corner;
+    return separable(image, rule(rows), rule(columns), pick);
   }
   if (interpolation === "area") {
     return area(image, rows, columns);
@@ -50,8 +51,23 @@ function tapsOf({ first, last }, make) {
 
 const unchanged = (axis) => tapsOf(axis, (i) => [i, [1]]);
 
-/** The pixel under the centre, in whole numbers. */
-const nearest = (axis) => tapsOf(axis, (i) => [Math.floor(((2 * i + 1) * axis.source) / (2 * axis.target)), [1]]);
+/** The pixel under the centre: Pillow's rule, which adds up the step, so that rounding decides between two pixels. */
+function nearest(axis) {
+  const step = axis.source / axis.target;
+  let position = step * 0.5;
+  for (let i = 0; i < axis.first; i++) position += step;
+  return tapsOf(axis, () => {
+    const at = Math.min(Math.floor(position), axis.source - 1);
+    position += step;
+    return [at, [1]];
+  });
+}
+
+/** The pixel under the upper left corner: the rule of OpenCV's INTER_NEAREST. */
+function corner(axis) {
+  const step = 1 / (axis.target / axis.source);
+  return tapsOf(axis, (i) => [Math.min(Math.floor(i * step), axis.source - 1), [1]]);
+}
 
 function pick(image, rows, columns, result) {
   const { data, width } = image;
