@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,15 @@ def library(name: str) -> ModuleType:
         if os.environ.get("XCAM_REQUIRE_PRODUCERS") == "1":
             raise
         pytest.skip(f"needs {name}: {error}")
+
+
+def installed(*names: str) -> None:
+    """Skip the test, or fail as `library` does, where a producer's own libraries are not installed; import none."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing and os.environ.get("XCAM_REQUIRE_PRODUCERS") == "1":
+        raise ModuleNotFoundError(f"needs {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
 
 
 def photos() -> list[NDArray[np.uint8]]:

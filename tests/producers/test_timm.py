@@ -193,6 +193,9 @@ def test_every_kind_of_published_config_gives_the_tensors_of_timm(tmp_path):
 MODES = {  # what timm 1.0.31 makes of the first photo: the mean of channel 0 in each quarter of the tensor
     ("center", "bicubic", 0.95, (3, 224, 160)): (-0.2702, -0.8001, -0.1034, -0.6474),
     ("center", "bilinear", 0.875, (3, 224, 224)): (-0.2802, -0.8192, -0.0722, -0.6819),
+    ("center", "nearest", 1.0, (3, 96, 96)): (-0.4078, -0.8474, -0.2133, -0.7347),
+    ("squash", "nearest", 1.0, (3, 96, 96)): (-0.5541, -0.8598, -0.3813, -0.7845),
+    ("border", "nearest", 1.0, (3, 96, 96)): (-0.3681, -0.5745, -0.2557, -0.5241),
     ("center", "lanczos", 0.9, (3, 128, 128)): (-0.3132, -0.8219, -0.1062, -0.6893),
     ("center", "bicubic", 1.15, (3, 320, 320)): (-0.6771, -1.013, -0.5041, -0.9319),
     ("squash", "bicubic", 0.95, (3, 224, 160)): (-0.5109, -0.8573, -0.3357, -0.7786),
