@@ -17,6 +17,7 @@ from onnx_xcam.errors import LabelsError, PreprocessError, XcamError
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
 from onnx_xcam.producers.dialects import DIALECTS
 from onnx_xcam.producers.own import LABELS_FILES, PREPROCESS_FILES
+from onnx_xcam.producers.plain_labels import is_named
 from onnx_xcam.producers.stated import read_labels, read_settings, refused
 from onnx_xcam.producers.statement import Statement
 
@@ -31,7 +32,7 @@ def statements_beside(model: Path) -> list[Statement]:
     """
     found = _Folders(model)
     return [*_own(model, found), *(statement for dialect in DIALECTS for statement in _of(dialect, found))] + [
-        Statement(source, remarks=(remark,)) for source, remark in found.broken.items()
+        _passed_over(source, *why) for source, why in found.broken.items()
     ]
 
 
@@ -46,13 +47,13 @@ class _Folders:
 
     Attributes:
         stem: the model's name without its suffix.
-        broken: a sentence on each file that has a name that was looked for and cannot be read.
+        broken: the path of each file that has a name that was looked for and cannot be read, and the reason.
     """
 
     def __init__(self, model: Path) -> None:
         folder = model.absolute().parent
         self.stem = model.stem
-        self.broken: dict[str, str] = {}
+        self.broken: dict[str, tuple[Path, str]] = {}
         self._folders = [(folder, "beside the model")]
         if folder.name == "onnx" or (folder.name.isdecimal() and len(folder.name) <= _LONGEST_VERSION):
             self._folders.append((folder.parent, "in the folder above the model's"))
@@ -79,8 +80,15 @@ class _Folders:
             return DescriptionFile.read(path, source)
         except (OSError, ValueError) as error:
             reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-            self.broken[source] = f"{source} cannot be read ({reason}) and is passed over."
+            reason = "not a text in UTF-8" if isinstance(error, UnicodeDecodeError) else reason
+            self.broken[source] = path, reason
             return None
+
+
+def _passed_over(source: str, path: Path, reason: str) -> Statement:
+    """Return the remark that a file cannot be read."""
+    remark = (f"{source} cannot be read ({reason}) and is passed over.",)
+    return Statement.of(source, label_remarks=remark) if is_named(path.name) else Statement.of(source, remarks=remark)
 
 
 def _own(model: Path, found: _Folders) -> Iterator[Statement]:

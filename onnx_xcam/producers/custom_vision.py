@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from onnx_xcam.errors import LabelsError, PreprocessError
+from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.fields import check_fields
-from onnx_xcam.labels import load_labels
 from onnx_xcam.producers import onnx_image
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
+from onnx_xcam.producers.label_file import labels_or_remark
 from onnx_xcam.producers.statement import Statement
 from onnx_xcam.text import load_json
 
@@ -38,11 +38,13 @@ def recognises(file: DescriptionFile) -> bool:
 
 
 def read(file: DescriptionFile) -> Statement:
-    """Return what the files of an export state, whichever of the two is named."""
+    """Return what the files of an export state of pictures, whichever of the two is named, and a manifest's labels."""
     if file.path.name == _MANIFEST:
         manifest, properties = _manifest(file), _beside(file, _PROPERTIES) or {}
+        labels, label_remarks = labels_or_remark(file, "LabelFileName", manifest.get("LabelFileName"))
     else:
         manifest, properties = _beside(file, _MANIFEST) or {}, file.data
+        labels, label_remarks = None, ()  # which the manifest names
     settings: dict[str, Any] = {}
     remarks: tuple[str, ...] = ()
     stated = onnx_image.statement(properties, file.source)
@@ -51,7 +53,7 @@ def read(file: DescriptionFile) -> Statement:
     elif stated is not None:
         settings, remarks = dict(stated.settings), stated.remarks
         settings |= _normalised(properties, settings, file.source)
-    return Statement.of(file.source, settings | _geometry(properties), _labels(manifest, file), remarks)
+    return Statement.of(file.source, settings | _geometry(properties), labels, remarks, label_remarks)
 
 
 def _manifest(file: DescriptionFile) -> Mapping[str, Any]:
@@ -71,17 +73,6 @@ def _beside(file: DescriptionFile, name: str) -> Mapping[str, Any] | None:
         return None
     data = _manifest(other)
     return data or None
-
-
-def _labels(manifest: Mapping[str, Any], file: DescriptionFile) -> list[str] | None:
-    """Return the labels in the file that the manifest names, or None where there is none."""
-    name = manifest.get("LabelFileName")
-    if not isinstance(name, str) or not name or set(name) & set("/\\:") or "\0" in name:
-        return None
-    try:
-        return load_labels(file.path.with_name(name))
-    except LabelsError:
-        return None
 
 
 def _geometry(properties: Mapping[str, Any]) -> dict[str, Any]:

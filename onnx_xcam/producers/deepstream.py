@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from onnx_xcam.errors import LabelsError, PreprocessError
+from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.fields import number
-from onnx_xcam.labels import load_labels
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
+from onnx_xcam.producers.label_file import labels_or_remark
 from onnx_xcam.producers.statement import Statement
 
 _FILES = tuple(
@@ -51,7 +51,10 @@ def read(file: DescriptionFile) -> Statement:
     dims = _numbers(file, keys, "infer-dims", "0")
     if len(dims) == 3:  # channels, height, width
         settings["size"] = dims[1:] if keys.get("network-input-order", "0") == "0" else dims[:2]
-    return Statement.of(file.source, settings, _labels(file, keys))
+    labels, remarks = labels_or_remark(file, "labelfile-path", keys.get("labelfile-path"))
+    if labels is not None and len(labels) == 1:  # a classifier's labels stand in one line
+        labels = [label.strip() for label in labels[0].strip(";").split(";")]
+    return Statement.of(file.source, settings, labels, label_remarks=remarks)
 
 
 def _properties(file: DescriptionFile) -> dict[str, str]:
@@ -87,21 +90,6 @@ def _geometry(keys: Mapping[str, str]) -> dict[str, Any]:
         align = "centre" if keys.get("symmetric-padding") == "1" else "start"
         settings |= {"resize": "letterbox", "align": align}
     return settings
-
-
-def _labels(file: DescriptionFile, keys: Mapping[str, str]) -> list[str] | None:
-    """Return the labels in the file that `labelfile-path` names, if it lies in the same folder; else None.
-
-    A classifier's file holds its labels in one line, between semicolons.
-    """
-    name = keys.get("labelfile-path", "").removeprefix("./")
-    if not name or set(name) & set("/\\:\0"):
-        return None
-    try:
-        labels = load_labels(file.path.with_name(name))
-    except LabelsError:
-        return None
-    return [label.strip() for label in labels[0].strip(";").split(";")] if len(labels) == 1 else labels
 
 
 DIALECT = Dialect("NVIDIA DeepStream", _FILES, recognises, read)

@@ -25,3 +25,15 @@ def labels_named(file: DescriptionFile, named: Any) -> list[str] | None:
     if path == file.path or not is_file(file.path) or not is_file(path):
         return None
     return list(load_labels(path))
+
+
+def labels_or_remark(file: DescriptionFile, key: str, named: Any) -> tuple[list[str] | None, tuple[str, ...]]:
+    """Return the labels in the file that a key of a description names, and a remark if it names one that is not there.
+
+    Raises:
+        LabelsError: the file holds no labels.
+    """
+    labels = labels_named(file, named)
+    if labels is not None or not named:
+        return labels, ()
+    return None, (f"{file.source}: {key} names {str(named)[:200]!r}, which does not lie beside it.",)

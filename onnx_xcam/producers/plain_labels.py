@@ -36,24 +36,22 @@ _SUFFIXES = tuple(name.removeprefix("{stem}") for name in FILES if name.startswi
 
 
 def recognises(file: DescriptionFile) -> bool:
-    """Tell whether a file has the name of a file of labels, and labels can be read from it."""
-    name = file.path.name
-    if name not in _NAMES and not name.endswith(_SUFFIXES):
-        return False
-    try:
-        return bool(_labels(file))
-    except LabelsError:
-        return False
+    """Tell whether a file has the name of a file of labels."""
+    return is_named(file.path.name)
+
+
+def is_named(name: str) -> bool:
+    """Tell whether a name is that of a file of labels."""
+    return name in _NAMES or name.endswith(_SUFFIXES)
 
 
 def read(file: DescriptionFile) -> Statement:
-    """Return the labels in a file."""
-    return Statement.of(file.source, labels=_labels(file))
-
-
-def _labels(file: DescriptionFile) -> list[str]:
-    """Return the labels in a file, or raise a LabelsError."""
-    return read_labels(file.text, file.path.suffix, file.data, file.source)
+    """Return the labels in a file; one that only has the name of such a file is passed over with a remark."""
+    try:
+        labels = read_labels(file.text, file.path.suffix, file.data, file.source)
+    except LabelsError as error:
+        return Statement.of(file.source, label_remarks=(f"{str(error).rstrip('.')}; it is passed over.",))
+    return Statement.of(file.source, labels=labels)
 
 
 DIALECT = Dialect("plain label files", FILES, recognises, read)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from onnx_xcam.errors import LabelsError
@@ -49,7 +49,7 @@ def settle_labels(statements: Sequence[Statement], count: int | None, *, is_numb
     remarks: list[str] = []
     contradictions: list[str] = []
     for statement in statements:
-        labels = statement.labels
+        labels = _without_background(statement.labels, count)
         if labels is None:
             continue
         if is_number and len(labels) == 1 and not statement.binding:
@@ -59,7 +59,7 @@ def settle_labels(statements: Sequence[Statement], count: int | None, *, is_numb
                 raise LabelsError(f"{_wrong_number(statement, count)}; give this model's with --labels (labels=).")
             remarks.append(_wrong_number(statement, count) + _one_more(labels, count) + ", so they are not used.")
         elif followed is None:
-            followed = statement
+            followed = replace(statement, labels=labels)
         elif (
             followed.evidence != "argument"
             and statement.source != followed.source
@@ -67,9 +67,21 @@ def settle_labels(statements: Sequence[Statement], count: int | None, *, is_numb
         ):
             contradictions.append(differ)
     if followed is None:
+        remarks += (remark for statement in statements for remark in statement.label_remarks)
         return SettledLabels(None, remarks=tuple(dict.fromkeys(remarks)))
     kind, source = followed.evidence, followed.source
     return SettledLabels(followed.labels, kind, source, tuple(contradictions), tuple(dict.fromkeys(remarks)))
+
+
+def _without_background(labels: tuple[str, ...] | None, count: int | None) -> tuple[str, ...] | None:
+    """Return labels without the id 0 if the file leaves it out and the model has no class for it.
+
+    The label maps of TensorFlow's object detection begin at 1, as 0 means the background there, and count the outputs
+    of a model without a background from 1 (`label_id_offset` in its `exporter.py`).
+    """
+    if labels is not None and count is not None and len(labels) == count + 1 and not labels[0] and all(labels[1:]):
+        return labels[1:]
+    return labels
 
 
 def _wrong_number(statement: Statement, count: int) -> str:

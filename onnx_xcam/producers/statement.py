@@ -49,6 +49,7 @@ class Statement:
         binding: whether a size or a number of labels that does not fit the model is an error, since the user stated
             it; what is not binding gives way to the model.
         own: whether it is written in our own settings, for onnx_xcam: meant to go before what producers' files say.
+        label_remarks: why labels that it should hold are not read, as whole sentences; told where there are no others.
         refusal: the error that says why the source cannot be followed, or None. It is raised where nothing stronger
             states the same.
     """
@@ -61,6 +62,7 @@ class Statement:
     binding: bool = False
     own: bool = False
     refusal: XcamError | None = None
+    label_remarks: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -69,6 +71,7 @@ class Statement:
         settings: Mapping[str, Any] | None = None,
         labels: Sequence[str] | None = None,
         remarks: Sequence[str] = (),
+        label_remarks: Sequence[str] = (),
     ) -> Statement:
         """Return a statement with settings that are checked and brought into their final types.
 
@@ -76,7 +79,8 @@ class Statement:
             PreprocessError: a setting is unknown or its value impossible; the message names key, value and source.
         """
         names = None if labels is None else tuple(labels)
-        return cls(source, check_fields(settings or {}, source), names, tuple(remarks))
+        checked = check_fields(settings or {}, source)
+        return cls(source, checked, names, tuple(remarks), label_remarks=tuple(label_remarks))
 
     @classmethod
     def whole(cls, source: str, preprocess: Preprocess) -> Statement:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from onnx_xcam.common.text_format import Block, blocks, load_text_format, texts
-from onnx_xcam.labels import load_labels
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
+from onnx_xcam.producers.label_file import labels_or_remark
 from onnx_xcam.producers.statement import Statement
 
 _LAYOUTS = {"FORMAT_NCHW": "NCHW", "FORMAT_NHWC": "NHWC"}
@@ -33,10 +33,8 @@ def read(file: DescriptionFile) -> Statement:
     named = [name for block in blocks(config, "output") for name in texts(block, "label_filename") if name]
     if not named:
         return Statement.of(file.source, settings)
-    if set(named[0]) & set("/\\:\0"):
-        remark = f"{file.source}: label_filename is {named[0][:200]!r}; only a file in the same folder is read."
-        return Statement.of(file.source, settings, remarks=(remark,))
-    return Statement.of(file.source, settings, load_labels(file.path.with_name(named[0])))
+    labels, remarks = labels_or_remark(file, "label_filename", named[0])
+    return Statement.of(file.source, settings, labels, label_remarks=remarks)
 
 
 def _config(file: DescriptionFile) -> Block:

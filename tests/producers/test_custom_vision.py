@@ -8,7 +8,7 @@ from PIL import Image
 
 from helpers.producers import photos, save_classifier, worst_difference
 from onnx_xcam import Explainer
-from onnx_xcam.errors import PreprocessError
+from onnx_xcam.errors import PreprocessError, XcamWarning
 from onnx_xcam.producers import custom_vision
 from onnx_xcam.producers.dialect import DescriptionFile
 
@@ -120,4 +120,6 @@ def test_a_label_file_elsewhere_is_not_read(tmp_path):
     folder = tmp_path / "export"
     folder.mkdir()
     (tmp_path / "secret.txt").write_text("a\nb\nc\nd\ne")
-    assert Explainer(export(folder, manifest={"LabelFileName": "../secret.txt"})).labels is None
+    model = export(folder, manifest={"LabelFileName": "../secret.txt"})
+    with pytest.warns(XcamWarning, match="LabelFileName names '../secret.txt', which does not lie beside it"):
+        assert Explainer(model).labels is None

@@ -128,7 +128,7 @@ def test_triton(tmp_path):
     [
         (("FORMAT_NCHW", "FORMAT_NHWC"), "NHWC", None),
         (("FORMAT_NCHW", "FORMAT_NONE"), None, None),
-        (("trees.txt", "../trees.txt"), "NCHW", "label_filename is '../trees.txt'; only a file in the same folder"),
+        (("trees.txt", "../elms.txt"), "NCHW", "label_filename names '../elms.txt', which does not lie beside it"),
     ],
 )
 def test_tritons_configuration(tmp_path, change, layout, remark):
@@ -138,12 +138,19 @@ def test_tritons_configuration(tmp_path, change, layout, remark):
     statement = triton.read(file)
     assert statement.settings.get("layout") == layout
     assert (statement.labels is None) == bool(remark)
-    assert bool(statement.remarks) == bool(remark) and (not remark or remark in statement.remarks[0])
+    assert bool(statement.label_remarks) == bool(remark) and (not remark or remark in statement.label_remarks[0])
 
 
-def test_a_file_of_labels_that_is_missing_is_said(tmp_path):
-    with pytest.raises(LabelsError, match=r"trees\.txt: no such labels file"):
-        triton.read(described(tmp_path / "config.pbtxt", CONFIG))
+def test_a_file_of_labels_that_is_missing_is_said_and_no_more(tmp_path):
+    folder = tmp_path / "trees" / "1"
+    folder.mkdir(parents=True)
+    model = save_classifier(folder / "model.onnx", [1, 3, 96, 96])
+    (folder.parent / "config.pbtxt").write_text(CONFIG)
+    with pytest.warns(
+        XcamWarning, match=r"Labels: none known.*'config\.pbtxt' .*names 'trees.txt', which does not lie"
+    ):
+        explainer = Explainer(model, preprocess="unit")
+    assert explainer.labels is None
 
 
 @pytest.mark.parametrize("text", ["input [", "a: {", "}", "input: ] ", "%", "name: 'x'", "a {" * 100 + "}" * 100])

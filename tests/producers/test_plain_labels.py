@@ -1,11 +1,13 @@
 """Files with labels beside a model, found by their names."""
 
 import json
+import re
 
 import pytest
 
 from helpers.producers import save_classifier
 from onnx_xcam import Explainer
+from onnx_xcam.errors import XcamWarning
 from onnx_xcam.images import PRESETS
 from onnx_xcam.producers import plain_labels
 from onnx_xcam.producers.dialect import DescriptionFile
@@ -54,15 +56,33 @@ def test_every_name_is_tried_by_the_form_that_it_promises(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("name", "text", "reason"),
     [
-        ("settings.json", json.dumps(BY_ID)),
-        ("readme.txt", LINES),
-        ("labels.json", '{"format": "coco"}'),
-        ("labels.txt", "\n"),
-        ("label_map.pbtxt", "item {"),
+        ("labels.json", '{"format": "coco"}', "'format' is no id"),
+        ("labels.txt", "\n", "has no labels"),
+        ("label_map.pbtxt", "item {", "no label map"),
+        ("labels.csv", "id,name\n1,ash\n2,beech\n3,elm\n4,oak\n5,yew", "begin at 1"),
+        ("labels.txt", "frêne\nhêtre", "not a text in UTF-8"),
     ],
 )
-def test_not_a_file_of_labels(tmp_path, name, text):
-    (tmp_path / name).write_text(text)
-    assert not plain_labels.recognises(DescriptionFile.read(tmp_path / name, "x"))
+def test_a_file_without_labels_is_passed_over_and_said(tmp_path, name, text, reason):
+    model = save_classifier(tmp_path / "trees.onnx", [1, 3, 32, 32])
+    (tmp_path / name).write_text(text, "latin-1")
+    with pytest.warns(XcamWarning, match=rf"Labels: none known.*'{re.escape(name)}' beside the model.*{reason}"):
+        explainer = Explainer(model, preprocess="unit")
+    assert explainer.labels is None
+
+
+def test_a_file_of_another_name_is_not_looked_at(tmp_path):
+    (tmp_path / "readme.txt").write_text(LINES)
+    assert not plain_labels.recognises(DescriptionFile.read(tmp_path / "readme.txt", "x"))
+
+
+@pytest.mark.parametrize("classes", [5, 6])
+def test_a_label_map_that_begins_at_1(tmp_path, classes):
+    """The id 0 is the background's; a model without an output for it has the first label at its first output."""
+    model = save_classifier(tmp_path / "trees.onnx", [1, 3, 32, 32], classes)
+    items = [f"item {{ id: {index} name: '{name}' }}" for index, name in enumerate(NAMES, 1)]
+    (tmp_path / "label_map.pbtxt").write_text("\n".join(items))
+    explainer = Explainer(model, preprocess="unit")
+    assert list(explainer.labels) == [""] * (classes - 5) + NAMES
