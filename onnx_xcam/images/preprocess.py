@@ -165,17 +165,17 @@ class Preprocess:
     def _offset(self, exactly: float, target: int) -> float:
         """Return where the input begins in the scaled photo along an axis; a negative number is the border before it.
 
-        torchvision rounds half a pixel of a crop to the even number, and puts the odd pixel of a border behind, as
-        Ultralytics does; "floor" is the rule of Hugging Face, whose odd pixel of a border stands before.
+        torchvision rounds half a pixel of a crop to the even number, and "floor" is the rule of Hugging Face. The odd
+        pixel of a border stands behind, in both and in Ultralytics.
         """
         if self.size_rounding == "exact" and self.antialias and exactly > target:
             return (exactly - target) / 2
         scaled = round(exactly)
         if self.align == "start" and scaled <= target:
             return 0
-        if self.offset_rounding == "floor":
-            return (scaled - target) // 2
-        return round((scaled - target) / 2) if scaled > target else -((target - scaled) // 2)
+        if scaled <= target:
+            return -((target - scaled) // 2)
+        return (scaled - target) // 2 if self.offset_rounding == "floor" else round((scaled - target) / 2)
 
     def _part(self, photo: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
         """Return (top, left, bottom, right) of the part of the photo that `crop_first` cuts out."""

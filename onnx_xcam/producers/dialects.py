@@ -9,7 +9,6 @@ from onnx_xcam.producers import (
     custom_vision,
     deepstream,
     hugging_face,
-    hugging_face_labels,
     lobe,
     mmdeploy,
     model_api,
@@ -29,9 +28,9 @@ from onnx_xcam.producers.dialect import Dialect
 from onnx_xcam.producers.statement import Statement
 
 DIALECTS: tuple[Dialect, ...] = (
-    hugging_face.DIALECT,
-    hugging_face_labels.DIALECT,
+    hugging_face.PROCESSOR,
     timm.DIALECT,
+    hugging_face.CONFIGURATION,
     paddle_clas.DIALECT,
     paddle_detection.DIALECT,
     paddle_seg.DIALECT,
