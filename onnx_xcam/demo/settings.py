@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.errors import InputError, ModelError
+from onnx_xcam.errors import InputError, ModelError, PreprocessError
 from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.explainer.photo_pipeline import ModelInputs
 from onnx_xcam.images.draw import colour
@@ -26,6 +26,8 @@ TOP = 5
 _LARGEST_FEED = 1 << 29
 """The most bytes that the picture input of a model for a page may take."""
 _LEVELS = 256
+_WHITE = 255
+"""The value of white in what a browser decodes, 8 bits per channel."""
 
 
 class PictureInput(TypedDict):
@@ -122,6 +124,7 @@ def page_settings(model: LoadedModel, inputs: ModelInputs, name: str, size: int)
         ModelError: the model cannot be run, or gives no map of the expected shape.
     """
     spec = inputs.spec
+    _require_decodable(inputs)
     height, width = inputs.preprocess.input_size(spec)
     others = _tried(model, inputs)
     source = model.probabilities
@@ -151,6 +154,25 @@ def page_settings(model: LoadedModel, inputs: ModelInputs, name: str, size: int)
         "colours": _base64(colour(np.arange(_LEVELS) / (_LEVELS - 1))),
         "notes": [*model.metadata.notes, *inputs.notes, *model.others.notes()],
     }
+
+
+def _require_decodable(inputs: ModelInputs) -> None:
+    """Make sure that a browser decodes what the model takes: grey or RGB pictures of 8 bits.
+
+    Raises:
+        PreprocessError: the model takes other channels, or the preprocessing is about values or bands of a file.
+    """
+    spec, preprocess = inputs.spec, inputs.preprocess
+    if spec.channels not in (1, 3):
+        what = f"the model's input {spec.name!r} takes pictures of {spec.channels} channels"
+    elif preprocess.window is not None or preprocess.white not in (None, _WHITE):
+        setting = "white" if preprocess.window is None else "window"
+        what = f"the preprocessing states {setting}, which is about the values of files of more than 8 bits"
+    elif preprocess.bands is not None:
+        what = "the preprocessing states bands, and a browser does not tell which channels a file has"
+    else:
+        return
+    raise PreprocessError(f"{what}: a web page cannot do that, onnx-xcam explain can")
 
 
 def _tried(model: LoadedModel, inputs: ModelInputs) -> dict[str, Any]:

@@ -186,6 +186,34 @@ def test_a_picture_that_the_input_cannot_hold(runtime, tmp_path):
         write_page(tmp_path / "m.onnx", tmp_path / "page", runtime=runtime, preprocess="imagenet")
 
 
+@pytest.mark.parametrize(
+    ("preprocess", "says"),
+    [
+        ({"white": 4095}, "the preprocessing states white, .*: a web page cannot do that, onnx-xcam explain can"),
+        ({"window": [0, 80]}, "the preprocessing states window"),
+        ({"bands": [2, 1, 0]}, "the preprocessing states bands"),
+    ],
+)
+def test_what_a_browser_does_not_decode(preprocess, says, model, runtime, tmp_path):
+    with pytest.raises(PreprocessError, match=says):
+        write_page(model, tmp_path / "page", runtime=runtime, preprocess=preprocess)
+    assert not (tmp_path / "page").exists()
+
+
+def test_white_of_8_bits_is_what_a_browser_decodes(model, runtime, tmp_path):
+    write_page(model, tmp_path / "page", runtime=runtime, preprocess={"white": 255})
+
+
+def test_pictures_of_other_channels(runtime, tmp_path):
+    trunk = models.TRUNK.replace("(image", "(colours")
+    body = f"colours = Slice(image, zero, three, one) {trunk} a = Relu(c2) {models.GAP}"
+    weights = {**models.TRUNK_WEIGHTS, **models.GAP_WEIGHTS}
+    weights |= {name: np.array([number], np.int64) for name, number in (("zero", 0), ("three", 3), ("one", 1))}
+    onnx.save(models.build(body, weights, inputs="float[N,4,12,12] image"), tmp_path / "m.onnx")
+    with pytest.raises(PreprocessError, match="takes pictures of 4 channels: a web page cannot do that"):
+        write_page(tmp_path / "m.onnx", tmp_path / "page", runtime=runtime)
+
+
 def _bytes() -> onnx.ModelProto:
     body = f"image = Cast<to=1>(bytes) {models.TRUNK} a = Relu(c2) {models.GAP}"
     return models.build(body, {**models.TRUNK_WEIGHTS, **models.GAP_WEIGHTS}, inputs="uint8[N,3,12,12] bytes")

@@ -77,7 +77,8 @@ def test_resizing(interpolation, antialias, tmp_path):
     exact = interpolation == "nearest" or (antialias and interpolation != "area")
     for (photo, style, spec, _), (found, laid) in zip(jobs, prepared(tmp_path, jobs), strict=True):
         wanted, placement = preprocess_image(photo, style, spec)
-        assert laid == {key: list(getattr(placement, key)) for key in ("photo", "input", "scaled", "offset")}
+        keys = ("photo", "input", "scaled", "offset")
+        assert laid == {key: list(getattr(placement, key)) for key in keys} | {"part": None}
         off = np.abs(found[0].astype(int) - wanted)
         assert off.max() <= (0 if exact else 1), (photo.shape, style)
         assert (off > 0).mean() <= 0.01, (photo.shape, style)
@@ -116,13 +117,42 @@ def test_values(dtype, layout, tmp_path):
             assert not off.any(), style
 
 
+GEOMETRIES = [
+    {"resize_size": (70, 90)},
+    {"resize_size": (256, 256), "offset_rounding": "floor"},
+    {"resize_size": (40, 50), "offset_rounding": "floor"},
+    {"size_rounding": "round", "crop_fraction": 0.875},
+    {"size_rounding": "floor", "align": "start"},
+    {"crop_first": True},
+    {"crop_first": True, "crop_fraction": 0.875, "offset_rounding": "floor"},
+]
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+def test_geometries(resize, tmp_path):
+    """Every setting of the geometry, with a border of its own in each channel that no pixel has."""
+    styles = [
+        Preprocess(resize=resize, scale=0.5, mean=(1, 2, 3), pad_value=(0.25, 7, 250.5), **geometry)
+        for geometry in GEOMETRIES
+    ]
+    floats = InputSpec("x", np.dtype("float32"), "NCHW", 3, 64, 60)
+    photos = [CASES[name] for name in ("cat", "as it is", "tall", "small", "narrow")]
+    jobs = [(photo, style, floats, 1) for photo in photos for style in styles]
+    for (photo, style, spec, _), (found, laid) in zip(jobs, prepared(tmp_path, jobs), strict=True):
+        wanted, placement = preprocess_image(photo, style, spec)
+        keys = ("photo", "input", "scaled", "offset")
+        part = None if placement.part is None else list(placement.part)
+        assert laid == {key: list(getattr(placement, key)) for key in keys} | {"part": part}
+        np.testing.assert_array_equal(found[0], wanted, str((photo.shape, style)))
+
+
 def test_placements(tmp_path):
     """Sizes and offsets of many photos, whose roundings are the package's."""
     sizes = RANDOM.integers(1, 900, (3000, 2)).tolist() + [[h, w] for h in range(1, 30) for w in range(1, 30)]
     styles = [
-        (Preprocess(resize=resize, crop_fraction=fraction), target)
+        (Preprocess(resize=resize, **geometry), target)
         for resize in ("stretch", "crop", "letterbox")
-        for fraction in (1.0, 0.9, 0.875)
+        for geometry in [*({"crop_fraction": fraction} for fraction in (1.0, 0.9, 0.875)), *GEOMETRIES]
         for target in ((224, 224), (15, 32))
     ]
     stated = [{"preprocess": style.to_dict(), "target": target} for style, target in styles]
@@ -173,8 +203,8 @@ console.log(JSON.stringify(found));
 def test_heat_maps(tmp_path):
     """The map on the photo, through every geometry, and maps that are flat or not finite."""
     laid = [
-        Preprocess(resize=resize, crop_fraction=0.875).placement(photo, (64, 64))
-        for resize in ("stretch", "crop", "letterbox")
+        Preprocess(resize=resize, crop_fraction=0.875, crop_first=crop_first).placement(photo, (64, 64))
+        for resize, crop_first in [("stretch", False), ("crop", False), ("letterbox", False), ("crop", True)]
         for photo in ((40, 90), (90, 40), (64, 64), (3, 7))
     ]
     maps = [RANDOM.random((7, 7)), RANDOM.random((1, 3)), np.zeros((2, 2)), np.full((2, 2), 3.0), RANDOM.random((4, 4))]

@@ -250,6 +250,25 @@ def test_what_is_no_photo(name, content, says, sample_tab, tmp_path):
     assert sample_tab.message == ""
 
 
+def test_values_that_a_browser_does_not_give(browser, tmp_path):
+    """A model that takes the file's own values gets those of a PNG of 8 bits, and no page guesses those of 16."""
+    body = f"image = Cast<to=1>(values) {models.TRUNK} a = Relu(c2) {models.GAP}"
+    weights = {**models.TRUNK_WEIGHTS, **models.GAP_WEIGHTS}
+    onnx.save(models.build(body, weights, inputs="int32[N,3,12,12] values"), tmp_path / "m.onnx")
+    made = write_page(tmp_path / "m.onnx", tmp_path / "page")
+    deep = np.arange(12 * 12, dtype=np.uint16).reshape(12, 12) * 400
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    Image.fromarray((deep // 256).astype(np.uint8)).save(tmp_path / "plain.png")
+    with web.served(made.folder) as address, web.Tab(browser, address) as tab:
+        tab.ready()
+        tab.page.set_input_files("#file", tmp_path / "deep.png")
+        tab.wait("document.body.dataset.state", "error")
+        assert tab.message.startswith("“deep.png” holds 16 bits per channel, which the model wants as they are")
+        shown = tab.explain(tmp_path / "plain.png")
+        wanted = Explainer(tmp_path / "m.onnx", providers="cpu").explain(tmp_path / "plain.png")
+        assert shown["score"] == pytest.approx(float(wanted.scores[0, 0]), rel=CLOSE)
+
+
 @pytest.mark.parametrize("wrong", [{"interpolation": "linear"}, {"mean": [127, 127, 129]}, {"crop_fraction": 0.87}])
 def test_a_slightly_wrong_page_is_noticed(wrong, folder, browser, explainer, tmp_path):
     """The comparison above can fail: a planted fault in the preprocessing moves the map by more than it allows."""
@@ -304,6 +323,7 @@ STYLES: dict[str, tuple[onnx.ModelProto, dict[str, Any]]] = {
     "lanczos": (tiny_models.tiny(size=24), {**SMALL, "interpolation": "lanczos"}),
     "OpenCV's cubic": (tiny_models.tiny(size=24), {**SMALL, "interpolation": "cubic", "antialias": False}),
     "nearest": (tiny_models.tiny(size=20), {**SMALL, "interpolation": "nearest"}),
+    "cut out first": (tiny_models.tiny(size=24), {**SMALL, "resize": "crop", "crop_first": True, "crop_fraction": 0.9}),
     "grey": (tiny_models.tiny(channels=1, size=24), {"preset": "gray"}),
     "batch of three": (tiny_models.tiny(n=3, end="softmax"), SMALL),
     "one logit": (tiny_models.tiny(classes=1), SMALL),

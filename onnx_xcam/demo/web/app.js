@@ -89,7 +89,7 @@ async function take(file) {
 
 async function explainPhoto(file) {
   say("busy", "Looking …");
-  const { bitmap, image } = await readPhoto(file);
+  const { bitmap, image } = await readPhoto(file, /^u?int(16|32|64)$/.test(settings.input.dtype));
   const wanted = Array.from({ length: settings.top }, (_, k) => -1 - k);
   const { placement, classes } = await ask("photo", { image, classes: wanted }, [image.data.buffer]);
   shown?.bitmap.close();

@@ -4,18 +4,26 @@ const MOST_PIXELS = 2 ** 26;
 
 /**
  * @param file a File or Blob.
+ * @param wantsFileValues whether the model takes the file's own values, also those of more than 8 bits.
  * @returns {{bitmap: ImageBitmap, image: {data: Uint8Array, height, width}}}: the second is RGB, 3 bytes per pixel.
  */
-export async function readPhoto(file) {
+export async function readPhoto(file, wantsFileValues = false) {
   const name = file.name ? `“${file.name}”` : "What was pasted";
   if (!file.size) throw new Error(`${name} is empty.`);
+  if (wantsFileValues && (await isDeepPng(file))) {
+    throw new Error(
+      `${name} holds 16 bits per channel, which the model wants as they are, and a browser gives 8 of them; ` +
+        "the command “onnx-xcam explain” gives the model all of them.",
+    );
+  }
   let bitmap;
   try {
     // Turned as EXIF says; the file's own values, as in Python, where colour profiles are not applied either.
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
   } catch {
     throw new Error(
-      `${name} is not a picture that this browser can read, or a damaged one; JPEG, PNG and WebP work everywhere.`,
+      `${name} is not a picture that this browser can read, or a damaged one; JPEG, PNG and WebP work everywhere. ` +
+        "TIFF, DICOM and .npy files are read by the command “onnx-xcam explain”.",
     );
   }
   const { height, width } = bitmap;
@@ -27,6 +35,12 @@ export async function readPhoto(file) {
   } catch (error) {
     throw new Error(`${name} could not be drawn: ${error.message}`);
   }
+}
+
+/** Tell whether a file is a PNG of 16 bits per channel, by the header that every PNG begins with. */
+async function isDeepPng(file) {
+  const start = new Uint8Array(await file.slice(0, 25).arrayBuffer());
+  return "\x89PNG".split("").every((sign, at) => start[at] === sign.charCodeAt(0)) && start[24] === 16;
 }
 
 function pixelsOf(bitmap) {

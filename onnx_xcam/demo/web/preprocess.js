@@ -26,45 +26,68 @@ const ARRAYS = {
 
 /**
  * How a photo is laid into the model's input: the size of the whole photo after scaling, and where in it the input
- * begins ([top, left], negative where the input is padded).
+ * begins ([top, left], negative where the input is padded). `part` is the part of the photo, [top, left, bottom, right],
+ * that is cut out of it before it is scaled, or null.
  */
 export function placement(photo, input, preprocess) {
-  const working = input.map((side) => Math.max(side, Math.floor(side / preprocess.crop_fraction + 1e-6)));
+  if (preprocess.crop_first) return ofPart(photo, input, partOf(photo, input, preprocess));
+  const { resize, resize_size, crop_fraction, size_rounding } = preprocess;
+  const working = resize_size ?? input.map((side) => Math.max(side, Math.floor(side / crop_fraction + 1e-6)));
   // Ratios as fractions: a rounded one would now and then miss by a pixel.
   let ratios = working.map((side, axis) => ({ top: side, bottom: photo[axis] }));
   const [y, x] = ratios;
   const yIsLarger = y.top * x.bottom > x.top * y.bottom;
-  if (preprocess.resize === "crop") ratios = yIsLarger ? [y, y] : [x, x];
-  if (preprocess.resize === "letterbox") ratios = yIsLarger ? [x, x] : [y, y];
+  if (resize === "crop") ratios = yIsLarger ? [y, y] : [x, x];
+  if (resize === "letterbox") ratios = yIsLarger ? [x, x] : [y, y];
+  const toNearest = (size_rounding ?? (resize === "letterbox" ? "round" : "floor")) === "round";
   const scaled = ratios.map(({ top, bottom }, axis) => {
     const product = photo[axis] * top;
     const rest = product % bottom;
     const whole = (product - rest) / bottom;
-    const up = preprocess.resize === "letterbox" && (2 * rest > bottom || (2 * rest === bottom && whole % 2 === 1));
+    const up = toNearest && (2 * rest > bottom || (2 * rest === bottom && whole % 2 === 1));
     return Math.max(1, whole + (up ? 1 : 0));
   });
-  const offset = scaled.map((side, axis) => {
-    const spare = side - input[axis];
-    return spare > 0 ? roundHalfEven(spare / 2) : -Math.floor(-spare / 2);
-  });
-  return { photo, input, scaled, offset };
+  const offset = scaled.map((side, axis) => offsetOf(side, input[axis], preprocess));
+  return { photo, input, scaled, offset, part: null };
 }
 
-/** What each pixel value 0..255 becomes, for each channel, in the input's type. */
-export function valueTable(input, preprocess) {
+/** Where the input begins in the scaled photo along an axis; a negative number is the border before it. */
+function offsetOf(scaled, target, { align, offset_rounding }) {
+  if (align === "start" && scaled <= target) return 0;
+  const spare = scaled - target;
+  if (offset_rounding === "floor") return Math.floor(spare / 2);
+  return spare > 0 ? roundHalfEven(spare / 2) : -Math.floor(-spare / 2);
+}
+
+/** The part of the photo that `crop_first` cuts out. */
+function partOf(photo, input, { resize, crop_fraction, offset_rounding }) {
+  const axis = photo[0] * input[1] <= photo[1] * input[0] ? 0 : 1; // the one that limits the part
+  const largest = resize === "crop" ? input.map((side) => Math.floor((side * photo[axis]) / input[axis])) : photo;
+  const sides = largest.map((side) => Math.max(1, Math.floor(side * crop_fraction + 1e-6)));
+  const begin = offset_rounding === "floor" ? Math.floor : roundHalfEven;
+  const [top, left] = sides.map((side, at) => begin((photo[at] - side) / 2));
+  return [top, left, top + sides[0], left + sides[1]];
+}
+
+/** The placement of a part that is cut out of a photo, and then scaled to the input. */
+function ofPart(photo, input, part) {
+  const [top, left, bottom, right] = part;
+  const [y, x] = [input[0] / (bottom - top), input[1] / (right - left)];
+  return { photo, input, scaled: [photo[0] * y, photo[1] * x], offset: [top * y, left * x], part };
+}
+
+/** What pixel values become, for each channel, in the input's type. */
+function valuesOf(pixels, input, preprocess) {
   const count = preprocess.channels === "GRAY" ? 1 : 3;
   const { mean, std, scale } = preprocess;
   return Array.from({ length: count }, (_, channel) => {
     const [m, s] = [mean, std].map((values) => values[values.length === 1 ? 0 : channel]);
-    const table = new ARRAYS[input.dtype](256);
-    for (let pixel = 0; pixel < 256; pixel++) {
+    return ARRAYS[input.dtype].from(pixels[channel] ?? pixels[0], (pixel) => {
       const exact = (pixel * scale - m) / s;
-      if (input.dtype === "float16") table[pixel] = float16Bits(exact);
-      else if (input.dtype.startsWith("float")) table[pixel] = exact;
-      else if (input.dtype.endsWith("64")) table[pixel] = BigInt(roundHalfEven(exact));
-      else table[pixel] = roundHalfEven(exact);
-    }
-    return table;
+      if (input.dtype === "float16") return float16Bits(exact);
+      if (input.dtype.startsWith("float")) return exact;
+      return input.dtype.endsWith("64") ? BigInt(roundHalfEven(exact)) : roundHalfEven(exact);
+    });
   });
 }
 
@@ -78,8 +101,9 @@ export function valueTable(input, preprocess) {
 export function preprocessImage(image, input, preprocess, batch = 1) {
   const target = [input.height, input.width];
   const laid = placement([image.height, image.width], target, preprocess);
-  const pixels = layIn(image, laid, preprocess);
-  const table = valueTable(input, preprocess);
+  const { part, top, left } = layIn(image, laid, preprocess);
+  const table = valuesOf([Array.from({ length: 256 }, (_, pixel) => pixel)], input, preprocess);
+  const borders = valuesOf([preprocess.pad_value].flat().map((value) => [value]), input, preprocess);
   const order = preprocess.channels === "BGR" ? [2, 1, 0] : [0, 1, 2];
   const count = table.length;
   const size = target[0] * target[1];
@@ -87,27 +111,38 @@ export function preprocessImage(image, input, preprocess, batch = 1) {
   const data = new table[0].constructor(batch * size * count);
   for (let channel = 0; channel < count; channel++) {
     const values = table[channel];
-    for (let i = 0; i < size; i++) {
-      const pixel = count === 1 ? grey(pixels, 3 * i) : pixels[3 * i + order[channel]];
-      data[first ? channel * size + i : i * count + channel] = values[pixel];
+    const at = (i) => (first ? channel * size + i : i * count + channel);
+    if (part.height < target[0] || part.width < target[1]) {
+      for (let i = 0; i < size; i++) data[at(i)] = borders[channel][0];
+    }
+    for (let y = 0, from = 0; y < part.height; y++) {
+      for (let x = 0, to = (y + top) * target[1] + left; x < part.width; x++, to++, from += 3) {
+        data[at(to)] = values[count === 1 ? grey(part.data, from) : part.data[from + order[channel]]];
+      }
     }
   }
   for (let n = 1; n < batch; n++) data.copyWithin(n * size * count, 0, size * count);
   return { data, dims: first ? [batch, count, ...target] : [batch, ...target, count], placement: laid };
 }
 
-/** Scale the photo and cut out, or pad to, the input. */
-function layIn(image, { input, scaled, offset }, preprocess) {
+/** Scale the photo, and say where what is seen of it lies in the input: {part: {data, height, width}, top, left}. */
+function layIn(image, laid, { interpolation, antialias }) {
+  const cut = laid.part ? cutOut(image, laid.part) : image;
+  const scaled = laid.part ? laid.input : laid.scaled;
+  const offset = laid.part ? [0, 0] : laid.offset;
   const [top, left] = offset.map((o) => Math.max(0, o));
-  const [bottom, right] = offset.map((o, axis) => Math.min(scaled[axis], o + input[axis]));
-  const window = [top, left, bottom, right];
-  const part = resizeWindow(image, scaled, window, preprocess.interpolation, preprocess.antialias);
-  const canvas = new Uint8ClampedArray(input[0] * input[1] * 3).fill(preprocess.pad_value);
-  for (let y = 0; y < part.height; y++) {
-    const row = part.data.subarray(y * part.width * 3, (y + 1) * part.width * 3);
-    canvas.set(row, ((y + top - offset[0]) * input[1] + left - offset[1]) * 3);
+  const [bottom, right] = offset.map((o, axis) => Math.min(scaled[axis], o + laid.input[axis]));
+  const part = resizeWindow(cut, scaled, [top, left, bottom, right], interpolation, antialias);
+  return { part, top: top - offset[0], left: left - offset[1] };
+}
+
+/** A part of a picture, as a picture of its own. */
+function cutOut({ data, width }, [top, left, bottom, right]) {
+  const made = new Uint8Array((bottom - top) * (right - left) * 3);
+  for (let y = top; y < bottom; y++) {
+    made.set(data.subarray((y * width + left) * 3, (y * width + right) * 3), (y - top) * (right - left) * 3);
   }
-  return canvas;
+  return { data: made, height: bottom - top, width: right - left };
 }
 
 function grey(pixels, at) {
