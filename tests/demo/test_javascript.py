@@ -123,6 +123,10 @@ GEOMETRIES = [
     {"resize_size": (40, 50), "offset_rounding": "floor"},
     {"size_rounding": "round", "crop_fraction": 0.875},
     {"size_rounding": "floor", "align": "start"},
+    {"size_rounding": "exact"},
+    {"size_rounding": "exact", "crop_fraction": 0.875, "interpolation": "cubic"},
+    {"size_rounding": "exact", "crop_fraction": 0.875, "interpolation": "nearest"},
+    {"size_rounding": "exact", "crop_fraction": 0.9, "interpolation": "linear", "antialias": False},
     {"crop_first": True},
     {"crop_first": True, "crop_fraction": 0.875, "offset_rounding": "floor"},
 ]
@@ -143,7 +147,9 @@ def test_geometries(resize, tmp_path):
         keys = ("photo", "input", "scaled", "offset")
         part = None if placement.part is None else list(placement.part)
         assert laid == {key: list(getattr(placement, key)) for key in keys} | {"part": part}
-        np.testing.assert_array_equal(found[0], wanted, str((photo.shape, style)))
+        off = np.abs(found[0] - wanted)
+        assert off.max() <= (0 if style.antialias else style.scale), (photo.shape, style)  # OpenCV: see above
+        assert (off > 0).mean() <= 0.01, (photo.shape, style)
 
 
 def test_placements(tmp_path):

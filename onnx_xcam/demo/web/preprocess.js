@@ -39,12 +39,13 @@ export function placement(photo, input, preprocess) {
   const yIsLarger = y.top * x.bottom > x.top * y.bottom;
   if (resize === "crop") ratios = yIsLarger ? [y, y] : [x, x];
   if (resize === "letterbox") ratios = yIsLarger ? [x, x] : [y, y];
-  const toNearest = (size_rounding ?? (resize === "letterbox" ? "round" : "floor")) === "round";
+  const rounding = size_rounding ?? (resize === "letterbox" ? "round" : "floor");
   const scaled = ratios.map(({ top, bottom }, axis) => {
     const product = photo[axis] * top;
+    if (rounding === "exact") return Math.max(1, product / bottom);
     const rest = product % bottom;
     const whole = (product - rest) / bottom;
-    const up = toNearest && (2 * rest > bottom || (2 * rest === bottom && whole % 2 === 1));
+    const up = rounding === "round" && (2 * rest > bottom || (2 * rest === bottom && whole % 2 === 1));
     return Math.max(1, whole + (up ? 1 : 0));
   });
   const offset = scaled.map((side, axis) => offsetOf(side, input[axis], preprocess));
@@ -52,7 +53,9 @@ export function placement(photo, input, preprocess) {
 }
 
 /** Where the input begins in the scaled photo along an axis; a negative number is the border before it. */
-function offsetOf(scaled, target, { align, offset_rounding }) {
+function offsetOf(exactly, target, { align, offset_rounding, size_rounding, antialias }) {
+  if (size_rounding === "exact" && antialias && exactly > target) return (exactly - target) / 2;
+  const scaled = roundHalfEven(exactly);
   if (align === "start" && scaled <= target) return 0;
   const spare = scaled - target;
   if (offset_rounding === "floor") return Math.floor(spare / 2);
@@ -131,9 +134,12 @@ function layIn(image, laid, { interpolation, antialias }) {
   const scaled = laid.part ? laid.input : laid.scaled;
   const offset = laid.part ? [0, 0] : laid.offset;
   const [top, left] = offset.map((o) => Math.max(0, o));
-  const [bottom, right] = offset.map((o, axis) => Math.min(scaled[axis], o + laid.input[axis]));
+  const [bottom, right] = offset.map((o, axis) => {
+    const end = o + laid.input[axis];
+    return end <= scaled[axis] ? end : roundHalfEven(scaled[axis]);
+  });
   const part = resizeWindow(cut, scaled, [top, left, bottom, right], interpolation, antialias);
-  return { part, top: top - offset[0], left: left - offset[1] };
+  return { part, top: roundHalfEven(top - offset[0]), left: roundHalfEven(left - offset[1]) };
 }
 
 /** A part of a picture, as a picture of its own. */

@@ -11,16 +11,18 @@ const CHANNELS = 3;
  * A window of the resized picture.
  *
  * @param image the picture, never changed.
- * @param scaled [height, width] of the whole resized picture.
- * @param window [top, left, bottom, right] within it.
+ * @param scaled [height, width] of the whole resized picture. Where they are not whole, its sides are rounded, but its
+ * pixels lie as far apart as these numbers say.
+ * @param window [top, left, bottom, right] within it. Only Pillow cuts out between pixels; elsewhere the window begins at
+ * the nearest one.
  * @param interpolation "nearest", "linear", "cubic", "lanczos" or "area".
  * @param antialias true is Pillow's resize, false is cv2.resize; no meaning for "area".
  */
 export function resizeWindow(image, scaled, window, interpolation, antialias) {
   const [top, left, bottom, right] = window;
-  const rows = { source: image.height, target: scaled[0], first: top, last: bottom };
-  const columns = { source: image.width, target: scaled[1], first: left, last: right };
-  if (rows.source === rows.target && columns.source === columns.target) {
+  const rows = axisOf(image.height, scaled[0], top, bottom);
+  const columns = axisOf(image.width, scaled[1], left, right);
+  if ([rows, columns].every(({ source, target, first, begin }) => source === target && first === begin)) {
     return separable(image, unchanged(rows), unchanged(columns), pick);
   }
   if (interpolation === "nearest") {
@@ -31,6 +33,12 @@ export function resizeWindow(image, scaled, window, interpolation, antialias) {
     return area(image, rows, columns);
   }
   return antialias ? pillow(image, rows, columns, PILLOW[interpolation]) : opencv(image, rows, columns, interpolation);
+}
+
+/** One axis: the window from `begin` to `end`, of which `first` and `last` are the nearest pixels. */
+function axisOf(source, target, begin, end) {
+  const first = roundHalfEven(begin);
+  return { source, target, begin, end, first, last: first + roundHalfEven(end - begin) };
 }
 
 /**
@@ -108,10 +116,10 @@ const PILLOW = {
 };
 const PILLOW_BITS = 22;
 
-function pillowTaps({ source, target, first, last }, { support, filter }) {
+function pillowTaps({ source, target, first, last, ...window }, { support, filter }) {
   // Pillow is told the window as a box in the source, in single precision.
-  const begin = Math.fround((first * source) / target);
-  const end = Math.fround((last * source) / target);
+  const begin = Math.fround((window.begin * source) / target);
+  const end = Math.fround(Math.min((window.end * source) / target, source));
   const scale = Math.fround(end - begin) / (last - first);
   const widened = Math.max(1, scale);
   const reach = support * widened;
@@ -131,7 +139,7 @@ function pillowTaps({ source, target, first, last }, { support, filter }) {
 }
 
 function pillow(image, rows, columns, filter) {
-  const whole = (axis) => axis.first === 0 && axis.last === axis.target && axis.source === axis.target;
+  const whole = ({ source, target, begin, end }) => begin === 0 && end === target && source === target;
   const across = (picture) => (whole(columns) ? picture : shrinkColumns(picture, pillowTaps(columns, filter)));
   const down = (picture) => (whole(rows) ? picture : shrinkRows(picture, pillowTaps(rows, filter)));
   // Since version 13: rows first where they lose more than twice what the columns lose, counted in the whole photo.
