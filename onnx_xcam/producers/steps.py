@@ -91,7 +91,7 @@ class Steps:
         if self._resize is None or self._pad:
             self.refuse(step, "is supported once, after a resize")
         self._pad = self.size(step, size)
-        self._border(value)
+        self._border(step, value)
 
     def pad_to_multiple(self, step: str, divisor: Any, value: Any) -> None:
         """Add borders to the right and below, so that both sides are a multiple of a number.
@@ -103,7 +103,7 @@ class Steps:
             self.refuse(step, "is supported after a resize only")
         _, rule, scaled = self._resize
         if self._pad is None and self._crop is None and rule == "letterbox":
-            self._border(value)
+            self._border(step, value)
             return
         height, width = (-(-side // multiple) * multiple for side in self._pad or self._crop or scaled)
         if (height, width) == (self._pad or self._crop or scaled):
@@ -127,14 +127,16 @@ class Steps:
         """Set how the side that follows from the aspect ratio becomes a whole number: "floor" or "round"."""
         self._geometry["size_rounding"] = rule
 
-    def _border(self, value: Any) -> None:
-        """Set what borders hold, as a pixel value."""
+    def _border(self, step: str, value: Any) -> None:
+        """Set what borders hold, as a pixel value: of a normalised value b it is (b * std + mean) / scale."""
         if self._normalised:
             checked = check_fields({key: self._settings[key] for key in ("scale", "mean", "std")}, self.source)
-            border = check_fields({"mean": value}, self.source)["mean"]
-            channels = max(len(border), len(checked["mean"]), len(checked["std"]))
-            mean, std, border = (v * channels if len(v) == 1 else v for v in (checked["mean"], checked["std"], border))
-            value = [(b * s + m) / checked["scale"] for b, s, m in zip(border, std, mean, strict=True)]
+            per_channel = (check_fields({"mean": value}, self.source)["mean"], checked["std"], checked["mean"])
+            channels = max(map(len, per_channel))
+            if any(len(values) not in (1, channels) for values in per_channel):
+                self.refuse(step, "adds borders, and mean and std are not of the same number of channels")
+            columns = zip(*(values * channels if len(values) == 1 else values for values in per_channel), strict=True)
+            value = [round((border * std + mean) / checked["scale"], 9) for border, std, mean in columns]
         self._settings["pad_value"] = value
 
     def normalise(self, step: str, scale: Any, mean: Any, std: Any) -> None:

@@ -16,8 +16,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from helpers.producers import difference, library, photos, prepared
-from onnx_xcam.producers.stated import load_preprocess
+from helpers.producers import library, photos, save_classifier, worst_difference
 
 Tensor = NDArray[np.generic]
 Measure = Callable[[Path], float]
@@ -26,18 +25,14 @@ IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 def measured(file: Path, own: Callable[[NDArray[np.uint8]], Tensor]) -> float:
-    """Return the largest difference of what a file states for the three photos from a producer's own tensors.
+    """Return the largest difference of what a model beside a file is fed of the photos, from a producer's tensors.
 
     Args:
-        file: a producer's file.
+        file: a producer's file, which an Explainer of the model finds by itself.
         own: returns the producer's tensor [C,H,W] of an RGB photo.
     """
-    stated = load_preprocess(file)
     theirs = [own(photo) for photo in photos()]
-    return max(
-        difference(prepared(stated, photo, (1, *tensor.shape)), tensor)
-        for photo, tensor in zip(photos(), theirs, strict=True)
-    )
+    return worst_difference(save_classifier(file.with_name("model.onnx"), (1, *theirs[0].shape)), theirs)
 
 
 def paddle_file(name: str) -> ModuleType:

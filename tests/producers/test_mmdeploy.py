@@ -5,19 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from helpers.producer_files import MMDEPLOY_TRANSFORMS as TRANSFORMS
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.producers.dialect import DescriptionFile
 from onnx_xcam.producers.mmdeploy import DIALECT
 from onnx_xcam.producers.statement import Statement
-
-CLASSIFIER = [
-    {"type": "LoadImageFromFile"},
-    {"type": "Resize", "keep_ratio": True, "size": [256, -1]},
-    {"type": "CenterCrop", "crop_size": 224},
-    {"type": "Normalize", "to_rgb": True, "mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]},
-    {"type": "ImageToTensor", "keys": ["img"]},
-    {"type": "Collect", "meta_keys": ["img_shape"], "keys": ["img"]},
-]
 
 
 def stated(transforms: object) -> Statement:
@@ -31,7 +23,7 @@ def stated(transforms: object) -> Statement:
 
 
 def test_a_classifier():
-    statement = stated(CLASSIFIER)
+    statement = stated(TRANSFORMS)
     assert statement.settings == {
         "size": (224, 224),
         "resize": "crop",
@@ -57,12 +49,12 @@ def test_without_to_rgb_the_model_gets_bgr():
 
 
 def test_transforms_within_lift_are_followed():
-    assert stated([{"type": "Lift", "transforms": CLASSIFIER}]).settings == stated(CLASSIFIER).settings
+    assert stated([{"type": "Lift", "transforms": TRANSFORMS}]).settings == stated(TRANSFORMS).settings
 
 
 def test_borders_before_and_after_normalising():
     resize = {"type": "Resize", "size": [320, 320], "keep_ratio": True}
-    normal = CLASSIFIER[3]
+    normal = TRANSFORMS[3]
     before = stated([resize, {"type": "Pad", "size": [320, 320], "pad_val": {"img": [114, 114, 114]}}, normal])
     assert before.settings["pad_value"] == 114
     assert not before.remarks
@@ -76,7 +68,10 @@ def test_borders_before_and_after_normalising():
 
 def test_a_letterbox():
     statement = stated(
-        [{"type": "LetterResize", "scale": [384, 640], "pad_val": {"img": 114}, "allow_scale_up": False}, CLASSIFIER[3]]
+        [
+            {"type": "LetterResize", "scale": [384, 640], "pad_val": {"img": 114}, "allow_scale_up": False},
+            TRANSFORMS[3],
+        ]
     )
     settings = statement.settings
     assert (settings["size"], settings["resize"], settings["align"]) == ((384, 640), "letterbox", "centre")

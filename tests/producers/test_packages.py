@@ -6,75 +6,11 @@ from typing import Any
 
 import pytest
 
+from helpers.producer_files import AI_HUB, ROBOFLOW_CONFIG, ROBOFLOW_ENVIRONMENT, TFLITE
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.producers import ai_hub, roboflow, tflite
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
 from onnx_xcam.producers.statement import Statement
-
-CONFIG: dict[str, Any] = {
-    "image_pre_processing": {"auto-orient": {"enabled": True}},
-    "network_input": {
-        "training_input_size": {"height": "192", "width": 256},
-        "dynamic_spatial_size_supported": False,
-        "color_mode": "rgb",
-        "resize_mode": "letterbox",
-        "padding_value": 127,
-        "input_channels": 3,
-        "scaling_factor": 255,
-        "normalization": [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]],
-    },
-}
-ENVIRONMENT: dict[str, Any] = {
-    "PREPROCESSING": json.dumps(
-        {
-            "auto-orient": {"enabled": True},
-            "resize": {"enabled": True, "width": 640, "height": 416, "format": "Fit (grey edges) in"},
-        }
-    ),
-    "CLASS_MAP": {"1": "dog", "0": "cat"},
-}
-AI_HUB: dict[str, Any] = {
-    "model_id": "mobilenet_v2",
-    "runtime": "onnx",
-    "model_files": {
-        "mobilenet_v2.onnx": {
-            "inputs": {
-                "image_tensor": {
-                    "shape": [1, 3, 224, 224],
-                    "dtype": "float32",
-                    "io_type": "image",
-                    "value_range": [0.0, 1.0],
-                    "image_metadata": {"color_format": "rgb"},
-                }
-            },
-            "outputs": {"class_logits": {"shape": [1, 2], "dtype": "float32", "labels_file": "imagenet_labels.txt"}},
-        }
-    },
-}
-TFLITE: dict[str, Any] = {
-    "name": "Image classifier",
-    "subgraph_metadata": [
-        {
-            "input_tensor_metadata": [
-                {
-                    "name": "image",
-                    "content": {
-                        "content_properties_type": "ImageProperties",
-                        "content_properties": {"color_space": "RGB"},
-                    },
-                    "process_units": [
-                        {"options_type": "NormalizationOptions", "options": {"mean": [127.5], "std": [127.5]}}
-                    ],
-                    "stats": {"max": [1.0], "min": [-1.0]},
-                }
-            ],
-            "output_tensor_metadata": [
-                {"associated_files": [{"name": "sorts.txt", "type": "TENSOR_AXIS_LABELS"}], "name": "probability"}
-            ],
-        }
-    ],
-    "min_parser_version": "1.0.0",
-}
 
 
 def stated(dialect: Dialect, data: Any, folder: Path) -> Statement:
@@ -97,7 +33,7 @@ def changed(data: Any, value: Any, *keys: str | int) -> Any:
 
 
 def test_a_roboflow_package(tmp_path: Path):
-    statement = stated(roboflow.CONFIG, CONFIG, tmp_path)
+    statement = stated(roboflow.CONFIG, ROBOFLOW_CONFIG, tmp_path)
     assert statement.settings == {
         "size": (192, 256),
         "resize": "letterbox",
@@ -114,7 +50,7 @@ def test_a_roboflow_package(tmp_path: Path):
 
 
 def test_a_roboflow_package_without_values_gets_pixels(tmp_path: Path):
-    data = changed(CONFIG, None, "network_input", "scaling_factor")
+    data = changed(ROBOFLOW_CONFIG, None, "network_input", "scaling_factor")
     settings = stated(roboflow.CONFIG, changed(data, None, "network_input", "normalization"), tmp_path).settings
     assert (settings["scale"], settings["mean"], settings["std"]) == (1.0, (0.0,), (1.0,))
 
@@ -138,7 +74,7 @@ def test_a_roboflow_package_without_values_gets_pixels(tmp_path: Path):
 def test_what_a_roboflow_package_asks_for_in_vain(
     value: object, keys: tuple[str, ...], message: str | None, tmp_path: Path
 ):
-    data = changed(CONFIG, value, *keys)
+    data = changed(ROBOFLOW_CONFIG, value, *keys)
     if message is None:
         assert stated(roboflow.CONFIG, data, tmp_path).settings["mean"] == (0.0,)
         return
@@ -148,7 +84,7 @@ def test_what_a_roboflow_package_asks_for_in_vain(
 
 
 def test_an_older_roboflow_package_states_no_values(tmp_path: Path):
-    statement = stated(roboflow.ENVIRONMENT, ENVIRONMENT, tmp_path)
+    statement = stated(roboflow.ENVIRONMENT, ROBOFLOW_ENVIRONMENT, tmp_path)
     assert statement.labels == ("cat", "dog")
     assert (statement.settings["size"], statement.settings["pad_value"]) == ((416, 640), 114)
     assert (statement.settings["resize"], statement.settings["align"]) == ("letterbox", "centre")

@@ -5,60 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers.producer_files import PADDLE_CLASSIFIER, PADDLE_DETECTOR, PADDLE_SEGMENTER
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.producers import paddle_clas, paddle_detection, paddle_seg
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
 from onnx_xcam.producers.statement import Statement
-
-CLASSIFIER = """
-Global:
-  model_name: PP-LCNet_x1_0
-PreProcess:
-  transform_ops:
-  - ResizeImage:
-      resize_short: 256
-  - CropImage:
-      size: 224
-  - NormalizeImage:
-      channel_num: 3
-      mean: [0.485, 0.456, 0.406]
-      order: ''
-      scale: 0.00392156862745098
-      std: [0.229, 0.224, 0.225]
-  - ToCHWImage: null
-PostProcess:
-  Topk:
-    topk: 5
-    label_list: [cat, dog, 7]
-"""
-
-DETECTOR = """
-mode: paddle
-arch: RCNN
-Preprocess:
-- interp: 2
-  keep_ratio: true
-  target_size: [800, 1333]
-  type: Resize
-- is_scale: true
-  mean: [0.485, 0.456, 0.406]
-  std: [0.229, 0.224, 0.225]
-  type: NormalizeImage
-- type: Permute
-- stride: 32
-  type: PadStride
-label_list: [person, bicycle]
-"""
-
-SEGMENTER = """
-Deploy:
-  input_shape: [1, 3, 224, 398]
-  model: model.pdmodel
-  transforms:
-  - target_size: [398, 224]
-    type: Resize
-  - type: Normalize
-"""
 
 
 def stated(dialect: Dialect, text: str) -> Statement:
@@ -79,7 +30,7 @@ def det(*operators: object) -> Statement:
 
 
 def test_a_classifier():
-    statement = stated(paddle_clas.DIALECT, CLASSIFIER)
+    statement = stated(paddle_clas.DIALECT, PADDLE_CLASSIFIER)
     assert statement.settings == {
         "size": (224, 224),
         "resize": "crop",
@@ -137,7 +88,7 @@ def test_what_cannot_be_followed_is_refused(operators: list[object], message: st
 
 
 def test_a_detector_of_photos_in_their_own_aspect_ratio():
-    statement = stated(paddle_detection.DIALECT, DETECTOR)
+    statement = stated(paddle_detection.DIALECT, PADDLE_DETECTOR)
     assert statement.labels == ("person", "bicycle")
     assert (statement.settings["resize"], statement.settings["size"]) == ("letterbox", (800, 1333))
     assert (statement.settings["align"], statement.settings["interpolation"]) == ("start", "cubic")
@@ -151,6 +102,16 @@ def test_a_detector_that_normalises_by_itself_gets_pixels():
     settings = det({"type": "Resize", "target_size": [320, 320], "keep_ratio": False}, {"type": "Permute"}).settings
     assert (settings["size"], settings["resize"]) == ((320, 320), "stretch")
     assert (settings["scale"], settings["mean"], settings["std"]) == (1.0, (0.0,), (1.0,))
+
+
+def test_borders_after_a_normalisation_of_contradictory_channels_are_refused():
+    with pytest.raises(PreprocessError) as error:
+        det(
+            {"type": "Resize", "target_size": [9, 9]},
+            {"type": "NormalizeImage", "mean": [0, 0, 0], "std": [1, 1]},
+            {"type": "PadStride", "stride": 8},
+        )
+    assert "Preprocess: PadStride adds borders, and mean and std" in str(error.value)
 
 
 def test_a_letterbox_of_a_detector():
@@ -187,7 +148,7 @@ def test_an_operator_of_a_detector_that_cannot_be_followed_is_refused(operator: 
 
 
 def test_a_segmenter():
-    statement = stated(paddle_seg.DIALECT, SEGMENTER)
+    statement = stated(paddle_seg.DIALECT, PADDLE_SEGMENTER)
     assert statement.settings["size"] == (224, 398)
     assert (statement.settings["mean"], statement.settings["std"]) == ((0.5,), (0.5,))
     assert statement.settings["scale"] == 1 / 255
