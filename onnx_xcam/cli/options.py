@@ -105,8 +105,9 @@ PreprocessOption = Annotated[
     typer.Option(
         "--preprocess",
         metavar="PRESET|FILE",
-        help="How a photo becomes the model's input: a preset's name, a JSON or YAML file, or a file in which a "
-        "producer states it, such as preprocessor_config.json. "
+        help="How a photo becomes the model's input: a preset's name, that of published weights (timm:NAME, "
+        "torchvision:NAME, keras:NAME), a JSON or YAML file, or a file in which a producer states it, such as "
+        "preprocessor_config.json. "
         "Default: what the model's metadata or a file beside it says.",
         show_default=False,
     ),

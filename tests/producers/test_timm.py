@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from helpers.producers import LARGEST_DIFFERENCE, difference, library, photos, prepared
+from helpers.producers import LARGEST_DIFFERENCE, difference, library, photos, prepared, save_classifier
+from onnx_xcam import Explainer
 from onnx_xcam.errors import LabelsError, PreprocessError
 from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.producers import timm
@@ -181,6 +182,22 @@ def worst(configs, tmp_path):
             ours = prepared(stated, photo, (1, *config["input_size"]))
             found.append((difference(ours, transform(image.fromarray(photo)).numpy()), config["architecture"]))
     return max(found)
+
+
+@pytest.mark.parametrize("folder", [".", "onnx"])
+def test_a_config_is_found_beside_the_model(folder, tmp_path):
+    """Or in the folder above, for a model in a folder `onnx`."""
+    (tmp_path / folder).mkdir(exist_ok=True)
+    model = save_classifier(tmp_path / folder / "model.onnx", (1, 3, 96, 96), classes=3)
+    config = CONFIG | {"input_size": [3, 96, 96], "crop_mode": "border", "num_classes": 3}
+    data = {"architecture": "x", "num_classes": 3, "label_names": ["ant", "bee", "cow"], "pretrained_cfg": config}
+    expected = settings(tmp_path, data)  # which writes the file
+    explainer = Explainer(model)
+    assert explainer.preprocess.replace(size=None) == expected.replace(size=None)
+    assert list(explainer.labels) == ["ant", "bee", "cow"]
+    (tmp_path / "config.json").write_text(json.dumps(data | {"pretrained_cfg": config | {"crop_mode": "edge"}}))
+    with pytest.raises(PreprocessError, match=r"config.json.* pretrained_cfg: crop_mode is 'edge'; known are center"):
+        Explainer(model)
 
 
 @pytest.mark.slow
