@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 import onnx_xcam
-from helpers.models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build
+from helpers.models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn
 from onnx_xcam import Explainer, contract, inspect, instrument
 from onnx_xcam.errors import InputError, LayerError, ModelError, UnsupportedOpError, XcamError
 from onnx_xcam.explainer.recorder import Recorder
@@ -334,3 +334,15 @@ def test_no_plain_model_is_told_that_it_is_not_instrumented(batch):
     with pytest.raises(XcamError, match=r"gives 1 answer for 2 images of a run.*explain one image at a time"):
         Explainer(made, preprocess="unit").explain(batch)
     assert Explainer(made, preprocess="unit").explain(batch[:1]).scores.shape == (1, 1)
+
+
+def test_an_operator_of_another_framework_is_named_though_its_attributes_are_no_text():
+    """tf2onnx leaves TensorFlow's own operators as they are where it has no conversion, with attributes of bytes."""
+    model = cnn("dense")
+    call = onnx.helper.make_node(
+        "StatefulPartitionedCall", ["logits"], ["z"], name="call", config_proto=b"\x0a\x82\x01"
+    )
+    model.graph.node.append(call)
+    model.graph.output.append(onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, ["N", 5]))
+    with pytest.raises(ModelError, match=r"not ONNX's: StatefulPartitionedCall \('call'\)"):
+        inspect(model)

@@ -56,6 +56,8 @@ def _imported(model: onnx.ModelProto, name: str) -> gs.Graph:
         with G_LOGGER.suppress(G_LOGGER.CRITICAL + 1):  # it prints to stdout
             return gs.import_onnx(model)
     except (OnnxGraphSurgeonException, KeyError, TypeError, ValueError) as error:
+        if foreign := foreign_operators(model):  # of another framework, perhaps with attributes that are no texts
+            raise ModelError(f"The graph of {name} cannot be read. {foreign.sentence()}") from error
         raise ModelError(f"The graph of {name} cannot be read; it may be damaged: {error}.") from error
 
 
