@@ -121,9 +121,10 @@ def image_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
     """Return the axes of height and width of an image input, None if the shape is no image's.
 
     Channels (1, 3 or 4) stand first, `[N,C,H,W]`, or last, `[N,H,W,C]`; where neither is such a number, on the axis of
-    unknown length, and of two such axes first. A picture is higher and wider than one pixel.
+    unknown length, and of two such axes first. A picture is higher and wider than one pixel. Pictures of other
+    channels, as `[N,13,H,W]`, are not meant; `side_axes` tells theirs.
     """
-    if len(shape) != 4:
+    if len(shape) != 4 or channel_count(shape) not in (None, *IMAGE_CHANNELS):
         return None
     first = shape[1] in IMAGE_CHANNELS or (not isinstance(shape[1], int) and shape[3] not in IMAGE_CHANNELS)
     if not first and isinstance(shape[3], int) and shape[3] not in IMAGE_CHANNELS:
@@ -229,6 +230,12 @@ def _unlikeliness(channels: int | None, sides: Sequence[int | None], is_choice: 
     if len(known) < 2:  # the other layout's channels are open
         return (0 if not is_choice or all(side >= _MANY * channels for side in known) else 2), channels
     return (0 if known[0] == known[1] else 1), channels
+
+
+def side_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
+    """Return the axes of height and width of pictures of any number of channels, None if the shape is no picture's."""
+    layout = picture_layout(shape)
+    return None if layout is None else (2, 3) if layout == "NCHW" else (1, 2)
 
 
 def channel_count(shape: Sequence[int | str | None]) -> int | None:

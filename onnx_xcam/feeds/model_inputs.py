@@ -100,7 +100,8 @@ def image_and_others(
 ) -> tuple[TensorInfo, OtherInputs]:
     """Return the input that pictures are fed to, and the values of the others.
 
-    The picture goes to the one input of rank 4 with 1, 3 or 4 channels first or last for which no value is given.
+    The picture goes to the one input of rank 4 with 1, 3 or 4 channels first or last for which no value is given; where
+    there is none, to the one with another number of channels.
 
     Args:
         inputs: the model's inputs without a default value.
@@ -129,11 +130,11 @@ def free_picture(inputs: Iterable[TensorInfo], given: Iterable[str]) -> str:
 
 def _image(free: Sequence[TensorInfo], some_given: bool) -> TensorInfo:
     """Return the input for the picture among those without a value, or raise an InputError that says what to give."""
-    images = [info for info in free if takes_pictures(info)] or [info for info in free if _takes_bands(info)]
+    images = _for_pictures(free)
     if not images:
         others = ", ".join(map(described, free)) or "none"
         raise InputError(
-            "The model has no input that a picture can be fed to (rank 4, with 1, 3 or 4 channels first or last)"
+            "The model has no input that a picture can be fed to (rank 4, with the channels first or last)"
             + (f" beside those that are given; left: {others}." if some_given else f". {_taken(free)}")
         )
     if len(images) > 1:
@@ -213,6 +214,11 @@ def takes_pictures(info: TensorInfo) -> bool:
     return info.dtype is not None and info.dtype.kind != "b" and contract.image_axes(info.shape) is not None
 
 
+def _for_pictures(infos: Sequence[TensorInfo]) -> list[TensorInfo]:
+    """Return the inputs that take photos; if there are none, those that take pictures of other channels."""
+    return [info for info in infos if takes_pictures(info)] or [info for info in infos if _takes_bands(info)]
+
+
 def _takes_bands(info: TensorInfo) -> bool:
     """Tell whether an input takes pictures of another number of channels than a photo has, such as satellites'."""
     if info.dtype is None or len(info.shape) != 4 or takes_pictures(info):
@@ -272,7 +278,7 @@ def example_feeds(
     values = read_values([*inputs, *optional], given)
     missing = [info for info in inputs if info.name not in values]
     free = [info for info in missing if info.name not in unused]
-    target = next((info for info in free if takes_pictures(info)), None)
+    target = next(iter(_for_pictures(free)), None)
     others = _others([*inputs, *optional], target, values, [info for info in missing if info.name in unused])
     count = target.shape[0] if target is not None and isinstance(target.shape[0], int) else images
     others.check_count(count, count)
@@ -287,7 +293,8 @@ def _random_numbers(info: TensorInfo, random: np.random.Generator, size: tuple[i
     """Return random numbers for an input: `count` rows, pictures of `size`, and 3 for any other open dimension."""
     if info.dtype is None:
         raise InputError(f"No value can be fed to {described(info)}: only numbers can.")
-    sides = dict(zip(contract.image_axes(info.shape) or (), size, strict=False))
+    axes = contract.side_axes(info.shape) if _takes_bands(info) else contract.image_axes(info.shape)
+    sides = dict(zip(axes or (), size, strict=False))
     shape = [
         dim if isinstance(dim, int) else sides.get(axis, count if axis == 0 else 3)
         for axis, dim in enumerate(info.shape)

@@ -264,6 +264,8 @@ def test_what_is_given_settles_which_one_is_the_picture(batch):
         (("N", 224, 224, "C"), (1, 2)),
         ((1, 28, 28, 1), (1, 2)),
         (("N", 8, 224, 224), None),
+        (("N", 13, "H", "W"), None),
+        (("N", "H", "W", 13), None),
         (("N", 3, 1, 1), None),
         ((1, 1, 1, 77), None),
         (("N", 3, 224), None),
