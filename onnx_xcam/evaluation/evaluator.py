@@ -26,6 +26,7 @@ from onnx_xcam.explainer.recorder import Recorded, Recorder
 from onnx_xcam.explainer.recording import LayerRecord, Recording
 from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.place import Placement
+from onnx_xcam.images.sources import name_of
 from onnx_xcam.labels import label_of
 from onnx_xcam.records.evaluate import EvaluationRecord, MapResult
 from onnx_xcam.records.lines import VERSION
@@ -94,14 +95,19 @@ class Evaluator:
         return (*self.recorder.notes, note)
 
     def stream(
-        self, images: Iterable[Image], classes: NDArray[np.int64] | None, settings: Mapping[str, str] | None = None
+        self,
+        images: Iterable[Image],
+        classes: NDArray[np.int64] | None,
+        settings: Mapping[str, str] | None = None,
+        channels: str | None = None,
     ) -> Iterator[EvaluationRecord]:
         """Yield a record of each image in order, while the next images are already being processed.
 
         Args:
-            images: paths, uint8 [H,W,3] arrays or prepared pictures; a generator is read as needed.
+            images: images as `Explainer.explain` takes them, or prepared pictures; a generator is read as needed.
             classes: K ids, int64 [1,K], as the recorder's `choose` gives them; duplicates count once.
             settings: what each record states about how it was made.
+            channels: as for `Explainer.explain`.
         """
         cancellation = Cancellation()
 
@@ -109,7 +115,7 @@ class Evaluator:
             return self._record(recorded, cancellation, settings or {})
 
         once = None if classes is None else np.array([list(dict.fromkeys(classes[0].tolist()))], np.int64)
-        records = self.recorder.stream(images, once, each=measured, cancellation=cancellation)
+        records = self.recorder.stream(images, once, each=measured, cancellation=cancellation, channels=channels)
         try:
             yield from records
         finally:
@@ -128,7 +134,7 @@ class Evaluator:
         seconds = recorded.seconds + perf_counter() - started
         return {
             "version": VERSION,
-            "image": str(recorded.image) if isinstance(recorded.image, str | Path) else _name(recorded.image),
+            "image": _name(recorded.image),
             "model": self.recorder.name,
             "layer": list(self.recorder.layers),
             "method": list(self.recorder.methods),
@@ -237,13 +243,14 @@ def evaluate(
     steps: int = STEPS,
     background: Background = "mean",
     truth: Truth | None = None,
+    channels: str | None = None,
     **options: Any,
 ) -> Iterator[EvaluationRecord]:
     """Measure the maps of a model on photos.
 
     Args:
         model: path, bytes or ModelProto of a plain model.
-        images: paths, uint8 [H,W,3] arrays or prepared pictures; any number of them.
+        images: images as `Explainer.explain` takes them, or prepared pictures; any number of them.
         classes: ids or labels, the same for all images; -1, the model's top class, by default.
         top: the number K of each image's best classes to explain, instead of `classes`.
         methods: the CAM methods.
@@ -253,6 +260,7 @@ def evaluate(
         background: what replaces the pixels that are taken away: the picture's "mean" colour, or the "zero" of the
             model's input.
         truth: the objects in the photos, from `load_truth`, for the metrics of the group "truth".
+        channels: as for `Explainer.explain`.
         options: further options of `Recorder`: score, preprocess, labels, providers, threads, inputs, allow_folders,
             probabilities, exact.
 
@@ -268,7 +276,7 @@ def evaluate(
     names = find_metrics(metrics, truth=truth is not None)
     recorder = Recorder(model, layers, methods=methods, ablations=needs_ablations(names), **options)
     evaluator = Evaluator(recorder, names, steps=steps, background=background, truth=truth)
-    return evaluator.stream(images, recorder.choose(classes, top))
+    return evaluator.stream(images, recorder.choose(classes, top), channels=channels)
 
 
 def _require_truth(truth: Truth | None) -> None:
@@ -300,7 +308,7 @@ def _truth_of(picture: Picture, raw: NDArray[np.float32], mask: NDArray[np.bool_
 
 
 def _name(image: Any) -> str:
-    return image.name if isinstance(image, Picture) else "the image"
+    return image.name if isinstance(image, Picture) else name_of(image, "the image")
 
 
 def _list(values: NDArray[np.float32]) -> list[float | None]:

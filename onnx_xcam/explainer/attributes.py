@@ -15,6 +15,7 @@ from onnx_xcam.explainer.model import OpenModel
 from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.remarks import Remarks
 from onnx_xcam.images.preprocess import Preprocess
+from onnx_xcam.images.sources import PictureSource
 
 
 class OfOpenModel:
@@ -111,13 +112,17 @@ class OfOpenModel:
         """Tell whether the model takes a picture as [H,W,C], and not as [C,H,W]."""
         return self.model.channels_last
 
-    def prepare(self, image: str | Path | NDArray[Any]) -> Picture:
+    def prepare(self, image: PictureSource, channels: str | None = None) -> Picture:
         """Read and preprocess one image, and return it as a picture, which is accepted wherever an image is.
+
+        Args:
+            image: a path, the bytes of a file, an open file, an array or a tensor [H,W,3], or an image of Pillow.
+            channels: "BGR" for an array whose colours are in that order; "RGB" and None are the same.
 
         Raises:
             ImageError: the image cannot be read or has an impossible size.
         """
-        return self.model.prepare(image)
+        return self.model.prepare(image, channels=channels)
 
     def choose(
         self, classes: Classes | None = None, top: int | None = None, images: int = 1

@@ -25,6 +25,7 @@ from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.reopening import Identity, OpenedWith, digests, opened_with, read_once, stamps
 from onnx_xcam.explainer.stream import Streamed, stream
 from onnx_xcam.feeds import InputValue
+from onnx_xcam.images.sources import Named
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike
@@ -176,17 +177,21 @@ class Explainer(OfOpenModel):
         images: Image | Sequence[Image],
         classes: Classes | None = None,
         top: int | None = None,
+        *,
+        channels: str | None = None,
     ) -> Explanation:
         """Explain K classes of each of N images, in one run per batch.
 
         With several methods, the result is the explanation by the first; its `by` returns those by the others.
 
         Args:
-            images: a path; an uint8 [H,W,3] RGB array; a list of these; or a ready [N,...] tensor as the model's input
-                takes it (already preprocessed; float32 and float64 are converted to the input's own float type).
+            images: a path, the bytes of a file, an open file, an array or a tensor [H,W,3] in RGB order, an image of
+                Pillow; a list of these; or a ready [N,...] tensor as the model's input takes it (already preprocessed;
+                float32 and float64 are converted to the input's own float type), also in a .npy file.
             classes: ids or labels, -1 for the model's top class, -2 for the second best: one for all images, a list
                 for all images, or N lists of K. None means -1.
             top: the number K of each image's best classes, to be explained instead of `classes`.
+            channels: "BGR" for arrays [H,W,3] whose colours are in that order, as OpenCV reads them; not for files.
 
         Raises:
             ClassError: a class is out of range, unknown, or cannot be chosen in this model.
@@ -195,7 +200,7 @@ class Explainer(OfOpenModel):
                 or another input has rows for another number of images.
             ModelError: ONNX Runtime failed to run the model.
         """
-        pictures = self.model.pictures(images)
+        pictures = self.model.pictures(images, channels)
         (explanation,) = self._explained([pictures], self.choose(classes, top, len(pictures)))
         if sentences := explanation.warnings():
             left = len(sentences) - _WARNINGS_SHOWN
@@ -205,7 +210,12 @@ class Explainer(OfOpenModel):
 
     @overload
     def stream(
-        self, images: Iterable[Image], classes: Classes | None = None, top: int | None = None
+        self,
+        images: Iterable[Image],
+        classes: Classes | None = None,
+        top: int | None = None,
+        *,
+        channels: str | None = None,
     ) -> Iterator[Streamed]: ...
 
     @overload
@@ -216,6 +226,7 @@ class Explainer(OfOpenModel):
         top: int | None = None,
         *,
         each: Callable[[Streamed], T],
+        channels: str | None = None,
     ) -> Iterator[T]: ...
 
     def stream(
@@ -225,6 +236,7 @@ class Explainer(OfOpenModel):
         top: int | None = None,
         *,
         each: Callable[[Streamed], Any] | None = None,
+        channels: str | None = None,
     ) -> Iterator[Any]:
         """Explain many images one after the other, in order, while the next images are already being read.
 
@@ -233,11 +245,12 @@ class Explainer(OfOpenModel):
         that is left early or interrupted leaves no thread or run behind.
 
         Args:
-            images: paths, uint8 [H,W,3] arrays, prepared pictures or ready [N,...] tensors; also a generator.
+            images: images as `explain` takes them, prepared pictures or ready [N,...] tensors; also a generator.
             classes: as for `explain`, the same for all images.
             top: as for `explain`.
             each: a function that is called with each result in the worker thread that made it, for work that takes
                 time itself, such as saving pictures. The stream yields what it returns, and an exception ends it.
+            channels: as for `explain`.
 
         Returns:
             A `Streamed` for each image: the image as it was given, and its explanation or the error. No warnings are
@@ -257,7 +270,9 @@ class Explainer(OfOpenModel):
             return self._explained(pictures, wanted, cancellation)
 
         def prepared(image: Image) -> list[Picture]:
-            return [self.prepare(image)] if isinstance(image, str | Path) else self.model.pictures(image)
+            if isinstance(image, str | Path | Named):
+                return [self.prepare(image, channels)]
+            return self.model.pictures(image, channels)
 
         handed_out = (lambda result: result) if each is None else each
         group, cancel = self._engine.images_per_group, cancellation.cancel

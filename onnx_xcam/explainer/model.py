@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +19,15 @@ from onnx_xcam.explainer.photo_pipeline import ModelInputs, model_inputs
 from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.probabilities import chosen_source
 from onnx_xcam.explainer.remarks import Remarks
+from onnx_xcam.images.arrays import is_array
+from onnx_xcam.images.sources import PictureSource, is_source
 from onnx_xcam.producers.beside import config_beside
 from onnx_xcam.runtime import short_name
 from onnx_xcam.surgery.targets.classification.known_classifiers import ProbabilityChoice, known_of_logits
 
-Image: TypeAlias = str | Path | NDArray[Any] | Picture
-"""An image to explain: a path, an uint8 [H,W,3] RGB array, or a picture that `prepare` returned."""
+Image: TypeAlias = PictureSource | Picture
+"""An image to explain: a path, the bytes of a file, an open file, an array or a tensor [H,W,3] in RGB order, an image
+of Pillow, or a picture that `prepare` returned."""
 
 
 class OpenModel:
@@ -105,13 +107,18 @@ class OpenModel:
         """Tell whether the model takes a picture as [H,W,C], and not as [C,H,W]."""
         return self.photos.spec.layout == "NHWC"
 
-    def prepare(self, image: str | Path | NDArray[Any], name: str = "the image") -> Picture:
-        """Read and preprocess one image, and return it as a picture; messages call an array by `name`.
+    def prepare(self, image: PictureSource, name: str = "the image", channels: str | None = None) -> Picture:
+        """Read and preprocess one image, and return it as a picture; messages call one without a name by `name`.
+
+        Args:
+            image: a path, the bytes of a file, an open file, an array or a tensor [H,W,3], or an image of Pillow.
+            name: what messages call the image if it has no name of its own.
+            channels: "BGR" for an array whose colours are in that order; "RGB" and None are the same.
 
         Raises:
             ImageError: the image cannot be read or has an impossible size.
         """
-        picture = self.photos.prepare(image, name)
+        picture = self.photos.prepare(image, name, channels)
         self.remarks.add(picture)
         return picture
 
@@ -132,29 +139,35 @@ class OpenModel:
             return None
         return choose_classes(classes, top, images=images, class_count=self.loaded.class_count, labels=self.labels)
 
-    def pictures(self, images: Image | Sequence[Image]) -> list[Picture]:
+    def pictures(self, images: Image | Sequence[Image], channels: str | None = None) -> list[Picture]:
         """Return one image, several, or the items of a ready tensor as pictures, all of one shape.
+
+        Args:
+            images: an image, a list of images, or a ready tensor.
+            channels: as for `prepare`, of all arrays among them.
 
         Raises:
             ImageError: an image cannot be read, or is no picture.
             InputError: there are no images, their shapes differ once they are prepared, or the tensor does not fit the
                 model's input.
         """
-        if isinstance(images, np.ndarray) and images.ndim == len(self.loaded.image_input.shape):
-            return self.photos.ready(images)
-        if isinstance(images, str | Path | np.ndarray | Picture):
-            several: list[Any] = [images]
-        elif is_listed(images):
-            several = list(images)
-        else:
+        if isinstance(images, Picture):
+            return [images]
+        if is_source(images):
+            pictures = self.photos.pictures(cast("PictureSource", images), "image 0", channels)
+            for picture in pictures:
+                self.remarks.add(picture)
+            return pictures
+        if not is_listed(images):
             raise ImageError(
-                f"images is {short_repr(images)}; it must be a picture (a path, or an array [H,W,3] of uint8), or a "
-                "list of pictures."
+                f"images is {short_repr(images)}; it must be a picture (a path, the bytes of a file, an open file, an "
+                "array [H,W,3] of uint8, an image of Pillow), or a list of pictures."
             )
+        several = list(cast("Sequence[Image]", images))
         if not several:
             raise InputError("There are no images to explain: the list is empty.")
         pictures = [
-            image if isinstance(image, Picture) else self.prepare(image, f"image {n}")
+            image if isinstance(image, Picture) else self.prepare(image, f"image {n}", channels)
             for n, image in enumerate(several)
         ]
         shapes = {picture.item.shape for picture in pictures}
@@ -172,7 +185,8 @@ def require_images(images: Iterable[Image]) -> Iterable[Image]:
     Raises:
         ImageError: they are a single image, or something else.
     """
-    if not is_listed(images) or isinstance(images, Picture):
+    is_stacked = is_array(images) and is_listed(images)
+    if not is_listed(images) or isinstance(images, Picture) or (is_source(images) and not is_stacked):
         raise ImageError(f"images is {short_repr(images)}; it must be a list or a generator of pictures.")
     return images
 

@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from onnx_xcam.common.arguments import mapping
 from onnx_xcam.common.files import is_file
-from onnx_xcam.errors import InputError
+from onnx_xcam.errors import ImageError, InputError
 from onnx_xcam.feeds import FedPicture, InputValue, takes_pictures
-from onnx_xcam.images.photo import Photo
+from onnx_xcam.images.arrays import array_in_npy, as_array, is_array
+from onnx_xcam.images.content import content_of
+from onnx_xcam.images.pil_images import is_pil_image
 from onnx_xcam.images.prepare import preprocess_image
-from onnx_xcam.images.read import as_image, read_photo
+from onnx_xcam.images.sources import is_source, name_of, open_photo
 from onnx_xcam.images.values import remarks_for
 from onnx_xcam.producers.evidence import evidence
 from onnx_xcam.producers.settle import input_spec, settle
 from onnx_xcam.producers.stated import PreprocessLike
 from onnx_xcam.runtime import TensorInfo
-
-_ARRAYS = (".npy", ".npz")
 
 
 def model_infos(proto: onnx.ModelProto) -> list[TensorInfo]:
@@ -52,8 +52,10 @@ def read_pictures(
 ) -> tuple[dict[str, InputValue], dict[str, FedPicture]]:
     """Return the values of inputs with pictures preprocessed to `[1,...]`, and a description of each picture by input.
 
-    A value counts as a picture if its input takes pictures and it is an uint8 `[H,W,3]` array or a file other than .npy
-    and .npz.
+    A value counts as a picture if its input takes pictures and it is the source of one (see `images.sources`): any file
+    but an .npz, the bytes of a file, an open file, an image of Pillow, or an array. Arrays, also those in .npy files,
+    are taken for values that are prepared already where they fit the input, but for uint8 [H,W,3] that is not fed to an
+    input of uint8.
 
     Args:
         proto: the model, without its weights.
@@ -72,13 +74,14 @@ def read_pictures(
     # What is stated for the explained picture is taken at this input's own size and number of channels.
     said = [replace(one, binding=False) for one in evidence(preprocess, None, metadata, path)]
     for info, value in _pictures(model_infos(proto), values):
-        photo = read_photo(value) if isinstance(value, str | Path) else Photo(as_image(value))
+        called = name_of(value, "the given picture")
+        photo = open_photo(value, called)
         assert info.dtype is not None  # since `takes_pictures` is true
         spec = input_spec(info.name, info.dtype, info.shape, said)
         used = settle(said, spec, None).preprocess
-        what = f"'{value}'" if isinstance(value, str | Path) else "the given picture"
+        what = f"'{called}'" if name_of(value, "") else called
         values[info.name] = preprocess_image(photo, used, spec, what)[0][None]
-        remarks = tuple(f"{value}: {remark}." for remark in remarks_for(photo, used, spec))
+        remarks = tuple(f"{called}: {remark}." for remark in remarks_for(photo, used, spec))
         descriptions[info.name] = FedPicture(f"{what}, {used.summary(spec)}", remarks)
     return values, descriptions
 
@@ -87,23 +90,44 @@ def _pictures(infos: list[TensorInfo], values: Mapping[str, Any]) -> Iterator[tu
     """Yield each input with a picture for a value, and the picture."""
     for info in infos:
         value = values.get(info.name)
-        if value is None or not takes_pictures(info):
+        if value is None or not takes_pictures(info) or not is_source(value):
             continue
-        if isinstance(value, str | Path):
-            if Path(value).suffix.lower() not in _ARRAYS and is_file(Path(value)):
-                yield info, value
-        elif _is_picture(info, value):
+        if isinstance(value, str | Path) and (not is_file(Path(value)) or Path(value).suffix.lower() == ".npz"):
+            continue  # `feeds.values` says what is wrong
+        array = _array_of(value)
+        if array is None or _is_picture(info, array):
             yield info, value
 
 
-def _is_picture(info: TensorInfo, value: object) -> bool:
-    """Tell whether an array is a picture, and not a value that an uint8 input takes unchanged."""
-    if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] != 3:
+def _array_of(value: Any) -> NDArray[Any] | None:
+    """Return the value as an array if it is one, or the array in a .npy file; None for any other picture.
+
+    Raises:
+        ImageError: the array holds no numbers.
+    """
+    if is_array(value) and not is_pil_image(value):
+        return as_array(value, "the given picture")
+    if isinstance(value, str | Path) and Path(value).suffix.lower() == ".npy":
+        try:
+            content = content_of(value)
+            return array_in_npy(content.data, content.name) if content.kind == "npy" else None
+        except ImageError:
+            return np.zeros(0)  # no picture: `feeds.values` says what is wrong with it
+    return None
+
+
+def _is_picture(info: TensorInfo, value: NDArray[Any]) -> bool:
+    """Tell whether an array is a picture, and not a value that the input takes unchanged."""
+    if value.ndim not in (2, 3):
         return False
-    return info.dtype != np.uint8 or not _fits(info, value)
+    if value.dtype == np.uint8 and value.shape[2:] == (3,) and info.dtype != np.uint8:
+        return True
+    return not _fits(info, value)
 
 
 def _fits(info: TensorInfo, value: NDArray[Any]) -> bool:
     """Tell whether an array without the axis of images has the shape of an input."""
+    if value.ndim != len(info.shape) - 1:
+        return False
     pairs = zip(info.shape[1:], value.shape, strict=True)
     return all(length == given for length, given in pairs if isinstance(length, int))

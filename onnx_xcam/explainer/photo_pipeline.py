@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
-from onnx_xcam.errors import InputError
+from onnx_xcam.errors import ImageError, InputError
 from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.preprocessing import notes_on_labels, notes_on_pictures
+from onnx_xcam.images.arrays import is_array
 from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.input_spec import InputSpec
 from onnx_xcam.images.photo import Photo
 from onnx_xcam.images.place import Placement
 from onnx_xcam.images.prepare import preprocess_image
 from onnx_xcam.images.preprocess import Preprocess
-from onnx_xcam.images.read import as_image, read_photo
+from onnx_xcam.images.sources import PictureSource, name_of, opened
 from onnx_xcam.images.values import remarks_for, shown
 from onnx_xcam.producers.evidence import evidence
 from onnx_xcam.producers.settle import Settled, input_spec, settle
@@ -49,19 +49,49 @@ class ModelInputs:
     warnings: tuple[str, ...]
     settled: Settled
 
-    def prepare(self, image: str | Path | NDArray[Any], name: str = "the image") -> Picture:
-        """Read a photo, or check an array, and preprocess it; messages call an array by `name`.
+    def prepare(self, image: PictureSource, name: str = "the image", channels: str | None = None) -> Picture:
+        """Read a photo, or check an array, and preprocess it; messages call one without a name by `name`.
 
         Raises:
             ImageError: the photo cannot be read or has an impossible size.
+            InputError: a .npy file holds a tensor that does not fit the model's input, or a batch.
             PreprocessError: the preprocessing contradicts the model's input.
         """
-        name = str(image) if isinstance(image, str | Path) else name
+        several = self.pictures(image, name, channels)
+        if len(several) > 1:
+            raise InputError(
+                f"{name_of(image, name)}: holds a batch of {len(several)} pictures; give them one by one, or load the "
+                "array in Python (explain(array))."
+            )
+        return several[0]
+
+    def pictures(self, image: PictureSource, name: str = "the image", channels: str | None = None) -> list[Picture]:
+        """Return the picture in a source as `prepare` does, or the items of a ready tensor, an array or a .npy file.
+
+        Raises:
+            ImageError, InputError, PreprocessError: as `prepare`, except that a batch is taken.
+        """
+        name = name_of(image, name)
         with memory_for(name):
-            photo = read_photo(image) if isinstance(image, str | Path) else Photo(as_image(image))
-            item, placement = preprocess_image(photo, self.preprocess, self.spec, name)
-            image_rgb = shown(photo, self.preprocess, self.spec, name)
+            photo = opened(image, name, channels)
+            if isinstance(photo, Photo):
+                return [self._of_photo(photo, name)]
+            if photo.ndim != len(self.shape):
+                raise ImageError(f"{name}: a picture array must be [H,W,3] in RGB order, not {list(photo.shape)}")
+            ready = self.ready(photo)
+            return ready if is_array(image) else [self._shown(one, name) for one in ready]
+
+    def _of_photo(self, photo: Photo, name: str) -> Picture:
+        """Preprocess a photo."""
+        item, placement = preprocess_image(photo, self.preprocess, self.spec, name)
+        image_rgb = shown(photo, self.preprocess, self.spec, name)
         return Picture(name, image_rgb, item, placement, remarks_for(photo, self.preprocess, self.spec))
+
+    def _shown(self, picture: Picture, name: str) -> Picture:
+        """Return an item of a ready tensor from a file, with its own values as the photo that maps are drawn on."""
+        item = picture.item if self.spec.layout == "NHWC" else np.moveaxis(picture.item, 0, -1)
+        photo = Photo(np.ascontiguousarray(item))
+        return replace(picture, name=name, image_rgb=shown(photo, self.preprocess, self.spec, name))
 
     def ready(self, tensor: NDArray[Any]) -> list[Picture]:
         """Return the items of a tensor that is preprocessed already as pictures.

@@ -244,23 +244,25 @@ class Recorder(OfOpenModel):
         *,
         each: Callable[[Recorded], T],
         cancellation: Cancellation | None = None,
+        channels: str | None = None,
     ) -> Iterator[T]:
         """Record many images one after the other, in order, while the next images are already being read.
 
         Memory stays bounded, however many images there are.
 
         Args:
-            images: paths, uint8 [H,W,3] arrays or prepared pictures; also a generator.
+            images: images as `Explainer.explain` takes them, or prepared pictures; also a generator.
             classes: K ids, int64 [1,K], as `choose` returns them.
             each: a function that is called with each result in the worker thread that made it, so that maps are
                 computed there too. The stream yields what it returns, and an exception ends it.
             cancellation: ends all runs when the stream ends early; to be given where `each` makes runs of its own.
+            channels: as for `Explainer.explain`.
         """
         cancellation = cancellation or Cancellation()
         images = require_images(images)
 
         def prepared(image: Image) -> list[Picture]:
-            return [image if isinstance(image, Picture) else self.prepare(image)]
+            return [image if isinstance(image, Picture) else self.prepare(image, channels)]
 
         def recorded(several: Sequence[Sequence[Picture]]) -> list[Recording]:
             return [self.record(pictures[0], classes, cancellation) for pictures in several]

@@ -16,7 +16,6 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +23,7 @@ from onnx_xcam.errors import ImageError, InputError, ModelError, PreprocessError
 from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.images.backend import memory_for
+from onnx_xcam.images.sources import name_of
 from onnx_xcam.runtime import batching
 
 R = TypeVar("R")
@@ -112,8 +112,8 @@ def stream(
 
 
 def _name(image: Any) -> str:
-    """Return an image's path, or "the image", for messages."""
-    return str(image) if isinstance(image, str | Path) else "the image"
+    """Return an image's path or other name, or "the image", for messages."""
+    return image.name if isinstance(image, Picture) else name_of(image, "the image")
 
 
 class _Work(Generic[R, S, T]):

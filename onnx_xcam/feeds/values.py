@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tokenize
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,20 @@ InputValue: TypeAlias = "ArrayLike | Path"
 
 _MOST_BYTES = 2 << 30
 """The largest .npy file that is read; no input of a model of pictures takes as much."""
+
+_DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    SyntaxError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
+"""What NumPy raises at .npy files that are damaged; it also tries to read their headers as Python 2 wrote them."""
 
 
 def padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
@@ -78,7 +93,7 @@ def _read_array(name: str, path: str | Path) -> NDArray[Any]:
             f"The value of the input '{name}' is neither numbers (0.5 or 1,224,224 or [[1,2],[3,4]]) nor a file that "
             f"is there: '{path}'."
         ) from error
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         pickled = "pickle" in str(error) or "Python objects" in str(error)
         why = "it is something else, or holds Python objects" if pickled else " ".join(str(error).split()).rstrip(".")
         raise InputError(

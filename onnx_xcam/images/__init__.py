@@ -16,7 +16,8 @@ from onnx_xcam.images.place import Placement, scale_heatmap
 from onnx_xcam.images.prepare import preprocess_image
 from onnx_xcam.images.preprocess import DEFAULT_SIZE, Preprocess
 from onnx_xcam.images.presets import PRESETS
-from onnx_xcam.images.read import as_image, read_image, read_mask, read_photo
+from onnx_xcam.images.read import read_image, read_mask, read_photo
+from onnx_xcam.images.sources import open_photo
 from onnx_xcam.images.write import write_image
 
 __all__ = [
@@ -29,9 +30,9 @@ __all__ = [
     "Photo",
     "Placement",
     "Preprocess",
-    "as_image",
     "colour",
     "find_images",
+    "open_photo",
     "overlay",
     "preprocess_image",
     "read_image",

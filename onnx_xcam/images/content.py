@@ -88,16 +88,16 @@ def _of_path(path: Path) -> Content:
             file.seek(0)
             return Content(str(path), file.read(size), kind)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        raise ImageError(f"{_short(str(path))}: {_why_not(path, error)}") from error
+        raise _cannot_read(path, error) from error
 
 
-def _why_not(path: Path, error: OSError | ValueError) -> str:
-    """Return, as a part of a sentence, why a file cannot be read."""
+def _cannot_read(path: Path, error: OSError | ValueError) -> ImageError:
+    """Return the error that says why a file cannot be read."""
     if not is_there(path) and (address := _ADDRESS.match(str(path))):
-        return _about_address(address[1] or "data")
+        return ImageError(f"{_short(str(path))}: {_about_address(address[1] or 'data')}")
     if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        return ImageError(f"{path}: no such file")
+    return ImageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
 def _about_address(scheme: str) -> str:
@@ -149,12 +149,12 @@ def _kind(start: bytes, name: str) -> Kind:
         raise ImageError(f"{name}: the file is empty (0 bytes)")
     if start.startswith(b"\x93NUMPY"):
         return "npy"
+    if start[128:132] == b"DICM":  # before the pictures, since the 128 bytes before may be a TIFF file's header
+        return "dicom"
     if start[4:8] == b"ftyp" and (what := _BRANDS.get(start[8:12])):
         raise ImageError(f"{name}: is {what}")
     if format_of(start) is not None:
         return "picture"
-    if start[128:132] == b"DICM":
-        return "dicom"
     for at, magic, what in _OTHERS:
         if start.startswith(magic, at):
             raise ImageError(f"{name}: is {what}")
@@ -199,6 +199,32 @@ def _too_long(name: str) -> ImageError:
     return ImageError(f"{name}: the file has more than {MAX_BYTES >> 20} MiB; scale the picture down first")
 
 
-def _short(path: str) -> str:
-    """Return a path as messages show it: a long one, such as a data address, is cut."""
-    return path if len(path) <= 200 else f"{path[:200]}…"
+def _short(address: str) -> str:
+    """Return an address as messages show it: a long one is cut."""
+    return address if len(address) <= 200 else f"{address[:200]}…"
+
+
+_BOMB_PIXELS, _BOMB_RATIO = 2**25, 1000
+"""A picture of more than _BOMB_PIXELS must have a byte in its file for every _BOMB_RATIO pixels; a photo has one for
+every ten."""
+
+
+def require_size(width: int, height: int, length: int | None, name: object, samples: int = 1) -> None:
+    """Raise an ImageError if a picture has more than `MAX_PIXELS` pixels, or far more than its file can hold.
+
+    Args:
+        width, height: the size that the picture states.
+        length: the length of the file from which it is still to be decoded, in bytes; None for one in memory.
+        name: what messages call the picture.
+        samples: the number of channels that it states; a photo has up to four.
+    """
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {width} x {height} pixels is more than the limit of {MAX_PIXELS}; scale it down first"
+        )
+    pixels = width * height * max(1, samples // 4)
+    if length is not None and pixels > max(_BOMB_PIXELS, _BOMB_RATIO * length):
+        raise ImageError(
+            f"{name}: states {width} x {height} pixels in only {length} bytes; the file is damaged, or made to exhaust "
+            "the memory"
+        )

@@ -9,18 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.errors import ImageError
-from onnx_xcam.images.backend import MAX_PIXELS, first_line, is_no_memory, opencv
-from onnx_xcam.images.content import no_picture
+from onnx_xcam.images.backend import first_line, is_no_memory, opencv
+from onnx_xcam.images.content import no_picture, require_size
 from onnx_xcam.images.headers import format_of, stated_size
 from onnx_xcam.images.orientation import orientation_of
 from onnx_xcam.images.pages import holds_several
 from onnx_xcam.images.photo import TAKEN_FOR_ALPHA
 from onnx_xcam.images.tiff import RGB, WHITE_IS_ZERO, first_page
 from onnx_xcam.images.tiff_bands import needs_own_reader, read_bands
-
-_BOMB_PIXELS, _BOMB_RATIO = 2**25, 1000
-"""A picture of more than _BOMB_PIXELS must have a byte in its file for every _BOMB_RATIO pixels; a photo has one for
-every ten."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +85,7 @@ def _decoded_pixels(data: bytes, path: str) -> NDArray[Any]:
         raise ImageError(f"{path}: OpenCV cannot read this picture: {first_line(error)}") from error
     if pixels is None:
         raise no_picture(path)
-    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
-        raise too_large(path, pixels.shape[1], pixels.shape[0])
+    require_size(pixels.shape[1], pixels.shape[0], None, path)
     if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4):
         raise ImageError(f"{path}: has {pixels.shape[2]} channels; save it as an RGB or grey picture")
     return pixels
@@ -106,17 +101,4 @@ def _check_size(data: bytes, path: str, samples: int) -> None:
     size = None if kind is None else stated_size(data, kind)
     if size is None:
         raise no_picture(path)
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise too_large(path, width, height)
-    beside = max(1, samples // 4)  # a photo has up to four channels
-    if width * height * beside > max(_BOMB_PIXELS, _BOMB_RATIO * len(data)):
-        raise ImageError(
-            f"{path}: states {width} x {height} pixels in only {len(data)} bytes; the file is damaged, or made to "
-            "exhaust the memory"
-        )
-
-
-def too_large(where: object, width: int, height: int) -> ImageError:
-    """Return the error that a picture has more than `MAX_PIXELS` pixels."""
-    return ImageError(f"{where}: {width} x {height} pixels is more than the limit of {MAX_PIXELS}; scale it down first")
+    require_size(*size, len(data), path, samples)

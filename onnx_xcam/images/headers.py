@@ -69,7 +69,7 @@ def _jpeg(data: bytes) -> Sizes:
         marker = data[at + 1]
         if marker == 0xDA:
             return
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:  # 0xF7: JPEG-LS
             height, width = struct.unpack_from(">HH", data, at + 5)
             yield width, height
         alone = marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8
@@ -110,6 +110,11 @@ def _jpeg_2000(data: bytes) -> Sizes:
         yield (right - left) * max(1, -(-components // 4)), bottom - top
 
 
+def _code_stream(data: bytes) -> Sizes:
+    """Yield the size of a JPEG 2000 code stream without a file around it, which begins with the marker of its size."""
+    yield from _jpeg_2000(data[:_SIZ])
+
+
 def _netpbm(data: bytes) -> Sizes:
     """Yield the size of PBM, PGM, PPM (P1 to P6) and PFM files: two numbers, perhaps with comments between them."""
     if match := re.match(rb"..(?:\s|#[^\n]*\n)*(\d{1,18})(?:\s|#[^\n]*\n)+(\d{1,18})", data[:_TEXT], re.DOTALL):
@@ -137,6 +142,8 @@ def _open_exr(data: bytes) -> Sizes:
         yield right - left + 1, bottom - top + 1
 
 
+_SIZ = 42
+"""The first bytes of a JPEG 2000 code stream, up to the number of its components."""
 _TEXT = 1 << 20
 """A header of text has to end within so many bytes."""
 
@@ -148,7 +155,7 @@ _FORMATS = (
     Format(8, b"WEBP", _webp),
     Format(4, b"ftyp", _avif),
     Format(0, b"\0\0\0\x0cjP  ", _jpeg_2000),
-    Format(0, b"\xff\x4f\xff\x51", _jpeg_2000),
+    Format(0, b"\xff\x4f\xff\x51", _code_stream),
     Format(0, b"II", tiff.stated_sizes),
     Format(0, b"MM", tiff.stated_sizes),
     Format(0, b"P7", _pam),

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.errors import ImageError
-from onnx_xcam.images.backend import MAX_PIXELS, memory_for, opencv
+from onnx_xcam.images.backend import memory_for, opencv
 from onnx_xcam.images.content import Content, content_of, no_picture
-from onnx_xcam.images.decode import Decoded, decode, too_large
+from onnx_xcam.images.decode import Decoded, decode
 from onnx_xcam.images.display import type_white
 from onnx_xcam.images.photo import Photo
-from onnx_xcam.images.pixels import ImageRGB, to_rgb, upright
+from onnx_xcam.images.pixels import ImageRGB, upright
 
 
 def read_image(path: str | Path) -> ImageRGB:
@@ -100,30 +100,3 @@ def _content(path: str | Path) -> Content:
     if content.kind != "picture":
         raise no_picture(path)
     return content
-
-
-def as_image(array: Any) -> ImageRGB:
-    """Check a picture that the caller holds as an array, and return it as [H,W,3] uint8 RGB, contiguous.
-
-    The array is [H,W,3] (RGB), [H,W] or [H,W,1] (grey) or [H,W,4] (RGBA, which is laid over white). It is never
-    changed; where nothing needs converting the result shares its memory.
-
-    Raises:
-        ImageError: the array has another type, dtype or shape, no pixels, or more than `MAX_PIXELS`.
-    """
-    if not isinstance(array, np.ndarray):
-        raise ImageError(
-            f"a picture must be a path or a NumPy array [H,W,3] of uint8 in RGB order, not {type(array).__name__}"
-            " (for a PIL image: numpy.asarray(image.convert('RGB')))"
-        )
-    if array.dtype != np.uint8:
-        hint = "; for values 0..1: (x * 255).round().astype('uint8')" if array.dtype.kind == "f" else ""
-        raise ImageError(f"a picture array must hold uint8 (0..255), not {array.dtype}{hint}")
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        hint = "; move the channels last: x.transpose(1, 2, 0)" if array.ndim == 3 and array.shape[0] in (1, 3) else ""
-        raise ImageError(f"a picture array must be [H,W,3] in RGB order, not {list(array.shape)}{hint}")
-    if array.size == 0:
-        raise ImageError(f"a picture array without pixels: {list(array.shape)}")
-    if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise too_large("a picture array", array.shape[1], array.shape[0])
-    return np.ascontiguousarray(to_rgb(array))

@@ -236,7 +236,7 @@ def test_what_is_not_finite_is_null_and_harms_no_other_class():
 def test_the_function_takes_generators_and_tells_of_each_image(tmp_path):
     write_image(tmp_path / "one.png", photo(1))
     options = {"preprocess": {"scale": "1/255"}, "labels": tiny_models.LABELS, "metrics": ["drop"], **QUICK}
-    several = [photo(0), tmp_path / "one.png", tmp_path / "none.png", np.zeros((3, 3, 3)), photo(2)]
+    several = [photo(0), tmp_path / "one.png", tmp_path / "none.png", np.zeros((3, 3, 3), bool), photo(2)]
     records = list(evaluate(float_model(1), (one for one in several), top=2, layers="a", **options))
     names = ["the image", str(tmp_path / "one.png"), str(tmp_path / "none.png"), "the image", "the image"]
     assert [one["image"] for one in records] == names

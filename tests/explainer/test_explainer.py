@@ -248,7 +248,7 @@ def test_paths_arrays_and_lists_of_both_are_explained_alike(explainer, tmp_path:
     [
         ([], InputError, "list is empty"),
         ("missing.png", ImageError, "no such file"),
-        (np.zeros((8, 8, 3), np.float32), ImageError, "uint8"),
+        (np.zeros((8, 8, 3), bool), ImageError, "not bool"),
         (np.zeros((3, 8, 8), np.uint8), ImageError, "channels last"),
         (np.zeros((1, 3, 16, 15), np.float32), InputError, r"\[1,3,16,15\].*\[N,3,16,16\]"),
         (np.zeros((0, 3, 16, 16), np.float32), InputError, r"\[0,3,16,16\]"),

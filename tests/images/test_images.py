@@ -18,7 +18,6 @@ from onnx_xcam.errors import DependencyError, ImageError, OutputError, XcamError
 from onnx_xcam.images import (
     COLOUR_MAPS,
     MAX_PIXELS,
-    as_image,
     colour,
     find_images,
     overlay,
@@ -26,6 +25,7 @@ from onnx_xcam.images import (
     read_photo,
     write_image,
 )
+from onnx_xcam.images import content as contents
 from onnx_xcam.images import decode as decoding
 from onnx_xcam.images import orientation as orienting
 
@@ -191,9 +191,9 @@ def test_the_size_is_known_before_anything_is_decoded(tmp_path, monkeypatch, suf
     if suffix == ".gif" and not cv2.haveImageWriter("p.gif"):
         pytest.skip("OpenCV before 4.11 writes no GIF")
     path = saved(tmp_path / "p", encoded(suffix, photo(70, 90), *options))
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 70 * 90)
+    monkeypatch.setattr(contents, "MAX_PIXELS", 70 * 90)
     read_image(path)
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 70 * 90 - 1)
+    monkeypatch.setattr(contents, "MAX_PIXELS", 70 * 90 - 1)
     monkeypatch.setattr(decoding, "opencv", no_decoder)
     with pytest.raises(ImageError, match="90 x 70 pixels is more than the limit of 6299"):
         read_image(path)
@@ -306,46 +306,6 @@ def test_unreadable_file(tmp_path):
     path.chmod(0)
     with pytest.raises(ImageError, match="cannot be read"):
         read_image(path)
-
-
-def test_as_image_takes_the_usual_arrays():
-    rgb = photo()
-    assert np.shares_memory(as_image(rgb), rgb)
-    grey = rgb[..., 0]
-    np.testing.assert_array_equal(as_image(grey), np.repeat(grey[..., None], 3, axis=2))
-    np.testing.assert_array_equal(as_image(grey[..., None]), np.repeat(grey[..., None], 3, axis=2))
-    flipped = as_image(rgb[:, ::-1])
-    np.testing.assert_array_equal(flipped, rgb[:, ::-1])
-    assert flipped.flags.c_contiguous
-
-
-def test_as_image_never_changes_its_argument():
-    rgba = np.dstack([photo(), photo()[..., 1]])
-    before = rgba.copy()
-    rgba.flags.writeable = False
-    got = as_image(rgba)
-    np.testing.assert_array_equal(rgba, before)
-    alpha = before[..., 3:] / 255
-    np.testing.assert_array_equal(got, np.rint(before[..., :3] * alpha + 255 * (1 - alpha)))
-
-
-@pytest.mark.parametrize(
-    ("array", "message"),
-    [
-        ([[1, 2]], "not list"),
-        (np.zeros((4, 4, 3), np.float32), r"not float32.*\* 255"),
-        (np.zeros((4, 4, 3), np.int64), "not int64"),
-        (np.zeros((3, 8, 8), np.uint8), r"not \[3, 8, 8\]; move the channels last"),
-        (np.zeros((2, 4, 4, 3), np.uint8), r"not \[2, 4, 4, 3\]"),
-        (np.zeros((4, 4, 2), np.uint8), r"not \[4, 4, 2\]"),
-        (np.zeros(4, np.uint8), r"not \[4\]"),
-        (np.zeros((0, 4, 3), np.uint8), "without pixels"),
-        (np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (2**15, 2**14, 3), (0, 0, 0)), "more than the limit"),
-    ],
-)
-def test_as_image_refuses_the_rest(array, message):
-    with pytest.raises(ImageError, match=message):
-        as_image(array)
 
 
 def test_find_images(tmp_path):
