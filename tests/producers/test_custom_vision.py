@@ -2,85 +2,24 @@
 
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from helpers.producers import photos, save_classifier, worst_difference
+from helpers.producers_exporters import BGR_255, NAMES
+from helpers.producers_exporters import custom_vision_export as export
 from onnx_xcam import Explainer
 from onnx_xcam.errors import PreprocessError, XcamWarning
 from onnx_xcam.producers import custom_vision
 from onnx_xcam.producers.dialect import DescriptionFile
 
-PROPERTIES = {
-    "CustomVision.Metadata.AdditionalModelInfo": "",
-    "CustomVision.Metadata.Version": "1.2",
-    "CustomVision.Postprocess.Method": "ClassificationMultiClass",
-    "CustomVision.Preprocess.CropHeight": "0",
-    "CustomVision.Preprocess.CropMethod": "FullImageShorterSide",
-    "CustomVision.Preprocess.CropWidth": "0",
-    "CustomVision.Preprocess.MaxDimension": "0",
-    "CustomVision.Preprocess.NormalizeMean": "[0.0, 0.0, 0.0]",
-    "CustomVision.Preprocess.NormalizeStd": "[1.0, 1.0, 1.0]",
-    "CustomVision.Preprocess.ResizeMethod": "ByShorterSideAlign32",
-    "CustomVision.Preprocess.TargetHeight": "96",
-    "CustomVision.Preprocess.TargetWidth": "96",
-    "Image.BitmapPixelFormat": "Rgb8",
-    "Image.ColorSpaceGamma": "SRGB",
-    "Image.NominalPixelRange": "Normalized_0_1",
-}
-MANIFEST = {
-    "DomainType": "Classification",
-    "Platform": "ONNX",
-    "Flavor": "",
-    "ExporterVersion": "2.0",
-    "ModelFileName": "model.onnx",
-    "LabelFileName": "tags.txt",
-    "MetadataPropsFileName": "metadata_properties.json",
-    "SchemaVersion": "1.0",
-}
-
-
-def sample(is_bgr, is_range255, size=(96, 96)):
-    """Return what samples/python/onnx/classification/predict.py feeds of the three photos."""
-    tensors = []
-    for photo in photos():
-        image = Image.fromarray(photo).resize(size)
-        array = np.array(image, dtype=np.float32)[np.newaxis, :, :, :].transpose((0, 3, 1, 2))
-        array = array[:, (2, 1, 0), :, :] if is_bgr else array
-        tensors.append(array if is_range255 else array / 255)
-    return tensors
-
-
-def export(folder, metadata=None, manifest=None, properties=None):
-    """Write an exported folder and return the model's path."""
-    model = save_classifier(folder / "model.onnx", [1, 3, 96, 96], metadata=metadata)
-    if manifest is not None:
-        (folder / "cvexport.manifest").write_text(json.dumps(MANIFEST | manifest))
-    (folder / "metadata_properties.json").write_text(json.dumps(PROPERTIES | (properties or {})))
-    (folder / "tags.txt").write_text("ash\nbeech\nelm\noak\nyew")
-    return model
-
-
-BGR_255 = {"Image.BitmapPixelFormat": "Bgr8", "Image.NominalPixelRange": "NominalRange_0_255"}
-
 
 @pytest.mark.parametrize(
-    ("metadata", "manifest", "properties", "as_pixels"),
-    [
-        (BGR_255, {}, BGR_255, True),
-        (None, {}, {}, False),
-        (None, None, BGR_255, True),
-        (None, {"Platform": "TensorFlow", "Flavor": "TensorFlowNormal"}, {}, True),
-    ],
+    ("metadata", "manifest", "properties"),
+    [(BGR_255, {}, BGR_255), (None, {}, {}), (None, {"Platform": "TensorFlow"}, {})],
 )
-def test_a_folder(tmp_path, metadata, manifest, properties, as_pixels):
-    model = export(tmp_path, metadata, manifest, properties)
-    assert worst_difference(model, sample(as_pixels, as_pixels)) <= 1e-6
-    explainer = Explainer(model)
+def test_a_folder_that_says_everything_warns_of_nothing(tmp_path, metadata, manifest, properties):
+    explainer = Explainer(export(tmp_path, metadata, manifest, properties))
     assert not explainer.warnings
-    if manifest is not None:
-        assert list(explainer.labels) == ["ash", "beech", "elm", "oak", "yew"]
+    assert list(explainer.labels) == NAMES
 
 
 def test_a_centre_crop(tmp_path):

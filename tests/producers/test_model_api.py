@@ -1,28 +1,17 @@
-"""The entries `model_info` of OpenVINO's Model API, against its own ONNX Runtime adapter."""
+"""The entries `model_info` of OpenVINO's Model API in a model's metadata."""
 
-import numpy as np
 import pytest
 
-from helpers.producers import LARGEST_DIFFERENCE, library, photos, save_classifier, worst_difference
+from helpers.producers_exporters import model_info
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.producers import model_api
 
-MEAN, SCALE = "123.675 116.28 103.53", "58.395 57.12 57.375"
-INFO = {
-    "model_type": "Classification",
-    "labels": "a_cat dog c d e",
-    "mean_values": MEAN,
-    "scale_values": SCALE,
-    "resize_type": "standard",
-    "pad_value": "0",
-    "reverse_input_channels": "False",
-}
-"""What OTX writes for a classifier, with other labels."""
+MEAN = "123.675 116.28 103.53"
 
 
 def entries(**changes):
     """Return the metadata of a model with some entries changed or, with None, left out."""
-    return {f"model_info {key}": value for key, value in (INFO | changes).items() if value is not None}
+    return model_info(changes)
 
 
 def test_a_classifier():
@@ -84,32 +73,3 @@ def test_other_metadata():
     assert model_api.metadata({"model_info model_type": "Classification"}) is None
     only = model_api.metadata({"model_info labels": "a b"})
     assert (only.labels, only.settings) == (("a", "b"), {})
-
-
-@pytest.mark.filterwarnings("ignore")  # those of OpenVINO
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"reverse_input_channels": "True"},
-        {"resize_type": "fit_to_window"},
-        {"resize_type": "fit_to_window_letterbox", "pad_value": "114"},
-        {"resize_type": "crop"},
-        {"interpolation_mode": "CUBIC"},
-        {"mean_values": None, "scale_values": "255 255 255"},
-        {"mean_values": None, "scale_values": None},
-        {"intensity_mode": "scale_to_unit", "mean_values": "0.485 0.456 0.406", "scale_values": "0.229 0.224 0.225"},
-    ],
-    ids=str,
-)
-def test_the_adapter(tmp_path, changes):
-    """The adapter prepares what its caller has: BGR where the file says that it is to be reversed, else RGB."""
-    adapters, models = library("model_api.adapters"), library("model_api.models")
-    model = save_classifier(tmp_path / "m.onnx", [1, 3, 96, 96], metadata=entries(**changes))
-    theirs = models.ClassificationModel(adapters.ONNXRuntimeAdapter(str(model)), preload=True)
-    reverse = theirs.params.reverse_input_channels
-    tensors = []
-    for photo in photos():
-        inputs = photo[None, ..., ::-1] if reverse else photo[None]
-        tensors.append(theirs.inference_adapter.preprocessor(np.ascontiguousarray(inputs)))
-    assert worst_difference(model, tensors) <= LARGEST_DIFFERENCE

@@ -1,11 +1,11 @@
-"""What Ultralytics writes into a model's metadata, against its own predictors on the model that it exports."""
+"""What Ultralytics writes into a model's metadata."""
 
 import cv2
 import numpy as np
 import pytest
 import yaml
 
-from helpers.producers import LARGEST_DIFFERENCE, library, photos, save_classifier, save_photos, worst_difference
+from helpers.producers import photos, save_classifier, worst_difference
 from onnx_xcam import Explainer
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.producers import ultralytics
@@ -94,45 +94,3 @@ def test_a_metadata_yaml_beside_the_model(tmp_path):
     explainer = Explainer(model)
     assert list(explainer.labels) == list("abcde")
     assert (explainer.preprocess.resize, explainer.preprocess.pad_value) == ("letterbox", 114)
-
-
-@pytest.mark.filterwarnings("ignore")  # those of PyTorch's exporter and of Ultralytics
-@pytest.mark.parametrize(
-    ("name", "predictor", "size"),
-    [
-        ("yolo11n-cls.yaml", "yolo.classify.ClassificationPredictor", 96),
-        ("yolo11n-cls.yaml", "yolo.classify.ClassificationPredictor", [96, 64]),
-        ("yolo11n.yaml", "yolo.detect.DetectionPredictor", [96, 160]),
-        ("yolo11n-seg.yaml", "yolo.segment.SegmentationPredictor", 96),
-    ],
-)
-def test_the_predictor_on_its_own_export(tmp_path, monkeypatch, name, predictor, size):
-    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
-    monkeypatch.setenv("YOLO_OFFLINE", "true")
-    monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
-    monkeypatch.chdir(tmp_path)
-    yolo = library("ultralytics").YOLO
-    module, _, kind = predictor.rpartition(".")
-    model = tmp_path / yolo(name, verbose=False).export(format="onnx", imgsz=size, simplify=False, verbose=False)
-    theirs = []
-
-    class Seeing(getattr(library(f"ultralytics.models.{module}"), kind)):
-        """A predictor that keeps the tensors that it hands on."""
-
-        def inference(self, im, *args, **kwargs):
-            theirs.append(im.numpy().copy())
-            return super().inference(im, *args, **kwargs)
-
-    for path in save_photos(tmp_path):
-        yolo(model, verbose=False).predict(str(path), predictor=Seeing, save=False, verbose=False)
-    if "-cls" in name:
-        assert worst_difference(model, theirs) <= LARGEST_DIFFERENCE
-    else:
-        preprocess = dict(ultralytics.metadata(_metadata(model)).settings)
-        twin = save_classifier(tmp_path / "twin.onnx", theirs[0].shape)
-        assert worst_difference(twin, theirs, preprocess=preprocess) <= LARGEST_DIFFERENCE
-
-
-def _metadata(model):
-    """Return the metadata of a model."""
-    return {entry.key: entry.value for entry in library("onnx").load(str(model)).metadata_props}

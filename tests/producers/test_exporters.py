@@ -1,0 +1,15 @@
+"""What exporters write into and beside a model, against their own code."""
+
+from pathlib import Path
+
+import pytest
+
+from helpers.producers import LARGEST_DIFFERENCE
+from helpers.producers_exporters import CASES, Measure
+
+ALL = [pytest.param(measure, id=f"{row}: {case}") for row, cases in CASES.items() for case, measure in cases.items()]
+
+
+@pytest.mark.parametrize("measure", ALL)
+def test_the_model_gets_what_the_producer_makes(measure: Measure, tmp_path: Path):
+    assert measure(tmp_path) <= LARGEST_DIFFERENCE
