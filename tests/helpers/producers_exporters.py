@@ -87,9 +87,9 @@ def ultralytics_export(name: str, predictor: str, size: int | Sequence[int]) -> 
             for key, value in (("CONFIG_DIR", str(folder)), ("OFFLINE", "true"), ("AUTOINSTALL", "false")):
                 patch.setenv(f"YOLO_{key}", value)
             patch.chdir(folder)
-            yolo = library("ultralytics").YOLO
-            model = folder / yolo(name, verbose=False).export(format="onnx", imgsz=size, simplify=False, verbose=False)
-            theirs = _seen(yolo(model, verbose=False), predictor, save_photos(folder))
+            yolo = getattr(library("ultralytics"), "RTDETR" if name.startswith("rtdetr") else "YOLO")
+            model = folder / yolo(name).export(format="onnx", imgsz=size, simplify=False, verbose=False)
+            theirs = _seen(yolo(model), predictor, save_photos(folder))
         metadata = {entry.key: entry.value for entry in onnx.load(str(model)).metadata_props}
         classes = metadata["names"].count(":")
         twin = save_classifier(folder / "twin.onnx", theirs[0].shape, classes, metadata=metadata)
@@ -173,7 +173,7 @@ def custom_vision_sample(as_pixels: bool, **parts: Mapping[str, str] | None) -> 
 
 
 def lobe_written_out(folder: Path) -> float:
-    """Return the difference for a Lobe model from lobe-python's `preprocess_image` and `image_to_array`, written out."""
+    """Return the difference for a Lobe model from what lobe-python does, written out."""
     theirs = []
     for photo in photos():
         image = Image.fromarray(photo)
