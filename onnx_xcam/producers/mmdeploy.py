@@ -4,8 +4,9 @@ Its transforms are those of MMDeploy's SDK, in `csrc/mmdeploy/preprocess/transfo
 (https://github.com/open-mmlab/mmdeploy): pictures are read in BGR, `Normalize` turns them to RGB where `to_rgb` says
 so, sizes are [width, height], those of `LetterResize` [height, width], and a `size` of [n, -1] is the shorter side. A
 `CenterCrop` is taken as the one of MMCV that the model was trained with (`mmcv/transforms/processing.py`,
-https://github.com/open-mmlab/mmcv): the SDK's rounds half a pixel the other way, and takes the sides of an oblong crop
-the other way round. The file holds no labels, and neither do `deploy.json` and `detail.json`.
+https://github.com/open-mmlab/mmcv), and so is the `backend` of a `Resize`: the SDK rounds half a pixel the other way,
+takes the sides of an oblong crop the other way round, and knows OpenCV only. The file holds no labels, and neither do
+`deploy.json` and `detail.json`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
 from onnx_xcam.producers.statement import Statement
-from onnx_xcam.producers.steps import OPENCV_INTERPOLATIONS, Steps, one_or_pair
+from onnx_xcam.producers.steps import OPENCV_INTERPOLATIONS, PILLOW_INTERPOLATIONS, Steps, one_or_pair
 
 _MOST_NESTED = 8
 
@@ -80,11 +81,13 @@ def _resize(steps: Steps, step: str, transform: Mapping[str, Any]) -> None:
 
 
 def _interpolation(steps: Steps, step: str, transform: Mapping[str, Any]) -> None:
-    """Read the interpolation, which OpenCV computes."""
+    """Read the interpolation, which OpenCV computes, or Pillow where a model was trained with that backend."""
+    pillow = transform.get("backend") == "pillow"
+    names = PILLOW_INTERPOLATIONS if pillow else OPENCV_INTERPOLATIONS
     wanted = str(transform.get("interpolation", "bilinear"))
-    if wanted not in OPENCV_INTERPOLATIONS:
+    if wanted not in names:
         steps.refuse(step, f"has the interpolation {wanted!r}, which is not supported")
-    steps.state(interpolation=OPENCV_INTERPOLATIONS[wanted], antialias=False)
+    steps.state(interpolation=names[wanted], antialias=pillow)
 
 
 def _letter_resize(steps: Steps, step: str, transform: Mapping[str, Any]) -> None:

@@ -3,9 +3,8 @@
 The operators are those of PaddleClas' `deploy/python/preprocess.py`; its exporter, `ppcls/utils/config.py`
 (`dump_infer_config`), leaves out `DecodeImage`, which reads RGB. Sizes are [width, height] in both `ResizeImage` and
 `CropImage`, sides are rounded to the nearest pixel, and a crop's offset is rounded down
-(https://github.com/PaddlePaddle/PaddleClas). PaddleX applies the same steps in
-`paddlex/inference/models/image_classification.py` (https://github.com/PaddlePaddle/PaddleX), where it takes
-`cv2.INTER_LINEAR` whatever the file says; here the file is followed.
+(https://github.com/PaddlePaddle/PaddleClas). PaddleX applies the same steps
+(`paddlex/inference/models/image_classification/predictor.py`, https://github.com/PaddlePaddle/PaddleX).
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
+from onnx_xcam.producers.label_file import labels_named
 from onnx_xcam.producers.statement import Statement
-from onnx_xcam.producers.steps import OPENCV_INTERPOLATIONS, Steps, label_texts, one_or_pair
+from onnx_xcam.producers.steps import OPENCV_INTERPOLATIONS, PILLOW_INTERPOLATIONS, Steps, label_texts, one_or_pair
 
-_PILLOW_INTERPOLATIONS = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos"}
 _IMAGENET_MEAN, _IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
@@ -48,7 +47,7 @@ def read(file: DescriptionFile) -> Statement:
         if not isinstance(parameters, Mapping | None):
             steps.refuse(f"transform_ops: {name}", f"has the parameters {parameters!r}, which have no names")
         _OPERATORS[name](steps, f"transform_ops: {name}", parameters or {})
-    return Statement.of(file.source, steps.settings(), _labels(file.data), steps.remarks)
+    return Statement.of(file.source, steps.settings(), _labels(file), steps.remarks)
 
 
 def _decode(steps: Steps, step: str, parameters: Mapping[str, Any]) -> None:
@@ -68,7 +67,7 @@ def _resize(steps: Steps, step: str, parameters: Mapping[str, Any]) -> None:
     backend = str(parameters.get("backend") or "cv2").lower()
     if backend not in ("cv2", "pil"):
         steps.refuse(step, f"has the backend {backend!r}; cv2 and pil are supported")
-    names = OPENCV_INTERPOLATIONS if backend == "cv2" else _PILLOW_INTERPOLATIONS
+    names = OPENCV_INTERPOLATIONS if backend == "cv2" else PILLOW_INTERPOLATIONS
     wanted = str(parameters.get("interpolation") or "bilinear").lower()
     if wanted not in names:
         steps.refuse(step, f"has the interpolation {wanted!r} of {backend}, which is not supported")
@@ -102,12 +101,17 @@ _OPERATORS: Mapping[str, Callable[[Steps, str, Mapping[str, Any]], None]] = {
 }
 
 
-def _labels(data: Mapping[str, Any]) -> list[str] | None:
-    """Return the `label_list` of whatever step of the post-processing has one."""
-    post = data.get("PostProcess")
-    steps = post.values() if isinstance(post, Mapping) else ()
-    lists = (label_texts(step.get("label_list")) for step in steps if isinstance(step, Mapping))
-    return next((labels for labels in lists if labels), None)
+def _labels(file: DescriptionFile) -> list[str] | None:
+    """Return the `label_list` of whatever step of the post-processing has one, or its `class_id_map_file` beside it."""
+    sections = (file.data, file.data.get("Infer"))
+    posts = [part["PostProcess"] for part in sections if isinstance(part, Mapping) and "PostProcess" in part]
+    post = next((part for part in posts if isinstance(part, Mapping)), {})
+    steps = [step for step in (post, *post.values()) if isinstance(step, Mapping)]
+    for step in steps:
+        labels = label_texts(step.get("label_list")) or labels_named(file, step.get("class_id_map_file"))
+        if labels:
+            return labels
+    return None
 
 
 DIALECT = Dialect("PaddleClas", ("inference.yml", "inference.yaml"), recognises, read)

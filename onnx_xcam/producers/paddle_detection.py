@@ -3,8 +3,8 @@
 The operators are those of PaddleDetection's `deploy/python/preprocess.py`, written by `_dump_infer_config` in
 `ppdet/engine/export_utils.py` (https://github.com/PaddlePaddle/PaddleDetection). Pictures are read in RGB, sizes are
 [height, width], and `interp` is OpenCV's number of an interpolation. With `keep_ratio`, `cv2.resize` is called with the
-ratio instead of the size, so that its sampling places are not those of a whole size; a remark says so. Where a model
-normalises by itself, the exporter leaves `NormalizeImage` out, and the model gets 0 to 255.
+ratio instead of the size, so that its sampling places are those of the exact ratio. Where a model normalises by itself,
+the exporter leaves `NormalizeImage` out, and the model gets 0 to 255.
 """
 
 from __future__ import annotations
@@ -43,10 +43,7 @@ def _resize(steps: Steps, step: str, operator: Mapping[str, Any]) -> None:
     rule = "letterbox" if operator.get("keep_ratio", True) else "stretch"
     steps.scale(step, rule, operator.get("target_size"), turned=True)
     if rule == "letterbox":
-        steps.remarks.append(
-            f"{steps.source}: {step} has keep_ratio true, for which PaddleDetection samples photos at the exact ratio; "
-            "here they are scaled to whole pixels, which lies up to half a pixel beside it."
-        )
+        steps.round_sizes("exact")
     interp = operator.get("interp", 1)
     if type(interp) is not int or interp not in _INTERPOLATIONS:
         steps.refuse(step, f"has interp {interp!r}; OpenCV's numbers 1 to 4 are supported")

@@ -27,6 +27,14 @@ OPENCV_INTERPOLATIONS: Mapping[str, str] = {
 
 OpenCV's "nearest" is not among them: it takes the pixel before a place, and the setting "nearest" the one at it."""
 
+PILLOW_INTERPOLATIONS: Mapping[str, str] = {
+    "nearest": "nearest",
+    "bilinear": "linear",
+    "bicubic": "cubic",
+    "lanczos": "lanczos",
+}
+"""The interpolations of Pillow by their names in lower case; its box and Hamming filters are not offered."""
+
 
 class Steps:
     """Steps collect the steps of one file, in the order in which they are applied to a photo.
@@ -124,7 +132,7 @@ class Steps:
         self._settings["channels"] = order.get(self._settings["channels"], self._settings["channels"])
 
     def round_sizes(self, rule: str) -> None:
-        """Set how the side that follows from the aspect ratio becomes a whole number: "floor" or "round"."""
+        """Set how the side that follows from the aspect ratio becomes a whole number, as `size_rounding`."""
         self._geometry["size_rounding"] = rule
 
     def _border(self, step: str, value: Any) -> None:

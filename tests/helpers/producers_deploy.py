@@ -249,6 +249,18 @@ CASES: Mapping[str, Mapping[str, Measure]] = {
             {"type": "NormalizeImage", "is_scale": True, **IMAGENET},
             {"type": "Permute"},
         ),
+        "fitted, padded with 0 after normalising": paddle_detector(
+            {"type": "Resize", "target_size": [320, 320], "keep_ratio": True, "interp": 1},
+            {"type": "NormalizeImage", "is_scale": True, **IMAGENET},
+            {"type": "Permute"},
+            {"type": "PadStride", "stride": 320},
+        ),
+        "fitted, cubic": paddle_detector(
+            {"type": "Resize", "target_size": [224, 224], "keep_ratio": True, "interp": 2},
+            {"type": "NormalizeImage", "is_scale": True, **IMAGENET},
+            {"type": "Permute"},
+            {"type": "PadStride", "stride": 224},
+        ),
         "values 0 to 255": paddle_detector(
             {"type": "Resize", "target_size": [608, 608], "keep_ratio": False, "interp": 1},
             {"type": "NormalizeImage", "is_scale": False, "mean": [123.675, 116.28, 103.53], "std": [58.4, 57.1, 57.4]},
@@ -267,6 +279,9 @@ CASES: Mapping[str, Mapping[str, Measure]] = {
         "Resize (width, height)": mmdeploy_classifier([{"type": "Resize", "scale": (192, 128)}], _RGB_VALUES),
         "Resize, bicubic": mmdeploy_classifier(
             [{"type": "Resize", "scale": (96, 96), "interpolation": "bicubic"}], _RGB_VALUES
+        ),
+        "Resize, bicubic of Pillow": mmdeploy_classifier(
+            [{"type": "Resize", "scale": (96, 96), "interpolation": "bicubic", "backend": "pillow"}], _RGB_VALUES
         ),
     },
     "Roboflow": {

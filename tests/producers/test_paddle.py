@@ -58,6 +58,14 @@ def test_a_training_configuration_is_read_too():
     assert (settings["scale"], settings["mean"], settings["std"]) == (1.0, (0.0,), (1.0,))
 
 
+def test_the_labels_of_a_training_configuration_are_in_a_file_beside_it(tmp_path: Path):
+    (tmp_path / "names.txt").write_text("0 cat\n1 dog\n")
+    post = {"name": "Topk", "topk": 5, "class_id_map_file": "dataset/names.txt"}
+    path = tmp_path / "inference.yml"
+    path.write_text(yaml.safe_dump({"Infer": {"transforms": [{"ResizeImage": {"size": 96}}], "PostProcess": post}}))
+    assert paddle_clas.DIALECT.read(DescriptionFile.read(path, "inference.yml")).labels == ("cat", "dog")
+
+
 def test_sizes_of_a_classifier_begin_with_the_width():
     settings = clas({"ResizeImage": {"size": [320, 240]}}, {"CropImage": {"size": [300, 200]}}).settings
     assert (settings["resize_size"], settings["size"]) == ((240, 320), (200, 300))
@@ -93,9 +101,9 @@ def test_a_detector_of_photos_in_their_own_aspect_ratio():
     assert (statement.settings["resize"], statement.settings["size"]) == ("letterbox", (800, 1333))
     assert (statement.settings["align"], statement.settings["interpolation"]) == ("start", "cubic")
     assert statement.settings["pad_value"] == pytest.approx((123.675, 116.28, 103.53))  # 0 after normalising
-    places, size = statement.remarks
-    assert "Preprocess: Resize has keep_ratio true" in places and "half a pixel" in places
-    assert "Preprocess: Resize gives each photo a size of its own" in size and "800x1333" in size
+    assert statement.settings["size_rounding"] == "exact"
+    (remark,) = statement.remarks
+    assert "Preprocess: Resize gives each photo a size of its own" in remark and "800x1333" in remark
 
 
 def test_a_detector_that_normalises_by_itself_gets_pixels():
