@@ -86,7 +86,7 @@ def named(spec: str) -> Statement | None:
     source = f"the preset {full} (of {known.library} {known.version})"
     if "refused" in row:
         raise PreprocessError(f"{source} cannot be used: {row['refused']}")
-    remarks = [f"{source}: {row['remark']}"] if "remark" in row else []
+    remarks = [f"{source}: {row['remark']}."] if "remark" in row else []
     remarks += _other_tags(known, architecture, tag) if not _names_a_tag(name, known) else []
     return Statement.of(source, row["settings"], remarks=remarks)
 
@@ -139,7 +139,7 @@ def _other_tags(known: Table, architecture: str, tag: str) -> list[str]:
     example = _joined(architecture, others[0])
     return [
         f"{known.library} has {len(tags)} weights of {architecture}, of which {len(others)} want another preprocessing "
-        f"than the default, {tag}; name yours, such as {known.library}:{example}"
+        f"than the default, {tag}; name yours, such as {known.library}:{example}."
     ]
 
 

@@ -17,7 +17,7 @@ from onnx_xcam.images.presets import PRESETS
 from onnx_xcam.labels import load_labels
 from onnx_xcam.producers.dialect import DescriptionFile
 from onnx_xcam.producers.dialects import DIALECTS
-from onnx_xcam.producers.named import is_name, named
+from onnx_xcam.producers.named import LIBRARIES, is_name, named
 from onnx_xcam.producers.own import own_statement
 from onnx_xcam.producers.statement import Statement
 
@@ -108,8 +108,10 @@ def _binding(statement: Statement) -> Statement:
 def _read(path: Path, spec: object) -> DescriptionFile:
     """Return a preprocessing file's content, or raise a PreprocessError that says what is wrong with it."""
     if not is_file(path) and path.suffix.lower() not in _SETTINGS_SUFFIXES:
+        name = str(spec).rpartition(":")[2]
+        known = [*PRESETS, *(f"{library}:{name if ':' in str(spec) else 'NAME'}" for library in LIBRARIES)]
         raise PreprocessError(
-            f"preprocessing {str(spec)!r} is neither a preset nor a file{suggestion_of_few(str(spec), PRESETS)}"
+            f"preprocessing {str(spec)!r} is neither a preset nor a file{suggestion_of_few(str(spec), known)}"
         )
     try:
         return DescriptionFile.read(path, str(path))

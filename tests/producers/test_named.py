@@ -16,7 +16,7 @@ from onnx_xcam.errors import PreprocessError, XcamWarning
 from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.producers import named
 from onnx_xcam.producers.named import LIBRARIES, table
-from onnx_xcam.producers.stated import is_preset
+from onnx_xcam.producers.stated import is_preset, stated_preprocess
 
 LARGEST = 200_000
 """The most bytes that all tables together may have."""
@@ -52,7 +52,7 @@ def test_a_name_in_each_form(spec, same, settings):
 def test_default_weights_are_called_so_where_others_want_something_else():
     (remark,) = named.named("timm:resnet50").remarks
     assert remark.startswith("timm has 19 weights of resnet50, of which 12 want")
-    assert remark.endswith("than the default, a1_in1k; name yours, such as timm:resnet50.a1h_in1k")
+    assert remark.endswith("than the default, a1_in1k; name yours, such as timm:resnet50.a1h_in1k.")
     assert named.named("timm:resnet50.a1_in1k").remarks == ()
     assert named.named("keras:VGG16").remarks == ()
 
@@ -98,6 +98,19 @@ def test_every_entry_is_a_preprocessing_or_a_refusal():
         for alias in known.aliases:
             assert named._resolved(alias, known)
     assert refused == 10  # torchvision's weights for clips
+
+
+@pytest.mark.parametrize(
+    ("spec", "advice"),
+    [
+        ("tim:resnet50", r"did you mean timm:resnet50 or"),
+        ("torch:ResNet50_Weights.DEFAULT", r"did you mean torchvision:ResNet50_Weights.DEFAULT"),
+        ("nothing", r"known are imagenet, .*, gray, timm:NAME, torchvision:NAME, keras:NAME$"),
+    ],
+)
+def test_a_text_that_is_nearly_such_a_name(spec, advice):
+    with pytest.raises(PreprocessError, match=rf"'{spec}' is neither a preset nor a file; {advice}"):
+        stated_preprocess(spec)
 
 
 def test_a_preset_of_any_option(tmp_path):
