@@ -155,10 +155,10 @@ class _Merge:
 
     def settled(self, labels: SettledLabels) -> Settled:
         """Return the preprocessing with the origins of its groups, and the labels."""
-        self.remarks += (remark for one in self.statements for remark in one.remarks)
         size = self._size()
         layout = self._layout()
         chosen = {group: _first(self.statements, group) for group in _MERGED}
+        self._remarks(chosen)
         settings = self._channels(chosen["channels"])
         base = assumed(self.spec, size.of_input)
         for group in _MERGED:
@@ -168,11 +168,20 @@ class _Merge:
         for group in _MERGED:
             self._contradictions(group, chosen[group], preprocess, size)
         origins = {group: self.origins[group] for group in GROUPS} | {
-            "labels": Origin(labels.kind, labels.source, labels.contradictions, labels.contradictions)
+            "labels": Origin(labels.kind, labels.source, labels.contradictions, labels.doubts)
         }
         return Settled(
             self.spec, size.of_input, preprocess, labels.labels, origins, tuple(self.remarks), labels.remarks
         )
+
+    def _remarks(self, chosen: Mapping[str, Statement | None]) -> None:
+        """Note the remarks of the sources that are followed, and of those that might have been followed."""
+        followed = [one for one in chosen.values() if one is not None]
+        needs_more = any(chosen[group] is None for group in _NEEDED)
+        for statement in self.statements:
+            says_nothing = not statement.settings and statement.labels is None
+            if any(statement is one for one in followed) or (says_nothing and needs_more):
+                self.remarks += statement.remarks
 
     def _size(self) -> _Size:
         """Settle the size of a prepared picture: the model's own sides, else stated ones, else the default."""

@@ -24,6 +24,7 @@ class SettledLabels:
         kind: the kind of the source, "none" where there are no labels.
         source: the source in words.
         contradictions: whole sentences on sources with other labels.
+        doubts: those of them that are told unasked.
         remarks: whole sentences on labels that were found and are not used.
     """
 
@@ -31,6 +32,7 @@ class SettledLabels:
     kind: Evidence | Literal["none"] = "none"
     source: str = ""
     contradictions: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
@@ -48,6 +50,7 @@ def settle_labels(statements: Sequence[Statement], count: int | None, *, is_numb
     followed: Statement | None = None
     remarks: list[str] = []
     contradictions: list[str] = []
+    doubts: list[str] = []
     for statement in statements:
         labels = _without_background(statement.labels, count)
         if labels is None:
@@ -57,20 +60,19 @@ def settle_labels(statements: Sequence[Statement], count: int | None, *, is_numb
         elif count is not None and len(labels) != count:
             if statement.binding:
                 raise LabelsError(f"{_wrong_number(statement, count)}; give this model's with --labels (labels=).")
-            remarks.append(_wrong_number(statement, count) + _one_more(labels, count) + ", so they are not used.")
+            sentence = _wrong_number(statement, count) + _one_more(labels, count) + ", so they are not used."
+            (remarks if followed is None else contradictions).append(sentence)
         elif followed is None:
             followed = replace(statement, labels=labels)
-        elif (
-            followed.evidence != "argument"
-            and statement.source != followed.source
-            and (differ := _other_order(followed, statement))
-        ):
+        elif statement.source != followed.source and (differ := _other_order(followed, statement)):
             contradictions.append(differ)
+            doubts += [] if followed.evidence == "argument" else [differ]
     if followed is None:
         remarks += (remark for statement in statements for remark in statement.label_remarks)
         return SettledLabels(None, remarks=tuple(dict.fromkeys(remarks)))
     kind, source = followed.evidence, followed.source
-    return SettledLabels(followed.labels, kind, source, tuple(contradictions), tuple(dict.fromkeys(remarks)))
+    told = (tuple(dict.fromkeys(sentences)) for sentences in (contradictions, doubts, remarks))
+    return SettledLabels(followed.labels, kind, source, *told)
 
 
 def _without_background(labels: tuple[str, ...] | None, count: int | None) -> tuple[str, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,23 @@ def test_corpus(path, capsys):
     for number in range(3):  # of which the ways to call depend
         assert worker.run_case(kind, path, path.read_bytes(), 1 + 2 * number, lambda stage: None)
     assert capsys.readouterr().out == ""
+
+
+def test_every_dialect_has_a_seed():
+    """In files and in metadata, so that the fuzzer comes to every reader."""
+    from helpers.fuzz.producer_files import FILES, METADATA
+    from onnx_xcam.producers.dialect import DescriptionFile
+    from onnx_xcam.producers.dialects import DIALECTS, METADATA_DIALECTS
+
+    files = []
+    for name, data in FILES:
+        text = data if isinstance(data, str) else json.dumps(data)
+        readable = Path(name).suffix in (".json", ".yaml", ".yml")
+        files.append(DescriptionFile(Path(name), name, text, data if readable else None))
+    silent = [dialect.name for dialect in DIALECTS if not any(dialect.recognises(file) for file in files)]
+    assert not set(silent) - {"Hugging Face"}, "whose preprocessor_config.json are seeds of their own"
+    for read in METADATA_DIALECTS:
+        assert any(read({key: str(value) for key, value in entries.items()}) for entries in METADATA)
 
 
 @pytest.mark.slow

@@ -180,6 +180,9 @@ def test_labels_that_were_found_count_only_if_they_are_as_many_as_the_classes():
         "C has the label 'x' for class 1, but B has it for class 0, which is followed.",
     )
     assert settle(statements, spec(), None).labels == ("background", "x", "y")
+    found = settle([*statements[1:], statements[0]], spec(), 2)
+    assert (found.label_remarks, len(found.origins["labels"].doubts)) == ((), 1), "what is not needed is not missed"
+    assert len(found.origins["labels"].contradictions) == 2
     with pytest.raises(LabelsError, match="given as an argument are 3, but the model has 2 classes"):
         settle([said("the argument", labels=("a", "b", "c"), binding=True)], spec(), 2)
 
@@ -194,7 +197,12 @@ def test_other_words_for_the_same_classes_are_no_contradiction():
     assert (number.labels, number.label_remarks) == (None, ("A has one label, which names a number and no class.",))
 
 
-def test_remarks_are_kept():
-    assert settle([Statement("A", remarks=("A: turn is passed over.",))], spec(), None).remarks == (
-        "A: turn is passed over.",
-    )
+def test_remarks_count_where_the_source_is_followed_or_might_have_been():
+    remark = ("A: turn is passed over.",)
+    silent = Statement("A", remarks=remark)
+    speaking = Statement("A", Statement.whole("A", PRESETS["unit"]).settings, remarks=remark)
+    assert settle([silent], spec(), None).remarks == remark
+    assert settle([speaking], spec(), None).remarks == remark
+    stronger = Statement.whole("the argument", PRESETS["unit"])
+    assert settle([stronger, silent], spec(), None).remarks == ()
+    assert settle([stronger, speaking], spec(), None).remarks == ()

@@ -7,8 +7,9 @@ import io
 import json
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.fuzz.mutated_models import damaged
+from helpers.fuzz.producer_files import FILES, METADATA
 
 Case = tuple[str, bytes]
 """A file's suffix, and what is in it."""
@@ -298,8 +300,17 @@ _YAML = (
 
 
 def preprocessing(random: Random) -> Case:
-    """A damaged preprocessing file, JSON or YAML."""
-    return _description(random, random.choice(_PREPROCESS))
+    """A damaged preprocessing file: in our own settings, in a dialect, or the metadata of a model as JSON."""
+    how = random.random()
+    if how < 0.4:
+        return _description(random, random.choice(_PREPROCESS))
+    if how < 0.6:
+        return ".json", _description(random, random.choice(METADATA), (".json",))[1]
+    name, data = random.choice(FILES)
+    suffix = Path(name).suffix
+    if isinstance(data, str):
+        return suffix, damaged(random, data.encode())
+    return _description(random, data, (suffix,))
 
 
 def labels(random: Random) -> Case:
@@ -309,9 +320,9 @@ def labels(random: Random) -> Case:
     return _description(random, random.choice(_LABELS))
 
 
-def _description(random: Random, seed: Any) -> Case:
-    suffix = random.choice((".json", ".yaml", ".yml"))
-    if random.random() < 0.2:
+def _description(random: Random, seed: Any, suffixes: Sequence[str] = (".json", ".yaml", ".yml")) -> Case:
+    suffix = random.choice(suffixes)
+    if suffix in (".yaml", ".yml") and random.random() < 0.2:
         text = random.choice(_YAML)
         return suffix, damaged(random, text.encode()) if random.random() < 0.3 else text.encode()
     data = json.loads(json.dumps(seed))

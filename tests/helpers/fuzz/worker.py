@@ -10,10 +10,11 @@ import os
 import re
 import resource
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,6 +22,8 @@ from typing import Any
 os.environ["ONNX_XCAM_STRICT"] = "1"  # what nothing foresaw is a finding: it is raised as it is
 SECONDS = 10
 """A case that takes longer hangs."""
+_NAMES_AT_ONCE = 2
+"""A case is looked for under so many names; each name is read anew, which is slow for YAML."""
 ADDRESS_SPACE = 8 << 30
 """The worker's limit; the libraries themselves map some 2 GiB."""
 
@@ -133,24 +136,63 @@ def _preprocess(path: Path, data: bytes, number: int) -> _Runs:
     import numpy as np
 
     from onnx_xcam.images import InputSpec, preprocess_image
+    from onnx_xcam.producers.evidence import evidence
+    from onnx_xcam.producers.settle import settle
     from onnx_xcam.producers.stated import load_preprocess
+    from onnx_xcam.text import json_text
 
     photo = np.zeros((20, 30, 3), np.uint8)
     dtype = (np.float32, np.float16, np.uint8)[number % 3]
-    spec = InputSpec("image", np.dtype(dtype), "NCHW", 3 if number % 4 else 1)
+    spec = InputSpec("image", np.dtype(dtype), "NCHW", 3 if number % 4 else 1, *((8, 8) if number % 2 else ()))
 
-    def use() -> None:
-        preprocess = load_preprocess(path)
+    def feed(preprocess: Any) -> None:
         preprocess.summary(spec)
         if max(preprocess.input_size(spec)) <= 4096:
             preprocess_image(photo, preprocess, spec)
 
-    del data
-    yield "load", use
+    def settled(said: Any) -> None:
+        found = settle(said, spec, 2)
+        json_text([*found.remarks, *(origin.contradictions for origin in found.origins.values())]).encode()
+        feed(found.preprocess)
+
+    yield "load", lambda: feed(load_preprocess(path))
+    yield "argument", lambda: settled(evidence(path, None, {}, None))
+    with as_files_beside(path, data, number) as model:
+        yield "found", lambda: settled(evidence(None, None, {}, model))
+    entries = as_metadata(data)
+    yield "metadata", lambda: settled(evidence(None, None, entries, None))
+
+
+@contextmanager
+def as_files_beside(path: Path, data: bytes, number: int) -> Iterator[Path]:
+    """Give the block the path of a model beside which the content lies, under some of the names with its suffix."""
+    from onnx_xcam.producers.dialects import DIALECTS
+    from onnx_xcam.producers.own import LABELS_FILES, PREPROCESS_FILES
+
+    names = [name for dialect in DIALECTS for name in dialect.files] + [*LABELS_FILES, *PREPROCESS_FILES]
+    fitting = sorted({name for name in names if Path(name).suffix == path.suffix})
+    with tempfile.TemporaryDirectory(prefix="fuzz-beside-") as folder:
+        for step in range(min(_NAMES_AT_ONCE, len(fitting))):
+            name = fitting[(number + step) % len(fitting)]
+            Path(folder, name.replace("{stem}", "model")).write_bytes(data)
+        yield Path(folder, "model.onnx")
+
+
+def as_metadata(data: bytes) -> dict[str, str]:
+    """The content as the metadata of a model: an object of JSON by its keys, other values as JSON."""
+    try:
+        entries = json.loads(data)
+    except (ValueError, RecursionError):
+        entries = None
+    if not isinstance(entries, dict):
+        return {}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in entries.items()}
 
 
 def _labels(path: Path, data: bytes, number: int) -> _Runs:
     from onnx_xcam.labels import labels_from_metadata, load_labels, resolve_class
+    from onnx_xcam.producers.evidence import evidence
+    from onnx_xcam.producers.settle_labels import settle_labels
     from onnx_xcam.text import json_text
 
     text = data.decode("utf-8", "replace")
@@ -160,6 +202,9 @@ def _labels(path: Path, data: bytes, number: int) -> _Runs:
     yield "resolve", lambda: resolve_class("cat", names, None)
     key = ("names", "labels", "onnx_xcam", "id2label")[number % 4]
     yield "metadata", lambda: labels_from_metadata({key: text})
+    yield "argument", lambda: settle_labels(evidence(None, path, {}, None), 2)
+    with as_files_beside(path, data, number) as model:
+        yield "found", lambda: settle_labels(evidence(None, None, {}, model), 2)
 
 
 def work(options: argparse.Namespace) -> None:
