@@ -309,7 +309,9 @@ def fed(explainer: Explainer) -> np.ndarray:
 def test_preprocessing_comes_from_the_argument_then_the_metadata_then_a_file_beside(tmp_path: Path):
     white = {"argument": 1.0, "metadata": 510.0, "stem": 765.0, "shared": (1 - 0.5) / 0.25}
     (tmp_path / "preprocessor_config.json").write_text(
-        json.dumps({"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "size": 16, "do_normalize": True}),
+        json.dumps(
+            {"image_processor_type": "ViTImageProcessor", "size": 16, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+        ),
         encoding="utf-8",
     )
     path = saved(tmp_path)

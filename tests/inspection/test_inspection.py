@@ -11,7 +11,12 @@ from helpers.producers import save_classifier
 from onnx_xcam import Explainer
 from onnx_xcam.errors import LabelsError, PreprocessError
 
-HUGGING_FACE = {"do_resize": True, "size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+HUGGING_FACE = {
+    "image_processor_type": "ViTImageProcessor",
+    "size": {"height": 32, "width": 32},
+    "image_mean": [0.5] * 3,
+    "image_std": [0.5] * 3,
+}
 TIMM = {"input_size": [3, 48, 48], "mean": [0.1] * 3, "std": [1] * 3, "crop_pct": 0.9, "interpolation": "bilinear"}
 LABELS = {"id2label": dict(enumerate("abcde"))}
 
@@ -34,7 +39,7 @@ def test_each_part_with_its_source(tmp_path):
     assert parts(report) == {
         "size": ("32x32", "argument", given),
         "resize rule": ("stretched", "argument", given),
-        "interpolation": ("linear", "assumed", "assumed"),
+        "interpolation": ("linear", "argument", given),
         "values": ("(pixel * 0.003922 - [0.5, 0.5, 0.5]) / [0.5, 0.5, 0.5]", "argument", given),
         "channel order": ("RGB", "argument", given),
         "layout": ("NCHW", "model", "the model's input"),
@@ -65,9 +70,9 @@ def test_the_same_is_said_where_the_model_is_explained(tmp_path):
 
 def test_what_is_wrong_with_a_file_that_was_found_and_with_one_that_was_given(tmp_path):
     model = save_classifier(tmp_path / "net.onnx", [1, 3, 48, 48])
-    write(tmp_path / "preprocessor_config.json", HUGGING_FACE | {"do_rotate": True})
+    write(tmp_path / "preprocessor_config.json", {"image_mean": [0.5] * 3, "do_rotate": True})
     report = onnx_xcam.inspect(model)
-    assert report.layers and "the step do_rotate is not supported" in report.pictures.problem
+    assert report.layers and "the step do_rotate is switched on" in report.pictures.problem
     assert report.pictures.problem in report.text()
     with pytest.raises(PreprocessError, match="do_rotate"):
         onnx_xcam.inspect(model, preprocess=tmp_path / "preprocessor_config.json")
