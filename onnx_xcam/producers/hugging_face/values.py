@@ -54,14 +54,18 @@ def value_of_zero(stated: Stated) -> tuple[float, ...]:
 
 
 def interpolation(stated: Stated, *, antialias: bool) -> dict[str, Any]:
-    """Return the settings of interpolation; without `resample`, transformers take the linear filter."""
+    """Return the settings of interpolation; without `resample`, transformers take the linear filter.
+
+    The nearest pixel is the one under the centre, with or without smoothing: Pillow's rule, not OpenCV's.
+    """
     resample = stated.get("resample")
     if resample is None:
         resample = 2
     key = resample.lower() if isinstance(resample, str) else resample
     if isinstance(key, (bool, float, list, dict)) or key not in _FILTERS:
         raise stated.wrong("resample", "Pillow's filters 0 to 3 (nearest, lanczos, bilinear, bicubic) are supported")
-    return {"interpolation": _FILTERS[key], "antialias": antialias}
+    name = _FILTERS[key]
+    return {"interpolation": name, "antialias": antialias or name == "nearest"}
 
 
 def _normalisation(stated: Stated) -> tuple[tuple[float, ...], tuple[float, ...]]:
