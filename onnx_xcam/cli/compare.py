@@ -17,7 +17,7 @@ from onnx_xcam.cli.options import (
     refuse_class_and_top,
     say_all,
 )
-from onnx_xcam.cli.shared import OpeningOptions, spread
+from onnx_xcam.cli.shared import OpeningOptions, spread, standard_input
 
 if TYPE_CHECKING:
     from onnx_xcam.evaluation.compare import Comparison
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @spread
 def compare(
     model: ModelArgument,
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A photo.", show_default=False)],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A photo; - is standard input.", show_default=False)],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The picture to write.")] = Path(
         "comparison.png"
@@ -63,6 +63,7 @@ def compare(
     from onnx_xcam.evaluation.compare import DEFAULT_METHODS
     from onnx_xcam.evaluation.compare import compare as compare_methods
     from onnx_xcam.explainer.recorder import Recorder
+    from onnx_xcam.images.sources import Named
     from onnx_xcam.images.write import encode_image
     from onnx_xcam.text import json_text
 
@@ -70,8 +71,9 @@ def compare(
     recorder = Recorder(model, methods=method or DEFAULT_METHODS, ablations=axioms, **options.arguments())
     say_all("note", [note for note in recorder.notes if note not in recorder.warnings])
     say_all("warning", recorder.warnings)
+    source = Named(standard_input(), "stdin") if image == Path("-") else image
     comparison = compare_methods(
-        recorder, recorder.prepare(image), recorder.choose(class_ or None, top), relu=not signed
+        recorder, recorder.prepare(source), recorder.choose(class_ or None, top), relu=not signed
     )
     with written(out) as file:  # put in place as a whole, even if another run writes the same file
         file.write(encode_image(comparison.panel(), out.suffix))

@@ -18,7 +18,7 @@ from onnx_xcam.cli.options import (
     SignedOption,
     refuse_class_and_top,
 )
-from onnx_xcam.cli.shared import JobOptions, OpeningOptions, spread
+from onnx_xcam.cli.shared import JobOptions, OpeningOptions, spread, standard_input
 
 
 @spread
@@ -26,7 +26,10 @@ def explain(
     context: typer.Context,
     model: ModelArgument,
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE|DIR...", help="Photos, or folders of photos.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE|DIR...", help="Photos, or folders of photos; - is standard input.", show_default=False
+        ),
     ],
     *,
     out: Annotated[
@@ -79,6 +82,7 @@ def explain(
         pictures=not no_pictures,
         beside=beside,
         raw=raw,
+        standard_input=standard_input() if Path("-") in images else None,
         **running.request_fields(context),
     )
     outcome = job.run(request, running.reporter())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter
@@ -106,6 +107,13 @@ class JobOptions:
         if failed:
             say(f"error: {failed} of {photos} pictures could not be {done}.")
             raise typer.Exit(1)
+
+
+def standard_input() -> bytes:
+    """Return what standard input holds, and no more than one byte above the largest size of a picture file."""
+    from onnx_xcam.images.content import MAX_BYTES
+
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

@@ -10,7 +10,12 @@ from onnx_xcam.errors import ImageError
 
 SUFFIXES = frozenset(
     f".{name}"
-    for names in ("avif bmp dib gif hdr jp2", "jpe jpeg jpg", "pbm pfm pgm pnm ppm", "pic png ras tif tiff webp")
+    for names in (
+        "avif bmp dcm dib gif hdr jp2",
+        "jpe jpeg jpg npy",
+        "pbm pfm pgm pnm ppm",
+        "pic png ras tif tiff webp",
+    )
     for name in names.split()
 )
 """The suffixes by which `find_images` knows pictures in a folder; a file that is named itself may have any suffix."""

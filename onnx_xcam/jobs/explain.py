@@ -81,7 +81,14 @@ def run(request: ExplainRequest, reporter: Reporter | None = None) -> ExplainOut
     photos = request.find_photos()
     with output_folder(request.out, reporter), without_python_warnings():
         writing = Writing(pictures=request.pictures, raw=request.raw, beside=request.beside)
-        job = ExplainJob(photos, request.out, writing=writing, resume=request.resume, reporter=reporter)
+        job = ExplainJob(
+            photos,
+            request.out,
+            writing=writing,
+            resume=request.resume,
+            reporter=reporter,
+            standard_input=request.standard_input,
+        )
         opened = request.options.arguments()
         explainer = Explainer(request.model, method=request.methods, relu=request.relu, fuse=request.fuse, **opened)
         tell_assumptions(reporter, explainer.notes, explainer.warnings)

@@ -15,12 +15,13 @@ from onnx_xcam.common.files import writing_to
 from onnx_xcam.errors import ImageError
 from onnx_xcam.explainer import Explainer, Explanation, Streamed
 from onnx_xcam.explainer.class_maps import FUSED_LAYER
+from onnx_xcam.images.sources import Named
 from onnx_xcam.jobs.earlier import Earlier
 from onnx_xcam.jobs.explain_page import EarlierPhotos, JobPage, entry_of, failed_entry, job_page
 from onnx_xcam.jobs.file_names import name_parts, places, stems
 from onnx_xcam.jobs.page_file import check_page, page_line
 from onnx_xcam.jobs.photo_identity import PhotoFiles
-from onnx_xcam.jobs.photos import without_results
+from onnx_xcam.jobs.photos import STDIN, without_results
 from onnx_xcam.jobs.reporter import Reporter
 from onnx_xcam.jobs.result_files import ResultFiles, Writing
 from onnx_xcam.jobs.results import add_line, begun_anew, continued, failure_text, lines_in
@@ -62,7 +63,14 @@ class ExplainJob:
     """An ExplainJob is one run of `explain` on some photos, with one output folder."""
 
     def __init__(
-        self, images: Mapping[Path, Path], folder: Path, *, writing: Writing, resume: bool, reporter: Reporter
+        self,
+        images: Mapping[Path, Path],
+        folder: Path,
+        *,
+        writing: Writing,
+        resume: bool,
+        reporter: Reporter,
+        standard_input: bytes | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -72,7 +80,9 @@ class ExplainJob:
             writing: what is written for each photo.
             resume: whether to continue the results in the folder.
             reporter: receives what happens.
+            standard_input: the bytes of the photo that is called `STDIN`, if there is one.
         """
+        self._standard_input = standard_input
         self._images, self._resolved = dict(images), frozenset(images.values())
         self._folder, self._writing, self._resume, self._reporter = folder, writing, resume, reporter
         self._results = folder / "results.jsonl"
@@ -160,7 +170,13 @@ class ExplainJob:
     ) -> Iterator[_Done]:
         """Explain photos, write their files, and yield the outcome of each in order."""
 
+        def source(image: Path) -> Path | Named:
+            data = self._standard_input
+            return image if image != STDIN or data is None else Named(data, str(STDIN))
+
         def finish(outcome: Streamed) -> _Done:
+            if isinstance(outcome.image, Named):
+                outcome = replace(outcome, image=STDIN)
             if outcome.explanation is None:
                 return self._failure(explainer, outcome)
             try:
@@ -168,7 +184,7 @@ class ExplainJob:
             except ImageError as error:  # too large to be drawn, or for the format of its pictures
                 return self._failure(explainer, replace(outcome, explanation=None, error=error))
 
-        return explainer.stream(self._files.taken(images), classes, each=finish)
+        return explainer.stream(map(source, self._files.taken(images)), classes, each=finish)
 
     def _record(self, explainer: Explainer, outcome: Streamed, files: Sequence[Path], error: str | None) -> ExplainLine:
         """Return the line of a photo; if it failed, all fields about its maps are empty."""

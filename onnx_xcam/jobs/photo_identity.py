@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from onnx_xcam.common.files import sha256_of
+from onnx_xcam.jobs.photos import STANDARD_INPUT
 from onnx_xcam.records.lines import PhotoFile
 
 _LARGEST = 1 << 32
@@ -59,7 +60,12 @@ class PhotoFiles:
 
 
 def path_in_line(photo: Path, folder: Path) -> str:
-    """Return the path from a folder to a photo, both resolved, or the photo's own path if it is on another drive."""
+    """Return the path from a folder to a photo, both resolved.
+
+    The result is the photo's own path if it is on another drive, and `-` for standard input, which is no file.
+    """
+    if photo == STANDARD_INPUT:
+        return str(photo)
     try:
         return Path(os.path.relpath(photo, folder)).as_posix()
     except ValueError:

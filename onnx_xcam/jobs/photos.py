@@ -14,10 +14,16 @@ from onnx_xcam.records.reading import files_named
 RESULTS = "results.jsonl"
 """The name of the file with a line for each photo."""
 
+STANDARD_INPUT = Path("-")
+"""What a photo is given as that is read from standard input."""
+STDIN = Path("stdin")
+"""What results call the photo from standard input."""
+
 
 def find_pictures(paths: Iterable[Path], *, recursive: bool, leave_out: Path) -> dict[Path, Path]:
     """Return the given files and the pictures of the given folders, each once, with their resolved paths.
 
+    `STANDARD_INPUT` is returned as `STDIN`, and is its own resolved path.
     A file that does not exist is returned too: it becomes the failure of one photo, and does not end the job.
 
     Args:
@@ -26,13 +32,21 @@ def find_pictures(paths: Iterable[Path], *, recursive: bool, leave_out: Path) ->
         leave_out: a folder within the folders that is not searched.
 
     Raises:
-        ImageError: a folder has no pictures except those that earlier runs have written there.
+        ImageError: a folder has no pictures except those that earlier runs have written there, or a file is called as
+            the photo from standard input is.
     """
     named: dict[Path, Path] = {}
     for path in paths:
+        if path == STANDARD_INPUT:
+            named.setdefault(STANDARD_INPUT, STDIN)
+            continue
         several = _pictures_in(path, recursive, leave_out) if is_folder(path) else [path]
         for picture in several:
             named.setdefault(resolved(picture), picture)
+    if STANDARD_INPUT in named and list(named.values()).count(STDIN) > 1:
+        raise ImageError(
+            "The photo from standard input is called stdin in the results, as another photo is; rename it."
+        )
     return {picture: where for where, picture in named.items()}
 
 

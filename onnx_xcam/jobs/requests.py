@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnx_xcam.errors import XcamWarning
+from onnx_xcam.errors import OutputError, XcamWarning
 from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.options import ModelOptions
-from onnx_xcam.jobs.photos import find_pictures, refuse_mixed
+from onnx_xcam.jobs.photos import STANDARD_INPUT, find_pictures, refuse_mixed
 from onnx_xcam.jobs.reporter import Reporter
 
 
@@ -21,7 +21,7 @@ class PhotosRequest:
 
     Attributes:
         model: the model's file.
-        images: photos, and folders of photos.
+        images: photos, and folders of photos; `-` is the photo whose bytes are `standard_input`.
         out: the folder for the results; it is made if necessary, and no other job may use it at the same time.
         options: how the model is opened.
         classes: the classes, as for `Explainer.explain`; None is the model's top class, unless `top` is given.
@@ -30,6 +30,7 @@ class PhotosRequest:
         resume: whether to continue what an earlier job has written to `out`, instead of replacing it.
         html: the file for a page that shows all results; None for no page.
         command: the command line that the page shows; empty if there is none.
+        standard_input: the bytes of the photo that was given as `-`, read from standard input.
     """
 
     model: Path
@@ -42,14 +43,17 @@ class PhotosRequest:
     resume: bool = False
     html: Path | None = None
     command: str = ""
+    standard_input: bytes | None = None
 
     def find_photos(self) -> dict[Path, Path]:
         """Return the photos as they were named, with their resolved paths.
 
         Raises:
             ImageError: a folder has no photos.
-            OutputError: the job is to be continued in a folder that also holds the photos.
+            OutputError: the job is to be continued in a folder that also holds the photos, or with standard input.
         """
+        if self.resume and STANDARD_INPUT in self.images:
+            raise OutputError("A run cannot be continued with a photo from standard input; give its file.")
         if self.resume:
             refuse_mixed(self.images, self.out)
         return find_pictures(self.images, recursive=self.recursive, leave_out=self.out)
