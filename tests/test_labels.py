@@ -242,6 +242,12 @@ def test_a_table_in_which_no_column_is_plainly_the_labels(tmp_path):
         load_labels(written(tmp_path, "l.csv", "id,a,b\n0,x,y\n1,z,w"))
 
 
+def test_a_cell_without_end(tmp_path):
+    text = 'id,name\n0,"cat\n' + "dog\n" * 50_000
+    with pytest.raises(LabelsError, match="no table: field larger than field limit"):
+        load_labels(written(tmp_path, "l.csv", text))
+
+
 def test_numbers_before_labels_that_begin_with_a_digit(tmp_path):
     assert load_labels(written(tmp_path, "l.txt", "0 2 euro\n1 1 euro\n2 50 cent")) == ["2 euro", "1 euro", "50 cent"]
     assert load_labels(written(tmp_path, "l.txt", "1 euro\n2 euro\n3 5 euro")) == ["1 euro", "2 euro", "3 5 euro"]

@@ -27,7 +27,11 @@ def from_table(text: str, delimiter: str, source: str) -> list[str]:
     """
     if max(map(len, text.splitlines()), default=0) > _LONGEST_LINE:
         raise LabelsError(f"{source}: a line is longer than {_LONGEST_LINE} characters")
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(cell.strip() for cell in row)]
+    try:
+        read = list(csv.reader(text.splitlines(), delimiter=delimiter))
+    except csv.Error as error:
+        raise LabelsError(f"{source}: no table: {error}") from error
+    rows = [row for row in read if any(cell.strip() for cell in row)]
     width = len(rows[0]) if rows else 0
     if any(len(row) != width for row in rows):
         return from_lines(text, source)

@@ -50,7 +50,7 @@ def statement(entries: Mapping[str, Any], source: str) -> Statement | None:
         entries: the entries by key; keys of others are passed over.
         source: what messages call the place.
     """
-    folded = {key.lower(): value for key, value in entries.items()}
+    folded = {str(key).lower(): value for key, value in entries.items()}
     settings: dict[str, Any] = {}
     remarks = []
     known = False
