@@ -62,8 +62,9 @@ class InputValues:
 def input_values(graph: Graph, name: str) -> InputValues | None:
     """Return what a graph proves of the values that a picture input takes, or None if it proves nothing."""
     ranges = _possible(graph.dtype(name))
-    ways = scaling(graph, name)
-    proofs = [_proof(way, ranges) for way in ways]
+    with np.errstate(all="ignore"):  # a damaged file may hold any number; what is not finite proves nothing
+        ways = scaling(graph, name)
+        proofs = [_proof(way, ranges) for way in ways]
     if not proofs or any(proof is None or proof != proofs[0] for proof in proofs) or proofs[0] is None:
         return None
     low, high = proofs[0]
@@ -88,7 +89,7 @@ def _proves(step: Scaled, of: Range) -> bool:
     """Tell whether the scaling so far proves that the picture has values of a range; see the module's docstring."""
     low, high = of
     width = high - low
-    if step.limits[0] > low + _NEAR * width or step.limits[1] < high - _NEAR * width:
+    if not _keeps(step, of):
         return False
     if not step.learned and any(_turns_into(step, of, other) for other in _KNOWN if other != of):
         return True
@@ -100,6 +101,13 @@ def _proves(step: Scaled, of: Range) -> bool:
     if (deviation >= _LEAST_DEVIATION).all():
         return True
     return not step.learned and (of == PIXELS or bool((np.abs(deviation * 255 - 1) <= _NEAR).all()))
+
+
+def _keeps(step: Scaled, of: Range) -> bool:
+    """Tell whether nothing of a range has been cut off, and whether factor and shift are numbers at all."""
+    room = _NEAR * (of[1] - of[0])
+    kept = step.limits[0] <= of[0] + room and step.limits[1] >= of[1] - room
+    return kept and bool(np.isfinite(step.factor).all() and np.isfinite(step.shift).all())
 
 
 def _turns_into(step: Scaled, of: Range, other: Range) -> bool:

@@ -104,7 +104,7 @@ def clipped(graph: Graph, node: gs.Node, at: Scaled) -> Scaled | None:
             return None
         bounds.append((float(np.asarray(value).reshape(())) - at.shift) / at.factor)
     low, high = np.minimum(*bounds).max(), np.maximum(*bounds).min()
-    return replace(at, limits=(max(at.limits[0], float(low)), min(at.limits[1], float(high))))
+    return replace(at, limits=(float(np.maximum(at.limits[0], low)), float(np.minimum(at.limits[1], high))))
 
 
 def cast(graph: Graph, node: gs.Node, at: Scaled) -> Scaled | None:

@@ -274,6 +274,22 @@ NOTHING = {
         {"k": np.full((3, 1, 3, 3), 1 / 2295, np.float32)},
         FIRST,
     ),
+    "numbers that are not finite": (
+        "t = Conv<group = 3>(image, k, b)",
+        {"k": np.ones((3, 1, 1, 1), np.float32), "b": row(np.nan, -120, -120)},
+        FIRST,
+    ),
+    "a bound that is no number": (
+        "a = Clip(image, bound, white) t = Div(a, white)",
+        {"bound": number(np.nan), "white": number(255)},
+        FIRST,
+    ),
+    "statistics without any variance": (
+        "t = BatchNormalization<epsilon = 0.0>(image, g, b, m, v)",
+        {"g": row(1, 1, 1), "b": row(0, 0, 0), "m": row(120, 120, 120), "v": row(0, 0, 0)},
+        FIRST,
+    ),
+    "a factor beyond float32": ("a = Mul(image, k) t = Mul(a, k)", {"k": number(1e38)}, FIRST),
     "a range that a quantiser was calibrated with": (
         "t = DequantizeLinear(image, s, z)",
         {"s": number(0.0186), "z": np.uint8(114)},
