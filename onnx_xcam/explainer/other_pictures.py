@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam.common.arguments import mapping
 from onnx_xcam.common.files import is_file
-from onnx_xcam.errors import ImageError, InputError
+from onnx_xcam.errors import ImageError, InputError, ModelError
 from onnx_xcam.feeds import FedPicture, InputValue, takes_pictures
 from onnx_xcam.images.arrays import array_in_npy, as_array, is_array
 from onnx_xcam.images.content import content_of
@@ -22,9 +22,12 @@ from onnx_xcam.images.prepare import preprocess_image
 from onnx_xcam.images.sources import is_source, name_of, open_photo
 from onnx_xcam.images.values import remarks_for
 from onnx_xcam.producers.evidence import evidence
+from onnx_xcam.producers.graph import graph_statements
 from onnx_xcam.producers.settle import input_spec, settle
 from onnx_xcam.producers.stated import PreprocessLike
+from onnx_xcam.producers.statement import Statement
 from onnx_xcam.runtime import TensorInfo
+from onnx_xcam.surgery.proved import proved_of_picture
 
 
 def model_infos(proto: onnx.ModelProto) -> list[TensorInfo]:
@@ -77,13 +80,23 @@ def read_pictures(
         called = name_of(value, "the given picture")
         photo = open_photo(value, called)
         assert info.dtype is not None  # since `takes_pictures` is true
-        spec = input_spec(info.name, info.dtype, info.shape, said)
-        used = settle(said, spec, None).preprocess
+        everything = [*said, *_by_graph(proto, info.name)]
+        spec = input_spec(info.name, info.dtype, info.shape, everything)
+        used = settle(everything, spec, None).preprocess
         what = f"'{called}'" if name_of(value, "") else called
         values[info.name] = preprocess_image(photo, used, spec, what)[0][None]
         remarks = tuple(f"{called}: {remark}." for remark in remarks_for(photo, used, spec))
         descriptions[info.name] = FedPicture(f"{what}, {used.summary(spec)}", remarks)
     return values, descriptions
+
+
+def _by_graph(proto: onnx.ModelProto, name: str) -> list[Statement]:
+    """Return what the graph proves of a picture input; nothing for a model that is refused later, with its reason."""
+    try:
+        facts = proved_of_picture(proto, name)
+    except ModelError:
+        return []
+    return [replace(one, evidence="graph") for one in graph_statements(*facts)]
 
 
 def _pictures(infos: list[TensorInfo], values: Mapping[str, Any]) -> Iterator[tuple[TensorInfo, Any]]:

@@ -51,7 +51,20 @@ def proved_by_instrumented(skeleton: onnx.ModelProto, picture: str, score: str) 
         ModelError: the model contradicts itself.
     """
     names = class_names(prepare(skeleton), score) if _may_have_names(skeleton) else None
-    return _proved(input_values(prepare(front(skeleton, picture)), picture), names)
+    return proved_of_picture(skeleton, picture)._replace(labels=names)
+
+
+def proved_of_picture(skeleton: onnx.ModelProto, picture: str) -> Proved:
+    """Return what a graph proves of one of its picture inputs alone.
+
+    Args:
+        skeleton: any model, which may lack its weights.
+        picture: the name of the picture's input.
+
+    Raises:
+        ModelError: the model contradicts itself, or is of an opset that is not analysed as it is.
+    """
+    return _proved(input_values(prepare(front(skeleton, picture)), picture), None)
 
 
 def _proved(values: InputValues | None, names: tuple[str, ...] | None) -> Proved:

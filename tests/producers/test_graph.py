@@ -104,6 +104,22 @@ def test_integers_of_a_sign_are_pixels_less_128(tmp_path):
     np.testing.assert_allclose(picture, raw - 128, atol=0.51)
 
 
+def test_a_second_picture_gets_the_values_that_its_own_input_takes(tmp_path):
+    """Two inputs of one model, and only the second is normalised in the graph."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,3,16,16] left, float[N,3,16,16] right) => (float[N,5] y) {'
+        "r = Div(right, k) a = Conv(left, w) b = Conv(r, w) c = Add(a, b) d = Relu(c) p = GlobalAveragePool(d) "
+        "f = Flatten(p) y = MatMul(f, v) }"
+    )
+    random = np.random.default_rng(5)
+    for name, value in {"w": random.normal(size=(8, 3, 3, 3)), "v": random.normal(size=(8, 5)), "k": 255.0}.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value, np.float32), name))
+    colour = np.full((16, 16, 3), (0, 100, 255), np.uint8)
+    explainer = open_quietly(model, inputs={"right": colour})
+    np.testing.assert_array_equal(explainer.inputs["right"][0, :, 8, 8], [0, 100, 255])
+    assert not explainer.preprocess.is_raw
+
+
 def test_a_file_that_contradicts_the_graph_is_followed_and_reported(tmp_path):
     path = save(tmp_path / "m.onnx", SCALED, **ONES)
     (tmp_path / "m.preprocess.json").write_text(json.dumps({"preset": "imagenet"}))
