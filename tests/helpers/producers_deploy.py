@@ -35,26 +35,68 @@ def measured(file: Path, own: Callable[[NDArray[np.uint8]], Tensor]) -> float:
     return worst_difference(save_classifier(file.with_name("model.onnx"), (1, *theirs[0].shape)), theirs)
 
 
-def paddle_file(name: str) -> ModuleType:
-    """Return one module of PaddleClas' `deploy/python`, read without the package around it, which needs Paddle.
+def single_file(package: str, path: str, instead: Mapping[str, Any]) -> ModuleType:
+    """Return one module of a package, read without the package around it, which needs Paddle.
 
-    What the module imports for other operators than those used here (Paddle's own transforms) is empty meanwhile.
+    Args:
+        package: the package.
+        path: the module's file in the folder of the package.
+        instead: what stands in the place of the modules that it imports, by their names.
     """
-    found = importlib.util.find_spec("paddleclas")
+    found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        return library("paddleclas")  # skips, or fails where the libraries are demanded
-    folder = Path(found.submodule_search_locations[0]) / "deploy" / "python"
-    absent = ("paddle", "paddle.vision", "paddle.vision.transforms")
-    absent += ("paddleclas", "paddleclas.deploy", "paddleclas.deploy.python", "paddleclas.deploy.python.det_preprocess")
+        return library(package)  # skips, or fails where the libraries are demanded
+    name = f"{package}_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, Path(found.submodule_search_locations[0]) / path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
-        for other in absent:
-            patch.setitem(sys.modules, other, MagicMock())
-        spec = importlib.util.spec_from_file_location(f"paddleclas_{name}", folder / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        patch.setitem(sys.modules, spec.name, module)
+        for other, stand_in in {**instead, name: module}.items():
+            patch.setitem(sys.modules, other, stand_in)
         spec.loader.exec_module(module)
-        return module
+    return module
+
+
+def paddle_file(name: str) -> ModuleType:
+    """Return one module of PaddleClas' `deploy/python`.
+
+    What it imports for other operators than those used here (Paddle's own transforms) is empty.
+    """
+    absent = ["paddle", "paddle.vision", "paddle.vision.transforms", "paddleclas", "paddleclas.deploy"]
+    absent += ["paddleclas.deploy.python", "paddleclas.deploy.python.det_preprocess"]
+    return single_file("paddleclas", f"deploy/python/{name}.py", {other: MagicMock() for other in absent})
+
+
+def paddle_segmenter(*transforms: Mapping[str, Any]) -> Measure:
+    """Return the measure of a `deploy.yaml` with these transforms, against PaddleSeg's own."""
+
+    def measure(folder: Path) -> float:
+        scipy = {name: MagicMock() for name in ("scipy", "scipy.ndimage")}  # for edges of labels
+        functional = single_file("paddleseg", "transforms/functional.py", scipy)
+        manager = MagicMock()
+        manager.TRANSFORMS.add_component = lambda component: component
+        instead = {
+            "paddleseg": MagicMock(),
+            "paddleseg.cvlibs": MagicMock(manager=manager),
+            "paddleseg.transforms": MagicMock(functional=functional),
+            "paddleseg.utils": MagicMock(),
+        }
+        own = single_file("paddleseg", "transforms/transforms.py", instead)
+        file = folder / "deploy.yaml"
+        file.write_text(
+            yaml.safe_dump({"Deploy": {"model": "model.pdmodel", "transforms": [dict(t) for t in transforms]}})
+        )
+        chain = [
+            getattr(own, step["type"])(**{key: value for key, value in step.items() if key != "type"})
+            for step in transforms
+        ]
+
+        def tensor(photo: NDArray[np.uint8]) -> Tensor:
+            return own.Compose(chain)({"img": np.ascontiguousarray(photo[..., ::-1]).astype(np.float32)})["img"]
+
+        return measured(file, tensor)
+
+    return measure
 
 
 def paddle_classifier(*operators: Mapping[str, Any]) -> Measure:
@@ -265,6 +307,19 @@ CASES: Mapping[str, Mapping[str, Measure]] = {
             {"type": "Resize", "target_size": [608, 608], "keep_ratio": False, "interp": 1},
             {"type": "NormalizeImage", "is_scale": False, "mean": [123.675, 116.28, 103.53], "std": [58.4, 57.1, 57.4]},
             {"type": "Permute"},
+        ),
+    },
+    "PaddleSeg": {
+        "size [width, height]": paddle_segmenter({"type": "Resize", "target_size": [160, 96]}, {"type": "Normalize"}),
+        "long side, padded": paddle_segmenter(
+            {"type": "ResizeByLong", "long_size": 256},
+            {"type": "Padding", "target_size": [256, 256]},
+            {"type": "Normalize", **IMAGENET},
+        ),
+        "fitted, padded": paddle_segmenter(
+            {"type": "Resize", "target_size": [192, 192], "keep_ratio": True, "interp": "CUBIC"},
+            {"type": "Padding", "target_size": [224, 192], "im_padding_value": 10},
+            {"type": "Normalize", **IMAGENET},
         ),
     },
     "MMPretrain": {
