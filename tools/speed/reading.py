@@ -1,12 +1,12 @@
-"""Measure what reading and preparing 8-bit JPEGs costs, against another checkout: `python -m tools.speed.reading`.
+"""Measure what reading and preparing 8-bit JPEGs costs, against another checkout.
 
-Each checkout runs in a process of its own, with one thread. Both take turns, photo by photo, so that a machine that is
-busy with other things slows both down; what is compared is the ratio of each pair of times, of which the median counts.
+Each checkout runs in a process of its own, with one thread. Both take turns, photo by photo, and the time of the
+processor counts, so that a machine that is busy with other things slows both down; what is compared is the ratio of
+each pair of times, of which the median counts.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
+
+from tools.common import command_line
 
 SIZES = ((480, 640), (1080, 1920), (3000, 4000))
 RULES = {
@@ -42,12 +44,12 @@ for line in sys.stdin:
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Print a table: the time of this checkout in ms, and its ratio to that of the other, for each size and rule."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line.parser("tools.speed.reading", __doc__)
     parser.add_argument("--before", type=Path, required=True, help="the folder of the other checkout")
     parser.add_argument("--rounds", type=int, default=60, help="how many times each photo is read by each checkout")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     here = Path(__file__).parents[2]
     with tempfile.TemporaryDirectory() as name:
         model, photos = _model(Path(name)), _photos(Path(name))
