@@ -162,12 +162,12 @@ def input_kind(shape: Sequence[int | str | None], kind: str) -> str | None:
         "int64": "whole numbers, as tokens of a text are" if len(shape) <= 2 else "",
         "uint8": "the bytes of an encoded picture" if len(shape) == 1 else "",
     }
-    of_rank = {2: _kind_of_two, 3: _kind_of_three, 4: _kind_of_four}
+    of_rank = {2: _kind_of_two, 3: _kind_of_three, 4: _kind_of_four, 5: _kind_of_five}
     if description := of_kind.get(kind):
         return description
     if len(shape) in of_rank:
         return of_rank[len(shape)](shape)
-    return "a volume or a video" if len(shape) == 5 else "no pictures"
+    return "no pictures"
 
 
 def _is_side(*dims: int | str | None) -> bool:
@@ -178,7 +178,7 @@ def _is_side(*dims: int | str | None) -> bool:
 def _kind_of_two(shape: Sequence[int | str | None]) -> str:
     """Describe what an input of two axes seems to take."""
     pictured = "a picture without axes of images and channels"
-    return pictured if _is_side(*shape) else "rows of numbers: a table, a signal, or pictures laid flat"
+    return pictured if _is_side(*shape) else "rows of numbers [N,F]: a table, a signal, or pictures laid flat"
 
 
 def _kind_of_three(shape: Sequence[int | str | None]) -> str:
@@ -188,7 +188,16 @@ def _kind_of_three(shape: Sequence[int | str | None]) -> str:
         return "a picture without the axis of images"
     if second == third and _is_side(second, third):
         return "pictures without the axis of channels"
-    return "signals or sequences"
+    return "signals or sequences [N,C,L]"
+
+
+def _kind_of_five(shape: Sequence[int | str | None]) -> str:
+    """Describe what an input of five axes seems to take: frames have three channels, and a volume has any other."""
+    if shape[2] == 3:
+        return "videos [N,T,C,H,W]"
+    if shape[4] == 3:
+        return "videos [N,T,H,W,C]"
+    return "videos [N,C,T,H,W]" if shape[1] == 3 else "volumes [N,C,D,H,W]"
 
 
 ImageLayout = Literal["NCHW", "NHWC"]

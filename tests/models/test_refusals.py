@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -175,11 +177,14 @@ def without_channels(model, activations):
 @pytest.mark.parametrize(
     ("shape", "kind", "said"),
     [
-        (("N", 1, 16, 32, 32), "float32", "a volume or a video"),
-        (("N", 8, 3, 32, 32), "float32", "a volume or a video"),
-        (("N", 2, 1000), "float32", "signals or sequences"),
-        (("N", "T", 40), "float32", "signals or sequences"),
-        (("N", 16000), "float32", "rows of numbers: a table, a signal, or pictures laid flat"),
+        (("N", 1, 16, 32, 32), "float32", "volumes [N,C,D,H,W]"),
+        (("N", 4, "D", "H", "W"), "float32", "volumes [N,C,D,H,W]"),
+        (("N", 8, 3, 32, 32), "float32", "videos [N,T,C,H,W]"),
+        (("N", 3, 8, 32, 32), "float32", "videos [N,C,T,H,W]"),
+        (("N", 8, 32, 32, 3), "uint8", "videos [N,T,H,W,C]"),
+        (("N", 2, 1000), "float32", "signals or sequences [N,C,L]"),
+        (("N", "T", 40), "float32", "signals or sequences [N,C,L]"),
+        (("N", 16000), "float32", "rows of numbers [N,F]: a table, a signal, or pictures laid flat"),
         (("N", "L"), "int64", "whole numbers, as tokens of a text are"),
         (("L",), "uint8", "the bytes of an encoded picture"),
         (("N",), "string", "texts, or pictures that are still encoded"),
@@ -198,8 +203,8 @@ def test_what_an_input_takes(shape, kind, said):
 
 
 VOLUMES = {
-    "a volume or a video": ("c = Conv<pads=[1,1,1,1,1,1]>(x, w, b)", (4, 1, 3, 3, 3), "float[N,1,8,12,12] x"),
-    "signals or sequences": ("c = Conv<pads=[1,1]>(x, w, b)", (4, 2, 3), "float[N,2,100] x"),
+    "volumes [N,C,D,H,W]": ("c = Conv<pads=[1,1,1,1,1,1]>(x, w, b)", (4, 1, 3, 3, 3), "float[N,1,8,12,12] x"),
+    "signals or sequences [N,C,L]": ("c = Conv<pads=[1,1]>(x, w, b)", (4, 2, 3), "float[N,2,100] x"),
 }
 
 
@@ -208,7 +213,9 @@ def test_what_is_no_picture_is_said(said, parts):
     conv, weight, inputs = parts
     model = build(f"{conv} a = Relu(c) {GAP}", {**GAP_WEIGHTS, "w": weight, "b": (4,)}, inputs=inputs)
     for call in (instrument, Explainer, onnx_xcam.check):
-        with pytest.raises(LayerError, match=rf"the model takes 'x' float32 .*, {said}\. Only classifiers of pictures"):
+        with pytest.raises(
+            LayerError, match=rf"the model takes 'x' float32 .*, {re.escape(said)}\. Only classifiers of"
+        ):
             call(model)
 
 
@@ -225,7 +232,7 @@ def test_frames_of_a_video_are_not_explained_as_if_they_were_images(images):
     model = build(text, WEIGHTS, inputs=inputs, outputs=outputs)
     asked = lambda model: instrument(model, layers="a")  # noqa: E731
     for call in (instrument, asked, Explainer, onnx_xcam.check):
-        with pytest.raises(LayerError, match=r"takes 'video' float32 .*, a volume or a video\. Only classifiers"):
+        with pytest.raises(LayerError, match=r"takes 'video' float32 .*, videos \[N,T,C,H,W\]\. Only classifiers"):
             call(model)
     assert not inspect(model).layers
 
