@@ -17,7 +17,7 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u
 _LONG_WORD = re.compile(r"\S{1001,}")
 _LONGEST = 20_000
 """Longer texts are cut when they are shown, in characters."""
-_DEEPEST = 50
+DEEPEST = 50
 """Data that are nested more deeply are refused."""
 _LARGEST_LITERAL = 1 << 24
 """Longer Python literals are refused, in characters."""
@@ -97,10 +97,10 @@ def check_depth(data: Any) -> None:
     """Make sure that plain data are not nested too deeply to be walked and shown.
 
     Raises:
-        ValueError: they are nested in more than `_DEEPEST` levels.
+        ValueError: they are nested in more than `DEEPEST` levels.
     """
     level = [data]
-    for _ in range(_DEEPEST):
+    for _ in range(DEEPEST):
         level = [
             child
             for item in level
@@ -110,7 +110,7 @@ def check_depth(data: Any) -> None:
         ]
         if not level:
             return
-    raise ValueError(f"nested more than {_DEEPEST} levels deep")
+    raise ValueError(f"nested more than {DEEPEST} levels deep")
 
 
 def load_literal(text: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from onnx_xcam.common.files import open_file
-from onnx_xcam.text import check_depth, load_json
+from onnx_xcam.text import DEEPEST, check_depth, load_json
 
 LARGEST_FILE = 64 << 20
 """The largest file that is read, in bytes; labels of 20,000 classes take 1 MB."""
@@ -19,12 +19,22 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class _Loader(yaml.SafeLoader):
-    """A _Loader refuses aliases: with them, a few lines could stand for billions of elements, or contain themselves."""
+    """A _Loader refuses aliases: with them, a few lines could stand for billions of elements, or contain themselves.
+
+    It refuses deep nesting while it reads, since what PyYAML does at each character grows with the depth.
+    """
+
+    _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not supported")
-        return super().compose_node(parent, index)
+        if self._depth > DEEPEST:
+            raise yaml.YAMLError("nested too deeply")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 def read_text(path: Path) -> str:
