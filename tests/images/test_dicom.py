@@ -132,7 +132,7 @@ def test_every_file_of_pydicom_ends_in_a_photo_or_a_sentence(pydicom):
             continue
         with warnings.catch_warnings(action="ignore"):
             header = pydicom.dcmread(path)
-            theirs = pydicom.pixels.pixel_array(path, index=0)
+            theirs = pydicom.pixels.pixel_array(header, index=0)
         if header.PhotometricInterpretation == "PALETTE COLOR":
             theirs = pydicom.pixels.apply_color_lut(theirs, header)
         elif theirs.ndim == 2:
