@@ -15,9 +15,9 @@ from typing import Any
 from onnx_xcam.common.files import is_file
 from onnx_xcam.errors import LabelsError, PreprocessError, XcamError
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.dialects import DIALECTS
+from onnx_xcam.producers.dialects.plain_labels import is_named
+from onnx_xcam.producers.dialects.registry import DIALECTS
 from onnx_xcam.producers.own import LABELS_FILES, PREPROCESS_FILES
-from onnx_xcam.producers.plain_labels import is_named
 from onnx_xcam.producers.stated import read_labels, read_settings, refused
 from onnx_xcam.producers.statement import Statement
 

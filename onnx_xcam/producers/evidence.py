@@ -11,7 +11,7 @@ from onnx_xcam.errors import LabelsError, PreprocessError
 from onnx_xcam.labels import labels_from_metadata
 from onnx_xcam.metadata import LABELS_KEY, PREPROCESS_KEY, read_hints
 from onnx_xcam.producers.beside import statements_beside
-from onnx_xcam.producers.dialects import METADATA_DIALECTS
+from onnx_xcam.producers.dialects.registry import METADATA_DIALECTS
 from onnx_xcam.producers.own import own_statement
 from onnx_xcam.producers.stated import LabelsLike, PreprocessLike, refused, stated_labels, stated_preprocess
 from onnx_xcam.producers.statement import Statement

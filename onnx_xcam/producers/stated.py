@@ -16,7 +16,7 @@ from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.images.presets import PRESETS
 from onnx_xcam.labels import load_labels
 from onnx_xcam.producers.dialect import DescriptionFile
-from onnx_xcam.producers.dialects import DIALECTS
+from onnx_xcam.producers.dialects.registry import DIALECTS
 from onnx_xcam.producers.named import LIBRARIES, is_name, named
 from onnx_xcam.producers.own import own_statement
 from onnx_xcam.producers.statement import Statement

@@ -41,7 +41,7 @@ def test_every_dialect_has_a_seed():
     """In files and in metadata, so that the fuzzer comes to every reader."""
     from helpers.fuzz.producer_files import FILES, METADATA
     from onnx_xcam.producers.dialect import DescriptionFile
-    from onnx_xcam.producers.dialects import DIALECTS, METADATA_DIALECTS
+    from onnx_xcam.producers.dialects.registry import DIALECTS, METADATA_DIALECTS
 
     files = []
     for name, data in FILES:

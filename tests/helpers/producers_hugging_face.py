@@ -25,7 +25,7 @@ from helpers.producers import difference, library, prepared, save_classifier, wo
 from onnx_xcam import XcamError
 from onnx_xcam.images import Preprocess
 from onnx_xcam.producers.dialect import DescriptionFile
-from onnx_xcam.producers.hugging_face import processor
+from onnx_xcam.producers.dialects.hugging_face import processor
 
 Keys = Mapping[str, Any]
 

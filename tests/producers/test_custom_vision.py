@@ -8,8 +8,8 @@ from helpers.producers_exporters import BGR_255, NAMES
 from helpers.producers_exporters import custom_vision_export as export
 from onnx_xcam import Explainer
 from onnx_xcam.errors import PreprocessError, XcamWarning
-from onnx_xcam.producers import custom_vision
 from onnx_xcam.producers.dialect import DescriptionFile
+from onnx_xcam.producers.dialects import custom_vision
 
 
 @pytest.mark.parametrize(

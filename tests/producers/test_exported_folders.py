@@ -9,8 +9,8 @@ from helpers.producers_exporters import NAMES, SIGNATURE, lobe_export
 from onnx_xcam import Explainer
 from onnx_xcam.errors import LabelsError, PreprocessError, XcamWarning
 from onnx_xcam.images.fields import check_fields
-from onnx_xcam.producers import deepstream, lobe, teachable_machine, triton
 from onnx_xcam.producers.dialect import DescriptionFile
+from onnx_xcam.producers.dialects import deepstream, lobe, teachable_machine, triton
 
 
 def described(path, text):

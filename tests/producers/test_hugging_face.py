@@ -20,8 +20,8 @@ from onnx_xcam import Explainer, XcamError
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images import PRESETS, Preprocess
 from onnx_xcam.producers.dialect import DescriptionFile
-from onnx_xcam.producers.hugging_face import CONFIGURATION, PROCESSOR
-from onnx_xcam.producers.hugging_face.classes import FOLLOWED, NOT_FOLLOWED, TABLE
+from onnx_xcam.producers.dialects.hugging_face import CONFIGURATION, PROCESSOR
+from onnx_xcam.producers.dialects.hugging_face.classes import FOLLOWED, NOT_FOLLOWED, TABLE
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_normalize": True}

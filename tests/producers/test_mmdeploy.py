@@ -8,7 +8,7 @@ import pytest
 from helpers.producer_files import MMDEPLOY_TRANSFORMS as TRANSFORMS
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.producers.dialect import DescriptionFile
-from onnx_xcam.producers.mmdeploy import DIALECT
+from onnx_xcam.producers.dialects.mmdeploy import DIALECT
 from onnx_xcam.producers.statement import Statement
 
 

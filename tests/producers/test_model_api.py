@@ -4,7 +4,7 @@ import pytest
 
 from helpers.producers_exporters import model_info
 from onnx_xcam.errors import PreprocessError
-from onnx_xcam.producers import model_api
+from onnx_xcam.producers.dialects import model_api
 
 MEAN = "123.675 116.28 103.53"
 

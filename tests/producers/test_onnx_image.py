@@ -6,7 +6,7 @@ from PIL import Image
 
 from helpers.producers import photos, save_classifier, worst_difference
 from onnx_xcam.errors import XcamWarning
-from onnx_xcam.producers import onnx_image
+from onnx_xcam.producers.dialects import onnx_image
 
 
 @pytest.mark.parametrize(

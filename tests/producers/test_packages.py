@@ -8,8 +8,8 @@ import pytest
 
 from helpers.producer_files import AI_HUB, ROBOFLOW_CONFIG, ROBOFLOW_ENVIRONMENT, TFLITE
 from onnx_xcam.errors import PreprocessError
-from onnx_xcam.producers import ai_hub, roboflow, tflite
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
+from onnx_xcam.producers.dialects import ai_hub, roboflow, tflite
 from onnx_xcam.producers.statement import Statement
 
 

@@ -7,8 +7,8 @@ import yaml
 
 from helpers.producer_files import PADDLE_CLASSIFIER, PADDLE_DETECTOR, PADDLE_SEGMENTER
 from onnx_xcam.errors import PreprocessError
-from onnx_xcam.producers import paddle_clas, paddle_detection, paddle_seg
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
+from onnx_xcam.producers.dialects import paddle_clas, paddle_detection, paddle_seg
 from onnx_xcam.producers.statement import Statement
 
 

@@ -9,8 +9,8 @@ from helpers.producers import save_classifier
 from onnx_xcam import Explainer
 from onnx_xcam.errors import XcamWarning
 from onnx_xcam.images import PRESETS
-from onnx_xcam.producers import plain_labels
 from onnx_xcam.producers.dialect import DescriptionFile
+from onnx_xcam.producers.dialects import plain_labels
 
 NAMES = ["ash", "beech", "elm", "oak", "yew"]
 BY_ID = {str(index): name for index, name in enumerate(NAMES)}

@@ -11,8 +11,8 @@ from helpers.producers import LARGEST_DIFFERENCE, difference, library, photos, p
 from onnx_xcam import Explainer
 from onnx_xcam.errors import LabelsError, PreprocessError
 from onnx_xcam.images.preprocess import Preprocess
-from onnx_xcam.producers import timm
 from onnx_xcam.producers.dialect import DescriptionFile
+from onnx_xcam.producers.dialects import timm
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 CONFIG = {

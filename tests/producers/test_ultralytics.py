@@ -8,7 +8,7 @@ import yaml
 from helpers.producers import photos, save_classifier, worst_difference
 from onnx_xcam import Explainer
 from onnx_xcam.errors import PreprocessError
-from onnx_xcam.producers import ultralytics
+from onnx_xcam.producers.dialects import ultralytics
 
 CLASSIFIER = {
     "description": "Ultralytics YOLO11n-cls model ",

@@ -29,15 +29,15 @@ REVIEWED = {
         "HardSigmoid LogSoftmax Sigmoid Softmax",
         "the final activation that a file's metadata names",
     ),
-    "producers/mmdeploy.py": (
+    "producers/dialects/mmdeploy.py": (
         "Pad Resize",
         "steps of another program that happen to have the same names",
     ),
-    "producers/paddle_detection.py": (
+    "producers/dialects/paddle_detection.py": (
         "Pad Resize",
         "steps of another program that happen to have the same names",
     ),
-    "producers/paddle_seg.py": (
+    "producers/dialects/paddle_seg.py": (
         "Resize",
         "steps of another program that happen to have the same names",
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from onnx_xcam.producers.dialects import DIALECTS
+from onnx_xcam.producers.dialects.registry import DIALECTS
 from onnx_xcam.producers.own import LABELS_FILES, PREPROCESS_FILES
 from tools.common import command_line
 from tools.common.folders import ROOT

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from onnx_xcam.producers.hugging_face import classes, processor
+from onnx_xcam.producers.dialects.hugging_face import classes, processor
 
 
 def defaults() -> dict[str, dict[str, Any]]:

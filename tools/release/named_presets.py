@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from onnx_xcam.images.preprocess import Preprocess
-from onnx_xcam.producers import likelihood, named, timm
+from onnx_xcam.producers import likelihood, named
+from onnx_xcam.producers.dialects import timm
 from tools.common import command_line
 
 FOLDER = named.FOLDER

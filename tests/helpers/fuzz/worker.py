@@ -166,7 +166,7 @@ def _preprocess(path: Path, data: bytes, number: int) -> _Runs:
 @contextmanager
 def as_files_beside(path: Path, data: bytes, number: int) -> Iterator[Path]:
     """Give the block the path of a model beside which the content lies, under some of the names with its suffix."""
-    from onnx_xcam.producers.dialects import DIALECTS
+    from onnx_xcam.producers.dialects.registry import DIALECTS
     from onnx_xcam.producers.own import LABELS_FILES, PREPROCESS_FILES
 
     names = [name for dialect in DIALECTS for name in dialect.files] + [*LABELS_FILES, *PREPROCESS_FILES]

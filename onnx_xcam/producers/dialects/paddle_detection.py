@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
+from onnx_xcam.producers.dialects.steps import Steps, label_texts
 from onnx_xcam.producers.statement import Statement
-from onnx_xcam.producers.steps import Steps, label_texts
 
 _INTERPOLATIONS = {1: "linear", 2: "cubic", 3: "area", 4: "lanczos"}
 _LARGEST_STRIDE = 1024

@@ -13,7 +13,7 @@ from typing import Any
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.fields import number
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.label_file import labels_or_remark
+from onnx_xcam.producers.dialects.label_file import labels_or_remark
 from onnx_xcam.producers.statement import Statement
 
 _FILES = tuple(

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from onnx_xcam.producers.hugging_face.stated import Size, Stated
-from onnx_xcam.producers.hugging_face.values import value_of_zero
+from onnx_xcam.producers.dialects.hugging_face.stated import Size, Stated
+from onnx_xcam.producers.dialects.hugging_face.values import value_of_zero
 
 Geometry = Callable[[Stated], dict[str, Any]]
 

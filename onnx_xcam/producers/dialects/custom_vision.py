@@ -16,9 +16,9 @@ from typing import Any
 
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.fields import check_fields
-from onnx_xcam.producers import onnx_image
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.label_file import labels_or_remark
+from onnx_xcam.producers.dialects import onnx_image
+from onnx_xcam.producers.dialects.label_file import labels_or_remark
 from onnx_xcam.producers.statement import Statement
 from onnx_xcam.text import load_json
 

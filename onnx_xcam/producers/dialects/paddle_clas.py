@@ -13,9 +13,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.label_file import labels_named
+from onnx_xcam.producers.dialects.label_file import labels_named
+from onnx_xcam.producers.dialects.steps import (
+    OPENCV_INTERPOLATIONS,
+    PILLOW_INTERPOLATIONS,
+    Steps,
+    label_texts,
+    one_or_pair,
+)
 from onnx_xcam.producers.statement import Statement
-from onnx_xcam.producers.steps import OPENCV_INTERPOLATIONS, PILLOW_INTERPOLATIONS, Steps, label_texts, one_or_pair
 
 _IMAGENET_MEAN, _IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 

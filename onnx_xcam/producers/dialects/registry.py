@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from onnx_xcam.producers import (
+from onnx_xcam.producers.dialect import Dialect
+from onnx_xcam.producers.dialects import (
     ai_hub,
     custom_vision,
     deepstream,
@@ -24,7 +25,6 @@ from onnx_xcam.producers import (
     triton,
     ultralytics,
 )
-from onnx_xcam.producers.dialect import Dialect
 from onnx_xcam.producers.statement import Statement
 
 DIALECTS: tuple[Dialect, ...] = (

@@ -9,7 +9,7 @@ installed.
 from __future__ import annotations
 
 from onnx_xcam.producers.dialect import Dialect
-from onnx_xcam.producers.hugging_face import configuration, processor
+from onnx_xcam.producers.dialects.hugging_face import configuration, processor
 
 PROCESSOR = Dialect(
     "Hugging Face image processor",

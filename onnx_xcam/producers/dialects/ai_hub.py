@@ -13,7 +13,7 @@ from typing import Any
 
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.label_file import labels_named
+from onnx_xcam.producers.dialects.label_file import labels_named
 from onnx_xcam.producers.statement import Statement
 
 _COLOURS = {"rgb": "RGB", "bgr": "BGR", "grayscale": "GRAY"}

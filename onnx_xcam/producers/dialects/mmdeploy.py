@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
+from onnx_xcam.producers.dialects.steps import OPENCV_INTERPOLATIONS, PILLOW_INTERPOLATIONS, Steps, one_or_pair
 from onnx_xcam.producers.statement import Statement
-from onnx_xcam.producers.steps import OPENCV_INTERPOLATIONS, PILLOW_INTERPOLATIONS, Steps, one_or_pair
 
 _MOST_NESTED = 8
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from onnx_xcam.producers.dialect import DescriptionFile
-from onnx_xcam.producers.hugging_face.classes import FOLLOWED, NOT_FOLLOWED, Processor, class_defaults
-from onnx_xcam.producers.hugging_face.stated import Stated
-from onnx_xcam.producers.hugging_face.values import interpolation, values
+from onnx_xcam.producers.dialects.hugging_face.classes import FOLLOWED, NOT_FOLLOWED, Processor, class_defaults
+from onnx_xcam.producers.dialects.hugging_face.stated import Stated
+from onnx_xcam.producers.dialects.hugging_face.values import interpolation, values
 from onnx_xcam.producers.statement import Statement
 from onnx_xcam.text import printable
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from onnx_xcam.common.text_format import Block, blocks, load_text_format, texts
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.label_file import labels_or_remark
+from onnx_xcam.producers.dialects.label_file import labels_or_remark
 from onnx_xcam.producers.statement import Statement
 
 _LAYOUTS = {"FORMAT_NCHW": "NCHW", "FORMAT_NHWC": "NHWC"}

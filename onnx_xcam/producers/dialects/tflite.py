@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.label_file import labels_named
+from onnx_xcam.producers.dialects.label_file import labels_named
 from onnx_xcam.producers.statement import Statement
 
 _COLOURS = {"RGB": "RGB", "GRAYSCALE": "GRAY"}

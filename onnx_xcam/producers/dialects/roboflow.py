@@ -14,8 +14,8 @@ from typing import Any
 
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
+from onnx_xcam.producers.dialects.steps import Steps
 from onnx_xcam.producers.statement import Statement
-from onnx_xcam.producers.steps import Steps
 from onnx_xcam.text import load_json
 
 _OPENCV = {"interpolation": "linear", "antialias": False}

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from onnx_xcam.producers.hugging_face import geometry
+from onnx_xcam.producers.dialects.hugging_face import geometry
 from onnx_xcam.text import load_json
 
-TABLE = Path(__file__).parents[1] / "tables" / "hugging_face.json"
+TABLE = Path(__file__).parents[2] / "tables" / "hugging_face.json"
 """The file with the defaults of the followed classes."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from onnx_xcam.producers.hugging_face.stated import Stated
+from onnx_xcam.producers.dialects.hugging_face.stated import Stated
 
 _FILTERS: Mapping[Any, str] = {0: "nearest", 1: "lanczos", 2: "linear", 3: "cubic"} | {
     "nearest": "nearest",

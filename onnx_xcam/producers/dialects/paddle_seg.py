@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
+from onnx_xcam.producers.dialects.steps import OPENCV_INTERPOLATIONS, Steps, one_or_pair
 from onnx_xcam.producers.statement import Statement
-from onnx_xcam.producers.steps import OPENCV_INTERPOLATIONS, Steps, one_or_pair
 
 
 def recognises(file: DescriptionFile) -> bool:

@@ -14,7 +14,7 @@ from onnx_xcam.common.files import is_file
 from onnx_xcam.errors import LabelsError
 from onnx_xcam.labels.formats import from_data
 from onnx_xcam.producers.dialect import DescriptionFile
-from onnx_xcam.producers.hugging_face import processor
+from onnx_xcam.producers.dialects.hugging_face import processor
 from onnx_xcam.producers.statement import Statement
 
 _LABELS = frozenset({"id2label", "label2id"})
