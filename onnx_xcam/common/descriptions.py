@@ -15,6 +15,8 @@ LARGEST_FILE = 64 << 20
 """The largest file that is read, in bytes; labels of 20,000 classes take 1 MB."""
 _LARGEST_YAML = 4 << 20
 """The longest YAML text that is parsed, in characters; PyYAML takes some 10 seconds for it."""
+DATA_SUFFIXES = (".json", ".yaml", ".yml")
+"""The suffixes of files that hold data in JSON or YAML."""
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 

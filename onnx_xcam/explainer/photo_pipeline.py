@@ -23,7 +23,8 @@ from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.images.sources import PictureSource, name_of, opened
 from onnx_xcam.images.values import remarks_for, shown
 from onnx_xcam.producers.evidence import evidence
-from onnx_xcam.producers.settle import Settled, input_spec, settle
+from onnx_xcam.producers.settle import input_spec, settle
+from onnx_xcam.producers.settled import Settled
 from onnx_xcam.producers.stated import LabelsLike, PreprocessLike
 
 

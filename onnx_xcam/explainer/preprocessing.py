@@ -8,8 +8,8 @@ from typing import TypeAlias
 from onnx_xcam.producers import stated
 from onnx_xcam.producers.assume import how_likely, takes_whole_numbers
 from onnx_xcam.producers.describe import NAMES, told
-from onnx_xcam.producers.settle import Settled
 from onnx_xcam.producers.settle_labels import origin_of
+from onnx_xcam.producers.settled import Settled
 from onnx_xcam.text import listed
 
 PreprocessLike: TypeAlias = stated.PreprocessLike

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tokenize
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from onnx_xcam import contract
 from onnx_xcam.common.arguments import mapping
 from onnx_xcam.common.files import open_file
+from onnx_xcam.common.numpy_errors import DAMAGED_NPY
 from onnx_xcam.common.suggestions import suggestion
 from onnx_xcam.errors import InputError
 from onnx_xcam.runtime import TensorInfo
@@ -25,20 +25,6 @@ InputValue: TypeAlias = "ArrayLike | Path"
 
 _MOST_BYTES = 2 << 30
 """The largest .npy file that is read; no input of a model of pictures takes as much."""
-
-_DAMAGED = (
-    OSError,
-    ValueError,
-    EOFError,
-    SyntaxError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-)
-"""What NumPy raises at .npy files that are damaged; it also tries to read their headers as Python 2 wrote them."""
 
 
 def padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
@@ -93,7 +79,7 @@ def _read_array(name: str, path: str | Path) -> NDArray[Any]:
             f"The value of the input '{name}' is neither numbers (0.5 or 1,224,224 or [[1,2],[3,4]]) nor a file that "
             f"is there: '{path}'."
         ) from error
-    except _DAMAGED as error:
+    except (OSError, zipfile.BadZipFile, *DAMAGED_NPY) as error:
         pickled = "pickle" in str(error) or "Python objects" in str(error)
         why = "it is something else, or holds Python objects" if pickled else " ".join(str(error).split()).rstrip(".")
         raise InputError(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import io
 import math
-import tokenize
 from typing import Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from onnx_xcam.common.numpy_errors import DAMAGED_NPY
 from onnx_xcam.errors import ImageError
 from onnx_xcam.images.content import require_size
 from onnx_xcam.images.display import type_white
@@ -25,18 +25,6 @@ ChannelOrder = Literal["RGB", "BGR"]
 _PHOTO_CHANNELS = (1, 3, 4)
 _REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError)
 """What libraries raise where an array cannot become NumPy's: it is on another device, or of a type of theirs."""
-
-_DAMAGED = (
-    ValueError,
-    EOFError,
-    SyntaxError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    tokenize.TokenError,
-)
-"""What NumPy raises at headers of .npy files that are damaged; it also tries to read them as Python 2 wrote them."""
 
 
 def is_array(source: object) -> bool:
@@ -123,7 +111,7 @@ def array_in_npy(data: bytes, name: str) -> NDArray[Any]:
         if version not in ((1, 0), (2, 0)):
             raise ImageError(f"{name}: is a .npy file of version {version[0]}.{version[1]}, which is not read")
         shape, by_columns, dtype = read_header(stream)
-    except _DAMAGED as error:
+    except DAMAGED_NPY as error:
         raise ImageError(f"{name}: the header of this .npy file is damaged; write it with numpy.save") from error
     if dtype.hasobject or dtype.itemsize == 0:
         raise ImageError(f"{name}: this .npy file holds {dtype}, not numbers")

@@ -16,7 +16,8 @@ from onnx_xcam.producers.assume import how_likely
 from onnx_xcam.producers.describe import NAMES, told
 from onnx_xcam.producers.evidence import evidence
 from onnx_xcam.producers.graph import graph_statements
-from onnx_xcam.producers.settle import Settled, input_spec, settle
+from onnx_xcam.producers.settle import input_spec, settle
+from onnx_xcam.producers.settled import Settled
 from onnx_xcam.producers.stated import LabelsLike, PreprocessLike
 from onnx_xcam.producers.statement import GROUPS
 from onnx_xcam.surgery.analysis.ends import pictures

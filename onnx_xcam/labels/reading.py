@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnx_xcam.common.descriptions import load_description, read_stated
+from onnx_xcam.common.descriptions import DATA_SUFFIXES, load_description, read_stated
 from onnx_xcam.contract import METADATA_KEY
 from onnx_xcam.errors import LabelsError
 from onnx_xcam.labels.formats import from_data, from_lines, from_metadata_text
@@ -15,7 +15,6 @@ from onnx_xcam.metadata import read_hints
 
 _METADATA_KEYS = ("names", "labels", "classes", "id2label", "label_names", "class_names")
 """The keys of a model's metadata under which exporters store labels, in the order in which they are tried."""
-_DATA_SUFFIXES = (".json", ".yaml", ".yml")
 _TABLES = {".csv": ",", ".tsv": "\t"}
 
 
@@ -36,7 +35,7 @@ def load_labels(path: str | Path) -> list[str]:
     text = read_stated(path, LabelsError, "no such labels file")
     suffix = path.suffix.lower()
     data = None
-    if suffix in _DATA_SUFFIXES:
+    if suffix in DATA_SUFFIXES:
         try:
             data = load_description(text, suffix)
         except ValueError as error:
@@ -57,7 +56,7 @@ def read_labels(text: str, suffix: str, data: Any, source: str) -> list[str]:
         LabelsError: it has no labels, or they contradict each other.
     """
     suffix = suffix.lower()
-    if suffix in _DATA_SUFFIXES:
+    if suffix in DATA_SUFFIXES:
         return from_data(data, source)
     if suffix == ".pbtxt":
         return from_pbtxt(text, source)

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnx_xcam.common.descriptions import load_description, read_text
+from onnx_xcam.common.descriptions import DATA_SUFFIXES, load_description, read_text
 from onnx_xcam.producers.statement import Statement
-
-_JSON_OR_YAML = (".json", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class DescriptionFile:
             ValueError: it is no text, too large, or not the JSON or YAML that its suffix says.
         """
         text = read_text(path)
-        data = load_description(text, path.suffix) if path.suffix.lower() in _JSON_OR_YAML else None
+        data = load_description(text, path.suffix) if path.suffix.lower() in DATA_SUFFIXES else None
         return cls(path, source, text, data)
 
 

@@ -8,16 +8,13 @@ from pathlib import Path
 
 from onnx_xcam.contract import METADATA_KEY
 from onnx_xcam.errors import LabelsError, PreprocessError
-from onnx_xcam.labels import labels_from_metadata
-from onnx_xcam.metadata import LABELS_KEY, PREPROCESS_KEY, read_hints
+from onnx_xcam.labels import labels_of_other_tools
+from onnx_xcam.metadata import read_hints
 from onnx_xcam.producers.beside import statements_beside
 from onnx_xcam.producers.dialects.registry import METADATA_DIALECTS
 from onnx_xcam.producers.own import own_statement
 from onnx_xcam.producers.stated import LabelsLike, PreprocessLike, refused, stated_labels, stated_preprocess
-from onnx_xcam.producers.statement import Statement
-
-METADATA = "the model's metadata"
-"""What messages call the `metadata_props` of a model."""
+from onnx_xcam.producers.statement import METADATA, Statement
 
 
 def evidence(
@@ -65,7 +62,6 @@ def _in_metadata(props: Mapping[str, str]) -> list[Statement]:
             statement = refused(METADATA, error)
         if statement is not None:
             found.append(statement)
-    others = {key: text for key, text in props.items() if key not in (METADATA_KEY, LABELS_KEY, PREPROCESS_KEY)}
-    if (labels := labels_from_metadata(others)) is not None:
+    if (labels := labels_of_other_tools(props)) is not None:
         found.append(Statement(METADATA, labels=tuple(labels)))
     return found

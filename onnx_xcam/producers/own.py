@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from onnx_xcam.common.descriptions import DATA_SUFFIXES
 from onnx_xcam.common.suggestions import suggestion_of_few
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.fields import check_fields
@@ -14,7 +15,7 @@ from onnx_xcam.images.presets import PRESETS
 from onnx_xcam.producers.named import named
 from onnx_xcam.producers.statement import Statement
 
-PREPROCESS_FILES = tuple(f"{{stem}}.preprocess{suffix}" for suffix in (".json", ".yaml", ".yml"))
+PREPROCESS_FILES = tuple(f"{{stem}}.preprocess{suffix}" for suffix in DATA_SUFFIXES)
 """The names of files with our own settings beside a model, "{stem}" being its name without its suffix."""
 LABELS_FILES = ("{stem}.labels.txt", "{stem}.labels.json")
 """The names of files with labels beside a model that are meant for it alone."""

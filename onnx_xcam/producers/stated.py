@@ -9,6 +9,7 @@ from typing import Any
 
 from onnx_xcam.common import arguments
 from onnx_xcam.common.arguments import several, short_repr
+from onnx_xcam.common.descriptions import DATA_SUFFIXES
 from onnx_xcam.common.files import is_file
 from onnx_xcam.common.suggestions import suggestion_of_few
 from onnx_xcam.errors import LabelsError, PreprocessError, XcamError
@@ -25,8 +26,6 @@ PreprocessLike = str | Path | Mapping[str, Any] | Preprocess
 """A description of preprocessing: a preset's name, a file, a dict, or what was made of one of these."""
 LabelsLike = str | Path | Sequence[str]
 """A description of labels: a file, or the labels by class id."""
-
-_SETTINGS_SUFFIXES = (".json", ".yaml", ".yml")
 
 
 def stated_preprocess(spec: PreprocessLike) -> Statement:
@@ -107,7 +106,7 @@ def _binding(statement: Statement) -> Statement:
 
 def _read(path: Path, spec: object) -> DescriptionFile:
     """Return a preprocessing file's content, or raise a PreprocessError that says what is wrong with it."""
-    if not is_file(path) and path.suffix.lower() not in _SETTINGS_SUFFIXES:
+    if not is_file(path) and path.suffix.lower() not in DATA_SUFFIXES:
         name = str(spec).rpartition(":")[2]
         known = [*PRESETS, *(f"{library}:{name if ':' in str(spec) else 'NAME'}" for library in LIBRARIES)]
         raise PreprocessError(
@@ -122,7 +121,7 @@ def _read(path: Path, spec: object) -> DescriptionFile:
     except UnicodeDecodeError as error:
         raise PreprocessError(f"{path}: not a text file in UTF-8: {error.reason} at byte {error.start}") from error
     except ValueError as error:
-        kind = path.suffix[1:].upper() if path.suffix.lower() in _SETTINGS_SUFFIXES else "a description"
+        kind = path.suffix[1:].upper() if path.suffix.lower() in DATA_SUFFIXES else "a description"
         raise PreprocessError(f"{path}: not valid {kind}: {' '.join(str(error).split())}") from error
 
 
@@ -144,7 +143,7 @@ def _of_file(file: DescriptionFile) -> Statement:
         raise PreprocessError(f"{file.source}: this file of {names} states no preprocessing; give it with --labels")
     if isinstance(file.data, Mapping):
         return _binding(own_statement(file.data, file.source))
-    if file.path.suffix.lower() in _SETTINGS_SUFFIXES:
+    if file.path.suffix.lower() in DATA_SUFFIXES:
         raise PreprocessError(
             f"{file.source}: must hold settings by name, such as scale: 1/255; it holds {type(file.data).__name__}"
         )

@@ -36,6 +36,10 @@ Evidence = Literal["argument", "metadata", "file", "graph"]
 """The kinds of sources, the strongest first: what the user says, the model's metadata, files beside it, its graph."""
 
 
+METADATA = "the model's metadata"
+"""What messages call the `metadata_props` of a model as a source."""
+
+
 @dataclass(frozen=True)
 class Statement:
     """A Statement holds what one source says: an argument, a file, an entry of the metadata, or the graph.

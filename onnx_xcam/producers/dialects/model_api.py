@@ -17,9 +17,8 @@ from typing import Any
 from onnx_xcam.common.suggestions import suggestion_of_few
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.fields import number
-from onnx_xcam.producers.statement import Statement
+from onnx_xcam.producers.statement import METADATA, Statement
 
-_SOURCE = "the model's metadata"
 _PREFIX = "model_info "
 _RESIZE: Mapping[str, dict[str, Any]] = {
     "standard": {"resize": "stretch"},
@@ -44,15 +43,15 @@ def metadata(props: Mapping[str, str]) -> Statement | None:
     info = {key: value for key, value in info.items() if value not in ("", "None")}
     labels = info.get("labels", "").split() or None
     if not set(_TELLING) & set(info):
-        return Statement.of(_SOURCE, labels=labels) if labels else None
+        return Statement.of(METADATA, labels=labels) if labels else None
     embedded = info.get("embedded_processing") in ("True", "YES")  # the graph takes pixels and does the rest itself
     settings = {"channels": "RGB", **({"scale": 1.0} if embedded else {**_geometry(info), **_values(info)})}
-    return Statement.of(_SOURCE, settings, labels)
+    return Statement.of(METADATA, settings, labels)
 
 
 def _said(key: str, value: str) -> str:
     """Return the beginning of a message on an entry."""
-    return f"{_SOURCE}: {_PREFIX}{key} is {value[:_LONGEST]!r}"
+    return f"{METADATA}: {_PREFIX}{key} is {value[:_LONGEST]!r}"
 
 
 def _geometry(info: Mapping[str, str]) -> dict[str, Any]:

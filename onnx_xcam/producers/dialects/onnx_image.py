@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from onnx_xcam.common.suggestions import suggestion_of_few
-from onnx_xcam.producers.statement import Statement
+from onnx_xcam.producers.statement import METADATA, Statement
 
-_SOURCE = "the model's metadata"
 _PIXEL_FORMATS: Mapping[str, dict[str, Any]] = {
     "gray8": {"channels": "GRAY"},
     "rgb8": {"channels": "RGB"},
@@ -38,7 +37,7 @@ _ENTRIES = {
 
 def metadata(props: Mapping[str, str]) -> Statement | None:
     """Return what the image entries of a model's metadata state, or None where there are none."""
-    return statement({key: props[key] for key in props if key.lower().startswith("image.")}, _SOURCE)
+    return statement({key: props[key] for key in props if key.lower().startswith("image.")}, METADATA)
 
 
 def statement(entries: Mapping[str, Any], source: str) -> Statement | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from onnx_xcam.images.presets import IMAGENET_MEAN, IMAGENET_STD
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
 from onnx_xcam.producers.dialects.label_file import labels_named
 from onnx_xcam.producers.dialects.steps import (
@@ -22,8 +23,6 @@ from onnx_xcam.producers.dialects.steps import (
     one_or_pair,
 )
 from onnx_xcam.producers.statement import Statement
-
-_IMAGENET_MEAN, _IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def recognises(file: DescriptionFile) -> bool:
@@ -89,7 +88,7 @@ def _normalise(steps: Steps, step: str, parameters: Mapping[str, Any]) -> None:
     """Read scale (a number, or a fraction in text such as "1.0/255.0"), mean and std."""
     if parameters.get("channel_num", 3) != 3:
         steps.refuse(step, f"has channel_num {parameters['channel_num']!r}, a fourth channel of zeros")
-    values = {"scale": 1 / 255, "mean": _IMAGENET_MEAN, "std": _IMAGENET_STD}
+    values = {"scale": 1 / 255, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
     stated = {key: parameters[key] for key in values if parameters.get(key) is not None}
     steps.normalise(step, **(values | stated))
 

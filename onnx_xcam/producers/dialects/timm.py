@@ -15,10 +15,10 @@ from typing import Any
 from onnx_xcam.common.suggestions import suggestion_of_few
 from onnx_xcam.errors import LabelsError, PreprocessError
 from onnx_xcam.images.fields import MOST_CHANNELS, check_fields
+from onnx_xcam.images.presets import IMAGENET_MEAN, IMAGENET_STD
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
 from onnx_xcam.producers.statement import Statement
 
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CROP_MODE = {"center": "crop", "squash": "stretch", "border": "letterbox"}
 _INTERPOLATION = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos"}
 """The filters of timm that exist here. Its box and Hamming are Pillow's, which no other filter gives; "random" is for
@@ -62,7 +62,7 @@ def settings(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     fields: dict[str, Any] = {"size": size, "scale": 1 / 255, "antialias": True}
     if channels in (1, 3):
         fields["channels"] = "GRAY" if channels == 1 else "RGB"
-    for key, default in (("mean", _IMAGENET_MEAN), ("std", _IMAGENET_STD)):
+    for key, default in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
         fields[key] = _for_channels(check_fields({key: config.get(key) or default}, source)[key], channels)
     name = str(config.get("interpolation") or "bicubic")
     if name not in _INTERPOLATION:

@@ -20,7 +20,7 @@ from typing import Any
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.labels import labels_of_other_tools, read_labels
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.statement import Statement
+from onnx_xcam.producers.statement import METADATA, Statement
 from onnx_xcam.text import load_json, load_literal
 
 _SMOOTHED_SINCE = (8, 0, 233)
@@ -39,7 +39,7 @@ def metadata(props: Mapping[str, str]) -> Statement | None:
     for key in ("imgsz", "args"):
         if key in data:
             data[key] = _value(data[key])
-    return _statement(data, "the model's metadata", labels_of_other_tools({"names": props.get("names", "")}))
+    return _statement(data, METADATA, labels_of_other_tools({"names": props.get("names", "")}))
 
 
 def recognises(file: DescriptionFile) -> bool:
