@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,8 @@ from onnx_xcam.images.photo import Photo
 ChannelOrder = Literal["RGB", "BGR"]
 
 _PHOTO_CHANNELS = (1, 3, 4)
+_MOST_AXES = 32
+"""NumPy 1 knows arrays of so many axes."""
 _REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError)
 """What libraries raise where an array cannot become NumPy's: it is on another device, or of a type of theirs."""
 
@@ -115,6 +118,8 @@ def array_in_npy(data: bytes, name: str) -> NDArray[Any]:
         raise ImageError(f"{name}: the header of this .npy file is damaged; write it with numpy.save") from error
     if dtype.hasobject or dtype.itemsize == 0:
         raise ImageError(f"{name}: this .npy file holds {dtype}, not numbers")
+    if not all(type(side) is int for side in shape) or len(shape) > _MOST_AXES or max(shape, default=0) > sys.maxsize:
+        raise ImageError(f"{name}: the header of this .npy file states an impossible shape; write it with numpy.save")
     length, follow = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
     if min(shape, default=0) < 0 or length > follow:
         raise ImageError(

@@ -204,27 +204,40 @@ def _short(address: str) -> str:
     return address if len(address) <= 200 else f"{address[:200]}…"
 
 
+MAX_DECODED = 8 * MAX_PIXELS
+"""The largest picture that is decoded, in bytes: the most pixels, in RGBA of 16 bits."""
 _BOMB_PIXELS, _BOMB_RATIO = 2**25, 1000
 """A picture of more than _BOMB_PIXELS must have a byte in its file for every _BOMB_RATIO pixels; a photo has one for
 every ten."""
+_BOMB_DECODED, _BOMB_PACKING = 2**28, 200
+"""A picture of more than _BOMB_DECODED bytes, once decoded, must have a byte in its file for every _BOMB_PACKING of
+them; a photo has one for every thirty, and Deflate makes one of 1032 at most."""
 
 
-def require_size(width: int, height: int, length: int | None, name: object, samples: int = 1) -> None:
+def require_size(width: int, height: int, length: int | None, name: object, pixel_bytes: int = 1) -> None:
     """Raise an ImageError if a picture has more than `MAX_PIXELS` pixels, or far more than its file can hold.
 
     Args:
         width, height: the size that the picture states.
         length: the length of the file from which it is still to be decoded, in bytes; None for one in memory.
         name: what messages call the picture.
-        samples: the number of channels that it states; a photo has up to four.
+        pixel_bytes: the bytes that a pixel takes once it is decoded.
     """
-    if width * height > MAX_PIXELS:
+    pixels, decoded = width * height, width * height * pixel_bytes
+    if pixels > MAX_PIXELS:
         raise ImageError(
             f"{name}: {width} x {height} pixels is more than the limit of {MAX_PIXELS}; scale it down first"
         )
-    pixels = width * height * max(1, samples // 4)
-    if length is not None and pixels > max(_BOMB_PIXELS, _BOMB_RATIO * length):
+    if length is None:
+        return
+    if pixels > max(_BOMB_PIXELS, _BOMB_RATIO * length) or decoded > max(_BOMB_DECODED, _BOMB_PACKING * length):
+        each = f" of {pixel_bytes} bytes" if pixel_bytes > 4 else ""
         raise ImageError(
-            f"{name}: states {width} x {height} pixels in only {length} bytes; the file is damaged, or made to exhaust "
-            "the memory"
+            f"{name}: states {width} x {height} pixels{each} in only {length} bytes; the file is damaged, or made to "
+            "exhaust the memory (scale it down if it is a drawing)"
+        )
+    if decoded > MAX_DECODED:
+        raise ImageError(
+            f"{name}: {width} x {height} pixels of {pixel_bytes} bytes each are more than the limit of "
+            f"{MAX_DECODED >> 20} MiB; scale it down first, or cut it into smaller pictures"
         )

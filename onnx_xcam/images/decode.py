@@ -11,12 +11,26 @@ from numpy.typing import NDArray
 from onnx_xcam.errors import ImageError
 from onnx_xcam.images.backend import first_line, is_no_memory, opencv
 from onnx_xcam.images.content import no_picture, require_size
-from onnx_xcam.images.headers import format_of, stated_size
+from onnx_xcam.images.headers import (
+    Format,
+    format_of,
+    jpeg_bits,
+    scans_of_jpeg,
+    stated_samples,
+    stated_size,
+    without_long_texts,
+)
+from onnx_xcam.images.netpbm import read_pam
 from onnx_xcam.images.orientation import orientation_of
 from onnx_xcam.images.pages import holds_several
 from onnx_xcam.images.photo import TAKEN_FOR_ALPHA
+from onnx_xcam.images.samples import Samples
 from onnx_xcam.images.tiff import RGB, WHITE_IS_ZERO, first_page
 from onnx_xcam.images.tiff_bands import needs_own_reader, read_bands
+
+_SCANS, _SCANNED = 20, 2**31
+"""A progressive JPEG of more than _SCANS scans may have as many as go through _SCANNED pixels in all, which takes some
+seconds. Encoders make some ten, and a scan goes through all pixels, however few bytes it has."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,7 @@ class Decoded:
         has_alpha: whether the last channel is alpha.
         white_is_zero: whether 0 is white, as in the file, since the values have not been inverted.
         is_bgr: whether three or four channels stand in the order of OpenCV.
+        white: the number that the format calls white; None where it is the largest of the type.
         remarks: what was assumed or lost, as parts of sentences about the file.
     """
 
@@ -38,11 +53,14 @@ class Decoded:
     white_is_zero: bool
     is_bgr: bool
     remarks: tuple[str, ...]
+    white: int | None = None
 
     def with_black_at_zero(self) -> NDArray[Any]:
-        """Return the pixels with 0 as black; integers of which 0 is white are inverted bit by bit."""
+        """Return the pixels with 0 as black; integers of which 0 is white are inverted within their bits."""
         if not self.white_is_zero:
             return self.pixels
+        if self.white is not None:
+            return (self.white - self.pixels).astype(self.pixels.dtype)
         if self.pixels.dtype.kind != "f":
             inverted: NDArray[Any] = np.invert(self.pixels)
             return inverted
@@ -57,7 +75,9 @@ def decode(data: bytes, path: str) -> Decoded:
         ImageError: the file is damaged, too large, or no picture that can be read.
     """
     page = first_page(data)
-    _check_size(data, path, 1 if page is None else page.samples)
+    kind, samples = _checked(data, path)
+    if kind.magic == b"P7":
+        return Decoded(*read_pam(data, path), samples.white)
     remarks = ["it holds several pictures, of which the first is taken"] if holds_several(data, page) else []
     if page is not None and needs_own_reader(page):
         pixels = read_bands(data, page, path)
@@ -67,10 +87,12 @@ def decode(data: bytes, path: str) -> Decoded:
         remarks.insert(0, TAKEN_FOR_ALPHA)
     orientation = orientation_of(data, path)
     pixels = _decoded_pixels(data, path)
+    if page is not None and samples.white is not None:
+        pixels = pixels >> (16 - samples.bits)  # OpenCV shifts the 10, 12 or 14 bits of TIFF to the left
     # OpenCV inverts values of 8 bits or fewer itself, but not those of more.
     inverted = page is not None and page.photometric == WHITE_IS_ZERO and pixels.dtype.itemsize > 1
     has_alpha = pixels.ndim == 3 and pixels.shape[2] in (2, 4)
-    return Decoded(pixels, orientation, has_alpha, inverted, True, tuple(remarks))
+    return Decoded(pixels, orientation, has_alpha, inverted, True, tuple(remarks), samples.white)
 
 
 def _decoded_pixels(data: bytes, path: str) -> NDArray[Any]:
@@ -78,27 +100,42 @@ def _decoded_pixels(data: bytes, path: str) -> NDArray[Any]:
     cv2 = opencv()
     try:
         # UNCHANGED keeps alpha and depth, and implies IGNORE_ORIENTATION.
-        pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels: NDArray[Any] | None = cv2.imdecode(
+            np.frombuffer(without_long_texts(data), np.uint8), cv2.IMREAD_UNCHANGED
+        )
     except cv2.error as error:
         if is_no_memory(error):
             raise
         raise ImageError(f"{path}: OpenCV cannot read this picture: {first_line(error)}") from error
     if pixels is None:
-        raise no_picture(path)
+        raise _undecoded(data, path)
     require_size(pixels.shape[1], pixels.shape[0], None, path)
     if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4):
         raise ImageError(f"{path}: has {pixels.shape[2]} channels; save it as an RGB or grey picture")
     return pixels
 
 
-def _check_size(data: bytes, path: str, samples: int) -> None:
-    """Make sure, before anything is decoded, that a picture has a size that can be read.
+def _undecoded(data: bytes, path: str) -> ImageError:
+    """Return the error that says why OpenCV has not decoded a file."""
+    if data.startswith(b"\xff\xd8") and (bits := jpeg_bits(data)) not in (None, 8):
+        return ImageError(f"{path}: is a JPEG of {bits} bits, which OpenCV does not read; save it as a PNG of 16 bits")
+    return no_picture(path)
+
+
+def _checked(data: bytes, path: str) -> tuple[Format, Samples]:
+    """Make sure, before anything is decoded, that a picture has a size that can be read; return what its header says.
 
     Raises:
         ImageError: the file states no size, more than `MAX_PIXELS` pixels, or far more than it can hold.
     """
     kind = format_of(data[:32])
     size = None if kind is None else stated_size(data, kind)
-    if size is None:
+    if kind is None or size is None:
         raise no_picture(path)
-    require_size(*size, len(data), path, samples)
+    samples = stated_samples(data, kind)
+    require_size(*size, len(data), path, samples.pixel_bytes)
+    if data.startswith(b"\xff\xd8") and (scans := scans_of_jpeg(data)) > max(_SCANS, _SCANNED // (size[0] * size[1])):
+        raise ImageError(
+            f"{path}: is a progressive JPEG of {scans} scans, which would take very long; save it as an ordinary JPEG"
+        )
+    return kind, samples

@@ -87,7 +87,7 @@ def _check(header: Any, data: bytes, name: str) -> None:
     width, height = int(header.Columns), int(header.Rows)
     if min(width, height) < 1 or int(header.get("BitsAllocated", 32)) not in (1, 8, 16, 32, 64):
         raise ImageError(f"{name}: this DICOM file states an impossible size: {width} x {height}")
-    require_size(width, height, len(data), name)
+    require_size(width, height, len(data), name, samples * max(1, int(header.get("BitsAllocated", 64)) // 8))
     if "PixelData" in header and header["PixelData"].is_undefined_length:
         encaps = importlib.import_module("pydicom.encaps")
         frame = encaps.get_frame(header.PixelData, 0, number_of_frames=_frames(header))

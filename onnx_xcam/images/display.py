@@ -21,7 +21,11 @@ _SAMPLE = 2**20
 
 
 def displayed(
-    pixels: npt.NDArray[Any], has_alpha: bool, alike: bool, window: tuple[float, float] | None = None
+    pixels: npt.NDArray[Any],
+    has_alpha: bool,
+    alike: bool,
+    window: tuple[float, float] | None = None,
+    opaque: float | None = None,
 ) -> ImageRGB:
     """Return pixels as [H,W,3] uint8 RGB; alpha is laid over white, and grey becomes three equal channels.
 
@@ -30,6 +34,7 @@ def displayed(
         has_alpha: whether the last channel is alpha.
         alike: whether the channels are stretched alike, as colours are, and not each by itself.
         window: the values that become black and white; None takes the percentiles.
+        opaque: the largest alpha; None takes what the type calls white.
     """
     if pixels.dtype == np.uint8 and window is None:
         return np.ascontiguousarray(to_rgb(pixels))
@@ -40,7 +45,7 @@ def displayed(
         for channel, (low, high) in enumerate(ranges):
             scaled[rows, :, channel] = _stretched(pixels[rows, :, channel], low, high)
         if has_alpha:
-            scaled[rows, :, -1] = _stretched(pixels[rows, :, -1], 0.0, type_white(pixels.dtype))
+            scaled[rows, :, -1] = _stretched(pixels[rows, :, -1], 0.0, opaque or type_white(pixels.dtype))
     return np.ascontiguousarray(to_rgb(scaled))
 
 

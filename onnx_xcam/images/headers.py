@@ -13,7 +13,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from onnx_xcam.images import tiff
+from onnx_xcam.images import samples, tiff
+from onnx_xcam.images.samples import Samples
 
 Sizes = Iterator[tuple[int, int]]
 """The (width, height) pairs that a file states."""
@@ -25,11 +26,13 @@ class Format(NamedTuple):
     Attributes:
         at, magic: the position of the bytes that identify the format, and these bytes.
         sizes: yields the widths and heights that a file states.
+        samples: returns of what numbers its pixels consist.
     """
 
     at: int
     magic: bytes
     sizes: Callable[[bytes], Sizes]
+    samples: Callable[[bytes], Samples]
 
 
 def format_of(start: bytes) -> Format | None:
@@ -46,15 +49,45 @@ def stated_size(data: bytes, kind: Format) -> tuple[int, int] | None:
     return max(sizes, key=lambda size: size[0] * size[1], default=None)
 
 
+def stated_samples(data: bytes, kind: Format) -> Samples:
+    """Return of what numbers a file's pixels consist; where its header is damaged, as many as OpenCV may make."""
+    try:
+        return kind.samples(data)
+    except (struct.error, IndexError, ValueError):
+        return samples.MOST
+
+
 def _png(data: bytes) -> Sizes:
     """The size in the first chunk, unless a chunk states more bytes than follow: OpenCV asks for as many at once."""
-    at, kind = 8, b""
-    while kind != b"IEND" and at + 8 <= len(data):
+    if all(end <= len(data) + 4 for _, _, end in _chunks(data)):
+        yield struct.unpack_from(">II", data, 16)
+
+
+def without_long_texts(data: bytes) -> bytes:
+    """Return a picture file, without its texts if it is a PNG with more than `_LONGEST_TEXTS` bytes of them.
+
+    OpenCV unpacks them all, to up to a thousand times their length, and nothing here reads them.
+    """
+    if not data.startswith(b"\x89PNG"):
+        return data
+    texts = [(at, end) for kind, at, end in _chunks(data) if kind in (b"tEXt", b"zTXt", b"iTXt")]
+    if sum(end - at for at, end in texts) <= _LONGEST_TEXTS:
+        return data
+    edges = [0, *(edge for text in texts for edge in text), len(data)]
+    return b"".join(data[at:end] for at, end in zip(edges[::2], edges[1::2], strict=True))
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the kind of each chunk of a PNG, where it begins, and where it ends, up to IEND or `_MOST_CHUNKS`."""
+    at = 8
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(data):
+            return
         length, kind = struct.unpack_from(">I4s", data, at)
-        if length > len(data) - at - 8:
+        yield kind, at, at + 12 + length
+        if kind == b"IEND":
             return
         at += 12 + length
-    yield struct.unpack_from(">II", data, 16)
 
 
 def _jpeg(data: bytes) -> Sizes:
@@ -74,6 +107,17 @@ def _jpeg(data: bytes) -> Sizes:
             yield width, height
         alone = marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8
         at += (1 if marker == 0xFF else 2) if alone else 2 + max(2, struct.unpack_from(">H", data, at + 2)[0])
+
+
+def jpeg_bits(data: bytes) -> int | None:
+    """Return the bits of a JPEG's samples, as its first frame header states them, or None where there is none."""
+    headers = re.finditer(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]..(.)", data[:_TEXT], re.DOTALL)
+    return next((header[1][0] for header in headers), None)
+
+
+def scans_of_jpeg(data: bytes) -> int:
+    """Return the number of scans of a progressive JPEG; 1 for one that is not progressive."""
+    return data.count(b"\xff\xda") if any(data.find(sof, 0, _TEXT) > 0 for sof in (b"\xff\xc2", b"\xff\xca")) else 1
 
 
 def _bmp(data: bytes) -> Sizes:
@@ -104,10 +148,10 @@ def _avif(data: bytes) -> Sizes:
 
 
 def _jpeg_2000(data: bytes) -> Sizes:
-    """Yield the size in each code stream's marker; for more than four components, the width is multiplied to match."""
-    for match in re.finditer(rb"\xff\x4f\xff\x51(.{38})", data, re.DOTALL):
-        _, _, right, bottom, left, top, *_, components = struct.unpack(">HHIIIIIIIIH", match[1])
-        yield (right - left) * max(1, -(-components // 4)), bottom - top
+    """Yield the size in each code stream's marker."""
+    for match in re.finditer(rb"\xff\x4f\xff\x51(.{20})", data, re.DOTALL):
+        _, _, right, bottom, left, top = struct.unpack(">HHIIII", match[1])
+        yield right - left, bottom - top
 
 
 def _code_stream(data: bytes) -> Sizes:
@@ -142,25 +186,30 @@ def _open_exr(data: bytes) -> Sizes:
         yield right - left + 1, bottom - top + 1
 
 
-_SIZ = 42
-"""The first bytes of a JPEG 2000 code stream, up to the number of its components."""
+_MOST_CHUNKS = 1 << 20
+"""So many chunks of a PNG are looked at; encoders make a chunk for every 8 KiB."""
+_LONGEST_TEXTS = 1 << 16
+"""So many bytes of texts in a PNG are handed on to OpenCV."""
+_SIZ = 24
+"""The first bytes of a JPEG 2000 code stream, up to the sides of the picture."""
 _TEXT = 1 << 20
 """A header of text has to end within so many bytes."""
 
 _FORMATS = (
-    Format(0, b"\xff\xd8\xff", _jpeg),
-    Format(0, b"\x89PNG\r\n\x1a\n", _png),
-    Format(0, b"BM", _bmp),
-    Format(0, b"GIF8", _gif),
-    Format(8, b"WEBP", _webp),
-    Format(4, b"ftyp", _avif),
-    Format(0, b"\0\0\0\x0cjP  ", _jpeg_2000),
-    Format(0, b"\xff\x4f\xff\x51", _code_stream),
-    Format(0, b"II", tiff.stated_sizes),
-    Format(0, b"MM", tiff.stated_sizes),
-    Format(0, b"P7", _pam),
-    *(Format(0, b"P" + letter, _netpbm) for letter in (b"1", b"2", b"3", b"4", b"5", b"6", b"F", b"f")),
-    Format(0, b"#?", _radiance),
-    Format(0, b"\x59\xa6\x6a\x95", _sun),
-    Format(0, b"\x76\x2f\x31\x01", _open_exr),
+    Format(0, b"\xff\xd8\xff", _jpeg, samples.jpeg),
+    Format(0, b"\x89PNG\r\n\x1a\n", _png, samples.png),
+    Format(0, b"BM", _bmp, samples.four_bytes),
+    Format(0, b"GIF8", _gif, samples.four_bytes),
+    Format(8, b"WEBP", _webp, samples.four_bytes),
+    Format(4, b"ftyp", _avif, samples.avif),
+    Format(0, b"\0\0\0\x0cjP  ", _jpeg_2000, samples.jpeg_2000),
+    Format(0, b"\xff\x4f\xff\x51", _code_stream, samples.jpeg_2000),
+    Format(0, b"II", tiff.stated_sizes, samples.tiff),
+    Format(0, b"MM", tiff.stated_sizes, samples.tiff),
+    Format(0, b"P7", _pam, samples.pam),
+    *(Format(0, b"P" + letter, _netpbm, samples.netpbm) for letter in (b"1", b"2", b"3", b"4", b"5", b"6")),
+    *(Format(0, b"P" + letter, _netpbm, samples.four_floats) for letter in (b"F", b"f")),
+    Format(0, b"#?", _radiance, samples.four_floats),
+    Format(0, b"\x59\xa6\x6a\x95", _sun, samples.four_bytes),
+    Format(0, b"\x76\x2f\x31\x01", _open_exr, samples.four_floats),
 )

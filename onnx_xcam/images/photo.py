@@ -23,7 +23,8 @@ class Photo:
     Attributes:
         pixels: [H,W,C] in the file's own type, upright, 0 as black, colours in the order RGB, alpha last.
         has_alpha: whether the last channel is alpha.
-        white: the value that its format calls white: 255, 65535, 1.0; None where nothing says it.
+        white: the value that its format calls white: 255, 65535, 1.0, or what the file itself states, as a PGM its
+            maxval; None where nothing says it.
         window: (low, high), the values that the file itself says are to be seen as black and white, as DICOM does.
         remarks: what was assumed or lost, as parts of sentences about the file.
     """
@@ -78,7 +79,12 @@ class Photo:
             shown, has_alpha = self.bands(show_bands), False
         elif not self.is_of_colours:
             shown, has_alpha = self.pixels[..., : 3 if self.colours > 3 else 1], False
-        return displayed(shown, has_alpha, self.is_of_colours, window or self.window)
+        range_ = window or self.window or self._stated_range()
+        return displayed(shown, has_alpha, self.is_of_colours, range_, self.white)
+
+    def _stated_range(self) -> tuple[float, float] | None:
+        """Return black and white of 8-bit pixels whose file states another white than 255, else None."""
+        return (0.0, self.white) if self.pixels.dtype == np.uint8 and self.white not in (None, 255.0) else None
 
     def bands(self, bands: tuple[int, ...]) -> NDArray[Any]:
         """Return these channels, [H,W,len(bands)], in the file's own type; without a copy where they are all."""

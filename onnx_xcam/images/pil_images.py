@@ -44,7 +44,7 @@ def photo_of_pil_image(image: Any, name: str) -> Photo:
     width, height = image.size
     if not width or not height:
         raise ImageError(f"{name}: an image without pixels: {width} x {height}")
-    require_size(width, height, _encoded_length(image), name)
+    require_size(width, height, _encoded_length(image), name, _pixel_bytes(image))
     try:
         image.load()
         pixels = _pixels(_upright(image))
@@ -55,6 +55,13 @@ def photo_of_pil_image(image: Any, name: str) -> Photo:
     remarks = ("it holds several pictures, of which the current one is taken",) if _is_one_of_several(image) else ()
     white = None if pixels.dtype.kind == "i" else type_white(pixels.dtype)
     return Photo(np.ascontiguousarray(pixels), pixels.shape[2] in (2, 4), white, None, remarks)
+
+
+def _pixel_bytes(image: Any) -> int:
+    """Return how many bytes a pixel of an image takes: as many as its mode has channels, of 1, 2 or 4 bytes each."""
+    mode = str(image.mode)
+    each = 2 if mode.startswith("I;16") else 4 if mode in ("I", "F") else 1
+    return each * (4 if mode in ("P", "PA") else len(image.getbands()))
 
 
 def _is_one_of_several(image: Any) -> bool:

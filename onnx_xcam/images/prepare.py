@@ -173,7 +173,7 @@ def _scaled_band(job: _Job, band: int) -> npt.NDArray[Any]:
         values = np.clip(values.astype(np.float64), job.levels.low, job.levels.high)
     if job.chosen.alpha is not None:
         alpha = job.photo.pixels[..., job.chosen.alpha][job.fit.part]
-        opaque = alpha.astype(np.float64) / type_white(alpha.dtype)
+        opaque = alpha.astype(np.float64) / (job.photo.white or type_white(alpha.dtype))
         values = values * opaque + job.levels.high * (1.0 - opaque)
     return job.scaled(values if values.shape == job.fit.scaled else np.ascontiguousarray(values, np.float32))
 

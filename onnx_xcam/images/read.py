@@ -59,7 +59,8 @@ def _photo_of(decoded: Decoded) -> Photo:
     if decoded.is_bgr and pixels.shape[2] >= 3:
         pixels = _in_rgb(pixels)
     pixels = np.ascontiguousarray(upright(pixels, decoded.orientation))
-    return Photo(pixels, decoded.has_alpha, type_white(pixels.dtype), None, decoded.remarks)
+    white = float(decoded.white or type_white(pixels.dtype))
+    return Photo(pixels, decoded.has_alpha, white, None, decoded.remarks)
 
 
 def _in_rgb(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.errors import ImageError
-from onnx_xcam.images.backend import MAX_PIXELS, first_line, is_no_memory, opencv
+from onnx_xcam.images.backend import first_line, is_no_memory, opencv
+from onnx_xcam.images.content import MAX_DECODED
 from onnx_xcam.images.tiff import RGB, TiffPage, all_tags
 
 _GREY = (0, 1)
@@ -76,10 +77,10 @@ def read_bands(data: bytes, page: TiffPage, path: str) -> NDArray[Any]:
         raise ImageError(
             f"{path}: its bands are compressed by {method}, which is not read; save it with Deflate, LZW or none"
         )
-    if pieces.height * pieces.across * pieces.width * page.samples > MAX_PIXELS:
+    if pieces.height * pieces.across * pieces.width * page.samples * kind.itemsize > MAX_DECODED:
         raise ImageError(
-            f"{path}: {pieces.picture_width} x {pieces.height} pixels of {page.samples} bands are more than the limit "
-            f"of {MAX_PIXELS} values; scale it down first"
+            f"{path}: {pieces.picture_width} x {pieces.height} pixels of {page.samples} bands of {kind} are more than "
+            f"the limit of {MAX_DECODED >> 20} MiB; scale it down first, or cut it into smaller pictures"
         )
     predictor = tags.get(_PREDICTOR, (_NO_DIFFERENCES,))[0]
     if predictor not in (_NO_DIFFERENCES, _DIFFERENCES, _FLOAT_DIFFERENCES):

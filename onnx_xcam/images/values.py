@@ -106,8 +106,9 @@ def _keeps_apart(preprocess: Preprocess, spec: InputSpec, white: float) -> bool:
 
 
 def _unfit(dtype: np.dtype[Any], low: float, high: float, white: float) -> str | None:
-    """Return what is unexpected where values from `low` to `high` go to the model with a `white` nobody stated."""
-    span = f"its {dtype} values go from {low:g} to {high:g}, but {white:g} is taken for white, since nothing states it"
+    """Return what is unexpected where values from `low` to `high` go to the model with a `white` of the file's own."""
+    reason = "since nothing states it" if white == type_white(dtype) else "as the file itself states"
+    span = f"its {dtype} values go from {low:g} to {high:g}, but {white:g} is taken for white, {reason}"
     if low < 0 or high > white:
         return f"{span}: the model gets pixels from {low * 255 / white:.4g} to {high * 255 / white:.4g}; {_ADVICE}"
     if 0 < high < white / _LITTLE:

@@ -21,8 +21,8 @@ from onnx_xcam.errors import EncodingError, ImageError, InputError, LabelsError,
 from onnx_xcam.evaluation.evaluator import evaluate
 from onnx_xcam.images import content as contents
 from onnx_xcam.images import decode as decoding
-from onnx_xcam.images import read_image, read_mask
-from onnx_xcam.images.headers import format_of, stated_size
+from onnx_xcam.images import open_photo, read_image, read_mask
+from onnx_xcam.images.headers import format_of, stated_size, without_long_texts
 from onnx_xcam.images.write import encode_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 47, 3), np.uint8)
@@ -128,7 +128,7 @@ def test_bombs(name, tmp_path):
     path = tmp_path / "bomb"
     path.write_bytes(BOMBS[name])
     for read in (read_image, read_mask):
-        with pytest.raises(ImageError, match=r"states 163\d\d x 163\d\d pixels in only \d+ bytes"):
+        with pytest.raises(ImageError, match=r"states 163\d\d x 163\d\d pixels(?: of 16 bytes)? in only \d+ bytes"):
             read(path)
 
 
@@ -138,6 +138,91 @@ def test_beyond_the_limit(data, tmp_path):
     path.write_bytes(data)
     with pytest.raises(ImageError, match="16385 x 16384 pixels is more than the limit"):
         read_image(path)
+
+
+def deep_png(width, height, length, depth=16, colours=6):
+    """The header of a PNG, and chunks without pixels up to a length."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + header
+    return data + chunk(b"IDAT", bytes(length - len(data) - 24)) + chunk(b"IEND", b"")
+
+
+def tiff_header(width, height, samples, bits, length):
+    tags = {256: width, 257: height, 258: bits, 262: 1, 277: samples}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return (b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries).ljust(length, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("data", "each"),
+    [
+        (deep_png(15000, 15000, 1_751_663), 8),
+        (deep_png(15000, 15000, 1_700_000, colours=2), 6),
+        (tiff_header(15000, 15000, 8, 8, 8_000_000), 8),
+        (tiff_header(6000, 6000, 1, 64, 1_000_000), 8),
+        (tiff_header(512, 600, 1000, 8, 1_000_000), 1000),
+        (BOMBS["pam"].replace(b"16384", b"16000").replace(b"DEPTH 4", b"DEPTH 9").ljust(2_000_000), 9),
+        (by_opencv(".jp2").replace(struct.pack(">IIII", 47, 40, 0, 0), struct.pack(">IIII", 9000, 9000, 0, 0)), None),
+    ],
+)
+def test_what_a_pixel_takes_counts(data, each, monkeypatch):
+    """A pixel takes 3 bytes, or a thousand; Deflate packs a thousand bytes of zeros in one."""
+    monkeypatch.setattr(decoding, "_decoded_pixels", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(
+        ImageError, match=rf"pixels{f' of {each} bytes' if each else ''} in only \d+ bytes; the file is"
+    ):
+        open_photo(data)
+
+
+def test_scans_of_little_content_are_taken():
+    """Flat scans of A3 at 600 dpi in 16 bits, drawings of all pixels in 8; what is larger needs a length."""
+    contents.require_size(9921, 7016, 140_000, "a scan", 2)
+    contents.require_size(BIG, BIG, 270_000, "a drawing", 1)
+    contents.require_size(BIG, BIG, 11_000_000, "a scan", 8)
+    with pytest.raises(ImageError, match="of 8 bytes in only 10000000 bytes"):
+        contents.require_size(BIG, BIG, 10_000_000, "a scan", 8)
+    with pytest.raises(ImageError, match="pixels of 12 bytes each are more than the limit of 2048 MiB; scale it down"):
+        contents.require_size(BIG, BIG, 1_000_000_000, "floats", 12)
+
+
+def test_a_jpeg_of_many_scans_is_not_decoded(tmp_path, monkeypatch):
+    """Each of them goes through all pixels; of a small picture they cost little."""
+    data = by_pillow(tmp_path / "p.jpg", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    many = data[:-2] + scan * 200 + b"\xff\xd9"
+    assert open_photo(many).size == (40, 47)
+    at = many.index(b"\xff\xc2") + 5
+    wide = with_bytes(many, at, struct.pack(">HH", 5000, 5000))
+    monkeypatch.setattr(decoding, "_decoded_pixels", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match=r"is a progressive JPEG of 2\d\d scans, which would take very long"):
+        open_photo(wide)
+
+
+def test_long_texts_of_a_png_are_not_unpacked():
+    """OpenCV gets none of them, and the picture is the same."""
+    data = by_opencv(".png", PIXELS[..., ::-1])
+    texts = [chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(900 << 10), 9)) for _ in range(90)]
+    long = data[:33] + b"".join(texts[:45]) + data[33:-12] + b"".join(texts[45:]) + data[-12:]
+    assert without_long_texts(long) == data
+    assert without_long_texts(data[:33] + texts[0] + data[33:]) == data[:33] + texts[0] + data[33:]
+    np.testing.assert_array_equal(open_photo(long).pixels, PIXELS)
+
+
+@pytest.mark.parametrize("shape", [(1,) * 70, (0, 2**70), (True, 1), (2**62, 0)])
+def test_impossible_shapes_of_arrays(shape):
+    header = str({"descr": "|u1", "fortran_order": False, "shape": shape}).encode()
+    header += b" " * (64 - (len(header) + 11) % 64) + b"\n"
+    with pytest.raises(ImageError, match=r"states an impossible shape|without pixels"):
+        open_photo(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + bytes(80))
+
+
+def test_images_of_pillow_are_no_bombs(tmp_path, monkeypatch):
+    """An image that is still to be decoded from a file, whose pixels take 4 bytes each."""
+    Image.new("RGBA", (900, 900)).save(tmp_path / "p.png")
+    monkeypatch.setattr(contents, "_BOMB_DECODED", 2**20)
+    open_photo(Image.new("RGBA", (900, 900)))
+    with Image.open(tmp_path / "p.png") as image, pytest.raises(ImageError, match="in only"):
+        open_photo(image)
 
 
 def test_a_picture_with_a_long_text_is_read_and_turned(tmp_path):
