@@ -122,7 +122,7 @@ def test_bands_are_counted_in_the_size(tmp_path):
     for tag in (256, 257):
         at = content.find(tag.to_bytes(2, "little") + b"\x04\0\1\0\0\0") + 8
         content = content[:at] + (10_000).to_bytes(4, "little") + content[at + 4 :]
-    with pytest.raises(ImageError, match=r"states 10000 x 10000 pixels in only|values; scale it down"):
+    with pytest.raises(ImageError, match=r"states 10000 x 10000 pixels of 1000 bytes in only"):
         read_photo(written(tmp_path, content))
 
 
