@@ -63,13 +63,13 @@ def notes_on_labels(settled: Settled) -> tuple[list[str], list[str]]:
 def _how(settled: Settled, assumed: Sequence[str]) -> str:
     """Return the sentence on how pictures are preprocessed, on who states it, and on what is assumed."""
     preprocess, spec = settled.preprocess, settled.spec
-    if len(assumed) >= len(_PARTS) - (spec.channels == 1):
-        return _all_assumed(settled)
     sources: dict[str, list[str]] = {}
     for group in _PARTS:
         origin = settled.origins[group]
         if origin.kind not in ("assumed", "model"):
             sources.setdefault(origin.source, []).append(NAMES[group])
+    if not sources:
+        return _all_assumed(settled)
     who = listed([f"{_these(groups)}from {source}" for source, groups in sources.items()])
     if len(sources) == 1 and not assumed:
         who = f"from {next(iter(sources))}"

@@ -76,6 +76,16 @@ def preprocess_image(
     return item, placement
 
 
+def carries(preprocess: Preprocess, dtype: np.dtype[Any]) -> bool:
+    """Tell whether a dtype can hold what the pixels 0 to 255 become, and keeps them apart."""
+    count = max(len(preprocess.mean), len(preprocess.std))
+    try:
+        _value_table(preprocess, InputSpec("", dtype, "NCHW", count))
+    except PreprocessError:
+        return False
+    return True
+
+
 class _Fit(NamedTuple):
     """A _Fit says which part of a photo is scaled, and where the result lies in the input.
 
@@ -156,7 +166,8 @@ def _compute(job: _Job, inside: list[npt.NDArray[Any]]) -> None:
     _check_levels(_largest_pixel(job, sources), preprocess, spec)
     mean, std = (_per_channel(values, spec.channels) for values in (preprocess.mean, preprocess.std))
     for channel, plane in enumerate(inside):
-        exact = (sources[channel] * preprocess.scale - mean[channel]) / std[channel]
+        with np.errstate(over="ignore"):  # `_check_range` refuses what becomes infinite
+            exact = (sources[channel] * preprocess.scale - mean[channel]) / std[channel]
         _check_range(exact, spec)
         plane[...] = _in_dtype(exact, spec.dtype)
 
@@ -196,7 +207,8 @@ def _per_channel(values: float | tuple[float, ...], count: int) -> npt.NDArray[n
 def _exact(pixels: npt.NDArray[np.float64], preprocess: Preprocess, count: int) -> npt.NDArray[np.float64]:
     """Return what pixels become, in float64: [count, n] of pixels [count, n] or [n]."""
     mean, std = (_per_channel(values, count)[:, None] for values in (preprocess.mean, preprocess.std))
-    result: npt.NDArray[np.float64] = (pixels * preprocess.scale - mean) / std
+    with np.errstate(over="ignore"):  # `_check_range` refuses what becomes infinite
+        result: npt.NDArray[np.float64] = (pixels * preprocess.scale - mean) / std
     return result
 
 

@@ -10,23 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from onnx_xcam.errors import InputError, LabelsError, PreprocessError
+from onnx_xcam.errors import InputError, LabelsError
 from onnx_xcam.images.input_spec import InputSpec
 from onnx_xcam.images.preprocess import Preprocess, by
 from onnx_xcam.producers.assume import assumed
 from onnx_xcam.producers.describe import NAMES, means_the_same, told
+from onnx_xcam.producers.fit import BY_CHANNEL, MODEL_INPUT, check_counts, gives_way
 from onnx_xcam.producers.settle_labels import SettledLabels, settle_labels
 from onnx_xcam.producers.settled import Origin, Settled
 from onnx_xcam.producers.statement import GROUPS, Statement
 
-MODEL_INPUT = "the model's input"
-"""What messages call the shape of a model's input as a source."""
 _MERGED = ("geometry", "interpolation", "values", "channels")
 """The groups that are taken as they are stated; size and layout depend on the model's shape."""
 _NEEDED = ("geometry", "values")
 """Where these groups are stated, a source that cannot be followed does not matter."""
-_BY_CHANNEL = ("mean", "std", "pad_value")
-"""The settings that may have a number for each channel."""
 
 
 def input_spec(
@@ -112,13 +109,17 @@ class _Merge:
         size = self._size()
         layout = self._layout()
         chosen = {group: _first(self.statements, group) for group in _MERGED}
+        chosen["values"] = _first([one for one in self.statements if not gives_way(one, self.spec)], "values")
         self._remarks(chosen)
         settings = self._channels(chosen["channels"])
         base = assumed(self.spec, size.of_input)
         for group in _MERGED:
             if group != "channels":
                 settings |= self._group(group, chosen[group], base, size, settings["channels"])
+        for group in ("values", "geometry"):
+            check_counts(chosen[group], {name: settings.get(name) for name in GROUPS[group]}, self.spec)
         preprocess = Preprocess(**settings, size=size.stated, layout=layout)
+        self._given_way(preprocess)
         for group in _MERGED:
             self._contradictions(group, chosen[group], preprocess, size)
         origins = {group: self.origins[group] for group in GROUPS} | {
@@ -215,6 +216,17 @@ class _Merge:
             return _at_size(settings, statement.settings.get("size"), size.of_input)
         return settings
 
+    def _given_way(self, preprocess: Preprocess) -> None:
+        """Note the values that an input of whole numbers cannot carry, and what it gets instead."""
+        sentences = tuple(
+            f"{one.source} says values {told('values', Preprocess(**one.group('values')))}, but {MODEL_INPUT} holds "
+            f"{self.spec.dtype}, which cannot carry them; it gets {told('values', preprocess)}."
+            for one in self.statements
+            if gives_way(one, self.spec)
+        )
+        origin = self.origins["values"]
+        self.origins["values"] = replace(origin, contradictions=sentences, doubts=sentences)
+
     def _contradictions(self, group: str, followed: Statement | None, preprocess: Preprocess, size: _Size) -> None:
         """Note the sources that state something else of a group than what is followed."""
         origin = self.origins[group]
@@ -224,6 +236,8 @@ class _Merge:
         for other in self.statements:
             if other.source == followed.source or not other.states(group):
                 continue
+            if group == "values" and gives_way(other, self.spec):
+                continue  # which is told already
             said = Preprocess(**self._stated(group, other, size, preprocess.channels))
             if not means_the_same(group, preprocess, said, size.of_input):
                 sentences.append(
@@ -261,23 +275,16 @@ def _at_size(settings: dict[str, Any], stated: tuple[int, int] | None, size: tup
 def _in_order(settings: dict[str, Any], statement: Statement, channels: str) -> dict[str, Any]:
     """Return settings with their numbers for each channel in the order of the channels that the model gets.
 
-    Such numbers are stated in the order of the channels that their own source states, if it does.
-
-    Raises:
-        PreprocessError: they are stated for channels that differ, and the model takes one.
+    Such numbers are stated in the order of the channels that their own source states, if it does. Where the model takes
+    grey pictures, one number stands for equal ones.
     """
     ordered = dict(settings)
     own = statement.settings.get("channels", channels)
     for name, values in settings.items():
-        if name not in _BY_CHANNEL or not isinstance(values, tuple):
+        if name not in BY_CHANNEL or not isinstance(values, tuple):
             continue
         if {own, channels} == {"RGB", "BGR"}:
             ordered[name] = values[::-1]
-        elif channels == "GRAY" and len(values) > 1 and not statement.binding:
-            if len(set(values)) > 1:
-                raise PreprocessError(
-                    f"{statement.source} states {name} {list(values)} for {len(values)} channels, but {MODEL_INPUT} "
-                    "has one; state its values with --preprocess (preprocess=)"
-                )
+        elif channels == "GRAY" and len(set(values)) == 1 and not statement.binding:
             ordered[name] = values[0] if name == "pad_value" else values[:1]
     return ordered

@@ -139,3 +139,9 @@ def test_the_summary_tells_it_in_words():
     for words, preprocess in said.items():
         assert words in preprocess.summary(one)
     assert "13 channels, raw" in Preprocess().summary(spec(13))
+
+
+@pytest.mark.parametrize("pixels", [np.full((2, 2, 1), 9, "u1"), np.full((2, 2, 1), 9.0, "f4")], ids=["8-bit", "deep"])
+def test_absurd_numbers_end_in_one_error_and_no_warning_of_numpy(pixels):
+    with pytest.raises(PreprocessError, match="which cannot carry the values"):
+        prepared(pixels, scale=1e308, std=1e-300)

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from helpers.producers import photos, save_classifier, worst_difference
+from onnx_xcam import Explainer
 from onnx_xcam.errors import XcamWarning
 from onnx_xcam.producers.dialects import onnx_image
 
@@ -61,3 +62,11 @@ def test_a_model(tmp_path):
         XcamWarning, match="values and channel order from the model's metadata; nothing states the resize"
     ):
         assert worst_difference(model, theirs) <= 1e-6
+
+
+def test_an_order_that_the_model_does_not_take_is_told_in_whole_sentences(tmp_path):
+    path = save_classifier(tmp_path / "m.onnx", (1, 3, 32, 32), metadata={"Image.BitmapPixelFormat": "Gray8"})
+    with pytest.warns(XcamWarning):
+        warnings = Explainer(path).warnings
+    assert warnings[0].startswith("Preprocessing: nothing states it, so ImageNet's mean and standard deviation are")
+    assert warnings[1].startswith("Preprocessing: the model's metadata says channels GRAY, but the model's input has 3")

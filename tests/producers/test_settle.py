@@ -206,3 +206,47 @@ def test_remarks_count_where_the_source_is_followed_or_might_have_been():
     stronger = Statement.whole("the argument", PRESETS["unit"])
     assert settle([stronger, silent], spec(), None).remarks == ()
     assert settle([stronger, speaking], spec(), None).remarks == ()
+
+
+NORMALISED = {"scale": "1/255", "mean": 0.5, "std": 0.5}
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("setting", ["mean", "std", "pad_value"])
+def test_numbers_for_other_channels_than_the_model_has_are_refused_where_they_stand(channels, setting):
+    several = [0.1, 0.2, 0.3, 0.4][: 4 if channels == 3 else 3]
+    with pytest.raises(PreprocessError, match=f"^A states {setting} .* for {len(several)} channels, but .* has"):
+        settle([said("A", scale=2, resize="letterbox", **{setting: several})], spec(("N", channels, 8, 8)), None)
+
+
+def test_numbers_for_other_channels_do_not_matter_where_a_stronger_source_states_the_values():
+    found = settle([said("A", "metadata", mean=120), said("B", mean=[80, 120, 160])], spec(("N", 1, 8, 8)), None)
+    assert found.preprocess.mean == (120,)
+    assert len(found.origins["values"].contradictions) == 1
+
+
+def test_values_that_whole_numbers_cannot_carry_give_way_to_pixels():
+    """A model that takes uint8 normalises by itself, and the file beside it is that of the network within."""
+    sources = [said("A", interpolation="cubic", **NORMALISED), said("the graph", "graph", scale=1)]
+    for statements, kind in ((sources, "graph"), (sources[:1], "assumed")):
+        found = settle(statements, spec(dtype=np.uint8), None)
+        assert found.preprocess.is_raw
+        assert found.preprocess.interpolation == "cubic", "the rest of the file is followed"
+        assert found.origins["values"].kind == kind
+        assert found.origins["values"].doubts == (
+            "A says values (pixel * 0.003922 - [0.5]) / [0.5], but the model's input holds uint8, which cannot carry "
+            "them; it gets raw values 0..255.",
+        )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.float16])
+def test_values_that_the_input_can_carry_are_followed(dtype):
+    values = {"scale": 1, "mean": 128} if dtype == np.int8 else NORMALISED if dtype == np.float16 else {"scale": 0.5}
+    found = settle([said("A", **values)], spec(dtype=dtype), None)
+    assert found.origins["values"].source == "A"
+    assert found.origins["values"].contradictions == ()
+
+
+def test_values_that_the_user_states_never_give_way():
+    found = settle([said("A", "argument", **NORMALISED)], spec(dtype=np.uint8), None)
+    assert found.preprocess.std == (0.5,)
