@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from onnx_xcam.producers import stated
 from onnx_xcam.producers.assume import how_likely, takes_whole_numbers
-from onnx_xcam.producers.describe import NAMES, told
+from onnx_xcam.producers.describe import NAMES
 from onnx_xcam.producers.settle_labels import origin_of
 from onnx_xcam.producers.settled import Settled
 from onnx_xcam.text import listed
@@ -73,10 +73,9 @@ def _how(settled: Settled, assumed: Sequence[str]) -> str:
     who = listed([f"{_these(groups)}from {source}" for source, groups in sources.items()])
     if len(sources) == 1 and not assumed:
         who = f"from {next(iter(sources))}"
-    sentence = f"Preprocessing: {preprocess.summary(spec)}, {who}"
+    sentence = f"Preprocessing: {preprocess.summary(spec)}; {who}"
     if assumed:
-        what = listed([f"{NAMES[group]} ({told(group, preprocess)})" for group in assumed])
-        sentence += f"; nothing states the {what}, which {'is' if len(assumed) == 1 else 'are'} assumed"
+        sentence += f", {listed([NAMES[group] for group in assumed])} assumed"
     advice = f" {_ADVICE}" if any(group in _LIKELY_WRONG for group in assumed) else ""
     return f"{sentence}.{advice}"
 

@@ -71,6 +71,11 @@ def chosen_channels(photo: Photo, preprocess: Preprocess, spec: InputSpec, name:
         return Chosen(colours[::-1] if preprocess.channels == "BGR" else colours, False, alpha)
     if spec.channels in (photo.channels, photo.colours):
         return Chosen(tuple(range(spec.channels)))
+    if not photo.is_of_colours and spec.channels == photo.size[0]:
+        raise PreprocessError(
+            f"{name} is {list(photo.pixels.shape)}, of which the last axis counts the channels, but the model's input "
+            f"{spec.name!r} takes {spec.channels}; move the channels last: x.transpose(1, 2, 0)"
+        )
     example = [min(channel, photo.channels - 1) for channel in range(min(spec.channels, 4))]
     listed = ", ".join(map(str, example)) + (", ..." if spec.channels > 4 else "")
     if spec.channels > photo.channels:

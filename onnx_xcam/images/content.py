@@ -23,6 +23,9 @@ _START = 512
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,20}):/|data:", re.ASCII)
 """Matches the start of an address, such as `https://` or `s3://`, also where a Path has made one slash of two."""
 
+_BARE_DICOM = re.compile(rb"\x08\x00[\x00\x01\x05\x08\x12-\x18]\x00(?:[A-Z]{2}|[^\x00].?\x00\x00)", re.DOTALL)
+"""Matches the start of a DICOM file without a preamble: an element of its first group, with its type or its length."""
+
 Kind = Literal["picture", "npy", "dicom"]
 
 
@@ -150,6 +153,8 @@ def _kind(start: bytes, name: str) -> Kind:
     if start.startswith(b"\x93NUMPY"):
         return "npy"
     if start[128:132] == b"DICM":  # before the pictures, since the 128 bytes before may be a TIFF file's header
+        return "dicom"
+    if _BARE_DICOM.match(start):
         return "dicom"
     if start[4:8] == b"ftyp" and (what := _BRANDS.get(start[8:12])):
         raise ImageError(f"{name}: is {what}")

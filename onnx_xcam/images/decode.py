@@ -22,7 +22,7 @@ from onnx_xcam.images.headers import (
 )
 from onnx_xcam.images.netpbm import read_pam
 from onnx_xcam.images.orientation import orientation_of
-from onnx_xcam.images.pages import holds_several
+from onnx_xcam.images.pages import remark_on_pages
 from onnx_xcam.images.photo import TAKEN_FOR_ALPHA
 from onnx_xcam.images.samples import Samples
 from onnx_xcam.images.tiff import RGB, WHITE_IS_ZERO, first_page
@@ -78,7 +78,8 @@ def decode(data: bytes, path: str) -> Decoded:
     kind, samples = _checked(data, path)
     if kind.magic == b"P7":
         return Decoded(*read_pam(data, path), samples.white)
-    remarks = ["it holds several pictures, of which the first is taken"] if holds_several(data, page) else []
+    of_pages = remark_on_pages(data, page)
+    remarks = [] if of_pages is None else [of_pages]
     if page is not None and needs_own_reader(page):
         pixels = read_bands(data, page, path)
         turned = page.orientation if page.orientation in range(1, 9) else 1

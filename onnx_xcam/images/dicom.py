@@ -65,12 +65,21 @@ def photo_of_dicom(data: bytes, name: str) -> Photo:
         ) from error
     with warnings.catch_warnings(action="ignore"):  # of values in the file that the standard does not allow
         try:
-            header = pydicom.dcmread(io.BytesIO(data))
+            header = _header(pydicom.dcmread(io.BytesIO(data), force=True), pydicom)
             _check(header, data, name)
             return _photo(header, _stored(header, pixels, name), pixels)
         except _REFUSALS as error:
             why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise ImageError(f"{name}: this DICOM file cannot be read ({why})") from error
+
+
+def _header(header: Any, pydicom: Any) -> Any:
+    """Return a header with the encoding that a file without a preamble leaves unsaid: that of its own elements."""
+    if "TransferSyntaxUID" not in header.file_meta:
+        implicit, little = header.original_encoding
+        named = f"{'Implicit' if implicit else 'Explicit'}VR{'Little' if little else 'Big'}Endian"
+        header.file_meta.TransferSyntaxUID = getattr(pydicom.uid, named)
+    return header
 
 
 def _check(header: Any, data: bytes, name: str) -> None:

@@ -189,9 +189,9 @@ class Preprocess:
     def summary(self, spec: InputSpec) -> str:
         """Return one line for the user on geometry and values.
 
-        An example: "224x224, centre crop 0.875, linear, RGB, (pixel * 0.003922 - [0.5]) / [0.5]".
+        An example: "224x224, centre crop 0.875, linear, RGB, values -1..1".
         """
-        return f"{self.geometry(spec)}, {self.values()}"
+        return f"{self.geometry(spec)}, values {self.values()}"
 
     def geometry(self, spec: InputSpec) -> str:
         """Return the part of the summary that is not about values: "224x224, centre crop 0.875, linear, RGB"."""
@@ -200,12 +200,13 @@ class Preprocess:
 
     def rule(self) -> str:
         """Return the resize rule in words: "centre crop 0.875", "letterbox (padded with 114)"."""
+        pad = self.pad_value if isinstance(self.pad_value, tuple) else (self.pad_value,)
         words = {
             "stretch": "stretched",
             "crop": "centre crop",
-            "letterbox": f"letterbox (padded with {self.pad_value})",
+            "letterbox": f"letterbox (padded with {_listed(pad)})",
         }
-        crop = f" {self.crop_fraction:g}" if self.crop_fraction < 1 or self.resize == "crop" else ""
+        crop = f" {self.crop_fraction:g}" if self.crop_fraction < 1 else ""
         if self.crop_first:
             return f"{words[self.resize]}{crop} of the photo itself"
         if self.resize_size is not None:
@@ -213,12 +214,33 @@ class Preprocess:
         return f"{words[self.resize]}{crop}"
 
     def values(self) -> str:
-        """Return what the values are in words: "raw values 0..255", or the formula."""
-        values = "the file's own values" if self.white == 255 and self.window is None else "raw values 0..255"
-        if not self.is_raw:
-            mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
-            values = f"(pixel * {self.scale:.4g} - [{mean}]) / [{std}]"
+        """Return what the values are in words: "0..255", "-1..1", "as in the file", or the formula."""
+        if self.is_raw:
+            values = "as in the file" if self.white == 255 and self.window is None else "0..255"
+        else:
+            values = self._range() or self._formula()
         return f"{values}{self._levels()}"
+
+    def _range(self) -> str | None:
+        """Return what black and white become, "-1..1", where that is the same in all channels and easily told."""
+        if len(set(self.mean)) > 1 or len(set(self.std)) > 1:
+            return None
+        ends = [(pixel * self.scale - self.mean[0]) / self.std[0] for pixel in (0.0, 255.0)]
+        rounded = [round(end, 2) + 0.0 for end in ends]  # -0.0 + 0.0 is 0.0
+        if not all(math.isclose(*pair, abs_tol=1e-5) for pair in zip(ends, rounded, strict=True)):
+            return None
+        return "{:g}..{:g}".format(*rounded)
+
+    def _formula(self) -> str:
+        """Return what a pixel becomes: "(pixel / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]"."""
+        divisor = 1 / self.scale
+        is_short = math.isclose(divisor, float(f"{divisor:.4g}"), rel_tol=1e-6)
+        pixel = "pixel" + (f" / {divisor:.4g}" if is_short else f" * {self.scale:.4g}") * (self.scale != 1)
+        if any(self.mean):
+            pixel += f" - {_listed(self.mean)}"
+        if set(self.std) == {1.0}:
+            return pixel
+        return f"({pixel}) / {_listed(self.std)}" if " " in pixel else f"{pixel} / {_listed(self.std)}"
 
     def _levels(self) -> str:
         """Return the part of the summary on the values in a file that are black and white; empty for none stated."""
@@ -238,6 +260,12 @@ class Preprocess:
 def by(size: tuple[int | None, int | None]) -> str:
     """Return a size as messages show it: `224x224`, with `?` for an open side."""
     return "x".join("?" if side is None else str(side) for side in size)
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    """Return the values of the channels as messages show them: `[0.485, 0.456, 0.406]`, or the one that all have."""
+    texts = [f"{value:.4g}" for value in values]
+    return texts[0] if len(set(values)) == 1 else f"[{', '.join(texts)}]"
 
 
 def _rounded(side: Fraction, rounding: SizeRounding) -> float:

@@ -33,7 +33,6 @@ class TiffPage:
         samples: the number of bands.
         photometric: the photometric interpretation of the bands, a number of the standard (TIFF 6.0).
         extra: the kinds of the bands beside the colours: 0 unknown, 1 and 2 alpha.
-        is_first_of_several: whether another picture follows.
         planar: 2 where the bands lie behind each other in the file, else 1.
         format: the kind of number: 1 unsigned, 2 signed, 3 float.
         bits: the number of bits of each band.
@@ -43,7 +42,6 @@ class TiffPage:
     samples: int = 1
     photometric: int = 1
     extra: tuple[int, ...] = ()
-    is_first_of_several: bool = False
     planar: int = 1
     format: int = 1
     bits: tuple[int, ...] = (1,)
@@ -89,7 +87,7 @@ def first_page(data: bytes) -> TiffPage | None:
     if order is None:
         return None
     try:
-        tags, following = _tags(data, order)
+        tags, _ = _tags(data, order)
     except (struct.error, OverflowError):
         return None
     first = {tag: values[0] for tag, values in tags.items()}
@@ -97,12 +95,30 @@ def first_page(data: bytes) -> TiffPage | None:
         samples=first.get(_SAMPLES, 1),
         photometric=first.get(_PHOTOMETRIC, 1),
         extra=tags.get(_EXTRA, ()),
-        is_first_of_several=following != 0,
         planar=first.get(_PLANAR, 1),
         format=first.get(_FORMAT, 1),
         bits=tags.get(_BITS, (1,)),
         orientation=first.get(_ORIENTATION, 1),
     )
+
+
+def count_pages(data: bytes, most: int) -> int:
+    """Return the number of pictures in a TIFF file, counted up to a bound and to where the file is damaged."""
+    order = "<" if data[:2] == b"II" else ">"
+    starts: set[int] = set()
+    start: int | None = None
+    while len(starts) < most:
+        try:
+            directory = _Directory(data, order, start)
+            if not directory.is_known or directory.start in starts:
+                break
+            starts.add(directory.start)
+            (start,) = struct.unpack_from(order + directory.word, data, directory.end)
+        except (struct.error, OverflowError):
+            break
+        if start == 0:
+            break
+    return max(1, len(starts))
 
 
 def all_tags(data: bytes) -> tuple[str, Mapping[int, tuple[int, ...]]] | None:
@@ -115,12 +131,13 @@ def all_tags(data: bytes) -> tuple[str, Mapping[int, tuple[int, ...]]] | None:
 
 
 class _Directory:
-    """A _Directory is the first directory of a TIFF or BigTIFF file.
+    """A _Directory is a directory of a TIFF or BigTIFF file, the first one or the one at an offset.
 
     Attributes:
         order: the byte order, as `struct` writes it.
         is_known: whether the version is that of TIFF (42) or BigTIFF (43).
         word: the type of lengths and of offsets in the file, as `struct` writes it.
+        start: where the directory begins.
         count: the number of entries that the directory states.
         end: where the directory ends by that number.
 
@@ -128,20 +145,21 @@ class _Directory:
         struct.error: the file ends before its first entry.
     """
 
-    def __init__(self, data: bytes, order: str) -> None:
+    def __init__(self, data: bytes, order: str, start: int | None = None) -> None:
         self._data, self.order = data, order
         (version,) = struct.unpack_from(order + "H", data, 2)
         self.is_known, big = version in (42, 43), version == 43
         self.word, self._size = ("Q", 20) if big else ("I", 12)
-        (start,) = struct.unpack_from(order + self.word, data, 8 if big else 4)
+        (first,) = struct.unpack_from(order + self.word, data, 8 if big else 4)
+        self.start = first if start is None else start
         form = order + ("Q" if big else "H")
-        (self.count,) = struct.unpack_from(form, data, start)
-        self._start = start + struct.calcsize(form)
-        self.end = self._start + self.count * self._size
+        (self.count,) = struct.unpack_from(form, data, self.start)
+        self._entries = self.start + struct.calcsize(form)
+        self.end = self._entries + self.count * self._size
 
     def entries(self) -> Iterator[tuple[int, int, int]]:
         """Yield the tag, the type and the offset of each entry that lies within the file."""
-        for entry in range(self._start, min(self.end, len(self._data)), self._size):
+        for entry in range(self._entries, min(self.end, len(self._data)), self._size):
             yield (*struct.unpack_from(self.order + "HH", self._data, entry), entry)
 
     def value_of(self, entry: int) -> int:

@@ -17,6 +17,7 @@ from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.jobs.evaluate_photos import EvaluateJob, RunDescription, write_page
 from onnx_xcam.jobs.output_folder import output_folder
 from onnx_xcam.jobs.page_file import check_page
+from onnx_xcam.jobs.photos import STANDARD_INPUT
 from onnx_xcam.jobs.reporter import Reporter, Silent
 from onnx_xcam.jobs.requests import PhotosRequest, tell_assumptions, without_python_warnings
 from onnx_xcam.jobs.run_settings import digest_of_files
@@ -56,6 +57,10 @@ class EvaluateRequest(PhotosRequest):
     def __post_init__(self) -> None:
         if self.any_class and self.truth is None:
             raise XcamError("Objects of any class are counted only where the truth is given.")
+        if STANDARD_INPUT in self.images:
+            raise XcamError(
+                "The photos of an evaluation are read again later; save the one from standard input as a file."
+            )
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ _SAME_VALUES = 0.02
 
 
 def told(group: str, preprocess: Preprocess) -> str:
-    """Return what the settings of a group mean, in a few words: "centre crop 0.875", "raw values 0..255"."""
+    """Return what the settings of a group mean, in a few words: "centre crop 0.875", "-1..1"."""
     return _TOLD[group](preprocess)
 
 

@@ -12,6 +12,8 @@ from onnx_xcam.producers.statement import Evidence, Statement
 
 _MOVED = 0.1
 """Where more than this part of the names that two sources share stands at other ids, they contradict each other."""
+_FROM_ONE = ", whose ids begin at 1: id 1 names class 0"
+"""What is added to the source of labels whose empty id 0 is left out."""
 _BACKGROUND = ("background", "dummy", "__background__", "other")
 
 
@@ -51,6 +53,7 @@ def settle_labels(statements: Sequence[Statement], count: int | None, *, is_numb
     remarks: list[str] = []
     contradictions: list[str] = []
     doubts: list[str] = []
+    moved = ""
     for statement in statements:
         labels = _without_background(statement.labels, count)
         if labels is None:
@@ -64,13 +67,14 @@ def settle_labels(statements: Sequence[Statement], count: int | None, *, is_numb
             (remarks if followed is None else contradictions).append(sentence)
         elif followed is None:
             followed = replace(statement, labels=labels)
+            moved = "" if labels is statement.labels else _FROM_ONE
         elif statement.source != followed.source and (differ := _other_order(followed, statement)):
             contradictions.append(differ)
             doubts += [] if followed.evidence == "argument" else [differ]
     if followed is None:
         remarks += (remark for statement in statements for remark in statement.label_remarks)
         return SettledLabels(None, remarks=tuple(dict.fromkeys(remarks)))
-    kind, source = followed.evidence, followed.source
+    kind, source = followed.evidence, followed.source + moved
     told = (tuple(dict.fromkeys(sentences)) for sentences in (contradictions, doubts, remarks))
     return SettledLabels(followed.labels, kind, source, *told)
 

@@ -83,3 +83,8 @@ def test_compare(folder):
         texts.append(json.loads(done.stdout))
     assert [one["image"] for one in texts] == ["stdin", "p.png"]
     assert texts[0]["maps"] == texts[1]["maps"]
+
+
+def test_evaluate_takes_files(folder):
+    done = run("evaluate", "m.onnx", "-", given=(folder / "p.png").read_bytes())
+    assert "save the one from standard input as a file" in str(done.output) + str(done.exception)

@@ -67,7 +67,7 @@ def test_integers_of_more_bits_get_the_files_own_values(kind, tmp_path):
         warnings.simplefilter("error")  # nothing is assumed that may be wrong
         explainer = Explainer(model(1, kind))
     agrees(explainer, tmp_path / "p.png", pixels.astype(kind)[None, None])
-    assert any("the file's own values: nothing states it" in note for note in explainer.notes)
+    assert any("values as in the file: nothing states it" in note for note in explainer.notes)
 
 
 def test_a_deep_picture_with_white_and_with_a_window(tmp_path):

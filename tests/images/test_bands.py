@@ -216,3 +216,8 @@ def test_a_wrong_number_of_channels(channels, takes, settings, message):
     with pytest.raises(PreprocessError, match=message) as caught:
         preprocess_image(Photo(values("u2", channels)), Preprocess(**settings), spec(takes), "p.tif")
     assert "\n" not in str(caught.value)
+
+
+def test_an_array_whose_channels_come_first():
+    with pytest.raises(PreprocessError, match=r"is \[6, 9, 7\], of which the last axis .* x\.transpose\(1, 2, 0\)"):
+        preprocess_image(Photo(np.zeros((6, 9, 7))), Preprocess(), spec(6), "a.npy")

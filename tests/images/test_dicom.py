@@ -59,6 +59,17 @@ def test_values_as_they_are_stored(pydicom):
     np.testing.assert_array_equal(photo.pixels, rgb)
 
 
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"])
+def test_a_file_without_a_preamble(pydicom, syntax):
+    header = pydicom.dcmread(io.BytesIO(written(pydicom, BitsStored=12, HighBit=11, syntax=syntax)))
+    implicit = syntax == "1.2.840.10008.1.2"
+    bare = pydicom.Dataset(header)
+    stream = io.BytesIO()
+    pydicom.dcmwrite(stream, bare, implicit_vr=implicit, little_endian=True)
+    assert stream.getvalue()[:1] == b"\x08" and stream.getvalue()[128:132] != b"DICM"
+    np.testing.assert_array_equal(open_photo(stream.getvalue()).pixels[..., 0], STORED)
+
+
 def test_values_are_rescaled_as_pydicom_does(pydicom):
     data = written(pydicom, BitsStored=12, HighBit=11, RescaleSlope=2, RescaleIntercept=-1024)
     photo, header = open_photo(data), pydicom.dcmread(io.BytesIO(data))

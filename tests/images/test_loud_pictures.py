@@ -18,6 +18,7 @@ from onnx_xcam import Explainer
 from onnx_xcam.cli.app import app
 from onnx_xcam.errors import ImageError, XcamWarning
 from onnx_xcam.images import InputSpec, Preprocess, preprocess_image, read_mask, read_photo
+from onnx_xcam.images.tiff import count_pages
 from onnx_xcam.images.values import remarks_for
 
 RAMP = np.arange(48).reshape(6, 8)
@@ -147,8 +148,19 @@ def pages(kind, count):
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
 def test_the_first_of_several_pictures(kind, tmp_path):
     several, one = (read_photo(written(tmp_path, pages(kind, count), f"p.{kind.lower()}")) for count in (3, 1))
-    assert several.remarks == ("it holds several pictures, of which the first is taken",)
+    count = "several" if kind == "WEBP" else 3  # which states no number
+    assert several.remarks == (f"it holds {count} pictures, of which the first is taken",)
     assert one.remarks == ()
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_pages_that_lead_back_to_the_first_are_counted_once(big):
+    head, entries, word = (b"II+\0\x08\0\0\0", struct.pack("<Q", 0), "<Q") if big else (b"II*\0", b"\0\0", "<I")
+    first = len(head) + struct.calcsize(word)
+    second = first + len(entries) + struct.calcsize(word)
+    loop = head + struct.pack(word, first) + entries + struct.pack(word, second) + entries + struct.pack(word, first)
+    assert count_pages(loop, 100) == 2
+    assert count_pages(loop[: second + 1], 100) == 1, "cut off within the second"
 
 
 @pytest.mark.parametrize("cut", range(0, 200, 7))

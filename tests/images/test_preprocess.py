@@ -466,9 +466,9 @@ def test_no_preset_and_no_file(tmp_path):
 
 def test_summary_says_everything():
     assert PRESETS["imagenet"].summary(spec()) == (
-        "224x224, centre crop 0.875, linear, RGB, (pixel * 0.003922 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]"
+        "224x224, centre crop 0.875, linear, RGB, values (pixel / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]"
     )
-    assert PRESETS["raw"].summary(spec(height=8, width=9)) == "8x9, stretched, linear, RGB, raw values 0..255"
+    assert PRESETS["raw"].summary(spec(height=8, width=9)) == "8x9, stretched, linear, RGB, values 0..255"
     assert PRESETS["yolo"].summary(spec()).startswith("224x224, letterbox (padded with 114), linear, RGB, ")
 
 

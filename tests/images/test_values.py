@@ -130,18 +130,39 @@ def test_integers_hold_what_fits_and_refuse_the_rest():
 def test_the_summary_tells_it_in_words():
     one = spec(3)
     said = {
-        "RGB, raw values 0..255": Preprocess(),
-        "RGB, the file's own values": Preprocess(white=255),
-        "RGB, raw values 0..255 with pixel 255 at 4095 of the file's values": Preprocess(white=4095),
+        "RGB, values 0..255": Preprocess(),
+        "RGB, values as in the file": Preprocess(white=255),
+        "RGB, values 0..255 with pixel 255 at 4095 of the file's values": Preprocess(white=4095),
         "with pixel 0 at -160 and 255 at 240 of the file's values, cut off outside": Preprocess(window=(-160, 240)),
-        "bands 3, 2, 1, raw": Preprocess(bands=(3, 2, 1)),
+        "bands 3, 2, 1, values 0..255": Preprocess(bands=(3, 2, 1)),
     }
     for words, preprocess in said.items():
         assert words in preprocess.summary(one)
-    assert "13 channels, raw" in Preprocess().summary(spec(13))
 
 
 @pytest.mark.parametrize("pixels", [np.full((2, 2, 1), 9, "u1"), np.full((2, 2, 1), 9.0, "f4")], ids=["8-bit", "deep"])
 def test_absurd_numbers_end_in_one_error_and_no_warning_of_numpy(pixels):
     with pytest.raises(PreprocessError, match="which cannot carry the values"):
         prepared(pixels, scale=1e308, std=1e-300)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"scale": 1 / 255}, "0..1"),
+        ({"scale": 1 / 127.5, "mean": 1}, "-1..1"),
+        ({"scale": 1 / 255, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}, "-1..1"),
+        ({"mean": 128}, "-128..127"),
+        ({"mean": (103.939, 116.779, 123.68)}, "pixel - [103.9, 116.8, 123.7]"),
+        ({"scale": 1 / 255, "mean": 0.449, "std": 0.226}, "(pixel / 255 - 0.449) / 0.226"),
+        ({"scale": 1 / 255, "std": (0.229, 0.224, 0.225)}, "(pixel / 255) / [0.229, 0.224, 0.225]"),
+        ({"std": (58.4, 57.1, 57.4)}, "pixel / [58.4, 57.1, 57.4]"),
+        ({"scale": 0.0173, "mean": (1.8, 1.9, 2)}, "pixel * 0.0173 - [1.8, 1.9, 2]"),
+    ],
+)
+def test_values_are_told_as_a_range_where_all_channels_share_one_and_else_as_the_formula(settings, words):
+    assert Preprocess(**settings).values() == words
+
+
+def test_the_order_of_bands_is_told():
+    assert "13 channels, values 0..255" in Preprocess().summary(spec(13))

@@ -40,7 +40,7 @@ def test_each_part_with_its_source(tmp_path):
         "size": ("32x32", "argument", given),
         "resize rule": ("stretched", "argument", given),
         "interpolation": ("linear", "argument", given),
-        "values": ("(pixel * 0.003922 - [0.5, 0.5, 0.5]) / [0.5, 0.5, 0.5]", "argument", given),
+        "values": ("-1..1", "argument", given),
         "channel order": ("RGB", "argument", given),
         "layout": ("NCHW", "model", "the model's input"),
         "labels": ("5: a, b, c, ...", "file", file),
@@ -129,17 +129,18 @@ def normalising(path):
 def test_what_the_graph_proves(tmp_path):
     model = normalising(tmp_path / "net.onnx")
     report = onnx_xcam.inspect(model)
-    assert parts(report)["values"] == ("raw values 0..255", "graph", "the graph itself")
+    assert parts(report)["values"] == ("0..255", "graph", "the graph itself")
     assert parts(report)["resize rule"][1] == "assumed"
     with pytest.warns(
-        onnx_xcam.explainer.XcamWarning, match=r"values from the graph itself; nothing states the resize"
+        onnx_xcam.explainer.XcamWarning,
+        match=r"values from the graph itself, resize rule, interpolation and channel order assumed",
     ):
         assert Explainer(model).preprocess.to_dict() == report.pictures.preprocess
     report = onnx_xcam.inspect(model, preprocess="imagenet")
     (values,) = [part for part in report.pictures.parts if part.name == "values"]
     assert values.source == "'imagenet'"
-    assert values.contradictions[0].startswith("the graph itself says values raw values 0..255, but 'imagenet' says (")
-    with pytest.warns(onnx_xcam.explainer.XcamWarning, match="Preprocessing: the graph itself says values raw"):
+    assert values.contradictions[0].startswith("the graph itself says values 0..255, but 'imagenet' says (")
+    with pytest.warns(onnx_xcam.explainer.XcamWarning, match="Preprocessing: the graph itself says values 0"):
         Explainer(model, preprocess="imagenet")
 
 

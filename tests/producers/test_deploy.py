@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from helpers.producers import LARGEST_DIFFERENCE
-from helpers.producers_deploy import CASES, Measure
+from helpers.producers_deploy import Measure
+from helpers.producers_deploy_cases import CASES
 
 ALL = [pytest.param(measure, id=f"{row}: {case}") for row, cases in CASES.items() for case, measure in cases.items()]
 

@@ -86,7 +86,7 @@ def test_a_letterbox():
         ([{"type": "TenCrop"}], "transforms: TenCrop is not supported"),
         ([{}], "transforms: None is not supported"),
         ([3], "transforms holds 3"),
-        ([{"type": "Resize", "size": [9, 9], "interpolation": "nearest"}], "interpolation 'nearest'"),
+        ([{"type": "Resize", "size": [9, 9], "interpolation": "hamming"}], "interpolation 'hamming'"),
         ([{"type": "Resize"}], "states no size"),
         ([{"type": "Resize", "size": [256, -1]}], "no crop follows"),
         ([{"type": "LetterResize", "scale": 64, "use_mini_pad": True}], "use_mini_pad"),

@@ -59,7 +59,7 @@ def test_a_model(tmp_path):
         stretched = np.asarray(Image.fromarray(photo).resize((80, 60), Image.Resampling.BILINEAR))
         theirs.append(stretched[..., ::-1].transpose(2, 0, 1).astype(np.float32))
     with pytest.warns(
-        XcamWarning, match="values and channel order from the model's metadata; nothing states the resize"
+        XcamWarning, match="values and channel order from the model's metadata, resize rule and interpolation assumed"
     ):
         assert worst_difference(model, theirs) <= 1e-6
 

@@ -86,3 +86,5 @@ def test_a_label_map_that_begins_at_1(tmp_path, classes):
     (tmp_path / "label_map.pbtxt").write_text("\n".join(items))
     explainer = Explainer(model, preprocess="unit")
     assert list(explainer.labels) == [""] * (classes - 5) + NAMES
+    (note,) = [note for note in explainer.notes if note.startswith("Labels: ")]
+    assert ("beside the model, whose ids begin at 1: id 1 names class 0." in note) is (classes == 5)

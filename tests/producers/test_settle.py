@@ -43,7 +43,7 @@ def test_each_group_comes_from_the_strongest_source_that_states_it():
     }
     assert found.assumed == ("channels",)
     assert found.origins["values"].contradictions == (
-        "B says values (pixel * 2 - [0]) / [3], but A says (pixel * 1 - [0.5]) / [1], which is followed.",
+        "B says values 0..170, but A says -0.5..254.5, which is followed.",
     )
     assert found.origins["interpolation"].doubts == (
         "C says interpolation nearest, but B says cubic, which is followed.",
@@ -234,8 +234,7 @@ def test_values_that_whole_numbers_cannot_carry_give_way_to_pixels():
         assert found.preprocess.interpolation == "cubic", "the rest of the file is followed"
         assert found.origins["values"].kind == kind
         assert found.origins["values"].doubts == (
-            "A says values (pixel * 0.003922 - [0.5]) / [0.5], but the model's input holds uint8, which cannot carry "
-            "them; it gets raw values 0..255.",
+            "A says values -1..1, but the model's input holds uint8, which cannot carry them; it gets 0..255.",
         )
 
 

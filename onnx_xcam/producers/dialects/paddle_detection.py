@@ -16,7 +16,7 @@ from onnx_xcam.producers.dialect import DescriptionFile, Dialect
 from onnx_xcam.producers.dialects.steps import Steps, label_texts
 from onnx_xcam.producers.statement import Statement
 
-_INTERPOLATIONS = {1: "linear", 2: "cubic", 3: "area", 4: "lanczos"}
+_INTERPOLATIONS = {0: "nearest", 1: "linear", 2: "cubic", 3: "area", 4: "lanczos"}
 _LARGEST_STRIDE = 1024
 
 
@@ -46,7 +46,7 @@ def _resize(steps: Steps, step: str, operator: Mapping[str, Any]) -> None:
         steps.round_sizes("exact")
     interp = operator.get("interp", 1)
     if type(interp) is not int or interp not in _INTERPOLATIONS:
-        steps.refuse(step, f"has interp {interp!r}; OpenCV's numbers 1 to 4 are supported")
+        steps.refuse(step, f"has interp {interp!r}; OpenCV's numbers 0 to 4 are supported")
     steps.state(interpolation=_INTERPOLATIONS[interp], antialias=False)
 
 

@@ -15,6 +15,7 @@ Size = tuple[int, int]
 """A (height, width) in pixels."""
 
 OPENCV_INTERPOLATIONS: Mapping[str, str] = {
+    "nearest": "nearest",
     "linear": "linear",
     "bilinear": "linear",
     "cubic": "cubic",
@@ -23,9 +24,8 @@ OPENCV_INTERPOLATIONS: Mapping[str, str] = {
     "lanczos": "lanczos",
     "lanczos4": "lanczos",
 }
-"""The interpolations of `cv2.resize` by the names that producers give them, in lower case.
-
-OpenCV's "nearest" is not among them: it takes the pixel before a place, and the setting "nearest" the one at it."""
+"""The interpolations of `cv2.resize` by the names that producers give them, in lower case; all of them go with
+`antialias: false`."""
 
 PILLOW_INTERPOLATIONS: Mapping[str, str] = {
     "nearest": "nearest",

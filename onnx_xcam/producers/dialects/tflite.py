@@ -2,10 +2,11 @@
 
 `MetadataDisplayer.get_metadata_json` of tflite-support returns them, and its guide writes them to NAME.json
 (https://github.com/tensorflow/tflite-support, `tensorflow_lite_support/metadata/metadata_schema.fbs`). An image input's
-`NormalizationOptions` mean (pixel - mean) / std of pixels of 0 to 255. Where its `stats` say 0 to 255 the model is a
-quantised one, which gets the pixels as they are; the Task Library then leaves the normalisation out
-(`tensorflow_lite_support/cc/task/vision/utils/image_tensor_specs.cc`). An associated file of the type
-TENSOR_AXIS_LABELS holds the labels. How a photo is resized is not stated.
+`NormalizationOptions` mean (pixel - mean) / std of pixels of 0 to 255; the quantised form of a model has the same
+options, but its uint8 input gets the values scaled back to 0 to 255. Such an input is told by its `stats`, which the
+library's writer sets to 0 and 255 for uint8 alone, and for floats to what black and white become
+(`InputImageTensorMd` in `tensorflow_lite_support/metadata/python/metadata_writers/metadata_info.py`). An associated
+file of the type TENSOR_AXIS_LABELS holds the labels. How a photo is resized is not stated.
 """
 
 from __future__ import annotations
