@@ -15,6 +15,8 @@ LARGEST_FILE = 64 << 20
 """The largest file that is read, in bytes; labels of 20,000 classes take 1 MB."""
 _LARGEST_YAML = 4 << 20
 """The longest YAML text that is parsed, in characters; PyYAML takes some 10 seconds for it."""
+FOUND_FILE, FOUND_YAML = 8 << 20, 512 << 10
+"""The largest file, and the largest YAML file, that is read if nobody has named it, in bytes: about a second's work."""
 DATA_SUFFIXES = (".json", ".yaml", ".yml")
 """The suffixes of files that hold data in JSON or YAML."""
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -37,6 +39,27 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
+
+
+def is_yaml(path: Path) -> bool:
+    """Tell whether a file is YAML by the suffix of its name."""
+    return path.suffix.lower() in (".yaml", ".yml")
+
+
+def check_found(path: Path) -> int:
+    """Make sure that a file which was found, and not named by the user, takes no more than a moment to read.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is larger than `FOUND_FILE`, or than `FOUND_YAML` if it is YAML.
+    """
+    size, most = path.stat().st_size, FOUND_YAML if is_yaml(path) else FOUND_FILE
+    if size > most:
+        raise ValueError(f"it has more than {most >> 10} KiB, which are read only of a file that you name")
+    return size
 
 
 def read_text(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 Looked for are exact names, in the folder of the model, and in the folder above it where the model lies in a folder
 `onnx` (transformers.js, Optimum) or in one that is named by a version number (Triton, TensorFlow Serving). A file that
-several dialects recognise is read by each of them.
+several dialects recognise is read by each of them. A model that is a link has its files beside the link, as in the
+caches of model hubs, where `snapshots/REVISION/model.onnx` leads to a blob without a name.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from onnx_xcam.common.descriptions import FOUND_FILE, FOUND_YAML, check_found, is_yaml
 from onnx_xcam.common.files import is_file
 from onnx_xcam.errors import LabelsError, PreprocessError, XcamError
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
@@ -21,6 +23,8 @@ from onnx_xcam.producers.own import LABELS_FILES, PREPROCESS_FILES
 from onnx_xcam.producers.stated import read_labels, read_settings, refused
 from onnx_xcam.producers.statement import Statement
 
+_MOST_IN_ALL = 2
+"""All files beside a model together may have so many times the bytes of the largest one."""
 _LONGEST_VERSION = 18
 """The most digits in a folder's name that is taken for a version number."""
 
@@ -58,6 +62,7 @@ class _Folders:
         if folder.name == "onnx" or (folder.name.isdecimal() and len(folder.name) <= _LONGEST_VERSION):
             self._folders.append((folder.parent, "in the folder above the model's"))
         self._read: dict[Path, DescriptionFile | None] = {}
+        self._bytes = {True: 0, False: 0}
 
     def paths(self, name: str) -> Iterator[tuple[Path, str]]:
         """Yield the files of a name, "{stem}" being the model's, with what messages call each."""
@@ -77,12 +82,25 @@ class _Folders:
     def _file(self, path: Path, source: str) -> DescriptionFile | None:
         """Read a file, or note why it cannot be read and return None."""
         try:
+            self._count(path)
             return DescriptionFile.read(path, source)
         except (OSError, ValueError) as error:
             reason = " ".join(str(getattr(error, "strerror", None) or error).split())
             reason = "not a text in UTF-8" if isinstance(error, UnicodeDecodeError) else reason
             self.broken[source] = path, reason
             return None
+
+    def _count(self, path: Path) -> None:
+        """Count the bytes of a file.
+
+        Raises:
+            OSError: there is no such file.
+            ValueError: it is large, or many are; opening a model must take no more than a moment.
+        """
+        kind = is_yaml(path)
+        self._bytes[kind] += check_found(path)
+        if self._bytes[kind] > _MOST_IN_ALL * (FOUND_YAML if kind else FOUND_FILE):
+            raise ValueError("the files beside the model are too many and too large; name the one that is meant")
 
 
 def _passed_over(source: str, path: Path, reason: str) -> Statement:
@@ -104,12 +122,24 @@ def _own(model: Path, found: _Folders) -> Iterator[Statement]:
 
 def _settings(path: Path, source: str) -> Statement:
     """Return what a file with preprocessing states that is named after the model."""
+    _check(path, PreprocessError)
     return read_settings(path, source)
 
 
 def _labels(path: Path, source: str) -> Statement:
     """Return what a file with labels states that is named after the model."""
+    _check(path, LabelsError)
     return Statement(source, labels=read_labels(path))
+
+
+def _check(path: Path, failure: type[XcamError]) -> None:
+    """Raise an error if a file that was found is too large to be read unasked."""
+    try:
+        check_found(path)
+    except OSError:
+        return  # reading it says why
+    except ValueError as error:
+        raise failure(f"{path}: is not read: {error}") from error
 
 
 def _of(dialect: Dialect, found: _Folders) -> Iterator[Statement]:

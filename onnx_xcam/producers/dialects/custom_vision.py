@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from onnx_xcam.common.descriptions import check_found
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.fields import check_fields
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
@@ -68,7 +69,9 @@ def _manifest(file: DescriptionFile) -> Mapping[str, Any]:
 def _beside(file: DescriptionFile, name: str) -> Mapping[str, Any] | None:
     """Return the content of the other file of an export, or None if there is none."""
     try:
-        other = DescriptionFile.read(file.path.with_name(name), name)
+        path = file.path.with_name(name)
+        check_found(path)
+        other = DescriptionFile.read(path, name)
     except (OSError, ValueError):
         return None
     data = _manifest(other)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from onnx_xcam.common.descriptions import check_found
 from onnx_xcam.common.files import is_file
+from onnx_xcam.errors import LabelsError
 from onnx_xcam.labels import load_labels
 from onnx_xcam.producers.dialect import DescriptionFile
 
@@ -16,7 +18,7 @@ def labels_named(file: DescriptionFile, named: Any) -> list[str] | None:
     Only the last part of the name counts, so that no description leads out of its own folder.
 
     Raises:
-        LabelsError: the file holds no labels.
+        LabelsError: the file holds no labels, or is too large to be read unasked.
     """
     if not isinstance(named, str) or "\0" in named:
         return None
@@ -24,6 +26,10 @@ def labels_named(file: DescriptionFile, named: Any) -> list[str] | None:
     path = file.path.with_name(name) if name else file.path
     if path == file.path or not is_file(file.path) or not is_file(path):
         return None
+    try:
+        check_found(path)
+    except (OSError, ValueError) as error:
+        raise LabelsError(f"{path}: cannot be read: {error}") from error
     return list(load_labels(path))
 
 

@@ -156,7 +156,7 @@ def _cut(v: _View) -> list[Used]:
         used, places = behind[axis], taken.get(axis)
         if axis not in taken:
             result.append(_fitting(used, dim))
-        elif places is None or not isinstance(dim, int):
+        elif places is None or not isinstance(dim, int) or dim > _MOST_POSITIONS:
             result.append(None)
         else:
             marks = np.zeros(dim, bool)
