@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam.common.numpy_errors import DAMAGED_NPY
 from onnx_xcam.errors import ImageError
+from onnx_xcam.images.backend import without_warnings
 from onnx_xcam.images.content import require_size
 from onnx_xcam.images.display import type_white
 from onnx_xcam.images.photo import Photo
@@ -113,7 +114,8 @@ def array_in_npy(data: bytes, name: str) -> NDArray[Any]:
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         if version not in ((1, 0), (2, 0)):
             raise ImageError(f"{name}: is a .npy file of version {version[0]}.{version[1]}, which is not read")
-        shape, by_columns, dtype = read_header(stream)
+        with without_warnings():  # of headers that Python 2 wrote, which are read
+            shape, by_columns, dtype = read_header(stream)
     except DAMAGED_NPY as error:
         raise ImageError(f"{name}: the header of this .npy file is damaged; write it with numpy.save") from error
     if dtype.hasobject or dtype.itemsize == 0:

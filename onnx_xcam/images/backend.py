@@ -7,6 +7,8 @@ import functools
 import importlib
 import os
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,6 +55,16 @@ def memory_for(name: object) -> Iterator[None]:
         if not is_no_memory(error):
             raise
         raise ImageError(f"{name}: there is not enough memory for this picture; scale it down first") from error
+
+
+_WARNING_FILTERS = threading.Lock()  # the warning filters are shared by all threads of the process
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """Ignore the warnings of libraries in the block: what they find odd in a file is said by what is read, or not."""
+    with _WARNING_FILTERS, warnings.catch_warnings(action="ignore"):
+        yield
 
 
 def is_no_memory(error: Exception) -> bool:

@@ -13,13 +13,13 @@ import importlib
 import io
 import math
 import struct
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.errors import ImageError
+from onnx_xcam.images.backend import without_warnings
 from onnx_xcam.images.content import require_size
 from onnx_xcam.images.display import type_white
 from onnx_xcam.images.headers import format_of, stated_size
@@ -63,14 +63,20 @@ def photo_of_dicom(data: bytes, name: str) -> Photo:
         raise ImageError(
             f"{name}: a DICOM file is read with pydicom 3 or later; pip install 'onnx-xcam[dicom]'"
         ) from error
-    with warnings.catch_warnings(action="ignore"):  # of values in the file that the standard does not allow
+    with without_warnings():  # of values in the file that the standard does not allow
         try:
             header = _header(pydicom.dcmread(io.BytesIO(data), force=True), pydicom)
             _check(header, data, name)
             return _photo(header, _stored(header, pixels, name), pixels)
         except _REFUSALS as error:
-            why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-            raise ImageError(f"{name}: this DICOM file cannot be read ({why})") from error
+            raise ImageError(f"{name}: this DICOM file cannot be read ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return why a file is not read, as a part of a sentence; what pydicom stumbles over is damage."""
+    if isinstance(error, TypeError | AttributeError | AssertionError | LookupError | struct.error):
+        return f"its header is damaged or incomplete: {' '.join(str(error).split())[:200]}"
+    return " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
 
 
 def _header(header: Any, pydicom: Any) -> Any:

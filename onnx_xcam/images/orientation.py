@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib
 import io
 import struct
-import threading
-import warnings
 import zlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from onnx_xcam.errors import ImageError
-from onnx_xcam.images.backend import pillow
+from onnx_xcam.images.backend import pillow, without_warnings
 
 # The formats whose headers Pillow reads, by their first bytes and where these stand. Each class of Pillow is used
 # itself and not `PIL.Image.open`: that has a limit on pixels below `MAX_PIXELS`, which can only be lifted for the whole
@@ -48,7 +46,6 @@ _REFUSALS = (
 """The exceptions of Pillow at headers that are damaged, or of a kind that it does not know; OpenCV then decides."""
 
 _ORIENTATION_TAG = 0x0112
-_WARNING_FILTERS = threading.Lock()  # the warning filters are shared by all threads of the process
 
 
 def orientation_of(data: bytes, path: str) -> int:
@@ -60,7 +57,7 @@ def orientation_of(data: bytes, path: str) -> int:
         ImageError: the file is a JPEG without its end, or Pillow refuses the picture as too large.
     """
     # Warnings are ignored: damaged EXIF data lose the orientation only, and OpenCV finds out if the picture is whole.
-    with _WARNING_FILTERS, warnings.catch_warnings(action="ignore"):
+    with without_warnings():
         stream = io.BytesIO(data)
         header = _open_header(stream, path)
         if header is None:

@@ -55,7 +55,10 @@ def test_every_dialect_has_a_seed():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "count"), [("models", 700), ("images", 500), ("preprocess", 700), ("labels", 700)])
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [("models", 700), ("images", 500), ("arrays", 700), ("preprocess", 700), ("names", 200), ("labels", 700)],
+)
 def test_a_short_run_finds_nothing(kind, count, tmp_path):
     command = [sys.executable, "-m", "tools.fuzz", "--kind", kind, "--count", str(count)]
     command += ["--seed", "2024", "--seconds", "60", "--out", str(tmp_path)]

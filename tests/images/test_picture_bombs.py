@@ -216,6 +216,12 @@ def test_impossible_shapes_of_arrays(shape):
         open_photo(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + bytes(80))
 
 
+def test_an_array_of_python_2_is_read_without_a_warning():
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (2L, 3L)}\n"
+    photo = open_photo(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + bytes(range(6)))
+    assert photo.pixels.ravel().tolist() == list(range(6))
+
+
 def test_images_of_pillow_are_no_bombs(tmp_path, monkeypatch):
     """An image that is still to be decoded from a file, whose pixels take 4 bytes each."""
     Image.new("RGBA", (900, 900)).save(tmp_path / "p.png")

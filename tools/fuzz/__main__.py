@@ -38,7 +38,7 @@ MEMORY = 1 << 30
 """What one case may take of resident memory."""
 _THEIRS = ("explain", "check")
 """What ONNX Runtime takes to run a model is the model's; the surgery has run before, and set the peak."""
-KINDS = ("models", "images", "preprocess", "labels")
+KINDS = ("models", "images", "arrays", "preprocess", "names", "labels")
 _KEPT = 3
 """How many cases of one finding are written."""
 ALONE = (sys.executable, "-m", "tools.fuzz")

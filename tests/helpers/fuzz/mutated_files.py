@@ -76,6 +76,80 @@ def picture(random: Random) -> Case:
     return (random.choice((suffix, ".png", "", ".jpg")) if random.random() < 0.1 else suffix), damaged(random, data)
 
 
+def array(random: Random) -> Case:
+    """A damaged .npy file, or a damaged DICOM file, mostly in its header."""
+    if random.random() < 0.5:
+        return ".npy", _npy(random)
+    data = _dicom(random)
+    return ".dcm", damaged(random, data) if random.random() < 0.6 else data
+
+
+_SHAPES = ("(5, 7)", "(5, 7, 3)", "(1, 3, 5, 7)", "(105,)", "()", "(0, 7)", "(-1, 7)", "(5, 7, 1025)", "5", "(5, '7')")
+_SHAPES += (f"({2**62}, 7)", f"(0, {2**70})", "(True, 1)", str((1,) * 70), "(99999, 99999)", "(1.0, 7)", "None")
+_TYPES = ("<f4", "|u1", ">u2", "<i8", "<f2", "|b1", "<c8", "|O", "<M8[s]", "|V7", "<U3", "|S0", "<f16", "x", "|u1,|u1")
+
+
+def _npy(random: Random) -> bytes:
+    """A .npy file whose header states one of many shapes and types."""
+    header = {"descr": random.choice(_TYPES), "fortran_order": random.choice((True, *[False] * 8, "x"))}
+    text = f"{{'descr': {header['descr']!r}, 'fortran_order': {header['fortran_order']!r}, 'shape': "
+    odd_ends = (", }", "", ", 'x': 1}", "}" + " " * 20_000, "L}")
+    text += random.choice(_SHAPES) + (random.choice(odd_ends) if random.random() < 0.2 else "}")
+    version, form = random.choice(((b"\1\0", "<H"),) * 7 + ((b"\2\0", "<I"), (b"\3\0", "<I"), (b"\7\1", "<H")))
+    coded = text.encode() + b"\n"
+    length = len(coded) if random.random() < 0.9 else random.choice((0, 1, 60_000))
+    data = b"\x93NUMPY" + version + struct.pack(form, length) + coded
+    data += random.choice((bytes(840), b"\xff" * 840, random.randbytes(840), b""))
+    return damaged(random, data) if random.random() < 0.3 else data
+
+
+def _dicom(random: Random) -> bytes:
+    """A DICOM file in explicit VR of the lesser byte order, some of whose elements hold something odd."""
+    ordinary, odd = random.choice((0.0, 0.2, 0.5)), (b"", b"\0\0", b"\xff\xff", b"-1", b"9" * 30, b"nan", b"1e400")
+
+    def element(tag: int, kind: bytes, value: bytes) -> bytes:
+        value = random.choice(odd) if random.random() < ordinary / 4 else value
+        value += b"\0" * (len(value) % 2)
+        head = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + kind
+        if kind in (b"OB", b"OW", b"SQ", b"UN"):
+            return head + b"\0\0" + struct.pack("<I", len(value)) + value
+        return head + struct.pack("<H", len(value)) + value
+
+    def short(tag: int, value: int) -> bytes:
+        if random.random() < ordinary / 4:
+            value = random.choice((0, 1, 7, 255, 4096, 65535))
+        return element(tag, b"US", struct.pack("<H", value))
+
+    plain, packed = b"1.2.840.10008.1.2.1", (b"1.2.840.10008.1.2.5", b"1.2.840.10008.1.2.4.50", b"1.2.3")
+    syntax = random.choice((*[plain] * 7, *packed))
+    photometric, samples = random.choice(
+        ((b"MONOCHROME2", 1), (b"MONOCHROME1", 1), (b"RGB", 3), (b"YBR_FULL", 3), (b"PALETTE COLOR", 1), (b"X", 2))
+    )
+    bits = random.choice((1, 8, 16, 32))
+    meta = element(0x00020010, b"UI", syntax)
+    body = short(0x00280002, samples) + element(0x00280004, b"CS", photometric) + short(0x00280006, 0)
+    body += element(0x00280008, b"IS", random.choice((*[b"1"] * 6, b"2", b"99999999", b"-1")))
+    body += short(0x00280010, 5) + short(0x00280011, 7) + short(0x00280100, bits) + short(0x00280101, min(bits, 12))
+    body += short(0x00280102, min(bits, 12) - 1) + short(0x00280103, random.choice((0, 1)))
+    body += element(0x00281050, b"DS", random.choice((b"40", b"40\\50", b"x", b"1e999")))
+    body += element(0x00281051, b"DS", random.choice((b"400", b"0", b"-1", b"400\\1")))
+    body += element(0x00281052, b"DS", random.choice((b"-1024", b"nan", b"1e39")))
+    body += element(0x00281053, b"DS", random.choice((b"1", b"0", b"2.5", b"1e39")))
+    length = 35 * samples * bits // 8 if random.random() < 0.8 else random.choice((0, 35, 70, 210, 420))
+    body += element(0x7FE00010, b"OW", random.randbytes(length))
+    return bytes(128) + b"DICM" + element(0x00020000, b"UL", struct.pack("<I", len(meta))) + meta + body
+
+
+def name(random: Random) -> Case:
+    """A name of published weights, spelt wrongly."""
+    library = random.choice(("timm", "torchvision", "keras", "TIMM", "timm ", "", "clip"))
+    weights = random.choice(
+        ("resnet50.a1_in1k", "resnet50", "ResNet50_Weights.DEFAULT", "vit_b_16", "ResNet50", "", ".", "x." * 300)
+    )
+    text = f"{library}:{weights}".encode()
+    return ".txt", damaged(random, text) if random.random() < 0.7 else text
+
+
 def _restated(random: Random, suffix: str, data: bytes) -> bytes:
     """Another width and height in the header, up to gigantic."""
     width, height = (random.choice((0, 1, 5000, 16384, 40000, 65500, 2**24, 2**31 - 1)) for _ in "wh")
@@ -196,6 +270,15 @@ _PREPROCESS: tuple[dict[str, Any], ...] = (
             "std": [1, 1, 1],
         },
     },
+)
+_PREPROCESS += tuple(
+    {"preset": f"{library}:{name}"}
+    for library, name in (
+        ("timm", "resnet50.a1_in1k"),
+        ("timm", "resnet50"),
+        ("torchvision", "ResNet50_Weights.DEFAULT"),
+        ("keras", "ResNet50"),
+    )
 )
 _LABELS: tuple[Any, ...] = (
     ["a", "b", "c"],

@@ -41,6 +41,8 @@ def make(kind: str, random: Random) -> tuple[str, bytes]:
         return ".onnx", mutated_models.make(random)
     makers = {
         "images": mutated_files.picture,
+        "arrays": mutated_files.array,
+        "names": mutated_files.name,
         "preprocess": mutated_files.preprocessing,
         "labels": mutated_files.labels,
     }
@@ -88,7 +90,14 @@ _Runs = Iterator[tuple[str, Callable[[], object]]]
 
 def runs_of(kind: str, path: Path, data: bytes, number: int) -> _Runs:
     """The entry points for a case, each with its name."""
-    runs = {"models": _models, "images": _images, "preprocess": _preprocess, "labels": _labels}[kind]
+    runs = {
+        "models": _models,
+        "images": _images,
+        "arrays": _arrays,
+        "names": _names,
+        "preprocess": _preprocess,
+        "labels": _labels,
+    }[kind]
     return runs(path, data, number)
 
 
@@ -130,6 +139,42 @@ def _images(path: Path, data: bytes, number: int) -> _Runs:
 
     del data, number
     yield "read", read
+
+
+def _arrays(path: Path, data: bytes, number: int) -> _Runs:
+    """Files whose values are handed on as they are; DICOM files end in one sentence where pydicom is not installed."""
+    import numpy as np
+
+    from onnx_xcam.images import InputSpec, Photo, Preprocess, preprocess_image
+    from onnx_xcam.images.sources import opened
+
+    def read(source: Any) -> None:
+        photo = opened(source)
+        if isinstance(photo, Photo):
+            assert photo.pixels.ndim == 3 and photo.pixels.size
+            assert photo.display().shape == (*photo.size, 3)
+            if photo.channels <= 64:
+                spec = InputSpec("image", np.dtype(np.float32), "NCHW", photo.channels, 8, 8)
+                preprocess_image(photo, Preprocess(bands=tuple(range(photo.channels))), spec)
+
+    del number
+    yield "path", lambda: read(path)
+    yield "bytes", lambda: read(data)
+
+
+def _names(path: Path, data: bytes, number: int) -> _Runs:
+    """Names of published weights, as an argument and in a description."""
+    from onnx_xcam.images import Preprocess
+    from onnx_xcam.producers.stated import load_preprocess
+
+    text = data.decode("utf-8", "replace")
+    del path, number
+
+    def read(spec: Any) -> None:
+        assert isinstance(load_preprocess(spec), Preprocess)
+
+    yield "argument", lambda: read(text)
+    yield "preset", lambda: read({"preset": text})
 
 
 def _preprocess(path: Path, data: bytes, number: int) -> _Runs:
