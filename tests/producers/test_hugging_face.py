@@ -279,6 +279,23 @@ def test_labels_and_size_of_a_configuration(tmp_path):
     assert CONFIGURATION.read(file_of({"label2id": {"dog": 1, "cat": 0}}, path)).labels == ("cat", "dog")
 
 
+def test_labels_that_transformers_made_up_are_none(tmp_path):
+    """`num_labels` of its configurations gives LABEL_0, LABEL_1, ... to whoever gives no labels."""
+    data = {"model_type": "vit", "id2label": {str(index): f"LABEL_{index}" for index in range(5)}}
+    found = CONFIGURATION.read(file_of(data, tmp_path / "config.json"))
+    assert found.labels is None
+    assert "LABEL_0, LABEL_1, ... are made up by transformers" in found.label_remarks[0]
+    data["id2label"]["4"] = "cat"
+    assert CONFIGURATION.read(file_of(data, tmp_path / "config.json")).labels[3:] == ("LABEL_3", "cat")
+
+    (tmp_path / "config.json").write_text(
+        json.dumps({"id2label": {str(index): f"LABEL_{index}" for index in range(5)}})
+    )
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne")
+    model = save_classifier(tmp_path / "m.onnx", (1, 3, 32, 32))
+    assert Explainer(model, preprocess="imagenet").labels == ("a", "b", "c", "d", "e")
+
+
 def test_the_size_of_a_configuration_gives_way_to_an_image_processor(tmp_path):
     """A model's image_size is often that of its training, 224, where pictures of 512 are fed."""
     (tmp_path / "preprocessor_config.json").write_text("{}")

@@ -1,8 +1,10 @@
 """This module reads the `config.json` that transformers and Optimum write beside a model: labels, and perhaps a size.
 
 The labels stand in `id2label`, by class id in text, or in `label2id`, the other way round; their number is the number
-of classes (`PreTrainedConfig.num_labels` in `configuration_utils.py` of transformers). `image_size` is what a model was
-built for, not what its pictures are scaled to: it counts only where no image processor's file lies beside.
+of classes (`PreTrainedConfig.num_labels` in `configuration_utils.py` of transformers). Where nobody gives labels,
+`num_labels` there makes up LABEL_0, LABEL_1 and so on, which name nothing: files of labels go before them.
+`image_size` is what a model was built for, not what its pictures are scaled to: it counts only where no image
+processor's file lies beside.
 """
 
 from __future__ import annotations
@@ -37,11 +39,17 @@ def read(file: DescriptionFile) -> Statement:
     """
     remarks: list[str] = []
     labels = _labels(file.data, file.source, remarks)
+    made_up: tuple[str, ...] = ()
+    if labels is not None and labels == [f"LABEL_{index}" for index in range(len(labels))]:
+        labels = None
+        made_up = (
+            f"{file.source}: its labels LABEL_0, LABEL_1, ... are made up by transformers, and name no classes.",
+        )
     settings: dict[str, Any] = {}
     if not any(is_file(file.path.with_name(name)) for name in processor.FILES):
         size = _size(file.data)
         settings = {} if size is None else {"size": size}
-    return Statement.of(file.source, settings, labels, remarks)
+    return Statement.of(file.source, settings, labels, remarks, made_up)
 
 
 def _labels(data: Mapping[str, Any], source: str, remarks: list[str]) -> list[str] | None:
