@@ -205,7 +205,8 @@ def _too_long(name: str) -> ImageError:
 
 
 def _short(address: str) -> str:
-    """Return an address as messages show it: a long one is cut."""
+    """Return an address as messages show it: with both of its slashes, of which a `Path` keeps one, and cut if long."""
+    address = re.sub(r"^(?!data:)([^/:]+):/(?=[^/])", r"\1://", address)
     return address if len(address) <= 200 else f"{address[:200]}…"
 
 

@@ -39,7 +39,10 @@ def _preset(name: str, source: str) -> Preprocess:
     """Return a preset, or the preprocessing of published weights, by name."""
     if name in PRESETS:
         return PRESETS[name]
-    published = named(name)
+    try:
+        published = named(name)
+    except PreprocessError as error:
+        raise PreprocessError(f"{source}: preset: {error}") from error
     if published is None:
         raise PreprocessError(f"{source}: preset is {name!r}{suggestion_of_few(name, PRESETS)}")
     return Preprocess(**published.settings)

@@ -372,8 +372,8 @@ def test_files_that_are_something_else_say_what_they_are(start, said, tmp_path):
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("https://example.org/cat.jpg", "https:/+example.org/cat.jpg: is an address, and nothing is downloaded; save"),
-        ("s3://bucket/cat.jpg", "is an address, and nothing is downloaded"),
+        ("https://example.org/cat.jpg", "^https://example.org/cat.jpg: is an address, and nothing is downloaded; save"),
+        ("s3://bucket/cat.jpg", "^s3://bucket/cat.jpg: is an address, and nothing is downloaded"),
         ("gs://bucket/cat.jpg", "is an address, and nothing is downloaded"),
         ("file:///home/me/cat.jpg", "is an address; give the path of the file alone"),
         ("data:image/png;base64,iVBORw0KGgo=", "is a data address, not a file; decode it"),

@@ -165,3 +165,10 @@ def test_tables_are_those_of_the_libraries(name):
         [sys.executable, "-c", TABLE, name], env=environment, check=True, capture_output=True, encoding="utf-8"
     )
     assert (named.FOLDER / f"{name}.json").read_text(encoding="utf-8") == made.stdout
+
+
+def test_a_file_that_names_unknown_weights_is_named_with_them(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text('{"preset": "timm:resnet5O"}')
+    with pytest.raises(PreprocessError, match=r"p\.json: preset: timm [\d.]+ has no weights named 'resnet5O'"):
+        stated_preprocess(path)

@@ -41,7 +41,7 @@ def test_what_is_not_followed_is_said():
     linear = onnx_image.metadata({"Image.ColorSpaceGamma": "Linear", "Image.BitmapPixelFormat": "Bgr9"})
     assert linear.settings == {}
     assert len(linear.remarks) == 2
-    assert "Image.BitmapPixelFormat is 'Bgr9', which is not followed" in linear.remarks[0]
+    assert linear.remarks[0].endswith("BitmapPixelFormat is 'Bgr9', which is not followed; did you mean bgr8 or bgra8.")
     assert "Linear" in linear.remarks[1]
     assert onnx_image.metadata({"Image.ColorSpaceGamma": "SRGB"}).remarks == ()
 

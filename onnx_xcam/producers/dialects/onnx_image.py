@@ -61,7 +61,7 @@ def statement(entries: Mapping[str, Any], source: str) -> Statement | None:
         meaning = meanings.get(str(value).lower())
         if meaning is None:
             near = suggestion_of_few(str(value), meanings)
-            remarks.append(f"{source}: {key} is {value!r}, which is not followed{near}.")
+            remarks.append(f"{source}: {key} is {value!r}, which is not followed{near}".removesuffix("?") + ".")
         else:
             settings |= meaning
     if str(folded.get("image.colorspacegamma", "")).lower() == "linear":

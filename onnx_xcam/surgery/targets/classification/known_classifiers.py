@@ -74,7 +74,7 @@ def known_of_logits(
         return Known(stated, "as the model's metadata say")
     for source, words in (
         ("the model's metadata say", _task_words(props)),
-        ("config.json beside the model says", _task_words(config)),
+        ("the model's config.json says", _task_words(config)),
     ):
         for word in words:
             if (known := _of_task(usual, word, source)) is not None:
