@@ -91,6 +91,21 @@ def named(spec: str) -> Statement | None:
     return Statement.of(source, row["settings"], remarks=remarks)
 
 
+def meant(text: str) -> list[str]:
+    """Return the names of weights that a text may mean: with the library left out, or with another text before it."""
+    name = text.rpartition(":")[2].strip()
+    return [f"{library}:{name}" for library in LIBRARIES if name and _is_known(name, table(library))]
+
+
+def _is_known(name: str, known: Table) -> bool:
+    """Tell whether a library has weights of a name."""
+    try:
+        _resolved(name, known)
+    except PreprocessError:
+        return False
+    return True
+
+
 def _resolved(name: str, known: Table) -> tuple[str, str]:
     """Return the architecture and the tag that a name means, or raise a PreprocessError that names near ones."""
     architecture, tag = _split(name, known)

@@ -18,7 +18,7 @@ from onnx_xcam.images.presets import PRESETS
 from onnx_xcam.labels import load_labels
 from onnx_xcam.producers.dialect import DescriptionFile
 from onnx_xcam.producers.dialects.registry import DIALECTS
-from onnx_xcam.producers.named import LIBRARIES, is_name, named
+from onnx_xcam.producers.named import LIBRARIES, is_name, meant, named
 from onnx_xcam.producers.own import own_statement
 from onnx_xcam.producers.statement import Statement
 
@@ -107,11 +107,10 @@ def _binding(statement: Statement) -> Statement:
 def _read(path: Path, spec: object) -> DescriptionFile:
     """Return a preprocessing file's content, or raise a PreprocessError that says what is wrong with it."""
     if not is_file(path) and path.suffix.lower() not in DATA_SUFFIXES:
-        name = str(spec).rpartition(":")[2]
-        known = [*PRESETS, *(f"{library}:{name if ':' in str(spec) else 'NAME'}" for library in LIBRARIES)]
-        raise PreprocessError(
-            f"preprocessing {str(spec)!r} is neither a preset nor a file{suggestion_of_few(str(spec), known)}"
-        )
+        known = [*PRESETS, *(f"{library}:NAME" for library in LIBRARIES)]
+        names = meant(str(spec))
+        advice = f"; did you mean {' or '.join(names)}?" if names else suggestion_of_few(str(spec), known)
+        raise PreprocessError(f"preprocessing {str(spec)!r} is neither a preset nor a file{advice}")
     try:
         return DescriptionFile.read(path, str(path))
     except FileNotFoundError as error:

@@ -104,6 +104,10 @@ def test_every_entry_is_a_preprocessing_or_a_refusal():
     ("spec", "advice"),
     [
         ("tim:resnet50", r"did you mean timm:resnet50 or"),
+        ("resnet50", r"did you mean timm:resnet50 or torchvision:resnet50 or keras:resnet50\?$"),
+        ("vit_base_patch16_224", r"did you mean timm:vit_base_patch16_224\?$"),
+        ("ConvNeXtBase", r"did you mean keras:ConvNeXtBase\?$"),
+        ("scale: 1", r"known are imagenet, .*, gray, timm:NAME, torchvision:NAME, keras:NAME$"),
         ("torch:ResNet50_Weights.DEFAULT", r"did you mean torchvision:ResNet50_Weights.DEFAULT"),
         ("nothing", r"known are imagenet, .*, gray, timm:NAME, torchvision:NAME, keras:NAME$"),
     ],
