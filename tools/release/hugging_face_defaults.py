@@ -1,6 +1,6 @@
-"""This module writes what each image processor of transformers takes for keys that a file leaves out.
+"""Write what each image processor of transformers takes for keys that a file leaves out.
 
-    python -m tools.release.hugging_face_defaults
+python -m tools.release.hugging_face_defaults
 
 It needs transformers and torchvision, and writes `onnx_xcam/producers/tables/hugging_face.json`.
 """
@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from onnx_xcam.producers.dialects.hugging_face import classes, processor
+from tools.common import command_line
 
 
 def defaults() -> dict[str, dict[str, Any]]:
@@ -35,6 +36,12 @@ def _of_class(name: str) -> dict[str, Any]:
     return {key: stated[key] for key in sorted(read) if stated.get(key) is not None}
 
 
-if __name__ == "__main__":
-    classes.TABLE.write_text(text(), encoding="utf-8")
+def main() -> None:
+    """Write the file."""
+    command_line.parser("tools.release.hugging_face_defaults", __doc__).parse_args()
+    classes.TABLE.write_text(text(), encoding="utf-8", newline="\n")
     print(f"{classes.TABLE}: {classes.TABLE.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
