@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx_xcam.common.arguments import mapping
 from onnx_xcam.common.files import is_file
 from onnx_xcam.errors import ImageError, InputError, ModelError
+from onnx_xcam.explainer.preprocessing import doubt_on_pictures
 from onnx_xcam.feeds import FedPicture, InputValue, takes_pictures
 from onnx_xcam.images.arrays import array_in_npy, as_array, is_array
 from onnx_xcam.images.content import content_of
@@ -82,11 +83,14 @@ def read_pictures(
         assert info.dtype is not None  # since `takes_pictures` is true
         everything = [*said, *_by_graph(proto, info.name)]
         spec = input_spec(info.name, info.dtype, info.shape, everything)
-        used = settle(everything, spec, None).preprocess
+        settled = settle(everything, spec, None)
+        used = settled.preprocess
         what = f"'{called}'" if name_of(value, "") else called
         values[info.name] = preprocess_image(photo, used, spec, what)[0][None]
-        remarks = tuple(f"{called}: {remark}." for remark in remarks_for(photo, used, spec))
-        descriptions[info.name] = FedPicture(f"{what}, {used.summary(spec)}", remarks)
+        remarks = [f"{called}: {remark}." for remark in remarks_for(photo, used, spec)]
+        if (doubt := doubt_on_pictures(settled)) is not None:
+            remarks.append(f"Input '{info.name}': {doubt}")
+        descriptions[info.name] = FedPicture(f"{what}, {used.summary(spec)}", tuple(remarks))
     return values, descriptions
 
 

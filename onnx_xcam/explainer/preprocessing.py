@@ -38,8 +38,8 @@ def notes_on_pictures(settled: Settled) -> tuple[list[str], list[str]]:
     assumed = [group for group in _PARTS if settled.origins[group].kind == "assumed"]
     doubtful = [group for group in assumed if group in _LIKELY_WRONG] and not takes_whole_numbers(settled.spec)
     (warnings if doubtful else notes).append(_how(settled, assumed))
-    if doubts := _doubts(settled):
-        warnings.append(f"Preprocessing: {doubts[0]}{_and_more(len(doubts) - 1)}")
+    if (doubt := doubt_on_pictures(settled)) is not None:
+        warnings.append(f"Preprocessing: {doubt}")
     if settled.preprocess.size_is_assumed(settled.spec):
         height, width = settled.size
         warnings.append(
@@ -47,6 +47,12 @@ def notes_on_pictures(settled: Settled) -> tuple[list[str], list[str]]:
             "State it as size in the preprocessing."
         )
     return notes, warnings
+
+
+def doubt_on_pictures(settled: Settled) -> str | None:
+    """Return the weightiest sentence on what contradicts the preprocessing, or is not followed, or None."""
+    doubts = _doubts(settled)
+    return f"{doubts[0]}{_and_more(len(doubts) - 1)}" if doubts else None
 
 
 def notes_on_labels(settled: Settled) -> tuple[list[str], list[str]]:

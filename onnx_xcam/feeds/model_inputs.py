@@ -24,7 +24,7 @@ class FedPicture(NamedTuple):
 
     Attributes:
         how: the picture's file and what is done to it, as a part of a sentence.
-        remarks: sentences on what was assumed or lost when the file was read.
+        remarks: sentences on what was assumed or lost when the file was read, or what contradicts its preprocessing.
     """
 
     how: str

@@ -6,9 +6,10 @@ It joins the surgery's report with what producers state, and runs neither ONNX R
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from onnx_xcam.contract import image_axes
 from onnx_xcam.errors import InputError, LabelsError, ModelError, PreprocessError
 from onnx_xcam.images.preprocess import by
 from onnx_xcam.metadata import Metadata
@@ -24,7 +25,7 @@ from onnx_xcam.surgery.analysis.ends import pictures
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.inspect import ModelReport, inspect_analysis
-from onnx_xcam.surgery.proved import Proved, proved, proved_by_instrumented
+from onnx_xcam.surgery.proved import Proved, proved, proved_by_instrumented, proved_of_picture
 from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse, diagnosed
 from onnx_xcam.text import printable
 
@@ -98,15 +99,18 @@ class Inspection(ModelReport):
 
     Attributes:
         pictures: how pictures become the model's input, and who says so; None for a model that takes none.
+        other_pictures: the same of each further input that takes pictures.
     """
 
     pictures: PicturesReport | None = field(default=None)
+    other_pictures: tuple[PicturesReport, ...] = ()
 
     def text(self) -> str:
         """Return the report as lines for people."""
-        if self.pictures is None:
-            return super().text()
-        return "\n".join([super().text(), "", *map(printable, self.pictures.lines())])
+        lines = [super().text()]
+        for one in (self.pictures, *self.other_pictures):
+            lines += [] if one is None else ["", *map(printable, one.lines())]
+        return "\n".join(lines)
 
 
 def inspect(
@@ -139,7 +143,10 @@ def inspect(
     with diagnosed(analysis.given):
         image = _image(analysis)
         found = None if image is None else _pictures(image, analysis, report, preprocess, labels)
-    return Inspection(**{one.name: getattr(report, one.name) for one in fields(report)}, pictures=found)
+        others = _others(image, analysis, preprocess)
+    return Inspection(
+        **{one.name: getattr(report, one.name) for one in fields(report)}, pictures=found, other_pictures=others
+    )
 
 
 def _image(analysis: Analysis) -> str | None:
@@ -172,6 +179,29 @@ def _pictures(
         return PicturesReport(name, problem=str(error))
     parts = tuple(_part(group, settled) for group in (*GROUPS, "labels"))
     return PicturesReport(name, parts, settled.preprocess.to_dict(), (*settled.remarks, *settled.label_remarks))
+
+
+def _others(image: str | None, analysis: Analysis, preprocess: PreprocessLike | None) -> tuple[PicturesReport, ...]:
+    """Return the reports on the further inputs that take pictures, which are prepared by what the sources state of one.
+
+    What does not fit such an input gives way to it, as it is stated for the picture that is explained.
+    """
+    graph = analysis.graph
+    reports = []
+    for name in pictures(graph):
+        if name == image or image_axes(graph.shape(name) or ()) is None:
+            continue
+        try:
+            of_graph = graph_statements(*proved_of_picture(analysis.skeleton, name))
+            said = evidence(preprocess, None, analysis.props, analysis.given.path, of_graph)
+            said = [replace(one, binding=False) for one in said]
+            settled = settle(said, input_spec(name, graph.dtype(name), tuple(graph.shape(name) or ()), said), None)
+        except (PreprocessError, InputError, ModelError) as error:
+            reports.append(PicturesReport(name, problem=str(error)))
+            continue
+        parts = tuple(_part(group, settled) for group in GROUPS)
+        reports.append(PicturesReport(name, parts, settled.preprocess.to_dict(), settled.remarks))
+    return tuple(reports)
 
 
 def _proved(name: str, analysis: Analysis, report: ModelReport) -> Proved:

@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 import onnx_xcam
+from helpers.models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, build
 from helpers.producers import save_classifier
 from onnx_xcam import Explainer
 from onnx_xcam.errors import LabelsError, PreprocessError
@@ -154,3 +155,23 @@ def test_how_likely_an_assumption_is(tmp_path):
     oblong = onnx_xcam.inspect(save_classifier(tmp_path / "oblong.onnx", [1, 3, 48, 192]))
     assert not any(part.likely for part in oblong.pictures.parts)
     assert parts(oblong)["resize rule"] == ("stretched", "assumed", "assumed")
+
+
+def test_every_input_that_takes_pictures_has_a_report(tmp_path):
+    text = f"doubled = Mul(right, right) image = Sub(left, doubled) {TRUNK} a = Relu(c2) {GAP}"
+    inputs = "float[N,3,16,16] left, float[N,3,16,16] right"
+    onnx.save(build(text, {**TRUNK_WEIGHTS, **GAP_WEIGHTS}, inputs=inputs), tmp_path / "net.onnx")
+    write(tmp_path / "preprocessor_config.json", HUGGING_FACE)
+    report = onnx_xcam.inspect(tmp_path / "net.onnx")
+    (other,) = report.other_pictures
+    assert {report.pictures.input, other.input} == {"left", "right"}
+    found = {part.name: (part.value, part.source) for part in other.parts}
+    assert found["values"] == ("-1..1", "'preprocessor_config.json' beside the model")
+    assert found["size"] == ("16x16", "the model's input") and "labels" not in found
+    assert f"Pictures, as '{other.input}' gets them:" in report.text()
+    picture = np.zeros((16, 16, 3), np.uint8)
+    with pytest.warns(onnx_xcam.explainer.XcamWarning) as told:
+        explainer = Explainer(tmp_path / "net.onnx", inputs={"right": picture})
+    of_right = [str(one.message) for one in told if str(one.message).startswith("Input 'right': ")]
+    assert len(of_right) == 1 and "says size 32x32, but the model's input is fixed to 16x16" in of_right[0]
+    assert explainer.inputs["right"].min() == explainer.inputs["right"].max() == -1
