@@ -24,14 +24,22 @@ files: what could harm a terminal is spelled out.
 
 from __future__ import annotations
 
-from onnx_xcam.text import printable
+from typing import ClassVar
+
+from onnx_xcam.text import LONGEST_QUOTE, printable
 
 
 class XcamError(Exception):
-    """XcamError is the base of all errors that a user of onnx_xcam can cause and mend."""
+    """XcamError is the base of all errors that a user of onnx_xcam can cause and mend.
+
+    Attributes:
+        longest: a message of more characters is cut.
+    """
+
+    longest: ClassVar[int] = 20_000
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(printable(message))
+        super().__init__(printable(message, self.longest))
 
 
 class ModelError(XcamError):
@@ -73,9 +81,13 @@ class ImageError(XcamError):
 class PreprocessError(XcamError):
     """A preprocessing description is wrong or does not fit the model's input."""
 
+    longest = LONGEST_QUOTE
+
 
 class LabelsError(XcamError):
     """A labels file cannot be read or does not fit the model."""
+
+    longest = LONGEST_QUOTE
 
 
 class TruthError(XcamError):

@@ -17,6 +17,8 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u
 _LONG_WORD = re.compile(r"\S{1001,}")
 _LONGEST = 20_000
 """Longer texts are cut when they are shown, in characters."""
+LONGEST_QUOTE = 1500
+"""Sentences that quote files which describe a model are cut to so many characters."""
 DEEPEST = 50
 """Data that are nested more deeply are refused."""
 _LARGEST_LITERAL = 1 << 24
@@ -34,12 +36,15 @@ _ESCAPE = re.compile(r"\\(?:(?P<code>x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F
 _ESCAPES = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "r": "\r", "t": "\t"}
 
 
-def printable(text: object) -> str:
-    """Return the text on one line, safe to show: unsafe characters become escapes (`\\x1b`), long words are cut."""
+def printable(text: object, longest: int = _LONGEST) -> str:
+    """Return the text on one line, safe to show: unsafe characters become escapes (`\\x1b`), long words are cut.
+
+    A text of more than `longest` characters is cut, so that its beginning and its end are left.
+    """
     safe = _UNSAFE.sub(lambda match: _spelled(match[0]), str(text))
     safe = _LONG_WORD.sub(lambda match: f"{match[0][:600]}…{match[0][-200:]}", safe)
-    if len(safe) > _LONGEST:
-        safe = f"{safe[: _LONGEST // 2]} … {safe[-_LONGEST // 4 :]}"
+    if len(safe) > longest:
+        safe = f"{safe[: longest // 2]} … {safe[-longest // 4 :]}"
     return safe
 
 

@@ -32,6 +32,7 @@ _COLOURS = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, "RGB": 3, "Y
 _COLOURS |= {"YBR_RCT": 3, "YBR_ICT": 3}
 """The number of samples of a pixel, by the photometric interpretations that are read (C.7.6.3.1.2)."""
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_EMPTY_WINDOW = "the window that it states is empty, and not followed"
 _REFUSALS = (
     AttributeError,
     ArithmeticError,
@@ -68,7 +69,7 @@ def photo_of_dicom(data: bytes, name: str) -> Photo:
             header = _header(pydicom.dcmread(io.BytesIO(data), force=True), pydicom)
             _check(header, data, name)
             return _photo(header, _stored(header, pixels, name), pixels)
-        except _REFUSALS as error:
+        except (*_REFUSALS, pydicom.errors.BytesLengthException, pydicom.errors.InvalidDicomError) as error:
             raise ImageError(f"{name}: this DICOM file cannot be read ({_reason(error)})") from error
 
 
@@ -143,10 +144,12 @@ def _photo(header: Any, stored: NDArray[Any], pixels: Any) -> Photo:
         return Photo(np.ascontiguousarray(stored), False, type_white(stored.dtype), None, tuple(remarks))
     values, (low, high) = _rescaled(header, stored, pixels)
     window, remark = _window(header)
-    remarks += [remark] if remark else []
     if photometric == "MONOCHROME1":
         values = ((low + high) - values).astype(values.dtype)
         window = None if window is None else (low + high - window[1], low + high - window[0])
+    if window is not None and not -math.inf < window[0] < window[1] < math.inf:
+        window, remark = None, _EMPTY_WINDOW  # so narrow or so far that floats do not hold it
+    remarks += [remark] if remark else []
     return Photo(np.ascontiguousarray(values[..., None]), False, high if low == 0 else None, window, tuple(remarks))
 
 
@@ -185,7 +188,7 @@ def _window(header: Any) -> tuple[tuple[float, float] | None, str | None]:
     if not exact:
         centre, width = centre - 0.5, width - 1
     if not (math.isfinite(centre) and math.isfinite(width)) or width <= 0:
-        return None, "the window that it states is empty, and not followed"
+        return None, _EMPTY_WINDOW
     curved = "its window is a sigmoid, which is taken for a straight line"
     window = (centre - width / 2, centre + width / 2)
     return window, curved if stated.get("VOILUTFunction") == "SIGMOID" else None

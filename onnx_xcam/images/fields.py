@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from onnx_xcam.common.arguments import short_repr
 from onnx_xcam.common.suggestions import suggestion_of_few
 from onnx_xcam.errors import PreprocessError
 
@@ -34,11 +35,11 @@ def check_fields(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     checked = {}
     for key, value in data.items():
         if key not in _CHECKS:
-            raise PreprocessError(f"{source}: unknown setting {key!r}{suggestion_of_few(str(key), _CHECKS)}")
+            raise PreprocessError(f"{source}: unknown setting {short_repr(key)}{suggestion_of_few(str(key), _CHECKS)}")
         try:
             checked[key] = _CHECKS[key](value)
         except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
-            raise PreprocessError(f"{source}: {key} is {value!r}; {_WANTED[key]}") from error
+            raise PreprocessError(f"{source}: {key} is {short_repr(value)}; {_WANTED[key]}") from error
     return checked
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from onnx_xcam.errors import XcamError
 from onnx_xcam.images.fields import check_fields
 from onnx_xcam.images.preprocess import Preprocess
+from onnx_xcam.text import LONGEST_QUOTE, printable
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "size": ("size",),
@@ -84,7 +85,10 @@ class Statement:
         """
         names = None if labels is None else tuple(labels)
         checked = check_fields(settings or {}, source)
-        return cls(source, checked, names, tuple(remarks), label_remarks=tuple(label_remarks))
+        told, told_of_labels = (
+            tuple(printable(one, LONGEST_QUOTE) for one in all_) for all_ in (remarks, label_remarks)
+        )
+        return cls(source, checked, names, told, label_remarks=told_of_labels)
 
     @classmethod
     def whole(cls, source: str, preprocess: Preprocess) -> Statement:
@@ -100,3 +104,8 @@ class Statement:
     def group(self, group: str) -> dict[str, Any]:
         """Return the settings of a group that the source states."""
         return {name: self.settings[name] for name in GROUPS[group] if name in self.settings}
+
+
+def _cut(sentences: Sequence[str]) -> tuple[str, ...]:
+    """Return sentences that may quote a file, each safe to show and cut where it is too long."""
+    return tuple(printable(sentence, LONGEST_QUOTE) for sentence in sentences)

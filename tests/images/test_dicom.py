@@ -209,3 +209,21 @@ def test_without_pydicom_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(ImageError, match=r"read with pydicom 3 or later; pip install 'onnx-xcam\[dicom\]'"):
         open_photo(bytes(128) + b"DICM" + bytes(100))
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("centre", [1e17, -1e300])
+def test_a_window_too_narrow_for_its_place_is_not_followed(pydicom, centre, photometric):
+    """Its ends are the same float; everything would be divided by their distance."""
+    photo = open_photo(written(pydicom, WindowCenter=centre, WindowWidth=2, PhotometricInterpretation=photometric))
+    assert photo.window is None
+    assert photo.remarks == ("the window that it states is empty, and not followed",)
+    assert photo.display().shape == (10, 14, 3)
+
+
+def test_an_element_of_impossible_length_is_one_sentence(pydicom):
+    """pydicom has errors of its own, which are no ValueError."""
+    data = written(pydicom)
+    rows = data.index(b"\x28\x00\x10\x00US")
+    with pytest.raises(ImageError, match="this DICOM file cannot be read"):
+        open_photo(data[: rows + 6] + b"\x03\x00" + data[rows + 8 : rows + 10] + b"\0" + data[rows + 10 :])
