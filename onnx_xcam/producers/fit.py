@@ -32,6 +32,15 @@ def gives_way(statement: Statement, spec: InputSpec) -> bool:
     return not carries(Preprocess(**settings), spec.dtype)
 
 
+def makes_as_many(settings: Mapping[str, Any], spec: InputSpec) -> bool:
+    """Tell whether the settings `channels` and `bands` make as many channels as an input has; RGB leaves bands open."""
+    if settings.get("bands") is not None:
+        return bool(len(settings["bands"]) == spec.channels)
+    if not spec.takes_photos:
+        return bool(settings["channels"] == "RGB")
+    return bool((settings["channels"] == "GRAY") == (spec.channels == 1))
+
+
 def check_counts(statement: Statement | None, settings: Mapping[str, Any], spec: InputSpec) -> None:
     """Make sure that settings which a source states for each channel are as many as the channels of the input.
 

@@ -15,7 +15,7 @@ from onnx_xcam.images.input_spec import InputSpec
 from onnx_xcam.images.preprocess import Preprocess, by
 from onnx_xcam.producers.assume import assumed
 from onnx_xcam.producers.describe import NAMES, means_the_same, told
-from onnx_xcam.producers.fit import BY_CHANNEL, MODEL_INPUT, check_counts, gives_way
+from onnx_xcam.producers.fit import BY_CHANNEL, MODEL_INPUT, check_counts, gives_way, makes_as_many
 from onnx_xcam.producers.settle_labels import SettledLabels, settle_labels
 from onnx_xcam.producers.settled import Origin, Settled
 from onnx_xcam.producers.statement import GROUPS, Statement
@@ -187,17 +187,15 @@ class _Merge:
             return {"channels": "GRAY" if self.spec.channels == 1 else "RGB"}
         self.origins["channels"] = Origin(statement.evidence, statement.source)
         settings: dict[str, Any] = {"channels": "RGB", **statement.group("channels")}
+        if statement.binding or makes_as_many(settings, self.spec):
+            return settings
         needed = {1: "GRAY", 3: "RGB"}.get(self.spec.channels)
-        is_grey = settings["channels"] == "GRAY"
-        given = settings.get("bands") is not None
-        if needed is not None and not given and is_grey != (needed == "GRAY") and not statement.binding:
-            sentence = (
-                f"{statement.source} says channels {settings['channels']}, but {MODEL_INPUT} has {self.spec.channels}; "
-                f"{needed} is used."
-            )
-            self.origins["channels"] = Origin("model", MODEL_INPUT, (sentence,), (sentence,))
-            settings["channels"] = needed
-        return settings
+        sentence = (
+            f"{statement.source} says channels {Preprocess(**settings).order()}, but {MODEL_INPUT} has "
+            f"{self.spec.channels}; {needed or 'the order of the file'} is used."
+        )
+        self.origins["channels"] = Origin("model", MODEL_INPUT, (sentence,), (sentence,))
+        return {"channels": needed or "RGB"}
 
     def _group(
         self, group: str, statement: Statement | None, base: Preprocess, size: _Size, channels: str

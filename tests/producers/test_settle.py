@@ -137,6 +137,23 @@ def test_channels_of_another_number_give_way_to_the_model():
     assert (found.preprocess.channels, found.preprocess.mean) == ("GRAY", (0.5,))
     assert found.origins["channels"].doubts == ("A says channels RGB, but the model's input has 1; GRAY is used.",)
     assert settle([said("A", channels="GRAY")], colour, None).preprocess.channels == "RGB"
+    for shape, settings, words in (
+        (
+            (1, 13, 28, 28),
+            {"channels": "BGR"},
+            "BGR, but the model's input has 13; the order of the file is used",
+        ),
+        (
+            (1, 3, 28, 28),
+            {"bands": (2, 1, 0, 3)},
+            "bands 2, 1, 0, 3, but the model's input has 3; RGB is used",
+        ),
+    ):
+        found = settle([said("A", **settings)], spec(shape), None)
+        assert (found.preprocess.channels, found.preprocess.bands) == ("RGB", None)
+        assert found.origins["channels"].doubts == (f"A says channels {words}.",)
+        kept = settle([said("A", binding=True, **settings)], spec(shape), None).preprocess
+        assert all(getattr(kept, name) == value for name, value in settings.items()), "what the user says is kept"
     with pytest.raises(PreprocessError, match=r"A states mean \[0.1, 0.2, 0.3\] for 3 channels, .* has one"):
         settle([said("A", channels="RGB", mean=RGB_MEAN)], grey, None)
 
