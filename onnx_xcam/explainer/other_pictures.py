@@ -15,7 +15,7 @@ from onnx_xcam.common.arguments import mapping
 from onnx_xcam.common.files import is_file
 from onnx_xcam.errors import ImageError, InputError, ModelError
 from onnx_xcam.explainer.preprocessing import doubt_on_pictures
-from onnx_xcam.feeds import FedPicture, InputValue, takes_pictures
+from onnx_xcam.feeds import FedPicture, InputValue, takes_bands, takes_pictures
 from onnx_xcam.images.arrays import array_in_npy, as_array, is_array
 from onnx_xcam.images.content import content_of
 from onnx_xcam.images.pil_images import is_pil_image
@@ -59,7 +59,7 @@ def read_pictures(
     A value counts as a picture if its input takes pictures and it is the source of one (see `images.sources`): any file
     but an .npz, the bytes of a file, an open file, an image of Pillow, or an array. Arrays, also those in .npy files,
     are taken for values that are prepared already where they fit the input, but for uint8 [H,W,3] that is not fed to an
-    input of uint8.
+    input of uint8; and where the input takes other channels than a photo has, since it may be one of feature maps.
 
     Args:
         proto: the model, without its weights.
@@ -70,7 +70,7 @@ def read_pictures(
     Raises:
         ImageError: a picture cannot be read.
         PreprocessError: the preprocessing does not fit the input.
-        InputError: an input takes no pictures of 1 or 3 channels.
+        InputError: an input takes no pictures.
     """
     values = {} if given is None else dict(mapping("inputs", given, "values by the names of inputs", InputError))
     descriptions = {}
@@ -107,12 +107,12 @@ def _pictures(infos: list[TensorInfo], values: Mapping[str, Any]) -> Iterator[tu
     """Yield each input with a picture for a value, and the picture."""
     for info in infos:
         value = values.get(info.name)
-        if value is None or not takes_pictures(info) or not is_source(value):
+        if value is None or not (takes_pictures(info) or takes_bands(info)) or not is_source(value):
             continue
         if isinstance(value, str | Path) and (not is_file(Path(value)) or Path(value).suffix.lower() == ".npz"):
             continue  # `feeds.values` says what is wrong
         array = _array_of(value)
-        if array is None or _is_picture(info, array):
+        if array is None or (takes_pictures(info) and _is_picture(info, array)):
             yield info, value
 
 

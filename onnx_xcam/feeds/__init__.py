@@ -6,6 +6,7 @@ from onnx_xcam.feeds.model_inputs import (
     example_feeds,
     free_picture,
     image_and_others,
+    takes_bands,
     takes_pictures,
 )
 from onnx_xcam.feeds.values import InputValue, padded, parse_value
@@ -19,5 +20,6 @@ __all__ = [
     "image_and_others",
     "padded",
     "parse_value",
+    "takes_bands",
     "takes_pictures",
 ]

@@ -216,10 +216,10 @@ def takes_pictures(info: TensorInfo) -> bool:
 
 def _for_pictures(infos: Sequence[TensorInfo]) -> list[TensorInfo]:
     """Return the inputs that take photos; if there are none, those that take pictures of other channels."""
-    return [info for info in infos if takes_pictures(info)] or [info for info in infos if _takes_bands(info)]
+    return [info for info in infos if takes_pictures(info)] or [info for info in infos if takes_bands(info)]
 
 
-def _takes_bands(info: TensorInfo) -> bool:
+def takes_bands(info: TensorInfo) -> bool:
     """Tell whether an input takes pictures of another number of channels than a photo has, such as satellites'."""
     if info.dtype is None or len(info.shape) != 4 or takes_pictures(info):
         return False
@@ -293,7 +293,7 @@ def _random_numbers(info: TensorInfo, random: np.random.Generator, size: tuple[i
     """Return random numbers for an input: `count` rows, pictures of `size`, and 3 for any other open dimension."""
     if info.dtype is None:
         raise InputError(f"No value can be fed to {described(info)}: only numbers can.")
-    axes = contract.side_axes(info.shape) if _takes_bands(info) else contract.image_axes(info.shape)
+    axes = contract.side_axes(info.shape) if takes_bands(info) else contract.image_axes(info.shape)
     sides = dict(zip(axes or (), size, strict=False))
     shape = [
         dim if isinstance(dim, int) else sides.get(axis, count if axis == 0 else 3)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from helpers.models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, build
+from helpers.tiff_files import Tiff
 from helpers.tiny_models import tiny
 from onnx_xcam import Explainer
 from onnx_xcam.errors import ImageError, InputError, PreprocessError
@@ -184,3 +185,18 @@ def test_values_that_fit_an_input_are_no_picture(tmp_path):
             PreprocessError, match=r"the given picture has \d channels, but the model's input 'right' takes 3"
         ):
             Explainer(pair(), preprocess="unit", inputs={"right": given})
+
+
+def test_a_further_input_may_take_bands(tmp_path):
+    text = f"bands = ReduceMean(right) image = Add(left, bands) {TRUNK} a = Relu(c2) {GAP}"
+    model = build(text, {**TRUNK_WEIGHTS, **GAP_WEIGHTS}, inputs="float[N,3,16,16] left, float[1,6,12,12] right")
+    pixels = np.random.default_rng(4).integers(0, 256, (12, 12, 6), np.uint8)
+    (tmp_path / "b.tif").write_bytes(Tiff().write(pixels))
+    found = Explainer(model, preprocess="unit", inputs={"right": tmp_path / "b.tif"})
+    np.testing.assert_allclose(found.inputs["right"], pixels.transpose(2, 0, 1)[None] / np.float32(255), rtol=1e-6)
+    (tmp_path / "p.png").write_bytes(by_opencv(RGB))
+    with pytest.raises(PreprocessError, match=r"p\.png' has 3 channels \(RGB\), but .* 'right' takes 6"):
+        Explainer(model, preprocess="unit", inputs={"right": tmp_path / "p.png"})
+    for array in (np.zeros((9, 9, 6), np.float32), np.zeros((6, 9, 9), np.float32)):  # perhaps a feature map
+        with pytest.raises(InputError, match="'right'"):
+            Explainer(model, preprocess="unit", inputs={"right": array})
