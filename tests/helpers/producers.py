@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import cv2
@@ -16,8 +18,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from onnx_xcam import Explainer
+from onnx_xcam import Explainer, XcamError
 from onnx_xcam.images import InputSpec, Preprocess, preprocess_image
+
+Measure = Callable[[Path], float]
+"""Takes an empty folder and returns the largest difference of one case from the producer's own tensors."""
+Found = Mapping[str, float | str]
+"""What was measured: of each case the difference, or the sentence with which it was refused."""
 
 LARGEST_DIFFERENCE = 0.01
 """The largest difference from a producer's own tensor that counts as the same; 1 would be as wrong as noise."""
@@ -42,6 +49,29 @@ def installed(*names: str) -> None:
         raise ModuleNotFoundError(f"needs {', '.join(missing)}")
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
+
+
+def distributions(*names: str) -> None:
+    """Skip the test, or fail as `library` does, where packages of these names are not installed."""
+    for name in names:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            if os.environ.get("XCAM_REQUIRE_PRODUCERS") == "1":
+                raise
+            pytest.skip(f"needs {name}")
+
+
+def measured(cases: Mapping[str, Measure]) -> Found:
+    """Return what the measures of some cases return, or the sentences of their refusals."""
+    found: dict[str, float | str] = {}
+    for case, measure in cases.items():
+        with TemporaryDirectory() as folder:
+            try:
+                found[case] = measure(Path(folder))
+            except XcamError as error:
+                found[case] = str(error)
+    return found
 
 
 def photos() -> list[NDArray[np.uint8]]:

@@ -16,10 +16,9 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from helpers.producers import library, photos, save_classifier, worst_difference
+from helpers.producers import Measure, library, photos, save_classifier, worst_difference
 
 Tensor = NDArray[np.generic]
-Measure = Callable[[Path], float]
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
@@ -196,6 +195,7 @@ def mmdeploy_classifier(pipeline: Sequence[Mapping[str, Any]], preprocessor: Map
     """Return the measure of the `pipeline.json` that MMDeploy makes of a pipeline of MMPretrain, against MMPretrain."""
 
     def measure(folder: Path) -> float:
+        library("mmpretrain.utils.dependency").WITH_MULTIMODAL = False  # its language models are for transformers 4
         config = library("mmengine").Config
         transforms = library("mmpretrain.datasets.transforms")
         wrappers = library("mmcv.transforms")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from helpers.producers import library, photos, save_classifier, save_photos, worst_difference
+from helpers.producers import Measure, library, photos, save_classifier, save_photos, worst_difference
 
 Tensor = NDArray[np.generic]
-Measure = Callable[[Path], float]
 
 MODEL_INFO = {
     "model_type": "Classification",
@@ -234,7 +233,7 @@ CASES: Mapping[str, Mapping[str, Measure]] = {
         "the properties alone": custom_vision_sample(True, properties=BGR_255),
         "converted from TensorFlow": custom_vision_sample(True, manifest={"Platform": "TensorFlow"}),
     },
-    "Lobe": {"written out": lobe_written_out, "the package": lobe_package},
+    "Lobe": {"classifier": lobe_package},
     "Teachable Machine": {"the snippet for Keras": teachable_machine},
 }
 """What is measured of each producer; a measure takes an empty folder and returns the largest difference."""

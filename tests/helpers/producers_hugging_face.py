@@ -1,6 +1,6 @@
 """The image processors of transformers: which there are, what each makes of the photos, and how far ours is from that.
 
-A case is a class of image processors with keys of its file; `measure` returns a row for each, for the docs.
+A case is a class of image processors with keys of its file.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from helpers import producers
-from helpers.producers import difference, library, prepared, save_classifier, worst_difference
+from helpers.producers import Found, difference, library, prepared, save_classifier, worst_difference
 from onnx_xcam import XcamError
 from onnx_xcam.images import Preprocess
 from onnx_xcam.producers.dialect import DescriptionFile
 from onnx_xcam.producers.dialects.hugging_face import processor
+from onnx_xcam.producers.dialects.hugging_face.classes import FOLLOWED
 
 Keys = Mapping[str, Any]
 
@@ -148,7 +149,7 @@ def tensors(made: Any) -> list[NDArray[Any]]:
     return found
 
 
-def whole_way(made: Any, folder: Path, theirs: list[NDArray[Any]] | None = None) -> float:
+def whole_way(made: Any, folder: Path, theirs: list[NDArray[Any]]) -> float:
     """Return the difference from an image processor's tensors, `theirs`, of what a model beside its file is fed.
 
     Raises:
@@ -156,7 +157,6 @@ def whole_way(made: Any, folder: Path, theirs: list[NDArray[Any]] | None = None)
         ValueError: the processor makes pictures of several sizes, so that no one model could be fed.
     """
     made.save_pretrained(folder)
-    theirs = tensors(made) if theirs is None else theirs
     if len({one.shape for one in theirs}) > 1:
         save_classifier(folder / "model.onnx", ["N", 3, "H", "W"])
     else:
@@ -189,25 +189,38 @@ def variants(name: str) -> Iterator[Keys]:
         yield small | keys_for_one_picture(name) | keys
 
 
-def measure() -> list[tuple[str, float | str]]:
-    """Return a row for each class that makes one picture of a photo, and for each published configuration.
-
-    A row is a name with the difference, or with the sentence of the refusal.
-    """
-    found = transformers()
-    cases: dict[str, tuple[str, Keys]] = {
-        name.removesuffix("ImageProcessor"): (name, keys_for_one_picture(name)) for name in sorted(classes())
-    }
-    rows: list[tuple[str, float | str]] = []
-    for row, (name, keys) in (cases | PUBLISHED).items():
+def of_classes() -> Found:
+    """Return what was found of each class that makes one picture of a photo, with its defaults."""
+    found: dict[str, float | str] = {}
+    library_itself = transformers()
+    for name in sorted(classes()):
         try:
-            made = getattr(found, name)(**keys)
+            made = getattr(library_itself, name)(**keys_for_one_picture(name))
             theirs = tensors(made)
-        except Exception:  # noqa: BLE001 -- no picture comes of a photo alone, which each class says in its own way
+        except Exception:  # no picture comes of a photo alone, which each class says in its own way
+            if name in FOLLOWED:
+                raise
             continue
-        with TemporaryDirectory() as folder:
-            try:
-                rows.append((row, whole_way(made, Path(folder), theirs)))
-            except XcamError as error:
-                rows.append((row, str(error)))
-    return rows
+        found[name.removesuffix("ImageProcessor")] = _found(made, theirs)
+    return found
+
+
+def of_published() -> Found:
+    """Return what was found of each published configuration."""
+    made = {row: getattr(transformers(), name)(**keys) for row, (name, keys) in PUBLISHED.items()}
+    return {row: _found(one, tensors(one)) for row, one in made.items()}
+
+
+def _found(made: Any, theirs: list[NDArray[Any]]) -> float | str:
+    """Return the difference from an image processor's tensors, or the sentence of the refusal.
+
+    Raises:
+        AssertionError: the sentence says that the size follows each photo, and it does not.
+    """
+    with TemporaryDirectory() as folder:
+        try:
+            return whole_way(made, Path(folder), theirs)
+        except XcamError as error:
+            if "the size of the input follows each photo" in str(error):
+                assert len({one.shape for one in theirs}) > 1, str(error)
+            return str(error)

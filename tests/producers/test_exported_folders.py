@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from helpers.producers import save_classifier
-from helpers.producers_exporters import NAMES, SIGNATURE, lobe_export
+from helpers.producers import LARGEST_DIFFERENCE, save_classifier
+from helpers.producers_exporters import NAMES, SIGNATURE, lobe_export, lobe_written_out
 from onnx_xcam import Explainer
 from onnx_xcam.errors import LabelsError, PreprocessError, XcamWarning
 from onnx_xcam.images.fields import check_fields
@@ -21,6 +21,10 @@ def described(path, text):
 
 def test_the_labels_of_lobe(tmp_path):
     assert list(Explainer(lobe_export(tmp_path)).labels) == NAMES
+
+
+def test_lobe_without_its_package(tmp_path):
+    assert lobe_written_out(tmp_path) <= LARGEST_DIFFERENCE
 
 
 def test_damaged_signatures(tmp_path):
