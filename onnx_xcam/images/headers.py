@@ -91,7 +91,17 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _jpeg(data: bytes) -> Sizes:
-    """Yield the size in each frame header; the segments before it state their lengths and are skipped."""
+    """Yield the size in each frame header."""
+    for _, at in _frames_of_jpeg(data):
+        height, width = struct.unpack_from(">HH", data, at + 5)
+        yield width, height
+
+
+def _frames_of_jpeg(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the marker and the place of each frame header; the segments before it state their lengths, and are skipped.
+
+    The walk ends where the first scan begins.
+    """
     at = 2
     while at + 9 <= len(data):
         if data[at] != 0xFF:  # OpenCV's decoder looks for the next marker, too
@@ -103,8 +113,7 @@ def _jpeg(data: bytes) -> Sizes:
         if marker == 0xDA:
             return
         if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:  # 0xF7: JPEG-LS
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            yield width, height
+            yield marker, at
         alone = marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8
         at += (1 if marker == 0xFF else 2) if alone else 2 + max(2, struct.unpack_from(">H", data, at + 2)[0])
 
@@ -117,7 +126,8 @@ def jpeg_bits(data: bytes) -> int | None:
 
 def scans_of_jpeg(data: bytes) -> int:
     """Return the number of scans of a progressive JPEG; 1 for one that is not progressive."""
-    return data.count(b"\xff\xda") if any(data.find(sof, 0, _TEXT) > 0 for sof in (b"\xff\xc2", b"\xff\xca")) else 1
+    is_progressive = any(marker in (0xC2, 0xC6, 0xCA, 0xCE) for marker, _ in _frames_of_jpeg(data))
+    return data.count(b"\xff\xda") if is_progressive else 1
 
 
 def _bmp(data: bytes) -> Sizes:
