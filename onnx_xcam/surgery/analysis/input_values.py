@@ -8,7 +8,9 @@ is one of these for it and degenerate for the others:
     and 255. An affine map that does so for one range does so for no other one.
 2.  v = (x - m) / d with m and d a possible mean and deviation of pictures in that range. With u = (m - low) / (high -
     low) and t = d / (high - low): u lies from 0.1 to 0.9, and t from 0.05 to sqrt(u (1 - u)), which no values between
-    0 and 1 with the mean u exceed (Bhatia and Davis, A better bound on the variance, 2000).
+    0 and 1 with the mean u exceed (Bhatia and Davis, A better bound on the variance, 2000). For 0 to 1 somebody must
+    have stated the numbers: they are decimals of at most four digits, which learned ones are not, or the means are
+    ImageNet's. Learned numbers, and statistics of pictures in -1 to 1 that are bright, may look like any others.
 3.  A mean of pixels 0 to 255 (u as before) is subtracted from x, whatever it is divided by, or a mean of 0 to 1 before
     x is multiplied by 255. Values 0 to 1 less 100 would all be the same to a network.
 
@@ -34,6 +36,7 @@ from onnx_xcam.surgery.ir.graph import FLOATS, Graph
 
 Range: TypeAlias = tuple[float, float]
 """The values of a black and of a white pixel."""
+Order: TypeAlias = Literal["RGB", "BGR"]
 PIXELS, UNIT, SIGNED, SIGNED_PIXELS = (0.0, 255.0), (0.0, 1.0), (-1.0, 1.0), (-128.0, 127.0)
 _KNOWN = (PIXELS, UNIT, SIGNED)
 _NEAR = 0.01
@@ -43,6 +46,8 @@ _IMAGENET = np.array([0.485, 0.456, 0.406])
 """The means of ImageNet's red, green and blue, in 0..1."""
 _NEAR_MEANS = 0.006
 """How far means may be off those: so far are CLIP's, and those of Caffe's models (123.68, 116.779, 103.939)."""
+_DIGITS, _ROUNDING = 4, 1e-6
+"""Numbers that people state have at most so many decimals, and are off by so much of themselves in float32."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class InputValues:
 
     low: float
     high: float
-    order: Literal["RGB", "BGR"] | None = None
+    order: Order | None = None
 
 
 def input_values(graph: Graph, name: str) -> InputValues | None:
@@ -99,8 +104,20 @@ def _proves(step: Scaled, of: Range) -> bool:
     if (mean < _MEANS[0]).any() or (mean > _MEANS[1]).any() or (deviation > np.sqrt(mean * (1 - mean))).any():
         return False
     if (deviation >= _LEAST_DEVIATION).all():
-        return True
+        return of == PIXELS or _is_stated(step, mean, deviation)
     return not step.learned and (of == PIXELS or bool((np.abs(deviation * 255 - 1) <= _NEAR).all()))
+
+
+def _is_stated(step: Scaled, mean: np.ndarray, deviation: np.ndarray) -> bool:
+    """Tell whether somebody has stated a mean and a deviation of 0..1, rather than a network learned them."""
+    return _imagenet_order(step, mean) is not None or (
+        _is_short(mean) and (_is_short(deviation) or _is_short(1 / deviation))
+    )
+
+
+def _is_short(values: np.ndarray) -> bool:
+    """Tell whether all values are decimals of few digits."""
+    return bool((np.abs(values - values.round(_DIGITS)) <= _ROUNDING * np.abs(values)).all())
 
 
 def _keeps(step: Scaled, of: Range) -> bool:
@@ -122,14 +139,17 @@ def _mean(step: Scaled, of: Range) -> np.ndarray:
     return (-step.shift / step.factor - of[0]) / (of[1] - of[0])
 
 
-def _order(way: Scaled, of: Range) -> Literal["RGB", "BGR"] | None:
+def _order(way: Scaled, of: Range) -> Order | None:
     """Return the order of the channels in the picture, if means of ImageNet are subtracted from them."""
-    for step in way.steps:
-        if step.learned or step.source is None or sorted(step.source) != [0, 1, 2]:
-            continue
-        means = _mean(step, of)[np.argsort(step.source)]
-        if (np.abs(means - _IMAGENET) <= _NEAR_MEANS).all():
-            return "RGB"
-        if (np.abs(means - _IMAGENET[::-1]) <= _NEAR_MEANS).all():
-            return "BGR"
-    return None
+    orders = (_imagenet_order(step, _mean(step, of)) for step in way.steps if not step.learned)
+    return next((order for order in orders if order is not None), None)
+
+
+def _imagenet_order(step: Scaled, mean: np.ndarray) -> Order | None:
+    """Return in which order means in 0..1, by channel of a step, are those of ImageNet; None if they are not."""
+    if step.source is None or sorted(step.source) != [0, 1, 2]:
+        return None
+    of_picture = mean[np.argsort(step.source)]
+    if (np.abs(of_picture - _IMAGENET) <= _NEAR_MEANS).all():
+        return "RGB"
+    return "BGR" if (np.abs(of_picture - _IMAGENET[::-1]) <= _NEAR_MEANS).all() else None

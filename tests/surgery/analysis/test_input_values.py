@@ -97,6 +97,24 @@ PROOFS = {
         UNIT,
         "BGR",
     ),
+    "CLIP's mean and std, of eight digits": (
+        STANDARD,
+        {"m": column(0.48145466, 0.4578275, 0.40821073), "s": column(0.26862954, 0.26130258, 0.27577711)},
+        FIRST,
+        UNIT,
+        "RGB",
+    ),
+    "CIFAR's mean and std, as a factor and a shift": (
+        "a = Mul(image, k) t = Add(a, b)",
+        {
+            "k": 1 / column(0.2023, 0.1994, 0.2010),
+            "b": -column(0.4914, 0.4822, 0.4465) / column(0.2023, 0.1994, 0.2010),
+        },
+        FIRST,
+        UNIT,
+        None,
+    ),
+    "MNIST's mean and std": (STANDARD, {"m": number(0.1307), "s": number(0.3081)}, FIRST, UNIT, None),
     "-1..1 to 0..1": ("a = Mul(image, k) t = Add(a, k)", {"k": number(0.5)}, FIRST, SIGNED, None),
     "-1..1 to 0..255": (
         "a = Add(image, one) t = Mul(a, k)",
@@ -228,6 +246,21 @@ NOTHING = {
     "a learned scale": (
         "a = Mul(image, k) t = Add(a, b)",
         {"k": column(1.4, 0.7, 2), "b": column(0.2, -0.3, 0)},
+        FIRST,
+    ),
+    "a learned scale that might be the mean and deviation of 0..1": (
+        "a = Mul(image, k) t = Add(a, b)",
+        {"k": column(3.1217, 4.3301, 3.8713), "b": column(-1.4411, -1.6932, -1.2171)},
+        FIRST,
+    ),
+    "a learned scale for all channels that might be so": (
+        "a = Add(image, b) t = Mul(a, k)",
+        {"k": number(3.121712), "b": number(-0.441138)},
+        FIRST,
+    ),
+    "statistics of bright pictures in -1..1, written out": (
+        STANDARD,
+        {"m": column(0.612345, 0.571234, 0.634561), "s": column(0.341237, 0.331239, 0.352341)},
         FIRST,
     ),
     "a scale of 1/2": ("t = Mul(image, k)", {"k": number(0.5)}, FIRST),
