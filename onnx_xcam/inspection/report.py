@@ -236,7 +236,7 @@ def _value(group: str, settled: Settled) -> str:
         return settled.spec.layout
     if group == "labels":
         return _few(settled.labels)
-    return told(group, settled.preprocess)
+    return told(group, settled.preprocess, settled.spec.channels)
 
 
 def _few(labels: Sequence[str] | None) -> str:

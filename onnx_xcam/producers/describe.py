@@ -25,8 +25,17 @@ _SAME_VALUES = 0.02
 """Values that differ by less than this part of their range count as the same, such as a mean of 0.45 and 0.449."""
 
 
-def told(group: str, preprocess: Preprocess) -> str:
-    """Return what the settings of a group mean, in a few words: "centre crop 0.875", "-1..1"."""
+def told(group: str, preprocess: Preprocess, count: int) -> str:
+    """Return what the settings of a group mean, in a few words: "centre crop 0.875", "-1..1".
+
+    Args:
+        group: one of `GROUPS`.
+        preprocess: the settings.
+        count: the number of the model's channels. Grey and colours have a name for their order; others are in the
+            file's.
+    """
+    if group == "channels" and count not in (1, 3) and preprocess.bands is None:
+        return "as in the file"
     return _TOLD[group](preprocess)
 
 

@@ -217,8 +217,8 @@ class _Merge:
     def _given_way(self, preprocess: Preprocess) -> None:
         """Note the values that an input of whole numbers cannot carry, and what it gets instead."""
         sentences = tuple(
-            f"{one.source} says values {told('values', Preprocess(**one.group('values')))}, but {MODEL_INPUT} holds "
-            f"{self.spec.dtype}, which cannot carry them; it gets {told('values', preprocess)}."
+            f"{one.source} says values {told('values', Preprocess(**one.group('values')), self.spec.channels)}, but {MODEL_INPUT} holds "
+            f"{self.spec.dtype}, which cannot carry them; it gets {told('values', preprocess, self.spec.channels)}."
             for one in self.statements
             if gives_way(one, self.spec)
         )
@@ -230,7 +230,7 @@ class _Merge:
         origin = self.origins[group]
         if followed is None:
             return
-        sentences, doubts = list(origin.contradictions), list(origin.doubts)
+        sentences, doubts, count = list(origin.contradictions), list(origin.doubts), self.spec.channels
         for other in self.statements:
             if other.source == followed.source or not other.states(group):
                 continue
@@ -239,8 +239,8 @@ class _Merge:
             said = Preprocess(**self._stated(group, other, size, preprocess.channels))
             if not means_the_same(group, preprocess, said, size.of_input):
                 sentences.append(
-                    f"{other.source} says {NAMES[group]} {told(group, said)}, but {followed.source} says "
-                    f"{told(group, preprocess)}, which is followed."
+                    f"{other.source} says {NAMES[group]} {told(group, said, count)}, but {followed.source} says "
+                    f"{told(group, preprocess, count)}, which is followed."
                 )
                 doubts += sentences[-1:] if _is_doubt(followed, other) else []
         self.origins[group] = replace(

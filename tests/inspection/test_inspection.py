@@ -52,6 +52,15 @@ def test_each_part_with_its_source(tmp_path):
     assert lines[start + 2].split("  ")[1:2] == ["resize rule"] and lines[start + 2].endswith(given)
 
 
+@pytest.mark.parametrize(
+    ("count", "said"), [(1, ("GRAY", "model")), (3, ("RGB", "assumed")), (4, ("as in the file", "assumed")), (13, None)]
+)
+def test_the_order_of_channels_that_have_no_name(tmp_path, count, said):
+    """Only grey and colours have a name for their order; other channels are in the file's."""
+    model = save_classifier(tmp_path / "net.onnx", [1, count, 48, 48])
+    assert parts(onnx_xcam.inspect(model))["channel order"][:2] == (said or ("as in the file", "assumed"))
+
+
 def test_the_same_is_said_where_the_model_is_explained(tmp_path):
     model = save_classifier(tmp_path / "net.onnx", [1, 3, 48, 48])
     write(tmp_path / "preprocessor_config.json", HUGGING_FACE)
