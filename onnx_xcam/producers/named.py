@@ -35,7 +35,8 @@ class Table:
     Attributes:
         library: its name.
         version: the version that the table was made from.
-        rows: the distinct preprocessings: "settings" of `Preprocess`, a "remark", or why it is "refused".
+        rows: the distinct preprocessings: "settings" of `Preprocess`, those "at_sizes" that a model may have
+            instead, a "remark", or why it is "refused".
         weights: by architecture, by tag, the index of a row; the first tag is the default.
         aliases: other names of architectures, or of an architecture with a tag.
     """
@@ -88,7 +89,7 @@ def named(spec: str) -> Statement | None:
         raise PreprocessError(f"{source} cannot be used: {row['refused']}")
     remarks = [f"{source}: {row['remark']}."] if "remark" in row else []
     remarks += _other_tags(known, architecture, tag) if not _names_a_tag(name, known) else []
-    return Statement.of(source, row["settings"], remarks=remarks)
+    return Statement.of(source, row["settings"], remarks=remarks, at_sizes=row.get("at_sizes", ()))
 
 
 def meant(text: str) -> list[str]:

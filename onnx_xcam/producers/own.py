@@ -29,20 +29,28 @@ def own_statement(data: Mapping[str, Any], source: str) -> Statement:
     Raises:
         PreprocessError: a setting or the preset is unknown, or a value impossible; the message names key and source.
     """
-    own = dict(data)
-    base = own.pop("preset", None)
-    preset = Preprocess() if base is None else _preset(str(base), source)
-    return replace(Statement.whole(source, preset.replace(**check_fields(own, source))), own=True)
+    given = dict(data)
+    base = given.pop("preset", None)
+    preset = Statement(source) if base is None else _preset(str(base), source)
+    own = check_fields(given, source)
+
+    def whole(settings: Mapping[str, Any]) -> Statement:
+        return Statement.whole(source, Preprocess(**settings).replace(**own))
+
+    # A size that is stated here is meant for every model.
+    sizes = [] if "size" in own else [one["size"] for one in preset.at_sizes]
+    others = tuple(whole(preset.at(size).settings).settings for size in sizes)
+    return replace(whole(preset.settings), own=True, at_sizes=others)
 
 
-def _preset(name: str, source: str) -> Preprocess:
-    """Return a preset, or the preprocessing of published weights, by name."""
+def _preset(name: str, source: str) -> Statement:
+    """Return what a preset states, or published weights by name."""
     if name in PRESETS:
-        return PRESETS[name]
+        return Statement.whole(source, PRESETS[name])
     try:
         published = named(name)
     except PreprocessError as error:
         raise PreprocessError(f"{source}: preset: {error}") from error
     if published is None:
         raise PreprocessError(f"{source}: preset is {name!r}{suggestion_of_few(name, PRESETS)}")
-    return Preprocess(**published.settings)
+    return published

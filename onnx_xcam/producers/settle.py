@@ -67,6 +67,7 @@ def settle(
         LabelsError: the user states labels of another number than the classes; or a source with labels cannot be
             followed, and no other states them.
     """
+    statements = [one.at((spec.height, spec.width)) for one in statements]
     labels = settle_labels(statements, class_count, is_number=is_number)
     _raise_refusals(statements)
     return _Merge(statements, spec).settled(labels)
@@ -216,9 +217,10 @@ class _Merge:
 
     def _given_way(self, preprocess: Preprocess) -> None:
         """Note the values that an input of whole numbers cannot carry, and what it gets instead."""
+        count = self.spec.channels
         sentences = tuple(
-            f"{one.source} says values {told('values', Preprocess(**one.group('values')), self.spec.channels)}, but {MODEL_INPUT} holds "
-            f"{self.spec.dtype}, which cannot carry them; it gets {told('values', preprocess, self.spec.channels)}."
+            f"{one.source} says values {told('values', Preprocess(**one.group('values')), count)}, but {MODEL_INPUT} "
+            f"holds {self.spec.dtype}, which cannot carry them; it gets {told('values', preprocess, count)}."
             for one in self.statements
             if gives_way(one, self.spec)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from onnx_xcam.errors import XcamError
@@ -57,6 +57,8 @@ class Statement:
         label_remarks: why labels that it should hold are not read, as whole sentences; told where there are no others.
         refusal: the error that says why the source cannot be followed, or None. It is raised where nothing stronger
             states the same.
+        at_sizes: settings that hold instead for models whose input has another size, one mapping for each such "size";
+            a group that a mapping states settings of is that of the mapping alone.
     """
 
     source: str
@@ -68,6 +70,7 @@ class Statement:
     own: bool = False
     refusal: XcamError | None = None
     label_remarks: tuple[str, ...] = ()
+    at_sizes: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def of(
@@ -77,6 +80,8 @@ class Statement:
         labels: Sequence[str] | None = None,
         remarks: Sequence[str] = (),
         label_remarks: Sequence[str] = (),
+        *,
+        at_sizes: Sequence[Mapping[str, Any]] = (),
     ) -> Statement:
         """Return a statement with settings that are checked and brought into their final types.
 
@@ -88,7 +93,8 @@ class Statement:
         told, told_of_labels = (
             tuple(printable(one, LONGEST_QUOTE) for one in all_) for all_ in (remarks, label_remarks)
         )
-        return cls(source, checked, names, told, label_remarks=told_of_labels)
+        others = tuple(check_fields(one, source) for one in at_sizes)
+        return cls(source, checked, names, told, label_remarks=told_of_labels, at_sizes=others)
 
     @classmethod
     def whole(cls, source: str, preprocess: Preprocess) -> Statement:
@@ -96,6 +102,17 @@ class Statement:
         given = {name: getattr(preprocess, name) for names in GROUPS.values() for name in names}
         left_open = {name for name in ("size", "layout") if given[name] is None}
         return cls(source, {name: value for name, value in given.items() if name not in left_open})
+
+    def at(self, size: tuple[int | None, int | None]) -> Statement:
+        """Return what holds for a model whose input has a (height, width), None for an open side; see `at_sizes`."""
+        if self.settings.get("size") == size:
+            return self
+        for one in self.at_sizes:
+            if one["size"] == size:
+                replaced = {name for names in GROUPS.values() if not one.keys().isdisjoint(names) for name in names}
+                kept = {name: value for name, value in self.settings.items() if name not in replaced}
+                return replace(self, settings={**kept, **one})
+        return self
 
     def states(self, group: str) -> bool:
         """Tell whether the source states a setting of a group of `GROUPS`."""

@@ -35,30 +35,32 @@ def preset(name: str) -> Preprocess:
 # --- timm ---
 
 
-def timm_kinds() -> Mapping[str, Mapping[str, Any]]:
+def timm_kinds(*more: str) -> Mapping[str, Mapping[str, Any]]:
     """Return a published config for each combination of settings that differs in what a picture meets, by its name."""
     library_itself = library("timm")
     found: dict[object, tuple[str, Mapping[str, Any]]] = {}
     for name in library_itself.list_pretrained():
         config = library_itself.get_pretrained_cfg(name)
-        key = (config.interpolation, config.crop_mode, config.crop_pct, config.mean, config.std, config.input_size)
-        found.setdefault(key, (name, config.to_dict()))
+        keys = ("interpolation", "crop_mode", "crop_pct", "mean", "std", "input_size", *more)
+        found.setdefault(tuple(getattr(config, key) for key in keys), (name, config.to_dict()))
     return dict(found.values())
 
 
-def timm_settings(config: Mapping[str, Any]) -> Preprocess:
-    """Return what a `config.json` with a config states."""
+def timm_settings(config: Mapping[str, Any], size: tuple[int, int] | None = None) -> Preprocess:
+    """Return what a `config.json` with a config states, for a model of a size."""
     data = json.loads(json.dumps({"architecture": config["architecture"], "pretrained_cfg": config}))
-    return Preprocess(**timm.read(DescriptionFile(Path("config.json"), "the file", "", data)).settings)
+    stated = timm.read(DescriptionFile(Path("config.json"), "the file", "", data))
+    return Preprocess(**stated.at(size or (None, None)).settings)
 
 
-def timm_difference(config: Mapping[str, Any], ours: Iterable[Preprocess]) -> float:
+def timm_difference(config: Mapping[str, Any], ours: Iterable[Preprocess], *, use_test_size: bool = False) -> float:
     """Return the largest difference of preprocessings from the tensors of timm's own transform of a config."""
     data = library("timm.data")
-    transform = data.create_transform(**data.resolve_data_config({}, pretrained_cfg=config), is_training=False)
+    resolved = data.resolve_data_config({}, pretrained_cfg=config, use_test_size=use_test_size)
+    transform = data.create_transform(**resolved, is_training=False)
     theirs = [transform(Image.fromarray(photo)).numpy() for photo in photos()]
     return max(
-        difference(prepared(one, photo, (1, *config["input_size"])), tensor)
+        difference(prepared(one, photo, (1, *resolved["input_size"])), tensor)
         for one in set(ours)
         for photo, tensor in zip(photos(), theirs, strict=True)
     )

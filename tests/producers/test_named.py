@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from importlib.metadata import version
 
 import pytest
@@ -134,6 +135,22 @@ def test_a_preset_of_any_option(tmp_path):
         Explainer(model)
     assert is_preset("keras:VGG16") and is_preset("imagenet")
     assert not is_preset("keras/VGG16.json") and not is_preset(tmp_path) and not is_preset(None)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_model_at_the_size_for_tests_gets_what_is_meant_for_that_size(beside, tmp_path):
+    """timm's resnet50.a1_in1k is trained at 224x224 and tested at 288x288, with a crop of 0.95 and 1."""
+    spec = "timm:resnet50.a1_in1k"
+    if beside:
+        (tmp_path / "m.preprocess.json").write_text(f'{{"preset": "{spec}", "mean": 0.5}}')
+    for size, part in ((224, 0.95), (288, 1.0), (256, 0.95)):
+        model = save_classifier(tmp_path / "m.onnx", (1, 3, size, size))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore" if size == 256 else "error", XcamWarning)
+            explainer = Explainer(model, preprocess=None if beside else spec)
+        assert explainer.preprocess.crop_fraction == part
+        assert explainer.preprocess.scale == 1 / 255
+        assert explainer.preprocess.mean == ((0.5,) if beside else (0.485, 0.456, 0.406))
 
 
 def test_the_name_of_a_preset_is_kept_where_an_explainer_opens_again(tmp_path):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from helpers.producers import LARGEST_DIFFERENCE, photos, prepared, save_classifier
-from helpers.producers_named import timm_difference, timm_settings
+from helpers.producers_named import timm_difference, timm_kinds, timm_settings
 from onnx_xcam import Explainer
 from onnx_xcam.errors import LabelsError, PreprocessError
 from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.producers.dialect import DescriptionFile
 from onnx_xcam.producers.dialects import timm
+from onnx_xcam.producers.named import named
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 CONFIG = {
@@ -71,9 +72,24 @@ def test_what_is_left_out_is_what_timm_takes_then(tmp_path):
     )
 
 
-def test_sizes_for_tests_are_not_taken(tmp_path):
-    stated = settings(tmp_path, CONFIG | {"test_input_size": [3, 320, 320], "test_crop_pct": 1.0})
-    assert stated == settings(tmp_path, CONFIG)
+TEST_SIZE = {"test_input_size": [3, 320, 320], "test_crop_pct": 1.0}
+
+
+def test_the_size_for_tests_is_that_of_models_that_have_it(tmp_path):
+    """A model exported at that size was meant for it; one of another size, or of an open one, was not."""
+    stated = timm.read(described(tmp_path, CONFIG | TEST_SIZE))
+    assert Preprocess(**stated.settings) == settings(tmp_path, CONFIG)
+    for size in ((288, 256), (224, 224), (None, None), (320, None)):
+        assert stated.at(size) is stated
+    expected = settings(tmp_path, CONFIG).replace(size=(320, 320), crop_fraction=1.0, size_rounding=None)
+    assert Preprocess(**stated.at((320, 320)).settings) == expected
+
+
+def test_a_missing_crop_for_tests_is_the_crop(tmp_path):
+    config = CONFIG | {"crop_pct": 0.9, "test_input_size": [3, 320, 320]}
+    assert timm.read(described(tmp_path, config)).at((320, 320)).settings["crop_fraction"] == 0.9
+    assert timm.read(described(tmp_path, CONFIG | {"test_crop_pct": 1.0})).at_sizes == ()
+    assert timm.read(described(tmp_path, CONFIG | TEST_SIZE | {"test_input_size": [3, 288, 256]})).at_sizes == ()
 
 
 def test_a_crop_above_one_leaves_black_borders(tmp_path):
@@ -133,6 +149,8 @@ def test_files_of_others_are_not_taken_for_timm(tmp_path, data):
         ({"input_size": [3, 0, 0]}, r"input_size: size is \[0, 0\]"),
         ({"input_size": [10**9, 224, 224]}, r"input_size is \[1000000000"),
         ({"input_size": [3, 224, 1e300]}, "input_size: size is"),
+        ({"test_input_size": [3, 320]}, r"test_input_size is \[3, 320\]; it must be \[channels"),
+        ({"test_input_size": [3, 320, 320], "test_crop_pct": "1"}, "crop_pct is '1'; it must be a number"),
         ({"crop_mode": "centre"}, "crop_mode is 'centre'; did you mean center"),
         ({"interpolation": "random"}, "interpolation is 'random'; known are nearest, bilinear, bicubic, lanczos"),
         ({"crop_pct": -1}, "crop_pct is -1; it must be a number above 0"),
@@ -215,3 +233,16 @@ def test_each_mode_gives_the_tensors_of_timm():
     for kind in MODES:
         config = config_of(*kind)
         assert timm_difference(config, [timm_settings(config)]) <= LARGEST_DIFFERENCE
+        config |= {"test_input_size": [3, 256, 192], "test_crop_pct": 0.9}
+        assert timm_difference(config, [timm_settings(config, (256, 192))], use_test_size=True) <= LARGEST_DIFFERENCE
+
+
+@pytest.mark.slow
+def test_every_size_for_tests_gives_the_tensors_of_timm():
+    kinds = timm_kinds("test_input_size", "test_crop_pct")
+    published = {name: config for name, config in kinds.items() if config.get("test_input_size")}
+    assert len(published) > 50
+    for name, config in published.items():
+        size = tuple(config["test_input_size"][1:])
+        ours = [timm_settings(config, size), Preprocess(**named(f"timm:{name}").at(size).settings)]
+        assert timm_difference(config, ours, use_test_size=True) <= LARGEST_DIFFERENCE, name

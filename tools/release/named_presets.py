@@ -64,12 +64,19 @@ def timm_table() -> Table:
         tags = [default.tag or "", *own] if own else [""]  # the default comes first
         for tag in dict.fromkeys(tags):
             config = get_pretrained_cfg(f"{architecture}.{tag}") if tag else default
-            table.add(architecture, tag, {"settings": _plain(timm.settings(config.to_dict(), architecture))})
+            table.add(architecture, tag, _timm_row(config.to_dict(), architecture))
     for old, new in get_deprecated_models().items():
         architecture, _, tag = new.partition(".")
         if not tag or tag in table.weights.get(architecture, ()):  # some lead to tags that are not there any more
             table.aliases[old] = new
     return table
+
+
+def _timm_row(config: Mapping[str, Any], architecture: str) -> dict[str, Any]:
+    """What a config of timm means, at its own size and at the one for tests."""
+    row: dict[str, Any] = {"settings": _plain(timm.settings(config, architecture))}
+    others = [_listed(one) for one in timm.at_sizes(config, architecture)]
+    return row | ({"at_sizes": others} if others else {})
 
 
 def torchvision_table() -> Table:
@@ -179,8 +186,13 @@ def _values(preprocess_input: Callable[[Any], Any]) -> dict[str, Any]:
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON holds them, without those that have their defaults anyway, but for the one of each group."""
-    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+    plain = _listed(settings)
     return plain | {"scale": "1/255" if plain["scale"] == 1 / 255 else plain["scale"]}
+
+
+def _listed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with lists in place of tuples."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
 
 
 def likelihood_text() -> str:

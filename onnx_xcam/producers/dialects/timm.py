@@ -17,7 +17,7 @@ from onnx_xcam.errors import LabelsError, PreprocessError
 from onnx_xcam.images.fields import MOST_CHANNELS, check_fields
 from onnx_xcam.images.presets import IMAGENET_MEAN, IMAGENET_STD
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.statement import Statement
+from onnx_xcam.producers.statement import GROUPS, Statement
 
 _CROP_MODE = {"center": "crop", "squash": "stretch", "border": "letterbox"}
 _INTERPOLATION = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos"}
@@ -45,15 +45,15 @@ def read(file: DescriptionFile) -> Statement:
     data: Mapping[str, Any] = file.data
     inner = data.get("pretrained_cfg")
     config, where = (inner, f"{file.source}: pretrained_cfg") if isinstance(inner, Mapping) else (data, file.source)
-    return Statement.of(file.source, settings(config, where), _labels(data, config, file.source))
+    labels = _labels(data, config, file.source)
+    return Statement.of(file.source, settings(config, where), labels, at_sizes=at_sizes(config, where))
 
 
 def settings(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Return the settings of `Preprocess` that a `pretrained_cfg` means, in their final types.
 
     Values that it leaves out are those that timm takes then: 224x224, bicubic, ImageNet's mean and deviation, a centre
-    crop of 0.875. `test_input_size` and `test_crop_pct` hold only where a caller of timm asks for them, and are not
-    followed.
+    crop of 0.875.
 
     Raises:
         PreprocessError: a value is impossible, or asks for what is not offered; the message names source and key.
@@ -71,16 +71,34 @@ def settings(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     return check_fields(fields | _geometry(config, size, fields["mean"], source), source)
 
 
-def _input_size(value: Any, source: str) -> tuple[int, tuple[int, int]]:
-    """Return the channels and (height, width) that an `input_size` states."""
+def at_sizes(config: Mapping[str, Any], source: str) -> list[dict[str, Any]]:
+    """Return the settings of size and geometry that hold for a model exported at the `test_input_size` of a config.
+
+    They are those of `resolve_data_config(use_test_size=True)`: a missing `test_crop_pct` is the `crop_pct`.
+
+    Raises:
+        PreprocessError: a value is impossible; the message names source and key.
+    """
+    if config.get("test_input_size") is None:
+        return []
+    _input_size(config["test_input_size"], source, "test_input_size")
+    part = config.get("test_crop_pct") or config.get("crop_pct")
+    stated = settings({**config, "input_size": config["test_input_size"], "crop_pct": part}, source)
+    if stated["size"] == settings(config, source)["size"]:
+        return []
+    return [{name: stated[name] for group in ("size", "geometry") for name in GROUPS[group] if name in stated}]
+
+
+def _input_size(value: Any, source: str, key: str = "input_size") -> tuple[int, tuple[int, int]]:
+    """Return the channels and (height, width) that an `input_size`, or the value of another key, states."""
     if value is None:
         return 3, (_DEFAULT_SIZE, _DEFAULT_SIZE)
     if not isinstance(value, (list, tuple)) or len(value) != 3:
-        raise PreprocessError(f"{source}: input_size is {value!r}; it must be [channels, height, width]")
+        raise PreprocessError(f"{source}: {key} is {value!r}; it must be [channels, height, width]")
     channels = value[0]
     if isinstance(channels, bool) or not isinstance(channels, int) or not 1 <= channels <= MOST_CHANNELS:
-        raise PreprocessError(f"{source}: input_size is {value!r}; it must be [channels, height, width]")
-    size: tuple[int, int] = check_fields({"size": list(value[1:])}, f"{source}: input_size")["size"]
+        raise PreprocessError(f"{source}: {key} is {value!r}; it must be [channels, height, width]")
+    size: tuple[int, int] = check_fields({"size": list(value[1:])}, f"{source}: {key}")["size"]
     return channels, size
 
 
