@@ -163,9 +163,12 @@ def _check_all_drawn(model: nn.Module) -> None:
 # --- export -----------------------------------------------------------------------------------------------------------
 
 
-def export(model: nn.Module, size: int, path: Path, exporter: Exporter, batch: Batch) -> None:
-    """Write the model to `path`: image float32 [N,3,size,size] -> logits, N symbolic or 1."""
-    example = torch.zeros(2 if batch == "dynamic" else 1, 3, size, size)
+def export(
+    model: nn.Module, size: int, path: Path, exporter: Exporter, batch: Batch, *, example: torch.Tensor | None = None
+) -> None:
+    """Write the model to `path`: image float32 [N,3,size,size], or as in the example, -> logits, N symbolic or 1."""
+    if example is None:
+        example = torch.zeros(2 if batch == "dynamic" else 1, 3, size, size)
     options: dict[str, Any] = {"dynamo": exporter == "dynamo", "input_names": ["image"], "output_names": ["logits"]}
     if exporter == "torchscript":
         options["opset_version"] = OPSET

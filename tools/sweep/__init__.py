@@ -1,1 +1,1 @@
-"""`python -m tools.sweep` compares whole models with the gradient of the framework that they come from."""
+"""Whole models are compared with the gradient of their framework, and with the pictures that they are known to take."""

@@ -149,11 +149,19 @@ def _draw_weights(layer: Any, call: Callable[[], np.ndarray], random: np.random.
 # --- export -----------------------------------------------------------------------------------------------------------
 
 
-def export(model: keras.Model, path: Path, exporter: str, batch: str) -> None:
-    """Write the model to `path` with tf2onnx or with Keras' own exporter, N symbolic or 1."""
-    shape = (None if batch == "dynamic" else 1, SIZE, SIZE, 3)
+def export(model: keras.Model, path: Path, exporter: str, batch: str, size: int = SIZE) -> None:
+    """Write the model to `path` with tf2onnx or with Keras' own exporter, N symbolic or 1, as one that can be run."""
+    write(model, path, exporter, batch, size)
+    asked_for = [value.name for value in session(path, 1).get_inputs()]
+    if len(asked_for) > 1:
+        raise ValueError(f"the exported model wants its own constants as inputs: {', '.join(asked_for[1:])}")
+
+
+def write(model: keras.Model, path: Path, exporter: str, batch: str, size: int = SIZE) -> None:
+    """Write what an exporter makes of the model to `path`; see `export`."""
+    shape = (None if batch == "dynamic" else 1, size, size, 3)
     silence = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
-    with warnings.catch_warnings(), silence[0], silence[1]:
+    with warnings.catch_warnings(), silence[0], silence[1], never_compiled():
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
         try:
@@ -165,9 +173,25 @@ def export(model: keras.Model, path: Path, exporter: str, batch: str) -> None:
                 tf2onnx.convert.from_keras(model, (spec,), opset=17, output_path=str(path))
         finally:
             logging.disable(logging.NOTSET)
-    asked_for = [value.name for value in session(path, 1).get_inputs()]
-    if len(asked_for) > 1:
-        raise ValueError(f"the exported model wants its own constants as inputs: {', '.join(asked_for[1:])}")
+
+
+@contextlib.contextmanager
+def never_compiled() -> Iterator[None]:
+    """While it lasts, no function is compiled by XLA.
+
+    Keras compiles convolutions in groups (`conv` in `keras/src/backend/tensorflow/nn.py`), which tf2onnx cannot see
+    into: it would write calls of functions that ONNX does not have.
+    """
+    original = tf.function
+
+    def plain(*args: Any, jit_compile: bool | None = None, **others: Any) -> Any:
+        return (lambda function: function) if jit_compile else original(*args, **others)
+
+    tf.function = plain
+    try:
+        yield
+    finally:
+        tf.function = original
 
 
 @tf_op("Erfc")
