@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx_xcam.common.files import sha256_of
 from onnx_xcam.errors import OutputError
 from onnx_xcam.explainer.model import OpenModel
+from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.records.reading import Line, targets_of
 from onnx_xcam.text import json_text
 
@@ -83,6 +84,13 @@ _IN_LINE = (
     *("maps", "write", "measure"),
 )
 """The settings that each line has, in this order."""
+_ALWAYS_COUNTED = (
+    *("size", "resize", "crop_fraction", "interpolation", "antialias", "scale", "mean", "std", "channels"),
+    *("pad_value", "layout"),
+)
+"""The settings of a preprocessing that its digest always counts. A setting that was added after these is counted unless
+it has its default, so that a run that was made before can be continued.
+"""
 
 
 def run_settings(
@@ -110,7 +118,7 @@ def run_settings(
         model=_digest_of_model(opened),
         score=opened.score,
         classes=ids if len(ids) <= _SHOWN else _digest(ids),
-        preprocess=_digest(json_text(opened.preprocess.to_dict())),
+        preprocess=_digest_of_preprocessing(opened.preprocess),
         labels=_digest(json_text(opened.labels)) if opened.labels else "none",
         probabilities=opened.told_probabilities,
         inputs=_digest(repr(sorted(inputs))) if inputs else "none",
@@ -172,6 +180,13 @@ def digest_of_files(path: Path) -> str:
     """Return a short digest of a file's content, or of the names and contents of all files in a folder."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     return _digest(repr([(file.relative_to(path).as_posix(), _digest_of_file(file)) for file in files]))
+
+
+def _digest_of_preprocessing(preprocess: Preprocess) -> str:
+    """Return a short digest of a preprocessing; see `_ALWAYS_COUNTED`."""
+    defaults = Preprocess().to_dict()
+    stated = preprocess.to_dict().items()
+    return _digest(json_text({key: value for key, value in stated if key in _ALWAYS_COUNTED or value != defaults[key]}))
 
 
 def _digest_of_model(opened: OpenModel) -> str:

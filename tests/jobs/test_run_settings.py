@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from onnx_xcam.errors import OutputError
+from onnx_xcam.images.preprocess import Preprocess
+from onnx_xcam.images.presets import PRESETS
 from onnx_xcam.jobs import run_settings
 from onnx_xcam.jobs.run_settings import RunSettings, refuse_other_run
 
@@ -55,3 +57,16 @@ def test_a_run_with_another_setting_is_not_continued(field):
     assert field in other.in_summary()
     with pytest.raises(OutputError, match=rf"made with another {run_settings._CALLED[field]} \(.*, now b\);"):
         refuse_other_run(line_of(SETTINGS), other, Path("out/results.jsonl"))
+
+
+@pytest.mark.parametrize(("preset", "digest"), [("imagenet", "756745430114"), ("raw", "075886c17dce")])
+def test_a_run_that_was_made_before_a_setting_was_added_is_continued(preset, digest):
+    """The digests are those in results.jsonl when a preprocessing had eleven settings."""
+    assert run_settings._digest_of_preprocessing(PRESETS[preset]) == digest
+
+
+@pytest.mark.parametrize("added", [{"white": 255}, {"window": (0, 9)}, {"bands": (2, 1, 0)}, {"align": "start"}])
+def test_a_setting_that_was_added_counts_where_it_is_stated(added):
+    assert run_settings._digest_of_preprocessing(Preprocess(**added)) != run_settings._digest_of_preprocessing(
+        Preprocess()
+    )
