@@ -31,7 +31,7 @@ def graph_statements(
 
 
 def _settings(low: float, high: float) -> dict[str, object]:
-    """Return the settings of x = low + pixel (high - low) / 255."""
+    """Return the settings of x = low + pixel (high - low) / 255; 0 - low has no negative zero."""
     if high - low == 255:
-        return {"scale": 1.0, "mean": -low, "std": 1.0}
-    return {"scale": 1 / 255, "mean": -low / (high - low), "std": 1 / (high - low)}
+        return {"scale": 1.0, "mean": 0.0 - low, "std": 1.0}
+    return {"scale": 1 / 255, "mean": (0.0 - low) / (high - low), "std": 1 / (high - low)}

@@ -63,6 +63,11 @@ def test_a_range_is_said_by_scale_mean_and_std(values, expected):
     np.testing.assert_allclose((np.array([0, 51, 255]) * scale - mean) / std, expected, atol=1e-12)
 
 
+def test_raw_values_have_no_negative_zero():
+    (statement,) = graph_statements((0.0, 255.0))
+    assert not np.signbit(statement.settings["mean"]).any()
+
+
 def test_nothing_proved_is_no_statement():
     assert graph_statements(None) == ()
 
