@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam.common.arguments import mapping
 from onnx_xcam.common.files import is_file
-from onnx_xcam.errors import ImageError, InputError, ModelError
+from onnx_xcam.errors import ImageError, InputError, ModelError, PreprocessError
 from onnx_xcam.explainer.preprocessing import doubt_on_pictures
 from onnx_xcam.feeds import FedPicture, InputValue, takes_bands, takes_pictures
 from onnx_xcam.images.arrays import array_in_npy, as_array, is_array
@@ -73,20 +73,28 @@ def read_pictures(
         InputError: an input takes no pictures.
     """
     values = {} if given is None else dict(mapping("inputs", given, "values by the names of inputs", InputError))
-    descriptions = {}
+    descriptions: dict[str, FedPicture] = {}
+    pictures = list(_pictures(model_infos(proto), values))
+    if not pictures:
+        return values, descriptions
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     # What is stated for the explained picture is taken at this input's own size and number of channels.
     said = [replace(one, binding=False) for one in evidence(preprocess, None, metadata, path)]
-    for info, value in _pictures(model_infos(proto), values):
+    for info, value in pictures:
         called = name_of(value, "the given picture")
         photo = open_photo(value, called)
         assert info.dtype is not None  # since `takes_pictures` is true
         everything = [*said, *_by_graph(proto, info.name)]
         spec = input_spec(info.name, info.dtype, info.shape, everything)
-        settled = settle(everything, spec, None)
-        used = settled.preprocess
         what = f"'{called}'" if name_of(value, "") else called
-        values[info.name] = preprocess_image(photo, used, spec, what)[0][None]
+        try:
+            settled = settle(everything, spec, None)
+            used = settled.preprocess
+            values[info.name] = preprocess_image(photo, used, spec, what)[0][None]
+        except PreprocessError as error:
+            raise PreprocessError(
+                f"Input {info.name!r}: {error}. A prepared array (.npy) needs no preprocessing."
+            ) from error
         remarks = [f"{called}: {remark}." for remark in remarks_for(photo, used, spec)]
         if (doubt := doubt_on_pictures(settled)) is not None:
             remarks.append(f"Input '{info.name}': {doubt}")

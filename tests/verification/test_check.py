@@ -246,3 +246,9 @@ def test_a_model_with_several_inputs():
     assert check(model, layers="a0").passed
     with pytest.raises(InputError, match=r"needs the input 'gain'.*--input gain="):
         check(model, images(1))
+
+
+def test_what_is_stated_of_pictures_does_not_matter_where_there_is_none():
+    model = cnn()
+    onnx.helper.set_model_props(model, {"onnx_xcam.preprocess": '{"sclae": 1}'})
+    assert check(model).passed

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.models import build
 from onnx_xcam import Explainer, check, inspect, instrument
-from onnx_xcam.errors import InputError, LayerError, XcamWarning
+from onnx_xcam.errors import LayerError, PreprocessError, XcamWarning
 
 SIAMESE = """
   cl = Conv<pads=[1,1,1,1]>(left, w)  fl = Relu(cl)  pl = GlobalAveragePool(fl)
@@ -160,5 +160,6 @@ def test_a_colour_preprocessing_does_not_fit_a_grey_input(tmp_path):
         inputs="float[N,3,8,8] left, float[N,1,8,8] right",
     )
     cv2.imwrite(str(tmp_path / "right.png"), photo(1)[..., ::-1])
-    with pytest.raises(InputError, match=r"The input 'right' .* has one channel, and the preprocessing states a mean"):
+    told = r"Input 'right': mean has 3 values for 1 channel\(s\) \(GRAY\)\. A prepared array"
+    with pytest.raises(PreprocessError, match=told):
         Explainer(model, preprocess="imagenet", providers="cpu", inputs={"right": tmp_path / "right.png"})
