@@ -58,8 +58,8 @@ function offsetOf(exactly, target, { align, offset_rounding, size_rounding, anti
   const scaled = roundHalfEven(exactly);
   if (align === "start" && scaled <= target) return 0;
   const spare = scaled - target;
-  if (offset_rounding === "floor") return Math.floor(spare / 2);
-  return spare > 0 ? roundHalfEven(spare / 2) : -Math.floor(-spare / 2);
+  if (spare <= 0) return -Math.floor(-spare / 2);
+  return offset_rounding === "floor" ? Math.floor(spare / 2) : roundHalfEven(spare / 2);
 }
 
 /** The part of the photo that `crop_first` cuts out. */
