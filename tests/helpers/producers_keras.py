@@ -57,7 +57,8 @@ np.savez(f"{folder}/scores.npz", **scores)
 def exported(exporter: str) -> tuple[Mapping[str, Path], Mapping[str, NDArray[Any]]]:
     """Return the files of an exporter's models, and the scores that Keras computes of `small_photo()`, by case.
 
-    A model with an operator that tf2onnx cannot export is left out: it has no erfc, which the GELU of ConvNeXt needs.
+    A model with an operator that tf2onnx cannot export is left out: it has no erfc, which the GELU of ConvNeXt needs,
+    and both exporters write ConvNeXt's convolutions, which Keras has compiled, as calls of functions that ONNX lacks.
     """
     installed("keras", "tensorflow", "tf2onnx")
     kept = tempfile.TemporaryDirectory()

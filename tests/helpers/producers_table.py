@@ -9,6 +9,7 @@ from functools import partial
 from helpers import producers_deploy_cases as deploy
 from helpers import producers_exporters as exporters
 from helpers import producers_hugging_face as hugging_face
+from helpers import producers_keras as keras_exports
 from helpers import producers_named as named_weights
 from helpers import producers_written_out as written_out
 from helpers.producers import Found, measured
@@ -55,6 +56,7 @@ ROWS: tuple[Row, ...] = (
     Row("torchvision: classifiers", ("torchvision",), partial(named_weights.torchvision_found, "ImageClassification")),
     Row("torchvision: others", ("torchvision",), partial(named_weights.torchvision_found, *_OTHERS)),
     Row("Keras: applications", ("keras",), named_weights.keras_found),
+    Row("Keras: exports that normalise inside", ("keras", "tf2onnx"), keras_exports.exports_found),
     _exported("Ultralytics", ("ultralytics",), "Ultralytics", "metadata: ultralytics"),
     _exported("Model API", ("openvino-model-api",), "metadata: model_api"),
     _deployed("PaddleClas", ("paddleclas",), "PaddleClas"),
