@@ -20,10 +20,9 @@ from onnx_xcam.demo.settings import MODEL_FILE, PAGE_MARK, page_name, page_setti
 from onnx_xcam.errors import ModelError, OutputError, XcamError
 from onnx_xcam.explainer.load import load_model
 from onnx_xcam.explainer.model import with_probabilities
-from onnx_xcam.explainer.options import ModelOptions
+from onnx_xcam.explainer.options import ModelOptions, PreprocessLike
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.photo_pipeline import model_inputs
-from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.feeds import InputValue, free_picture
 from onnx_xcam.metadata import Metadata
 from onnx_xcam.surgery import instrument_file

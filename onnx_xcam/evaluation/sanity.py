@@ -22,8 +22,8 @@ from onnx_xcam.cams.methods import find_method
 from onnx_xcam.errors import XcamError, XcamWarning
 from onnx_xcam.evaluation.similarity import rank_correlation, ssim
 from onnx_xcam.explainer.classes import ClassName
+from onnx_xcam.explainer.options import PreprocessLike
 from onnx_xcam.explainer.picture import Picture
-from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.explainer.recording import Recording
 from onnx_xcam.feeds import InputValue

@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.feeds import InputValue
+from onnx_xcam.producers.stated import PreprocessLike
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.targets.classification.known_classifiers import ProbabilityChoice
+
+__all__ = ["ModelOptions", "PreprocessLike"]
 
 
 @dataclass(frozen=True, kw_only=True)

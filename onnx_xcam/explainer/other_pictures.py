@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx_xcam.common.arguments import mapping
 from onnx_xcam.common.files import is_file
 from onnx_xcam.errors import ImageError, InputError, ModelError, PreprocessError
-from onnx_xcam.explainer.preprocessing import doubt_on_pictures
+from onnx_xcam.explainer.picture_notes import doubt_on_pictures
 from onnx_xcam.feeds import FedPicture, InputValue, takes_bands, takes_pictures
 from onnx_xcam.images.arrays import array_in_npy, as_array, is_array
 from onnx_xcam.images.content import content_of

@@ -12,7 +12,7 @@ from onnx_xcam import contract
 from onnx_xcam.errors import ImageError, InputError
 from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.explainer.picture import Picture
-from onnx_xcam.explainer.preprocessing import notes_on_labels, notes_on_pictures
+from onnx_xcam.explainer.picture_notes import notes_on_labels, notes_on_pictures
 from onnx_xcam.images.arrays import is_array
 from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.input_spec import InputSpec

@@ -24,12 +24,12 @@ from onnx_xcam.explainer.model import Image, OpenModel, require_images
 from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.picture import Picture
-from onnx_xcam.explainer.preprocessing import PreprocessLike
 from onnx_xcam.explainer.recording import LayerRecord, Recording
 from onnx_xcam.explainer.reopening import anywhere
 from onnx_xcam.explainer.scoring import Scorer
 from onnx_xcam.explainer.stream import stream
 from onnx_xcam.feeds import InputValue, free_picture
+from onnx_xcam.producers.stated import PreprocessLike
 from onnx_xcam.records.evaluate import Confidence
 from onnx_xcam.runtime import Cancellation
 from onnx_xcam.surgery.files.external import Folders

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
-from onnx_xcam.producers import stated
 from onnx_xcam.producers.assume import how_likely, takes_whole_numbers
 from onnx_xcam.producers.describe import NAMES
 from onnx_xcam.producers.settle_labels import origin_of
 from onnx_xcam.producers.settled import Settled
 from onnx_xcam.text import listed
-
-PreprocessLike: TypeAlias = stated.PreprocessLike
-"""A description of preprocessing: a preset's name, a file, a dict, or what was made of one of these."""
 
 _PARTS = ("geometry", "interpolation", "values", "channels")
 """The groups that a note on the preprocessing tells the source of; size and layout follow from the model."""
