@@ -13,7 +13,7 @@ from typing import Any
 
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.dialects.label_file import labels_named
+from onnx_xcam.producers.dialects.label_file import first_labels_named
 from onnx_xcam.producers.statement import Statement
 
 _COLOURS = {"rgb": "RGB", "bgr": "BGR", "grayscale": "GRAY"}
@@ -52,8 +52,7 @@ def read(file: DescriptionFile) -> Statement:
         low, high = _span(file, span)
         settings |= {"scale": (high - low) / 255, "mean": -low, "std": 1.0}
     named = (output.get("labels_file") for output in _tensors(file.data, "outputs"))
-    labels = next((found for name in named if (found := labels_named(file, name))), None)
-    return Statement.of(file.source, settings, labels)
+    return Statement.of(file.source, settings, first_labels_named(file, named))
 
 
 def _stated(image: Mapping[str, Any]) -> tuple[Any, Any]:

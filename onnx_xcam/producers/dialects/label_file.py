@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -31,6 +32,15 @@ def labels_named(file: DescriptionFile, named: Any) -> list[str] | None:
     except (OSError, ValueError) as error:
         raise LabelsError(f"{path}: cannot be read: {error}") from error
     return list(load_labels(path))
+
+
+def first_labels_named(file: DescriptionFile, named: Iterable[Any]) -> list[str] | None:
+    """Return the labels in the first file that a description names and that lies beside it, or None.
+
+    Raises:
+        LabelsError: as `labels_named`.
+    """
+    return next((labels for name in named if (labels := labels_named(file, name))), None)
 
 
 def labels_or_remark(file: DescriptionFile, key: str, named: Any) -> tuple[list[str] | None, tuple[str, ...]]:

@@ -11,11 +11,17 @@ takes the sides of an oblong crop the other way round, and knows OpenCV only. Th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.dialects.steps import OPENCV_INTERPOLATIONS, PILLOW_INTERPOLATIONS, Steps, one_or_pair
+from onnx_xcam.producers.dialects.steps import (
+    OPENCV_INTERPOLATIONS,
+    PILLOW_INTERPOLATIONS,
+    Operators,
+    Steps,
+    one_or_pair,
+)
 from onnx_xcam.producers.statement import Statement
 
 _MOST_NESTED = 8
@@ -41,10 +47,7 @@ def read(file: DescriptionFile) -> Statement:
     steps = Steps(file.source, {"offset_rounding": "round"})
     steps.state(channels="BGR")
     for transform in _flat(steps, _transforms(file.data) or [], 0):
-        name = str(transform.get("type"))
-        if name not in _TRANSFORMS:
-            steps.refuse(f"transforms: {name}", "is not supported")
-        _TRANSFORMS[name](steps, f"transforms: {name}", transform)
+        steps.apply(_TRANSFORMS, "transforms", str(transform.get("type")), transform)
     return Statement.of(file.source, steps.settings(), None, steps.remarks)
 
 
@@ -144,7 +147,7 @@ def _nothing(steps: Steps, step: str, transform: Mapping[str, Any]) -> None:
     """Do nothing: the step gives a tensor another layout or type, which the model's own input says."""
 
 
-_TRANSFORMS: Mapping[str, Callable[[Steps, str, Mapping[str, Any]], None]] = {
+_TRANSFORMS: Operators = {
     "LoadImageFromFile": _load,
     "PrepareImage": _load,
     "Resize": _resize,

@@ -9,7 +9,7 @@ The operators are those of PaddleClas' `deploy/python/preprocess.py`; its export
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from onnx_xcam.images.presets import IMAGENET_MEAN, IMAGENET_STD
@@ -18,6 +18,7 @@ from onnx_xcam.producers.dialects.label_file import labels_named
 from onnx_xcam.producers.dialects.steps import (
     OPENCV_INTERPOLATIONS,
     PILLOW_INTERPOLATIONS,
+    Operators,
     Steps,
     label_texts,
     one_or_pair,
@@ -47,11 +48,9 @@ def read(file: DescriptionFile) -> Statement:
         if not isinstance(operator, Mapping) or len(operator) != 1:
             steps.refuse("transform_ops", f"holds {operator!r}, which is no operator with its parameters")
         name, parameters = next(iter(operator.items()))
-        if name not in _OPERATORS:
-            steps.refuse(f"transform_ops: {name}", "is not supported")
-        if not isinstance(parameters, Mapping | None):
+        if name in _OPERATORS and not isinstance(parameters, Mapping | None):
             steps.refuse(f"transform_ops: {name}", f"has the parameters {parameters!r}, which have no names")
-        _OPERATORS[name](steps, f"transform_ops: {name}", parameters or {})
+        steps.apply(_OPERATORS, "transform_ops", name, parameters or {})
     return Statement.of(file.source, steps.settings(), _labels(file), steps.remarks)
 
 
@@ -97,7 +96,7 @@ def _nothing(steps: Steps, step: str, parameters: Mapping[str, Any]) -> None:
     """Do nothing: the model's own input says its layout."""
 
 
-_OPERATORS: Mapping[str, Callable[[Steps, str, Mapping[str, Any]], None]] = {
+_OPERATORS: Operators = {
     "DecodeImage": _decode,
     "ResizeImage": _resize,
     "CropImage": _crop,

@@ -9,11 +9,11 @@ the exporter leaves `NormalizeImage` out, and the model gets 0 to 255.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.dialects.steps import Steps, label_texts
+from onnx_xcam.producers.dialects.steps import Operators, Steps, label_texts
 from onnx_xcam.producers.statement import Statement
 
 _INTERPOLATIONS = {0: "nearest", 1: "linear", 2: "cubic", 3: "area", 4: "lanczos"}
@@ -31,10 +31,7 @@ def read(file: DescriptionFile) -> Statement:
     steps = Steps(file.source, {"size_rounding": "round"})
     steps.state(channels="RGB")
     for operator in file.data["Preprocess"]:
-        name = str(operator["type"])
-        if name not in _OPERATORS:
-            steps.refuse(f"Preprocess: {name}", "is not supported")
-        _OPERATORS[name](steps, f"Preprocess: {name}", operator)
+        steps.apply(_OPERATORS, "Preprocess", str(operator["type"]), operator)
     return Statement.of(file.source, steps.settings(), label_texts(file.data.get("label_list")), steps.remarks)
 
 
@@ -85,7 +82,7 @@ def _nothing(steps: Steps, step: str, operator: Mapping[str, Any]) -> None:
     """Do nothing: the model's own input says its layout."""
 
 
-_OPERATORS: Mapping[str, Callable[[Steps, str, Mapping[str, Any]], None]] = {
+_OPERATORS: Operators = {
     "Resize": _resize,
     "LetterBoxResize": _letterbox,
     "NormalizeImage": _normalise,

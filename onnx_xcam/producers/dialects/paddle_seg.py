@@ -6,11 +6,11 @@ are read in RGB, sizes are [width, height], and `Normalize` divides by 255 first
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.dialects.steps import OPENCV_INTERPOLATIONS, Steps, one_or_pair
+from onnx_xcam.producers.dialects.steps import OPENCV_INTERPOLATIONS, Operators, Steps, one_or_pair
 from onnx_xcam.producers.statement import Statement
 
 
@@ -26,10 +26,7 @@ def read(file: DescriptionFile) -> Statement:
     steps = Steps(file.source, {"size_rounding": "round"})
     steps.state(channels="RGB")
     for transform in file.data["Deploy"]["transforms"]:
-        name = str(transform["type"])
-        if name not in _TRANSFORMS:
-            steps.refuse(f"Deploy: transforms: {name}", "is not supported")
-        _TRANSFORMS[name](steps, f"Deploy: transforms: {name}", transform)
+        steps.apply(_TRANSFORMS, "Deploy: transforms", str(transform["type"]), transform)
     return Statement.of(file.source, steps.settings(), None, steps.remarks)
 
 
@@ -65,7 +62,7 @@ def _normalise(steps: Steps, step: str, transform: Mapping[str, Any]) -> None:
     steps.normalise(step, 1 / 255, transform.get("mean", 0.5), transform.get("std", 0.5))
 
 
-_TRANSFORMS: Mapping[str, Callable[[Steps, str, Mapping[str, Any]], None]] = {
+_TRANSFORMS: Operators = {
     "Resize": _resize,
     "ResizeByLong": _resize_by_long,
     "Padding": _pad,

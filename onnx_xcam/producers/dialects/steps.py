@@ -5,8 +5,8 @@ A dialect names each step of a file in order; what can't be said with the settin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
 
 from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.fields import check_fields, number
@@ -55,6 +55,23 @@ class Steps:
         self._pad: Size | None = None
         self._align = "start"
         self._normalised = False
+
+    def apply(self, operators: Operators, where: str, name: str, parameters: Mapping[str, Any]) -> None:
+        """Take a step of a file, by the function that is listed under its name.
+
+        Args:
+            operators: the steps that a producer has, by name.
+            where: where in the file the step stands.
+            name: the step's name in the file.
+            parameters: what the file says of the step.
+
+        Raises:
+            PreprocessError: the step is not listed, or cannot be followed.
+        """
+        step = f"{where}: {name}"
+        if name not in operators:
+            self.refuse(step, "is not supported")
+        operators[name](self, step, parameters)
 
     def refuse(self, step: str, why: str) -> NoReturn:
         """Raise the error that a step cannot be followed.
@@ -189,6 +206,11 @@ class Steps:
                 f"{size[0]}x{size[1]} (height x width) here, with borders to the right and below."
             )
         return {"size": size, "align": self._align} | ({} if size == scaled else {"resize_size": scaled})
+
+
+Operators: TypeAlias = Mapping[str, Callable[[Steps, str, Mapping[str, Any]], None]]
+"""The steps that a producer has, by their names in a file: each function gets the `Steps`, what messages call the step,
+and its parameters."""
 
 
 def one_or_pair(value: Any, *, width_first: bool) -> Any:

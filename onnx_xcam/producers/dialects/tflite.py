@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from onnx_xcam.producers.dialect import DescriptionFile, Dialect
-from onnx_xcam.producers.dialects.label_file import labels_named
+from onnx_xcam.producers.dialects.label_file import first_labels_named
 from onnx_xcam.producers.statement import Statement
 
 _COLOURS = {"RGB": "RGB", "GRAYSCALE": "GRAY"}
@@ -61,8 +61,7 @@ def read(file: DescriptionFile) -> Statement:
         settings |= {"mean": 0.0, "std": 1.0}
     files = [f for tensor in _tensors(file.data, "output_tensor_metadata") for f in _maps(tensor, "associated_files")]
     named = (entry.get("name") for entry in files if entry.get("type") == "TENSOR_AXIS_LABELS")
-    labels = next((found for name in named if (found := labels_named(file, name))), None)
-    return Statement.of(file.source, settings, labels)
+    return Statement.of(file.source, settings, first_labels_named(file, named))
 
 
 def _is_quantised(image: Mapping[str, Any]) -> bool:
