@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,13 +102,13 @@ def read_pictures(
     return values, descriptions
 
 
-def _by_graph(proto: onnx.ModelProto, name: str) -> list[Statement]:
+def _by_graph(proto: onnx.ModelProto, name: str) -> Sequence[Statement]:
     """Return what the graph proves of a picture input; nothing for a model that is refused later, with its reason."""
     try:
         facts = proved_of_picture(proto, name)
     except ModelError:
-        return []
-    return [replace(one, evidence="graph") for one in graph_statements(*facts)]
+        return ()
+    return graph_statements(*facts)
 
 
 def _pictures(infos: list[TensorInfo], values: Mapping[str, Any]) -> Iterator[tuple[TensorInfo, Any]]:

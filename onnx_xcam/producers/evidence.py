@@ -42,7 +42,7 @@ def evidence(
         found.append(stated_preprocess(preprocess))
     found += (replace(one, evidence="metadata") for one in _in_metadata(metadata))
     found += [] if path is None else statements_beside(path)
-    return [*found, *(replace(one, evidence="graph") for one in graph)]
+    return [*found, *graph]
 
 
 def _in_metadata(props: Mapping[str, str]) -> list[Statement]:

@@ -7,6 +7,7 @@ classes states them. How both are found is the business of the surgery: plain fa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from onnx_xcam.producers.statement import Statement
 
@@ -27,7 +28,9 @@ def graph_statements(
     settings: dict[str, object] = {} if values is None else _settings(*values)
     if order is not None:
         settings["channels"] = order
-    return (Statement.of(SOURCE, settings, labels),) if settings or labels is not None else ()
+    if not settings and labels is None:
+        return ()
+    return (replace(Statement.of(SOURCE, settings, labels), evidence="graph"),)
 
 
 def _settings(low: float, high: float) -> dict[str, object]:

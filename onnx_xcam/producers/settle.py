@@ -87,13 +87,15 @@ def _is_doubt(followed: Statement | None, other: Statement) -> bool:
 def _raise_refusals(statements: Sequence[Statement]) -> None:
     """Raise the first refusal for which nothing stronger makes up."""
     for index, statement in enumerate(statements):
-        stronger, refusal = statements[:index], statement.refusal
-        if isinstance(refusal, LabelsError):
+        if statement.refusal is None:
+            continue
+        stronger = statements[:index]
+        if isinstance(statement.refusal, LabelsError):
             made_up = any(one.labels is not None for one in stronger)
         else:
             made_up = all(_first(stronger, group) is not None for group in _NEEDED)
-        if refusal is not None and not made_up:
-            raise refusal
+        if not made_up:
+            raise statement.refusal
 
 
 @dataclass
@@ -104,13 +106,15 @@ class _Merge:
     spec: InputSpec
     origins: dict[str, Origin] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    given_way: list[Statement] = field(default_factory=list)
 
     def settled(self, labels: SettledLabels) -> Settled:
         """Return the preprocessing with the origins of its groups, and the labels."""
         size = self._size()
         layout = self._layout()
         chosen = {group: _first(self.statements, group) for group in _MERGED}
-        chosen["values"] = _first([one for one in self.statements if not gives_way(one, self.spec)], "values")
+        self.given_way = [one for one in self.statements if gives_way(one, self.spec)]
+        chosen["values"] = _first([one for one in self.statements if one not in self.given_way], "values")
         self._remarks(chosen)
         settings = self._channels(chosen["channels"])
         base = assumed(self.spec, size.of_input)
@@ -120,7 +124,7 @@ class _Merge:
         for group in ("values", "geometry"):
             check_counts(chosen[group], {name: settings.get(name) for name in GROUPS[group]}, self.spec)
         preprocess = Preprocess(**settings, size=size.stated, layout=layout)
-        self._given_way(preprocess)
+        self._note_given_way(preprocess)
         for group in _MERGED:
             self._contradictions(group, chosen[group], preprocess, size)
         origins = {group: self.origins[group] for group in GROUPS} | {
@@ -215,14 +219,13 @@ class _Merge:
             return _at_size(settings, statement.settings.get("size"), size.of_input)
         return settings
 
-    def _given_way(self, preprocess: Preprocess) -> None:
+    def _note_given_way(self, preprocess: Preprocess) -> None:
         """Note the values that an input of whole numbers cannot carry, and what it gets instead."""
         count = self.spec.channels
         sentences = tuple(
             f"{one.source} says values {told('values', Preprocess(**one.group('values')), count)}, but {MODEL_INPUT} "
             f"holds {self.spec.dtype}, which cannot carry them; it gets {told('values', preprocess, count)}."
-            for one in self.statements
-            if gives_way(one, self.spec)
+            for one in self.given_way
         )
         origin = self.origins["values"]
         self.origins["values"] = replace(origin, contradictions=sentences, doubts=sentences)
@@ -236,7 +239,7 @@ class _Merge:
         for other in self.statements:
             if other.source == followed.source or not other.states(group):
                 continue
-            if group == "values" and gives_way(other, self.spec):
+            if group == "values" and other in self.given_way:
                 continue  # which is told already
             said = Preprocess(**self._stated(group, other, size, preprocess.channels))
             if not means_the_same(group, preprocess, said, size.of_input):

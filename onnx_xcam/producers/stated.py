@@ -65,7 +65,7 @@ def stated_labels(labels: LabelsLike) -> Statement:
         LabelsError: there is no such file, it has no labels, or the argument is something else.
     """
     if isinstance(labels, str | Path):
-        names, source = _labels_of(Path(labels)), f"'{labels}'"
+        names, source = read_labels(Path(labels)), f"'{labels}'"
     else:
         names, source = _given_labels(labels), "the argument"
     return Statement(source, labels=names, evidence="argument", binding=True)
@@ -88,15 +88,6 @@ def read_settings(path: Path, source: str) -> Statement:
         PreprocessError: the file cannot be read, is in no dialect, or states something impossible.
     """
     return replace(_of_file(_read(path, path)), source=source, binding=False)
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the labels in a file of a dialect, or with labels alone.
-
-    Raises:
-        LabelsError: the file cannot be read, or has no labels.
-    """
-    return _labels_of(path)
 
 
 def _binding(statement: Statement) -> Statement:
@@ -152,8 +143,12 @@ def _of_file(file: DescriptionFile) -> Statement:
     )
 
 
-def _labels_of(path: Path) -> tuple[str, ...]:
-    """Return the labels in a file: in the first dialect that finds some, else by the rules of `load_labels`."""
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Return the labels in a file: in the first dialect that finds some, else by the rules of `load_labels`.
+
+    Raises:
+        LabelsError: the file cannot be read, or has no labels.
+    """
     try:
         file = DescriptionFile.read(path, str(path))
     except (OSError, ValueError):

@@ -90,11 +90,8 @@ class Statement:
         """
         names = None if labels is None else tuple(labels)
         checked = check_fields(settings or {}, source)
-        told, told_of_labels = (
-            tuple(printable(one, LONGEST_QUOTE) for one in all_) for all_ in (remarks, label_remarks)
-        )
         others = tuple(check_fields(one, source) for one in at_sizes)
-        return cls(source, checked, names, told, label_remarks=told_of_labels, at_sizes=others)
+        return cls(source, checked, names, _cut(remarks), label_remarks=_cut(label_remarks), at_sizes=others)
 
     @classmethod
     def whole(cls, source: str, preprocess: Preprocess) -> Statement:
