@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx_xcam.errors import ImageError
 from onnx_xcam.images.backend import first_line, is_no_memory, opencv
 from onnx_xcam.images.content import no_picture, require_size
+from onnx_xcam.images.decoded import Decoded
 from onnx_xcam.images.headers import (
     Format,
     format_of,
@@ -33,41 +34,6 @@ _SCANS, _SCANNED = 20, 2**31
 seconds. Encoders make some ten, and a scan goes through all pixels, however few bytes it has."""
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """A Decoded is a picture file as it is decoded, not turned upright.
-
-    Attributes:
-        pixels: [H,W] or [H,W,C] of any type.
-        orientation: the EXIF orientation (1..8) that is still to be undone.
-        has_alpha: whether the last channel is alpha.
-        white_is_zero: whether 0 is white, as in the file, since the values have not been inverted.
-        is_bgr: whether three or four channels stand in the order of OpenCV.
-        white: the number that the format calls white; None where it is the largest of the type.
-        remarks: what was assumed or lost, as parts of sentences about the file.
-    """
-
-    pixels: NDArray[Any]
-    orientation: int
-    has_alpha: bool
-    white_is_zero: bool
-    is_bgr: bool
-    remarks: tuple[str, ...]
-    white: int | None = None
-
-    def with_black_at_zero(self) -> NDArray[Any]:
-        """Return the pixels with 0 as black; integers of which 0 is white are inverted within their bits."""
-        if not self.white_is_zero:
-            return self.pixels
-        if self.white is not None:
-            return (self.white - self.pixels).astype(self.pixels.dtype)
-        if self.pixels.dtype.kind != "f":
-            inverted: NDArray[Any] = np.invert(self.pixels)
-            return inverted
-        white = max(1.0, float(np.nanmax(self.pixels)))
-        return (white - self.pixels).astype(self.pixels.dtype)
-
-
 def decode(data: bytes, path: str) -> Decoded:
     """Decode the content of a picture file, after its header was checked; messages call it by `path`.
 
@@ -77,7 +43,7 @@ def decode(data: bytes, path: str) -> Decoded:
     page = first_page(data)
     kind, samples = _checked(data, path)
     if kind.magic == b"P7":
-        return Decoded(*read_pam(data, path), samples.white)
+        return replace(read_pam(data, path), white=samples.white)
     of_pages = remark_on_pages(data, page)
     remarks = [] if of_pages is None else [of_pages]
     if page is not None and needs_own_reader(page):

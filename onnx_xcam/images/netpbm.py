@@ -8,12 +8,11 @@ two, the more significant first: netpbm, pam(5), https://netpbm.sourceforge.net/
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnx_xcam.errors import ImageError
+from onnx_xcam.images.decoded import Decoded
 
 _HEADER = 1 << 14
 """The header has to end within so many bytes."""
@@ -21,12 +20,11 @@ _NUMBERS = ("WIDTH", "HEIGHT", "DEPTH", "MAXVAL")
 _MOST_BANDS, _LARGEST = 1024, 65535
 
 
-def read_pam(data: bytes, path: str) -> tuple[NDArray[Any], int, bool, bool, bool, tuple[str, ...]]:
+def read_pam(data: bytes, path: str) -> Decoded:
     """Read the first picture in a PAM file; messages call it by `path`.
 
     Returns:
-        The fields of a `Decoded`: the pixels [H,W,C] of uint8 or uint16, upright, with black at 0 and RGB; whether the
-        last channel is alpha, and remarks.
+        The pixels [H,W,C] of uint8 or uint16, upright, with black at 0 and colours in RGB.
 
     Raises:
         ImageError: the header is damaged, or states more than follows.
@@ -48,4 +46,4 @@ def read_pam(data: bytes, path: str) -> tuple[NDArray[Any], int, bool, bool, boo
     several = data.startswith(b"P7", start + count * kind.itemsize)
     remarks = ("it holds several pictures, of which the first is taken",) if several else ()
     has_alpha = fields.get("TUPLTYPE", "").strip().endswith("_ALPHA") and depth in (2, 4)
-    return values.astype(kind.newbyteorder("=")), 1, has_alpha, False, False, remarks
+    return Decoded(values.astype(kind.newbyteorder("=")), 1, has_alpha, False, False, remarks)

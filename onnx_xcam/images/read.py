@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from onnx_xcam.errors import ImageError
 from onnx_xcam.images.backend import memory_for, opencv
 from onnx_xcam.images.content import Content, content_of, no_picture
-from onnx_xcam.images.decode import Decoded, decode
+from onnx_xcam.images.decode import decode
+from onnx_xcam.images.decoded import Decoded
 from onnx_xcam.images.display import type_white
 from onnx_xcam.images.photo import Photo
 from onnx_xcam.images.pixels import ImageRGB, upright
