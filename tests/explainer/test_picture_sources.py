@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from helpers.models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, build
+from helpers.pictures import npy, png
 from helpers.tiff_files import Tiff
 from helpers.tiny_models import tiny
 from onnx_xcam import Explainer
@@ -22,19 +22,9 @@ from onnx_xcam.images.sources import Named
 RGB = np.random.default_rng(3).integers(0, 256, (31, 23, 3), np.uint8)
 
 
-def by_opencv(array):
-    return cv2.imencode(".png", array[..., ::-1])[1].tobytes()
-
-
-def npy(array):
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
-
-
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "p.png").write_bytes(by_opencv(RGB))
+    (tmp_path / "p.png").write_bytes(png(RGB))
     (tmp_path / "p.npy").write_bytes(npy(RGB))
     return tmp_path
 
@@ -105,7 +95,7 @@ def test_the_order_of_colours(folder):
     with pytest.raises(ImageError, match=r"p\.png: channels is of arrays"):
         explainer.explain(folder / "p.png", channels="BGR")
     with pytest.raises(ImageError, match="image 1: channels is of arrays"):
-        explainer.explain([bgr, by_opencv(RGB)], channels="BGR")
+        explainer.explain([bgr, png(RGB)], channels="BGR")
 
 
 def test_a_ready_tensor_in_a_file(tmp_path):
@@ -136,7 +126,7 @@ def test_a_ready_tensor_in_a_file(tmp_path):
 
 def test_an_open_file_or_an_image_is_no_stream(folder):
     explainer = Explainer(tiny(), preprocess="unit")
-    for single in (io.BytesIO(by_opencv(RGB)), Image.fromarray(RGB), by_opencv(RGB), folder / "p.png", Named(RGB, "a")):
+    for single in (io.BytesIO(png(RGB)), Image.fromarray(RGB), png(RGB), folder / "p.png", Named(RGB, "a")):
         with pytest.raises(ImageError, match="must be a list or a generator of pictures"):
             explainer.stream(single)
     assert len(list(explainer.stream(np.stack([RGB, RGB])))) == 2
@@ -156,7 +146,7 @@ def test_a_second_picture_from_every_source(name, folder):
     other = 255 - RGB
     ready = Explainer(pair(), preprocess="unit", inputs={"right": other}).inputs["right"]
     assert ready.shape == (1, 3, 16, 16)
-    (folder / "p.png").write_bytes(by_opencv(other))
+    (folder / "p.png").write_bytes(png(other))
     (folder / "p.npy").write_bytes(npy(other))
     given = {"array": other, "floats": other / 255, "named": Named(other, "upload")}.get(name)
     given = SOURCES[name](folder) if given is None else given
@@ -194,7 +184,7 @@ def test_a_further_input_may_take_bands(tmp_path):
     (tmp_path / "b.tif").write_bytes(Tiff().write(pixels))
     found = Explainer(model, preprocess="unit", inputs={"right": tmp_path / "b.tif"})
     np.testing.assert_allclose(found.inputs["right"], pixels.transpose(2, 0, 1)[None] / np.float32(255), rtol=1e-6)
-    (tmp_path / "p.png").write_bytes(by_opencv(RGB))
+    (tmp_path / "p.png").write_bytes(png(RGB))
     with pytest.raises(PreprocessError, match=r"p\.png' has 3 channels \(RGB\), but .* 'right' takes 6"):
         Explainer(model, preprocess="unit", inputs={"right": tmp_path / "p.png"})
     for array in (np.zeros((9, 9, 6), np.float32), np.zeros((6, 9, 9), np.float32)):  # perhaps a feature map

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import struct
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.pictures import npy, png
 from onnx_xcam.errors import ImageError
 from onnx_xcam.images import content as contents
 from onnx_xcam.images import decode as decoding
@@ -47,16 +47,6 @@ class TorchLike(Tensor):
         if not self.ready:
             raise TypeError("can't convert cuda:0 device type tensor to numpy.")
         return self.array
-
-
-def png(array):
-    return cv2.imencode(".png", array[..., ::-1] if array.ndim == 3 else array)[1].tobytes()
-
-
-def npy(array):
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
 
 
 @pytest.fixture
