@@ -16,6 +16,7 @@ import typer
 from onnx_xcam.cli import app
 from tools.common import command_line
 from tools.common.folders import ROOT
+from tools.common.generated import write_or_check
 
 PATH = ROOT / "docs" / "cli.md"
 HEAD = """# Command line reference
@@ -83,18 +84,7 @@ def _cell(text: str | None) -> str:
 
 def main() -> int:
     """Write the reference, or only check it; the exit status."""
-    parser = command_line.parser("tools.release.cli_reference", __doc__)
-    parser.add_argument("--check", action="store_true", help="only tell whether docs/cli.md is up to date")
-    check = parser.parse_args().check
-    text = reference()
-    if not check:
-        PATH.parent.mkdir(parents=True, exist_ok=True)
-        PATH.write_text(text, encoding="utf-8", newline="\n")
-        return 0
-    if PATH.is_file() and PATH.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{PATH.name} is not up to date: run python -m tools.release.cli_reference", file=sys.stderr)
-    return 1
+    return write_or_check(command_line.parser("tools.release.cli_reference", __doc__), lambda: [(PATH, reference())])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from onnx_xcam.producers.dialects.registry import DIALECTS
 from onnx_xcam.producers.own import LABELS_FILES, PREPROCESS_FILES
 from tools.common import command_line
 from tools.common.folders import ROOT
+from tools.common.generated import write_or_check
 
 PATH = ROOT / "docs" / "preprocessing.md"
 BEGIN, END = "<!-- files beside a model -->\n", "<!-- end of files beside a model -->\n"
@@ -36,15 +37,9 @@ def with_table(text: str) -> str:
 
 
 def main() -> int:
-    """Write the table, or check it."""
+    """Write the table, or only compare it."""
     parser = command_line.parser("tools.release.dialects_table", __doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; the exit status says if it is up to date")
-    options = parser.parse_args()
-    text = PATH.read_text(encoding="utf-8")
-    if options.check:
-        return int(with_table(text) != text)
-    PATH.write_text(with_table(text), encoding="utf-8")
-    return 0
+    return write_or_check(parser, lambda: [(PATH, with_table(PATH.read_text(encoding="utf-8")))])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Write what each image processor of transformers takes for keys that a file leaves out.
 
-python -m tools.release.hugging_face_defaults
+python -m tools.release.hugging_face_defaults           # write it
+python -m tools.release.hugging_face_defaults --check   # exit status 1 if it is not that of the installed transformers
 
 It needs transformers and torchvision, and writes `onnx_xcam/producers/tables/hugging_face.json`.
 """
@@ -8,10 +9,12 @@ It needs transformers and torchvision, and writes `onnx_xcam/producers/tables/hu
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from onnx_xcam.producers.dialects.hugging_face import classes, processor
 from tools.common import command_line
+from tools.common.generated import write_or_check
 
 
 def defaults() -> dict[str, dict[str, Any]]:
@@ -36,12 +39,12 @@ def _of_class(name: str) -> dict[str, Any]:
     return {key: stated[key] for key in sorted(read) if stated.get(key) is not None}
 
 
-def main() -> None:
-    """Write the file."""
-    command_line.parser("tools.release.hugging_face_defaults", __doc__).parse_args()
-    classes.TABLE.write_text(text(), encoding="utf-8", newline="\n")
-    print(f"{classes.TABLE}: {classes.TABLE.stat().st_size} bytes")
+def main() -> int:
+    """Write the file, or only compare it."""
+    return write_or_check(
+        command_line.parser("tools.release.hugging_face_defaults", __doc__), lambda: [(classes.TABLE, text())]
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

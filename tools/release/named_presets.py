@@ -22,6 +22,7 @@ from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.producers import likelihood, named
 from onnx_xcam.producers.dialects import timm
 from tools.common import command_line
+from tools.common.generated import write_or_check
 
 FOLDER = named.FOLDER
 _PHOTOS = ((427, 640), (500, 375), (301, 333), (1080, 1920))
@@ -240,25 +241,17 @@ MAKERS: Mapping[str, Callable[[], Table]] = {
 """What makes the table of each library."""
 
 
+def files() -> Iterator[tuple[Path, str]]:
+    """Yield each table with its content; the likelihood is counted in the tables that were written before."""
+    for library, make in MAKERS.items():
+        yield FOLDER / f"{library}.json", make().text()
+        named.table.cache_clear()
+    yield FOLDER / "likelihood.json", likelihood_text()
+
+
 def main() -> int:
     """Write the tables, or only compare them."""
-    parser = command_line.parser("tools.release.named_presets", __doc__)
-    parser.add_argument("--check", action="store_true", help="only tell whether the tables are up to date")
-    check = parser.parse_args().check
-    stale = []
-    for library, make in (*MAKERS.items(), ("likelihood", None)):
-        path: Path = FOLDER / f"{library}.json"
-        text = likelihood_text() if make is None else make().text()
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            stale.append(path.name)
-        if not check:
-            path.write_text(text, encoding="utf-8", newline="\n")
-            named.table.cache_clear()
-    if not check:
-        return 0
-    for name in stale:
-        print(f"{name} is not up to date: run python -m tools.release.named_presets", file=sys.stderr)
-    return 1 if stale else 0
+    return write_or_check(command_line.parser("tools.release.named_presets", __doc__), files)
 
 
 if __name__ == "__main__":

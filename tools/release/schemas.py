@@ -21,6 +21,7 @@ from onnx_xcam.records.evaluate import EvaluateLine, Summary
 from onnx_xcam.records.explain import ExplainLine
 from tools.common import command_line
 from tools.common.folders import ROOT
+from tools.common.generated import write_or_check
 
 FOLDER = ROOT / "docs" / "schemas"
 SCHEMAS: Mapping[str, tuple[str, Any]] = {
@@ -119,18 +120,7 @@ def _generic(origin: Any, parts: tuple[Any, ...], further: dict[str, Any]) -> di
 
 def main() -> int:
     """Write the files, or only compare them."""
-    parser = command_line.parser("tools.release.schemas", __doc__)
-    parser.add_argument("--check", action="store_true", help="only tell whether docs/schemas is up to date")
-    check = parser.parse_args().check
-    stale = [path for path, text in texts().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-    if not check:
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        for path, text in texts().items():
-            path.write_text(text, encoding="utf-8", newline="\n")
-        return 0
-    for path in stale:
-        print(f"{path.name} is not up to date: run python -m tools.release.schemas", file=sys.stderr)
-    return 1 if stale else 0
+    return write_or_check(command_line.parser("tools.release.schemas", __doc__), lambda: texts().items())
 
 
 if __name__ == "__main__":
