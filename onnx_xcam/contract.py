@@ -1,7 +1,7 @@
 """This module states the interface of an instrumented model (version 1): all that surgery and runtime share.
 
-Shapes use N = batch, K = classes explained per image, M = 1 or N, C = number of classes, h, w = the layer's
-spatial size, H, W = the input's spatial size.
+Shapes use N = batch, K = classes or objects explained per image, M = 1 or N, C = number of classes, h, w = the
+layer's spatial size, H, W = the input's spatial size.
 """
 
 from __future__ import annotations
@@ -27,18 +27,38 @@ CLASSES = "xcam_classes"
 SCORES = "xcam_scores"
 """The output of the scores of the resolved classes, before any softmax, float32 [N,K]."""
 
+OBJECT_INPUT = "xcam_object"
+"""The input of the objects to explain, int64 [M,K], of a task with candidates: -1 is the best object that is kept, -2
+the second best, and so on; 0 and above is a candidate itself (an anchor, a query, a row)."""
+
+AGAINST_INPUT = "xcam_against"
+"""The input of the classes that the explained ones are contrasted with, int64 [M,K]; -1 is none. It exists only where
+it was asked for."""
+
+OBJECTS = "xcam_objects"
+"""The output of the candidates that were explained, int64 [N,K]; -1 where there is no such object."""
+
+BOXES = "xcam_boxes"
+"""The output of the objects' boxes, float32 [N,K,4]: x1, y1, x2, y2 in pixels of the model's input."""
+
+PROBABILITIES = "xcam_probabilities"
+"""The output of what the model itself tells for the explained candidates and classes, float32 [N,K]."""
+
 FUSED = "xcam_fused"
 """The output of the fused maps of several layers, float32 [N,K,h,w], on the grid of the finest of them."""
 
 Layout = Literal["NCHW", "NHWC", "NTC", "NCT", "TNC"]
 """What the axes of a layer mean: N images, C channels, H height and W width, or T tokens."""
 ClassInput = Literal["optional", "required", "fixed"]
+Task = Literal["classification", "detection", "segmentation", "embedding", "keypoints", "text", "regression", "anomaly"]
+"""What a model is for, which says what the cells of its score table are."""
 Emit = Literal["map", "activations", "gradients", "heatmap", "status"]
 ExternalDataChoice = Literal["auto", "share", "copy", "inline"]
 """What `onnx_xcam.instrument_file` does with weights in other files; its docstring explains the choices."""
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 CLASS_INPUTS: tuple[ClassInput, ...] = get_args(ClassInput)
+TASKS: tuple[Task, ...] = get_args(Task)
 EMITS: tuple[Emit, ...] = get_args(Emit)
 EXTERNAL_DATA_CHOICES: tuple[ExternalDataChoice, ...] = get_args(ExternalDataChoice)
 DEFAULT_EMIT: tuple[Emit, ...] = ("map", "activations", "gradients")
@@ -78,9 +98,10 @@ STATUS_TEXT: Mapping[int, str] = {
     1: "the map is zero everywhere: nothing in this layer speaks for the class",
     2: "the gradient is zero everywhere: the score does not react to this layer here",
     3: "the map, the gradient or the score holds values that are not finite",
+    4: "there is no such object: its map and its box are zero",
 }
 """What each value of `xcam_status` means."""
-GOOD, MAP_ZERO, GRADIENT_ZERO, NOT_FINITE = STATUS_TEXT
+GOOD, MAP_ZERO, GRADIENT_ZERO, NOT_FINITE, NO_OBJECT = STATUS_TEXT
 
 
 def output_name(kind: Emit, layer: int = 0) -> str:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
-from onnx_xcam.contract import LAYOUTS, METADATA_KEY, VERSION, Grid, Layout, Probabilities
+from onnx_xcam.contract import LAYOUTS, METADATA_KEY, TASKS, VERSION, Grid, Layout, Probabilities, Task
 from onnx_xcam.errors import ModelError
 from onnx_xcam.text import json_text, load_json
 
 _METHOD = "xgrad-cam"
 _LAYOUT: Layout = "NCHW"
+_TASK: Task = "classification"
 
 PREPROCESS_KEY = "onnx_xcam.preprocess"
 LABELS_KEY = "onnx_xcam.labels"
@@ -28,6 +29,40 @@ class Misstated(NamedTuple):
     """A Misstated holds a value that a file states in an unknown form, an error only where the value is needed."""
 
     stated: Any
+
+
+class CandidatesJson(TypedDict):
+    """This record says what the candidates of a task with objects are.
+
+    Attributes:
+        tensor: The tensor of the scores, [N,Q,C].
+        axis: The axis of the Q candidates in it.
+        form: How the model's outputs are read, in words.
+        boxes: Whether the boxes of the candidates are known.
+        conf: Candidates whose probability is not above this are no objects.
+        iou: Of two boxes of one class that overlap by more than this the worse one is dropped; null where the model
+            itself picks the objects.
+    """
+
+    tensor: str
+    axis: int
+    form: str
+    boxes: bool
+    conf: float
+    iou: float | None
+
+
+class CutMemberJson(TypedDict):
+    """This record is a member of a cut: one of several layers that carry all evidence together.
+
+    Attributes:
+        layer: The name of the layer's tensor.
+        stride: How many pixels of the input one position of the layer stands for, [vertical, horizontal]; null where
+            that depends on the picture.
+    """
+
+    layer: str
+    stride: list[float] | None
 
 
 class MetadataJson(TypedDict):
@@ -52,6 +87,10 @@ class MetadataJson(TypedDict):
         is_number: True if the score is one number for each image; only then.
         names: For each layer, its other names: the name by which it was asked for, its node, its module path.
         picture: The picture input that is explained; only for a model with several of them.
+        task: What the model is for; files that do not say it are classifiers.
+        candidates: What the objects are chosen among; only for a task with objects.
+        cut: The layers whose maps are added up to the one map of each object, each with its stride; only where the map
+            is such a sum.
         preprocess: The preprocessing, where known.
         labels: The labels of the classes, where known.
     """
@@ -72,8 +111,44 @@ class MetadataJson(TypedDict):
     is_number: NotRequired[bool]
     names: NotRequired[list[list[str]]]
     picture: NotRequired[str]
+    task: NotRequired[Task]
+    candidates: NotRequired[CandidatesJson]
+    cut: NotRequired[list[CutMemberJson]]
     preprocess: NotRequired[dict[str, Any]]
     labels: NotRequired[list[str]]
+
+
+class Candidates(NamedTuple):
+    """A Candidates says what the objects of a model are chosen among; see `CandidatesJson`.
+
+    Attributes:
+        tensor: the tensor of the scores, [N,Q,C].
+        axis: the axis of the Q candidates in it.
+        form: how the model's outputs are read, in words.
+        boxes: whether the boxes of the candidates are known.
+        conf: the probability that an object exceeds.
+        iou: the overlap above which the worse of two boxes of one class is dropped; None where the model itself picks.
+    """
+
+    tensor: str
+    axis: int
+    form: str
+    boxes: bool
+    conf: float
+    iou: float | None
+
+
+class CutMember(NamedTuple):
+    """A CutMember is one of the layers whose maps are added up to one map.
+
+    Attributes:
+        layer: the name of the layer's tensor.
+        stride: pixels of the input for one position of the layer, vertical and horizontal; None where that depends on
+            the picture.
+    """
+
+    layer: str
+    stride: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -99,6 +174,9 @@ class Metadata:
         logits: the output that gives probabilities if the model is a classifier, and the function to apply to it.
         is_number: whether the score is one number for each image, for which no output gives a probability.
         names: for each layer, its names besides that of its tensor.
+        task: what the model is for.
+        candidates: what the objects are chosen among, for a task with objects.
+        cut: the layers whose maps are added up to one map, where the map is such a sum.
         unstated: the fields that the surgery always writes and that the file does not have.
     """
 
@@ -120,6 +198,9 @@ class Metadata:
     logits: Probabilities | Misstated | None = None
     is_number: bool = False
     names: tuple[tuple[str, ...], ...] = ()
+    task: Task = _TASK
+    candidates: Candidates | None = None
+    cut: tuple[CutMember, ...] = ()
     unstated: frozenset[str] = field(default=frozenset(), compare=False)
 
     def layout(self, index: int) -> Layout:
@@ -156,6 +237,11 @@ class Metadata:
             data["names"] = [list(names) for names in self.names]
         if self.picture is not None:
             data["picture"] = self.picture
+        data["task"] = self.task
+        if self.candidates is not None:
+            data["candidates"] = self.candidates._asdict()
+        if self.cut:
+            data["cut"] = [{"layer": layer, "stride": stride and list(stride)} for layer, stride in self.cut]
         if self.preprocess is not None:
             data["preprocess"] = dict(self.preprocess)
         if self.labels is not None:
@@ -190,6 +276,9 @@ class Metadata:
             logits=_probabilities(data.get("logits")),
             is_number=bool(data.get("is_number")),
             names=tuple(map(tuple, data.get("names") or ())),
+            task=data.get("task") or _TASK,
+            candidates=None if data.get("candidates") is None else _candidates(data["candidates"]),
+            cut=tuple(_member(one) for one in data.get("cut") or ()),
             unstated=_unstated(data),
         )
 
@@ -268,6 +357,35 @@ def _grids(value: Any) -> bool:
     return isinstance(value, list) and all(item is None or is_grid(item) for item in value)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _cut(value: Any) -> bool:
+    def is_member(item: Any) -> bool:
+        stride = item.get("stride") if isinstance(item, dict) else 0
+        fits = stride is None or (isinstance(stride, list) and len(stride) == 2 and all(map(_is_number, stride)))
+        return fits and isinstance(item.get("layer"), str)
+
+    return isinstance(value, list) and all(map(is_member, value))
+
+
+def _member(stated: Mapping[str, Any]) -> CutMember:
+    stride = stated["stride"]
+    return CutMember(stated["layer"], None if stride is None else (float(stride[0]), float(stride[1])))
+
+
+def _candidates(value: Any) -> Candidates | None:
+    """Read what the candidates are; None if it is stated in another form."""
+    stated = value if isinstance(value, dict) else {}
+    tensor, axis, form, boxes, conf, iou = (stated.get(name) for name in Candidates._fields)
+    if not isinstance(tensor, str) or not _whole(axis) or not isinstance(form, str) or not isinstance(boxes, bool):
+        return None
+    if not _is_number(conf) or not (iou is None or _is_number(iou)):
+        return None
+    return Candidates(tensor, stated["axis"], form, boxes, stated["conf"], iou)
+
+
 _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "layers": (_texts, "a list of names"),
     "layouts": (lambda value: _texts(value) and set(value) <= set(LAYOUTS), f"a list of {', '.join(LAYOUTS)}"),
@@ -281,6 +399,9 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "names": (lambda value: isinstance(value, list) and all(map(_texts, value)), "a list of lists of names"),
     "picture": (lambda value: isinstance(value, str), "a name"),
     "is_number": (lambda value: isinstance(value, bool), "true or false"),
+    "task": (lambda value: value in TASKS, f"one of {', '.join(TASKS)}"),
+    "candidates": (lambda value: _candidates(value) is not None, "an object of tensor, axis, form, boxes, conf, iou"),
+    "cut": (_cut, "a list of objects of layer and stride"),
     "class_count": (lambda value: _whole(value) and value >= 0, "a number of classes"),
 }
 

@@ -15,7 +15,7 @@ from onnx_xcam.cams.status import fused_status, map_status, status_words
 PACKAGE = Path(onnx_xcam.__file__).parent
 HOMES = {"contract.py", "cams/status.py", "surgery/tail/cam.py"}
 """The numbers and words of the contract, their numpy form, and what a file computes them by."""
-GOOD, EMPTY, FLAT, BAD = contract.STATUS_TEXT
+GOOD, EMPTY, FLAT, BAD, _ = contract.STATUS_TEXT
 
 
 def maps(*rows: float) -> np.ndarray:
