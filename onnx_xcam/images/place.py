@@ -1,4 +1,4 @@
-"""This module says where the model's input lies on the photo, and places maps on the photo.
+"""This module says where the model's input lies on the photo, and places maps, boxes and points on the photo.
 
 Preprocessing scales the photo to `Placement.scaled` and cuts the input out of its middle, or pads it; or it cuts a part
 out of the photo and scales that to the input. All steps are affine, so the whole input, with the map that covers it, is
@@ -10,6 +10,7 @@ A map for display passes the ReLU (in the model), `Placement.place` (resize) and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,6 +113,47 @@ class Placement:
         most = np.abs(result).max(initial=0.0)
         return result / most if most > 0 else result
 
+    def to_photo(self, xy: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Return coordinates in the model's input as coordinates in the photo, float32 of the same shape.
+
+        Coordinates are in pixels, x to the right and y down, and count from the upper left *edge* of a picture: the
+        first pixel reaches from 0 to 1. They may lie outside, as those of letterbox borders do in the photo;
+        `within_photo` cuts them off. A box of zeros that stands for "no object" is no place: leave it out.
+
+        Args:
+            xy: [...,2] points x, y; [...,4] boxes x1, y1, x2, y2; or [...,2n] more points in a row.
+
+        Raises:
+            ValueError: the last axis does not hold pairs.
+        """
+        step, start = self._steps()
+        return _moved(xy, lambda pairs: (pairs + start) / step)
+
+    def to_model(self, xy: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Return coordinates in the photo as coordinates in the model's input: what `to_photo` undoes.
+
+        Args:
+            xy: [...,2n] pixels, as in `to_photo`.
+
+        Raises:
+            ValueError: the last axis does not hold pairs.
+        """
+        step, start = self._steps()
+        return _moved(xy, lambda pairs: pairs * step - start)
+
+    def within_photo(self, xy: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Return coordinates in the photo, [...,2n], with those outside moved to its edge, float32 of the same shape.
+
+        Raises:
+            ValueError: the last axis does not hold pairs.
+        """
+        return _moved(xy, lambda pairs: np.clip(pairs, 0.0, self.photo[::-1]))
+
+    def _steps(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return, for (x, y), how many of the input's pixels a pixel of the photo is, and where the input begins."""
+        step = np.divide(self.scaled[::-1], self.photo[::-1])
+        return step, np.array(self.offset[::-1], np.float64)
+
     def seen(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.bool_]:
         """Return which pixels of the photo the model saw, bool [H,W]."""
         top, left, bottom, right = self.seen_box(size)
@@ -141,6 +183,17 @@ class Placement:
         place = self._axis(axis, size)
         inside = np.flatnonzero((place >= 0.0) & (place <= 1.0))
         return (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
+
+
+def _moved(
+    xy: npt.ArrayLike, move: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+) -> npt.NDArray[np.float32]:
+    """Return coordinates [...,2n] after a move of their pairs x, y, [...,n,2], as float32."""
+    values = np.asarray(xy, np.float64)
+    if values.ndim == 0 or values.shape[-1] % 2:
+        raise ValueError(f"coordinates must be pairs x, y along the last axis, not {list(values.shape)}")
+    pairs = values.reshape(*values.shape[:-1], -1, 2) if values.size else values.reshape(0, 2)
+    return move(pairs).reshape(values.shape).astype(np.float32)
 
 
 def _lerp_rows(rows: npt.NDArray[np.float32], place: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

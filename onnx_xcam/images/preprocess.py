@@ -21,7 +21,7 @@ from onnx_xcam.errors import PreprocessError
 from onnx_xcam.images.fields import check_fields
 from onnx_xcam.images.input_spec import InputSpec
 from onnx_xcam.images.place import Placement
-from onnx_xcam.images.resize import Interpolation
+from onnx_xcam.images.resize import Interpolation, cuts_between_pixels
 
 Resize = Literal["stretch", "crop", "letterbox"]
 Channels = Literal["RGB", "BGR", "GRAY"]
@@ -168,7 +168,8 @@ class Preprocess:
         torchvision rounds half a pixel of a crop to the even number, and "floor" is the rule of Hugging Face. The odd
         pixel of a border stands behind, in both and in Ultralytics.
         """
-        if self.size_rounding == "exact" and self.antialias and exactly > target:
+        is_exact = self.size_rounding == "exact" and cuts_between_pixels(self.interpolation, self.antialias)
+        if is_exact and exactly > target:
             return (exactly - target) / 2
         scaled = round(exactly)
         if self.align == "start" and scaled <= target:

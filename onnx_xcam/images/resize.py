@@ -27,6 +27,11 @@ _STEPS = 2**20
 """So many steps are added up at once."""
 
 
+def cuts_between_pixels(interpolation: Interpolation, antialias: bool) -> bool:
+    """Tell whether a window may begin between two pixels of the resized picture: where Pillow's filters compute it."""
+    return antialias and interpolation in _PILLOW
+
+
 def resize_window(
     image: npt.NDArray[Scalar],
     scaled: tuple[float, float],

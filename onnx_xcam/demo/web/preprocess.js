@@ -53,8 +53,10 @@ export function placement(photo, input, preprocess) {
 }
 
 /** Where the input begins in the scaled photo along an axis; a negative number is the border before it. */
-function offsetOf(exactly, target, { align, offset_rounding, size_rounding, antialias }) {
-  if (size_rounding === "exact" && antialias && exactly > target) return (exactly - target) / 2;
+function offsetOf(exactly, target, { align, offset_rounding, size_rounding, antialias, interpolation }) {
+  // Only Pillow's filters cut out between two pixels.
+  const between = antialias && interpolation !== "area" && interpolation !== "nearest";
+  if (size_rounding === "exact" && between && exactly > target) return (exactly - target) / 2;
   const scaled = roundHalfEven(exactly);
   if (align === "start" && scaled <= target) return 0;
   const spare = scaled - target;
