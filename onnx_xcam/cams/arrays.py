@@ -1,7 +1,7 @@
 """This module states the operations that the CAM formulas need of an array library.
 
 Numpy offers them (`cams.numpy_arrays`), and so does the emitter of ONNX nodes. Arrays also have the operators of Python
-(`+`, `-`, `*`, `/`, `@`). Shapes use N = images, K = classes, C = channels and S = positions, h w.
+(`+`, `-`, `*`, `/`, `@`, and `-x`). Shapes use N = images, K = classes, C = channels and S = positions, h w.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ class Arrays(Protocol):
 
     def channel_sum(self, x: Any) -> Any:
         """Sum `[N, K, C, S]` over the channels and return `[N, K, S]`."""
+
+    def channel_product(self, weights: Any, x: Any) -> Any:
+        """Sum `[N, K, C, S]`, weighted by `[N, K, C]`, over the channels and return `[N, K, S]`."""
 
     def class_axis(self, x: Any) -> Any:
         """Insert an axis for the classes: `[N, C, ...]` becomes `[N, 1, C, ...]`."""

@@ -56,7 +56,30 @@ class Pointwise:
         return xp.space_sum(self.products)
 
 
-Contribution: TypeAlias = Weighted | Pointwise
+@dataclass(frozen=True)
+class Scaled:
+    """In a Scaled contribution, channel k adds `weights_k products_k` at each position, or takes it away.
+
+    Attributes:
+        weights: `[N, K, C]`.
+        products: `[N, K, C, S]`.
+        taken_away: whether the contribution is subtracted.
+    """
+
+    weights: Any
+    products: Any
+    taken_away: bool = False
+
+    def map(self, xp: Arrays) -> Any:
+        """Return the contribution summed over the channels, `[N, K, S]`."""
+        return xp.channel_product(self.weights, self.products)
+
+    def shares(self, xp: Arrays) -> Any:
+        """Return the contribution summed over the positions, `[N, K, C]`."""
+        return self.weights * xp.space_sum(self.products)
+
+
+Contribution: TypeAlias = Weighted | Pointwise | Scaled
 Contributions: TypeAlias = Sequence[Contribution]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from onnx_xcam.cams.arrays import Arrays
 from onnx_xcam.cams.contributions import Contributions
 from onnx_xcam.cams.grad import grad_cam, grad_cam_plus_plus
+from onnx_xcam.cams.local_xgrad import local_xgrad_cam
 from onnx_xcam.cams.pointwise import elementwise_grad_cam, hires_cam, layer_cam
 from onnx_xcam.cams.xgrad import xgrad_cam
 from onnx_xcam.common.arguments import text
@@ -70,6 +71,7 @@ METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
         Method("xgrad-cam", "XGrad-CAM", "gradients", xgrad_cam, conserves=True),
+        Method("local-xgrad-cam", "Local XGrad-CAM", "gradients", local_xgrad_cam, conserves=True),
         Method("grad-cam", "Grad-CAM", "gradients", grad_cam),
         Method("grad-cam++", "Grad-CAM++", "gradients", grad_cam_plus_plus),
         Method("hires-cam", "HiResCAM", "gradients", hires_cam, conserves=True),

@@ -30,6 +30,10 @@ class NumpyArrays:
         """Sum `[N, K, C, S]` over the channels and return `[N, K, S]`."""
         return np.asarray(x.sum(2))
 
+    def channel_product(self, weights: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Sum `[N, K, C, S]`, weighted by `[N, K, C]`, over the channels and return `[N, K, S]`."""
+        return np.asarray((weights[:, :, None] @ x)[:, :, 0])
+
     def class_axis(self, x: np.ndarray) -> np.ndarray:
         """Insert an axis for the classes: `[N, C, ...]` becomes `[N, 1, C, ...]`."""
         return x[:, None]

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from helpers.map_cases import ACTS, HEADS, literal_map, status_model
+from helpers.map_cases import ACTS, HEADS, literal_local_map, literal_map, status_model
 from helpers.models import C, cnn, images, run, weight
 from onnx_xcam import XcamError, instrument
 from onnx_xcam.cams import gradient_free
@@ -51,6 +51,7 @@ def literal_elementwise(a, g):
 
 LITERAL = {
     "xgrad-cam": literal_map,
+    "local-xgrad-cam": literal_local_map,
     "grad-cam": literal_grad_cam,
     "grad-cam++": literal_grad_cam_plus_plus,
     "hires-cam": literal_hires_cam,
@@ -107,7 +108,7 @@ def test_the_numpy_map_is_the_papers_formula_and_the_shares_add_up_to_it(method,
 
 @pytest.mark.parametrize("method", LITERAL)
 def test_what_a_method_promises_of_its_sum(method):
-    """XGrad-CAM and HiResCAM sum to sum(G A), the others do not."""
+    """XGrad-CAM, local XGrad-CAM and HiResCAM sum to sum(G A), the others do not."""
     rng = np.random.default_rng(6)
     a, g = np.abs(rng.normal(size=(1, 4, 15))), rng.normal(size=(1, 1, 4, 15))
     raw = map_of(XP, METHODS[method].formula(XP, a, g, non_negative=True))
@@ -129,6 +130,7 @@ def test_grad_cam_plus_plus_of_tiny_gradients():
     ("spelled", "name"),
     [
         ("XGradCAM", "xgrad-cam"),
+        ("Local XGradCAM", "local-xgrad-cam"),
         ("GradCAM++", "grad-cam++"),
         ("gradcampp", "grad-cam++"),
         ("GradCAMPlusPlus", "grad-cam++"),
@@ -148,7 +150,7 @@ def test_other_spellings_of_a_method(spelled, name):
 
 
 def test_a_method_that_is_none():
-    with pytest.raises(XcamError, match="no method 'grad'; there are xgrad-cam, grad-cam"):
+    with pytest.raises(XcamError, match="no method 'grad'; there are xgrad-cam, local-xgrad-cam, grad-cam"):
         instrument(cnn("gap"), method="grad")
 
 

@@ -31,6 +31,21 @@ def literal_map(activations, gradients):
     return result
 
 
+def literal_local_map(activations, gradients):
+    """Local XGrad-CAM of one image and class: A and G `[C,h,w]`; the map before the ReLU, `[h,w]`, float64."""
+    result = np.zeros(activations.shape[1:])
+    for k in range(len(activations)):
+        for sign in (1.0, -1.0):
+            products = {}
+            for i, j in np.ndindex(result.shape):
+                products[i, j] = float(gradients[k, i, j]) * max(sign * float(activations[k, i, j]), 0.0)
+            share = sum(products.values())
+            same = {place: value for place, value in products.items() if value * share > 0}
+            for place, value in same.items():
+                result[place] += sign * share * value / sum(same.values())
+    return result
+
+
 MEAN_W = "m = ReduceMean<axes=[3], keepdims=0>(a) logits = Flatten(m) "
 HEADS = {
     "constant": ("gap", {}),

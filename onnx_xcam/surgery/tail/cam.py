@@ -39,6 +39,10 @@ class EmittedArrays:
         """Emit the sum over the channels: `[N, K, C, S]` becomes `[N, K, S]`."""
         return x.sum([2], keepdims=False)
 
+    def channel_product(self, weights: Value, x: Value) -> Value:
+        """Emit the sum over the channels of `[N, K, C, S]`, weighted by `[N, K, C]`: `[N, K, S]`, in one product."""
+        return (weights.unsqueeze([2]) @ x).squeeze([2])
+
     def class_axis(self, x: Value) -> Value:
         """Emit x with an axis for the classes: `[N, C, ...]` becomes `[N, 1, C, ...]`."""
         return x.unsqueeze([1])
