@@ -1,7 +1,7 @@
 """This module finds what lies on a differentiable path: where a small change of one tensor changes another one.
 
-Operators with zero derivative end a path, as do inputs of which only the shape or type is used, and outputs that are
-treated as constants. Whether a gradient rule exists does not matter here.
+Operators with zero derivative end a path, as do inputs of which only the shape or type is used, and inputs and outputs
+that are treated as constants. Whether a gradient rule exists does not matter here.
 """
 
 from __future__ import annotations
@@ -58,16 +58,19 @@ def image_tensors(graph: Graph, names: Iterable[str] | None = None) -> list[str]
 
 
 def active_inputs(node: gs.Node) -> list[str]:
-    """Return the tensors that a node's outputs depend on by value, with those that a control-flow body captures."""
-    passive = traits(node).passive
-    own = [tensor.name for i, tensor in enumerate(node.inputs) if i not in passive]
+    """Return the tensors that a node is differentiated by, with those that a control-flow body captures.
+
+    Inputs of which only the type or shape matters, and those that are held constant, are none of them.
+    """
+    others = traits(node).without_derivative
+    own = [tensor.name for i, tensor in enumerate(node.inputs) if i not in others]
     return [*own, *captured(node)]
 
 
 def _is_active(node: gs.Node, name: str) -> bool:
-    """Tell whether a node's outputs depend on the value of an input of this name, and not through steps alone."""
+    """Tell whether a node is differentiated by an input of this name: its values do not change in steps alone."""
     facts = traits(node)
-    return not facts.zero_derivative and (not facts.passive or name in active_inputs(node))
+    return not facts.zero_derivative and (not facts.without_derivative or name in active_inputs(node))
 
 
 def _carries(node: gs.Node, name: str) -> bool:

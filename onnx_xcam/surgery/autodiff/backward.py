@@ -156,7 +156,7 @@ class _Sweep:
         result = rule.function(view, outputs if rule.every_output else outputs[0])
         results = [result] if result is None or isinstance(result, Value) else list(result)
         for index, tensor in enumerate(node.inputs):
-            if not view.needs(index) or index in facts.passive:
+            if not view.needs(index) or index in facts.without_derivative:
                 continue
             if index >= len(results) or results[index] is None:
                 raise UnexpectedError(

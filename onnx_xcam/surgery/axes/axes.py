@@ -33,6 +33,8 @@ UNKNOWN = "?"
 """The role of an axis of which nothing is known."""
 PLACES = "P"
 """The role of places of the picture that no longer form a grid, as those of several maps one after the other."""
+REGIONS = "R"
+"""The role of an axis that counts regions of the pictures, of which a picture has any number."""
 GONE = "~"
 """The role of rows or columns with a lost position on the picture, since an operator leaves it open.
 
@@ -54,7 +56,8 @@ class Atom(NamedTuple):
     """An Atom is a part of an axis: `size` positions of an axis of `total`, `stride` apart: index // stride % size.
 
     Attributes:
-        role: N, C, H, W, T (tokens of which some are not part of the grid), P (see PLACES), "?", or one of `ADRIFT`.
+        role: N, C, H, W, T (tokens of which some are not part of the grid), P (see PLACES), R (regions), "?", or one of
+            `ADRIFT`.
         total: the length of the axis that the atom comes from.
         stride: the distance of neighbouring positions; a whole axis has stride 1 and size = total.
         size: the number of positions.
@@ -242,7 +245,7 @@ def _of_places(axes: Iterable[Axis], dim: Dim) -> Axis:
 
 
 def role_of(axis: Axis) -> str:
-    """Return the role of an axis as one letter: N, C, H, W, T for a grid's tokens, "?" for anything else.
+    """Return the role of an axis as one letter: N, C, H, W, T for a grid's tokens, R, "?" for anything else.
 
     Height and width may be coarser than they were, as with every second row while the others are among the channels.
     """
@@ -282,12 +285,12 @@ def places_of(axis: Axis) -> tuple[Place, ...]:
 
 
 def resized(axis: Axis, dim: Dim, by: str = "") -> Axis:
-    """Return the axis resampled to another size; images, channels, rows and columns keep their meaning."""
+    """Return the axis resampled to another size; images, channels, regions, rows and columns keep their meaning."""
     role = role_of(axis)
     if is_adrift(axis):
         return lost_again(axis, dim, by)
     if role not in ("H", "W"):
-        return fresh(role, dim) if role in "NC" else _of_places([axis], dim)
+        return fresh(role, dim) if role in ("N", "C", REGIONS) else _of_places([axis], dim)
     size, at = size_of(axis), at_of(axis)
     stays: At | bool = None if at is None else False  # an even spread stays even, whatever the lengths are
     if isinstance(size, int) and isinstance(dim, int):
@@ -358,7 +361,7 @@ def joined(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str = "") -
         before, after = sum(dims[:at]), sum(dims[at + 1 :])  # type: ignore[arg-type]
         whole = grid._replace(before=grid.before + before, after=grid.after + after)
         return tokens(whole, places_of(parts[at]), *grid_at(parts[at]))
-    role = next((role for role in roles if role in "NCHW"), UNKNOWN)
+    role = next((role for role in roles if role in "NCHW" + REGIONS), UNKNOWN)
     if role == "N" and roles.count("N") > 1:
         return lost(dim, f"{by}, which puts several pictures, or views of one, into one batch", LOST)
     if role in ("H", "W"):

@@ -81,7 +81,7 @@ def _rank_kept(node: onnx.NodeProto, ranks: Mapping[str, int], constants: Mappin
     op, rank = proto_traits(node), inside[0]
     alone = len(inside) == 1 and node.input[0] in ranks
     axis = stated.get("axis", op.default_axis)
-    images = op.reads_images and op.axes not in ("sampled", "rescaled")
+    images = op.reads_images and op.axes not in ("sampled", "rescaled", "regions")
     keeps = {
         "elementwise": bool(op.elementwise) and all(len(dims or ()) < rank or (dims or ())[0] == 1 for dims in others),
         "spatial": images and alone and not stated.get("training_mode") and len(node.output) == 1,

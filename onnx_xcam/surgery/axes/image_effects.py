@@ -8,6 +8,7 @@ from typing import Any
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.axes.axes import (
+    REGIONS,
     Axes,
     Axis,
     at_of,
@@ -132,3 +133,11 @@ def sampled(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | Non
     if axes is None:
         return ended(p, node, index, shape)
     return (*axes[:2], *(lost(dim, label(node)) for dim in shape[2:]))
+
+
+def regions(p: KnownAxes, node: gs.Node, index: int, shape: Shape) -> Axes | None:
+    """Return the axes of an operator that pools regions of images: regions, which are no images, channels, and bins."""
+    axes = image_axes(p, node, shape)
+    if axes is None:
+        return ended(p, node, index, shape)
+    return (fresh(REGIONS, shape[0]), axes[1], *(lost(dim, label(node)) for dim in shape[2:]))

@@ -17,6 +17,7 @@ EFFECTS: Mapping[AxisEffect, Rule] = {
     "per channel": image_effects.per_pixel,
     "image": image_effects.images,
     "sampled": image_effects.sampled,
+    "regions": image_effects.regions,
     # element by element, or within an axis without reordering it
     "kept": effects.kept,
     "first kept": effects.first_kept,

@@ -51,6 +51,7 @@ AxisEffect: TypeAlias = Literal[
     "per channel",
     "image",
     "sampled",
+    "regions",
     "dropped",
     "reshaped",
     "transposed",
@@ -115,6 +116,7 @@ class OpTraits:
         differentiable: how many of the leading inputs have a gradient; the others are shapes, indices, or parameters
             for which no rule has a formula.
         passive: inputs of which only the type or shape matters: the output does not depend on their values.
+        held: inputs that count as constants, whatever they depend on: they were chosen, as the boxes of regions.
         detached: outputs that count as constants, whatever they depend on.
         coordinates: inputs that say where something is read, and not what.
         affine: the affine term that it adds to what is linear in its inputs.
@@ -163,6 +165,7 @@ class OpTraits:
     without_gradient: str | None = None
     differentiable: int = ALL
     passive: tuple[int, ...] = ()
+    held: tuple[int, ...] = ()
     detached: tuple[int, ...] = ()
     coordinates: tuple[int, ...] = ()
     affine: Affine = Affine.NONE
@@ -186,6 +189,11 @@ class OpTraits:
     foldable: bool = False
     grows: bool = False
     repeatable: bool = False
+
+    @property
+    def without_derivative(self) -> tuple[int, ...]:
+        """Return the inputs that no gradient goes to, although the operator may have one for others."""
+        return (*self.passive, *self.held)
 
     @property
     def quantises_as_told(self) -> bool:

@@ -12,6 +12,7 @@ from onnx_xcam.surgery.rules import (
     pool,
     quantised,
     reduce,
+    regions,
     resize,
     sample,
 )
@@ -29,6 +30,7 @@ FAMILIES = (
     pool,
     quantised,
     reduce,
+    regions,
     resize,
     sample,
 )

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Literal, TypeAlias
 
 from onnx_xcam.surgery.analysis.ends import makers, pictures
-from onnx_xcam.surgery.axes.axes import Axes, Axis, is_place
+from onnx_xcam.surgery.axes.axes import Axes, Axis, is_place, role_of
 from onnx_xcam.surgery.axes.layouts import axis_roles
 from onnx_xcam.surgery.ir.dims import Dim, Shape, known_size
 from onnx_xcam.surgery.ir.graph import Graph
@@ -45,6 +45,8 @@ class AxisEvidence:
         """Return what an axis stands for if it is known not to be the axis of the images; None if nothing is known."""
         if (kind := self.places(name, axis)) is not None:
             return kind
+        if role_of(self._axis(name, axis)) != "N" and is_of_regions(self.graph, name):
+            return "rows"
         shapes = [graph.shape(name) or () for graph in (self.graph, self._sample)]
         dims = [shape[axis] for shape in shapes if len(shape) == len(shapes[0])]
         length = next((dim for dim in dims if isinstance(dim, int)), None)
@@ -73,6 +75,11 @@ class AxisEvidence:
 def is_picked(graph: Graph, name: str) -> bool:
     """Tell whether a tensor depends on boxes that were picked, as NonMaxSuppression picks them."""
     return any(traits(node).picks_boxes for node in makers(graph, name))
+
+
+def is_of_regions(graph: Graph, name: str) -> bool:
+    """Tell whether a tensor depends on regions that were pooled, of which an image has any number."""
+    return any(traits(node).axes == "regions" for node in makers(graph, name))
 
 
 def is_recurrent(graph: Graph, name: str) -> bool:

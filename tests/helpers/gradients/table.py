@@ -14,6 +14,7 @@ from helpers.gradients import (
     cases_pool,
     cases_quantised,
     cases_reduce,
+    cases_regions,
     cases_resize,
     cases_sample,
 )
@@ -28,6 +29,7 @@ FAMILIES = (
     cases_movement,
     cases_resize,
     cases_sample,
+    cases_regions,
     cases_indexing,
     cases_einsum,
     cases_quantised,

@@ -46,7 +46,7 @@ def test_nothing_is_taken_for_granted_of_an_unknown_operator():
         "values": Values.COMPUTED, "casts": False, "bounds": (float("-inf"), float("inf")), "between": False,
         "non_negative_of_such": False, "has_pole": True, "clips": False, "steps": False, "zero_derivative": False,
         "without_gradient": None,
-        "differentiable": ALL, "passive": (), "detached": (), "coordinates": (), "affine": Affine.NONE,
+        "differentiable": ALL, "passive": (), "held": (), "detached": (), "coordinates": (), "affine": Affine.NONE,
         "linear": False,
         "weighted": False, "weights_at": None, "recurrent": False, "control_flow": False, "picks_boxes": False,
         "quantises": False, "dequantises": False, "requantises": False, "on_integers": False,
@@ -87,7 +87,11 @@ def test_an_operator_has_one_rule_or_a_derivative_of_zero(op):
 
 def test_what_is_said_of_gradients_is_of_operators_with_a_rule():
     """A number of differentiable inputs is a promise of the rule; without a rule nobody keeps it."""
-    said = {op for op, row in op_traits._STANDARD.items() if row.differentiable != ALL or row.passive or row.detached}
+    said = {
+        op
+        for op, row in op_traits._STANDARD.items()
+        if row.differentiable != ALL or row.without_derivative or row.detached
+    }
     assert said - set(RULES) == set()
 
 

@@ -16,6 +16,7 @@ NO_KERNEL = {
     "test_pow_types_float32_uint32",
     "test_pow_types_float32_uint64",
     *(f"test_swiglu{form}{nodes}" for form in ("", "_alpha", "_float16") for nodes in ("", "_expanded")),
+    *(f"test_roialign_{form}" for form in ("aligned_false", "aligned_true", "mode_max")),
 }
 """Cases that ONNX Runtime has no kernel for; the reference evaluator alone checks them."""
 

@@ -103,6 +103,19 @@ OTHER_TASKS = {
     "a batch of anchors as rows": (GRID + HWC + ints("s", -1, 2) + "y = Reshape(t, s)",
                                    "float[n,2] y", "float[N,3,12,12] image", PLACE),
     "channels first, decoded": (GRID + ints("s", 1, 2, -1) + "y = Reshape(m, s)", "float[1,2,36] y", ONE_IMAGE, PLACE),
+    # regions
+    "classes of regions": (
+        "a = Relu(c2)  r = RoiAlign<output_height=2, output_width=2>(a, boxes, of)  p = GlobalAveragePool(r)  "
+        "f = Flatten(p)  g = Gemm<transB=1>(f, fc, fb)  z = Softmax<axis=1>(g)", f"float[R,{C}] z",
+        "float[N,3,12,12] image, float[R,4] boxes, int64[R] of", "several rows",
+    ),
+    "classes of regions that are merged of two levels": (
+        "a = Relu(c2)  r = RoiAlign<output_height=1, output_width=1>(a, boxes, of)  p = Flatten(r)  "
+        "q = RoiAlign<output_height=1, output_width=1, spatial_scale=0.5>(a, boxes, of)  o = Flatten(q)  "
+        "e = Concat<axis=0>(p, o)  k = ScatterElements<axis=0>(e, at, o)  g = Gemm<transB=1>(k, fc, fb)  "
+        "z = Softmax<axis=1>(g)", f"float[P,{C}] z",
+        "float[N,3,12,12] image, float[R,4] boxes, int64[R] of, int64[R,4] at", "several rows",
+    ),
     # maps
     "depth": ("a = Relu(c2)  m = Conv(a, k1)  " + ints("s", 1) + "y = Squeeze(m, s)", "float[N,6,6] y",
               "float[N,3,12,12] image", MAP),
