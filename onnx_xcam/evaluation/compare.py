@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx_xcam.cams.methods import METHODS
 from onnx_xcam.errors import InputError
 from onnx_xcam.evaluation.axioms import AxiomErrors, errors_of
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.recorder import Recorder
@@ -89,32 +90,30 @@ class Comparison:
         return panel(Path(self.picture.name).name, ["photo", *titles], rows)
 
 
-def compare(
-    recorder: Recorder, picture: Picture, classes: NDArray[np.int64] | None, *, relu: bool = True
-) -> Comparison:
+def compare(recorder: Recorder, picture: Picture, cells: Cells, *, relu: bool = True) -> Comparison:
     """Explain a photo by all methods that a Recorder was opened for, with axiom errors if it was opened for ablations.
 
     Args:
         recorder: the model with its layers and methods.
         picture: the photo, as the recorder's `prepare` gives it.
-        classes: the classes, as the recorder's `choose` gives them.
+        cells: what is explained, as the recorder's `choose` gives it.
         relu: leave out what speaks against a class.
 
     Raises:
         XcamError: what `Recorder.record`, the maps and the errors raise.
     """
-    recording = recorder.record(picture, classes)
+    recording = recorder.record(picture, cells)
     explanations = {name: recording.explanation(name, relu=relu) for name in recorder.methods}
     errors = {
         (record.name, name): _errors(recorder, record, name) for record in recording.layers for name in recorder.methods
     }
-    cells = [
+    compared = [
         _cell(k, int(class_id), index, explanations[name], errors[record.name, name])
         for k, class_id in enumerate(recording.classes)
         for index, record in enumerate(recording.layers)
         for name in recorder.methods
     ]
-    return Comparison(picture, tuple(cells), explanations)
+    return Comparison(picture, tuple(compared), explanations)
 
 
 def _errors(recorder: Recorder, record: LayerRecord, method: str) -> AxiomErrors | None:

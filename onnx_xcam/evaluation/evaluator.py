@@ -20,6 +20,7 @@ from onnx_xcam.evaluation.metrics import AXIOMS, CURVES, DEFAULT_GROUPS, METRICS
 from onnx_xcam.evaluation.perturbation import STEPS, Background, faithfulness
 from onnx_xcam.evaluation.truth import Truth, score_against
 from onnx_xcam.explainer import Picture
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.model import Image, require_images
 from onnx_xcam.explainer.recorder import Recorded, Recorder
@@ -97,7 +98,7 @@ class Evaluator:
     def stream(
         self,
         images: Iterable[Image],
-        classes: NDArray[np.int64] | None,
+        cells: Cells,
         settings: Mapping[str, str] | None = None,
         channels: str | None = None,
     ) -> Iterator[EvaluationRecord]:
@@ -105,7 +106,7 @@ class Evaluator:
 
         Args:
             images: images as `Explainer.explain` takes them, or prepared pictures; a generator is read as needed.
-            classes: K ids, int64 [1,K], as the recorder's `choose` gives them; duplicates count once.
+            cells: what is explained in each image, as the recorder's `choose` gives it; duplicates count once.
             settings: what each record states about how it was made.
             channels: as for `Explainer.explain`.
         """
@@ -114,7 +115,7 @@ class Evaluator:
         def measured(recorded: Recorded) -> EvaluationRecord:
             return self._record(recorded, cancellation, settings or {})
 
-        once = None if classes is None else np.array([list(dict.fromkeys(classes[0].tolist()))], np.int64)
+        once = cells.distinct()
         records = self.recorder.stream(images, once, each=measured, cancellation=cancellation, channels=channels)
         try:
             yield from records

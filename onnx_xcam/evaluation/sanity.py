@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from onnx_xcam.cams.methods import find_method
 from onnx_xcam.errors import XcamError, XcamWarning
 from onnx_xcam.evaluation.similarity import rank_correlation, ssim
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.classes import ClassName
 from onnx_xcam.explainer.options import PreprocessLike
 from onnx_xcam.explainer.picture import Picture
@@ -189,21 +190,22 @@ def _method_map(name: str) -> MapOf:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A _Wanted holds a prepared photo and the class to explain, int64 [1,1]; None for the model's top class."""
+    """A _Wanted holds a prepared photo and what is explained in it."""
 
     picture: Picture
-    classes: NDArray[np.int64] | None
+    cells: Cells
 
 
 @dataclass(frozen=True)
 class _Before:
-    """A _Before holds a photo, the class that is explained, int64 [1,1], and the original model's maps of it.
+    """A _Before holds a photo, the very cell that is explained, and the original model's maps of it.
 
     It does not hold the recording, which would keep the original model open.
     """
 
     picture: Picture
-    classes: NDArray[np.int64]
+    cells: Cells
+    class_id: int
     maps: Mapping[str, NDArray[np.floating]]
 
 
@@ -234,15 +236,15 @@ def _records(
             warnings.simplefilter("ignore", XcamWarning)
             recorder = Recorder(step.model, **options)
         for one in before:
-            now = recorder.record(one.picture, one.classes)
+            now = recorder.record(one.picture, one.cells)
             for name, map_of in maps.items():
                 yield _record(one, step, name, map_of(now))
 
 
 def _before(original: Recorder, photo: _Wanted, maps: Mapping[str, MapOf]) -> _Before:
-    recording = original.record(photo.picture, photo.classes)
+    recording = original.record(photo.picture, photo.cells)
     originals = {name: np.array(map_of(recording)) for name, map_of in maps.items()}
-    return _Before(photo.picture, recording.classes[None], originals)
+    return _Before(photo.picture, recording.cells, int(recording.classes[0]), originals)
 
 
 def _record(before: _Before, step: Randomised, method: str, new: NDArray[np.floating]) -> SanityRecord:
@@ -250,7 +252,7 @@ def _record(before: _Before, step: Randomised, method: str, new: NDArray[np.floa
     return SanityRecord(
         photo=before.picture.name,
         method=method,
-        class_id=int(before.classes[0, 0]),
+        class_id=before.class_id,
         layer=step.layer.name,
         op=step.layer.op,
         depth=step.depth,

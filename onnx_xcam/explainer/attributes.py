@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.errors import ModelError
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.model import OpenModel
 from onnx_xcam.explainer.picture import Picture
@@ -124,10 +124,8 @@ class OfOpenModel:
         """
         return self.model.prepare(image, channels=channels)
 
-    def choose(
-        self, classes: Classes | None = None, top: int | None = None, images: int = 1
-    ) -> NDArray[np.int64] | None:
-        """Return the classes as int64 [1,K] or [images,K], or None if the instrumented model has fixed classes.
+    def choose(self, classes: Classes | Cells | None = None, top: int | None = None, images: int = 1) -> Cells:
+        """Return what is explained, as int64 [1,K] or [images,K]; without any field if the model has fixed classes.
 
         Raises:
             ClassError: a class is out of range, unknown, or cannot be chosen in this model.

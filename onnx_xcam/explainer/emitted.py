@@ -12,6 +12,7 @@ from onnx_xcam import contract
 from onnx_xcam.cams.fusion import Fusion
 from onnx_xcam.cams.methods import Method
 from onnx_xcam.cams.status import map_status
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.load import load_model
 from onnx_xcam.explainer.model import OpenModel
@@ -49,13 +50,13 @@ class EmittedMaps:
     def explain(
         self,
         several: Sequence[Sequence[Picture]],
-        classes: NDArray[np.int64] | None,
+        cells: Cells,
         cancellation: Cancellation | None = None,
     ) -> list[Explanation]:
         """Return one explanation for each list of pictures; all lists share the runs."""
         pictures = [picture for one in several for picture in one]
         batch = np.stack([picture.item for picture in pictures]) if len(pictures) > 1 else pictures[0].item[None]
-        results = run_all(self.model.loaded, batch, classes, cancellation)
+        results = run_all(self.model.loaded, batch, cells, cancellation)
         if len(several) == 1:
             return [self._explanation(pictures, results)]
         ends = np.cumsum([len(one) for one in several]).tolist()

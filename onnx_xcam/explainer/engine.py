@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from onnx_xcam.cams.fusion import Fusion
 from onnx_xcam.cams.methods import find_method
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.emitted import EmittedMaps
 from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.model import OpenModel
@@ -43,15 +41,14 @@ class Engine(Protocol):
     def explain(
         self,
         several: Sequence[Sequence[Picture]],
-        classes: NDArray[np.int64] | None,
+        cells: Cells,
         cancellation: Cancellation | None = None,
     ) -> list[Explanation]:
         """Return one explanation for each list of pictures; all pictures have one shape.
 
         Args:
             several: the lists; none is empty.
-            classes: int64 [1,K], or [N,K] for the N pictures of all lists; None if the instrumented model has
-                fixed classes.
+            cells: what is explained: the same in every picture, or a row for each of the N pictures of all lists.
             cancellation: can end the runs from another thread.
 
         Raises:

@@ -8,14 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-import numpy as np
-from numpy.typing import NDArray
-
 from onnx_xcam.cams.fusion import Fusion
 from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.common.arguments import flag, short_repr, texts
 from onnx_xcam.errors import ModelError, XcamError, XcamWarning
 from onnx_xcam.explainer.attributes import OfOpenModel
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.engine import open_engine
 from onnx_xcam.explainer.explanation import Explanation
@@ -212,7 +210,7 @@ class Explainer(OfOpenModel):
     def stream(
         self,
         images: Iterable[Image],
-        classes: Classes | None = None,
+        classes: Classes | Cells | None = None,
         top: int | None = None,
         *,
         channels: str | None = None,
@@ -222,7 +220,7 @@ class Explainer(OfOpenModel):
     def stream(
         self,
         images: Iterable[Image],
-        classes: Classes | None = None,
+        classes: Classes | Cells | None = None,
         top: int | None = None,
         *,
         each: Callable[[Streamed], T],
@@ -232,7 +230,7 @@ class Explainer(OfOpenModel):
     def stream(
         self,
         images: Iterable[Image],
-        classes: Classes | None = None,
+        classes: Classes | Cells | None = None,
         top: int | None = None,
         *,
         each: Callable[[Streamed], Any] | None = None,
@@ -246,7 +244,7 @@ class Explainer(OfOpenModel):
 
         Args:
             images: images as `explain` takes them, prepared pictures or ready [N,...] tensors; also a generator.
-            classes: as for `explain`, the same for all images.
+            classes: as for `explain`, the same for all images; or what `choose` returned.
             top: as for `explain`.
             each: a function that is called with each result in the worker thread that made it, for work that takes
                 time itself, such as saving pictures. The stream yields what it returns, and an exception ends it.
@@ -292,12 +290,12 @@ class Explainer(OfOpenModel):
     def _explained(
         self,
         several: Sequence[Sequence[Picture]],
-        classes: NDArray[np.int64] | None,
+        cells: Cells,
         cancellation: Cancellation | None = None,
     ) -> list[Explanation]:
         """Return one explanation for each list of pictures; all lists share the runs."""
         self.model.loaded.others.check_count(sum(map(len, several)), self.batch)
-        return self._engine.explain(several, classes, cancellation)
+        return self._engine.explain(several, cells, cancellation)
 
 
 def _opened_again(

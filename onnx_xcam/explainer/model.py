@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.common.arguments import is_listed, short_repr
 from onnx_xcam.errors import ClassError, ImageError, InputError
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.classes import Classes, choose_classes
 from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.explainer.options import ModelOptions
@@ -122,22 +122,23 @@ class OpenModel:
         self.remarks.add(picture)
         return picture
 
-    def choose(
-        self, classes: Classes | None = None, top: int | None = None, images: int = 1
-    ) -> NDArray[np.int64] | None:
-        """Return the classes as int64 [1,K] or [images,K], or None if the instrumented model has fixed classes.
+    def choose(self, classes: Classes | Cells | None = None, top: int | None = None, images: int = 1) -> Cells:
+        """Return what is explained, as int64 [1,K] or [images,K]; without any field if the model has fixed classes.
 
         Raises:
             ClassError: a class is out of range, unknown, or cannot be chosen in this model.
         """
+        if isinstance(classes, Cells):
+            return classes
         if self.loaded.fixed_classes:
             if classes is not None or top is not None:
                 raise ClassError(
                     f"{self.loaded.name} explains only the classes that it was instrumented for; to choose others, "
                     "instrument the original model with --class-input optional."
                 )
-            return None
-        return choose_classes(classes, top, images=images, class_count=self.loaded.class_count, labels=self.labels)
+            return Cells()
+        ids = choose_classes(classes, top, images=images, class_count=self.loaded.class_count, labels=self.labels)
+        return Cells(classes=ids)
 
     def pictures(self, images: Image | Sequence[Image], channels: str | None = None) -> list[Picture]:
         """Return one image, several, or the items of a ready tensor as pictures, all of one shape.

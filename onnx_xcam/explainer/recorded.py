@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from onnx_xcam.cams.fusion import Fusion, check_fusion
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.joining import by_several_methods, joined
 from onnx_xcam.explainer.options import ModelOptions
@@ -43,7 +41,7 @@ class RecordedMaps:
     def explain(
         self,
         several: Sequence[Sequence[Picture]],
-        classes: NDArray[np.int64] | None,
+        cells: Cells,
         cancellation: Cancellation | None = None,
     ) -> list[Explanation]:
         """Return one explanation for each list of pictures; each picture is recorded in a run of its own."""
@@ -52,8 +50,8 @@ class RecordedMaps:
         for pictures in several:
             alone = []
             for picture in pictures:
-                rows = classes if classes is None or len(classes) == 1 else classes[nth : nth + 1]
-                recording = self._recorder.record(picture, rows, cancellation, nth=nth, images=total)
+                own = cells.rows(nth, nth + 1)
+                recording = self._recorder.record(picture, own, cancellation, nth=nth, images=total)
                 alone.append(self._explanation(recording))
                 nth += 1
             explanations.append(joined(alone))

@@ -18,6 +18,7 @@ from onnx_xcam.cams.methods import find_method
 from onnx_xcam.common.arguments import texts
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.attributes import OfOpenModel
+from onnx_xcam.explainer.cells import TOP, Cells
 from onnx_xcam.explainer.existing import refuse_missing
 from onnx_xcam.explainer.load import LoadedModel, load_model, surgery_request
 from onnx_xcam.explainer.model import Image, OpenModel, require_images
@@ -193,7 +194,7 @@ class Recorder(OfOpenModel):
     def record(
         self,
         picture: Picture,
-        classes: NDArray[np.int64] | None,
+        cells: Cells | None = None,
         cancellation: Cancellation | None = None,
         *,
         nth: int = 0,
@@ -203,7 +204,7 @@ class Recorder(OfOpenModel):
 
         Args:
             picture: the image, as `prepare` returns it.
-            classes: K ids, int64 [1,K], as `choose` returns them.
+            cells: what is explained, as `choose` returns it for one image; None is the model's top class.
             cancellation: can end the run from another thread.
             nth: the index of the image among those of a call, for inputs that have a row for each image.
             images: the number of images of the call.
@@ -213,13 +214,18 @@ class Recorder(OfOpenModel):
         """
         model = self.model.loaded
         feeds = model.feeds(picture.item[None], nth, images)
-        chosen = np.array([[-1]], np.int64) if classes is None else classes
+        cells = Cells(classes=TOP) if cells is None else cells
         source = model.probabilities
         outputs = [output.name for output in model.session.outputs if output.name in self._wanted]
-        refuse_missing(model, chosen, 1, lambda feed, names: model.session.run({**feeds, **feed}, names, cancellation))
-        results = model.session.run({**feeds, contract.CLASS_INPUT: chosen}, outputs, cancellation)
+
+        def run(chosen: Mapping[str, NDArray[np.int64]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+            return model.session.run({**feeds, **chosen}, names, cancellation)
+
+        refuse_missing(model, cells.classes, 1, run)
+        results = run(cells.feeds(), outputs)
         ids = results[contract.CLASSES][:1]
-        guided = self._guided_maps(feeds, ids, cancellation)
+        resolved = cells.resolved(results).rows(0, 1)
+        guided = self._guided_maps({**feeds, **resolved.feeds()}, cancellation)
         layers = [
             self._layer(index, picture, results, ids[0], None if guided is None else guided[index])
             | self._ablation_fields(index, {**feeds, **results}, ids[0], cancellation)
@@ -227,6 +233,7 @@ class Recorder(OfOpenModel):
         ]
         table = results[source.output].reshape(len(results[source.output]), -1)[:1] if source else None
         return Recording(
+            cells=resolved,
             classes=ids[0],
             scores=results[contract.SCORES][0],
             probabilities=source.of(table, ids)[0] if source and table is not None else None,
@@ -240,7 +247,7 @@ class Recorder(OfOpenModel):
     def stream(
         self,
         images: Iterable[Image],
-        classes: NDArray[np.int64] | None,
+        cells: Cells,
         *,
         each: Callable[[Recorded], T],
         cancellation: Cancellation | None = None,
@@ -252,7 +259,7 @@ class Recorder(OfOpenModel):
 
         Args:
             images: images as `Explainer.explain` takes them, or prepared pictures; also a generator.
-            classes: K ids, int64 [1,K], as `choose` returns them.
+            cells: what is explained in each image, as `choose` returns it.
             each: a function that is called with each result in the worker thread that made it, so that maps are
                 computed there too. The stream yields what it returns, and an exception ends it.
             cancellation: ends all runs when the stream ends early; to be given where `each` makes runs of its own.
@@ -265,7 +272,7 @@ class Recorder(OfOpenModel):
             return [image if isinstance(image, Picture) else self.prepare(image, channels)]
 
         def recorded(several: Sequence[Sequence[Picture]]) -> list[Recording]:
-            return [self.record(pictures[0], classes, cancellation) for pictures in several]
+            return [self.record(pictures[0], cells, cancellation) for pictures in several]
 
         # One more worker than cores, since `evaluate` computes between its runs: on two cores this was 5 % faster, with
         # 88 instead of 76 % of the time in ONNX Runtime (EfficientNet-Lite0, all metrics; docs/figures.md).
@@ -309,13 +316,13 @@ class Recorder(OfOpenModel):
         }
 
     def _guided_maps(
-        self, feeds: Mapping[str, NDArray[Any]], ids: NDArray[np.int64], cancellation: Cancellation | None
+        self, feeds: Mapping[str, NDArray[Any]], cancellation: Cancellation | None
     ) -> list[NDArray[np.float32]] | None:
         """Return the Guided XGrad-CAM of each layer before the ReLU, `[1,K,H,W]`, or None if no method needs it."""
         if self._guided is None:
             return None
         names = self._guided.outputs("map")
-        maps = self._guided.session.run({**feeds, contract.CLASS_INPUT: ids}, names, cancellation)
+        maps = self._guided.session.run(feeds, names, cancellation)
         return [maps[name][:1] for name in names]
 
     def _ablation_fields(

@@ -21,6 +21,7 @@ from onnx_xcam.cams.methods import Method, find_method
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.status import map_status
 from onnx_xcam.errors import ModelError, XcamError
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.layer_names import layer_index
 from onnx_xcam.explainer.picture import Picture
@@ -180,6 +181,7 @@ class Recording:
     """A Recording holds the results of one image's run for K classes, at all layers.
 
     Attributes:
+        cells: what was explained, resolved: the very cells, int64 [1,K].
         classes: int64 [K].
         scores: float32 [K], before any softmax.
         probabilities: float32 [K], or None if the model gives none.
@@ -190,6 +192,7 @@ class Recording:
         is_number: as of an `Explanation`.
     """
 
+    cells: Cells
     classes: NDArray[np.int64]
     scores: NDArray[np.float32]
     probabilities: NDArray[np.float32] | None

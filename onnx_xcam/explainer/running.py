@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.errors import InputError, ModelError
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.existing import refuse_fixed, refuse_missing
 from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.explainer.memory import bytes_of_a_class
@@ -25,12 +26,12 @@ Results = dict[str, NDArray[Any]]
 def run_all(
     model: LoadedModel,
     batch: NDArray[Any],
-    classes: NDArray[np.int64] | None,
+    cells: Cells,
     cancellation: Cancellation | None = None,
 ) -> Results:
     """Run any number of images, and return the outputs by name: [N,K,...], and [N,C] for the probabilities.
 
-    All classes share one run, unless their gradients together take more than about 2 GiB: at the default layer of a CNN
+    All cells share one run, unless their gradients together take more than about 2 GiB: at the default layer of a CNN
     a thousand classes take next to nothing, at a layer in the middle 1 to 10 MB each. Where classes are cut into
     several runs, each repeats the forward pass, which costs little against the gradients of so many classes.
 
@@ -41,7 +42,7 @@ def run_all(
     Args:
         model: the instrumented model.
         batch: preprocessed images [N,...], of any N.
-        classes: int64 [1,K] or [N,K]; None if the model has fixed classes.
+        cells: what is explained in each image.
         cancellation: can end the runs from another thread.
 
     Raises:
@@ -53,26 +54,22 @@ def run_all(
 
     size = model.images_per_run(batching.IMAGES_PER_RUN)
 
-    def rows_of(start: int, stop: int) -> NDArray[np.int64] | None:
-        """Return the classes of some of the images."""
-        return classes if classes is None or len(classes) == 1 else classes[start:stop]
-
     def part_from(start: int) -> Results:
         """Run the images of one batch together."""
         part = batch[start : start + size]
         others = model.others.rows(start, model.batch or len(part), len(batch))
-        return _run_images(model, run, part, rows_of(start, start + size), others)
+        return _run_images(model, run, part, cells.rows(start, start + size), others)
 
-    def alone(n: int, rows: NDArray[np.int64] | None) -> Results:
+    def alone(n: int, own: Cells) -> Results:
         """Run one image by itself, at its own place of a batch if other inputs have a value for each place."""
         place = n % size if model.others.are_of_places(len(batch)) else 0
         others = model.others.rows(n, model.batch or 1, len(batch))
-        copies = _run_images(model, run, np.repeat(batch[n : n + 1], place + 1, axis=0), rows, others)
+        copies = _run_images(model, run, np.repeat(batch[n : n + 1], place + 1, axis=0), own, others)
         return {name: value[place : place + 1] for name, value in copies.items()}
 
     def one_by_one() -> Results:
         """Run each image by itself."""
-        return _joined([alone(n, rows_of(n, n + 1)) for n in range(len(batch))], axis=0)
+        return _joined([alone(n, cells.rows(n, n + 1)) for n in range(len(batch))], axis=0)
 
     if model.rows.mixed:
         return one_by_one()
@@ -80,11 +77,11 @@ def run_all(
     results = parts[0] if len(parts) == 1 else _joined(parts, axis=0)
     if model.rows.mixed is None and len(batch) == 1 and (beside := _with_another(batch, model.batch or 1)) is not None:
         others = model.others.rows(0, len(beside), 1)
-        among = _run_images(model, run, beside, None if model.fixed_classes else results[contract.CLASSES], others)
+        among = _run_images(model, run, beside, cells.resolved(results), others)
         model.rows.compare((among[name][0], results[name][0]) for name in results if name in _compared(model))
     if model.rows.mixed is None and (apart := tell_apart(batch[:size])):
-        chosen = None if model.fixed_classes else results[contract.CLASSES]
-        runs = {n: alone(n, None if chosen is None else chosen[n : n + 1]) for n in apart}
+        chosen = cells.resolved(results)
+        runs = {n: alone(n, chosen.rows(n, n + 1)) for n in apart}
         compared = [name for name in results if name in _compared(model)]
         if model.rows.compare((results[name][n], one[name][0]) for n, one in runs.items() for name in compared):
             return one_by_one()
@@ -114,10 +111,10 @@ def _run_images(
     model: LoadedModel,
     run: Callable[[Mapping[str, Feed], Sequence[str]], Results],
     batch: NDArray[Any],
-    classes: NDArray[np.int64] | None,
+    cells: Cells,
     others: Mapping[str, NDArray[Any]],
 ) -> Results:
-    """Run some images once, or once per chunk of classes where all classes at once would take too much memory."""
+    """Run some images once, or once per chunk of cells where all of them at once would take too much memory."""
     count = len(batch)
     if model.batch and (size := model.batch * batch[0].nbytes) > batching.BYTES_OF_OWN_BATCH:
         raise InputError(
@@ -126,17 +123,17 @@ def _run_images(
         )
     if model.batch and count < model.batch:
         batch = padded(batch, model.batch)
-        classes = padded(classes, model.batch) if classes is not None and len(classes) > 1 else classes
+        cells = cells.padded(model.batch)
     session, source = model.session, model.probabilities
     per_class = [*model.outputs("map"), *model.outputs("status"), *model.fused, contract.CLASSES, contract.SCORES]
     held = {name: session.hold(array) for name, array in others.items()}
     held[model.image_input.name] = session.hold(batch)
-    refuse_missing(model, classes, len(batch), lambda feed, names: run({**held, **feed}, names))
+    refuse_missing(model, cells.classes, len(batch), lambda feed, names: run({**held, **feed}, names))
     parts: list[Results] = []
-    for feed in _class_feeds(model, classes, batch):
+    for part in _parts(model, cells, batch):
         whole = [source.output] if source and not parts else []
         try:
-            parts.append(run({**held, **feed}, [*per_class, *whole]))
+            parts.append(run({**held, **part.feeds()}, [*per_class, *whole]))
         except ModelError as error:
             refuse_fixed(model, error)
             raise
@@ -155,18 +152,15 @@ def _joined(parts: Sequence[Results], axis: int) -> Results:
     return {name: np.concatenate([part[name] for part in parts], axis=axis) for name in parts[0]}
 
 
-def _class_feeds(
-    model: LoadedModel, classes: NDArray[np.int64] | None, batch: NDArray[Any]
-) -> Iterator[dict[str, NDArray[np.int64]]]:
-    """Yield the feed of the class input for each run, or a single empty feed if the model has fixed classes."""
-    if classes is None:
-        yield {}
+def _parts(model: LoadedModel, cells: Cells, batch: NDArray[Any]) -> Iterator[Cells]:
+    """Yield the cells of each run: as many as the memory allows, or those that are fixed."""
+    count = cells.count
+    if count is None or len(batch) * count <= batching.CLASSES_NOT_WORTH_CUTTING:
+        yield cells
         return
-    step = count = classes.shape[1]
-    if len(batch) * count > batching.CLASSES_NOT_WORTH_CUTTING:
-        step = batching.classes_per_run(_bytes_per_class(model, batch))
+    step = batching.classes_per_run(_bytes_per_class(model, batch))
     for start in range(0, count, step):
-        yield {contract.CLASS_INPUT: classes[:, start : start + step]}
+        yield cells.columns(start, start + step)
 
 
 def _check_outputs(results: dict[str, NDArray[Any]], names: Sequence[str], count: int, name: str) -> None:

@@ -10,13 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from onnx_xcam.common.files import writing_to, written
 from onnx_xcam.evaluation.evaluator import Evaluator
 from onnx_xcam.evaluation.sanity import follows_the_model, sanity, summarised
 from onnx_xcam.evaluation.summary import summarise
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.jobs.earlier import Earlier
 from onnx_xcam.jobs.page_file import page_line
@@ -62,9 +60,7 @@ class EvaluateJob:
         self._results = folder / RESULTS
         self._files = PhotoFiles(self._images, folder)
 
-    def run(
-        self, evaluator: Evaluator, classes: NDArray[np.int64] | None, description: RunDescription
-    ) -> tuple[Summary, int]:
+    def run(self, evaluator: Evaluator, cells: Cells, description: RunDescription) -> tuple[Summary, int]:
         """Measure all photos; return the summary of all results in the folder, and how many photos failed in this run.
 
         A run that is interrupted still writes the CSV file and the summary of the photos that are done.
@@ -74,7 +70,7 @@ class EvaluateJob:
             KeyboardInterrupt: the user ended the run; the reporter has received how many photos were done.
         """
         recorder = evaluator.recorder
-        settings = run_settings(recorder.model, classes, methods=recorder.methods, measure=description.measure)
+        settings = run_settings(recorder.model, cells, methods=recorder.methods, measure=description.measure)
         earlier = self._earlier(settings)
         total = len(self._images)
         todo = [image for image, resolved in self._images.items() if resolved not in earlier.finished]
@@ -86,7 +82,7 @@ class EvaluateJob:
                 writing_to(self._results),
                 self._results.open("ab") as lines,
             ):
-                for image, record in self._measured(evaluator, todo, classes, settings):
+                for image, record in self._measured(evaluator, todo, cells, settings):
                     add_line(lines, {**record, **self._files.in_line(image)})
                     done += 1
                     if (error := record["error"]) is not None:
@@ -106,11 +102,11 @@ class EvaluateJob:
         self,
         evaluator: Evaluator,
         images: Sequence[Path],
-        classes: NDArray[np.int64] | None,
+        cells: Cells,
         settings: RunSettings,
     ) -> Iterator[tuple[Path, EvaluationRecord]]:
         """Measure photos, and yield each with its record."""
-        records = evaluator.stream(self._files.taken(images), classes, settings.in_line())
+        records = evaluator.stream(self._files.taken(images), cells, settings.in_line())
         return zip(images, records, strict=True)
 
     def records(self) -> Iterator[EvaluateLine]:

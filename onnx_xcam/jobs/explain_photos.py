@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx_xcam.common.files import writing_to
 from onnx_xcam.errors import ImageError
 from onnx_xcam.explainer import Explainer, Explanation, Streamed
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.class_maps import FUSED_LAYER
 from onnx_xcam.images.sources import Named
 from onnx_xcam.jobs.earlier import Earlier
@@ -91,12 +92,12 @@ class ExplainJob:
         self._settings: RunSettings
         self._files = PhotoFiles(self._images, folder)
 
-    def run(self, explainer: Explainer, classes: NDArray[np.int64] | None, page: Page | None = None) -> int:
+    def run(self, explainer: Explainer, cells: Cells, page: Page | None = None) -> int:
         """Explain all photos, and return the number of photos that failed.
 
         Args:
             explainer: the explainer.
-            classes: int64 [1,K] as `Explainer.choose` returns them, or None if the model has fixed classes.
+            cells: what is explained in each photo, as `Explainer.choose` returns it.
             page: the page to write as well, or None.
 
         Raises:
@@ -109,7 +110,7 @@ class ExplainJob:
             check_page(page.file, self._images.values(), explainer.model.files, self._folder)
         self._settings = run_settings(
             explainer.model,
-            classes,
+            cells,
             methods=explainer.methods,
             maps=_kind_of_maps(explainer),
             write=" ".join(self._writing.described()),
@@ -126,7 +127,7 @@ class ExplainJob:
                 self._results.open("ab") as lines,
                 self._paged(explainer, earlier) as shown,
             ):
-                for one in self._explained(explainer, classes, todo):
+                for one in self._explained(explainer, cells, todo):
                     failed += one.record["error"] is not None
                     add_line(lines, one.record)
                     if shown is not None:
@@ -165,9 +166,7 @@ class ExplainJob:
         self._result_files = ResultFiles(self._folder, self._writing, self._resolved, names)
         return earlier
 
-    def _explained(
-        self, explainer: Explainer, classes: NDArray[np.int64] | None, images: Sequence[Path]
-    ) -> Iterator[_Done]:
+    def _explained(self, explainer: Explainer, cells: Cells, images: Sequence[Path]) -> Iterator[_Done]:
         """Explain photos, write their files, and yield the outcome of each in order."""
 
         def source(image: Path) -> Path | Named:
@@ -184,7 +183,7 @@ class ExplainJob:
             except ImageError as error:  # too large to be drawn, or for the format of its pictures
                 return self._failure(explainer, replace(outcome, explanation=None, error=error))
 
-        return explainer.stream(map(source, self._files.taken(images)), classes, each=finish)
+        return explainer.stream(map(source, self._files.taken(images)), cells, each=finish)
 
     def _record(self, explainer: Explainer, outcome: Streamed, files: Sequence[Path], error: str | None) -> ExplainLine:
         """Return the line of a photo; if it failed, all fields about its maps are empty."""

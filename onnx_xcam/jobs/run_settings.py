@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from onnx_xcam.common.files import sha256_of
 from onnx_xcam.errors import OutputError
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.model import OpenModel
 from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.records.reading import Line, targets_of
@@ -95,7 +93,7 @@ it has its default, so that a run that was made before can be continued.
 
 def run_settings(
     opened: OpenModel,
-    classes: NDArray[np.int64] | None,
+    cells: Cells,
     *,
     methods: Sequence[str],
     maps: str | None = None,
@@ -106,10 +104,10 @@ def run_settings(
 
     Args:
         opened: the open model.
-        classes: the classes, as `OpenModel.choose` returns them.
+        cells: what is explained, as `OpenModel.choose` returns it.
         methods, maps, write, measure: as in `RunSettings`.
     """
-    ids = "the model's own" if classes is None else ",".join(map(str, classes[0].tolist()))
+    ids = "the model's own" if cells.classes is None else ",".join(map(str, cells.classes[0].tolist()))
     inputs = [(name, value.dtype.str, value.shape, _digest(value.tobytes())) for name, value in opened.inputs.items()]
     return RunSettings(
         layer=tuple(opened.layers),

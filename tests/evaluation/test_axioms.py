@@ -17,6 +17,7 @@ from onnx_xcam.cams.numpy_arrays import NumpyArrays
 from onnx_xcam.cams.xgrad import xgrad_cam
 from onnx_xcam.errors import XcamError
 from onnx_xcam.evaluation.axioms import axiom_errors, best_scale, errors_of
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.recorder import Recorder
 from tools.evaluation import axioms
 
@@ -99,7 +100,7 @@ def record():
     """Two layers of a classifier of 5 classes, with ablations."""
     model = cnn("dense", act="a = Relu(c2)", seed=3)
     recorder = Recorder(model, ["a", "p1"], methods=["xgrad-cam", "grad-cam"], ablations=True, providers="cpu")
-    return recorder.record(recorder.model.pictures(images(1))[0], np.array([[0, 3]]))
+    return recorder.record(recorder.model.pictures(images(1))[0], Cells(np.array([[0, 3]])))
 
 
 @pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
@@ -118,7 +119,7 @@ def test_a_recording_tells_the_errors_of_its_methods(record):
 def test_what_a_quantised_model_owes_to_biases_is_not_told(tmp_path):
     twin = quantised("qdq", tmp_path)
     recorder = Recorder(twin, "a", methods=["xgrad-cam"], ablations=True, providers="cpu")
-    recording = recorder.record(recorder.model.pictures(images(1))[0], np.array([[0, 3]]))
+    recording = recorder.record(recorder.model.pictures(images(1))[0], Cells(np.array([[0, 3]])))
     found = errors_of(recording.layers[0], "xgrad-cam")
     assert found.unexplained is None
     assert np.isfinite(found.sensitivity).all()
@@ -127,7 +128,7 @@ def test_what_a_quantised_model_owes_to_biases_is_not_told(tmp_path):
 @pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
 def test_a_recording_without_ablations_says_so():
     recorder = Recorder(cnn("gap"), methods=["xgrad-cam"], providers="cpu")
-    recording = recorder.record(recorder.model.pictures(images(1))[0], np.array([[0]]))
+    recording = recorder.record(recorder.model.pictures(images(1))[0], Cells(np.array([[0]])))
     with pytest.raises(XcamError, match="open the Recorder with ablations"):
         errors_of(recording.layers[0], "xgrad-cam")
 

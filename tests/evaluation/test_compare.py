@@ -17,6 +17,7 @@ from onnx_xcam.cams.methods import METHODS
 from onnx_xcam.errors import InputError
 from onnx_xcam.evaluation.axioms import axiom_errors
 from onnx_xcam.evaluation.compare import compare, shown
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.images.panel import CELL, Cell, Row, panel
 from onnx_xcam.images.read import read_image
@@ -35,8 +36,8 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
 def test_each_cell_has_the_errors_of_its_method():
     recorder = Recorder(cnn("dense"), ["a", "r1"], methods=list(METHODS), ablations=True, providers="cpu")
     (picture,) = recorder.model.pictures(images(1))
-    found = compare(recorder, picture, np.array([[3, 0]]))
-    recording = recorder.record(picture, np.array([[3, 0]]))
+    found = compare(recorder, picture, Cells(np.array([[3, 0]])))
+    recording = recorder.record(picture, Cells(np.array([[3, 0]])))
     assert [(c.class_id, c.layer, c.method) for c in found.cells] == [
         (k, layer, method) for k in (3, 0) for layer in ("a", "r1") for method in METHODS
     ]

@@ -30,6 +30,7 @@ from onnx_xcam.evaluation.perturbation import METRICS as FAITHFULNESS
 from onnx_xcam.evaluation.perturbation import faithfulness
 from onnx_xcam.evaluation.summary import summarise
 from onnx_xcam.evaluation.truth import load_truth, score_against
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.images.place import Placement
 from onnx_xcam.images.write import write_image
@@ -123,7 +124,7 @@ def test_a_record_holds_what_each_part_gives(kind, n, tmp_path):
     evaluator = Evaluator(recorder, steps=4, truth=truth)
     (record,) = evaluator.stream([tmp_path / "one.png"], recorder.choose(CLASSES))
 
-    recording = recorder.record(recorder.prepare(photo()), np.array([CLASSES]))
+    recording = recorder.record(recorder.prepare(photo()), Cells(np.array([CLASSES])))
     predict = confidences(kind, model, CLASSES)
     item = fed(kind, photo())
     whole = predict(item[None])[0]

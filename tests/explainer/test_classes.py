@@ -10,6 +10,7 @@ import pytest
 from helpers.models import TRUNK, TRUNK_WEIGHTS, build, images
 from onnx_xcam import Explainer, instrument
 from onnx_xcam.errors import ClassError
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.recorder import Recorder
 
 pytestmark = pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
@@ -63,8 +64,8 @@ def test_in_a_recording():
     recorder = Recorder(model, methods=["xgrad-cam", "ablation-cam"], preprocess="unit", inputs={"table": TABLE})
     picture = recorder.prepare(np.zeros((12, 12, 3), np.uint8))
     with pytest.raises(ClassError, match="class 7 is out of range"):
-        recorder.record(picture, np.array([[7]]))
-    assert recorder.record(picture, np.array([[6]])).classes.tolist() == [6]
+        recorder.record(picture, Cells(np.array([[7]])))
+    assert recorder.record(picture, Cells(np.array([[6]]))).classes.tolist() == [6]
 
 
 @pytest.mark.parametrize("wanted", [9, -9])

@@ -14,6 +14,7 @@ from helpers.token_models import MODELS, token_model
 from onnx_xcam import Explainer, XcamError, instrument
 from onnx_xcam.cams.methods import EMITTED, METHODS
 from onnx_xcam.errors import ModelError, UnsupportedOpError, XcamWarning
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.recorder import Recorder
 
 pytestmark = pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
@@ -28,7 +29,7 @@ def recorder_of(model, **options):
 def recorded(model, image, classes=CLASSES, **options):
     recorder = recorder_of(model, **options)
     (picture,) = recorder.model.pictures(image)
-    return recorder.record(picture, classes)
+    return recorder.record(picture, Cells(classes))
 
 
 @pytest.mark.parametrize("n", ["N", 1, 3])
@@ -160,11 +161,11 @@ def test_a_stream_of_recordings():
     def each(outcome):
         return outcome.image, outcome.error, outcome.recording and outcome.recording.map("grad-cam")
 
-    found = list(recorder.stream(sources, CLASSES, each=each))
+    found = list(recorder.stream(sources, Cells(CLASSES), each=each))
     assert [one[0] is source for one, source in zip(found, sources, strict=True)] == [True] * 6
     assert [one[1] is None for one in found] == [True, True, True, False, True, True]
     for photo, (_, _, raw) in zip(photos, [*found[:3], *found[4:]], strict=True):
-        expected = recorder.record(recorder.prepare(photo), CLASSES).map("grad-cam")
+        expected = recorder.record(recorder.prepare(photo), Cells(CLASSES)).map("grad-cam")
         np.testing.assert_array_equal(raw, expected)
 
 

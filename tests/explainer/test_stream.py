@@ -21,6 +21,7 @@ from helpers.command_line import KNOWN
 from onnx_xcam.errors import ClassError, ImageError, InputError, ModelError
 from onnx_xcam.explainer import Explainer, Streamed
 from onnx_xcam.explainer import stream as module
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.images.write import write_image
 from onnx_xcam.runtime import batching
 
@@ -129,7 +130,7 @@ def test_a_run_that_fails_for_a_group_is_tried_image_by_image(explainer):
         module.stream(
             PHOTOS[:5],
             explainer.model.pictures,
-            lambda p: weak(p, None),
+            lambda p: weak(p, Cells()),
             module.Streamed,
             lambda r: r,
             group=4,
@@ -149,7 +150,7 @@ def test_images_of_a_group_share_a_run_where_they_are_of_one_shape(monkeypatch):
         module.stream(
             tensors,
             explainer.model.pictures,
-            lambda p: explainer._explained(p, None),
+            lambda p: explainer._explained(p, Cells()),
             module.Streamed,
             lambda r: r,
             group=4,

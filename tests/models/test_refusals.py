@@ -12,6 +12,7 @@ import onnx_xcam
 from helpers.models import GAP, GAP_WEIGHTS, TRUNK, TRUNK_WEIGHTS, C, build, cnn
 from onnx_xcam import Explainer, contract, inspect, instrument
 from onnx_xcam.errors import InputError, LayerError, ModelError, UnsupportedOpError, XcamError
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.runtime import open_session
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_operators
@@ -146,7 +147,7 @@ def test_the_methods_that_are_named_run(op):
         found = Explainer(recurrent(op), method=name, preprocess="unit", relu=False).explain(photo, [1])
         assert found.maps_of(0).any()
     recorder = Recorder(recurrent(op), methods=["ablation-cam"], preprocess="unit")
-    record = recorder.record(recorder.prepare(photo), np.array([[1]]))
+    record = recorder.record(recorder.prepare(photo), Cells(np.array([[1]])))
     (layer,) = record.layers
     without = layer.ablate()
     whole = without_channels(recurrent(op), layer.activations)

@@ -154,4 +154,4 @@ def test_names_in_the_graph_are_the_labels(tmp_path):
     explainer, again = open_quietly(model), open_quietly(instrument(model))
     assert explainer.labels == again.labels == tuple(names)
     assert any("from the graph itself" in note for note in explainer.notes if note.startswith("Labels"))
-    assert explainer.model.choose(["élan"]) == [[4]]
+    assert explainer.model.choose(["élan"]).classes == [[4]]
