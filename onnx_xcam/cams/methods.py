@@ -17,6 +17,9 @@ from onnx_xcam.common.arguments import text
 from onnx_xcam.errors import XcamError
 
 DEFAULT_METHOD = "xgrad-cam"
+"""This method suits scores of a whole picture."""
+AUTO_METHOD = "auto"
+"""This name stands for the method that suits the score: `xgrad-cam`, or `local-xgrad-cam` for a score with a place."""
 
 Needs = Literal["gradients", "guided gradients", "activations", "ablations", "masks"]
 

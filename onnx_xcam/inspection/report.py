@@ -152,8 +152,8 @@ def inspect(
 def _image(analysis: Analysis) -> str | None:
     """Return the name of the input that takes the picture that is explained, or None if the model has no inputs."""
     if analysis.is_instrumented:
-        named = Metadata.from_props(analysis.props, analysis.source.name).picture
-        return named or next(iter(pictures(analysis.graph)), None)
+        named = Metadata.from_props(analysis.props, analysis.plain_source.name).picture
+        return named or next(iter(pictures(analysis.plain_graph)), None)
     return next(iter(analysis.layers.explained.names), None)
 
 
@@ -165,7 +165,7 @@ def _pictures(
     Raises:
         PreprocessError, LabelsError: the given preprocessing or labels are wrong, or do not fit the model.
     """
-    graph = analysis.graph
+    graph = analysis.plain_graph
     is_number = False if analysis.is_instrumented else analysis.target.is_number
     try:
         of_graph = graph_statements(*_proved(name, analysis, report))
@@ -186,13 +186,13 @@ def _others(image: str | None, analysis: Analysis, preprocess: PreprocessLike | 
 
     What does not fit such an input gives way to it, as it is stated for the picture that is explained.
     """
-    graph = analysis.graph
+    graph = analysis.plain_graph
     reports = []
     for name in pictures(graph):
         if name == image or image_axes(graph.shape(name) or ()) is None:
             continue
         try:
-            of_graph = graph_statements(*proved_of_picture(analysis.skeleton, name))
+            of_graph = graph_statements(*proved_of_picture(analysis.plain_skeleton, name))
             said = evidence(preprocess, None, analysis.props, analysis.given.path, of_graph)
             said = [replace(one, binding=False) for one in said]
             settled = settle(said, input_spec(name, graph.dtype(name), tuple(graph.shape(name) or ()), said), None)
@@ -207,7 +207,7 @@ def _others(image: str | None, analysis: Analysis, preprocess: PreprocessLike | 
 def _proved(name: str, analysis: Analysis, report: ModelReport) -> Proved:
     """Return what the graph itself proves of a picture input and of the classes."""
     if analysis.is_instrumented:
-        return proved_by_instrumented(analysis.skeleton, name, report.score)
+        return proved_by_instrumented(analysis.plain_skeleton, name, report.score)
     return proved(analysis, name)
 
 

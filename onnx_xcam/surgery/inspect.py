@@ -131,7 +131,7 @@ def inspect_analysis(analysis: Analysis) -> ModelReport:
         ModelError, ScoreError, LayerError: as `inspect`.
     """
     with diagnosed(analysis.given):
-        if contract.is_instrumented(analysis.graph.output_names):
+        if analysis.is_instrumented:
             return _instrumented(analysis)
         others = [] if analysis.request.picture != "auto" else analysis.layers.explained.others
         return _plain(analysis, [analysis.layers, *map(analysis.layers_of, others)])
@@ -153,7 +153,7 @@ def _plain(analysis: Analysis, pictures: Sequence[Layers]) -> ModelReport:
             *analysis.changes,
             *(note for _, notes in defaults for note in notes),
             *target.notes,
-            *_other_inputs(analysis.graph, unused_inputs(analysis.skeleton, [target.public_name])),
+            *_other_inputs(analysis.plain_graph, unused_inputs(analysis.plain_skeleton, [target.public_name])),
         ],
     )
 
@@ -188,12 +188,12 @@ def _other_inputs(graph: Graph, unused: Collection[str]) -> list[str]:
 
 def _outside(analysis: Analysis) -> dict[str, Any]:
     """Return the fields of a report that describe a model from outside: name, opset, nodes, inputs and outputs."""
-    graph = analysis.graph
+    graph = analysis.plain_graph
     inputs = [n for n in graph.input_names if not graph.is_constant(n)]
     return {
-        "model": analysis.source.name.strip("'"),
+        "model": analysis.plain_source.name.strip("'"),
         "opset": graph.opset,
-        "nodes": len(analysis.skeleton.graph.node),
+        "nodes": len(analysis.plain_skeleton.graph.node),
         "inputs": [_port(graph, n) for n in inputs],
         "outputs": [_port(graph, n) for n in graph.output_names],
     }
@@ -225,7 +225,7 @@ def _listed_layers(layers: Layers, defaults: Sequence[Layer]) -> list[LayerRepor
 
 def _instrumented(analysis: Analysis) -> ModelReport:
     """Return the report on a model that is instrumented already, from its own metadata."""
-    metadata, graph = Metadata.from_props(analysis.props, analysis.source.name), analysis.graph
+    metadata, graph = Metadata.from_props(analysis.props, analysis.plain_source.name), analysis.plain_graph
     reports = []
     for index, layer in enumerate(metadata.layers):
         shape, grid = list(graph.shape(layer) or []), metadata.grid(index)

@@ -8,16 +8,16 @@ import onnx
 
 from onnx_xcam import contract
 from onnx_xcam.cams.fusion import check_fusion
-from onnx_xcam.cams.methods import emitted_method
 from onnx_xcam.errors import ModelError, ShapeError, UnsupportedOpError
-from onnx_xcam.metadata import Metadata
+from onnx_xcam.metadata import CutMember, Metadata
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.uses import names_read
 from onnx_xcam.surgery.normalise.unsigned_activations import signed_pairs, with_unsigned
 from onnx_xcam.surgery.notes import advice_on_missing_rules, notes_on
 from onnx_xcam.surgery.tail.options import TailOptions
-from onnx_xcam.surgery.tail.tail import Tail
+from onnx_xcam.surgery.tail.tail import Tail, method_for
 from onnx_xcam.surgery.targets.analysis import Analysis, diagnosed
+from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.layer_names import Chosen
 
 
@@ -49,12 +49,12 @@ def instrumented(analysis: Analysis, options: TailOptions) -> Instrumented:
     with diagnosed(analysis.given):
         _refuse_twice(analysis)
         tail, metadata = _tail(analysis, options)
-        source, skeleton = analysis.source, analysis.skeleton
         read = {name for node in tail.graph.node for name in names_read(node)}
-        signed = read.intersection(pair.integers for pair in signed_pairs(skeleton))
+        signed = read.intersection(pair.integers for pair in signed_pairs(analysis.skeleton))
         if signed:
-            source = with_unsigned(source, signed)
-            tail, metadata = _tail(analysis.of(source), options)
+            analysis = analysis.of(with_unsigned(analysis.plain_source, signed))
+            tail, metadata = _tail(analysis, options)
+        source = analysis.source
         if contract.METADATA_KEY in analysis.props:
             source = source.without_metadata(contract.METADATA_KEY)
         return Instrumented(source, tail.SerializeToString(), metadata)
@@ -62,7 +62,7 @@ def instrumented(analysis: Analysis, options: TailOptions) -> Instrumented:
 
 def _refuse_twice(analysis: Analysis) -> None:
     """Raise ModelError if a model is instrumented already, or has tensors with names of the contract."""
-    name, graph = analysis.source.name, analysis.skeleton.graph
+    name, graph = analysis.plain_source.name, analysis.plain_skeleton.graph
     if analysis.is_instrumented:
         raise ModelError(f"{name} is instrumented already; use it as it is, or instrument the original.")
     names = {value.name for value in (*graph.input, *graph.output)}
@@ -83,7 +83,7 @@ def _tail(analysis: Analysis, options: TailOptions) -> tuple[onnx.ModelProto, Me
     picture = analysis.layers.explained.name
     try:
         check_fusion(options.fuse, layers=len(chosen), relu=options.relu)
-        tail = Tail(analysis.graph, analysis.target, chosen, options, picture).build()
+        tail = Tail(analysis.graph, analysis.target, chosen, options, picture, adds_up=analysis.is_cut).build()
     except (UnsupportedOpError, ShapeError) as error:
         raise type(error)(f"{error} {advice_on_missing_rules(analysis.layers, chosen)}".strip()) from error
     message = onnx.ModelProto(graph=tail)
@@ -100,10 +100,10 @@ def _metadata(analysis: Analysis, options: TailOptions) -> Metadata:
         layouts=tuple(layer.layout for layer, _ in chosen),
         grids=tuple(layer.grid for layer, _ in chosen),
         score=target.public_name,
-        method=emitted_method(options.method).name,
+        method=method_for(target, options.method).name,
         relu=options.relu,
         fuse=options.fuse,
-        notes=notes_on(analysis, options.method),
+        notes=notes_on(analysis, method_for(target, options.method)),
         class_count=target.class_count,
         activation=target.activation,
         probabilities=target.probabilities,
@@ -113,7 +113,20 @@ def _metadata(analysis: Analysis, options: TailOptions) -> Metadata:
         names=tuple(_other_names(one) for one in chosen),
         preprocess=analysis.hints.preprocess,
         labels=analysis.hints.labels,
+        task=target.task,
+        candidates=target.candidates,
+        cut=tuple(_member(analysis, layer) for layer, _ in chosen) if analysis.is_cut else (),
     )
+
+
+def _member(analysis: Analysis, layer: Layer) -> CutMember:
+    """Return a member of the cut with its stride, where the sizes of picture and layer are known."""
+    graph, (name, *_) = analysis.graph, analysis.layers.explained.names
+    shape = graph.shape(name) or ()
+    axes = contract.side_axes(shape)
+    sides = [(shape[axis], side) for axis, side in zip(axes, layer.spatial, strict=True)] if axes else []
+    strides = [whole / part for whole, part in sides if isinstance(whole, int) and isinstance(part, int)]
+    return CutMember(layer.public_name, (strides[0], strides[1]) if len(strides) == 2 else None)
 
 
 def _other_names(chosen: Chosen) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnx_xcam import contract
-from onnx_xcam.cams.methods import METHODS, emitted_method
+from onnx_xcam.cams.methods import METHODS, Method
 from onnx_xcam.common.operators import called
 from onnx_xcam.surgery.analysis.differentiable_path import differentiable_path
 from onnx_xcam.surgery.analysis.ends import pictures
@@ -21,7 +21,7 @@ from onnx_xcam.surgery.targets.layers import Layers
 from onnx_xcam.surgery.targets.target import Target
 
 
-def notes_on(analysis: Analysis, method: str) -> tuple[str, ...]:
+def notes_on(analysis: Analysis, method: Method) -> tuple[str, ...]:
     """Return all notes on what was assumed of a model and of its explanation, and on what limits its maps."""
     graph, target, picture = analysis.graph, analysis.target, analysis.layers.explained
     return (
@@ -73,9 +73,9 @@ def _on_quantised(graph: Graph, chosen: Sequence[Layer], target: Target) -> list
     return ["Quantised: the gradient passes where a value is rounded and stops where it is clipped (straight-through)."]
 
 
-def _on_guided(graph: Graph, target: Target, method: str, picture: str | None) -> list[str]:
+def _on_guided(graph: Graph, target: Target, method: Method, picture: str | None) -> list[str]:
     """Return the note on guided backpropagation in this model, if the method uses it."""
-    if not emitted_method(method).is_guided:
+    if not method.is_guided:
         return []
     passed = differentiable_path(graph, [image_tensor(graph, target.name, picture).name], [target.name]).nodes
     count = sum(is_rectifier(graph, node) for node in passed)

@@ -32,6 +32,11 @@ class InstrumentOptions(TypedDict, total=False):
     relu: bool
     fuse: Fusion | None
     picture: str
+    task: str
+    conf: float | None
+    iou: float | None
+    objects: Sequence[int] | None
+    contrast: bool
 
 
 OPTIONS: Mapping[str, Any] = {

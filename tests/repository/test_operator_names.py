@@ -103,6 +103,10 @@ REVIEWED = {
         "Attention AveragePool Softmax Transpose Where",
         "attention, as one operator or spelled out; pooling and lining up of tokens, as exporters write them",
     ),
+    "surgery/targets/candidates/logits.py": (
+        "Hardmax Log LogSoftmax Mul ReduceMax Softmax Sqrt TopK",
+        "what detectors do to their scores last, one by one",
+    ),
     "surgery/targets/logits.py": (
         "Add ArgMax ArrayFeatureExtractor CategoryMapper Constant Div Gather Greater GreaterOrEqual LabelEncoder Log "
         "LogSoftmax Mul ReduceMax Round Softmax TopK ZipMap",

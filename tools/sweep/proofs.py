@@ -72,7 +72,7 @@ def run_network(name: str, options: argparse.Namespace, turn: int, record: Path)
 def _judged(path: Path, expected: InputValues | None) -> tuple[str, str]:
     """Whether a file proves what it should, and what it proves."""
     try:
-        graph = analyse(Source(str(path))).graph
+        graph = analyse(Source(str(path))).plain_graph
     except XcamError as error:
         return "refused", " ".join(str(error).split())[:120]
     start = time.perf_counter()

@@ -6,7 +6,7 @@ that are treated as constants. Whether a gradient rule exists does not matter he
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
@@ -33,14 +33,17 @@ class DifferentiablePath:
     tensors: frozenset[str]
 
 
-def differentiable_path(graph: Graph, starts: Iterable[str], ends: Iterable[str]) -> DifferentiablePath:
+def differentiable_path(
+    graph: Graph, starts: Iterable[str], ends: Iterable[str], stops: Collection[str] = ()
+) -> DifferentiablePath:
     """Return the nodes and tensors on any differentiable path from one of `starts` to one of `ends`.
 
-    The tensors are floats, and integers that stand for quantised floats.
+    The tensors are floats, and integers that stand for quantised floats. No path leads through a node that makes one of
+    `stops`, so that one of these is on a path only as its first tensor.
     """
 
     def leaves(node: gs.Node, name: str) -> bool:
-        return _carries(node, name) and (graph.is_float(name) or name in graph.quantised)
+        return name not in stops and _carries(node, name) and (graph.is_float(name) or name in graph.quantised)
 
     part = between(graph.uses, starts, ends, enters=_is_active, leaves=leaves)
     return DifferentiablePath(graph, tuple(part.nodes), part.tensors)

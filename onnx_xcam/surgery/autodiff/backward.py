@@ -69,6 +69,7 @@ def gradients(
     unclipped: Collection[str] = (),
     *,
     guided: bool = False,
+    stops: Collection[str] = (),
 ) -> dict[str, Value]:
     """Emit the gradients of the score with respect to the targets.
 
@@ -80,6 +81,7 @@ def gradients(
         unclipped: quantised tensors; the gradient passes also where they are at an end of their range.
         guided: whether only the positive part of a gradient passes a ReLU, as in guided backpropagation (Springenberg
             et al., "Striving for Simplicity", ICLR 2015 workshop, arXiv 1412.6806).
+        stops: tensors through which no gradient passes on to tensors before them.
 
     Returns:
         For each target its gradient `[K, *target.shape]`, with size 1 along axes where it is constant.
@@ -88,7 +90,7 @@ def gradients(
         LayerError: the score does not depend on a target.
         UnsupportedOpError: nodes between a target and the score have no rule; the message names all of them.
     """
-    path = differentiable_path(graph, targets, seeds)
+    path = differentiable_path(graph, targets, seeds, stops)
     for target in targets:
         if target not in path.tensors:
             scores = ", ".join(f"'{name}'" for name in seeds)

@@ -236,6 +236,10 @@ class Value:
         """Return the elementwise "and" of two bool values."""
         return self.elementwise("And", other, np.bool_)
 
+    def logical_or(self, other: Value) -> Value:
+        """Return the elementwise "or" of two bool values."""
+        return self.elementwise("Or", other, np.bool_)
+
     def logical_not(self) -> Value:
         """Return the elementwise "not" of a bool value."""
         return self._unary("Not")

@@ -37,6 +37,7 @@ class Source:
         path: the file that a model given as bytes or ModelProto comes from; its folder holds the external data.
         allow_folders: folders besides the model's own in which its external data may lie.
         dropped_metadata: the key of metadata entries that are left out.
+        tail: a serialised model whose nodes and initializers are added to the model's own.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Source:
         *,
         allow_folders: Folders = (),
         dropped_metadata: str | None = None,
+        tail: bytes = b"",
     ) -> None:
         if not isinstance(model, (str, os.PathLike, bytes, onnx.ModelProto)):
             raise ModelError(
@@ -55,6 +57,7 @@ class Source:
         self.path = arguments.path("model", model, ModelError) if isinstance(model, (str, os.PathLike)) else path
         self._allowed = folders(allow_folders)
         self._dropped = dropped_metadata
+        self._tail = tail
         self._references: list[Reference] | None = None
 
     @property
@@ -107,6 +110,7 @@ class Source:
                 self._fetch(self.external, tensor)
         for entry in [entry for entry in model.metadata_props if entry.key == self._dropped]:
             model.metadata_props.remove(entry)
+        model.MergeFromString(self._tail)
         return model
 
     def fetch(self, tensor: onnx.TensorProto) -> None:
@@ -163,7 +167,17 @@ class Source:
 
     def without_metadata(self, key: str) -> Source:
         """Return a source of the same model without the metadata entry of this key, which a tail will add again."""
-        return Source(self.model, self.path, allow_folders=self._allowed, dropped_metadata=key)
+        return Source(self.model, self.path, allow_folders=self._allowed, dropped_metadata=key, tail=self._tail)
+
+    def extended(self, tail: bytes) -> Source:
+        """Return a source of the same model with the nodes and initializers of a serialised one added."""
+        return Source(
+            self.model,
+            self.path,
+            allow_folders=self._allowed,
+            dropped_metadata=self._dropped,
+            tail=self._tail + tail,
+        )
 
     def with_tail(self, tail: bytes) -> bytes:
         """Return the original bytes, followed by the tail."""
@@ -186,9 +200,12 @@ class Source:
     def _bare(self) -> onnx.ModelProto:
         """Return the model without its large weights, after a check that it has a sound graph."""
         if isinstance(self.model, onnx.ModelProto):
-            return _require_graph(_proto_skeleton(self.model), self.name)
-        with self._buffer() as data:
-            return _require_graph(self._parse(wire.skeleton, data), self.name)
+            model = _proto_skeleton(self.model)
+        else:
+            with self._buffer() as data:
+                model = self._parse(wire.skeleton, data)
+        model.MergeFromString(self._tail)
+        return _require_graph(model, self.name)
 
     @staticmethod
     def _fetch(external: ExternalData, tensor: onnx.TensorProto) -> None:
@@ -204,7 +221,8 @@ class Source:
 
     def _kept(self, data: memoryview) -> list[memoryview]:
         """Return the slices of the serialised model without the dropped metadata entry."""
-        return [data] if self._dropped is None else wire.without_metadata(data, self._dropped)
+        kept = [data] if self._dropped is None else wire.without_metadata(data, self._dropped)
+        return [*kept, memoryview(self._tail)] if self._tail else kept
 
     @contextlib.contextmanager
     def _buffer(self) -> Iterator[memoryview]:

@@ -35,7 +35,7 @@ from onnx_xcam.surgery.rules.node import NodeView
 from onnx_xcam.surgery.submodels.affine_terms import AFFINE_TERMS, Operand, is_affine
 from onnx_xcam.surgery.submodels.masked import MaskedPart
 from onnx_xcam.surgery.targets.layer import Layer
-from onnx_xcam.surgery.targets.target import Target
+from onnx_xcam.surgery.targets.target import Choosing, Target
 
 PARTS = ("layer", "bias", "side", "magnitude")
 """The model has these outputs beside the scores: `xcam_layer` and so on, float64 `[K]`, summed over all images.
@@ -79,7 +79,7 @@ def decomposition_model(masked: MaskedPart, layer: Layer, target: Target) -> Dec
             "adds its own. Use the float model."
         )
     emitter = new_emitter(graph)
-    selection = target.select(graph, emitter, "required", None)
+    selection = target.select(graph, emitter, Choosing(class_input="required"))
     parts, curved = emit_decomposition(graph, emitter, layer, target, selection.seed)
     outputs = [emitter.named(selection.scores, "xcam_scores")]
     outputs += [emitter.named(value, output_of(name)) for name, value in parts.items()]

@@ -10,7 +10,7 @@ import numpy as np
 from onnx_xcam.cams.contributions import map_of
 from onnx_xcam.cams.fusion import Fusion, fused
 from onnx_xcam.cams.methods import Formula
-from onnx_xcam.contract import GOOD, GRADIENT_ZERO, MAP_ZERO, NOT_FINITE, Grid, Layout
+from onnx_xcam.contract import GOOD, GRADIENT_ZERO, MAP_ZERO, NO_OBJECT, NOT_FINITE, Grid, Layout
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.values import INT_MAX, Value
 from onnx_xcam.surgery.ir import dims
@@ -85,7 +85,7 @@ class Cam:
 
     Attributes:
         map: float32 `[N, K, h, w]`, after the ReLU if there is one, all zero where something is not finite.
-        gradients: float32 `[N, K, C, S]` or `[N, K, C, 1]`.
+        gradients: float32 `[N, K, C, S]` or `[N, K, C, 1]`; of a sum of maps its largest magnitude, `[N, K, 1, 1]`.
         finite: whether the map is finite, bool `[N, K, 1, 1]`.
         relu: whether the map is without negative values.
         space: height and width of the map, as parts of a shape.
@@ -159,6 +159,25 @@ def emit_guided(cam: Cam, guided: Value, axes: tuple[int, int], size: Sequence[s
     return _finished(large * summed, cam.gradients, size, cam.relu)
 
 
+def emit_sum(cams: Sequence[Cam], *, relu: bool) -> Cam:
+    """Emit the sum of the maps of a cut's members, each resized (linear) to the grid of the finest of them.
+
+    Args:
+        cams: the members' maps, before any ReLU.
+        relu: whether evidence against the class is left out of the sum.
+    """
+    space = _finest(cams).space
+    total, finite = EmittedArrays().resize_linear(cams[0].map, space), cams[0].finite
+    gradients = cams[0].gradients
+    strongest = gradients.abs().max([2, 3])
+    for cam in cams[1:]:
+        total = total + EmittedArrays().resize_linear(cam.map, space)
+        finite = finite.logical_and(cam.finite)
+        strongest = strongest.maximum(cam.gradients.abs().max([2, 3]))
+    total = finite.where(total, np.inf)  # what is not finite in one member's map is not known in their sum
+    return _finished(total, strongest if len(cams) > 1 else gradients, space, relu)
+
+
 def emit_fused(cams: Sequence[Cam], how: Fusion) -> Value:
     """Emit the fusion of several layers' maps, on the grid of the finest of them: float32 `[N, K, h, w]`."""
     result: Value = fused(EmittedArrays(), [cam.map for cam in cams], _finest(cams).space, how)
@@ -218,14 +237,21 @@ def _lined_up_gradients(g: Value, a: Value, perm: Sequence[int]) -> Value:
     return g.reshape([0, 0, channels, -1 if size is None else size], (*g.shape[:3], size))
 
 
-def emit_status(cam: Cam, scores: Value) -> Value:
-    """Emit the status of each map, int64 `[N, K]`; see `contract.STATUS_TEXT`."""
+def emit_status(cam: Cam, scores: Value, exists: Value | None = None) -> Value:
+    """Emit the status of each map, int64 `[N, K]`; see `contract.STATUS_TEXT`.
+
+    Args:
+        cam: the maps.
+        scores: float32 `[N, K]`.
+        exists: whether there is an object to explain, bool `[N, K]`; None where there always is.
+    """
     strongest_gradient = cam.gradients.abs().max([2, 3], keepdims=False)
     strongest = (cam.map if cam.relu else cam.map.abs()).max([2, 3], keepdims=False)
     finite = cam.finite.squeeze([2, 3]).logical_and(scores.abs() < np.inf)
     empty = (strongest > 0).where(GOOD, MAP_ZERO, np.int64)
     known = (strongest_gradient > 0).where(empty, GRADIENT_ZERO)
-    return finite.where(known, NOT_FINITE)
+    status = finite.where(known, NOT_FINITE)
+    return status if exists is None else exists.where(status, NO_OBJECT)
 
 
 def emit_heatmap(cam: Cam, size: Sequence[shapes.Part], static: dims.Shape) -> Value:

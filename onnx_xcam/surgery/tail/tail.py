@@ -10,7 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnx_xcam import contract
-from onnx_xcam.cams.methods import emitted_method
+from onnx_xcam.cams.methods import AUTO_METHOD, Method, emitted_method
 from onnx_xcam.contract import Emit, Layout
 from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.analysis.ends import inputs_behind
@@ -28,10 +28,22 @@ from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_facts import Values
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import IR_VERSION
-from onnx_xcam.surgery.tail.cam import Cam, emit_cam, emit_fused, emit_guided, emit_heatmap, emit_status
+from onnx_xcam.surgery.tail.cam import Cam, emit_cam, emit_fused, emit_guided, emit_heatmap, emit_status, emit_sum
 from onnx_xcam.surgery.tail.options import TailOptions
 from onnx_xcam.surgery.targets.layer import Layer
-from onnx_xcam.surgery.targets.target import Selection, Target
+from onnx_xcam.surgery.targets.target import Choosing, Selection, Target
+
+_OF_LAYERS = ("activations", "gradients")
+"""These outputs belong to a layer, and the others to a map, which may be the sum of several layers' maps."""
+
+
+def method_for(target: Target, method: str) -> Method:
+    """Return the CAM method of this name, or for "auto" the one that suits the target's scores.
+
+    Raises:
+        XcamError: no method has this name, or no model can compute it.
+    """
+    return emitted_method(target.default_method if method == AUTO_METHOD else method)
 
 
 @dataclass(frozen=True)
@@ -58,17 +70,26 @@ class Tail:
         layers: the layers that are explained.
         options: what is added.
         picture: the picture input that is explained, None if the model has only one.
+        adds_up: whether the layers are a cut, so that no way through one leads to another and their maps are added up.
     """
 
     def __init__(
-        self, graph: Graph, target: Target, layers: Sequence[Layer], options: TailOptions, picture: str | None = None
+        self,
+        graph: Graph,
+        target: Target,
+        layers: Sequence[Layer],
+        options: TailOptions,
+        picture: str | None = None,
+        *,
+        adds_up: bool = False,
     ) -> None:
         self.graph = graph
         self.picture = picture
         self.target = target
         self.layers = layers
         self.options = options
-        self.method = emitted_method(options.method)
+        self.adds_up = adds_up
+        self.method = method_for(target, options.method)
         self.inputs = inputs_behind(graph, target.name)
         self.emitter: Emitter = new_emitter(graph, self.inputs)
         self.outputs: list[Value] = []
@@ -76,7 +97,13 @@ class Tail:
     def build(self) -> onnx.GraphProto:
         """Return the nodes, initializers, inputs and outputs to add."""
         options = self.options
-        selection = self.target.select(self.graph, self.emitter, options.class_input, options.classes)
+        choosing = Choosing(
+            class_input=options.class_input,
+            classes=options.classes,
+            objects=options.objects,
+            contrast=options.contrast,
+        )
+        selection = self.target.select(self.graph, self.emitter, choosing)
         for name, value in selection.outputs.items():
             self._add(value, name)
         if options.emit or options.fuse:
@@ -103,7 +130,9 @@ class Tail:
             return
         names = [layer.name for layer in self.layers]
         seeds = {self.target.name: selection.seed}
-        layer_gradients = gradients(self.graph, self.emitter, seeds, names, self.target.unclipped)
+        layer_gradients = gradients(
+            self.graph, self.emitter, seeds, names, self.target.unclipped, stops=names if self.adds_up else ()
+        )
         guided = None
         if self.method.is_guided:
             image = image_tensor(self.graph, self.target.name, self.picture)
@@ -113,11 +142,17 @@ class Tail:
             self._layer(index, layer, layer_gradients[layer.name], guided, selection)
             for index, layer in enumerate(self.layers)
         ]
+        if self.adds_up:
+            total = self._guided(emit_sum(cams, relu=self.options.relu), guided)
+            for kind in dict.fromkeys(self.options.emit):
+                if kind not in _OF_LAYERS:
+                    self._add(self._of_map(kind, total, selection), contract.output_name(kind))
+            cams = [total]
         if self.options.fuse:
             self._add(emit_fused(cams, self.options.fuse), contract.FUSED)
 
     def _layer(self, index: int, layer: Layer, gradient: Value, guided: Value | None, selection: Selection) -> Cam:
-        """Emit the outputs of one layer, and return its map."""
+        """Emit the outputs of one layer, and return its map; a member of a cut has none of a map."""
         layout = contract.images_first(layer.layout)
         a = self._images_first(layer)
         gradient = gradient.transpose([0, *(layer.layout.find(axis) + 1 for axis in layout)])
@@ -130,14 +165,26 @@ class Tail:
             grid=layer.grid,
             space=self._space(layer, a, layout),
             non_negative=is_non_negative(self.graph, layer.name),
-            relu=self.options.relu,
+            relu=self.options.relu and not self.adds_up,
         )
-        if guided is not None:
-            image = self._image("A guided map")
-            cam = emit_guided(cam, guided, image.axes, image.size)
+        if not self.adds_up:
+            cam = self._guided(cam, guided)
         for kind in dict.fromkeys(self.options.emit):
-            self._add(self._output(kind, a, gradient, cam, selection), contract.output_name(kind, index))
+            if kind == "activations":
+                self._add(a.cast(np.float32), contract.output_name(kind, index))
+            elif kind == "gradients":
+                full = expanded(gradient, a).cast(np.float32)
+                self._add(full.transpose([1, 0, *range(2, full.rank)]), contract.output_name(kind, index))
+            elif not self.adds_up:
+                self._add(self._of_map(kind, cam, selection), contract.output_name(kind, index))
         return cam
+
+    def _guided(self, cam: Cam, guided: Value | None) -> Cam:
+        """Return a map multiplied with the guided gradient of the input, if the method is a guided one."""
+        if guided is None:
+            return cam
+        image = self._image("A guided map")
+        return emit_guided(cam, guided, image.axes, image.size)
 
     def _images_first(self, layer: Layer) -> Value:
         """Emit the layer's activations with the axis of the images first."""
@@ -154,19 +201,14 @@ class Tail:
         tensors = [(forward_value(self.graph, self.emitter, name, "The layer"), axis) for name, axis in layer.places]
         return [shapes.dim_part(tensor, axis) for tensor, axis in tensors]
 
-    def _output(self, kind: Emit, a: Value, gradient: Value, cam: Cam, selection: Selection) -> Value:
-        """Emit one output of a layer, which its kind names."""
+    def _of_map(self, kind: Emit, cam: Cam, selection: Selection) -> Value:
+        """Return one output of a map, which its kind names."""
         if kind == "map":
             return cam.map
-        if kind == "activations":
-            return a.cast(np.float32)
         if kind == "status":
-            return emit_status(cam, selection.scores)
-        if kind == "heatmap":
-            image = self._image("The heat map")
-            return emit_heatmap(cam, image.size, (*cam.map.shape[:2], *image.static))
-        full = expanded(gradient, a).cast(np.float32)
-        return full.transpose([1, 0, *range(2, full.rank)])
+            return emit_status(cam, selection.scores, selection.exists)
+        image = self._image("The heat map")
+        return emit_heatmap(cam, image.size, (*cam.map.shape[:2], *image.static))
 
     def _image(self, what: str) -> _Image:
         """Return the picture input's height and width.

@@ -1,6 +1,6 @@
 """This module takes a model from its file to what is explained in it, one step after another, each computed once.
 
-source -> normalised -> graph -> sample -> target (the score table) -> layers -> chosen layers
+source -> normalised -> plain graph -> target (the score table) -> graph (with the table) -> layers -> chosen layers
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TypeVar
 import onnx
 
 from onnx_xcam import contract
+from onnx_xcam.common.arguments import share
 from onnx_xcam.metadata import Hints, read_hints
 from onnx_xcam.surgery.analysis.concrete_size import sample_of
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_operators
@@ -26,7 +27,7 @@ from onnx_xcam.surgery.targets.class_names import class_names
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.layer_names import Chosen, resolve
 from onnx_xcam.surgery.targets.layers import Layers
-from onnx_xcam.surgery.targets.target import Evidence, Target
+from onnx_xcam.surgery.targets.target import Evidence, Target, Thresholds
 from onnx_xcam.surgery.targets.tasks import recognised
 
 T = TypeVar("T")
@@ -34,11 +35,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A Request says what is to be explained in a model: layers, score and picture; see `instrument`."""
+    """A Request says what is to be explained in a model; see `instrument`.
+
+    Raises:
+        XcamError: a threshold is no number from 0 to 1.
+    """
 
     layers: str | Sequence[str] = "auto"
     score: str = "auto"
     picture: str = "auto"
+    task: str = "auto"
+    conf: float | None = None
+    iou: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("conf", "iou"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, share(name, value))
 
 
 def analyse(source: Source, request: Request | None = None) -> Analysis:
@@ -78,8 +91,8 @@ class Analysis:
 
     Attributes:
         given: the model as it was given.
-        source: the normalised model, to which a tail is appended.
-        skeleton: the normalised model's protobuf message without large weights.
+        plain_source: the normalised model.
+        plain_skeleton: the normalised model's protobuf message without large weights.
         changes: what had to be changed to normalise the model, in sentences.
         request: what is to be explained.
     """
@@ -87,7 +100,7 @@ class Analysis:
     def __init__(
         self, given: Source, source: Source, skeleton: onnx.ModelProto, changes: Sequence[str], request: Request
     ) -> None:
-        self.given, self.source, self.skeleton = given, source, skeleton
+        self.given, self.plain_source, self.plain_skeleton = given, source, skeleton
         self.changes, self.request = tuple(changes), request
 
     def of(self, source: Source) -> Analysis:
@@ -97,13 +110,13 @@ class Analysis:
     @property
     def is_instrumented(self) -> bool:
         """Tell whether the model has the outputs of an instrumented one, so that nothing needs to be analysed in it."""
-        graph = self.skeleton.graph
+        graph = self.plain_skeleton.graph
         return contract.is_instrumented(value.name for value in (*graph.input, *graph.output))
 
     @functools.cached_property
     def props(self) -> Mapping[str, str]:
         """Return the model's metadata."""
-        return {entry.key: entry.value for entry in self.skeleton.metadata_props}
+        return {entry.key: entry.value for entry in self.plain_skeleton.metadata_props}
 
     @functools.cached_property
     def hints(self) -> Hints:
@@ -115,18 +128,13 @@ class Analysis:
         return read_hints(self.props)
 
     @_part
-    def graph(self) -> Graph:
-        """Return the graph, which nobody may change.
+    def plain_graph(self) -> Graph:
+        """Return the graph of the model's own nodes, which nobody may change.
 
         Raises:
             ModelError: the model contradicts itself.
         """
-        return prepare(self.skeleton, self.source.name)
-
-    @_part
-    def sample(self) -> Graph | None:
-        """Return the graph with numbers in place of a symbolic height and width; None if they are not symbolic."""
-        return sample_of(self.skeleton, self.graph)
+        return prepare(self.plain_skeleton, self.plain_source.name)
 
     @_part
     def target(self) -> Target:
@@ -135,13 +143,46 @@ class Analysis:
         Raises:
             ScoreError: the model has none.
         """
-        wanted = self.request.score
-        return recognised(Evidence(self.graph, self.sample, wanted, self.props, self.hints.labels))
+        request = self.request
+        sample = sample_of(self.plain_skeleton, self.plain_graph)
+        thresholds = Thresholds(request.conf, request.iou)
+        evidence = Evidence(self.plain_graph, sample, request.score, self.props, self.hints.labels, thresholds)
+        return recognised(evidence, request.task)
+
+    @_part
+    def source(self) -> Source:
+        """Return the normalised model with the nodes that compute the score table, to which a tail is appended.
+
+        Raises:
+            ScoreError: the model has no score table.
+        """
+        added = self.target.added
+        return self.plain_source.extended(added) if added else self.plain_source
+
+    @_part
+    def skeleton(self) -> onnx.ModelProto:
+        """Return the protobuf message of `source` without large weights."""
+        return self.source.skeleton() if self.target.added else self.plain_skeleton
+
+    @_part
+    def graph(self) -> Graph:
+        """Return the graph with the score table, which nobody may change.
+
+        Raises:
+            ModelError: the model contradicts itself.
+            ScoreError: the model has no score table.
+        """
+        return prepare(self.skeleton, self.source.name) if self.target.added else self.plain_graph
+
+    @_part
+    def sample(self) -> Graph | None:
+        """Return the graph with numbers in place of a symbolic height and width; None if they are not symbolic."""
+        return sample_of(self.skeleton, self.graph)
 
     @_part
     def class_names(self) -> tuple[str, ...] | None:
         """Return the names of the classes that the graph itself looks up, by class id; None where it does not."""
-        return class_names(self.graph, self.target.name)
+        return class_names(self.plain_graph, self.target.name)
 
     @_part
     def layers(self) -> Layers:
@@ -162,6 +203,11 @@ class Analysis:
         return resolve(self.layers, self.request.layers, self.target.default_layers)
 
     @property
+    def is_cut(self) -> bool:
+        """Tell whether the chosen layers carry the evidence together, so that their maps are added up to one."""
+        return self.request.layers == "auto" and self.target.adds_up
+
+    @property
     def chosen_layers(self) -> list[Layer]:
         """Return the layers that the request names."""
         return [layer for layer, _ in self.chosen]
@@ -169,7 +215,7 @@ class Analysis:
     def input_values(self, picture: str) -> InputValues | None:
         """Return what the graph proves of the values that a picture input takes; None where it proves nothing."""
         with diagnosed(self.given):
-            return input_values(self.graph, picture)
+            return input_values(self.plain_graph, picture)
 
     def layers_of(self, picture: str) -> Layers:
         """Return the candidate layers for one of the model's pictures."""

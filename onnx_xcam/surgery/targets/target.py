@@ -4,7 +4,7 @@ Every vision task is a table `S [N, Q, C]` of N images, Q candidates (one of a c
 steps, ...) and C classes. A task answers four questions, in one place of its own:
 
     how is it recognised?         a function from `Evidence` to a `Target`, listed in `tasks.py`
-    where is the table?           `Target.name`, a tensor
+    where is the table?           `Target.name`, a tensor of the model, or one that `Target.added` computes
     what ranks its cells?         `Target.select`
     which layers carry evidence?  `Target.default_layers`
 
@@ -21,7 +21,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam.contract import ClassInput, Probabilities
+from onnx_xcam.cams.methods import DEFAULT_METHOD
+from onnx_xcam.contract import ClassInput, Probabilities, Task
+from onnx_xcam.metadata import Candidates
 from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.dims import Shape
@@ -29,6 +31,19 @@ from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.targets.default_layer import last_bottleneck, why_last_bottleneck
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.layers import Layers
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Thresholds say which candidates are objects; None is what the model states, or else the usual number.
+
+    Attributes:
+        conf: the probability that an object exceeds, 0..1.
+        iou: the overlap (intersection over union) above which the worse of two boxes of one class is dropped, 0..1.
+    """
+
+    conf: float | None = None
+    iou: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,7 @@ class Evidence:
         wanted: the score that was asked for: "auto", or a tensor's name.
         props: the model's metadata.
         labels: the names of classes that the metadata state, None if they state none.
+        thresholds: what a candidate must exceed to be an object, as it was asked for.
     """
 
     graph: Graph
@@ -48,6 +64,24 @@ class Evidence:
     wanted: str = "auto"
     props: Mapping[str, str] = field(default_factory=dict)
     labels: Sequence[str] | None = None
+    thresholds: Thresholds = Thresholds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing:
+    """A Choosing says how the cells of the table are chosen at run time, or which ones are fixed; see `instrument`.
+
+    Attributes:
+        class_input: whether the inputs that choose cells are optional, required, or not there.
+        classes: the classes where they are fixed.
+        objects: the objects where they are fixed.
+        contrast: whether there is an input of classes that the explained ones are contrasted with.
+    """
+
+    class_input: ClassInput = "optional"
+    classes: Sequence[int] | None = None
+    objects: Sequence[int] | None = None
+    contrast: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,12 +107,14 @@ class Selection:
         outputs: the outputs that say which cells these are, each `[N, K, ...]`, by their names in the contract; the
             scores are among them.
         inputs: the inputs that choose the cells; none where the choice is fixed at surgery.
+        exists: whether there is such a cell, bool `[N, K]`; None where every cell exists.
     """
 
     scores: Value
     seed: Value
     outputs: Mapping[str, Value]
     inputs: tuple[Choice, ...] = ()
+    exists: Value | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +135,14 @@ class Target(ABC):
         probabilities: the output that gives the model's own probabilities, and how; None if no output does.
         logits: the output that holds the scores, and how probabilities are made of them if they are a classifier's.
         is_number: whether the table is one number for each image, and no output gives a probability of it.
+        added: a serialised model of the nodes that compute the table of the model's own tensors; b"" where the table is
+            one of these.
+        candidates: what the cells are chosen among, for a task with objects.
+        default_method: the CAM method that suits the table's scores.
+        adds_up: whether the default layers are a cut: they carry the evidence together, each a part of it.
     """
 
-    task: ClassVar[str]
+    task: ClassVar[Task]
     only: ClassVar[str]
     doubt: ClassVar[str]
 
@@ -115,6 +156,10 @@ class Target(ABC):
     probabilities: Probabilities | None = None
     logits: Probabilities | None = None
     is_number: bool = False
+    added: bytes = b""
+    candidates: Candidates | None = None
+    default_method: ClassVar[str] = DEFAULT_METHOD
+    adds_up: ClassVar[bool] = False
 
     @property
     def class_count(self) -> int | None:
@@ -122,19 +167,16 @@ class Target(ABC):
         return None
 
     @abstractmethod
-    def select(
-        self, graph: Graph, emitter: Emitter, class_input: ClassInput, classes: Sequence[int] | None
-    ) -> Selection:
+    def select(self, graph: Graph, emitter: Emitter, choosing: Choosing) -> Selection:
         """Emit the choice of cells, and define in the emitter where a symbolic K can be read.
 
         Args:
             graph: the model, or a part of it that ends in the table.
             emitter: collects the added nodes.
-            class_input: how the cells are chosen at run time; see `instrument`.
-            classes: the classes where they are fixed.
+            choosing: how the cells are chosen.
 
         Raises:
-            ClassError: the given classes do not fit the form or the number of classes.
+            ClassError: the given classes or objects do not fit the form or the number of classes, or the task has none.
         """
 
     @abstractmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.common.arguments import is_whole, several, short_repr
-from onnx_xcam.contract import ClassInput
+from onnx_xcam.contract import Task
 from onnx_xcam.errors import ClassError
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.emitter import Emitter
@@ -19,7 +18,7 @@ from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.dims import Dim
 from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.targets.target import Choice, Selection, Target
+from onnx_xcam.surgery.targets.target import Choice, Choosing, Selection, Target
 
 Form = Literal["classes", "logit"]
 """The two forms of a classifier's scores: one per class, or a single logit per image."""
@@ -37,7 +36,7 @@ class Score(Target):
         threshold: for one number per image, the value above which it means class 1.
     """
 
-    task: ClassVar[str] = "classification"
+    task: ClassVar[Task] = "classification"
     only: ClassVar[str] = "Only classifiers of pictures are explained."
     doubt: ClassVar[str] = "Is this an image classifier?"
 
@@ -59,16 +58,16 @@ class Score(Target):
         """Return the axes of size 1 that are neither images nor classes."""
         return [axis for axis in range(len(self.shape)) if axis not in (self.batch, self.classes)]
 
-    def select(
-        self, graph: Graph, emitter: Emitter, class_input: ClassInput, classes: Sequence[int] | None
-    ) -> Selection:
+    def select(self, graph: Graph, emitter: Emitter, choosing: Choosing) -> Selection:
         """Emit the choice of classes: given ones, or -1, -2, ... for the best, the second best, ...
 
         Raises:
-            ClassError: the given classes do not fit the form or the number of classes.
+            ClassError: the given classes do not fit the form or the number of classes, or objects are given.
         """
+        if choosing.objects is not None:
+            raise ClassError("A classifier has no objects to choose; give classes.")
         table = _table(graph, emitter, self)
-        asked = _asked(emitter, self, class_input, classes)
+        asked = _asked(emitter, self, choosing)
         chosen = asked.expand([shapes.dim_part(table, 0), 1], (table.shape[0], asked.shape[1]))
         if asked.const is None or (asked.const < 0).any():
             chosen = (chosen < 0).where(_ranked(_compared(emitter, self, table), chosen, asked.const), chosen)
@@ -81,7 +80,7 @@ class Score(Target):
             scores=scores,
             seed=seed,
             outputs={contract.CLASSES: chosen, contract.SCORES: scores},
-            inputs=() if class_input == "fixed" else (Choice(asked, np.array([[-1]], np.int64)),),
+            inputs=() if choosing.class_input == "fixed" else (Choice(asked, np.array([[-1]], np.int64)),),
         )
 
     def table(self, values: NDArray[Any], images: int) -> NDArray[np.float64]:
@@ -107,14 +106,15 @@ def _compared(emitter: Emitter, score: Score, table: Value) -> Value:
     return table + emitter.constant(np.array([[2 * score.threshold, 0]], table.dtype))
 
 
-def _asked(emitter: Emitter, score: Score, class_input: ClassInput, classes: Sequence[int] | None) -> Value:
+def _asked(emitter: Emitter, score: Score, choosing: Choosing) -> Value:
     """Emit the classes that are asked for, int64 `[N or 1, K]`: an input of the model, or a constant if they are fixed.
 
     Raises:
         ClassError: the given classes do not fit the form or the number of classes, or none are given where they are
             fixed.
     """
-    if class_input != "fixed":
+    classes = choosing.classes
+    if choosing.class_input != "fixed":
         if classes is not None:
             raise ClassError('Classes are fixed at surgery only with class_input="fixed"; otherwise feed them later.')
         return emitter.input(contract.CLASS_INPUT, np.int64, _ASKED_SHAPE)

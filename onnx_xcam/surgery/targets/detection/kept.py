@@ -1,0 +1,42 @@
+"""This module emits which candidates of a detector are kept as objects: above a threshold, and not suppressed.
+
+A candidate is an object of its best class. Of two objects of one class whose boxes overlap by more than a threshold
+(intersection over union), the one with the lower probability is dropped: greedy non-maximum suppression class by class,
+as detectors are used and as ONNX's NonMaxSuppression computes it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.builder.values import Value
+from onnx_xcam.surgery.targets.candidates.appended import Columns
+
+_MOST = 300
+"""At most so many objects of each class are kept, as detectors' own pipelines do."""
+
+
+def ranks(columns: Columns, conf: float, iou: float | None) -> Value:
+    """Emit the rank of each candidate, float32 `[N, Q]`: its probability if it is kept as an object, else -1.
+
+    Args:
+        columns: the candidates.
+        conf: the probability that an object exceeds.
+        iou: the overlap above which the worse of two boxes is dropped; None if the file itself has picked the objects,
+            or boxes are not known.
+    """
+    p = columns.probabilities
+    best = p.max([2], keepdims=False)
+    if iou is None or columns.boxes is None:
+        return (best > conf).where(best, -1)
+    emitter = p.emitter
+    own = p.argmax(2).squeeze([2]).one_hot(p.range_of(2), p.dtype)
+    of_classes = (own * p).transpose([0, 2, 1])
+    limits = [emitter.constant(np.array([limit], np.float32)) for limit in (iou, conf)]
+    most = emitter.constant(np.array([_MOST], np.int64))
+    chosen = emitter.one("NonMaxSuppression", [columns.boxes, of_classes, most, *limits], np.int64, (None, 3))
+    cells = chosen.gather(emitter.constant(np.array([0, 2], np.int64)), 1)
+    nothing = best.filled([shapes.dim_part(best, 0), shapes.dim_part(best, 1)], -1).with_shape(best.shape)
+    found = emitter.one("GatherND", [best, cells], best.dtype, (None,))
+    return emitter.one("ScatterND", [nothing, cells, found], best.dtype, best.shape)
