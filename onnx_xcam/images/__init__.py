@@ -7,7 +7,8 @@ No other package uses OpenCV and Pillow, and this one only where pixels are read
 from __future__ import annotations
 
 from onnx_xcam.images.backend import MAX_PIXELS
-from onnx_xcam.images.draw import COLOUR_MAPS, colour, overlay
+from onnx_xcam.images.boxes import DrawnBox, draw_boxes
+from onnx_xcam.images.draw import COLOUR_MAPS, colour, overlay, united
 from onnx_xcam.images.find import find_images
 from onnx_xcam.images.input_spec import InputSpec
 from onnx_xcam.images.photo import Photo
@@ -25,12 +26,14 @@ __all__ = [
     "DEFAULT_SIZE",
     "MAX_PIXELS",
     "PRESETS",
+    "DrawnBox",
     "ImageRGB",
     "InputSpec",
     "Photo",
     "Placement",
     "Preprocess",
     "colour",
+    "draw_boxes",
     "find_images",
     "open_photo",
     "overlay",
@@ -39,5 +42,6 @@ __all__ = [
     "read_mask",
     "read_photo",
     "scale_heatmap",
+    "united",
     "write_image",
 ]

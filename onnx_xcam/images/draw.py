@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,24 @@ def overlay(
     if seen is not None and not seen.all():
         _set_off(result, seen)
     return side_by_side(image_rgb, result) if beside else result
+
+
+def united(heats: Iterable[npt.NDArray[np.floating]]) -> npt.NDArray[np.float32]:
+    """Return the largest of several heat maps in 0..1 at each pixel, float32 [H,W]: one picture of many objects.
+
+    Args:
+        heats: at least one heat map [H,W], each on its own scale; NaN counts as 0. Two are held at a time.
+
+    Raises:
+        ValueError: there is none, or they differ in size.
+    """
+    result: npt.NDArray[np.float32] | None = None
+    for heat01 in heats:
+        one = np.fmax(heat01, 0.0).astype(np.float32, copy=False)
+        result = one if result is None else np.maximum(result, one)
+    if result is None:
+        raise ValueError("there is no heat map to unite")
+    return result
 
 
 def side_by_side(left_rgb: ImageRGB, right_rgb: ImageRGB) -> ImageRGB:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from onnx_xcam.images import fonts
 from onnx_xcam.images.backend import opencv, pillow
 from onnx_xcam.images.pixels import ImageRGB
 from onnx_xcam.text import printable
@@ -53,8 +53,7 @@ def panel(heading: str, columns: Sequence[str], rows: Sequence[Row]) -> ImageRGB
         rows: at least one row; each has a cell for every column.
     """
     image_module = pillow()
-    font_module, draw_module = (importlib.import_module(f"PIL.{name}") for name in ("ImageFont", "ImageDraw"))
-    fonts = {size: font_module.load_default(size) for size in (_TEXT, _HEADING)}
+    draw_module = importlib.import_module("PIL.ImageDraw")
     cells = [[_fitted(cell.image_rgb) for cell in row.cells] for row in rows]
     width = max(image.shape[1] for row in cells for image in row)
     step = width + _GAP
@@ -68,8 +67,8 @@ def panel(heading: str, columns: Sequence[str], rows: Sequence[Row]) -> ImageRGB
     whole = len(columns) * step - _GAP
 
     def write(x: int, y: int, text: str, *, large: bool = False, ink: tuple[int, int, int] = _INK) -> None:
-        font = fonts[_HEADING if large else _TEXT]
-        draw.text((x, y), _cut(printable(text), font, whole if large else width), fill=ink, font=font)
+        font = fonts.font_of(text, _HEADING if large else _TEXT)
+        draw.text((x, y), fonts.shortened(printable(text), font, whole if large else width), fill=ink, font=font)
 
     write(_GAP, _GAP, heading, large=True)
     for n, column in enumerate(columns):
@@ -95,14 +94,3 @@ def _fitted(image_rgb: ImageRGB) -> ImageRGB:
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     fitted: ImageRGB = cv2.resize(image_rgb, size, interpolation=how)
     return fitted
-
-
-def _cut(text: str, font: Any, room: int) -> str:
-    """Return a text, or its beginning and an ellipsis where it is wider than `room` pixels."""
-    if font.getlength(text) <= room:
-        return text
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if font.getlength(text[:middle] + "…") <= room else (low, middle - 1)
-    return text[:low] + "…"
