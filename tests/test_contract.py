@@ -619,3 +619,41 @@ def test_a_negative_dimension_is_an_unknown_one(head, batch):
     expected = run(instrument(cnn(head)), batch, [[1, -1]])
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-7)
+
+
+# --- contrast -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("against", [[[4]], [[4, -1, 0]], [[0], [1], [-1]]], ids=["one", "several", "each its own"])
+def test_a_contrast_is_the_difference_of_two_classes(head, against):
+    model, image, asked = cnn(head), images(3), np.array([[2, 1, 3]])
+    against = np.broadcast_to(against, (3, 3))
+    feeds = {"image": image, "xcam_class": asked, "xcam_against": against}
+    made = session(instrument(model, contrast=True))
+    found = dict(zip([out.name for out in made.get_outputs()], made.run(None, feeds), strict=True))
+    logits = tensors(model, ["logits"], image)["logits"]
+    contrasted = np.take_along_axis(logits, np.maximum(against, 0), 1) * (against >= 0)
+    np.testing.assert_allclose(found["xcam_scores"], logits[:, asked[0]] - contrasted, rtol=1e-5, atol=1e-6)
+    alone = run(instrument(model), image, np.broadcast_to(asked, (3, 3)))["xcam_gradients"]
+    other = run(instrument(model), image, np.maximum(against, 0))["xcam_gradients"]
+    expected = alone - other * (against >= 0)[..., None, None, None]
+    np.testing.assert_allclose(found["xcam_gradients"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_without_a_contrast_there_is_no_input_for_it():
+    assert [value.name for value in instrument(cnn("gap")).graph.input] == ["image", "xcam_class"]
+    names = [value.name for value in instrument(cnn("gap"), contrast=True).graph.input]
+    assert names == ["image", "xcam_class", "xcam_against"]
+    with pytest.raises(ClassError, match="A contrast is chosen when the model runs"):
+        instrument(cnn("gap"), contrast=True, class_input="fixed", classes=[1])
+
+
+def test_one_logit_is_contrasted_with_its_negative():
+    model = cnn("pooled = GlobalAveragePool(a) flat = Flatten(pooled) logits = Gemm<transB=1>(flat, v, u)",
+                output="float[N,1] logits", weights={"v": (1, 4), "u": (1,)})  # fmt: skip
+    image = images(2)
+    made = session(instrument(model, contrast=True))
+    feeds = {"image": image, "xcam_class": np.array([[1]]), "xcam_against": np.array([[0]])}
+    scores = made.run(["xcam_scores"], feeds)[0]
+    np.testing.assert_allclose(scores, 2 * run(model, image)["logits"], rtol=1e-5)

@@ -91,6 +91,11 @@ def asked_cells(
     return Asked(first, classes, against[0] if against else None, inputs, known)
 
 
+def contrast_input(emitter: Emitter) -> Choice:
+    """Return the input of the classes that the explained ones are contrasted with; by default there is none."""
+    return Choice(_input(emitter, contract.AGAINST_INPUT), _NONE)
+
+
 def _input(emitter: Emitter, name: str) -> Value:
     """Return an input of numbers `[M, K]`, whose sizes have symbols of their own, since inputs may differ in them."""
     return emitter.forward(name, np.dtype(np.int64), (f"{name}_M", f"{name}_K"))

@@ -18,6 +18,7 @@ from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.dims import Dim
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.targets.asking import contrast_input, contrasted
 from onnx_xcam.surgery.targets.target import Choice, Choosing, Selection, Target
 
 Form = Literal["classes", "logit"]
@@ -73,14 +74,18 @@ class Score(Target):
             chosen = (chosen < 0).where(_ranked(_compared(emitter, self, table), chosen, asked.const), chosen)
         scores = table.gather_elements(chosen, 1)
         seed = _seed(self, chosen, table)
+        inputs = () if choosing.class_input == "fixed" else (Choice(asked, np.array([[-1]], np.int64)),)
+        if choosing.contrast:
+            against, added = _against(emitter, choosing, chosen, table)
+            weights = contrasted(against, table.range_of(1), table.dtype)
+            scores = scores - (weights * table.unsqueeze([1])).sum([2], keepdims=False)
+            seed = seed - _of_table(self, weights.transpose([1, 0, 2]))
+            inputs = (*inputs, added)
         scores = scores.cast(np.float32)
         if isinstance(count := chosen.shape[1], str):
             emitter.define_symbol(count, chosen, 1)
         return Selection(
-            scores=scores,
-            seed=seed,
-            outputs={contract.CLASSES: chosen, contract.SCORES: scores},
-            inputs=() if choosing.class_input == "fixed" else (Choice(asked, np.array([[-1]], np.int64)),),
+            scores=scores, seed=seed, outputs={contract.CLASSES: chosen, contract.SCORES: scores}, inputs=inputs
         )
 
     def table(self, values: NDArray[Any], images: int) -> NDArray[np.float64]:
@@ -129,6 +134,19 @@ def _asked(emitter: Emitter, score: Score, choosing: Choosing) -> Value:
     return emitter.constant(np.array([numbers], np.int64))
 
 
+def _against(emitter: Emitter, choosing: Choosing, chosen: Value, table: Value) -> tuple[Value, Choice]:
+    """Emit the classes that the chosen ones are contrasted with, int64 `[N, K]`, -1 for none, and their input.
+
+    Raises:
+        ClassError: the classes are fixed at surgery.
+    """
+    if choosing.class_input == "fixed":
+        raise ClassError("A contrast is chosen when the model runs; leave out the contrast, or the fixed classes.")
+    asked = contrast_input(emitter)
+    parts: list[shapes.Part] = [shapes.dim_part(table, 0), shapes.dim_part(chosen, 1)]
+    return asked.value.expand(parts, chosen.shape), asked
+
+
 def _ranked(table: Value, asked: Value, known: np.ndarray | None) -> Value:
     """Emit for each asked class -r the r-th best class of each image, int64 `[N, K]`; other entries have no meaning.
 
@@ -153,7 +171,11 @@ def _ranked(table: Value, asked: Value, known: np.ndarray | None) -> Value:
 def _seed(score: Score, chosen: Value, table: Value) -> Value:
     """Emit the gradient of the chosen scores with respect to the score's tensor, `[K, *shape]`."""
     lines = chosen.transpose([1, 0])
-    one_hot = lines.one_hot(table.range_of(1), table.dtype)
+    return _of_table(score, lines.one_hot(table.range_of(1), table.dtype))
+
+
+def _of_table(score: Score, one_hot: Value) -> Value:
+    """Emit a gradient with respect to the table `[K, N, C]` as that with respect to the score's tensor."""
     if score.form == "classes" and score.batch is not None and not score.unit_axes():
         return one_hot
     if score.form == "logit":
