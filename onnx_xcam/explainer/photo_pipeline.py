@@ -22,6 +22,7 @@ from onnx_xcam.images.prepare import preprocess_image
 from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.images.sources import PictureSource, name_of, opened
 from onnx_xcam.images.values import remarks_for, shown
+from onnx_xcam.producers.assume import takes_whole
 from onnx_xcam.producers.evidence import evidence
 from onnx_xcam.producers.settle import input_spec, settle
 from onnx_xcam.producers.settled import Settled
@@ -129,7 +130,8 @@ def model_inputs(model: LoadedModel, preprocess: PreprocessLike | None, labels: 
     said = evidence(preprocess, labels, model.session.metadata, model.path, model.proved)
     spec = input_spec(info.name, info.dtype, info.shape, said)
     is_number = model.probability_outputs.is_number
-    settled = settle(said, spec, model.class_count, is_number=is_number)
+    whole = takes_whole(model.metadata.task)
+    settled = settle(said, spec, model.class_count, is_number=is_number, whole=whole)
     notes, warnings = notes_on_pictures(settled)
     notes.append(f"Input: {spec.name!r}, {spec.layout}, {spec.dtype}.")
     of_labels, doubts = notes_on_labels(settled)

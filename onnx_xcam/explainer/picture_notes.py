@@ -86,8 +86,9 @@ def _all_assumed(settled: Settled) -> str:
     preprocess, spec = settled.preprocess, settled.spec
     if takes_whole_numbers(spec):
         return f"Preprocessing: {preprocess.summary(spec)}: nothing states it, and the input takes whole numbers."
-    what = {1: "grey values 0..1", 3: "ImageNet's mean and standard deviation"}.get(spec.channels, "values 0..1")
-    known = how_likely(spec, settled.size)
+    of_colours = "values 0..1" if settled.whole else "ImageNet's mean and standard deviation"
+    what = {1: "grey values 0..1", 3: of_colours}.get(spec.channels, "values 0..1")
+    known = how_likely(spec, settled.size, whole=settled.whole)
     right = "" if known is None else f", right for {known.whole} of {known.weights} published weights of this size"
     return f"Preprocessing: nothing states it, so {what} are assumed ({preprocess.geometry(spec)}){right}. {_ADVICE}"
 

@@ -13,7 +13,7 @@ from onnx_xcam.contract import image_axes
 from onnx_xcam.errors import InputError, LabelsError, ModelError, PreprocessError
 from onnx_xcam.images.preprocess import by
 from onnx_xcam.metadata import Metadata
-from onnx_xcam.producers.assume import how_likely
+from onnx_xcam.producers.assume import how_likely, takes_whole
 from onnx_xcam.producers.describe import NAMES, told
 from onnx_xcam.producers.evidence import evidence
 from onnx_xcam.producers.graph import graph_statements
@@ -171,7 +171,7 @@ def _pictures(
         of_graph = graph_statements(*_proved(name, analysis, report))
         said = evidence(preprocess, labels, analysis.props, analysis.given.path, of_graph)
         spec = input_spec(name, graph.dtype(name), tuple(graph.shape(name) or ()), said)
-        settled = settle(said, spec, report.classes, is_number=is_number)
+        settled = settle(said, spec, report.classes, is_number=is_number, whole=takes_whole(_task(analysis)))
     except (PreprocessError, LabelsError, InputError, ModelError) as error:
         given = preprocess if isinstance(error, PreprocessError) else labels
         if given is not None and isinstance(error, PreprocessError | LabelsError):
@@ -179,6 +179,13 @@ def _pictures(
         return PicturesReport(name, problem=str(error))
     parts = tuple(_part(group, settled) for group in (*GROUPS, "labels"))
     return PicturesReport(name, parts, settled.preprocess.to_dict(), (*settled.remarks, *settled.label_remarks))
+
+
+def _task(analysis: Analysis) -> str:
+    """Return what the model is for."""
+    if analysis.is_instrumented:
+        return Metadata.from_props(analysis.props, analysis.plain_source.name).task
+    return analysis.target.task
 
 
 def _others(image: str | None, analysis: Analysis, preprocess: PreprocessLike | None) -> tuple[PicturesReport, ...]:
@@ -221,7 +228,7 @@ def _part(group: str, settled: Settled) -> PartReport:
 
 def _likely(group: str, settled: Settled) -> tuple[int, int] | None:
     """Return how many published weights agree with what is assumed of a group, and of how many; None if unknown."""
-    known = how_likely(settled.spec, settled.size)
+    known = how_likely(settled.spec, settled.size, whole=settled.whole)
     if known is None:
         return None
     agreeing = {"values": known.values, "geometry": known.crop, "interpolation": known.interpolation}.get(group)

@@ -51,7 +51,12 @@ def input_spec(
 
 
 def settle(
-    statements: Sequence[Statement], spec: InputSpec, class_count: int | None, *, is_number: bool = False
+    statements: Sequence[Statement],
+    spec: InputSpec,
+    class_count: int | None,
+    *,
+    is_number: bool = False,
+    whole: bool = False,
 ) -> Settled:
     """Settle a model's preprocessing and labels.
 
@@ -60,6 +65,7 @@ def settle(
         spec: the image input.
         class_count: the number of classes, or None where it is unknown.
         is_number: whether the model's score is a number, for which a single label names no class.
+        whole: whether the model looks at the whole picture, as detectors do, which matters where nothing is stated.
 
     Raises:
         PreprocessError: the user states a size or a layout that the model does not take; or a source that cannot be
@@ -70,7 +76,7 @@ def settle(
     statements = [one.at((spec.height, spec.width)) for one in statements]
     labels = settle_labels(statements, class_count, is_number=is_number)
     _raise_refusals(statements)
-    return _Merge(statements, spec).settled(labels)
+    return _Merge(statements, spec, whole).settled(labels)
 
 
 def _first(statements: Sequence[Statement], group: str) -> Statement | None:
@@ -104,6 +110,7 @@ class _Merge:
 
     statements: Sequence[Statement]
     spec: InputSpec
+    whole: bool
     origins: dict[str, Origin] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     given_way: list[Statement] = field(default_factory=list)
@@ -117,7 +124,7 @@ class _Merge:
         chosen["values"] = _first([one for one in self.statements if one not in self.given_way], "values")
         self._remarks(chosen)
         settings = self._channels(chosen["channels"])
-        base = assumed(self.spec, size.of_input)
+        base = assumed(self.spec, size.of_input, whole=self.whole)
         for group in _MERGED:
             if group != "channels":
                 settings |= self._group(group, chosen[group], base, size, settings["channels"])
@@ -131,7 +138,14 @@ class _Merge:
             "labels": Origin(labels.kind, labels.source, labels.contradictions, labels.doubts)
         }
         return Settled(
-            self.spec, size.of_input, preprocess, labels.labels, origins, tuple(self.remarks), labels.remarks
+            self.spec,
+            size.of_input,
+            preprocess,
+            labels.labels,
+            origins,
+            tuple(self.remarks),
+            labels.remarks,
+            whole=self.whole,
         )
 
     def _remarks(self, chosen: Mapping[str, Statement | None]) -> None:

@@ -42,6 +42,7 @@ class Settled:
         origins: the origin of each group of `GROUPS`, and of "labels".
         remarks: whole sentences on what sources say of pictures that is not followed.
         label_remarks: whole sentences on labels that were found and are not used.
+        whole: whether the model looks at the whole picture, as detectors do.
     """
 
     spec: InputSpec
@@ -51,6 +52,7 @@ class Settled:
     origins: Mapping[str, Origin]
     remarks: tuple[str, ...] = ()
     label_remarks: tuple[str, ...] = ()
+    whole: bool = False
 
     @property
     def assumed(self) -> tuple[str, ...]:

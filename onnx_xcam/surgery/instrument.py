@@ -29,10 +29,12 @@ def instrument(
 
     Args:
         model: path, bytes or ModelProto of a plain model; never changed.
-        layers: "auto" (the last spatial feature map), a layer's name, or a list of names. A name is a tensor, a node, a
+        layers: "auto" (of a classifier the last spatial feature map; of a detector the layers that carry the evidence
+            together, whose maps are added up), a layer's name, or a list of names. A name is a tensor, a node, a
             PyTorch module path, or a part of one that fits only one layer.
         score: "auto" (the logits), or a tensor's name.
-        method: the CAM method, one of `onnx_xcam.cams.methods.EMITTED`.
+        method: the CAM method, one of `onnx_xcam.cams.methods.EMITTED`; "auto" is "xgrad-cam" for classifiers and
+            "local-xgrad-cam" for detectors.
         emit: which outputs to add to the classes and scores: "map", "activations", "gradients", "heatmap", "status".
         class_input: how the classes are chosen at run time: "optional" (an input with a default, the top class),
             "required" (a plain input) or "fixed" (no input; `classes` says which).
@@ -41,6 +43,14 @@ def instrument(
         fuse: of several layers, also emit one map of all, `xcam_fused`: their "mean", "max" or "product".
         picture: of a model with several image inputs, the one that is explained; "auto" is the first that the score
             depends on.
+        task: what the model is for, "classification" or "detection"; "auto" recognises it.
+        conf: of a detector, the probability that an object exceeds, 0..1; None is what the file states, or else 0.25.
+        iou: of a detector, the overlap above which the worse of two boxes of one class is dropped, 0..1; None is what
+            the file states, or else 0.45.
+        objects: the objects for class_input="fixed"; -1 is the best one, -2 the second best, ..., and 0 or more a
+            candidate itself.
+        contrast: whether there is an input of classes that the explained ones are contrasted with: why this class and
+            not that one.
         allow_folders: a folder, or several, in which the model's external data may lie besides the model's own. Without
             it, external data elsewhere (an absolute path, `..`, a link that leads there) are refused.
 

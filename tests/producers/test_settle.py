@@ -5,6 +5,7 @@ import pytest
 
 from onnx_xcam.errors import LabelsError, PreprocessError
 from onnx_xcam.images import PRESETS, InputSpec, Preprocess
+from onnx_xcam.producers.assume import how_likely
 from onnx_xcam.producers.settle import input_spec, settle
 from onnx_xcam.producers.statement import Statement
 
@@ -129,6 +130,21 @@ def test_an_open_size():
 )
 def test_what_is_assumed(shape, dtype, expected):
     assert settle([], spec(shape, dtype), None).preprocess == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "expected"),
+    [
+        ((1, 3, 640, 640), np.float32, PRESETS["yolo"]),
+        ((1, 3, 480, 640), np.float32, PRESETS["yolo"]),
+        ((1, 640, 640, 3), np.uint8, PRESETS["raw"]),
+        ((1, 1, 640, 640), np.float32, PRESETS["gray"]),
+    ],
+)
+def test_a_model_that_looks_at_the_whole_picture_gets_all_of_it(shape, dtype, expected):
+    settled = settle([], spec(shape, dtype), None, whole=True)
+    assert settled.preprocess == expected
+    assert how_likely(settled.spec, settled.size, whole=True) is None
 
 
 def test_channels_of_another_number_give_way_to_the_model():
