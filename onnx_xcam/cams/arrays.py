@@ -19,6 +19,9 @@ class Arrays(Protocol):
     def absolute(self, x: Any) -> Any:
         """Return |x|, element by element."""
 
+    def square_root(self, x: Any) -> Any:
+        """Return the square root of x, element by element."""
+
     def space_sum(self, x: Any) -> Any:
         """Return the sum over the last axis, which is dropped."""
 
@@ -31,11 +34,17 @@ class Arrays(Protocol):
     def channel_product(self, weights: Any, x: Any) -> Any:
         """Sum `[N, K, C, S]`, weighted by `[N, K, C]`, over the channels and return `[N, K, S]`."""
 
+    def field_product(self, x: Any, field: Any) -> Any:
+        """Sum `[N, K, C, S]`, weighted by `[N, K, S]`, over the positions and return `[N, K, C]`."""
+
+    def swapped(self, x: Any) -> Any:
+        """Return x with its last two axes swapped."""
+
     def class_axis(self, x: Any) -> Any:
         """Insert an axis for the classes: `[N, C, ...]` becomes `[N, 1, C, ...]`."""
 
     def space_axis(self, x: Any) -> Any:
-        """Append an axis for the positions: `[N, K, C]` becomes `[N, K, C, 1]`."""
+        """Append an axis of length 1, for the positions: `[N, K, C]` becomes `[N, K, C, 1]`."""
 
     def drop_space(self, x: Any) -> Any:
         """Drop the axis of the positions: `[N, K, C, 1]` becomes `[N, K, C]`."""

@@ -57,29 +57,56 @@ class Pointwise:
 
 
 @dataclass(frozen=True)
-class Scaled:
-    """In a Scaled contribution, channel k adds `weights_k products_k` at each position, or takes it away.
+class FieldWeighted:
+    """In a FieldWeighted contribution, channel k adds `weights_k part_k field` at each position, or takes it away.
+
+    Attributes:
+        weights: `[N, K, C]`.
+        part: the size of the activations or of their positive or negative part, `[N, C, S]`.
+        field: how much each position counts, the same for all channels, `[N, K, S]`.
+        taken_away: whether the contribution is subtracted.
+    """
+
+    weights: Any
+    part: Any
+    field: Any
+    taken_away: bool = False
+
+    def map(self, xp: Arrays) -> Any:
+        """Return the contribution summed over the channels, `[N, K, S]`."""
+        return self.field * (self.weights @ self.part)
+
+    def shares(self, xp: Arrays) -> Any:
+        """Return the contribution summed over the positions, `[N, K, C]`."""
+        return self.weights * (self.field @ xp.swapped(self.part))
+
+
+@dataclass(frozen=True)
+class FieldPointwise:
+    """In a FieldPointwise contribution, channel k adds `weights_k products_k field` at each position, or takes it away.
 
     Attributes:
         weights: `[N, K, C]`.
         products: `[N, K, C, S]`.
+        field: how much each position counts, the same for all channels, `[N, K, S]`.
         taken_away: whether the contribution is subtracted.
     """
 
     weights: Any
     products: Any
+    field: Any
     taken_away: bool = False
 
     def map(self, xp: Arrays) -> Any:
         """Return the contribution summed over the channels, `[N, K, S]`."""
-        return xp.channel_product(self.weights, self.products)
+        return self.field * xp.channel_product(self.weights, self.products)
 
     def shares(self, xp: Arrays) -> Any:
         """Return the contribution summed over the positions, `[N, K, C]`."""
-        return self.weights * xp.space_sum(self.products)
+        return self.weights * xp.field_product(self.products, self.field)
 
 
-Contribution: TypeAlias = Weighted | Pointwise | Scaled
+Contribution: TypeAlias = Weighted | Pointwise | FieldWeighted | FieldPointwise
 Contributions: TypeAlias = Sequence[Contribution]
 
 

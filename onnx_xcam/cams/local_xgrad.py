@@ -1,19 +1,23 @@
 """This module holds local XGrad-CAM, which keeps the shares of XGrad-CAM and places them where the score is sensitive.
 
-XGrad-CAM gives channel k the share s_k = sum_i G_k(i) A_k(i) of the score and spreads it over all positions i in
-proportion to A_k. Its axioms fix the shares, not their places. A score that belongs to one object has a gradient near
-that object only, and local XGrad-CAM leaves a share there. With A = P - Q as in `cams.xgrad`, for P:
+XGrad-CAM gives channel k the share sum_i G_k(i) A_k(i) of the score and spreads it over all positions i in proportion
+to A_k. Its axioms fix the shares, not their places, and the gradient of a score that belongs to one object is zero away
+from it. Local XGrad-CAM places the shares within the score's field of view, which is the same for all channels:
 
-    s_k      = sum_i G_k(i) P_k(i)
-    pos_k(i) = max(sign(s_k) G_k(i) P_k(i), 0)
-    map(i)   = sum_k  s_k pos_k(i) / sum_j pos_k(j)                  (0 where s_k is 0)
+    m(i) = sum_k |G_k(i)|
 
-and likewise for Q, which is subtracted; the ReLU follows. A share stands where its channel contributes with the share's
-own sign: what cancels within a channel is taken out. No divisor is small beside its numerator, since
-sum_j pos_k(j) >= |s_k|. There is no parameter, and two properties hold whatever A and G are:
+Let X be P = max(A, 0) or -Q = -max(-A, 0), the two parts of A as in `cams.xgrad`, and s_k = sum_i G_k(i) X_k(i):
+
+    s_k > 0:  s_k is spread in proportion to  m(i) max(G_k(i) X_k(i), 0)
+    s_k < 0:  s_k is spread in proportion to  sqrt(m(i)) |X_k(i)|
+
+The map is the ReLU of the sum over the channels and both parts. What speaks for the score stands where its channel
+does, most where the score is most sensitive; what speaks against it is spread widely over the field of view, between
+XGrad-CAM's way and m itself. An object has most of both, and placed alike they would cancel there: docs/methods.md has
+the alternatives that were measured. There is no parameter, and two properties hold whatever A and G are:
 
 1. The share of each channel, and of each sign of A, is that of XGrad-CAM, so the errors of both axioms are equal.
-2. Where G is constant over space, pos_k is proportional to P_k and the map is that of XGrad-CAM.
+2. Where G is constant over space, both rules are proportional to |X_k|, and the map is that of XGrad-CAM.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from __future__ import annotations
 from typing import Any
 
 from onnx_xcam.cams.arrays import Arrays
-from onnx_xcam.cams.contributions import Contribution, Contributions, Scaled
+from onnx_xcam.cams.contributions import Contribution, Contributions, FieldPointwise, FieldWeighted
 from onnx_xcam.cams.xgrad import xgrad_cam
 
 
@@ -29,24 +33,32 @@ def local_xgrad_cam(xp: Arrays, activations: Any, gradients: Any, *, non_negativ
     """Return local XGrad-CAM's contributions to the map before the ReLU; `cams.methods.Formula` has the arguments."""
     if gradients.shape[-1] == 1:
         return xgrad_cam(xp, activations, gradients, non_negative=non_negative)
+    view = xp.channel_sum(xp.absolute(gradients))
+    view = view / xp.space_axis(xp.safe_divisor(xp.space_sum(view)))  # tiny gradients have no products that underflow
     if non_negative:
-        return _placed(xp, gradients, activations)
+        return _placed(xp, gradients, activations, activations, view)
     positive = xp.relu(activations)
     negative = positive - activations
-    return [*_placed(xp, gradients, positive), *_placed(xp, gradients, negative, taken_away=True)]
+    return [
+        *_placed(xp, gradients, positive, positive, view),
+        *_placed(xp, gradients, activations - positive, negative, view),
+    ]
 
 
-def _placed(xp: Arrays, gradients: Any, part: Any, *, taken_away: bool = False) -> list[Contribution]:
-    """Return the shares of a part of A that is not negative, each at the positions where its channel has its sign.
+def _placed(xp: Arrays, gradients: Any, part: Any, size: Any, view: Any) -> list[Contribution]:
+    """Return the shares of one part of A, those for the score and those against it; of each channel one is zero.
 
-    Of each channel one of the two contributions is zero: the one whose sign is not that of the share.
+    Args:
+        xp: the array library that the other arguments belong to.
+        gradients: G, `[N, K, C, S]`.
+        part: X, of one sign, `[N, C, S]`.
+        size: |X|, `[N, C, S]`.
+        view: m, `[N, K, S]`, scaled.
     """
     products = gradients * xp.class_axis(part)
-    raising = xp.relu(products)
-    lowering = raising - products
-    gain, loss = xp.space_sum(raising), xp.space_sum(lowering)
-    share = gain - loss
+    shares = xp.space_sum(products)
+    raising, wide = xp.relu(products), xp.square_root(view)
     return [
-        Scaled(xp.relu(share) / xp.safe_divisor(gain), raising, taken_away),
-        Scaled(xp.relu(-share) / xp.safe_divisor(loss), lowering, not taken_away),
+        FieldPointwise(xp.relu(shares) / xp.safe_divisor(xp.field_product(raising, view)), raising, view),
+        FieldWeighted(xp.relu(-shares) / xp.safe_divisor(wide @ xp.swapped(size)), size, wide, taken_away=True),
     ]

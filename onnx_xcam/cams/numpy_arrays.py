@@ -18,6 +18,10 @@ class NumpyArrays:
         """Return |x|, element by element."""
         return np.asarray(np.abs(x))
 
+    def square_root(self, x: np.ndarray) -> np.ndarray:
+        """Return the square root of x, element by element."""
+        return np.asarray(np.sqrt(x))
+
     def space_sum(self, x: np.ndarray) -> np.ndarray:
         """Return the sum over the last axis, which is dropped."""
         return np.asarray(x.sum(-1))
@@ -34,12 +38,20 @@ class NumpyArrays:
         """Sum `[N, K, C, S]`, weighted by `[N, K, C]`, over the channels and return `[N, K, S]`."""
         return np.asarray((weights[:, :, None] @ x)[:, :, 0])
 
+    def field_product(self, x: np.ndarray, field: np.ndarray) -> np.ndarray:
+        """Sum `[N, K, C, S]`, weighted by `[N, K, S]`, over the positions and return `[N, K, C]`."""
+        return np.asarray((x @ field[..., None])[..., 0])
+
+    def swapped(self, x: np.ndarray) -> np.ndarray:
+        """Return x with its last two axes swapped."""
+        return x.swapaxes(-1, -2)
+
     def class_axis(self, x: np.ndarray) -> np.ndarray:
         """Insert an axis for the classes: `[N, C, ...]` becomes `[N, 1, C, ...]`."""
         return x[:, None]
 
     def space_axis(self, x: np.ndarray) -> np.ndarray:
-        """Append an axis for the positions: `[N, K, C]` becomes `[N, K, C, 1]`."""
+        """Append an axis of length 1, for the positions: `[N, K, C]` becomes `[N, K, C, 1]`."""
         return x[..., None]
 
     def drop_space(self, x: np.ndarray) -> np.ndarray:

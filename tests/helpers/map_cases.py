@@ -34,15 +34,20 @@ def literal_map(activations, gradients):
 def literal_local_map(activations, gradients):
     """Local XGrad-CAM of one image and class: A and G `[C,h,w]`; the map before the ReLU, `[h,w]`, float64."""
     result = np.zeros(activations.shape[1:])
+    places = list(np.ndindex(result.shape))
+    view = {place: sum(abs(float(one[place])) for one in gradients) for place in places}
     for k in range(len(activations)):
-        for sign in (1.0, -1.0):
-            products = {}
-            for i, j in np.ndindex(result.shape):
-                products[i, j] = float(gradients[k, i, j]) * max(sign * float(activations[k, i, j]), 0.0)
+        for lower, upper in ((0.0, np.inf), (-np.inf, 0.0)):
+            part = {place: min(max(float(activations[k][place]), lower), upper) for place in places}
+            products = {place: float(gradients[k][place]) * part[place] for place in places}
             share = sum(products.values())
-            same = {place: value for place, value in products.items() if value * share > 0}
-            for place, value in same.items():
-                result[place] += sign * share * value / sum(same.values())
+            if share > 0:
+                where = {place: view[place] * max(products[place], 0.0) for place in places}
+            else:
+                where = {place: view[place] ** 0.5 * abs(part[place]) for place in places}
+            total = sum(where.values())
+            for place in places:
+                result[place] += share * where[place] / total if share else 0.0
     return result
 
 

@@ -27,6 +27,10 @@ class EmittedArrays:
         """Emit |x|."""
         return x.abs()
 
+    def square_root(self, x: Value) -> Value:
+        """Emit the square root of x."""
+        return x.sqrt()
+
     def space_sum(self, x: Value) -> Value:
         """Emit the sum over the last axis, which is dropped."""
         return x.sum([-1], keepdims=False)
@@ -43,13 +47,21 @@ class EmittedArrays:
         """Emit the sum over the channels of `[N, K, C, S]`, weighted by `[N, K, C]`: `[N, K, S]`, in one product."""
         return (weights.unsqueeze([2]) @ x).squeeze([2])
 
+    def field_product(self, x: Value, field: Value) -> Value:
+        """Emit the sum over the positions of `[N, K, C, S]`, weighted by `[N, K, S]`: `[N, K, C]`, in one product."""
+        return (x @ field.unsqueeze([3])).squeeze([3])
+
+    def swapped(self, x: Value) -> Value:
+        """Emit x with its last two axes swapped."""
+        return x.swap_last()
+
     def class_axis(self, x: Value) -> Value:
         """Emit x with an axis for the classes: `[N, C, ...]` becomes `[N, 1, C, ...]`."""
         return x.unsqueeze([1])
 
     def space_axis(self, x: Value) -> Value:
-        """Emit x with an axis for positions: `[N, K, C]` becomes `[N, K, C, 1]`."""
-        return x.unsqueeze([3])
+        """Emit x with an axis of length 1 for the positions: `[N, K, C]` becomes `[N, K, C, 1]`."""
+        return x.unsqueeze([x.rank])
 
     def drop_space(self, x: Value) -> Value:
         """Emit x without the axis of positions, of length 1: `[N, K, C, 1]` becomes `[N, K, C]`."""
