@@ -107,6 +107,15 @@ REVIEWED = {
         "Hardmax Log LogSoftmax Mul ReduceMax Softmax Sqrt TopK",
         "what detectors do to their scores last, one by one",
     ),
+    "surgery/files/source.py": ("Constant", "its attribute"),
+    "surgery/targets/detection/scores.py": (
+        "HardSigmoid Mul Sigmoid Softmax Sqrt",
+        "activations, and products of probabilities, as detectors write them",
+    ),
+    "surgery/targets/detection/spans.py": (
+        "Compress Concat Gather GatherElements GatherND ReduceMax Slice Split TopK Transpose",
+        "how columns pass each operator that joins, cuts or picks: a function for each",
+    ),
     "surgery/targets/logits.py": (
         "Add ArgMax ArrayFeatureExtractor CategoryMapper Constant Div Gather Greater GreaterOrEqual LabelEncoder Log "
         "LogSoftmax Mul ReduceMax Round Softmax TopK ZipMap",

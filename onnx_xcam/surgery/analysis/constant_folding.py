@@ -23,7 +23,7 @@ _BYTES_LIMIT = 1 << 28
 FOLD_LIMIT = 1 << 16
 """A result of more elements than this is not folded."""
 
-_FAILURES = (
+FAILURES = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError),
     onnx.checker.ValidationError,
 )
@@ -191,7 +191,7 @@ def evaluate(graph: Graph, node: gs.Node, values: Mapping[str, np.ndarray]) -> d
             opset_imports=[onnx.helper.make_opsetid("", graph.opset)],
         )
         results = ReferenceEvaluator(model).run(None, dict(values))
-    except _FAILURES:
+    except FAILURES:
         return None  # code that needs the value as a constant reports that it is none
     named = [o.name for o in node.outputs if o.name]
     return {name: np.asarray(result) for name, result in zip(named, results, strict=True)}

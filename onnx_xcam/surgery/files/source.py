@@ -13,12 +13,14 @@ import functools
 import mmap
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import onnx
 from google.protobuf.message import EncodeError
+from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from onnx_xcam.common import arguments
 from onnx_xcam.common.files import open_file
@@ -112,6 +114,22 @@ class Source:
             model.metadata_props.remove(entry)
         model.MergeFromString(self._tail)
         return model
+
+    def stored(self, names: Collection[str]) -> dict[str, NDArray[Any]]:
+        """Return the values of initializers and Constant nodes by name, without those that the model does not have.
+
+        Raises:
+            ModelError: `load` raises it.
+        """
+        graph = self.load(external=lambda tensor: tensor.name in names).graph
+        tensors = {tensor.name: tensor for tensor in graph.initializer}
+        for node in graph.node:
+            held = [
+                attribute.t for attribute in node.attribute if attribute.name == "value" and attribute.HasField("t")
+            ]
+            tensors.update((name, held[0]) for name in node.output[:1] if held and node.op_type == "Constant")
+        kept = {name: tensors[name] for name in names if name in tensors}
+        return {name: numpy_helper.to_array(tensor) for name, tensor in kept.items()}
 
     def fetch(self, tensor: onnx.TensorProto) -> None:
         """Read the values of a tensor of this model into the tensor, if they lie in another file and it has a path.

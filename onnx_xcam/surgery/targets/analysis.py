@@ -146,7 +146,8 @@ class Analysis:
         request = self.request
         sample = sample_of(self.plain_skeleton, self.plain_graph)
         thresholds = Thresholds(request.conf, request.iou)
-        evidence = Evidence(self.plain_graph, sample, request.score, self.props, self.hints.labels, thresholds)
+        known = self.plain_graph, sample, request.score, self.props, self.hints.labels, thresholds
+        evidence = Evidence(*known, self.plain_source.stored)
         return recognised(evidence, request.task)
 
     @_part

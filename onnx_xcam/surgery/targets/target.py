@@ -14,7 +14,7 @@ Nothing else in the surgery depends on the task.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -57,6 +57,7 @@ class Evidence:
         props: the model's metadata.
         labels: the names of classes that the metadata state, None if they state none.
         thresholds: what a candidate must exceed to be an object, as it was asked for.
+        stored: returns the values of stored tensors by name, as of large ones that the graph leaves out.
     """
 
     graph: Graph
@@ -65,6 +66,7 @@ class Evidence:
     props: Mapping[str, str] = field(default_factory=dict)
     labels: Sequence[str] | None = None
     thresholds: Thresholds = Thresholds()
+    stored: Callable[[Collection[str]], Mapping[str, NDArray[Any]]] = field(default=lambda _: {}, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

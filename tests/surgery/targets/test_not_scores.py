@@ -56,9 +56,6 @@ OTHER_TASKS = {
                                     "float[72,1] z", ONE_IMAGE, PLACE),
     "the same of any size": (GRID + ROWS + ints("s", -1, 1) + "y = Reshape(t, s)  z = Sigmoid(y)",
                              "float[n,1] z", ANY_SIZE, PLACE),
-    "with boxes": ("a = Relu(c2)  m = Conv(a, k1)  b = Conv(a, k4)  " + ints("s", -1, 1) + ints("u", -1, 4) +
-                   "t = Transpose<perm=[2,3,0,1]>(m)  x = Transpose<perm=[2,3,0,1]>(b)  "
-                   "y = Reshape(t, s)  z = Reshape(x, u)", "float[36,1] y, float[36,4] z", ONE_IMAGE, PLACE),
     "boxes alone": ("a = Relu(c2)  m = Conv(a, k4)  t = Transpose<perm=[2,3,0,1]>(m)  " + ints("s", -1, 4) +
                     "y = Reshape(t, s)", "float[36,4] y", ONE_IMAGE, PLACE),
     "key points of each": ("a = Relu(c2)  m = Conv(a, k10)  t = Transpose<perm=[2,3,0,1]>(m)  " + ints("s", -1, 10) +

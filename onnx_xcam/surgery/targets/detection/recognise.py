@@ -11,6 +11,7 @@ from onnx_xcam.metadata import Candidates
 from onnx_xcam.surgery.targets.candidates.appended import SCORES, added
 from onnx_xcam.surgery.targets.candidates.table import CandidateTable
 from onnx_xcam.surgery.targets.detection.cut import cut_of, why_cut
+from onnx_xcam.surgery.targets.detection.evidence import Outputs
 from onnx_xcam.surgery.targets.detection.kept import ranks
 from onnx_xcam.surgery.targets.detection.reading import Reading
 from onnx_xcam.surgery.targets.detection.readings.registry import READINGS
@@ -61,7 +62,8 @@ def recognise(evidence: Evidence) -> Detection:
     """
     if evidence.wanted != "auto":
         raise ScoreError("A score that is named is no table of candidates.")
-    found = [reading for find in READINGS if (reading := find(evidence)) is not None]
+    outputs = Outputs(evidence)
+    found = [reading for find in READINGS if (reading := find(outputs)) is not None]
     if not found:
         raise ScoreError("No output holds candidates with boxes.")
     if len(found) > 1:

@@ -1,96 +1,194 @@
-"""This module reads one table of boxes and class probabilities without objectness, `[N, 4 + C, Q]` or `[N, Q, 4 + C]`.
+"""This module reads one table of boxes and scores, `[N, D, Q]`, `[N, Q, D]` or a single map `[N, D, h, w]`.
 
-Ultralytics exports all of its detectors so, from v5u on: four numbers of the box first (centre and size in pixels),
-then a sigmoid for each class, then what its segmentation, pose and oriented-box models add (mask coefficients, key
-points, an angle). https://github.com/ultralytics/ultralytics/blob/main/ultralytics/nn/modules/head.py
-"""
+| columns | families | source |
+|---|---|---|
+| box, classes, others | Ultralytics v5u to 26: centre and size in pixels, then what segmentation, pose and oriented boxes add | ultralytics/nn/modules/head.py |
+| box, objectness, classes | YOLOX (raw or decoded), YOLOv3, v5, v7; YOLOv6 with an objectness of 1 | yolox/models/yolo_head.py, models/yolo.py of yolov5 and yolov7, yolov6/models/effidehead.py |
+| objectness, box, classes | FastestDet, one map | utils/tool.py of dog-qiuqiu/FastestDet |
+| classes, bins of distances | NanoDet | nanodet/model/head/nanodet_plus_head.py; its older gfl_head.py measures from the middle of each cell |
+
+Which columns are what is told by what made them: a sigmoid, a decoding, or a layer alone. An objectness has a layer of
+its own, or is one column of a sigmoid from which the boxes are made as well, or is as many columns as there are names
+of classes and one more.
+"""  # noqa: E501
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from onnx_xcam.errors import ScoreError
-from onnx_xcam.surgery.autodiff.vjp_model import new_emitter
-from onnx_xcam.surgery.builder.emitter import Emitter
-from onnx_xcam.surgery.builder.forward_values import forward_value
-from onnx_xcam.surgery.builder.values import Value
-from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.op_traits import traits
-from onnx_xcam.surgery.targets.axis_evidence import AxisEvidence
-from onnx_xcam.surgery.targets.candidates.appended import Columns
-from onnx_xcam.surgery.targets.candidates.logits import Columns as Part
-from onnx_xcam.surgery.targets.candidates.logits import behind
-from onnx_xcam.surgery.targets.detection.reading import Reading
-from onnx_xcam.surgery.targets.target import Evidence
+from onnx_xcam.surgery.analysis.reachability import backward
+from onnx_xcam.surgery.targets.detection.boxes import BoxForm
+from onnx_xcam.surgery.targets.detection.evidence import Outputs, Segment
+from onnx_xcam.surgery.targets.detection.levels import level_maps
+from onnx_xcam.surgery.targets.detection.scores import PROBABILITIES
+from onnx_xcam.surgery.targets.detection.spans import Span, is_picked, origins
+from onnx_xcam.surgery.targets.detection.tables import (
+    CORNER_BINS,
+    GRID_AND_EXP,
+    TANH_AND_SIGMOID,
+    BoxColumns,
+    Decoding,
+    Part,
+    Scores,
+    TableReading,
+    table_notes,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneTable(Reading):
-    """A OneTable is a table of boxes and class probabilities.
+class OneTable(TableReading):
+    """A OneTable is a table of boxes and scores."""
+
+    form: ClassVar[str] = "boxes and class scores in one table"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A Plan says which columns of one output are what.
 
     Attributes:
-        candidates: the axis of the candidates, 1 or 2; the columns have the other.
-        columns: the columns of the classes.
+        boxes: the columns of the boxes.
+        classes: the columns of the classes.
+        objectness: the column of the objectness, None if there is none, or if it is constant.
+        decoded: whether the file decodes the boxes.
     """
 
-    form: ClassVar[str] = "boxes and class probabilities in one table"
-
-    candidates: int
-    columns: Part
-
-    def emit(self, graph: Graph, emitter: Emitter) -> Columns:
-        """Emit scores, probabilities and boxes."""
-        table = forward_value(graph, emitter, self.outputs[0], "The table of candidates")
-        source = behind(graph, emitter, self.outputs[0], self.columns)
-        if source is None:
-            raise ScoreError(f"The class probabilities of '{self.outputs[0]}' are not made by a sigmoid.")
-        axis, start, stop = self.columns
-        boxes = self._rows(table.slice([0], [4], [axis]))
-        centre, size = boxes.slice([0], [2], [2]), boxes.slice([2], [4], [2]) * 0.5
-        return Columns(
-            scores=self._rows(source.value),
-            probabilities=self._rows(table.slice([start], [stop], [axis])),
-            boxes=emitter.concat([centre - size, centre + size], 2),
-        )
-
-    def _rows(self, columns: Value) -> Value:
-        """Return columns as `[N, Q, ...]`."""
-        return columns.transpose([0, 2, 1]) if self.candidates == 2 else columns
+    boxes: tuple[int, int]
+    classes: tuple[int, int]
+    objectness: int | None = None
+    decoded: bool = True
 
 
-def find(evidence: Evidence) -> OneTable | None:
+def find(outputs: Outputs) -> OneTable | None:
     """Return how the outputs are read, None if none of them is such a table."""
-    graph = evidence.graph
-    axes = AxisEvidence(graph, evidence.sample)
-    for name in graph.output_names:
-        shape = graph.shape(name) or ()
-        if len(shape) != 3:
+    for name in outputs.names:
+        if is_picked(outputs.graph, Span(name)):
             continue
-        for candidates, columns in ((2, 1), (1, 2)):
-            count = shape[columns]
-            if isinstance(count, int) and count > 4 and axes.places(name, candidates) == "places":
-                stop = _stop_of_classes(graph, name, columns, count)
-                if stop is not None:
-                    part = Part(columns, 4, stop)
-                    boxes = _first_joined(graph, name, columns)
-                    return OneTable(outputs=[name], box_tensors=[boxes], candidates=candidates, columns=part)
+        for axis in _column_axes(outputs, name):
+            plan = plan_of(outputs, name, outputs.segments(name, axis), axis)
+            if plan is not None:
+                return _reading(outputs, name, axis, plan)
     return None
 
 
-def _first_joined(graph: Graph, name: str, axis: int) -> str:
-    """Return the first of the tensors that a table is joined of along its columns, and the table if it is not."""
-    node = graph.producer[name]
-    joined = traits(node).axes == "concatenated" and int(node.attrs["axis"]) % 3 == axis
-    return str(node.inputs[0].name) if joined else name
+def _column_axes(outputs: Outputs, name: str) -> list[int]:
+    """Return the axes of an output that may be its columns: those beside axes of places."""
+    shape = outputs.shape(name)
+    if len(shape) not in (3, 4) or any(not isinstance(dim, int) for dim in shape[1:]):
+        return []
+    if len(shape) == 4:
+        return [axis for axis in (1, 3) if all(outputs.places(name, other) for other in {1, 2, 3} - {axis})]
+    return [axis for axis in (1, 2) if outputs.places(name, 3 - axis)]
 
 
-def _stop_of_classes(graph: Graph, name: str, axis: int, count: int) -> int | None:
-    """Return the column behind the classes: the last up to which an activation makes all of them, None if none does."""
-    emitter = new_emitter(graph)
-    if behind(graph, emitter, name, Part(axis, 0, 4)) is not None:
+def plan_of(outputs: Outputs, name: str, segments: Sequence[Segment], axis: int) -> Plan | None:
+    """Return which columns are what, None if they are no boxes and scores."""
+    if segments and segments[0].made == "sigmoid":
+        return _scores_first(segments)
+    boxes = _boxes_first(segments)
+    if boxes is None:
         return None
-    for stop in range(count, 4, -1):
-        if behind(graph, emitter, name, Part(axis, 4, stop)) is not None:
-            return stop
+    decoded, rest = boxes
+    return _with_scores(outputs, Part(name, axis, 0, 4), decoded, rest)
+
+
+def _scores_first(segments: Sequence[Segment]) -> Plan | None:
+    """Return the plan of a table that starts with a score: NanoDet's, or FastestDet's."""
+    first, *rest = segments
+    if len(rest) == 1 and rest[0].made == "layer" and rest[0].count > 4 and rest[0].count % 4 == 0:
+        return Plan((rest[0].start, rest[0].stop), (first.start, first.stop), decoded=False)
+    kinds = [segment.made for segment in segments]
+    if kinds in (["sigmoid", "layer", "softmax"], ["sigmoid", "layer", "sigmoid"]) and first.count == 1:
+        box, classes = rest
+        if box.count == 4:
+            return Plan((box.start, box.stop), (classes.start, classes.stop), first.start, decoded=False)
     return None
+
+
+def _boxes_first(segments: Sequence[Segment]) -> tuple[bool, list[Segment]] | None:
+    """Return whether the first four columns are decoded boxes, and what follows; None if they are no boxes."""
+    made: set[str] = set()
+    for index, segment in enumerate(segments):
+        made.add(segment.made)
+        if segment.stop > 4 or not made <= {"computed", "layer"}:
+            return None
+        if segment.stop == 4:
+            return "computed" in made, list(segments[index + 1 :])
+    return None
+
+
+def _with_scores(outputs: Outputs, box: Part, decoded: bool, rest: Sequence[Segment]) -> Plan | None:
+    """Return the plan of a table with boxes first, from what follows them."""
+    if rest and rest[0].made == "constant" and rest[0].count == 1:
+        scores = _probabilities(rest[1:])
+        return Plan((0, 4), (scores[0].start, scores[0].stop), decoded=decoded) if len(scores) == 1 else None
+    scores = _probabilities(rest)
+    if not scores or scores[0].start != 4:
+        return None
+    first, last = scores[0], scores[-1]
+    if len(scores) > 1:
+        return Plan((0, 4), (last.start, last.stop), first.start, decoded) if first.count == 1 else None
+    if _has_objectness(outputs, box, first):
+        return Plan((0, 4), (first.start + 1, first.stop), first.start, decoded)
+    return Plan((0, 4), (first.start, first.stop), None, decoded) if decoded else None
+
+
+def _probabilities(segments: Sequence[Segment]) -> list[Segment]:
+    """Return the segments that are probabilities; key points' visibilities, between coordinates, are not among them."""
+    return [segment for segment in segments if segment.made in PROBABILITIES]
+
+
+def _has_objectness(outputs: Outputs, box: Part, scores: Segment) -> bool:
+    """Tell whether the first of the scores is an objectness: by the number of names, or as boxes come from the same."""
+    if outputs.label_count in (scores.count, scores.count - 1):
+        return outputs.label_count == scores.count - 1
+    made = {origin.name for origin in scores.run.origins}
+    shared = backward(outputs.graph.uses, [origin.name for origin in box_origins(outputs, box)]).tensors
+    return scores.count > 1 and made <= shared
+
+
+def box_origins(outputs: Outputs, box: Part) -> list[Part]:
+    """Return the tensors that boxes are computed in, without the movements behind."""
+
+    return [Part(origin.name) for origin in origins(outputs.graph, box.span)]
+
+
+def _reading(outputs: Outputs, name: str, axis: int, plan: Plan) -> OneTable:
+    """Return the reading of an output by a plan."""
+    box = Part(name, axis, *plan.boxes)
+    objectness = () if plan.objectness is None else (Part(name, axis, plan.objectness, plan.objectness + 1),)
+    scores = Scores((Part(name, axis, *plan.classes),), objectness)
+    boxes = _boxes(outputs, box, plan)
+    return OneTable(
+        outputs=[name],
+        box_tensors=[part.name for part in box_origins(outputs, box)],
+        scores=scores,
+        boxes=boxes,
+        read_by=outputs,
+        notes=table_notes(scores, boxes),
+    )
+
+
+def _boxes(outputs: Outputs, box: Part, plan: Plan) -> BoxColumns:
+    """Return how the boxes are told."""
+    if plan.decoded:
+        return BoxColumns((box,), outputs.form_of(box.span) or _stated(outputs))
+    maps = level_maps(outputs, box.span, box.count)
+    if maps is None:
+        return BoxColumns((box,), None)
+    if box.count > 4:
+        return BoxColumns((box,), CORNER_BINS, maps)
+    return BoxColumns((box,), _offsets(plan), maps)
+
+
+def _offsets(plan: Plan) -> Decoding:
+    """Return the decoding of four raw numbers: FastestDet's behind the objectness, else YOLOX's."""
+    return TANH_AND_SIGMOID if plan.boxes[0] == 1 else GRID_AND_EXP
+
+
+def _stated(outputs: Outputs) -> BoxForm | None:
+    """Return the form of boxes that metadata of Ultralytics stand for, None if there are none."""
+    known = {"task", "stride", "names"} <= outputs.evidence.props.keys()
+    return BoxForm("cxcywh", "pixels") if known else None

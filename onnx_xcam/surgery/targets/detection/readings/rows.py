@@ -1,0 +1,229 @@
+"""This module reads rows that the model itself has picked: each is one object with its box, probability and class.
+
+| rows | families | source |
+|---|---|---|
+| `[N,n,6+]`: x1 y1 x2 y2 p class, ... | Ultralytics, end to end or with NMS inside | ultralytics/engine/exporter.py, nn/modules/head.py |
+| `[n,7]`: image, box, class, p; or image, box, p, class | YOLOv7 for ONNX Runtime; YOLO-NAS | models/experimental.py of WongKinYiu/yolov7; export/detection_to_onnx.py of super-gradients |
+| `[N,n,5]`: x1 y1 x2 y2 p, with labels | MMDetection by MMDeploy | mmdeploy/codebase/mmdet |
+| boxes `[N,n,4]`, scores `[N,n]`, labels `[N,n]` | RT-DETR and D-FINE as deployed, YOLO-NAS, TensorFlow's API | tools/export_onnx.py of lyuwenyu/RT-DETR; exporter_lib_v2.py of TensorFlow |
+
+A column is a probability if nothing but movements and picking lie between it and an activation, and a class or an image
+if it is made of integers. Rows that only fill up have the probability 0. The score of a row is the logit of its own
+class; those of other classes are not looked up, and stand as 0.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from onnx_xcam.surgery.builder import shapes
+from onnx_xcam.surgery.builder.emitter import Emitter
+from onnx_xcam.surgery.builder.forward_values import forward_value
+from onnx_xcam.surgery.builder.values import Value
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import traits
+from onnx_xcam.surgery.targets.candidates.appended import Columns
+from onnx_xcam.surgery.targets.detection.boxes import BoxForm
+from onnx_xcam.surgery.targets.detection.evidence import WHO, Outputs
+from onnx_xcam.surgery.targets.detection.reading import Reading
+from onnx_xcam.surgery.targets.detection.scores import PROBABILITIES, kind_of
+from onnx_xcam.surgery.targets.detection.spans import Span, origins
+from onnx_xcam.surgery.targets.detection.tables import BoxColumns, Part
+
+_PICKED = BoxForm("x1y1x2y2", "pixels")
+"""The form of boxes in one table of rows, with their probability and class."""
+_TENSORFLOW = BoxForm("y1x1y2x2", "fractions")
+"""The form of boxes of TensorFlow's API, whose output has a name of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows(Reading):
+    """A Rows reads objects that the model itself has picked.
+
+    Attributes:
+        p: the probabilities.
+        labels: the classes.
+        boxes: the boxes.
+        image: the number of each row's image, where the rows of all images stand in one table; None if they do not.
+        count: the number of classes.
+        read_by: what the outputs were read by.
+    """
+
+    form: ClassVar[str] = "rows that the model has picked"
+
+    p: Part
+    labels: Part
+    boxes: BoxColumns
+    image: Part | None = None
+    count: int
+    read_by: Outputs
+
+    def emit(self, graph: Graph, emitter: Emitter) -> Columns:
+        """Emit scores, probabilities and boxes."""
+        p, labels = self._rows(self.p, graph, emitter), self._rows(self.labels, graph, emitter)
+        classes = emitter.constant(np.arange(self.count, dtype=np.int64))
+        own = labels.squeeze([2]).cast(np.int64).one_hot(classes, np.float32)
+        if self.image is not None:
+            own = own * self._of_images(graph, emitter)
+        boxes = self.boxes.emit(graph, emitter, lambda: self.read_by.emitted_sides(graph, emitter))
+        logit = self.p.behind(graph, emitter)
+        told = _with_one_more(own * p)
+        if logit is None:
+            return Columns(scores=told, probabilities=told, boxes=_with_one_more(boxes), are_probabilities=True)
+        return Columns(scores=_with_one_more(own * logit), probabilities=told, boxes=_with_one_more(boxes))
+
+    def _rows(self, part: Part, graph: Graph, emitter: Emitter) -> Value:
+        """Return a part as float32 `[N, n, ...]`."""
+        return part.read(graph, emitter).cast(np.float32)
+
+    def _of_images(self, graph: Graph, emitter: Emitter) -> Value:
+        """Return 1 where a row belongs to an image, else 0, `[N, n, 1]`."""
+        assert self.image is not None
+        assert self.read_by.picture is not None
+        picture = forward_value(graph, emitter, self.read_by.picture, WHO)
+        numbers = picture.range_of(0).cast(np.float32).unsqueeze([1, 2])
+        return self._rows(self.image, graph, emitter).equal(numbers).cast(np.float32)
+
+
+def _with_one_more(rows: Value | None) -> Value:
+    """Return rows with one of zeros behind them, so that there is one even where nothing was found."""
+    assert rows is not None
+    if isinstance(rows.shape[1], int) and rows.shape[1] > 0:
+        return rows
+    sizes = [shapes.dim_part(rows, 0), 1, shapes.dim_part(rows, 2)]
+    return rows.emitter.concat([rows, rows.filled(sizes, 0)], 1)
+
+
+# --- finding ----------------------------------------------------------------------------------------------------------
+
+
+def find(outputs: Outputs) -> Rows | None:
+    """Return how the outputs are read, None if they hold no rows."""
+    every = _outputs(outputs)
+    for name in every:
+        shape = outputs.shape(name)
+        if len(shape) in (2, 3) and isinstance(shape[-1], int) and shape[-1] >= 5:
+            found = _of_one_table(outputs, name, len(shape) - 1, shape[-1])
+            if found is not None:
+                return found
+    return _of_several(outputs, every)
+
+
+def _outputs(outputs: Outputs) -> list[str]:
+    """Return all outputs, integers too."""
+    return list(outputs.graph.output_names)
+
+
+def _of_one_table(outputs: Outputs, name: str, axis: int, count: int) -> Rows | None:
+    """Return the reading of a table with boxes and probabilities, None if it has none."""
+    images = axis == 2
+    kinds = [_kind(outputs, Span(name, axis, column, column + 1)) for column in range(min(count, 8))]
+
+    def part(start: int, stop: int) -> Part:
+        return Part(name, axis, start, stop, images)
+
+    if images and kinds[4:5] == ["p"] and (count == 5 or kinds[5] == "integer"):
+        labels = part(5, 6) if count > 5 else _labels_beside(outputs, name)
+        return None if labels is None else _reading(outputs, part(4, 5), labels, part(0, 4))
+    if not images and count == 7 and kinds[0] == "integer" and sorted(kinds[5:7]) == ["integer", "p"]:
+        p = kinds.index("p")
+        return _reading(outputs, part(p, p + 1), part(11 - p, 12 - p), part(1, 5), part(0, 1))
+    return None
+
+
+def _kind(outputs: Outputs, column: Span) -> str:
+    """Return "p" for a column of probabilities, "integer" for one of integers, else "other"."""
+    graph = outputs.graph
+    if kind_of(graph, column) in PROBABILITIES:
+        return "p"
+    return "integer" if all(_is_integer(graph, origin) for origin in origins(graph, column)) else "other"
+
+
+def _is_integer(graph: Graph, span: Span) -> bool:
+    """Tell whether values are integers, or floats that were integers."""
+    node = graph.producer.get(span.name)
+    if not graph.is_float(span.name):
+        return True
+    return node is not None and traits(node).casts and not graph.is_float(str(node.inputs[0].name))
+
+
+def _labels_beside(outputs: Outputs, name: str) -> Part | None:
+    """Return the one output of integers with as many rows as a table, None if there is not just one."""
+    rows = outputs.shape(name)[:2]
+    found = [
+        other
+        for other in _outputs(outputs)
+        if not outputs.graph.is_float(other)
+        and len(outputs.shape(other)) == 2
+        and _may_equal(outputs.shape(other), rows)
+    ]
+    return Part(found[0]) if len(found) == 1 else None
+
+
+def _may_equal(first: Sequence[object], second: Sequence[object]) -> bool:
+    """Tell whether no two dimensions are different numbers."""
+    return all(a == b or not isinstance(a, int) or not isinstance(b, int) for a, b in zip(first, second, strict=True))
+
+
+def _of_several(outputs: Outputs, every: Sequence[str]) -> Rows | None:
+    """Return the reading of boxes, scores and labels in outputs of their own, None if there are none."""
+    boxes = [name for name in every if len(outputs.shape(name)) == 3 and outputs.shape(name)[-1] == 4]
+    for box in boxes:
+        rows = outputs.shape(box)[:2]
+        flat = [
+            name
+            for name in every
+            if len(outputs.shape(name)) == 2 and _may_equal(outputs.shape(name), rows) and outputs.shape(name)[1] != 1
+        ]
+        scores = [name for name in flat if outputs.graph.is_float(name) and _kind(outputs, Span(name)) == "p"]
+        labels = [name for name in flat if name not in scores and _kind(outputs, Span(name)) == "integer"]
+        if len(scores) == 1 and len(labels) == 1:
+            return _reading(outputs, Part(scores[0]), Part(labels[0]), Part(box, 2, 0, 4))
+    return None
+
+
+def _reading(outputs: Outputs, p: Part, labels: Part, boxes: Part, image: Part | None = None) -> Rows | None:
+    """Return a reading, None if the number of classes is not known."""
+    count = outputs.label_count or _class_count(outputs, p)
+    if count is None:
+        return None
+    code = _box_form(outputs, boxes)
+    notes = (f"Scores: {count} classes; each row has the logit of its own class.", f"Boxes: {code.text}.")
+    tensors = [origin.name for origin in origins(outputs.graph, boxes.span)]
+    return Rows(
+        outputs=list(dict.fromkeys([p.name, boxes.name])),
+        box_tensors=tensors,
+        picks=True,
+        p=p,
+        labels=labels,
+        boxes=BoxColumns((boxes,), code),
+        image=image,
+        count=count,
+        read_by=outputs,
+        notes=notes,
+    )
+
+
+def _box_form(outputs: Outputs, boxes: Part) -> BoxForm:
+    """Return how the rows tell their boxes: as the table that they were picked from, if that is clear."""
+    if boxes.name == "detection_boxes":
+        return _TENSORFLOW
+    return outputs.form_of(boxes.span) or _PICKED
+
+
+def _class_count(outputs: Outputs, p: Part) -> int | None:
+    """Return the number of classes of the table that probabilities were picked from, None if it is not known."""
+    graph = outputs.graph
+    counts = set()
+    for origin in origins(graph, p.span):
+        shape = graph.shape(origin.name) or ()
+        if origin.axis is not None and origin.count > 1:
+            counts.add(origin.count)
+            continue
+        free = [dim for axis, dim in enumerate(shape) if axis and not outputs.places(origin.name, axis)]
+        counts.update(dim for dim in free if isinstance(dim, int) and dim > 1)
+    return counts.pop() if len(counts) == 1 else None

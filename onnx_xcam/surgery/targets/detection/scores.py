@@ -1,0 +1,124 @@
+"""This module tells what made the columns of a detector's table: an activation, a product, a layer, or something else.
+
+What only moves values is followed back first (spans.py). A layer may have a bias, a scale or a normalisation of its
+columns behind it. The logits behind an activation or a product are emitted by `candidates/logits.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, TypeAlias
+
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_facts import Affine, Values
+from onnx_xcam.surgery.ir.op_traits import traits
+from onnx_xcam.surgery.ir.protos import is_standard
+from onnx_xcam.surgery.targets.activation_patterns import activation
+from onnx_xcam.surgery.targets.detection.spans import Span, origins
+
+Made: TypeAlias = Literal["sigmoid", "softmax", "product", "layer", "constant", "computed"]
+"""What made the values of a span: an activation, a product of probabilities, a layer, or something else."""
+PROBABILITIES: frozenset[Made] = frozenset({"sigmoid", "softmax", "product"})
+"""These are the kinds of values that are probabilities."""
+_STEPS = 20
+"""At most this many nodes between a layer with weights and its output add or multiply something."""
+
+
+def made_by(graph: Graph, span: Span) -> Made:
+    """Return what made the values of a span whose movements have been followed."""
+    node = graph.producer.get(span.name)
+    if graph.is_constant(span.name) or (node is not None and _is_filled(graph, node)):
+        return "constant"
+    if node is None:
+        return "computed"
+    if (found := activated(graph, span)) is not None:
+        return found
+    if factors(graph, span) is not None:
+        return "product"
+    return "layer" if _is_of_layer(graph, span.name, span.axis) else "computed"
+
+
+def kind_of(graph: Graph, given: Span) -> Made:
+    """Return what made the values of a span, however they were moved since; "computed" if they were made variously."""
+    kinds = {made_by(graph, origin) for origin in origins(graph, given)}
+    return kinds.pop() if len(kinds) == 1 else "computed"
+
+
+def activated(graph: Graph, span: Span) -> Literal["sigmoid", "softmax"] | None:
+    """Return the activation whose result a span is, None for other values; a softmax must run over the span's axis."""
+    node = graph.producer.get(span.name)
+    found = None if node is None else activation(graph, node)
+    if node is None or found is None or graph.shape(found[1]) != graph.shape(span.name):
+        return None
+    if found[0] in ("Sigmoid", "HardSigmoid"):
+        return "sigmoid"
+    rank = len(graph.shape(span.name) or ())
+    over = node.attrs.get("axis", -1) % rank if node.op == found[0] else span.axis
+    return "softmax" if found[0] == "Softmax" and over == span.axis else None
+
+
+def factors(graph: Graph, span: Span) -> Sequence[Span] | None:
+    """Return the probabilities that a span is the product of, or its square root; None for other values."""
+    node = graph.producer.get(span.name)
+    if node is None or not is_standard(node.domain):
+        return None
+    if node.op == "Sqrt":
+        inner = replace(span, name=str(node.inputs[0].name))
+        return [inner] if kind_of(graph, inner) == "product" else None
+    if node.op != "Mul":
+        return None
+    found = [_aligned(graph, span, str(tensor.name)) for tensor in node.inputs]
+    known = [factor for factor in found if factor is not None]
+    return known if len(known) == len(found) and {kind_of(graph, one) for one in known} <= PROBABILITIES else None
+
+
+def _aligned(graph: Graph, span: Span, name: str) -> Span | None:
+    """Return the span of a tensor that meets a span of the result by broadcasting; None if its shape is unknown."""
+    shape, result = graph.shape(name), graph.shape(span.name)
+    if shape is None or result is None:
+        return None
+    axis = None if span.axis is None else span.axis - len(result) + len(shape)
+    if axis is None or axis < 0 or shape[axis] == 1:
+        return Span(name)
+    return Span(name, axis, span.start, span.stop)
+
+
+def _is_filled(graph: Graph, node: gs.Node) -> bool:
+    """Tell whether a node makes the same numbers of every picture, if perhaps as many as its size asks for."""
+    facts = traits(node)
+    if facts.values == Values.REPEATED:
+        source = str(node.inputs[0].name)
+        maker = graph.producer.get(source)
+        return graph.is_constant(source) or (maker is not None and _is_filled(graph, maker))
+    return facts.zero_derivative and facts.axes == "made"
+
+
+def _is_of_layer(graph: Graph, name: str, axis: int | None, steps: int = _STEPS) -> bool:
+    """Tell whether a layer with weights made values, with at most a bias, a scale or a normalisation behind it."""
+    node = graph.producer.get(name)
+    if node is None or steps == 0:
+        return False
+    facts = traits(node)
+    if facts.weighted:
+        return True
+    if facts.affine not in (Affine.PIECEWISE, Affine.MULTILINEAR) or facts.clips:
+        return False
+    inputs = [str(tensor.name) for tensor in node.inputs[: facts.differentiable]]
+    varying = [one for one in inputs if not graph.is_constant(one)]
+    fixed = [one for one in inputs if graph.is_constant(one)]
+    if len(varying) != 1 or not all(_is_of_columns(graph, one, name, axis) for one in fixed):
+        return False
+    behind = {made.name for made in origins(graph, Span(varying[0]))}
+    return len(behind) == 1 and _is_of_layer(graph, behind.pop(), None, steps - 1)
+
+
+def _is_of_columns(graph: Graph, constant: str, name: str, axis: int | None) -> bool:
+    """Tell whether a constant has one number for each column at most, and none for places."""
+    shape, result = graph.shape(constant), graph.shape(name)
+    if shape is None or result is None:
+        return False
+    wide = [at for at, dim in enumerate(shape, len(result) - len(shape)) if dim != 1]
+    return not wide or (axis is not None and wide == [axis])

@@ -1,0 +1,176 @@
+"""Detectors with the outputs of several families, on the two levels of helpers/detectors.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from helpers.detectors import CLASSES, LEVELS, PLACES, SIZE
+from helpers.models import build
+
+COUNTS = [(SIZE // stride) ** 2 for stride in LEVELS]
+"""The number of places of each level."""
+BINS = 6
+"""The number of bins of each distance."""
+
+TRUNK = """
+  c1 = Conv<kernel_shape=[3,3], pads=[1,1,1,1], strides=[2,2]>(image, w1, b1)
+  r1 = Sigmoid(c1)
+  c2 = Conv<kernel_shape=[3,3], pads=[1,1,1,1], strides=[2,2]>(r1, w2, b2)
+  n4 = Tanh(c2)
+  c3 = Conv<kernel_shape=[3,3], pads=[1,1,1,1], strides=[2,2]>(n4, w3, b3)
+  n8 = Tanh(c3)
+"""
+_CHANNELS = dict(zip(LEVELS, (6, 5), strict=True))
+
+Columns = Mapping[str, int]
+
+
+def conv(name: str) -> str:
+    """One layer of this name for each level: `name4` and `name8`."""
+    return "".join(f"{name}{k} = Conv<kernel_shape=[1,1]>(n{k}, {name}w{k}, {name}b{k})\n" for k in LEVELS)
+
+
+def per_level(text: str) -> str:
+    """The text once for each level, with # for its stride."""
+    return "".join(text.replace("#", str(k)) for k in LEVELS)
+
+
+def detector(
+    text: str,
+    layers: Columns,
+    outputs: Mapping[str, Sequence[int | str]],
+    *,
+    more: Mapping[str, np.ndarray] | None = None,
+    names: Sequence[str] = (),
+    size: int | str = SIZE,
+    opset: int = 17,
+    n: int | str = "N",
+    seed: int = 5,
+) -> onnx.ModelProto:
+    """A detector.
+
+    Args:
+        text: the nodes behind the layers.
+        layers: the number of columns of each layer, a 1 x 1 convolution of each level's map.
+        outputs: the shapes of the outputs.
+        more: constants.
+        names: the names of classes in the metadata.
+        size: the sides of the picture, "S" for symbolic ones.
+        opset: the opset.
+        n: the number of images.
+        seed: what weights are drawn by.
+    """
+    random = np.random.default_rng(seed)
+    shapes = {"w1": (4, 3, 3, 3), "b1": (4,), "w2": (6, 4, 3, 3), "b2": (6,), "w3": (5, 6, 3, 3), "b3": (5,)}
+    weights: dict[str, np.ndarray] = {
+        name: random.normal(0, 1 / np.sqrt(np.prod(shape[1:]) if len(shape) > 1 else 4), shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    for name, count in layers.items():
+        for k in LEVELS:
+            spread = 1.5 if name in ("cls", "obj") else 0.5
+            weights[f"{name}w{k}"] = random.normal(0, spread, (count, _CHANNELS[k], 1, 1)).astype(np.float32)
+            weights[f"{name}b{k}"] = random.normal(0, 0.2, count).astype(np.float32)
+    declared = ", ".join(f"float[{','.join(map(str, dims))}] {name}" for name, dims in outputs.items())
+    sides = ("H", "W") if isinstance(size, str) else (size, size)
+    model = build(
+        TRUNK + "".join(conv(name) for name in layers) + text,
+        {**weights, **(more or {})},
+        inputs=f"float[{n},3,{sides[0]},{sides[1]}] image",
+        outputs=declared,
+        opset=opset,
+    )
+    if names:
+        model.metadata_props.add(key="names", value=str(dict(enumerate(names))))
+    return model
+
+
+def grid(shift: float) -> tuple[np.ndarray, np.ndarray]:
+    """The places of all candidates in pixels, `[Q, 2]`, and their strides, `[Q, 1]`."""
+    points = [(np.stack(np.meshgrid(*[np.arange(SIZE // s)] * 2), -1).reshape(-1, 2) + shift) * s for s in LEVELS]
+    strides = [np.full((count, 1), s) for s, count in zip(LEVELS, COUNTS, strict=True)]
+    return np.concatenate(points), np.concatenate(strides).astype(float)
+
+
+def flat(name: str, columns: int) -> str:
+    """A layer's levels as one tensor `name [N, columns, Q]`."""
+    return per_level(f"{name}f# = Reshape({name}#, to{columns})\n") + f"{name} = Concat<axis=2>({name}f4, {name}f8)\n"
+
+
+def to(*columns: int) -> dict[str, np.ndarray]:
+    """The shapes that `flat` reshapes to."""
+    return {f"to{count}": np.array([0, count, -1]) for count in columns}
+
+
+def yolox(*, names: Sequence[str] = ()) -> onnx.ModelProto:
+    """YOLOX without decoding: `[N, Q, 5 + C]`, boxes raw, objectness and classes by sigmoids."""
+    text = per_level("so# = Sigmoid(obj#) sc# = Sigmoid(cls#) all# = Concat<axis=1>(box#, so#, sc#)\n")
+    text += flat("all", 5 + CLASSES) + "output = Transpose<perm=[0,2,1]>(all)"
+    layers = {"box": 4, "obj": 1, "cls": CLASSES}
+    outputs = {"output": ("N", PLACES, 5 + CLASSES)}
+    return detector(text, layers, outputs, more=to(5 + CLASSES), names=names)
+
+
+def nanodet() -> onnx.ModelProto:
+    """NanoDet-Plus: `[N, Q, C + 4 bins]`, classes first by sigmoids, then bins of distances."""
+    text = per_level("sc# = Sigmoid(cls#) all# = Concat<axis=1>(sc#, box#)\n")
+    text += flat("all", CLASSES + 4 * BINS) + "output = Transpose<perm=[0,2,1]>(all)"
+    outputs = {"output": ("N", PLACES, CLASSES + 4 * BINS)}
+    return detector(text, {"cls": CLASSES, "box": 4 * BINS}, outputs, more=to(CLASSES + 4 * BINS))
+
+
+def levels_apart(columns: int, scores: Columns, *, batch: bool = True, n: int | str = "N") -> onnx.ModelProto:
+    """Scores by sigmoids and raw boxes in outputs of their own for each level, `[N, n, .]`; or `[n, .]` of an image."""
+    text, outputs = "", {}
+    for name, count in {**scores, "box": columns}.items():
+        made = "x# = Sigmoid({0}#) " if name != "box" else "x# = Identity({0}#) "
+        made = made.replace("x#", f"x{name}#").format(name)
+        text += per_level(f"{made} m{name}# = Transpose<perm=[0,2,3,1]>(x{name}#)\n")
+        text += per_level(f"{name}_# = Reshape(m{name}#, shape_{name})\n")
+        for k, rows in zip(LEVELS, COUNTS, strict=True):
+            outputs[f"{name}_{k}"] = (n, rows, count) if batch else (rows, count)
+    more = {f"shape_{name}": np.array(([0] if batch else []) + [-1, count])
+            for name, count in {**scores, "box": columns}.items()}  # fmt: skip
+    return detector(text, {**scores, "box": columns}, outputs, more=more, n=n)
+
+
+def one_map() -> onnx.ModelProto:
+    """FastestDet: one map `[N, 5 + C, h, w]` of objectness, raw box and a softmax over the classes."""
+    text = "so = Sigmoid(obj8) sc = Softmax<axis=1>(cls8) output = Concat<axis=1>(so, box8, sc)"
+    outputs = {"output": ("N", 5 + CLASSES, 2, 2)}
+    return detector(text, {"obj": 1, "box": 4, "cls": CLASSES}, outputs)
+
+
+def decoded(form: str, *, softmax: bool = False) -> onnx.ModelProto:
+    """Scores `[N, Q, C]` and decoded boxes `[N, Q, 4]` in a form: its order and unit, as "y1x1y2x2 fractions"."""
+    order, unit = form.split()
+    points, strides = grid(0.5)
+    text = flat("cls", CLASSES) + flat("box", 4) + """
+      clst = Transpose<perm=[0,2,1]>(cls)
+      boxt = Transpose<perm=[0,2,1]>(box)
+      sizes = Exp(boxt)
+      dl, dt, dr, db = Split<axis=2>(sizes)
+      px, py = Split<axis=2>(points)
+      l = Mul(dl, strides) t = Mul(dt, strides) r = Mul(dr, strides) b = Mul(db, strides)
+      x1 = Sub(px, l) y1 = Sub(py, t) x2 = Add(px, r) y2 = Add(py, b)
+      w = Sub(x2, x1) h = Sub(y2, y1)
+      sx = Add(x1, x2) sy = Add(y1, y2)
+      cx = Mul(sx, half) cy = Mul(sy, half)
+    """  # fmt: skip
+    listed = {
+        "x1y1x2y2": "x1, y1, x2, y2",
+        "y1x1y2x2": "y1, x1, y2, x2",
+        "cxcywh": "cx, cy, w, h",
+        "x1y1wh": "x1, y1, w, h",
+    }
+    text += f"told = Concat<axis=2>({listed[order]}) boxes = Mul(told, scale)"
+    text += " scores = Softmax<axis=2>(clst)" if softmax else " scores = Sigmoid(clst)"
+    more = {
+        "points": points[None].astype(np.float32), "strides": strides[None].astype(np.float32),
+        "half": np.array(0.5, np.float32), "scale": np.array(1 if unit == "pixels" else 1 / SIZE, np.float32),
+    }  # fmt: skip
+    outputs = {"scores": ("N", PLACES, CLASSES), "boxes": ("N", PLACES, 4)}
+    return detector(text, {"cls": CLASSES, "box": 4}, outputs, more={**to(4, CLASSES), **more})
