@@ -169,21 +169,24 @@ def export(
     """Write the model to `path`: image float32 [N,3,size,size], or as in the example, -> logits, N symbolic or 1."""
     if example is None:
         example = torch.zeros(2 if batch == "dynamic" else 1, 3, size, size)
-    options: dict[str, Any] = {"dynamo": exporter == "dynamo", "input_names": ["image"], "output_names": ["logits"]}
-    if exporter == "torchscript":
-        options["opset_version"] = OPSET
-        if batch == "dynamic":
-            options["dynamic_axes"] = {"image": {0: "batch"}, "logits": {0: "batch"}}
-    else:
-        options.update(external_data=False, verbose=False)
-        if batch == "dynamic":
-            options["dynamic_shapes"] = ({0: torch.export.Dim("batch")},)
+    options: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
+    if batch == "dynamic" and exporter == "torchscript":
+        options["dynamic_axes"] = {"image": {0: "batch"}, "logits": {0: "batch"}}
+    elif batch == "dynamic":
+        options["dynamic_shapes"] = ({0: torch.export.Dim("batch")},)
+    write(model, (example,), path, exporter, **options)
+
+
+def write(model: nn.Module, args: tuple[torch.Tensor, ...], path: Path, exporter: Exporter, **options: Any) -> None:
+    """Write a model that takes `args` to `path`; `options` are those of `torch.onnx.export`."""
+    own = {"opset_version": OPSET} if exporter == "torchscript" else {"external_data": False, "verbose": False}
     with warnings.catch_warnings(), _silence():
         warnings.simplefilter("ignore")  # the exporters' own; what they write is compared with the model
         # With parameters that want gradients, the dynamo exporter fails on attention with a bias; with others,
         # nn.MultiheadAttention takes a fast path that the TorchScript exporter does not know.
         torch.backends.mha.set_fastpath_enabled(False)
-        torch.onnx.export(copy.deepcopy(model).requires_grad_(False), (example,), path, **options)
+        frozen = copy.deepcopy(model).requires_grad_(False)
+        torch.onnx.export(frozen, args, path, dynamo=exporter == "dynamo", **own, **options)
 
 
 @contextlib.contextmanager
