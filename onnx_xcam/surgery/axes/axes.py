@@ -66,6 +66,7 @@ class Atom(NamedTuple):
         at: where the `total` positions lie on the picture, see places.py; for a T, where its grid's rows and columns
             lie.
         by: the operator that changed where they lie, for messages.
+        further: the further grids of a T, as of several maps one after the other, of which `grid` is the first.
     """
 
     role: str
@@ -76,6 +77,7 @@ class Atom(NamedTuple):
     places: tuple[Place, ...] = ()
     at: At | tuple[At, At] = None
     by: str = ""
+    further: tuple[Grid, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -275,6 +277,12 @@ def grid_of(axis: Axis) -> Grid | None:
     return next((atom.grid for atom in axis if atom.grid), None)
 
 
+def grids_of(axis: Axis) -> tuple[Grid, ...]:
+    """Return all grids of an axis of tokens, one after the other; nothing if it has none of known size."""
+    grid = grid_of(axis)
+    return () if grid is None else (grid, *(one for atom in axis for one in atom.further))
+
+
 def places_of(axis: Axis) -> tuple[Place, ...]:
     """Return where height and width of a grid of tokens can be read at run time; nothing if nowhere.
 
@@ -360,13 +368,28 @@ def joined(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str = "") -
             return _of_places(parts, dim)
         before, after = sum(dims[:at]), sum(dims[at + 1 :])  # type: ignore[arg-type]
         whole = grid._replace(before=grid.before + before, after=grid.after + after)
-        return tokens(whole, places_of(parts[at]), *grid_at(parts[at]))
+        axis = tokens(whole, places_of(parts[at]), *grid_at(parts[at]))
+        return tuple(atom._replace(further=_further_grids(parts, dims, at)) for atom in axis)
     role = next((role for role in roles if role in "NCHW" + REGIONS), UNKNOWN)
     if role == "N" and roles.count("N") > 1:
         return lost(dim, f"{by}, which puts several pictures, or views of one, into one batch", LOST)
     if role in ("H", "W"):
         return _lined_up(parts, dims, dim, by)
     return fresh(role, dim) if role != UNKNOWN else _of_places(parts, dim)
+
+
+def _further_grids(parts: Sequence[Axis], dims: Sequence[Dim], first: int) -> tuple[Grid, ...]:
+    """Return the grids in concatenated tokens behind the first, with the tokens before and after each of them."""
+    sizes = [size for size in dims if isinstance(size, int)]
+    if len(sizes) < len(dims):
+        return ()
+    found = []
+    for index, part in enumerate(parts):
+        grids = grids_of(part) if index >= first else ()
+        for grid in grids[index == first :]:
+            before, after = sum(sizes[:index]), sum(sizes[index + 1 :])
+            found.append(grid._replace(before=grid.before + before, after=grid.after + after))
+    return tuple(found)
 
 
 def _lined_up(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str) -> Axis:

@@ -32,7 +32,7 @@ def last_bottleneck(layers: Layers) -> Layer:
         raise LayerError(layers.why_none())
     informative = [layer for layer in valued if layers.is_wholly_used(layer)]
     suited = [layer for layer in informative if layer.bottleneck and not _is_pooled(layers, layer)]
-    return _origin(layers, suited[-1] if suited else _last_of_trunk(layers, informative or valued))
+    return origin(layers, suited[-1] if suited else _last_of_trunk(layers, informative or valued))
 
 
 def why_last_bottleneck(layers: Layers, layer: Layer) -> str:
@@ -115,7 +115,7 @@ def _passed_over(layers: Layers, layer: Layer) -> str | None:
     return layers.displaced[max(rivals, key=layers.through.__getitem__)] if rivals else None
 
 
-def _origin(layers: Layers, layer: Layer) -> Layer:
+def origin(layers: Layers, layer: Layer) -> Layer:
     """Return the earliest layer with the same values; for tokens, the feature map that was flattened into them."""
     producer = layers.graph.producer
     by_name = {candidate.name: candidate for candidate in layers.candidates}

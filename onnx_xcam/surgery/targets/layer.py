@@ -25,6 +25,7 @@ class Layer:
         bottleneck: whether everything the score gets from the image passes through this layer.
         grid: the positions of the picture's tokens, if it is a layer of tokens.
         places: the axes from which the grid's height and width are read at run time, if they depend on the picture.
+        lacks: what is missing in a member of a cut, as parts of a sentence.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Layer:
     bottleneck: bool
     grid: Grid | None = None
     places: tuple[Place, ...] = ()
+    lacks: tuple[str, ...] = ()
 
     @property
     def spatial(self) -> tuple[Dim, Dim]:

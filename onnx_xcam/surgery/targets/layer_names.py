@@ -43,9 +43,9 @@ def resolve(layers: Layers, wanted: str | Sequence[str], defaults: Defaults) -> 
     ]
     seen = set()
     for layer, _ in chosen:
-        if layer.name in seen:
+        if (layer.name, layer.grid) in seen:
             raise LayerError(f"The layer '{layer.public_name}' was named twice.")
-        seen.add(layer.name)
+        seen.add((layer.name, layer.grid))
     return chosen
 
 

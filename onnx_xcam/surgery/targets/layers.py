@@ -12,9 +12,10 @@ from functools import cached_property
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.contract import Layout, input_kind, shape_text
-from onnx_xcam.surgery.analysis.differentiable_path import DifferentiablePath, differentiable_path, image_tensors
+from onnx_xcam.surgery.analysis.differentiable_path import differentiable_path, image_tensors
 from onnx_xcam.surgery.analysis.ends import makers
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_among
+from onnx_xcam.surgery.analysis.path_counts import PathCounts
 from onnx_xcam.surgery.analysis.position_liveness import used_positions
 from onnx_xcam.surgery.autodiff.backward import unsupported
 from onnx_xcam.surgery.axes.axes import Place
@@ -23,12 +24,9 @@ from onnx_xcam.surgery.builder.forward_values import float_for
 from onnx_xcam.surgery.ir.dims import Shape
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import traits
-from onnx_xcam.surgery.ir.uses import names_read
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.pictures import explained_picture
 
-_PRIME = 2**2203 - 1
-"""Numbers of paths are counted modulo this prime."""
 _PICTURE_AXES = 4
 """A picture input has this many axes, `[N,C,H,W]` or `[N,H,W,C]`; a volume or a video has more."""
 
@@ -50,6 +48,7 @@ class Layers:
         roles: what the axes of each tensor are made of.
         path: the nodes and tensors from the picture to the score.
         used: for each tensor, the positions of each axis that the score uses.
+        counts: counts the paths from the picture.
         through: how many paths from the picture to the score pass through each tensor.
         paths: how many paths there are.
         candidates: the layers.
@@ -76,7 +75,8 @@ class Layers:
         self.used = used_positions(
             self.sample, differentiable_path(self.sample, image_tensors(self.sample, names), [score])
         )
-        self.through, self.paths = _paths(graph, self.path, score)
+        self.counts = PathCounts(self.path)
+        self.through, self.paths = self.counts.through([score])
         self.candidates = [
             layer
             for node in ([] if self.takes_volumes() else graph.nodes)
@@ -91,6 +91,11 @@ class Layers:
 
     def _candidate(self, name: str) -> Layer | None:
         """Return a tensor as a layer if a map can be made of it, else None."""
+        layer = self.feature_map(name)
+        return None if layer is None or 1 in layer.spatial or 1 in self.sampled_space(layer) else layer
+
+    def feature_map(self, name: str) -> Layer | None:
+        """Return a tensor on the way to the score as a layer, of any size; None if no map can be made of it."""
         shape, layout = self.graph.shape(name), layout_of(self.roles.get(name))
         if layout is not None and displaced(self.roles.get(name)) is not None:
             return None
@@ -101,7 +106,7 @@ class Layers:
         layer = self.layer(name, shape, layout, bottleneck=self.through[name] == self.paths)
         if layer.grid is not None and layer.grid.size is None and not layer.places:
             return None
-        return None if 1 in layer.spatial or 1 in self.sampled_space(layer) else layer
+        return layer
 
     def _is_outside(self, name: str) -> bool:
         """Tell whether a tensor stands for one of the file's tensors, and no later tensor stands for the same one."""
@@ -247,23 +252,3 @@ def _dequantises(node: gs.Node) -> bool:
 def _quantises(node: gs.Node) -> bool:
     """Tell whether a node quantises with a scale and a zero point that are its inputs."""
     return traits(node).quantises_as_told
-
-
-def _paths(graph: Graph, path: DifferentiablePath, score: str) -> tuple[dict[str, int], int]:
-    """Return how many paths from the image to the score pass through each tensor, and how many paths there are.
-
-    The number of paths may double with each node, so it is counted modulo the prime 2**2203 - 1. Equal numbers stay
-    equal, and different ones become equal only by an accident too rare to happen.
-    """
-    inside = path.tensors
-    ahead: dict[str, int] = {}
-    for node in path.nodes:
-        known = sum(ahead.setdefault(name, 1) for name in names_read(node) if name in inside) % _PRIME
-        ahead.update({out.name: known for out in node.outputs if out.name in inside})
-    behind: dict[str, int] = {score: 1}
-    for node in reversed(path.nodes):
-        onward = sum(behind.get(out.name, 0) for out in node.outputs if out.name in inside) % _PRIME
-        for name in names_read(node):
-            if name in inside:
-                behind[name] = behind.get(name, 0) + onward
-    return {name: ahead.get(name, 0) * behind.get(name, 0) % _PRIME for name in inside}, ahead.get(score, 0)

@@ -1,66 +1,158 @@
-"""This module finds the cut of a detector: one layer per pyramid level that together carry all evidence.
+"""This module finds the cut of a detector: layers that together carry all evidence for its scores, each a part of it.
 
-Of each level it is the last layer from which both the scores and the boxes of the level are made, and through which
-everything passes that the level's scores get from the picture. What lies behind it belongs to the class branch alone.
+A score gets its evidence from one pyramid level, or from a memory that queries read. The member of a level is the last
+layer through which everything passes that the level's scores get from the picture, and from which the boxes are made
+too: what lies behind it belongs to the class branch alone. Logits, and what they are only moved into, are no members,
+since a map of these would show the score itself.
+
+A memory whose tokens are several grids, one after the other, is several members that share one tensor; where these
+tokens are nothing but the positions of feature maps, the feature maps are taken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import onnx_graphsurgeon as gs
+
 from onnx_xcam.errors import LayerError
+from onnx_xcam.surgery.analysis.differentiable_path import active_inputs, differentiable_path, image_tensors
 from onnx_xcam.surgery.analysis.reachability import backward
-from onnx_xcam.surgery.ir.graph import Graph
-from onnx_xcam.surgery.ir.op_facts import Values
-from onnx_xcam.surgery.ir.op_traits import traits
+from onnx_xcam.surgery.axes.axes import grids_of
+from onnx_xcam.surgery.ir.dims import Shape, known_size
+from onnx_xcam.surgery.targets.default_layer import origin
+from onnx_xcam.surgery.targets.detection.last_layers import last_layers
 from onnx_xcam.surgery.targets.detection.reading import Reading
+from onnx_xcam.surgery.targets.detection.spans import Span, origins
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.layers import Layers
+
+_APART = "classes and boxes have no layer in common that all evidence passes through, and this one is of the classes"
+_UNUSED = "the scores use only some of its positions, and there is no layer of which they use all"
+_A_PART = "no layer carries all that its scores get from the picture, this one a part"
 
 
 def cut_of(layers: Layers, reading: Reading) -> list[Layer]:
     """Return the members of the cut, finest first.
 
     Raises:
-        LayerError: there is no layer from which scores and boxes are made.
+        LayerError: a level of the scores has no layer.
     """
-    graph = layers.graph
-    shared = backward(graph.uses, reading.box_tensors).tensors
-    members: dict[str, Layer] = {}
-    for level in levels(graph, layers.score):
-        if (member := _last_shared(layers, level, shared)) is not None:
-            members[member.name] = member
-    if not members:
-        raise LayerError(layers.why_none())
-    return list(members.values())
-
-
-def levels(graph: Graph, score: str) -> list[str]:
-    """Return the tensors that are joined to the score, one per pyramid level; the score itself if nothing is joined.
-
-    Between these and the score values are only moved.
-    """
-    name = score
-    while (node := graph.producer.get(name)) is not None:
-        facts = traits(node)
-        if facts.axes == "concatenated":
-            return [str(tensor.name) for tensor in node.inputs if not graph.is_constant(str(tensor.name))]
-        if facts.values > Values.PICKED and not (facts.casts or facts.dequantises or facts.quantises_as_told):
-            return [name]
-        name = str(node.inputs[0].name)
-    return [name]
-
-
-def _last_shared(layers: Layers, level: str, shared: frozenset[str]) -> Layer | None:
-    """Return the last layer that everything in a level's scores passes through, and that the boxes are made from."""
-    of_level = Layers(layers.graph, level, layers.sample, _picture(layers))
-    fitting = [layer for layer in of_level.candidates if layer.bottleneck and layer.name in shared]
-    return fitting[-1] if fitting else None
-
-
-def _picture(layers: Layers) -> str:
-    """Return the picture input that is explained, or "auto" where there is only one."""
-    return layers.explained.name or "auto"
+    search = _Search(layers, reading)
+    found = [search.last_before(group) for group in search.levels()]
+    members = [part for layer in dict.fromkeys(found) for part in search.parts(layer)]
+    different = {(member.name, member.grid): member for member in members}.values()
+    return sorted(different, key=lambda member: -(known_size(search.size(member)) or 0))
 
 
 def why_cut(layers: Layers, layer: Layer) -> str:
-    """Return why a layer is a member of the cut, as a phrase for users."""
-    return "; ".join(["the last layer of its level that scores and boxes are made from", *layers.limits(layer)])
+    """Return why a layer is a member of the cut, and what it lacks, as a phrase for users."""
+    first = "the last layer that the scores and boxes of its level are made from"
+    return "; ".join([first, *layer.lacks, *layers.limits(layer)])
+
+
+class _Search:
+    """A _Search looks for the members of a cut.
+
+    Attributes:
+        layers: the layers of the score table.
+        logits: the tensors of logits that are feature maps themselves.
+        shared: the tensors that the boxes are made of.
+    """
+
+    def __init__(self, layers: Layers, reading: Reading) -> None:
+        self.layers = layers
+        graph, pictures = layers.graph, layers.explained.names
+        self.shared = differentiable_path(graph, image_tensors(graph, pictures), reading.box_tensors).tensors
+        self._maps: dict[str, Layer | None] = {}
+        ends = last_layers(layers.path, layers.score)
+        self.logits = frozenset(name for name in ends if self.map(name) is not None)
+        self._ends = [*self.logits, *self._read_for([name for name in ends if name not in self.logits])]
+
+    def map(self, name: str) -> Layer | None:
+        """Return a tensor as a layer, of any size; None if no map can be made of it."""
+        if name not in self._maps:
+            self._maps[name] = self.layers.feature_map(name) if name in self.layers.graph.producer else None
+        return self._maps[name]
+
+    def size(self, layer: Layer) -> Shape:
+        """Return height and width of a layer, as numbers where the sample has them."""
+        return self.layers.sampled_space(layer) or layer.spatial
+
+    def _read_for(self, scores: Sequence[str]) -> list[str]:
+        """Return the feature maps from which scores of queries or regions, without places of their own, are read."""
+        graph, inside = self.layers.graph, self.layers.path.tensors
+
+        def enters(node: gs.Node, name: str) -> bool:
+            return name in inside and name in active_inputs(node)
+
+        part = backward(graph.uses, scores, enters=enters, leaves=lambda _, name: self.map(name) is None)
+        return [name for name in part.tensors if name in inside and self.map(name) is not None]
+
+    def levels(self) -> list[list[str]]:
+        """Return the tensors that the scores are read from in groups, one for each size."""
+        groups: dict[object, list[str]] = {}
+        for name in sorted(self._ends, key=self.layers.graph.order.__getitem__):
+            groups.setdefault(self.size(self._known(name)), []).append(name)
+        return list(groups.values())
+
+    def last_before(self, ends: Collection[str]) -> Layer:
+        """Return the last layer that carries all evidence of a level, or else most of it.
+
+        Args:
+            ends: the tensors of one size that the level's scores are read from.
+
+        Raises:
+            LayerError: there is none.
+        """
+        order = self.layers.graph.order
+        through, paths = self.layers.counts.through(ends)
+        ways = [name for name, count in through.items() if count and name in order and name not in self.logits]
+        passed = [name for name in sorted(ways, key=order.__getitem__) if self._is_member(name, ends)]
+        carrying = [name for name in passed if through[name] == paths]
+        used = [name for name in carrying if self.layers.is_wholly_used(self._known(name))]
+        if shared := [name for name in used if name in self.shared]:
+            return self._earliest(shared[-1])
+        if carrying:
+            return replace(self._earliest((used or carrying)[-1]), lacks=(_APART if used else _UNUSED,))
+        if not passed:
+            raise LayerError(self.layers.why_none())
+        most = max(through[name] for name in passed)
+        last = [name for name in passed if 2 * through[name] >= most][-1]
+        return replace(self._earliest(last), lacks=(_A_PART,))
+
+    def _known(self, name: str) -> Layer:
+        """Return a tensor that is known to be a feature map as a layer."""
+        layer = self.map(name)
+        assert layer is not None
+        return layer
+
+    def _earliest(self, name: str) -> Layer:
+        """Return the earliest layer with the same values as a feature map."""
+        return origin(self.layers, self._known(name))
+
+    def _is_member(self, name: str, ends: Collection[str]) -> bool:
+        """Tell whether a tensor can be a member: a feature map that is not pooled more than its level."""
+        layer = self.map(name)
+        if layer is None or not self.parts(layer):
+            return False
+        least = min((side for end in ends for side in self.size(self._known(end)) if isinstance(side, int)), default=2)
+        return least == 1 or 1 not in self.size(layer)
+
+    def parts(self, layer: Layer) -> list[Layer]:
+        """Return a layer in one part for each of its grids; none if their places among the tokens are not known."""
+        at = layer.layout.find("T")
+        axes = self.layers.roles.get(layer.name, ())
+        grids = grids_of(axes[at]) if at >= 0 else ()
+        if len(grids) < 2:
+            return [layer]
+        spans = [Span(layer.name, at, grid.before, grid.before + (grid.size or 0)) for grid in grids]
+        behind = [origins(self.layers.sample, span) for span in spans]
+        maps = [self.map(each[0].name) if len(each) == 1 else None for each in behind]
+        own = [
+            one for one, grid in zip(maps, grids, strict=True) if one and self.size(one) == (grid.height, grid.width)
+        ]
+        if len(own) == len(grids):
+            return own
+        return [replace(layer, grid=grid) for grid in grids] if isinstance(layer.shape[at], int) else []

@@ -1,0 +1,59 @@
+"""This module finds the last layers before a table of scores, one for each level and branch that is in it.
+
+From the table it goes back through what only moves values, column by column (spans.py), and through operators without
+weights, such as an activation or a product with an objectness. It stops where a layer with weights made the values:
+these are logits. A table may have columns of boxes beside those of classes; only the columns of classes are followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import onnx_graphsurgeon as gs
+
+from onnx_xcam.surgery.analysis.differentiable_path import DifferentiablePath, active_inputs
+from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import traits
+from onnx_xcam.surgery.targets.detection.spans import Span, step_behind
+
+
+def last_layers(path: DifferentiablePath, score: str) -> list[str]:
+    """Return the outputs of the last layers with weights before a table, in the order of the graph.
+
+    Args:
+        path: what lies between the picture and the table.
+        score: the table.
+    """
+    found, seen, waiting = set[str](), set[Span](), [Span(score)]
+    while waiting:
+        at = waiting.pop()
+        if at in seen or at.name not in path.tensors:
+            continue
+        seen.add(at)
+        node = path.graph.producer.get(at.name)
+        if node is None or traits(node).weighted:
+            found.add(at.name)
+        else:
+            waiting += _behind(path.graph, node, at)
+    return sorted(found, key=lambda name: path.graph.order.get(name, -1))
+
+
+def _behind(graph: Graph, node: gs.Node, at: Span) -> Iterator[Span]:
+    """Yield what some columns that a node without weights makes are computed from."""
+    step = step_behind(graph, at)
+    if step is not None:
+        yield from step.sources
+        return
+    by_element = traits(node).elementwise == "all"
+    for name in active_inputs(node):
+        yield _aligned(graph, at, name) if by_element else Span(name)
+
+
+def _aligned(graph: Graph, at: Span, name: str) -> Span:
+    """Return the columns of an input that some columns of a result are computed from, element by element."""
+    shape, result = graph.shape(name), graph.shape(at.name)
+    axis = None if at.axis is None or shape is None or result is None else at.axis - len(result) + len(shape)
+    if axis is None or axis < 0 or shape is None or shape[axis] == 1:
+        return Span(name)
+    return replace(at, name=name, axis=axis)
