@@ -31,7 +31,8 @@ def new_emitter(graph: Graph, inputs: Sequence[str] | None = None) -> Emitter:
         inputs: the inputs from which sizes may be read; all by default. An input that the result does not depend on may
             be fed with any size, so its size says nothing.
     """
-    emitter = Emitter(graph.opset, graph.tensors.__contains__)
+    taken = {*graph.tensors, *(str(node.name) for node in graph.nodes)}
+    emitter = Emitter(graph.opset, taken.__contains__)
     for name in graph.input_names if inputs is None else inputs:
         shape = graph.shape(name)
         if shape is not None and not graph.is_constant(name):
