@@ -60,6 +60,41 @@ def test_a_share_stays_where_the_score_is_sensitive():
     np.testing.assert_allclose(plain[0, 0], [0, 3, 0, 0, 0, 0, 3, 0])
 
 
+def test_the_rules_by_hand():
+    """A share of 4 for the score by m max(G A, 0), and one of -4 by the root of m times A."""
+    a, g, root = np.array([[[1.0, 2.0]]]), np.array([[[[2.0, 1.0]]]]), 2**0.5
+    for_it, against = (map_of(XP, local_xgrad_cam(XP, a, sign * g, non_negative=True)) for sign in (1, -1))
+    np.testing.assert_allclose(for_it, [[[4 * 4 / 6, 4 * 2 / 6]]])
+    np.testing.assert_allclose(against, [[[-4 * root / (root + 2), -4 * 2 / (root + 2)]]])
+
+
+@pytest.mark.parametrize("sign", ["both", "positive"])
+def test_what_the_score_does_not_see_changes_nothing(sign):
+    """Activations where every gradient is zero have no place in the map, and none in the divisors."""
+    a, g = arrays(sign=sign)
+    g[..., 9:] = 0
+    other = a.copy()
+    other[..., 9:] = np.abs(a[..., 9:]) * 50
+    before, after = (map_of(XP, local_xgrad_cam(XP, one, g, non_negative=False)) for one in (a, other))
+    np.testing.assert_allclose(after, before, rtol=1e-12)
+    assert not after[..., 9:].any()
+    assert np.abs(map_of(XP, xgrad_cam(XP, other, g, non_negative=False))[..., 9:]).max() > 0.1
+
+
+def test_what_speaks_for_the_score_is_not_cancelled_by_what_speaks_against_it():
+    """Two channels see the object, at position 1, one for the score and one against it, which is also active beside it.
+
+    HiResCAM is zero at the object, and XGrad-CAM is below zero everywhere.
+    """
+    a = np.array([[[1.0, 4.0, 1.0, 1.0], [4.0, 4.0, 4.0, 4.0]]])
+    g = np.array([[[[0.1, 2.0, 0.1, 0.1], [-1.0, -2.0, -1.0, -1.0]]]])
+    local, plain = (map_of(XP, method(XP, a, g, non_negative=True))[0, 0] for method in (local_xgrad_cam, xgrad_cam))
+    assert (g * a[:, None]).sum(2)[0, 0, 1] == 0
+    assert plain.argmax() == local.argmax() == 1
+    assert plain.max() < 0 < local.max()
+    assert (np.delete(local, 1) < 0).all()
+
+
 def test_shares_that_vanish_leave_no_trace():
     """A channel of zeros, one without a gradient and one whose contributions cancel have no place, and no NaN."""
     a = np.array([[[0.0, 0.0], [1.0, 2.0], [1.0, 1.0], [3.0, 1.0]]])

@@ -8,10 +8,12 @@ GrabCut within its box of `foolbox_boxes.json`, made smaller, and pasted into an
 the class that the model sees in it, where that has a probability above 0.3, and below a tenth of that without the
 object. `tools.evaluation.real_models` unpacks photos.
 
-A detector is asked about every object that it keeps, three at most of a picture: its own box is the truth, and the
-boxes of the other objects are where nothing should be. PICTURES are made to fit the input with their proportions, as
-RGB divided by 255. The layer "cut" stands for the layers of the cut, whose maps are added up. The box itself and a
-Gaussian in it are measured beside the maps.
+A detector is asked about the objects that it keeps. With --truth (boxes by picture, in a format of `evaluate --truth`)
+these are the ones that lie on a true box by an IoU above 0.5, each true box once, and the other true boxes are where
+nothing should be. Without it the boxes are those that the detector tells, three at most of a picture, and kept boxes
+that overlap by more than 0.3 may be one object. PICTURES are made to fit the input with their proportions, as RGB
+divided by 255. The layer "cut" stands for the layers of the cut, whose maps are added up. The box itself and a Gaussian
+in it are measured beside the maps.
 
 Columns: insertion and deletion (8 steps); energy inside the object; how often the largest value is inside it, without a
 margin; of the energy in objects, the part in others.
@@ -32,6 +34,7 @@ import numpy as np
 import onnx_xcam
 from onnx_xcam.cams.layout import lined_up
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
+from onnx_xcam.evaluation.annotations import read_annotations
 from onnx_xcam.evaluation.perturbation import faithfulness
 from onnx_xcam.evaluation.truth import energy_inside, pointing_game
 from onnx_xcam.explainer.recorder import Recorder
@@ -50,6 +53,7 @@ OTHERS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 COLUMNS = ("insertion", "deletion", "energy", "peak", "on others")
 LEAST, BEFORE = 0.3, 0.1
 OBJECTS = 3
+SAME, FOUND = 0.3, 0.5
 STEPS = 8
 
 
@@ -189,6 +193,11 @@ def box_mask(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """The intersection of two masks over their union."""
+    return float((one & other).sum() / max((one | other).sum(), 1))
+
+
 def gaussian(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A Gaussian in the middle of a box, whose standard deviations are a quarter of its sides, [H,W]."""
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
@@ -197,10 +206,34 @@ def gaussian(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(np.exp(-(across**2 + down**2) / 2), np.float32)
 
 
-def detected(model: Path, folder: Path, layers: Sequence[str], size: tuple[int, int], count: int) -> Iterator[Case]:
+def objects_of(
+    told: np.ndarray, true: Sequence[np.ndarray] | None
+) -> Iterator[tuple[int, np.ndarray, list[np.ndarray]]]:
+    """What to explain in a picture: the index of a kept box, its true box, and the other ones, as masks.
+
+    Args:
+        told: the masks of the boxes that the detector tells, best first, [K,H,W].
+        true: the masks of the true boxes; None takes what the detector tells for true.
+    """
+    if true is None:
+        for k, own in enumerate(told[:OBJECTS]):
+            yield k, own, [other for other in told if overlap(own, other) <= SAME]
+        return
+    left = list(range(len(true)))
+    for k, own in enumerate(told):
+        near = max(left, key=lambda index, own=own: overlap(own, true[index]), default=None)
+        if near is not None and overlap(own, true[near]) > FOUND:
+            left.remove(near)
+            yield k, true[near], [other for index, other in enumerate(true) if index != near]
+
+
+def detected(
+    model: Path, folder: Path, layers: Sequence[str], size: tuple[int, int], count: int, *, truth: Path | None
+) -> Iterator[Case]:
     """The cases of a detector."""
     picks = session(onnx_xcam.instrument(str(model), emit=()).SerializeToString(), 1)
     pictures = picks.get_inputs()[0].name
+    annotations = None if truth is None else read_annotations(truth)
     made = {}
     for layer in layers:
         chosen: dict[str, Any] = {} if layer == "cut" else {"layers": [layer]}
@@ -210,12 +243,14 @@ def detected(model: Path, folder: Path, layers: Sequence[str], size: tuple[int, 
     for path in find_images([folder]):
         item = fitted(read_image(path), size)
         ranked = {"xcam_object": -1 - np.arange(20)[None], "xcam_class": np.full((1, 20), -1)}
-        objects, boxes, classes = picks.run(
-            ["xcam_objects", "xcam_boxes", "xcam_classes"], {pictures: item[None], **ranked}
-        )
-        kept = np.flatnonzero(objects[0] >= 0)
-        masks = {k: box_mask(boxes[0, k], size) for k in kept}
-        for k in kept[:OBJECTS]:
+        outputs = ["xcam_objects", "xcam_boxes", "xcam_classes"]
+        objects, boxes, classes = picks.run(outputs, {pictures: item[None], **ranked})
+        told = np.array([box_mask(box, size) for box in boxes[0][objects[0] >= 0]])
+        true = None
+        if annotations is not None:
+            drawn = annotations[path.name].boxes
+            true = [box_mask(np.array([box.x0, box.y0, box.x1, box.y1]), size) for box in drawn]
+        for k, own, others in objects_of(told, true):
             cell = {"xcam_object": objects[:1, [k]], "xcam_class": classes[:1, [k]]}
 
             def predict(batch: np.ndarray, cell: dict[str, np.ndarray] = cell) -> np.ndarray:
@@ -227,9 +262,8 @@ def detected(model: Path, folder: Path, layers: Sequence[str], size: tuple[int, 
                 names = [one.name for one in runs.get_outputs() if one.name.startswith(("xcam_act", "xcam_grad"))]
                 results = dict(zip(names, runs.run(names, {pictures: item[None], **cell}), strict=True))
                 in_order[layer] = layers_of(results, model_of, names[: len(names) // 2])
-            others = np.any([masks[other] for other in kept if other != k], axis=0) if len(kept) > 1 else None
-            baselines = {"the box": masks[k].astype(np.float32), "a Gaussian in it": gaussian(boxes[0, k], size)}
-            yield Case(item, predict, in_order, masks[k], others, baselines)
+            baselines = {"the box": told[k].astype(np.float32), "a Gaussian in it": gaussian(boxes[0, k], size)}
+            yield Case(item, predict, in_order, own, np.any(others, axis=0) if others else None, baselines)
             found += 1
             if found == count:
                 return
@@ -281,6 +315,7 @@ def main() -> None:
     parser.add_argument("--layer", action="append", required=True, help="may be repeated; of a detector also: cut")
     parser.add_argument("--placement", action="append", choices=(*PLACEMENTS, *OTHERS), help="default: all")
     parser.add_argument("--boxes", type=Path, default=Path(__file__).with_name("foolbox_boxes.json"))
+    parser.add_argument("--truth", type=Path, help="of a detector: the true boxes")
     parser.add_argument("--size", type=int, nargs=2, default=(320, 320), help="height and width of a detector's input")
     parser.add_argument("--count", type=int, default=24, help="how many scores")
     options = parser.parse_args()
@@ -303,7 +338,9 @@ def measured(options: argparse.Namespace) -> dict[str, dict[str, list[list[float
     if options.kind == "classifier":
         cases = classified(options.model, options.pictures, options.layer, options.boxes, options.count)
     else:
-        cases = detected(options.model, options.pictures, options.layer, tuple(options.size), options.count)
+        cases = detected(
+            options.model, options.pictures, options.layer, tuple(options.size), options.count, truth=options.truth
+        )
     found: dict[str, dict[str, list[list[float]]]] = {layer: {} for layer in options.layer}
     for case in cases:
         for index, layer in enumerate(options.layer):
