@@ -371,6 +371,8 @@ def joined(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str = "") -
         axis = tokens(whole, places_of(parts[at]), *grid_at(parts[at]))
         return tuple(atom._replace(further=_further_grids(parts, dims, at)) for atom in axis)
     role = next((role for role in roles if role in "NCHW" + REGIONS), UNKNOWN)
+    if role == "C" and any(is_place(atom) and atom.size != 1 for part in parts for atom in part):
+        return _of_places(parts, dim)  # as the anchors of several maps, one of which has a single place
     if role == "N" and roles.count("N") > 1:
         return lost(dim, f"{by}, which puts several pictures, or views of one, into one batch", LOST)
     if role in ("H", "W"):

@@ -93,6 +93,11 @@ OTHER_TASKS = {
         GRID + ints("s", -1) + "y = Reshape(m, s)  p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(a)  "
         "n = Conv(p, k2)  x = Reshape(n, s)  z = Concat<axis=0>(y, x)", "float[n] z", "float[N,3,12,12] image", PLACE,
     ),
+    "two levels, one of a single place": (
+        "a = Relu(c2)  m = Conv(a, k4)  " + HWC + ints("s", 1, -1, 2) + "y = Reshape(t, s)  p = GlobalAveragePool(a)  "
+        "n = Conv(p, k4)  o = Transpose<perm=[0,2,3,1]>(n)  x = Reshape(o, s)  z = Concat<axis=1>(y, x)",
+        "float[1,74,2] z", ONE_IMAGE, PLACE,
+    ),
     "softmax of two classes each": (GRID + HWC + ints("s", 1, -1, 2) + "y = Reshape(t, s)  z = Softmax<axis=2>(y)",
                                     "float[1,36,2] z", ONE_IMAGE, PLACE),
     "without a batch axis, softmax": (GRID + HWC + ints("s", -1, 2) + "y = Reshape(t, s)  z = Softmax<axis=1>(y)",
