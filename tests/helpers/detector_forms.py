@@ -144,18 +144,27 @@ def one_map() -> onnx.ModelProto:
     return detector(text, {"obj": 1, "box": 4, "cls": CLASSES}, outputs)
 
 
+_DECODED = """
+  boxt = Transpose<perm=[0,2,1]>(box)
+  sizes = Exp(boxt)
+  dl, dt, dr, db = Split<axis=2>(sizes)
+  px, py = Split<axis=2>(points)
+  l = Mul(dl, strides) t = Mul(dt, strides) r = Mul(dr, strides) b = Mul(db, strides)
+  x1 = Sub(px, l) y1 = Sub(py, t) x2 = Add(px, r) y2 = Add(py, b)
+"""
+
+
+def _places() -> dict[str, np.ndarray]:
+    """The constants that boxes are decoded by."""
+    points, strides = grid(0.5)
+    return {"points": points[None].astype(np.float32), "strides": strides[None].astype(np.float32)}
+
+
 def decoded(form: str, *, softmax: bool = False) -> onnx.ModelProto:
     """Scores `[N, Q, C]` and decoded boxes `[N, Q, 4]` in a form: its order and unit, as "y1x1y2x2 fractions"."""
     order, unit = form.split()
-    points, strides = grid(0.5)
-    text = flat("cls", CLASSES) + flat("box", 4) + """
+    text = flat("cls", CLASSES) + flat("box", 4) + _DECODED + """
       clst = Transpose<perm=[0,2,1]>(cls)
-      boxt = Transpose<perm=[0,2,1]>(box)
-      sizes = Exp(boxt)
-      dl, dt, dr, db = Split<axis=2>(sizes)
-      px, py = Split<axis=2>(points)
-      l = Mul(dl, strides) t = Mul(dt, strides) r = Mul(dr, strides) b = Mul(db, strides)
-      x1 = Sub(px, l) y1 = Sub(py, t) x2 = Add(px, r) y2 = Add(py, b)
       w = Sub(x2, x1) h = Sub(y2, y1)
       sx = Add(x1, x2) sy = Add(y1, y2)
       cx = Mul(sx, half) cy = Mul(sy, half)
@@ -168,9 +177,61 @@ def decoded(form: str, *, softmax: bool = False) -> onnx.ModelProto:
     }
     text += f"told = Concat<axis=2>({listed[order]}) boxes = Mul(told, scale)"
     text += " scores = Softmax<axis=2>(clst)" if softmax else " scores = Sigmoid(clst)"
-    more = {
-        "points": points[None].astype(np.float32), "strides": strides[None].astype(np.float32),
-        "half": np.array(0.5, np.float32), "scale": np.array(1 if unit == "pixels" else 1 / SIZE, np.float32),
-    }  # fmt: skip
+    more = {**_places(), "half": np.array(0.5, np.float32)}
+    more["scale"] = np.array(1 if unit == "pixels" else 1 / SIZE, np.float32)
     outputs = {"scores": ("N", PLACES, CLASSES), "boxes": ("N", PLACES, 4)}
     return detector(text, {"cls": CLASSES, "box": 4}, outputs, more={**to(4, CLASSES), **more})
+
+
+PICKED = {
+    "sigmoid": "p = Sigmoid(clst)",
+    "root": "objt = Transpose<perm=[0,2,1]>(obj) o = Sigmoid(objt) c = Sigmoid(clst) m = Mul(c, o) p = Sqrt(m)",
+    "softmax": "whole = Softmax<axis=2>(clst) n = Shape<start=1, end=2>(whole) "
+    "every = Slice(whole, zero, n, one) p = Slice(every, one, last, two)",
+}
+"""What makes the probabilities that rows are picked by; a softmax has the background as its first column."""
+
+
+def picked_rows(how: str, above: float) -> onnx.ModelProto:
+    """Boxes `[n, 4]`, scores `[n]` and labels `[n]` of one image, picked as torchvision's detectors do.
+
+    What is above a threshold is suppressed class by class, by boxes that are moved apart, in a branch that is taken
+    where there is something at all.
+    """
+    first = int(how == "softmax")
+    text = flat("cls", CLASSES) + flat("box", 4) + (flat("obj", 1) if how == "root" else "") + _DECODED + f"""
+      clst = Transpose<perm=[0,2,1]>(cls)
+      {PICKED[how]}
+      told = Concat<axis=2>(x1, y1, x2, y2)
+      boxes1 = Squeeze(told, zero)
+      list = Reshape(p, all)
+      is_above = Greater(list, above)
+      found = NonZero(is_above)
+      at = Squeeze(found, zero)
+      listed = Gather(list, at)
+      class = Mod(at, count)
+      label = Add(class, first)
+      row = Div(at, count)
+      box1 = Gather(boxes1, row)
+      number = Size(box1)
+      none = Equal(number, nothing)
+      kept = If(none) <then_branch = nobody () => (int64[n] empty) {{ empty = Identity(no_rows) }},
+        else_branch = somebody () => (int64[k] keep) {{
+          largest = ReduceMax<keepdims=0>(box1) label_f = Cast<to=1>(label) off = Mul(label_f, largest)
+          offs = Unsqueeze(off, one) apart = Add(box1, offs) apart1 = Unsqueeze(apart, zero)
+          listed1 = Unsqueeze(listed, zeros) chosen = NonMaxSuppression(apart1, listed1, most, iou)
+          third = Gather<axis=1>(chosen, two) keep = Squeeze(third, one) }}>
+      scores = Gather(listed, kept)
+      labels = Gather(label, kept)
+      boxes = Gather(box1, kept)
+    """  # fmt: skip
+    more = {
+        **_places(), "zero": np.array([0]), "one": np.array([1]), "two": np.array([2]), "zeros": np.array([0, 1]),
+        "all": np.array([-1]), "last": np.array([1 << 40]), "above": np.array(above, np.float32),
+        "count": np.array(CLASSES - first), "first": np.array(first), "nothing": np.array(0),
+        "no_rows": np.zeros(0, np.int64), "most": np.array([1 << 40]), "iou": np.array([0.5], np.float32),
+    }  # fmt: skip
+    layers = {"cls": CLASSES, "box": 4, **({"obj": 1} if how == "root" else {})}
+    model = detector(text, layers, {"boxes": ("n", 4), "scores": ("n",)}, more={**to(1, 4, CLASSES), **more}, n=1)
+    model.graph.output.append(onnx.helper.make_tensor_value_info("labels", onnx.TensorProto.INT64, ["n"]))
+    return model

@@ -371,13 +371,20 @@ def joined(parts: Sequence[Axis], dims: Sequence[Dim], dim: Dim, by: str = "") -
         axis = tokens(whole, places_of(parts[at]), *grid_at(parts[at]))
         return tuple(atom._replace(further=_further_grids(parts, dims, at)) for atom in axis)
     role = next((role for role in roles if role in "NCHW" + REGIONS), UNKNOWN)
-    if role == "C" and any(is_place(atom) and atom.size != 1 for part in parts for atom in part):
-        return _of_places(parts, dim)  # as the anchors of several maps, one of which has a single place
     if role == "N" and roles.count("N") > 1:
         return lost(dim, f"{by}, which puts several pictures, or views of one, into one batch", LOST)
     if role in ("H", "W"):
         return _lined_up(parts, dims, dim, by)
-    return fresh(role, dim) if role != UNKNOWN else _of_places(parts, dim)
+    return fresh(role, dim) if role in ("N", REGIONS) else _of_channels_or_places(parts, dim, role)
+
+
+def _of_channels_or_places(parts: Sequence[Axis], dim: Dim, role: str) -> Axis:
+    """Return the concatenation of channels, or of places and what else; channels and places are all places then.
+
+    The anchors of several maps are such a mixture, where a map with a single place has channels only.
+    """
+    has_places = any(is_place(atom) and atom.size != 1 for part in parts for atom in part)
+    return fresh("C", dim) if role == "C" and not has_places else _of_places(parts, dim)
 
 
 def _further_grids(parts: Sequence[Axis], dims: Sequence[Dim], first: int) -> tuple[Grid, ...]:

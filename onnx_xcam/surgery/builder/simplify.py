@@ -262,7 +262,7 @@ class _Simplification:
         """Record a Gather; rows of weights that are stored as integers are picked before they are dequantised."""
         x, indices = self._first(step), self.settled(step.inputs[1])
         assert indices is not None
-        if step.attributes["axis"] == 0 and x.bare.name in self._integers:
+        if step.attributes.get("axis", 0) == 0 and x.bare.name in self._integers:
             return self.rows(x, indices)
         return self.linear(step)
 

@@ -6,6 +6,8 @@ the result is the logit of row q and column c of the table. Products of two prob
 become sums of their logarithms, which are made of the logits themselves, so that nothing saturates:
 
     log sigmoid(z) = -softplus(-z),   log softmax(z) = z - log sum exp z
+
+The root of such a product, which some detectors take in the end, is left out: it would but halve the score.
 """
 
 from __future__ import annotations
@@ -90,11 +92,12 @@ class _Replay:
 
     def __init__(self, graph: Graph, emitter: Emitter) -> None:
         self.graph, self.emitter = graph, emitter
-        self._known: dict[tuple[str, Columns | None], Behind | None] = {}
+        self._known: dict[tuple[str, Columns | None, bool], Behind | None] = {}
+        self._is_factor = False
 
     def tensor(self, name: str, columns: Columns | None = None) -> Behind | None:
         """Return what stands behind a tensor or some of its columns, None if no activation makes them."""
-        key = name, columns
+        key = name, columns, self._is_factor
         if key not in self._known:
             self._known[key] = self._tensor(name, columns)
         return self._known[key]
@@ -193,16 +196,20 @@ class _Replay:
         return Behind(made[[out.name for out in node.outputs].index(name)], source.kind, source.activation)
 
     def _product(self, node: gs.Node) -> Behind | None:
-        """Return the logarithm of a product of probabilities, or of the root of one."""
+        """Return the logarithm of a product of probabilities, in which a root counts by half."""
         names = [str(tensor.name) for tensor in node.inputs]
         if node.op == "Sqrt":
             source = self.tensor(names[0])
             log = None if source is None else source.log()
-            return None if source is None or log is None else Behind(log * 0.5, "log", source.activation)
+            if source is None or log is None:
+                return None
+            return Behind(log * 0.5 if self._is_factor else log, "log", source.activation)
         constant = [number(self.graph, name) is not None for name in names]
         if any(constant):
             return self.tensor(names[constant.index(False)]) if not all(constant) else None
+        is_factor, self._is_factor = self._is_factor, True
         factors = [self.tensor(name) for name in names]
+        self._is_factor = is_factor
         logs = [None if factor is None else factor.log() for factor in factors]
         if factors[-1] is None or logs[0] is None or logs[1] is None:
             return None

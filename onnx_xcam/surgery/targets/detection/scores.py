@@ -48,7 +48,10 @@ def kind_of(graph: Graph, given: Span) -> Made:
 
 
 def activated(graph: Graph, span: Span) -> Literal["sigmoid", "softmax"] | None:
-    """Return the activation whose result a span is, None for other values; a softmax must run over the span's axis."""
+    """Return the activation whose result a span is, None for other values.
+
+    A softmax must run over the span's axis; of single values that were picked, nothing says along which axis they lie.
+    """
     node = graph.producer.get(span.name)
     found = None if node is None else activation(graph, node)
     if node is None or found is None or graph.shape(found[1]) != graph.shape(span.name):
@@ -57,7 +60,7 @@ def activated(graph: Graph, span: Span) -> Literal["sigmoid", "softmax"] | None:
         return "sigmoid"
     rank = len(graph.shape(span.name) or ())
     over = node.attrs.get("axis", -1) % rank if node.op == found[0] else span.axis
-    return "softmax" if found[0] == "Softmax" and over == span.axis else None
+    return "softmax" if found[0] == "Softmax" and span.axis in (None, over) else None
 
 
 def factors(graph: Graph, span: Span) -> Sequence[Span] | None:

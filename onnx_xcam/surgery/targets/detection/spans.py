@@ -231,13 +231,14 @@ def _sliced(graph: Graph, node: gs.Node, given: Span) -> Step | None:
 
 
 def _bounds(graph: Graph, node: gs.Node, rank: int) -> list[tuple[int, int, int]] | None:
-    """Return start, axis and step of each axis that a Slice cuts; None if they are not constant."""
+    """Return start, axis and step of each axis that a Slice cuts; None if they are not constant, as its ends may be."""
     listed = [node.attrs.get(key) for key in ("starts", "ends", "axes", "steps")]
     for position, tensor in enumerate(node.inputs[1:]):
         if tensor.name:
-            if (known := graph.constants.get(tensor.name)) is None:
+            known = graph.constants.get(tensor.name)
+            if known is None and position != 1:
                 return None
-            listed[position] = known.reshape(-1).tolist()
+            listed[position] = None if known is None else known.reshape(-1).tolist()
     starts, _, axes, steps = listed
     if not starts:
         return None

@@ -156,3 +156,33 @@ def test_logits_and_boxes_of_unknown_form_still_are_a_table():
 def test_the_form_is_said():
     _, target = table(forms.decoded("cxcywh fractions"), images(1, SIZE))
     assert "Boxes: centre, width and height in fractions of the picture." in target.notes
+
+
+@pytest.mark.parametrize("how", forms.PICKED)
+def test_rows_of_one_image_have_the_logits_behind_them(how):
+    """Outputs without an axis of images, picked by a suppression in a branch; a root is left out of the score."""
+    model, image = forms.picked_rows(how, 0.3), images(1, SIZE)
+    found, target = table(model, image)
+    boxes, p, labels = session(model).run(["boxes", "scores", "labels"], {"image": image})
+    cls = logits(model, image, "cls")[0]
+    if how == "softmax":
+        score, of_all = cls, np.exp(cls) / np.exp(cls).sum(-1, keepdims=True)
+    else:
+        score = cls if how == "sigmoid" else np.log(sigmoid(cls)) + np.log(sigmoid(logits(model, image, "obj")[0]))
+        of_all = sigmoid(cls) if how == "sigmoid" else np.exp(score / 2)
+    assert len(p) > 2 and (labels > 0).all() if how == "softmax" else len(p) > 2
+    assert target.shape[2] == CLASSES and target.candidates.iou is None
+    for row, (one, label, box) in enumerate(zip(p, labels, boxes, strict=True)):
+        candidate = np.abs(of_all[:, label] - one).argmin()
+        np.testing.assert_allclose(found["scores"][0, row, label], score[candidate, label], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["probabilities"][0, row, label], one, rtol=1e-5)
+        np.testing.assert_allclose(found["boxes"][0, row], box, rtol=1e-5)
+        np.testing.assert_allclose(found["ranks"][0, row], one, rtol=1e-5)
+    assert (found["ranks"][0, len(p) :] == -1).all()
+
+
+def test_rows_of_one_image_without_any_object():
+    model, image = forms.picked_rows("sigmoid", 1.0), images(1, SIZE)
+    found, _ = table(model, image)
+    assert not len(session(model).run(["scores"], {"image": image})[0])
+    assert (found["ranks"] == -1).all() and found["ranks"].size

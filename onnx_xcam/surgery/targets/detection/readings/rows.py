@@ -30,7 +30,7 @@ from onnx_xcam.surgery.targets.candidates.appended import Columns
 from onnx_xcam.surgery.targets.detection.boxes import BoxForm
 from onnx_xcam.surgery.targets.detection.evidence import WHO, Outputs
 from onnx_xcam.surgery.targets.detection.reading import Reading
-from onnx_xcam.surgery.targets.detection.scores import PROBABILITIES, kind_of
+from onnx_xcam.surgery.targets.detection.scores import PROBABILITIES, activated, kind_of
 from onnx_xcam.surgery.targets.detection.spans import Span, origins
 from onnx_xcam.surgery.targets.detection.tables import BoxColumns, Part
 
@@ -171,19 +171,26 @@ def _may_equal(first: Sequence[object], second: Sequence[object]) -> bool:
 
 def _of_several(outputs: Outputs, every: Sequence[str]) -> Rows | None:
     """Return the reading of boxes, scores and labels in outputs of their own, None if there are none."""
-    boxes = [name for name in every if len(outputs.shape(name)) == 3 and outputs.shape(name)[-1] == 4]
-    for box in boxes:
-        rows = outputs.shape(box)[:2]
-        flat = [
-            name
-            for name in every
-            if len(outputs.shape(name)) == 2 and _may_equal(outputs.shape(name), rows) and outputs.shape(name)[1] != 1
-        ]
-        scores = [name for name in flat if outputs.graph.is_float(name) and _kind(outputs, Span(name)) == "p"]
-        labels = [name for name in flat if name not in scores and _kind(outputs, Span(name)) == "integer"]
-        if len(scores) == 1 and len(labels) == 1:
-            return _reading(outputs, Part(scores[0]), Part(labels[0]), Part(box, 2, 0, 4))
+    for box in every:
+        shape = outputs.shape(box)
+        if len(shape) in (2, 3) and shape[-1] == 4 and (found := _beside_boxes(outputs, every, box)) is not None:
+            return found
     return None
+
+
+def _beside_boxes(outputs: Outputs, every: Sequence[str], box: str) -> Rows | None:
+    """Return the reading of boxes `[N,n,4]`, or `[n,4]` of one image, with the scores and labels of as many rows."""
+    rows = outputs.shape(box)[:-1]
+    flat = [name for name in every if len(outputs.shape(name)) == len(rows) and _may_equal(outputs.shape(name), rows)]
+    flat = [name for name in flat if outputs.shape(name)[-1] != 1]
+    scores = [name for name in flat if outputs.graph.is_float(name) and _kind(outputs, Span(name)) == "p"]
+    labels = [name for name in flat if name not in scores and _kind(outputs, Span(name)) == "integer"]
+    if len(scores) != 1 or len(labels) != 1:
+        return None
+    images = len(rows) == 2
+    return _reading(
+        outputs, Part(scores[0], images=images), Part(labels[0], images=images), Part(box, len(rows), 0, 4, images)
+    )
 
 
 def _reading(outputs: Outputs, p: Part, labels: Part, boxes: Part, image: Part | None = None) -> Rows | None:
@@ -216,14 +223,20 @@ def _box_form(outputs: Outputs, boxes: Part) -> BoxForm:
 
 
 def _class_count(outputs: Outputs, p: Part) -> int | None:
-    """Return the number of classes of the table that probabilities were picked from, None if it is not known."""
+    """Return the number of classes of the table that probabilities were picked from, None if it is not known.
+
+    The columns of a softmax are counted from its first, which may mean no object: labels count either way.
+    """
     graph = outputs.graph
-    counts = set()
+    counts, last = set[int](), 0
     for origin in origins(graph, p.span):
         shape = graph.shape(origin.name) or ()
-        if origin.axis is not None and origin.count > 1:
+        if origin.axis is not None and activated(graph, origin) == "softmax":
+            last = max(last, origin.stop)
+        elif origin.axis is not None and origin.count > 1:
             counts.add(origin.count)
-            continue
-        free = [dim for axis, dim in enumerate(shape) if axis and not outputs.places(origin.name, axis)]
-        counts.update(dim for dim in free if isinstance(dim, int) and dim > 1)
+        else:
+            free = [dim for axis, dim in enumerate(shape) if axis and not outputs.places(origin.name, axis)]
+            counts.update(dim for dim in free if isinstance(dim, int) and dim > 1)
+    counts.update([last] if last else [])
     return counts.pop() if len(counts) == 1 else None
