@@ -35,6 +35,9 @@ AGAINST_INPUT = "xcam_against"
 """The input of the classes that the explained ones are contrasted with, int64 [M,K]; -1 is none. It exists only where
 it was asked for."""
 
+CHOICE_INPUTS = (CLASS_INPUT, OBJECT_INPUT, AGAINST_INPUT)
+"""The inputs that choose what is explained; a model has those that its task knows."""
+
 OBJECTS = "xcam_objects"
 """The output of the candidates that were explained, int64 [N,K]; -1 where there is no such object."""
 
@@ -61,6 +64,8 @@ CLASS_INPUTS: tuple[ClassInput, ...] = get_args(ClassInput)
 TASKS: tuple[Task, ...] = get_args(Task)
 EMITS: tuple[Emit, ...] = get_args(Emit)
 EXTERNAL_DATA_CHOICES: tuple[ExternalDataChoice, ...] = get_args(ExternalDataChoice)
+OF_LAYERS: tuple[Emit, ...] = ("activations", "gradients")
+"""These outputs belong to a layer, and the others to a map, which may be the sum of several layers' maps."""
 DEFAULT_EMIT: tuple[Emit, ...] = ("map", "activations", "gradients")
 
 

@@ -137,6 +137,11 @@ class Candidates(NamedTuple):
     conf: float
     iou: float | None
 
+    def in_json(self) -> CandidatesJson:
+        """Return it as plain data."""
+        tensor, axis, form, boxes, conf, iou = self
+        return {"tensor": tensor, "axis": axis, "form": form, "boxes": boxes, "conf": conf, "iou": iou}
+
 
 class CutMember(NamedTuple):
     """A CutMember is one of the layers whose maps are added up to one map.
@@ -149,6 +154,10 @@ class CutMember(NamedTuple):
 
     layer: str
     stride: tuple[float, float] | None
+
+    def in_json(self) -> CutMemberJson:
+        """Return it as plain data."""
+        return {"layer": self.layer, "stride": None if self.stride is None else list(self.stride)}
 
 
 @dataclass(frozen=True)
@@ -239,9 +248,9 @@ class Metadata:
             data["picture"] = self.picture
         data["task"] = self.task
         if self.candidates is not None:
-            data["candidates"] = self.candidates._asdict()
+            data["candidates"] = self.candidates.in_json()
         if self.cut:
-            data["cut"] = [{"layer": layer, "stride": stride and list(stride)} for layer, stride in self.cut]
+            data["cut"] = [member.in_json() for member in self.cut]
         if self.preprocess is not None:
             data["preprocess"] = dict(self.preprocess)
         if self.labels is not None:

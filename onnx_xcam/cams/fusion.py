@@ -59,4 +59,4 @@ def check_fusion(how: str | None, *, layers: int | None, relu: bool) -> None:
     if how != "mean" and not relu:
         raise XcamError(f"Signed maps are fused by their mean only; {how} is about what speaks for the class alone.")
     if layers is not None and layers < 2:
-        raise XcamError("There is nothing to fuse: give several layers.")
+        raise XcamError("There is nothing to fuse: give several layers (the maps of a cut are one map already).")

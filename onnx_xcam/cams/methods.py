@@ -18,6 +18,8 @@ from onnx_xcam.errors import XcamError
 
 DEFAULT_METHOD = "xgrad-cam"
 """This method suits scores of a whole picture."""
+OBJECTS_METHOD = "local-xgrad-cam"
+"""This method suits scores with a place, such as those of objects."""
 AUTO_METHOD = "auto"
 """This name stands for the method that suits the score: `xgrad-cam`, or `local-xgrad-cam` for a score with a place."""
 

@@ -112,7 +112,7 @@ def image_and_others(
     Raises:
         InputError: no input is left for the picture, or several are; a value is missing, or does not fit.
     """
-    wanted = [info for info in inputs if info.name != contract.CLASS_INPUT]
+    wanted = [info for info in inputs if info.name not in contract.CHOICE_INPUTS]
     infos = [*wanted, *optional]
     values = read_values(infos, given)
     free = [info for info in wanted if info.name not in values]

@@ -27,6 +27,14 @@ _MOST_BYTES = 2 << 30
 """The largest .npy file that is read; no input of a model of pictures takes as much."""
 
 
+_CHOSEN_WITH = {
+    contract.CLASS_INPUT: "--class or --top (classes=)",
+    contract.OBJECT_INPUT: "--object or --top (objects=)",
+    contract.AGAINST_INPUT: "--against (against=)",
+}
+"""What gives the value of each input that chooses what is explained."""
+
+
 def padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
     """Return the rows, with the last one repeated until there are `length`."""
     if len(rows) >= length:
@@ -40,12 +48,12 @@ def read_values(infos: Sequence[TensorInfo], given: Mapping[str, InputValue] | N
     Raises:
         InputError: there is no such input, a file cannot be read, or a value is not made of numbers.
     """
-    names = [info.name for info in infos if info.name != contract.CLASS_INPUT]
+    names = [info.name for info in infos if info.name not in contract.CHOICE_INPUTS]
     values = {}
     given = {} if given is None else mapping("inputs", given, "values by the names of inputs", InputError)
     for name, value in given.items():
-        if name == contract.CLASS_INPUT:
-            raise InputError(f"The classes are not given as the input '{name}' but with --class or --top (classes=).")
+        if name in contract.CHOICE_INPUTS:
+            raise InputError(f"What is explained is not given as the input '{name}' but with {_CHOSEN_WITH[name]}.")
         if name not in names:
             hint = suggestion(str(name), names, 1)
             raise InputError(f"The model has no input {name!r}{hint}; its inputs are {', '.join(map(repr, names))}.")

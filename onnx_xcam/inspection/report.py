@@ -120,6 +120,10 @@ def inspect(
     preprocess: PreprocessLike | None = None,
     labels: LabelsLike | None = None,
     allow_folders: Folders = (),
+    score: str = "auto",
+    task: str = "auto",
+    conf: float | None = None,
+    iou: float | None = None,
 ) -> Inspection:
     """Report what can be explained in a model, and how pictures become its input.
 
@@ -129,7 +133,7 @@ def inspect(
             input after the other, first the one that "auto" explains.
         preprocess: a preprocessing to look at, as for `Explainer`; None looks where `Explainer` looks.
         labels: labels to look at, as for `Explainer`.
-        allow_folders: as for `instrument`.
+        allow_folders, score, task, conf, iou: as for `instrument`.
 
     Raises:
         ModelError: the model is no ONNX model or damaged, or has external data that must not be read.
@@ -138,7 +142,8 @@ def inspect(
         PreprocessError, LabelsError: the given preprocessing or labels are wrong, or do not fit the model.
     """
     source = Source(model, allow_folders=allow_folders)
-    analysis = analyse(source, Request(picture=picture or "auto"))
+    request = Request(picture=picture or "auto", score=score, task=task, conf=conf, iou=iou)
+    analysis = analyse(source, request)
     report = inspect_analysis(analysis)
     with diagnosed(analysis.given):
         image = _image(analysis)

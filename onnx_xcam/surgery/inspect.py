@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx_xcam import contract
 from onnx_xcam.errors import LayerError
-from onnx_xcam.metadata import Metadata
+from onnx_xcam.metadata import CandidatesJson, CutMemberJson, Metadata
 from onnx_xcam.surgery.analysis.ends import pictures
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
@@ -75,6 +75,11 @@ class ModelReport:
         activation: the final activation between the score and the output, or None.
         layers: the candidates, in topological order.
         notes: what was assumed, and why no layer was found if there is none.
+        task: what the model is for.
+        candidates: what the objects are chosen among, as the metadata of an instrumented model have it; None for a
+            model without objects.
+        table: the shape `[N, Q, C]` of the scores of the candidates, as far as it is known; None without objects.
+        cut: the layers whose maps are added up, each with its stride; none where a layer has a map of its own.
     """
 
     model: str
@@ -88,6 +93,10 @@ class ModelReport:
     activation: str | None
     layers: list[LayerReport]
     notes: list[str]
+    task: str = "classification"
+    candidates: CandidatesJson | None = None
+    table: list[int | str | None] | None = None
+    cut: tuple[CutMemberJson, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""
@@ -99,6 +108,7 @@ class ModelReport:
         for kind, values in (("input", self.inputs), ("output", self.outputs)):
             lines += [f"  {kind}  {v['name']}  {v['type']} {_shape_text(v['shape'])}" for v in values]
         lines.append(f"  score   {self.score}" + (f"  ({self.classes} classes)" if self.classes else ""))
+        lines += self._of_objects()
         lines += [f"  {note}" for note in self.notes]
         for picture in dict.fromkeys(layer.picture for layer in self.layers):
             of = f" of '{picture}'" if picture else ""
@@ -106,22 +116,44 @@ class ModelReport:
             lines += _table([layer for layer in self.layers if layer.picture == picture])
         return "\n".join(printable(line) for line in lines)
 
+    def _of_objects(self) -> list[str]:
+        """Return the lines on the table and the cut of a model of objects; the notes say why, and the thresholds."""
+        if self.candidates is None:
+            return []
+        boxes = "" if self.candidates["boxes"] else "  boxes unknown"
+        shape = "" if self.table is None else f"  {_shape_text(self.table)} (images, candidates, classes)"
+        lines = [f"  table {shape}{boxes}"] if shape or boxes else []
+        for member in self.cut:
+            stride = "" if member["stride"] is None else "  stride {:g} x {:g}".format(*member["stride"])
+            lines.append(f"  cut     {member['layer']}{stride}")
+        return lines
 
-def inspect(model: ModelLike, *, picture: str | None = None, allow_folders: Folders = ()) -> ModelReport:
+
+def inspect(
+    model: ModelLike,
+    *,
+    picture: str | None = None,
+    allow_folders: Folders = (),
+    score: str = "auto",
+    task: str = "auto",
+    conf: float | None = None,
+    iou: float | None = None,
+) -> ModelReport:
     """Report what can be explained in a model.
 
     Args:
         model: path, bytes or ModelProto.
         picture: the image input for which layers are listed. By default the layers of each image input are listed, one
             input after the other, first the one that "auto" explains.
-        allow_folders: as for `instrument`.
+        allow_folders, score, task, conf, iou: as for `instrument`.
 
     Raises:
         ModelError: the model is no ONNX model or damaged, or has external data that must not be read.
         ScoreError: no class score was found.
         LayerError: there is no such picture.
     """
-    return inspect_analysis(analyse(Source(model, allow_folders=allow_folders), Request(picture=picture or "auto")))
+    request = Request(picture=picture or "auto", score=score, task=task, conf=conf, iou=iou)
+    return inspect_analysis(analyse(Source(model, allow_folders=allow_folders), request))
 
 
 def inspect_analysis(analysis: Analysis) -> ModelReport:
@@ -155,6 +187,10 @@ def _plain(analysis: Analysis, pictures: Sequence[Layers]) -> ModelReport:
             *target.notes,
             *_other_inputs(analysis.plain_graph, unused_inputs(analysis.plain_skeleton, [target.public_name])),
         ],
+        task=target.task,
+        candidates=None if target.candidates is None else target.candidates.in_json(),
+        table=None if target.candidates is None else list(target.shape),
+        cut=tuple(analysis.member(layer).in_json() for layer in defaults[0][0]) if analysis.is_cut else (),
     )
 
 
@@ -239,6 +275,9 @@ def _instrumented(analysis: Analysis) -> ModelReport:
         activation=metadata.activation,
         layers=reports,
         notes=["Instrumented already; explain uses it as it is.", *metadata.notes],
+        task=metadata.task,
+        candidates=None if metadata.candidates is None else metadata.candidates.in_json(),
+        cut=tuple(member.in_json() for member in metadata.cut),
     )
 
 

@@ -9,7 +9,7 @@ import onnx
 from onnx_xcam import contract
 from onnx_xcam.cams.fusion import check_fusion
 from onnx_xcam.errors import ModelError, ShapeError, UnsupportedOpError
-from onnx_xcam.metadata import CutMember, Metadata
+from onnx_xcam.metadata import Metadata
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.ir.uses import names_read
 from onnx_xcam.surgery.normalise.unsigned_activations import signed_pairs, with_unsigned
@@ -17,7 +17,6 @@ from onnx_xcam.surgery.notes import advice_on_missing_rules, notes_on
 from onnx_xcam.surgery.tail.options import TailOptions
 from onnx_xcam.surgery.tail.tail import Tail, method_for
 from onnx_xcam.surgery.targets.analysis import Analysis, diagnosed
-from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.layer_names import Chosen
 
 
@@ -82,7 +81,7 @@ def _tail(analysis: Analysis, options: TailOptions) -> tuple[onnx.ModelProto, Me
     metadata = _metadata(analysis, options)
     picture = analysis.layers.explained.name
     try:
-        check_fusion(options.fuse, layers=len(chosen), relu=options.relu)
+        check_fusion(options.fuse, layers=1 if analysis.is_cut else len(chosen), relu=options.relu)
         tail = Tail(analysis.graph, analysis.target, chosen, options, picture, adds_up=analysis.is_cut).build()
     except (UnsupportedOpError, ShapeError) as error:
         raise type(error)(f"{error} {advice_on_missing_rules(analysis.layers, chosen)}".strip()) from error
@@ -115,18 +114,8 @@ def _metadata(analysis: Analysis, options: TailOptions) -> Metadata:
         labels=analysis.hints.labels,
         task=target.task,
         candidates=target.candidates,
-        cut=tuple(_member(analysis, layer) for layer, _ in chosen) if analysis.is_cut else (),
+        cut=tuple(analysis.member(layer) for layer, _ in chosen) if analysis.is_cut else (),
     )
-
-
-def _member(analysis: Analysis, layer: Layer) -> CutMember:
-    """Return a member of the cut with its stride, where the sizes of picture and layer are known."""
-    graph, (name, *_) = analysis.graph, analysis.layers.explained.names
-    shape = graph.shape(name) or ()
-    axes = contract.side_axes(shape)
-    sides = [(shape[axis], side) for axis, side in zip(axes, layer.spatial, strict=True)] if axes else []
-    strides = [whole / part for whole, part in sides if isinstance(whole, int) and isinstance(part, int)]
-    return CutMember(layer.public_name, (strides[0], strides[1]) if len(strides) == 2 else None)
 
 
 def _other_names(chosen: Chosen) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import onnx
 from onnx_xcam.surgery.analysis.reachability import backward, forward
 from onnx_xcam.surgery.ir.op_traits import proto_traits
 from onnx_xcam.surgery.ir.uses import Uses
+from onnx_xcam.surgery.submodels.part import part_making
 
 
 def front(skeleton: onnx.ModelProto, picture: str) -> onnx.ModelProto:
@@ -35,22 +36,4 @@ def front(skeleton: onnx.ModelProto, picture: str) -> onnx.ModelProto:
     taken = [position for position in ahead.positions if position in wanted]
     made = [name for position in taken for name in uses.makes[position]]
     read = {name for position in taken for name in uses.reads[position]}
-    return _part(skeleton, uses, [name for name in made if name not in read])
-
-
-def _part(skeleton: onnx.ModelProto, uses: Uses[onnx.NodeProto], outputs: list[str]) -> onnx.ModelProto:
-    """Return the part of a model that makes some tensors, with these as outputs."""
-    graph, behind = skeleton.graph, backward(uses, outputs)
-    part = onnx.ModelProto(ir_version=skeleton.ir_version)
-    part.opset_import.extend(skeleton.opset_import)
-    part.functions.extend(skeleton.functions)
-    part.graph.name = graph.name
-    part.graph.node.extend(behind.nodes)
-    part.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in behind.tensors)
-    part.graph.input.extend(value for value in graph.input if value.name in behind.tensors)
-    noted = {value.name: value for value in (*graph.value_info, *graph.output)}
-    for name in outputs:
-        part.graph.output.append(noted.get(name) or onnx.ValueInfoProto(name=name))
-    kept = {name for node in behind.nodes for name in node.output} - set(outputs)
-    part.graph.value_info.extend(value for value in graph.value_info if value.name in kept)
-    return part
+    return part_making(skeleton, [name for name in made if name not in read], uses)

@@ -14,7 +14,7 @@ import onnx
 
 from onnx_xcam import contract
 from onnx_xcam.common.arguments import share
-from onnx_xcam.metadata import Hints, read_hints
+from onnx_xcam.metadata import CutMember, Hints, read_hints
 from onnx_xcam.surgery.analysis.concrete_size import sample_of
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_operators
 from onnx_xcam.surgery.analysis.input_values import InputValues, input_values
@@ -207,6 +207,15 @@ class Analysis:
     def is_cut(self) -> bool:
         """Tell whether the chosen layers carry the evidence together, so that their maps are added up to one."""
         return self.request.layers == "auto" and self.target.adds_up
+
+    def member(self, layer: Layer) -> CutMember:
+        """Return a member of the cut with its stride, where the sizes of picture and layer are known."""
+        name, *_ = self.layers.explained.names
+        shape = self.graph.shape(name) or ()
+        axes = contract.side_axes(shape)
+        sides = [(shape[axis], side) for axis, side in zip(axes, layer.spatial, strict=True)] if axes else []
+        strides = [whole / part for whole, part in sides if isinstance(whole, int) and isinstance(part, int)]
+        return CutMember(layer.public_name, (strides[0], strides[1]) if len(strides) == 2 else None)
 
     @property
     def chosen_layers(self) -> list[Layer]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
+from onnx_xcam.cams.methods import OBJECTS_METHOD
 from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.builder.values import Value
@@ -31,7 +32,7 @@ class CandidateTable(Target):
         are_probabilities: whether the table holds probabilities p, of which the logits' gradients are made.
     """
 
-    default_method: ClassVar[str] = "local-xgrad-cam"
+    default_method: ClassVar[str] = OBJECTS_METHOD
 
     has_boxes: bool = False
     are_probabilities: bool = False
