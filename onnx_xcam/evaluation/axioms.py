@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam.errors import ShapeError, UnsupportedOpError
-from onnx_xcam.explainer.recording import LayerRecord
+from onnx_xcam.explainer.recording import CutRecord, LayerRecord
 
 Floats = NDArray[np.float64]
 
@@ -87,12 +87,17 @@ def axiom_errors(
     )
 
 
-def errors_of(record: LayerRecord, method: str) -> AxiomErrors:
+def errors_of(record: LayerRecord | CutRecord, method: str) -> AxiomErrors:
     """Return the errors of a method at a recorded layer, which must have been recorded with ablations.
+
+    Of a cut only conservation is known: a channel that is left out at one layer also changes what the other layers of
+    the cut hold, which its share does not count.
 
     Raises:
         XcamError: the recording lacks what is needed, or the part of the model behind the layer cannot be run.
     """
+    if isinstance(record, CutRecord):
+        return axiom_errors(record.scores, record.shares(method))
     return axiom_errors(record.scores, record.shares(method), record.ablated, beside(record))
 
 

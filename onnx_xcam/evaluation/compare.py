@@ -16,7 +16,7 @@ from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.explainer.recorder import Recorder
-from onnx_xcam.explainer.recording import LayerRecord
+from onnx_xcam.explainer.recording import CutRecord, LayerRecord
 from onnx_xcam.images.panel import Cell, Row, panel
 from onnx_xcam.images.pixels import ImageRGB
 
@@ -116,7 +116,7 @@ def compare(recorder: Recorder, picture: Picture, cells: Cells, *, relu: bool = 
     return Comparison(picture, tuple(compared), explanations)
 
 
-def _errors(recorder: Recorder, record: LayerRecord, method: str) -> AxiomErrors | None:
+def _errors(recorder: Recorder, record: LayerRecord | CutRecord, method: str) -> AxiomErrors | None:
     return errors_of(record, method) if recorder.ablates and not METHODS[method].is_guided else None
 
 

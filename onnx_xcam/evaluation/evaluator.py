@@ -24,7 +24,7 @@ from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.model import Image, require_images
 from onnx_xcam.explainer.recorder import Recorded, Recorder
-from onnx_xcam.explainer.recording import LayerRecord, Recording
+from onnx_xcam.explainer.recording import CutRecord, LayerRecord, Recording
 from onnx_xcam.images.backend import memory_for
 from onnx_xcam.images.place import Placement
 from onnx_xcam.images.sources import name_of
@@ -137,7 +137,7 @@ class Evaluator:
             "version": VERSION,
             "image": _name(recorded.image),
             "model": self.recorder.name,
-            "layer": list(self.recorder.layers),
+            "layer": list(self.recorder.model.shown_layers),
             "method": list(self.recorder.methods),
             "classes": of_photo.classes,
             "labels": of_photo.labels,
@@ -178,7 +178,7 @@ class Evaluator:
     def _tables(
         self,
         recording: Recording,
-        layer: LayerRecord,
+        layer: LayerRecord | CutRecord,
         raw: Mapping[str, NDArray[np.float32]],
         masks: Sequence[NDArray[np.bool_] | None],
         cancellation: Cancellation,
@@ -202,23 +202,22 @@ class Evaluator:
         """Measure the faithfulness of all maps of a layer in shared batches; empty if no such metric is asked for."""
         if not self._perturbed:
             return ()
-        ids = recording.classes.tolist()
         picture = recording.picture
         size = picture.placement.input
         whole = Placement(photo=size, input=size, scaled=size)
         maps = np.stack([whole.place(one) for maps in raw.values() for one in maps])
         return faithfulness(
-            lambda batch: self.recorder.confidences(batch, ids, cancellation),
+            lambda batch: self.recorder.confidences(batch, recording.cells, cancellation),
             picture.item,
             maps,
-            list(range(len(ids))) * len(raw),
+            list(range(len(recording.classes))) * len(raw),
             channels_last=self.recorder.channels_last,
             metrics=self._perturbed,
             steps=self.steps,
             background=self.background,
         )
 
-    def _axioms(self, layer: LayerRecord, method: str) -> AxiomErrors | None:
+    def _axioms(self, layer: LayerRecord | CutRecord, method: str) -> AxiomErrors | None:
         wanted = any(METRICS[name].group == AXIOMS for name in self.metrics)
         return errors_of(layer, method) if wanted and not find_method(method).is_guided else None
 

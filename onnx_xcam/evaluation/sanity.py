@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_xcam.cams.methods import find_method
 from onnx_xcam.errors import XcamError, XcamWarning
 from onnx_xcam.evaluation.similarity import rank_correlation, ssim
 from onnx_xcam.explainer.cells import Cells
@@ -138,6 +137,9 @@ def sanity(
     inputs: Mapping[str, InputValue] | None = None,
     allow_folders: Folders = (),
     exact: bool = False,
+    task: str = "auto",
+    conf: float | None = None,
+    iou: float | None = None,
     others: Mapping[str, MapOf] | None = None,
 ) -> Iterator[SanityRecord]:
     """Randomise a model's weights step by step, and compare the maps of some photos with the original ones.
@@ -155,13 +157,16 @@ def sanity(
         seed: the seed of the randomisation.
         steps: the number of randomised models, of which the last has all weights at random; None: one for each layer.
         order: "cascading", or "independent" to randomise one layer at a time.
-        preprocess: the preprocessing, as for the `Recorder`, and so are the options that follow up to `exact`.
+        preprocess: the preprocessing, as for the `Recorder`, and so are the options that follow up to `iou`.
         labels: the class labels.
         providers: the ONNX Runtime providers to run the models with.
         threads: the number of threads of one operator.
         inputs: the values of the inputs beside the picture.
         allow_folders: folders in which external data may lie.
         exact: add up products of 8-bit integers exactly.
+        task: what the model is for.
+        conf: the probability that an object exceeds.
+        iou: the overlap above which the worse of two boxes of a class is dropped.
         others: further functions of a recording whose maps are tested too, by name.
 
     Returns:
@@ -172,15 +177,21 @@ def sanity(
     """
     if not photos:
         raise XcamError("There are no photos to compare the maps of.")
-    names = tuple(dict.fromkeys(find_method(name).name for name in methods))
-    options: dict[str, Any] = {"methods": names, "providers": providers, "threads": threads, "inputs": inputs}
-    options["exact"] = exact
+    options: dict[str, Any] = {"methods": methods, "providers": providers, "threads": threads, "inputs": inputs}
+    options |= {"exact": exact, "task": task, "conf": conf, "iou": iou}
     original = Recorder(
         model, layer, score, preprocess=preprocess, labels=labels, allow_folders=allow_folders, **options
     )
     steps_of = randomised(model, seed=seed, order=order, steps=steps, score=score, allow_folders=allow_folders)
-    options |= {"layers": original.layers[0], "score": original.score, "preprocess": original.preprocess}
-    maps: dict[str, MapOf] = {name: _method_map(name) for name in names}
+    # A table of candidates and a cut are no tensors of the model that can be named; they are found again.
+    found_again = original.model.choosable.objects
+    options |= {
+        "methods": original.methods,
+        "layers": "auto" if original.model.shown_layers != original.layers else original.layers[0],
+        "score": score if found_again else original.score,
+        "preprocess": original.preprocess,
+    }
+    maps: dict[str, MapOf] = {name: _method_map(name) for name in original.methods}
     return _records(original, _pictures(original, photos, class_name), steps_of, options, {**maps, **(others or {})})
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from numpy.typing import NDArray
 
 from onnx_xcam.errors import ModelError
 from onnx_xcam.explainer.cells import Cells
+from onnx_xcam.explainer.choosing import ObjectsAsked
 from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.model import OpenModel
 from onnx_xcam.explainer.picture import Picture
@@ -46,6 +47,11 @@ class OfOpenModel:
     def files(self) -> tuple[Path, ...]:
         """Return the model's file and the files of its external weights; none for a model in memory."""
         return self.model.files
+
+    @property
+    def task(self) -> str:
+        """Return what the model is for, such as "classification" or "detection"."""
+        return self.model.task
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -124,13 +130,25 @@ class OfOpenModel:
         """
         return self.model.prepare(image, channels=channels)
 
-    def choose(self, classes: Classes | Cells | None = None, top: int | None = None, images: int = 1) -> Cells:
+    def choose(
+        self,
+        classes: Classes | Cells | None = None,
+        top: int | None = None,
+        images: int = 1,
+        **asked: Unpack[ObjectsAsked],
+    ) -> Cells:
         """Return what is explained, as int64 [1,K] or [images,K]; without any field if the model has fixed classes.
 
+        Args:
+            classes, top: as for `Explainer.explain`.
+            images: N.
+            asked: objects, boxes, points and against, as for `Explainer.explain`.
+
         Raises:
-            ClassError: a class is out of range, unknown, or cannot be chosen in this model.
+            ClassError: a class or an object is out of range, unknown, or cannot be chosen in this model.
+            InputError: a box or a point is none.
         """
-        return self.model.choose(classes, top, images)
+        return self.model.choose(classes, top, images, **asked)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Refuse to be pickled or copied, since ONNX Runtime's sessions cannot be.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
+from onnx_xcam.explainer.places import Places
 from onnx_xcam.feeds import padded
 
 Ids = NDArray[np.int64]
@@ -38,16 +39,19 @@ class Cells:
         classes: ids of classes; -1 and the like rank them, or for an object mean its own class.
         objects: -1 is the best object that is kept, -2 the second best; 0 and above is a candidate.
         against: the class with which each is contrasted, -1 for none.
+        places: boxes or points in the photos that stand for objects, until `located` has found these.
     """
 
     classes: Ids | None = None
     objects: Ids | None = None
     against: Ids | None = None
+    places: Places | None = None
 
     @property
     def count(self) -> int | None:
         """Return the number K of cells of each image, or None where they are fixed."""
-        return None if (first := self._first()) is None else first.shape[1]
+        first = self._first()
+        return None if first is None else first.shape[1]
 
     def rows(self, start: int, stop: int) -> Cells:
         """Return the cells of some of the images; cells that hold for all images stay as they are."""
@@ -64,8 +68,14 @@ class Cells:
     def distinct(self) -> Cells:
         """Return the cells of the first image, each once."""
         given = self._given()
+        if not given or self.places is not None:
+            return self
         columns = list(dict.fromkeys(zip(*(ids[0].tolist() for ids in given.values()), strict=True)))
-        return replace(self, **dict(zip(given, np.array(columns, np.int64).T[:, None], strict=True)))
+        return self._with(dict(zip(given, np.array(columns, np.int64).T[:, None], strict=True)))
+
+    def located(self, objects: Ids) -> Cells:
+        """Return the cells with the objects, [N,K], that were found at the places."""
+        return replace(self._broadcast(self, objects.shape), objects=objects, places=None)
 
     def resolved(self, results: Mapping[str, NDArray[Any]]) -> Cells:
         """Return the very cells that a run has explained, [N,K], so that another run explains these and no others.
@@ -100,7 +110,7 @@ class Cells:
 
     def _given(self) -> dict[str, Ids]:
         """Return the fields that are not None, by name."""
-        return {one.name: ids for one in fields(self) if (ids := getattr(self, one.name)) is not None}
+        return {name: ids for name in _INPUTS if (ids := getattr(self, name)) is not None}
 
     def _first(self) -> Ids | None:
         return next(iter(self._given().values()), None)
@@ -111,4 +121,9 @@ class Cells:
 
     def _changed(self, change: Callable[[Ids], Ids]) -> Cells:
         """Return the cells with each field changed."""
-        return replace(self, **{name: change(ids) for name, ids in self._given().items()})
+        return self._with({name: change(ids) for name, ids in self._given().items()})
+
+    def _with(self, ids: Mapping[str, Ids]) -> Cells:
+        """Return the cells with other values of some fields."""
+        fields: dict[str, Any] = {**self.__dict__, **ids}
+        return Cells(**fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +13,18 @@ from onnx_xcam.cams.methods import DEFAULT_METHOD, find_method
 from onnx_xcam.cams.status import fused_status
 from onnx_xcam.common import arguments
 from onnx_xcam.errors import InputError, OutputError
+from onnx_xcam.explainer.described import at_box, labels_of, object_name
 from onnx_xcam.explainer.layer_names import layer_index
 from onnx_xcam.explainer.picture import Picture
 from onnx_xcam.images.backend import memory_for
-from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, dimmed, overlay, side_by_side
+from onnx_xcam.images.boxes import DrawnBox, draw_boxes
+from onnx_xcam.images.draw import DEFAULT_COLOUR_MAP, DEFAULT_DIVERGING, dimmed, overlay, side_by_side, united
 from onnx_xcam.images.place import without_peaks
 from onnx_xcam.images.write import write_image
-from onnx_xcam.labels import label_of
 from onnx_xcam.text import printable
 
 DEFAULT_ALPHA = 0.75
+_NO_PHOTO = "There is no photo to draw on: explain() was given a ready tensor. Pass photos, or use heatmap()."
 FUSED_LAYER = "fused"
 """The name under which the map that fuses all layers is shown, in place of a layer's name."""
 
@@ -31,7 +34,7 @@ class ClassMaps:
 
     Attributes:
         classes, scores, probabilities, labels, layers, names, method: as of an `Explanation`.
-        signed, fused, is_number, pictures, notes: as of an `Explanation`.
+        signed, fused, is_number, pictures, notes, task, objects, boxes, against: as of an `Explanation`.
     """
 
     def __init__(
@@ -52,6 +55,10 @@ class ClassMaps:
         fused: NDArray[np.float32] | None = None,
         names: Sequence[Sequence[str]] = (),
         run_warnings: Sequence[str] = (),
+        task: str = "classification",
+        objects: NDArray[np.int64] | None = None,
+        boxes: NDArray[np.float32] | None = None,
+        against: NDArray[np.int64] | None = None,
     ) -> None:
         """Hold the maps of one run.
 
@@ -63,6 +70,7 @@ class ClassMaps:
             status: for each layer int64 [N,K], values of `contract.STATUS_TEXT` or `contract.GOOD`.
             labels: the labels of all C classes, or None.
             layers, pictures, notes, method, signed, is_number, fused, names: as of an `Explanation`.
+            task, objects, boxes, against: as of an `Explanation`.
             run_warnings: warnings about the model that only the run could give.
         """
         self.classes = classes
@@ -73,10 +81,15 @@ class ClassMaps:
         self.signed = signed
         self.is_number = is_number
         self.fused = fused
+        self.task = task
+        self.objects = objects
+        self.boxes = boxes
+        self.against = against
         self.names = tuple(map(tuple, names))
         self.pictures = tuple(pictures)
         self.notes = tuple(notes)
-        self.labels = None if labels is None else [[label_of(i, labels) for i in row] for row in classes.tolist()]
+        self.labels = labels_of(classes, labels)
+        self.against_labels = None if against is None else labels_of(against, labels)
         self._run_warnings = tuple(run_warnings)
         self._maps = tuple(maps)
         self._status = tuple(status)
@@ -179,9 +192,7 @@ class ClassMaps:
         alpha, beside = arguments.share("alpha", alpha), arguments.flag("beside", beside)
         picture = self.pictures[n]
         if picture.image_rgb is None:
-            raise InputError(
-                "There is no photo to draw on: explain() was given a ready tensor. Pass photos, or use heatmap()."
-            )
+            raise InputError(_NO_PHOTO)
         heat = self.heatmap(n, k, layer=layer)
         default = DEFAULT_DIVERGING if self.signed else DEFAULT_COLOUR_MAP
         seen = None if picture.placement.sees_all else picture.placement.seen()
@@ -200,40 +211,137 @@ class ClassMaps:
         self,
         path: str | Path,
         n: int = 0,
-        k: int = 0,
+        k: int | None = 0,
         *,
         alpha: float = DEFAULT_ALPHA,
         colour_map: str | None = None,
         beside: bool = False,
         layer: int | str | None = None,
     ) -> Path:
-        """Write the overlay to a picture file, and return its path.
+        """Write the `picture`, which is the overlay and the boxes of objects, to a file, and return its path.
 
         Args:
             path: the file; its ending (.png, .jpg, ...) tells the format.
-            n, k, alpha, colour_map, beside, layer: as for `overlay`.
+            n, k, alpha, colour_map, beside, layer: as for `picture`.
 
         Raises:
             OutputError: the file cannot be written.
             XcamError: as `overlay`.
         """
         path = arguments.path("path", path, OutputError)
-        write_image(path, self.overlay(n, k, alpha=alpha, colour_map=colour_map, beside=beside, layer=layer))
+        write_image(path, self.picture(n, k, alpha=alpha, colour_map=colour_map, beside=beside, layer=layer))
         return path
 
     def caption(self, n: int = 0, k: int = 0) -> str:
         """Return one line on a class of an image, such as `class 285 "Egyptian cat"  score 9.31  p 0.62`.
 
         Where the score is a number, the line is such as `up (class 1)  value 49.54` or `down (class 0)  value -0.30`.
+        Of an object it is such as `face  p 0.83  at 40,60 180,300`, with its box in the photo, or `no object`.
         """
         n, k = self._place(n, k)
+        if self.objects is not None:
+            return self._object_caption(n, k)
         if self.is_number and self.labels:
             return f"{self.labels[n][k]} (class {self.classes[n, k]})  value {self.value(n, k):.2f}"
         label = self.labels[n][k] if self.labels else None
         named = f' "{label}"' if label else ""
         p = "" if self.probabilities is None else f"  p {self.probabilities[n, k]:.2f}"
         named = printable(named)
-        return f"class {self.classes[n, k]}{named}  score {self.scores[n, k]:.2f}{p}"
+        return f"class {self.classes[n, k]}{named}{self._contrast(n, k)}  score {self.scores[n, k]:.2f}{p}"
+
+    def is_object(self, n: int = 0, k: int = 0) -> bool:
+        """Tell whether there is something to explain: False for an object that the photo does not have."""
+        return self.objects is None or bool(self.objects[n, k] >= 0)
+
+    def _object_caption(self, n: int, k: int) -> str:
+        """Return the caption of an object."""
+        if not self.is_object(n, k):
+            return "no object"
+        p = None if self.probabilities is None else float(self.probabilities[n, k])
+        label = self.labels[n][k] if self.labels else None
+        caption = object_name(int(self.classes[n, k]), label, self._contrast(n, k), p)
+        if self.boxes is None:
+            return f"{caption}  candidate {self.objects[n, k]}" if self.objects is not None else caption
+        placement = self.pictures[n].placement
+        return f"{caption}  at {at_box(placement.within_photo(self.boxes[n, k]))}"
+
+    def _contrast(self, n: int, k: int) -> str:
+        """Return the words on the class that a class is contrasted with, such as `, not cat`; "" without a contrast."""
+        if self.against is None or self.against[n, k] < 0:
+            return ""
+        label = self.against_labels[n][k] if self.against_labels else None
+        return printable(f", not {label or f'class {self.against[n, k]}'}")
+
+    def picture(
+        self,
+        n: int = 0,
+        k: int | None = 0,
+        *,
+        alpha: float = DEFAULT_ALPHA,
+        colour_map: str | None = None,
+        beside: bool = False,
+        layer: int | str | None = None,
+    ) -> NDArray[np.uint8]:
+        """Draw the heat map of an object over the photo, with its box bold and those of the others thin: [H,W,3] RGB.
+
+        It is the `overlay` where there are no boxes. A very small photo is enlarged, so that labels can be read.
+
+        Args:
+            n: the index of the image.
+            k: the index into this image's objects; None draws all of them, numbered from 1, each map at its strongest.
+            alpha, colour_map, beside, layer: as for `overlay`.
+
+        Raises:
+            InputError, LayerError, ImageError: as `overlay`.
+        """
+        n, place = self._place(n, 0 if k is None else k) if self.classes.shape[1] else (n, 0)
+        if k is not None:
+            drawn = self.overlay(n, place, alpha=alpha, colour_map=colour_map, layer=layer)
+        else:
+            drawn = self._united(n, alpha=alpha, colour_map=colour_map, layer=layer)
+        boxes = self._drawn_boxes(n)
+        photo = self.pictures[n].image_rgb
+        assert photo is not None  # it was drawn on
+        with memory_for(self.pictures[n].name):
+            if boxes:
+                drawn = draw_boxes(drawn, boxes, chosen=None if k is None else place)
+                photo = draw_boxes(photo, [])  # as large
+            return side_by_side(photo, drawn) if beside else drawn
+
+    def _united(self, n: int, *, alpha: float, colour_map: str | None, layer: int | str | None) -> NDArray[np.uint8]:
+        """Draw the maps of all objects over the photo, each at its strongest; the photo alone for signed maps."""
+        picture = self.pictures[n]
+        there = [k for k in range(self.classes.shape[1]) if self.is_object(n, k)]
+        if picture.image_rgb is None:
+            raise InputError(_NO_PHOTO)
+        if self.signed or not there:
+            return picture.image_rgb
+        heat = united(self.heatmap(n, k, layer=layer) for k in there)
+        with memory_for(picture.name):
+            return overlay(
+                dimmed(picture.image_rgb) if self.is_guided else picture.image_rgb,
+                heat,
+                alpha=arguments.share("alpha", alpha),
+                colour_map=DEFAULT_COLOUR_MAP if colour_map is None else arguments.text("colour_map", colour_map),
+                seen=None if picture.placement.sees_all else picture.placement.seen(),
+            )
+
+    def _drawn_boxes(self, n: int) -> list[DrawnBox]:
+        """Return the boxes of an image's objects for drawing, K of them; none where there are no boxes."""
+        if self.boxes is None:
+            return []
+        return [
+            DrawnBox(
+                box=cast("tuple[float, float, float, float]", tuple(self.boxes[n, k].tolist()))
+                if self.is_object(n, k)
+                else None,
+                label=(self.labels[n][k] if self.labels else None) or f"class {class_id}",
+                class_id=max(class_id, 0),
+                p=None if self.probabilities is None else float(self.probabilities[n, k]),
+                number=k + 1,
+            )
+            for k, class_id in enumerate(self.classes[n].tolist())
+        ]
 
     def value(self, n: int = 0, k: int = 0) -> float:
         """Return the value that a caption shows: the score, or for both classes of a number that number itself."""

@@ -18,8 +18,8 @@ Classes: TypeAlias = ClassName | Sequence[ClassName] | Sequence[Sequence[ClassNa
 """Classes to explain: one class, a sequence for every image, or one sequence per image, all of the same length."""
 
 
-_MOST = 1 << 24
-"""The largest class id that is accepted where the number of classes is unknown."""
+MOST = 1 << 24
+"""Ids of classes and objects are smaller than this, also where it is unknown how many there are."""
 
 
 def choose_classes(
@@ -44,49 +44,68 @@ def choose_classes(
         ClassError: a class is out of range, a label is unknown, the list is empty, or both arguments are given.
     """
     if top is not None:
-        return _top(top, classes, class_count)
-    rows = _rows([-1] if classes is None else classes)
-    if len(rows) not in (1, images):
-        raise ClassError(f"Classes are given for {len(rows)} images, but there are {images}.")
-    lengths = {len(row) for row in rows}
-    if lengths == {0} or not rows:
-        raise ClassError("The list of classes is empty; leave it out to explain the top class.")
-    if len(lengths) > 1:
-        raise ClassError(f"Each image needs the same number of classes; these have {sorted(lengths)}.")
+        if classes is not None:
+            raise ClassError("Give either classes or top, not both.")
+        return ranked(top, class_count)
+    rows = by_image([-1] if classes is None else classes, images, "classes", "the top class")
     ids = [[resolve_class(name, labels, class_count) for name in row] for row in rows]
-    if beyond := [one for row in ids for one in row if not -_MOST <= one < _MOST]:
+    if beyond := [one for row in ids for one in row if not -MOST <= one < MOST]:
         raise ClassError(f"class {beyond[0]} is out of range")
     return np.array(ids, np.int64)
 
 
-def _top(top: int, classes: Classes | None, class_count: int | None) -> NDArray[np.int64]:
-    """Return the ids -1 to -top, which stand for the best classes, int64 [1,top]."""
-    if classes is not None:
-        raise ClassError("Give either classes or top, not both.")
+def ranked(top: int, class_count: int | None = None) -> NDArray[np.int64]:
+    """Return the ids -1 to -top, which stand for the best, int64 [1,top].
+
+    Raises:
+        ClassError: top is no whole number, below 1, or above the number of classes, if that is given.
+    """
     if not is_whole(top):
         raise ClassError(f"top is {short_repr(top)}; it must be a whole number, at least 1.")
     if top < 1 or (class_count is not None and top > class_count):
         bound = "" if class_count is None else f" and at most {class_count}, the model's number of classes"
         raise ClassError(f"top is {top}; it must be at least 1{bound}.")
-    if top > _MOST:
-        raise ClassError(f"top is {top}; it must be at most {_MOST}.")
+    if top > MOST:
+        raise ClassError(f"top is {top}; it must be at most {MOST}.")
     return -np.arange(1, top + 1, dtype=np.int64)[None]
 
 
-def _rows(classes: Classes) -> list[list[ClassName]]:
-    """Return classes of any accepted form as one list per image, or as a single list for all images."""
-    if isinstance(classes, str) or is_whole(classes):
-        return [[_plain(classes)]]
-    if not is_listed(classes):
-        raise ClassError(
-            f"classes is {short_repr(classes)}; it must be a class (a number or a label), or a list of them."
-        )
-    items: list[Any] = list(classes)  # type: ignore[arg-type]
+def by_image(ids: Any, images: int, what: str, best: str) -> list[list[ClassName]]:
+    """Return ids of any accepted form as one list per image, or as a single list for all images.
+
+    Args:
+        ids: ids or labels, in one of the forms of `Classes`.
+        images: N.
+        what: what they are, in the plural: "classes".
+        best: what is explained without them: "the top class".
+
+    Raises:
+        ClassError: they have another form, are none, or their number is not the same for all images.
+    """
+    rows = _rows(ids, what)
+    if len(rows) not in (1, images):
+        raise ClassError(f"{what.capitalize()} are given for {len(rows)} images, but there are {images}.")
+    lengths = {len(row) for row in rows}
+    if lengths == {0} or not rows:
+        raise ClassError(f"The list of {what} is empty; leave it out to explain {best}.")
+    if len(lengths) > 1:
+        raise ClassError(f"Each image needs the same number of {what}; these have {sorted(lengths)}.")
+    return rows
+
+
+def _rows(ids: Any, what: str) -> list[list[ClassName]]:
+    """Return ids of any accepted form as one list per image, or as a single list for all images."""
+    if isinstance(ids, str) or is_whole(ids):
+        return [[_plain(ids)]]
+    if not is_listed(ids):
+        one = "a class (a number or a label)" if what == "classes" else "a number"
+        raise ClassError(f"{what} is {short_repr(ids)}; it must be {one}, or a list of them.")
+    items: list[Any] = list(ids)
     nested = [isinstance(item, list | tuple | np.ndarray) and np.ndim(item) > 0 for item in items]
     if items and all(nested):
         return [[_plain(name) for name in item] for item in items]
     if any(nested):
-        raise ClassError("Classes are a list for all images, or one list per image; this mixes both.")
+        raise ClassError(f"{what.capitalize()} are a list for all images, or one list per image; this mixes both.")
     return [[_plain(name) for name in items]]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from onnx_xcam.cams.fusion import Fusion
-from onnx_xcam.cams.methods import find_method
+from onnx_xcam.cams.methods import AUTO_METHOD, find_method
 from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.emitted import EmittedMaps
 from onnx_xcam.explainer.explanation import Explanation
@@ -66,7 +66,7 @@ def open_engine(
     Raises:
         XcamError: there is no such method, or the model cannot be opened.
     """
-    chosen = list(dict.fromkeys(find_method(name).name for name in methods))
-    if len(chosen) == 1 and find_method(chosen[0]).is_emitted:
-        return EmittedMaps(model, find_method(chosen[0]), options, relu=relu, fuse=fuse)
+    chosen = list(dict.fromkeys(name if name == AUTO_METHOD else find_method(name).name for name in methods))
+    if len(chosen) == 1 and (chosen[0] == AUTO_METHOD or find_method(chosen[0]).is_emitted):
+        return EmittedMaps(model, chosen[0], options, relu=relu, fuse=fuse)
     return RecordedMaps(model, chosen, options, relu=relu, fuse=fuse)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.errors import ClassError, ModelError
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.labels import resolve_class
 
@@ -55,6 +56,19 @@ def _try_each(model: LoadedModel, classes: NDArray[np.int64], run: Run) -> None:
             run(_feed(number), [contract.SCORES])
         except ModelError as error:
             raise ClassError(f"class {number} is out of range: {model.name} has fewer classes") from error
+
+
+def refuse_candidates(model: LoadedModel, cells: Cells, error: ModelError) -> None:
+    """Raise a ClassError if a run failed because a candidate does not exist, where the model may have any number.
+
+    Raises:
+        ClassError: a node that picks candidates has failed.
+    """
+    if cells.objects is not None and (cells.objects >= 0).any() and _PICKS.search(str(error)):
+        raise ClassError(
+            f"object {cells.objects.max()} is out of range: {model.name} has fewer candidates in a picture of "
+            "this size; -1 is the best object that is kept"
+        ) from error
 
 
 def refuse_fixed(model: LoadedModel, error: ModelError) -> None:

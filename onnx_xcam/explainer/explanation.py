@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
+
 import numpy as np
 
 from onnx_xcam import contract
@@ -32,6 +35,12 @@ class Explanation(ClassMaps):
         fused: float32 [N,K,h,w]: the maps of all layers as one, within -1..1; None if fusion was not requested.
         is_number: whether the score is one number, such as an age or a distance: class 1 stands for what raises it,
             with the number as its score, and class 0 for what lowers it, with the number's negative.
+        task: what the model is for, such as "classification" or "detection".
+        objects: int64 [N,K]: the candidates that were explained, -1 where there is no such object, whose map, box and
+            score are zero and whose status is 4; None for a model without objects.
+        boxes: float32 [N,K,4]: x1, y1, x2, y2 of the objects in the photos' pixels, which may reach beyond a photo's
+            edge; None where they are not known.
+        against: int64 [N,K]: the classes with which those explained are contrasted, -1 for none; None without contrast.
         pictures: the N images.
         notes: what was assumed for the run (layer, score, preprocessing, provider, labels).
     """
@@ -54,6 +63,29 @@ class Explanation(ClassMaps):
             if one.method == wanted:
                 return one
         raise XcamError(f"The images were explained by {', '.join(self.methods)}, and not by {wanted}.")
+
+    def without_missing(self) -> Explanation:
+        """Return the explanation of one image without the objects that the image does not have; there may be none left.
+
+        Raises:
+            ValueError: it is of several images.
+        """
+        if len(self.pictures) != 1:
+            raise ValueError("only an image of its own can have fewer objects")
+        if self.objects is None or (self.objects >= 0).all():
+            return self
+        there = self.objects[0] >= 0
+        kept = copy.copy(self)
+        for name in ("classes", "scores", "probabilities", "objects", "boxes", "against", "fused"):
+            value = getattr(self, name)
+            setattr(kept, name, None if value is None else value[:, there])
+        for name in ("labels", "against_labels"):
+            rows = getattr(self, name)
+            setattr(kept, name, None if rows is None else [list(itertools.compress(rows[0], there.tolist()))])
+        kept._maps = tuple(maps[:, there] for maps in self._maps)
+        kept._status = tuple(status[:, there] for status in self._status)
+        kept.by_others = tuple(one.without_missing() for one in self.by_others)
+        return kept
 
     def warnings(self) -> list[str]:
         """Return the remarks on how the picture files were read, and then the warnings of `map_warnings`."""
@@ -85,7 +117,7 @@ class Explanation(ClassMaps):
         """Return a sentence for each map of this method with a status other than good."""
         sentences = []
         for layer, status in zip(self.layers, self._status, strict=True):
-            for n, k in np.argwhere(status != contract.GOOD).tolist():
+            for n, k in np.argwhere((status != contract.GOOD) & (status != contract.NO_OBJECT)).tolist():
                 reason = status_words(int(status[n, k]))
                 label = self.labels[n][k] if self.labels else None
                 named = f" ({label})" if label else ""
@@ -103,4 +135,5 @@ class Explanation(ClassMaps):
 
     def __repr__(self) -> str:
         n, k = self.classes.shape
-        return f"<Explanation of {n} image(s), {k} class(es) each, layer {self.layers[0]!r}: {self.caption()}>"
+        what = "class(es)" if self.objects is None else "object(s)"
+        return f"<Explanation of {n} image(s), {k} {what} each, layer {self.layers[0]!r}: {self.caption()}>"

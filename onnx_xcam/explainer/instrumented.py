@@ -9,7 +9,7 @@ import onnx
 
 from onnx_xcam import contract
 from onnx_xcam.cams.fusion import Fusion
-from onnx_xcam.cams.methods import DEFAULT_METHOD
+from onnx_xcam.cams.methods import AUTO_METHOD
 from onnx_xcam.errors import LayerError, ModelError
 from onnx_xcam.explainer.metadata_check import check_metadata
 from onnx_xcam.metadata import Metadata
@@ -40,8 +40,14 @@ def refuse_other_targets(proto: onnx.ModelProto, name: str, request: Request, wa
         what = f"layers {', '.join(map(repr, layers))}"
     elif request.score not in ("auto", own.score):
         what = f"the score {request.score!r}"
-    elif wanted["method"] not in (DEFAULT_METHOD, own.method):
+    elif wanted["method"] not in (AUTO_METHOD, own.method):
         what = f"the method {wanted['method']!r}"
+    elif request.task not in ("auto", own.task):
+        what = f"the task {request.task!r}"
+    elif own.candidates and request.conf not in (None, own.candidates.conf):
+        what = f"objects above the probability {request.conf:g} (it has {own.candidates.conf:g})"
+    elif own.candidates and request.iou not in (None, own.candidates.iou):
+        what = f"boxes that overlap by at most {request.iou:g}"
     elif not wanted["relu"] and own.relu:
         what = "signed maps"
     elif wanted["fuse"] not in (None, own.fuse):
@@ -84,7 +90,8 @@ def metadata_of(session: Session, name: str, graph: onnx.GraphProto | None, emit
         check_metadata(metadata, graph, session.outputs, name)
     there = {output.name for output in session.outputs}
     for kind in (kind for kind in emit if kind != "status"):
-        wanted = [contract.output_name(kind, index) for index in range(len(metadata.layers))]
+        of_map = kind not in contract.OF_LAYERS and metadata.cut
+        wanted = [contract.output_name(kind, index) for index in range(1 if of_map else len(metadata.layers))]
         if missing := [output for output in wanted if output not in there]:
             raise ModelError(
                 f"{name} is instrumented without {missing[0]!r}; instrument the original again with --emit {kind}."

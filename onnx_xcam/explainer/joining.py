@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnx_xcam.explainer.explanation import Explanation
+
+T = TypeVar("T", bound=np.generic)
 
 
 def by_several_methods(explanations: Sequence[Explanation]) -> Explanation:
@@ -31,12 +35,10 @@ def joined(explanations: Sequence[Explanation]) -> Explanation:
 def _joined(explanations: Sequence[Explanation]) -> Explanation:
     """Return one explanation by one method for the images of several."""
     first = explanations[0]
-    probabilities = [one.probabilities for one in explanations if one.probabilities is not None]
-    fused = [one.fused for one in explanations if one.fused is not None]
     result = Explanation(
         classes=np.concatenate([one.classes for one in explanations]),
         scores=np.concatenate([one.scores for one in explanations]),
-        probabilities=np.concatenate(probabilities) if probabilities else None,
+        probabilities=_every(one.probabilities for one in explanations),
         maps=[np.concatenate([one.maps_of(i) for one in explanations]) for i in range(len(first.layers))],
         status=[np.concatenate([one.status_of(i) for one in explanations]) for i in range(len(first.layers))],
         labels=None,
@@ -47,8 +49,19 @@ def _joined(explanations: Sequence[Explanation]) -> Explanation:
         signed=first.signed,
         names=first.names,
         is_number=first.is_number,
-        fused=np.concatenate(fused) if fused else None,
+        fused=_every(one.fused for one in explanations),
+        task=first.task,
+        objects=_every(one.objects for one in explanations),
+        boxes=_every(one.boxes for one in explanations),
+        against=_every(one.against for one in explanations),
     )
     if first.labels is not None:
         result.labels = [row for one in explanations for row in one.labels or []]
+        result.against_labels = [row for one in explanations for row in one.against_labels or []] or None
     return result
+
+
+def _every(parts: Iterable[NDArray[T] | None]) -> NDArray[T] | None:
+    """Return arrays joined along the images, or None where they are not there."""
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if there else None

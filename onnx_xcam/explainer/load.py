@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.cams.fusion import Fusion, check_fusion
-from onnx_xcam.cams.methods import DEFAULT_METHOD
+from onnx_xcam.cams.methods import AUTO_METHOD
 from onnx_xcam.common.arguments import flag, text, texts
 from onnx_xcam.errors import InputError, LayerError, ProviderError, ScoreError
 from onnx_xcam.explainer.instrumented import (
@@ -35,11 +36,15 @@ from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.instrumented import instrumented
 from onnx_xcam.surgery.proved import proved, proved_by_instrumented
 from onnx_xcam.surgery.submodels.more_outputs import with_outputs
+from onnx_xcam.surgery.submodels.part import part_making
 from onnx_xcam.surgery.tail.options import TailOptions
 from onnx_xcam.surgery.targets.analysis import Analysis, Request, analyse
 from onnx_xcam.surgery.targets.unused_inputs import unused_inputs
 from onnx_xcam.trials.comparison import compare_raised
 from onnx_xcam.trials.exactness import arithmetic_for
+
+CUT_LAYER = "cut"
+"""The name under which the map of a cut is shown, in place of a layer's name."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ class LoadedModel:
         rows: whether the images of a run influence each other.
         proved: what the graph itself proves of its pictures and classes.
         class_memory: the bytes that one class takes, as far as they were estimated, by the shape of the batch.
+        candidate_count: the number of candidates Q of a model of objects, where the graph states it.
+        open_selection: opens the part of the model that chooses objects, without any gradient, in a session.
     """
 
     session: Session
@@ -94,6 +101,8 @@ class LoadedModel:
     rows: Rows = field(default_factory=lambda: Rows(mixed=None, is_exact=True))
     proved: tuple[Statement, ...] = ()
     class_memory: dict[tuple[int, ...], int] = field(default_factory=dict)
+    candidate_count: int | None = None
+    open_selection: Callable[[], Session] | None = None
 
     @property
     def layers(self) -> list[str]:
@@ -104,6 +113,29 @@ class LoadedModel:
     def names(self) -> list[tuple[str, ...]]:
         """Return for each layer its names beside that of its tensor."""
         return [self.metadata.names_of(index) for index in range(len(self.layers))]
+
+    def has(self, name: str) -> bool:
+        """Tell whether the model has an input or an output of this name."""
+        session = self.session
+        return any(name == one.name for one in (*session.outputs, *session.optional_inputs, *session.inputs))
+
+    @property
+    def of_objects(self) -> list[str]:
+        """Return the names of the outputs that say which objects were explained; none in a model without objects."""
+        return [name for name in (contract.OBJECTS, contract.BOXES, contract.PROBABILITIES) if self.has(name)]
+
+    @property
+    def shown_layers(self) -> list[str]:
+        """Return the name of the layer of each map: one for a cut, whose layers' maps are added up."""
+        return [CUT_LAYER] if len(self.metadata.cut) > 1 else self.layers
+
+    @property
+    def shown_names(self) -> list[tuple[str, ...]]:
+        """Return for each map the other names of its layer; for a cut, those of all its layers."""
+        if len(self.metadata.cut) < 2:
+            return self.names
+        every = (name for layer, names in zip(self.layers, self.names, strict=True) for name in (layer, *names))
+        return [tuple(every)]
 
     def outputs(self, kind: contract.Emit) -> list[str]:
         """Return the names of the outputs of this kind, one per layer, or none if the model has no such outputs."""
@@ -137,7 +169,7 @@ def load_model(
     model: ModelLike,
     options: ModelOptions,
     *,
-    method: str = DEFAULT_METHOD,
+    method: str = AUTO_METHOD,
     relu: bool = True,
     fuse: Fusion | None = None,
     emit: Sequence[contract.Emit] = ("map", "status"),
@@ -173,7 +205,9 @@ def load_model(
     else:
         request = replace(request, picture=free_picture(model_infos(proto), inputs))
         analysis = analysis or analyse(given, request)
-        made = instrumented(analysis, TailOptions(emit=emit, **wanted)).content()
+        made = instrumented(
+            analysis, TailOptions(emit=emit, contrast=flag("contrast", options.contrast), **wanted)
+        ).content()
         compared = compare_raised(given, inputs, made)
     explained = proto if made is None else given.changed(made).skeleton()
     arithmetic, inexact = arithmetic_for(given, proto, providers, exact=exact)
@@ -209,17 +243,20 @@ def load_model(
         skeleton=None if made is None else explained.SerializeToString(),
         rows=_rows(proto, image_input, metadata),
         proved=graph_statements(*facts),
+        candidate_count=_candidate_count(analysis),
+        open_selection=functools.partial(_selection, given, request, in_session, is_plain=made is not None),
     )
 
 
 def surgery_request(options: ModelOptions) -> Request:
-    """Return the layers and the score of some options as a `Request`, after checking their types.
+    """Return what some options say of what is explained as a `Request`, after checking their types.
 
     Raises:
-        LayerError, ScoreError: an option has a wrong type.
+        XcamError: an option has a wrong type, or a threshold is out of range.
     """
     layers = options.layers if isinstance(options.layers, str) else texts("layers", options.layers, LayerError)
-    return Request(layers=layers, score=text("score", options.score, ScoreError))
+    score, task = text("score", options.score, ScoreError), text("task", options.task)
+    return Request(layers=layers, score=score, task=task, conf=options.conf, iou=options.iou)
 
 
 def _needed_outputs(session: Session, more: Sequence[str], outputs: ProbabilityOutputs) -> list[str]:
@@ -267,6 +304,24 @@ def _with_more(made: bytes, original: onnx.ModelProto, names: Sequence[str]) -> 
     """Return an instrumented model with these tensors as further outputs, unless they are inputs or outputs already."""
     there = {value.name for value in (*original.graph.input, *original.graph.output)}
     return with_outputs(made, [name for name in names if name not in there])
+
+
+def _candidate_count(analysis: Analysis | None) -> int | None:
+    """Return the number of candidates of a plain model of objects, where its shapes state it, or None."""
+    if analysis is None or analysis.target.candidates is None:
+        return None
+    count = analysis.target.shape[analysis.target.candidates.axis]
+    return count if isinstance(count, int) else None
+
+
+def _selection(given: Source, request: Request, options: Mapping[str, Any], *, is_plain: bool) -> Session:
+    """Open the part of a model that chooses objects, without any gradient, in a session."""
+    if is_plain:
+        part = instrumented(analyse(given, request), TailOptions(emit=())).content()
+    else:
+        wanted = [contract.CLASSES, contract.OBJECTS, contract.BOXES, contract.PROBABILITIES]
+        part = part_making(given.load(lambda _: False), wanted).SerializeToString()
+    return _session_of(given, part, options)
 
 
 def _session_of(source: Source, made: bytes | None, options: Mapping[str, Any]) -> Session:

@@ -78,10 +78,12 @@ class _MetadataCheck:
         """Check that the layers are distinct tensors of the original model, each with a layout and a grid."""
         layers = self.metadata.layers
         maps = [output for output in self.outputs if re.fullmatch(r"xcam_(map|activations|gradients)(_\d+)?", output)]
-        if len(layers) > max(1, len(maps)):
+        if len(layers) > max(1, len(maps)) and not self.metadata.cut:
             self._refuse(f"name {len(layers)} layers, more than there are maps")
         if len(set(layers)) < len(layers):
             self._refuse("name a layer twice")
+        if self.metadata.cut and [member.layer for member in self.metadata.cut] != list(layers):
+            self._refuse("name a cut of other layers than those that are explained")
         there, made = set(_tensors(self.graph)), set(_made(self.graph.node))
         for layer in layers:
             if layer not in there:
@@ -110,7 +112,7 @@ class _MetadataCheck:
         sizes = [one for one in (height, width) if one is not None]
         if any(one < 1 for one in sizes) or before is None or after is None or min(before, after) < 0:
             self._refuse(f"state a grid of tokens that cannot be, {list(grid)}")
-        on_map = self._shape(contract.output_name("map", index))
+        on_map = () if self.metadata.cut else self._shape(contract.output_name("map", index))
         guided = "guided" in self.metadata.method
         pairs = zip((height, width), on_map[2:], strict=False) if on_map and not guided else ()
         if any(isinstance(one, int) and isinstance(other, int) and one != other for one, other in pairs):

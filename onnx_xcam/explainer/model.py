@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, Unpack, cast
 
 from numpy.typing import NDArray
 
+from onnx_xcam import contract
 from onnx_xcam.common.arguments import is_listed, short_repr
-from onnx_xcam.errors import ClassError, ImageError, InputError
+from onnx_xcam.errors import ImageError, InputError
 from onnx_xcam.explainer.cells import Cells
-from onnx_xcam.explainer.classes import Classes, choose_classes
+from onnx_xcam.explainer.choosing import Choosable, ObjectsAsked
+from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.load import LoadedModel
+from onnx_xcam.explainer.locating import Locator
 from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.photo_pipeline import ModelInputs, model_inputs
 from onnx_xcam.explainer.picture import Picture
@@ -40,7 +43,9 @@ class OpenModel:
         notes: sentences on all that was assumed: layer, score, layout, preprocessing, labels, provider.
         warnings: sentences on what deserves a look, such as assumptions that may well be wrong.
         files: the model's file and the files of its external weights; none for a model in memory.
+        task: what the model is for, such as "classification" or "detection".
         layers: names of the target layers' tensors.
+        shown_layers: the name of the layer of each map: as `layers`, but one for a cut, whose maps are added up.
         score: name of the score's tensor.
         preprocess: the preprocessing of photos.
         inputs: the values of the inputs beside the picture, by name.
@@ -50,6 +55,8 @@ class OpenModel:
         batch: the batch size that the model was exported with, or None if it takes any.
         exact: whether the option was set that products of 8-bit integers are added up exactly.
         remarks: the remarks on how pictures were read, of all pictures that were prepared so far.
+        choosable: what can be chosen.
+        locator: finds the objects at places in photos.
     """
 
     def __init__(self, loaded: LoadedModel, options: ModelOptions) -> None:
@@ -65,7 +72,9 @@ class OpenModel:
         self.remarks = Remarks()
         self.name = str(loaded.path or "the model")
         self.files = loaded.files
+        self.task = loaded.metadata.task
         self.layers = tuple(loaded.layers)
+        self.shown_layers = tuple(loaded.shown_layers)
         self.score = loaded.metadata.score
         self.providers = loaded.session.providers
         self.batch = loaded.batch
@@ -75,6 +84,8 @@ class OpenModel:
         self.labels = self.photos.labels
         self.class_count = loaded.class_count
         self.preprocess = self.photos.preprocess
+        self.locator = Locator(loaded.open_selection, loaded, self.labels)
+        self.choosable = _choosable(loaded, self.labels)
         self.inputs: Mapping[str, NDArray[Any]] = dict(loaded.others.values)
         self.notes: tuple[str, ...] = (
             *_surgery_notes(loaded),
@@ -122,23 +133,25 @@ class OpenModel:
         self.remarks.add(picture)
         return picture
 
-    def choose(self, classes: Classes | Cells | None = None, top: int | None = None, images: int = 1) -> Cells:
+    def choose(
+        self,
+        classes: Classes | Cells | None = None,
+        top: int | None = None,
+        images: int = 1,
+        **asked: Unpack[ObjectsAsked],
+    ) -> Cells:
         """Return what is explained, as int64 [1,K] or [images,K]; without any field if the model has fixed classes.
 
+        Args:
+            classes, top: as for `Explainer.explain`; cells are returned as they are.
+            images: N.
+            asked: objects, boxes, points and against, as for `Explainer.explain`.
+
         Raises:
-            ClassError: a class is out of range, unknown, or cannot be chosen in this model.
+            ClassError: a class or an object is out of range, unknown, or cannot be chosen in this model.
+            InputError: a box or a point is none.
         """
-        if isinstance(classes, Cells):
-            return classes
-        if self.loaded.fixed_classes:
-            if classes is not None or top is not None:
-                raise ClassError(
-                    f"{self.loaded.name} explains only the classes that it was instrumented for; to choose others, "
-                    "instrument the original model with --class-input optional."
-                )
-            return Cells()
-        ids = choose_classes(classes, top, images=images, class_count=self.loaded.class_count, labels=self.labels)
-        return Cells(classes=ids)
+        return classes if isinstance(classes, Cells) else self.choosable.choose(classes, top, images, asked)
 
     def pictures(self, images: Image | Sequence[Image], channels: str | None = None) -> list[Picture]:
         """Return one image, several, or the items of a ready tensor as pictures, all of one shape.
@@ -190,6 +203,21 @@ def require_images(images: Iterable[Image]) -> Iterable[Image]:
     if not is_listed(images) or isinstance(images, Picture) or (is_source(images) and not is_stacked):
         raise ImageError(f"images is {short_repr(images)}; it must be a list or a generator of pictures.")
     return images
+
+
+def _choosable(loaded: LoadedModel, labels: Sequence[str] | None) -> Choosable:
+    """Return what can be chosen in a model."""
+    return Choosable(
+        name=loaded.name,
+        task=loaded.metadata.task,
+        class_count=loaded.class_count,
+        labels=labels,
+        fixed=loaded.fixed_classes,
+        objects=loaded.has(contract.OBJECTS),
+        boxes=loaded.has(contract.BOXES),
+        contrast=loaded.has(contract.AGAINST_INPUT),
+        candidate_count=loaded.candidate_count,
+    )
 
 
 UP_AND_DOWN = ("down", "up")

@@ -30,6 +30,10 @@ class ModelOptions:
         allow_folders: folders in which external data may lie besides the model's own folder.
         probabilities: which probabilities are shown.
         exact: whether products of 8-bit integers are added up exactly.
+        task: what the model is for; "auto" is what the file says or shows.
+        conf: the probability that an object exceeds; None is what the file states, or else the usual number.
+        iou: the overlap above which the worse of two boxes of a class is dropped; None as for `conf`.
+        contrast: whether classes can be contrasted with others.
     """
 
     layers: str | Sequence[str] = "auto"
@@ -42,6 +46,10 @@ class ModelOptions:
     allow_folders: Folders = ()
     probabilities: ProbabilityChoice = "auto"
     exact: bool = False
+    task: str = "auto"
+    conf: float | None = None
+    iou: float | None = None
+    contrast: bool = False
 
     def arguments(self) -> dict[str, Any]:
         """Return the options as keyword arguments of `Explainer` or `Recorder`."""

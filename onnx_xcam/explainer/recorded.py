@@ -31,7 +31,7 @@ class RecordedMaps:
         self._recorder = Recorder.of(model, methods, options)
         self.model, self.methods = self._recorder.model, self._recorder.methods
         self.relu, self.fuse = relu, fuse
-        check_fusion(fuse, layers=len(self.model.layers), relu=relu)
+        check_fusion(fuse, layers=len(self.model.shown_layers), relu=relu)
 
     @property
     def images_per_group(self) -> int:

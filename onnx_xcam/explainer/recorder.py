@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 
 from onnx_xcam import contract
 from onnx_xcam.ablation import ChannelAblation, ablations_of
-from onnx_xcam.cams.methods import find_method
+from onnx_xcam.cams.methods import AUTO_METHOD, find_method
 from onnx_xcam.common.arguments import texts
 from onnx_xcam.errors import ModelError, XcamError
 from onnx_xcam.explainer.attributes import OfOpenModel
-from onnx_xcam.explainer.cells import TOP, Cells
-from onnx_xcam.explainer.existing import refuse_missing
+from onnx_xcam.explainer.cells import Cells
+from onnx_xcam.explainer.existing import refuse_candidates, refuse_missing
 from onnx_xcam.explainer.load import LoadedModel, load_model, surgery_request
 from onnx_xcam.explainer.model import Image, OpenModel, require_images
 from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.explainer.picture import Picture
-from onnx_xcam.explainer.recording import LayerRecord, Recording
+from onnx_xcam.explainer.recording import CutRecord, LayerRecord, Recording
 from onnx_xcam.explainer.reopening import anywhere
 from onnx_xcam.explainer.scoring import Scorer
 from onnx_xcam.explainer.stream import stream
@@ -85,12 +85,16 @@ class Recorder(OfOpenModel):
         allow_folders: Folders = (),
         probabilities: ProbabilityChoice = "auto",
         exact: bool = False,
+        task: str = "auto",
+        conf: float | None = None,
+        iou: float | None = None,
+        contrast: bool = False,
     ) -> None:
         """Load a plain model.
 
         Args:
             model, layers, score, preprocess, labels, providers, threads, inputs: as for `Explainer`.
-            allow_folders, probabilities, exact: as for `Explainer`.
+            allow_folders, probabilities, exact, task, conf, iou, contrast: as for `Explainer`.
             methods: the CAM methods whose maps will be requested.
             ablations: whether the scores without each channel will be requested, which the axioms need.
 
@@ -109,6 +113,10 @@ class Recorder(OfOpenModel):
             allow_folders=allow_folders,
             probabilities=probabilities,
             exact=exact,
+            task=task,
+            conf=conf,
+            iou=iou,
+            contrast=contrast,
         )
         self._load(model, methods, options, ablations=ablations)
 
@@ -128,8 +136,9 @@ class Recorder(OfOpenModel):
         check_choice(options.probabilities)
         if not (methods := texts("methods", methods)):
             raise XcamError("No method was named.")
-        self.methods = tuple(dict.fromkeys(find_method(name).name for name in methods))
-        needs = {find_method(name).needs for name in self.methods}
+        for name in methods:
+            if name != AUTO_METHOD:
+                find_method(name)  # a name that there is not is told before the model is read
         given = Source(model, allow_folders=options.allow_folders)
         skeleton = given.skeleton()
         _refuse_instrumented(given, skeleton)
@@ -137,8 +146,12 @@ class Recorder(OfOpenModel):
         plain = replace(options, inputs=values, preprocess=None)  # pictures among the inputs are read once
         request = replace(surgery_request(plain), picture=free_picture(model_infos(skeleton), values))
         analysis = analyse(given, request)
+        suiting = [analysis.target.default_method if name == AUTO_METHOD else name for name in methods]
+        self.methods = tuple(dict.fromkeys(find_method(name).name for name in suiting))
+        needs = {find_method(name).needs for name in self.methods}
         self._ablations: list[ChannelAblation] = []
-        if ablations or "ablations" in needs:
+        self._ablates = ablations
+        if (ablations and not analysis.is_cut) or "ablations" in needs:
             self._ablations = ablations_of(
                 analysis, providers=plain.providers, threads=plain.threads, exact=plain.exact
             )
@@ -168,28 +181,29 @@ class Recorder(OfOpenModel):
 
     @property
     def ablates(self) -> bool:
-        """Tell whether recordings have the scores without each channel."""
-        return bool(self._ablations)
+        """Tell whether recordings have what the axioms need: the scores without each channel, but of a cut."""
+        return self._ablates or bool(self._ablations)
 
     @property
     def confidence_kind(self) -> Confidence:
         """Return what `confidences` are: "probability", or "score" where the model gives no probabilities."""
-        return "probability" if self.model.loaded.probabilities else "score"
+        loaded = self.model.loaded
+        return "probability" if loaded.probabilities or contract.PROBABILITIES in loaded.of_objects else "score"
 
     def confidences(
-        self, batch: NDArray[Any], class_ids: Sequence[int], cancellation: Cancellation | None = None
+        self, batch: NDArray[Any], cells: Cells, cancellation: Cancellation | None = None
     ) -> NDArray[np.float32]:
-        """Return the probabilities of classes, or their scores where the model gives no probabilities, float32 [B,K].
+        """Return the probabilities of K cells, or their scores where the model gives no probabilities, float32 [B,K].
 
         Args:
             batch: B preprocessed images, `[B,...]`, of any B.
-            class_ids: K ids.
+            cells: the same for all images, such as the `cells` of a recording.
             cancellation: can end the run from another thread.
 
         Raises:
             XcamError: as `Session.run`.
         """
-        return self._scorer.confidences(batch, class_ids, cancellation)
+        return self._scorer.confidences(batch, cells, cancellation)
 
     def record(
         self,
@@ -214,7 +228,8 @@ class Recorder(OfOpenModel):
         """
         model = self.model.loaded
         feeds = model.feeds(picture.item[None], nth, images)
-        cells = Cells(classes=TOP) if cells is None else cells
+        cells = self.choose() if cells is None else cells
+        cells = self.model.locator.located(cells, [picture], cancellation, nth=nth, images=images)
         source = model.probabilities
         outputs = [output.name for output in model.session.outputs if output.name in self._wanted]
 
@@ -222,26 +237,36 @@ class Recorder(OfOpenModel):
             return model.session.run({**feeds, **chosen}, names, cancellation)
 
         refuse_missing(model, cells.classes, 1, run)
-        results = run(cells.feeds(), outputs)
+        try:
+            results = run(cells.feeds(), outputs)
+        except ModelError as error:
+            refuse_candidates(model, cells, error)
+            raise
         ids = results[contract.CLASSES][:1]
         resolved = cells.resolved(results).rows(0, 1)
         guided = self._guided_maps({**feeds, **resolved.feeds()}, cancellation)
+        flat = self._flat(ids[0], _first(results, contract.OBJECTS))
         layers = [
-            self._layer(index, picture, results, ids[0], None if guided is None else guided[index])
-            | self._ablation_fields(index, {**feeds, **results}, ids[0], cancellation)
+            self._layer(index, picture, results, resolved, None if guided is None else guided[index])
+            | self._ablation_fields(index, {**feeds, **results}, flat, cancellation)
             for index in range(len(self.layers))
         ]
         table = results[source.output].reshape(len(results[source.output]), -1)[:1] if source else None
+        own = source.of(table, ids)[0] if source and table is not None else None
+        of_objects = contract.PROBABILITIES in results
         return Recording(
             cells=resolved,
             classes=ids[0],
             scores=results[contract.SCORES][0],
-            probabilities=source.of(table, ids)[0] if source and table is not None else None,
-            layers=[LayerRecord(**fields) for fields in layers],
+            probabilities=_first(results, contract.PROBABILITIES) if of_objects else own,
+            layers=self._maps([LayerRecord(**fields) for fields in layers]),
             picture=picture,
             labels=self.labels,
             notes=self.notes,
             is_number=model.is_number,
+            task=model.metadata.task,
+            objects=_first(results, contract.OBJECTS),
+            boxes=_first(results, contract.BOXES),
         )
 
     def stream(
@@ -287,17 +312,25 @@ class Recorder(OfOpenModel):
         return {
             contract.CLASSES,
             contract.SCORES,
+            *self.model.loaded.of_objects,
             *(name for kind in kinds for name in self.model.loaded.outputs(kind)),
             *(name for one in self._ablations for name in one.needed),
             *([source.output] if source else []),
         }
+
+    def _maps(self, layers: Sequence[LayerRecord]) -> Sequence[LayerRecord | CutRecord]:
+        """Return a record for each map: of each layer, or one of the cut whose layers' maps are added up."""
+        loaded = self.model.loaded
+        if loaded.shown_layers == loaded.layers:
+            return layers
+        return [CutRecord(loaded.shown_layers[0], layers, loaded.shown_names[0])]
 
     def _layer(
         self,
         index: int,
         picture: Picture,
         results: Mapping[str, NDArray[Any]],
-        ids: NDArray[np.int64],
+        cells: Cells,
         guided: NDArray[np.float32] | None,
     ) -> dict[str, Any]:
         """Return the fields of a layer's record by name, except `ablate` and `split`."""
@@ -311,9 +344,17 @@ class Recorder(OfOpenModel):
             "gradients": None if gradients is None else gradients[:1],
             "scores": results[contract.SCORES][0],
             "guided": guided,
-            "mask": functools.partial(self._scorer.masked_scores, picture.item, classes=ids.tolist()),
+            "mask": functools.partial(self._scorer.masked_scores, picture.item, cells=cells),
             "input_size": picture.placement.input,
         }
+
+    def _flat(self, classes: NDArray[np.int64], objects: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """Return where K cells stand in the score table of one image, [Q,C], once it is flattened."""
+        if objects is None:
+            return classes
+        assert self.class_count is not None  # a table of candidates has a number of classes
+        flat: NDArray[np.int64] = np.maximum(objects * self.class_count + classes, 0)
+        return flat
 
     def _guided_maps(
         self, feeds: Mapping[str, NDArray[Any]], cancellation: Cancellation | None
@@ -341,6 +382,11 @@ class Recorder(OfOpenModel):
             "ablate": functools.partial(ablation.ablated, *arguments),
             "split": functools.partial(ablation.decomposition, *arguments),
         }
+
+
+def _first(results: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any] | None:
+    """Return an output of the first image, or None if the model has no such output."""
+    return results[name][0] if name in results else None
 
 
 def _refuse_instrumented(given: Source, skeleton: onnx.ModelProto) -> None:

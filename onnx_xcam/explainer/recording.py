@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.layer_names import layer_index
 from onnx_xcam.explainer.picture import Picture
+from onnx_xcam.explainer.places import boxes_in_photos
+
+T = TypeVar("T", bound=np.generic)
 
 _XP = NumpyArrays()
 
@@ -177,6 +180,58 @@ class LayerRecord:
 
 
 @dataclass(frozen=True)
+class CutRecord:
+    """A CutRecord is a cut's part of a recording: of layers that carry all evidence together, of one image and K cells.
+
+    Its map is the sum of its members' maps on the grid of the finest of them.
+
+    Attributes:
+        name: the name of the cut.
+        members: the records of its layers.
+        names: the names of its layers.
+    """
+
+    name: str
+    members: Sequence[LayerRecord]
+    names: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def is_flat(self) -> NDArray[np.bool_] | None:
+        """Tell for each cell whether its gradient is zero in all layers, bool [K]; None without gradients."""
+        flat = [one for member in self.members if (one := member.is_flat) is not None]
+        return functools.reduce(np.logical_and, flat) if flat else None
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """Return the scores, float32 [K]."""
+        return self.members[0].scores
+
+    @functools.cached_property
+    def size(self) -> tuple[int, int]:
+        """Return height and width of the finest layer."""
+        return max((member.size for member in self.members), key=math.prod)
+
+    def raw(self, method: str) -> NDArray[np.float32]:
+        """Return the map before the ReLU, float32 [K,h,w], or [K,H,W] for a guided method.
+
+        Raises:
+            XcamError: the method needs what was not recorded.
+        """
+        maps = [member.raw(method)[None] for member in self.members]
+        finest = max((one.shape[2:] for one in maps), key=math.prod)
+        total = functools.reduce(np.add, (_XP.resize_linear(one, finest) for one in maps))
+        return np.asarray(total[0], np.float32)
+
+    def shares(self, method: str) -> NDArray[np.float32]:
+        """Return what each channel of all layers, one layer after the other, adds to the score, float32 [K,C].
+
+        Raises:
+            XcamError: as `LayerRecord.shares`.
+        """
+        return np.concatenate([member.shares(method) for member in self.members], axis=1)
+
+
+@dataclass(frozen=True)
 class Recording:
     """A Recording holds the results of one image's run for K classes, at all layers.
 
@@ -185,25 +240,30 @@ class Recording:
         classes: int64 [K].
         scores: float32 [K], before any softmax.
         probabilities: float32 [K], or None if the model gives none.
-        layers: a record for each layer.
+        layers: a record for each map: of a layer, or of a cut.
         picture: the image.
         labels: the C class labels, or None.
         notes: what was assumed for the run.
-        is_number: as of an `Explanation`.
+        is_number, task: as of an `Explanation`.
+        objects: int64 [K], or None for a model without objects.
+        boxes: float32 [K,4] in pixels of the model's input, or None.
     """
 
     cells: Cells
     classes: NDArray[np.int64]
     scores: NDArray[np.float32]
     probabilities: NDArray[np.float32] | None
-    layers: Sequence[LayerRecord]
+    layers: Sequence[LayerRecord | CutRecord]
     picture: Picture
     labels: Sequence[str] | None
     notes: Sequence[str]
     is_number: bool = False
+    task: str = "classification"
+    objects: NDArray[np.int64] | None = None
+    boxes: NDArray[np.float32] | None = None
 
-    def layer(self, layer: int | str) -> LayerRecord:
-        """Return the record of a layer, by its index or name.
+    def layer(self, layer: int | str) -> LayerRecord | CutRecord:
+        """Return the record of a map, by its index or the name of a layer; that of the cut for any of its layers.
 
         Raises:
             LayerError: there is no such layer.
@@ -247,6 +307,9 @@ class Recording:
             map_status(one, finite=good, flat=layer.is_flat)
             for one, good, layer in zip(maps, finite, self.layers, strict=True)
         ]
+        if self.objects is not None:
+            status = [np.where(self.objects >= 0, one, contract.NO_OBJECT) for one in status]
+        against = self.cells.against
         return Explanation(
             classes=self.classes[None],
             scores=self.scores[None],
@@ -262,6 +325,10 @@ class Recording:
             signed=not relu,
             is_number=self.is_number,
             fused=None if fuse is None else self._fused([one[None] for one in maps], fuse),
+            task=self.task,
+            objects=_of_one(self.objects),
+            boxes=boxes_in_photos(_of_one(self.boxes), _of_one(self.objects), [self.picture]),
+            against=against,
         )
 
     @staticmethod
@@ -269,3 +336,8 @@ class Recording:
         """Return the fused map of all layers, float32 [1,K,h,w], on the finest of their grids."""
         finest = max((one.shape[2:] for one in maps), key=math.prod)
         return np.asarray(fused(_XP, maps, finest, how), np.float32)
+
+
+def _of_one(values: NDArray[T] | None) -> NDArray[T] | None:
+    """Return the values of one image with an axis of images, or None."""
+    return None if values is None else values[None]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx_xcam import contract
 from onnx_xcam.errors import InputError, ModelError
 from onnx_xcam.explainer.cells import Cells
-from onnx_xcam.explainer.existing import refuse_fixed, refuse_missing
+from onnx_xcam.explainer.existing import refuse_candidates, refuse_fixed, refuse_missing
 from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.explainer.memory import bytes_of_a_class
 from onnx_xcam.feeds import padded
@@ -125,7 +125,8 @@ def _run_images(
         batch = padded(batch, model.batch)
         cells = cells.padded(model.batch)
     session, source = model.session, model.probabilities
-    per_class = [*model.outputs("map"), *model.outputs("status"), *model.fused, contract.CLASSES, contract.SCORES]
+    of_maps = [*model.outputs("map"), *model.outputs("status"), *model.fused]
+    per_class = [*of_maps, contract.CLASSES, contract.SCORES, *model.of_objects]
     held = {name: session.hold(array) for name, array in others.items()}
     held[model.image_input.name] = session.hold(batch)
     refuse_missing(model, cells.classes, len(batch), lambda feed, names: run({**held, **feed}, names))
@@ -136,6 +137,7 @@ def _run_images(
             parts.append(run({**held, **part.feeds()}, [*per_class, *whole]))
         except ModelError as error:
             refuse_fixed(model, error)
+            refuse_candidates(model, part, error)
             raise
         _check_outputs(parts[-1], per_class, len(batch), model.name)
         if model.metadata.relu and any((parts[-1][name] < 0).any() for name in model.outputs("map")):
@@ -184,7 +186,8 @@ def _check_outputs(results: dict[str, NDArray[Any]], names: Sequence[str], count
         )
     for output in names:
         spatial = output.startswith((contract.output_name("map"), contract.FUSED))
-        shape, dtype, rank = results[output].shape, results[output].dtype, 4 if spatial else 2
+        shape, dtype = results[output].shape, results[output].dtype
+        rank = 4 if spatial else 3 if output == contract.BOXES else 2
         if len(shape) != rank or shape[:2] != (count, *k) or dtype.kind not in "fi":
             raise ModelError(
                 f"The output '{output}' of {name} is {dtype} {contract.shape_text(shape)}, which is not "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx_xcam import contract
 from onnx_xcam.cams.gradient_free import masks
 from onnx_xcam.cams.numpy_arrays import NumpyArrays
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.images.input_spec import InputSpec
 from onnx_xcam.runtime import Cancellation
@@ -40,28 +41,40 @@ class Scorer:
             return self._loaded
 
     def confidences(
-        self, batch: NDArray[Any], class_ids: Sequence[int], cancellation: Cancellation | None = None
+        self, batch: NDArray[Any], cells: Cells, cancellation: Cancellation | None = None
     ) -> NDArray[np.float32]:
-        """Return the probabilities of classes, or their scores where the model gives none, float32 [B,K]."""
-        source = self.model.probabilities
-        if source is None:
-            return self.scores(batch, class_ids, cancellation)
-        ids = np.array([list(class_ids)], np.int64)
+        """Return the probabilities of K cells, or their scores where the model gives none, float32 [B,K].
+
+        Args:
+            batch: preprocessed images.
+            cells: the same for all images, with the very classes and candidates.
+            cancellation: can end the runs from another thread.
+        """
+        if contract.PROBABILITIES in self.model.of_objects:
+            return self._of(contract.PROBABILITIES, batch, cells, cancellation)
+        source, ids = self.model.probabilities, cells.classes
+        if source is None or ids is None:
+            return self.scores(batch, cells, cancellation)
         parts = [
             source.of(table.reshape(len(table), -1)[:count], ids.repeat(count, axis=0))
-            for count, table in self._runs(batch, ids, source.output, cancellation)
+            for count, table in self._runs(batch, cells, source.output, cancellation)
         ]
         return np.concatenate(parts)
 
     def scores(
-        self, batch: NDArray[Any], class_ids: Sequence[int], cancellation: Cancellation | None = None
+        self, batch: NDArray[Any], cells: Cells, cancellation: Cancellation | None = None
     ) -> NDArray[np.float32]:
-        """Return the scores of classes for a batch of preprocessed images, float32 [B,K]."""
-        ids = np.array([list(class_ids)], np.int64)
-        return np.concatenate([table[:count] for count, table in self._runs(batch, ids, contract.SCORES, cancellation)])
+        """Return the scores of K cells for a batch of preprocessed images, float32 [B,K]."""
+        return self._of(contract.SCORES, batch, cells, cancellation)
+
+    def _of(
+        self, output: str, batch: NDArray[Any], cells: Cells, cancellation: Cancellation | None
+    ) -> NDArray[np.float32]:
+        """Return an output with a number for each cell, for a batch of any size, float32 [B,K]."""
+        return np.concatenate([table[:count] for count, table in self._runs(batch, cells, output, cancellation)])
 
     def masked_scores(
-        self, item: NDArray[Any], activations: NDArray[np.floating[Any]], classes: Sequence[int]
+        self, item: NDArray[Any], activations: NDArray[np.floating[Any]], cells: Cells
     ) -> NDArray[np.float32]:
         """Return the scores of an image masked by each channel of a layer, float32 [K,C].
 
@@ -70,7 +83,7 @@ class Scorer:
         Args:
             item: the preprocessed image, without the batch axis.
             activations: the layer's activations, `[C,h,w]`.
-            classes: K ids.
+            cells: K cells, as for `confidences`.
         """
         channels_at = 0 if self._spec.layout == "NCHW" else 2
         height, width = (length for axis, length in enumerate(item.shape) if axis != channels_at)
@@ -80,18 +93,18 @@ class Scorer:
             grown = NumpyArrays().resize_linear(activations[None, start : start + at_once], (height, width))[0]
             masked = item[None] * np.expand_dims(masks(grown.astype(np.float32, copy=False)), channels_at + 1)
             masked = np.rint(masked) if item.dtype.kind != "f" else masked
-            parts.append(self.scores(masked.astype(item.dtype), classes))
+            parts.append(self.scores(masked.astype(item.dtype), cells))
         return np.concatenate(parts).T
 
     def _runs(
-        self, batch: NDArray[Any], ids: NDArray[np.int64], output: str, cancellation: Cancellation | None
+        self, batch: NDArray[Any], cells: Cells, output: str, cancellation: Cancellation | None
     ) -> Iterator[tuple[int, NDArray[Any]]]:
         """Run a batch, and yield for each run the number of its images and the output."""
         model = self.model
         size = model.images_per_run(changed_pictures_per_run(batch[0].nbytes))
 
         def run(part: NDArray[Any]) -> NDArray[Any]:
-            feeds = {**model.feeds(part), contract.CLASS_INPUT: ids}
+            feeds = {**model.feeds(part), **cells.feeds()}
             return model.session.run(feeds, [output], cancellation)[output]
 
         if model.rows.mixed is None and (apart := tell_apart(batch[:size])):

@@ -14,6 +14,7 @@ from helpers.models import C, cnn, images, run
 from onnx_xcam import Explainer, XcamError, instrument
 from onnx_xcam.errors import ModelError, ScoreError
 from onnx_xcam.evaluation.evaluator import evaluate
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.probabilities import _source_in_graph
 from onnx_xcam.explainer.recorder import Recorder
 
@@ -149,7 +150,7 @@ def test_logits_of_a_known_classifier(kind, instrumented, batch):
     recorder = Recorder(model, methods=["xgrad-cam"], preprocess="unit", **options)
     assert recorder.confidence_kind == ("score" if how is None else "probability")
     expected = logits if wanted is None else wanted
-    np.testing.assert_allclose(recorder.confidences(batch, range(C)), expected, rtol=1e-4)
+    np.testing.assert_allclose(recorder.confidences(batch, Cells(np.arange(C)[None])), expected, rtol=1e-4)
 
 
 CONFIGS = {

@@ -148,7 +148,7 @@ def test_confidences():
     batch = images(40)
     recorder = recorder_of(model, methods=["xgrad-cam"])
     expected = run(model, batch)["probs"]
-    np.testing.assert_allclose(recorder.confidences(batch, [3, 1]), expected[:, [3, 1]], rtol=1e-5)
+    np.testing.assert_allclose(recorder.confidences(batch, Cells(np.array([[3, 1]]))), expected[:, [3, 1]], rtol=1e-5)
     assert recorder.confidence_kind == "probability"
 
 

@@ -148,8 +148,8 @@ def timing_table(recorder: Recorder, photo: Path, seconds: float) -> str:
 
 def forward_of(recorder: Recorder, recording: Recording) -> Callable[[], object]:
     """A forward run of the plain model on the recording's image."""
-    batch, classes = recording.picture.item[None], recording.classes.tolist()
-    return lambda: recorder.confidences(batch, classes)
+    batch = recording.picture.item[None]
+    return lambda: recorder.confidences(batch, recording.cells)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 from helpers.models import DENSE, DENSE_WEIGHTS, GAP, C, cnn, images, run
 from helpers.tiny_models import count_runs
 from onnx_xcam import Explainer, check, instrument
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.recorder import Recorder
 from onnx_xcam.surgery.axes.batch_independence import cannot_mix
 
@@ -167,8 +168,8 @@ def test_one_photo_in_a_batch_of_the_export_is_tried_beside_another(monkeypatch)
 def test_confidences_of_changed_pictures_are_those_of_each():
     model, batch = mixing("a mean over the images"), images(5)
     recorder = Recorder(model, methods=["xgrad-cam"], preprocess="unit")
-    alone = np.concatenate([recorder.confidences(batch[n : n + 1], [0, 1]) for n in range(5)])
-    np.testing.assert_allclose(recorder.confidences(batch, [0, 1]), alone, rtol=1e-6)
+    alone = np.concatenate([recorder.confidences(batch[n : n + 1], Cells(np.array([[0, 1]]))) for n in range(5)])
+    np.testing.assert_allclose(recorder.confidences(batch, Cells(np.array([[0, 1]]))), alone, rtol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
