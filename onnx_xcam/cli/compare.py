@@ -17,7 +17,7 @@ from onnx_xcam.cli.options import (
     refuse_class_and_top,
     say_all,
 )
-from onnx_xcam.cli.shared import OpeningOptions, spread, standard_input
+from onnx_xcam.cli.shared import ObjectOptions, OpeningOptions, spread, standard_input
 
 if TYPE_CHECKING:
     from onnx_xcam.evaluation.compare import Comparison
@@ -34,8 +34,15 @@ def compare(
     class_: ClassOption = None,
     top: Annotated[
         int | None,
-        typer.Option("--top", metavar="K", min=1, help="Compare the model's K best classes.", show_default=False),
+        typer.Option(
+            "--top",
+            metavar="K",
+            min=1,
+            help="Compare the K best classes, or of a detector the K best objects.",
+            show_default=False,
+        ),
     ] = None,
+    objects: ObjectOptions,
     layer: LayerOption = None,
     score: ScoreOption = "auto",
     method: Annotated[
@@ -58,6 +65,7 @@ def compare(
     """Compare methods on a photo: one picture with a row for each class and layer and a column for each method, and
     how far each is from the axioms of conservation and sensitivity: 0 is best."""
     refuse_class_and_top(class_, top)
+    asked = objects.asked(top)
     options = opening.model_options(layer, score)
     from onnx_xcam.common.files import written
     from onnx_xcam.evaluation.compare import DEFAULT_METHODS
@@ -68,12 +76,13 @@ def compare(
     from onnx_xcam.text import json_text
 
     _check_out(out, model, image)
-    recorder = Recorder(model, methods=method or DEFAULT_METHODS, ablations=axioms, **options.arguments())
+    opened = {**options.arguments(), "contrast": bool(objects.against)}
+    recorder = Recorder(model, methods=method or DEFAULT_METHODS, ablations=axioms, **opened)
     say_all("note", [note for note in recorder.notes if note not in recorder.warnings])
     say_all("warning", recorder.warnings)
     source = Named(standard_input(), "stdin") if image == Path("-") else image
     comparison = compare_methods(
-        recorder, recorder.prepare(source), recorder.choose(class_ or None, top), relu=not signed
+        recorder, recorder.prepare(source), recorder.choose(class_ or None, top, **asked), relu=not signed
     )
     with written(out) as file:  # put in place as a whole, even if another run writes the same file
         file.write(encode_image(comparison.panel(), out.suffix))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_xcam.cams.methods import DEFAULT_METHOD
+from onnx_xcam.cams.methods import AUTO_METHOD
 from onnx_xcam.cli.options import (
     ClassOption,
     FuseOption,
@@ -18,7 +18,7 @@ from onnx_xcam.cli.options import (
     SignedOption,
     refuse_class_and_top,
 )
-from onnx_xcam.cli.shared import JobOptions, OpeningOptions, spread, standard_input
+from onnx_xcam.cli.shared import JobOptions, ObjectOptions, OpeningOptions, spread, standard_input
 
 
 @spread
@@ -38,8 +38,15 @@ def explain(
     class_: ClassOption = None,
     top: Annotated[
         int | None,
-        typer.Option("--top", metavar="K", min=1, help="Explain the model's K best classes.", show_default=False),
+        typer.Option(
+            "--top",
+            metavar="K",
+            min=1,
+            help="Explain the K best classes, or of a detector the K best objects (default 5).",
+            show_default=False,
+        ),
     ] = None,
+    objects: ObjectOptions,
     layer: LayerOption = None,
     score: ScoreOption = "auto",
     method: MethodsOption = None,
@@ -56,6 +63,8 @@ def explain(
     """Explain photos: write `<stem>.<class id>.png` for each photo and class, and a line per photo to
     results.jsonl.
 
+    Of a detector, it writes `<stem>.<rank>-<class id>.png` for each object, and `<stem>.objects.png` for all.
+
     A run that was interrupted or killed has lost nothing that results.jsonl tells of: --resume does the rest."""
     refuse_class_and_top(class_, top)
     if beside and no_pictures:
@@ -66,6 +75,7 @@ def explain(
             "both runs, or leave out --resume",
             param_hint="--html",
         )
+    asked = objects.asked(top)
     options = opening.model_options(layer, score)
     from onnx_xcam.jobs import explain as job
 
@@ -76,7 +86,8 @@ def explain(
         options=options,
         classes=class_ or None,
         top=top,
-        methods=method or [DEFAULT_METHOD],
+        **asked,
+        methods=method or [AUTO_METHOD],
         relu=not signed,
         fuse=fuse,
         pictures=not no_pictures,

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onnx_xcam import contract
-from onnx_xcam.cams.methods import DEFAULT_METHOD
+from onnx_xcam.cams.methods import AUTO_METHOD
 from onnx_xcam.cli.options import (
     AllowFolderOption,
     ClassOption,
+    ConfOption,
     EmittedMethodOption,
     FuseOption,
+    IouOption,
     LabelsOption,
     LayerOption,
     ModelArgument,
+    ObjectOption,
     PictureOption,
     ScoreOption,
     SignedOption,
+    TaskOption,
     layers_or_auto,
     say_all,
 )
@@ -54,7 +58,7 @@ def instrument(
     ],
     layer: LayerOption = None,
     score: ScoreOption = "auto",
-    method: EmittedMethodOption = DEFAULT_METHOD,
+    method: EmittedMethodOption = AUTO_METHOD,
     signed: SignedOption = False,
     fuse: FuseOption = None,
     emit: Annotated[
@@ -82,13 +86,23 @@ def instrument(
         ),
     ] = ExternalDataChoice.AUTO,
     allow_folder: AllowFolderOption = None,
+    task: TaskOption = "auto",
+    conf: ConfOption = None,
+    iou: IouOption = None,
+    contrast: Annotated[
+        bool,
+        typer.Option("--contrast", help="Add the input xcam_against: what speaks for a class and not for another one."),
+    ] = False,
+    object_: ObjectOption = None,
 ) -> None:
     """Write a model that does what MODEL does and, in the same run, gives its own XGrad-CAM."""
     emits = _emits(emit)
     fixed = class_input is ClassInputChoice.FIXED
-    if fixed != bool(class_):
+    if fixed != bool(class_ or object_):
         raise typer.BadParameter(
-            "--class-input fixed needs at least one --class" if fixed else "--class needs --class-input fixed"
+            "--class-input fixed needs at least one --class or --object"
+            if fixed
+            else f"--{'class' if class_ else 'object'} needs --class-input fixed"
         )
     from onnx_xcam.surgery import instrument_file
 
@@ -108,6 +122,11 @@ def instrument(
         picture=picture or "auto",
         external_data=external_data.value,
         allow_folders=folders,
+        task=task,
+        conf=conf,
+        iou=iou,
+        objects=object_ or None,
+        contrast=contrast,
     )
     say_all("note", [*metadata.notes, *compared])
     typer.echo(str(out))

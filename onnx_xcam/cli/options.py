@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from onnx_xcam.cams.fusion import Fusion
-from onnx_xcam.cams.methods import DEFAULT_METHOD, EMITTED, METHODS
+from onnx_xcam.cams.methods import DEFAULT_METHOD, EMITTED, METHODS, OBJECTS_METHOD
 from onnx_xcam.text import printable
 
 
@@ -43,12 +43,18 @@ MethodsOption = Annotated[
     typer.Option(
         "--method",
         metavar="METHOD",
-        help=f"The CAM method: {', '.join(METHODS)}. May be repeated. Default: {DEFAULT_METHOD}.",
+        help=f"The CAM method: {', '.join(METHODS)}. May be repeated. Default: auto, which is {DEFAULT_METHOD}, "
+        "or for objects {OBJECTS_METHOD}.",
         show_default=False,
     ),
 ]
 EmittedMethodOption = Annotated[
-    str, typer.Option("--method", metavar="METHOD", help=f"The CAM method: {', '.join(EMITTED)}.")
+    str,
+    typer.Option(
+        "--method",
+        metavar="METHOD",
+        help=f"The CAM method: {', '.join(EMITTED)}, or auto: {DEFAULT_METHOD}, for objects {OBJECTS_METHOD}.",
+    ),
 ]
 SignedOption = Annotated[
     bool, typer.Option("--signed", help="Also show what speaks against the class: the map without its ReLU.")
@@ -68,6 +74,71 @@ ClassOption = Annotated[
         "--class",
         metavar="ID|LABEL",
         help="Class to explain; -1 is the model's top class, -2 the second best. May be repeated.",
+        show_default=False,
+    ),
+]
+ObjectOption = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--object",
+        metavar="N",
+        help="Of a detector, the object to explain: -1 is the best that is kept, -2 the second best, 0 and above a "
+        "candidate (an anchor, a query, a row). May be repeated.",
+        show_default=False,
+    ),
+]
+BoxOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--box",
+        metavar="X1,Y1,X2,Y2",
+        help="Of a detector, the object that covers this box of the photo best, in pixels. May be repeated.",
+        show_default=False,
+    ),
+]
+PointOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--point",
+        metavar="X,Y",
+        help="Of a detector, the smallest object at this point of the photo, in pixels. May be repeated.",
+        show_default=False,
+    ),
+]
+AgainstOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--against",
+        metavar="ID|LABEL",
+        help="Explain what speaks for the class and not for this one. Once, or for each class or object.",
+        show_default=False,
+    ),
+]
+TaskOption = Annotated[
+    str,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="What the model is for: classification or detection. auto: what its file says or shows.",
+    ),
+]
+ConfOption = Annotated[
+    float | None,
+    typer.Option(
+        "--conf",
+        metavar="P",
+        help="Of a detector, the probability above which a candidate is an object. Default: what the file states, "
+        "else 0.25.",
+        show_default=False,
+    ),
+]
+IouOption = Annotated[
+    float | None,
+    typer.Option(
+        "--iou",
+        metavar="IOU",
+        help="Of a detector, the overlap above which the worse of two boxes of a class is dropped. Default: what the "
+        "file states, else 0.45.",
         show_default=False,
     ),
 ]
@@ -176,6 +247,26 @@ ResumeOption = Annotated[
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
+
+
+def coordinates(option: str, texts: Sequence[str] | None, count: int) -> list[list[float]] | None:
+    """Return the boxes or points that an option gives, each as `count` numbers; None without the option.
+
+    Raises:
+        BadParameter: a text is not so many numbers with commas between them.
+    """
+    if not texts:
+        return None
+    places = []
+    for text in texts:
+        try:
+            numbers = [float(part) for part in text.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) != count:
+            raise typer.BadParameter(f"{text!r} is not {count} numbers with commas between them", param_hint=option)
+        places.append(numbers)
+    return places
 
 
 def refuse_class_and_top(class_: Sequence[str] | None, top: int | None) -> None:

@@ -17,11 +17,17 @@ from typing import TYPE_CHECKING, Any, cast, get_type_hints
 import typer
 
 from onnx_xcam.cli.options import (
+    AgainstOption,
     AllowFolderOption,
+    BoxOption,
+    ConfOption,
     ExactOption,
     HtmlOption,
     InputOption,
+    IouOption,
     LabelsOption,
+    ObjectOption,
+    PointOption,
     PreprocessOption,
     ProbabilitiesOption,
     ProbabilityWay,
@@ -29,8 +35,10 @@ from onnx_xcam.cli.options import (
     QuietOption,
     RecursiveOption,
     ResumeOption,
+    TaskOption,
     ThreadsOption,
     command_line,
+    coordinates,
     input_values,
     layers_or_auto,
     say,
@@ -39,6 +47,7 @@ from onnx_xcam.cli.reporter import TerminalReporter
 
 if TYPE_CHECKING:
     from onnx_xcam.explainer import ModelOptions
+    from onnx_xcam.explainer.choosing import ObjectsAsked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +62,9 @@ class OpeningOptions:
     threads: ThreadsOption = None
     exact: ExactOption = False
     allow_folder: AllowFolderOption = None
+    task: TaskOption = "auto"
+    conf: ConfOption = None
+    iou: IouOption = None
 
     def model_options(self, layer: Sequence[str] | None, score: str) -> ModelOptions:
         """Return these options, with those of --layer and --score, as `Explainer` and `Recorder` take them.
@@ -74,7 +86,40 @@ class OpeningOptions:
             allow_folders=self.allow_folder or (),
             probabilities=self.probabilities.value,
             exact=self.exact,
+            task=self.task,
+            conf=self.conf,
+            iou=self.iou,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectOptions:
+    """ObjectOptions are the options that say which objects of a detector are explained, and against which classes."""
+
+    object_: ObjectOption = None
+    box: BoxOption = None
+    point: PointOption = None
+    against: AgainstOption = None
+
+    def asked(self, top: int | None = None) -> ObjectsAsked:
+        """Return these options as arguments of `choose`.
+
+        Args:
+            top: the value of --top, which also says which objects are explained.
+
+        Raises:
+            BadParameter: a box or a point is none, or more than one option says which objects are explained.
+        """
+        given = {"--object": self.object_, "--box": self.box, "--point": self.point, "--top": top}
+        named = [name for name, value in given.items() if value]
+        if len(named) > 1:
+            raise typer.BadParameter(f"give one of {' and '.join(named)}, not {len(named)}")
+        return {
+            "objects": self.object_ or None,
+            "boxes": coordinates("--box", self.box, 4),
+            "points": coordinates("--point", self.point, 2),
+            "against": self.against or None,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

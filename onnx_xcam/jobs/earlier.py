@@ -16,7 +16,7 @@ from onnx_xcam.records.lines import files_of
 from onnx_xcam.records.reading import Line, LineError, read_line, read_text
 from onnx_xcam.text import json_text
 
-_RESULT = re.compile(r"\.(\d+\.png|npz)\Z")
+_RESULT = re.compile(r"\.((?:\d+-)?\d+\.png|objects\.png|npz)\Z")
 """Matches the names of the files that `explain` writes for photos."""
 
 

@@ -103,7 +103,9 @@ def run(request: EvaluateRequest, reporter: Reporter | None = None) -> EvaluateO
         tell_assumptions(reporter, evaluator.notes, recorder.warnings)
         if request.html is not None:
             check_page(request.html, photos.values(), recorder.files, request.out)
-        summary, failed = job.run(evaluator, recorder.choose(request.classes, request.top), description)
+        summary, failed = job.run(
+            evaluator, recorder.choose(request.classes, request.top, **request.asked), description
+        )
         reporter.summary(summary)
         if request.sanity:
             job.check_sanity(request.model, recorder, summary, photos=request.sanity, options=_for_sanity(request))
@@ -141,4 +143,4 @@ def _evaluator(request: EvaluateRequest, metrics: Sequence[str], photos: Mapping
 def _for_sanity(request: EvaluateRequest) -> dict[str, Any]:
     """Return the options of the sanity check, which opens a model for each layer and needs no probabilities."""
     opened = request.options.arguments()
-    return {name: value for name, value in opened.items() if name not in ("layers", "probabilities")}
+    return {name: value for name, value in opened.items() if name not in ("layers", "probabilities", "contrast")}

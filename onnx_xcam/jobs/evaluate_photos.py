@@ -141,7 +141,8 @@ class EvaluateJob:
         called = {resolved: image for image, resolved in self._images.items()}
         chosen = list(islice((called.get(photo, photo) for photo in done), photos))
         steps: list[SanityFigures] = []
-        for layer in recorder.layers:
+        shown, layers = recorder.model.shown_layers, recorder.layers
+        for layer in layers if shown == layers else ["auto"]:
             self._reporter.note(f"sanity check of layer '{layer}' with {len(chosen)} photos.")
             records = list(sanity(model, chosen, methods=recorder.methods, layer=layer, **options))
             follows = follows_the_model(records)

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnx_xcam.cams.fusion import Fusion
-from onnx_xcam.cams.methods import DEFAULT_METHOD
+from onnx_xcam.cams.methods import AUTO_METHOD
 from onnx_xcam.errors import XcamError
 from onnx_xcam.explainer import Explainer
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.jobs.explain_photos import ExplainJob, Page
 from onnx_xcam.jobs.output_folder import output_folder
 from onnx_xcam.jobs.reporter import Reporter, Silent
 from onnx_xcam.jobs.requests import PhotosRequest, tell_assumptions, without_python_warnings
 from onnx_xcam.jobs.result_files import Writing
 from onnx_xcam.report import python_call
+
+MOST_OBJECTS = 5
+"""So many objects of a photo are explained where nobody says how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +31,8 @@ class ExplainRequest(PhotosRequest):
         methods: the CAM methods; all share the runs of a photo.
         relu: whether to leave out what speaks against the class.
         fuse: how to fuse the maps of several layers into one more map; None for no such map.
-        pictures: whether to write `<stem>.<class id>.png` for each photo and class.
+        pictures: whether to write `<stem>.<class id>.png` for each photo and class, or for each object
+            `<stem>.<rank>-<class id>.png` and for all of them `<stem>.objects.png`.
         beside: whether these pictures have the photo beside the explanation.
         raw: whether to write the unscaled maps, as `<stem>.npz`.
 
@@ -36,7 +41,7 @@ class ExplainRequest(PhotosRequest):
     """
 
     out: Path = Path("explanations")
-    methods: Sequence[str] = (DEFAULT_METHOD,)
+    methods: Sequence[str] = (AUTO_METHOD,)
     relu: bool = True
     fuse: Fusion | None = None
     pictures: bool = True
@@ -90,15 +95,29 @@ def run(request: ExplainRequest, reporter: Reporter | None = None) -> ExplainOut
             standard_input=request.standard_input,
         )
         opened = request.options.arguments()
+        opened["contrast"] = opened["contrast"] or request.against is not None
         explainer = Explainer(request.model, method=request.methods, relu=request.relu, fuse=request.fuse, **opened)
         tell_assumptions(reporter, explainer.notes, explainer.warnings)
         page = Page(request.html, request.command, _python(request, next(iter(photos)))) if request.html else None
-        failed = job.run(explainer, explainer.choose(request.classes, request.top), page)
+        failed = job.run(explainer, _cells(explainer, request), page)
     return ExplainOutcome(len(photos), failed)
+
+
+def _cells(explainer: Explainer, request: ExplainRequest) -> Cells:
+    """Return what is explained in each photo: of a model of objects the best ones, where nothing else is asked for."""
+    asked = [request.classes, request.top, request.objects, request.boxes, request.points]
+    best = MOST_OBJECTS if explainer.model.choosable.has_free_objects and not any(asked) else None
+    return explainer.choose(request.classes, request.top or best, **request.asked)
 
 
 def _python(request: ExplainRequest, photo: Path) -> str:
     """Return the lines of Python that explain a photo as the job does."""
     stated = {name: value for name, value in request.options.arguments().items() if name != "exact" or value}
     options = {**stated, "fuse": request.fuse, **({} if request.relu else {"relu": False})}
-    return python_call(request.model, photo, request.methods, options, {"classes": request.classes, "top": request.top})
+    return python_call(
+        request.model,
+        photo,
+        request.methods,
+        options,
+        {"classes": request.classes, "top": request.top, **request.asked},
+    )

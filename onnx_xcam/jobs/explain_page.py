@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnx_xcam.errors import XcamError
 from onnx_xcam.explainer import Explainer, Explanation
@@ -19,6 +21,11 @@ from onnx_xcam.records.reading import read_explained
 from onnx_xcam.report import PhotoPage, Settings, photo_of
 from onnx_xcam.report.data import Failure, Photo
 from onnx_xcam.report.photos import photo_entry
+
+NO_OBJECT = "the model keeps no object in this photo"
+"""Stands on the page in place of the maps of a photo without any object."""
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,8 @@ def job_page(
 
 def entry_of(image: Path, explanations: Sequence[Explanation]) -> bytes:
     """Return the page's entry for a photo, given its explanation by each method."""
+    if not explanations[0].classes.size:
+        return photo_entry(Failure(str(image), NO_OBJECT))
     return photo_entry(photo_of(explanations, name=str(image)))
 
 
@@ -93,6 +102,8 @@ def failed_entry(image: Path, error: str) -> bytes:
 
 def earlier_photo(explainer: Explainer, image: Path, record: ExplainLine, folder: Path) -> Photo | Failure:
     """Return a photo that an earlier run has explained, from its line of results.jsonl and its raw maps."""
+    if not record["classes"]:
+        return Failure(str(image), NO_OBJECT)
     try:
         explanations = _read_again(explainer, image, record, folder)
     except (XcamError, OSError, ValueError, LookupError, TypeError, StopIteration, zipfile.BadZipFile) as error:
@@ -103,7 +114,7 @@ def earlier_photo(explainer: Explainer, image: Path, record: ExplainLine, folder
 def _read_again(explainer: Explainer, image: Path, record: ExplainLine, folder: Path) -> list[Explanation]:
     """Read the explanation by each method of a photo that an earlier run has explained."""
     raw = next(file for file in files_of(record, folder) if file.suffix == ".npz")
-    model, count = explainer.model, len(explainer.model.layers)
+    model, count = explainer.model, len(explainer.model.shown_layers)
     several = len(explainer.methods) > 1
     probabilities, pictures = record["probabilities"], [model.prepare(image)]
     explanations = []
@@ -118,7 +129,12 @@ def _read_again(explainer: Explainer, image: Path, record: ExplainLine, folder: 
                 maps=[stored[name][None] for name in names],
                 status=[np.array([of], np.int64) for of in status],
                 labels=model.labels,
-                layers=model.layers,
+                layers=model.shown_layers,
+                names=model.loaded.shown_names,
+                task=model.task,
+                objects=_row(record.get("objects"), np.int64),
+                boxes=_row(record.get("boxes"), np.float32),
+                against=_row(record.get("against"), np.int64),
                 pictures=pictures,
                 notes=model.notes,
                 method=method,
@@ -128,3 +144,8 @@ def _read_again(explainer: Explainer, image: Path, record: ExplainLine, folder: 
             )
             explanations.append(made)
     return explanations
+
+
+def _row(values: object, dtype: type[T]) -> NDArray[T] | None:
+    """Return a field of a line as an array with an axis of images, or None where the line has no such field."""
+    return None if values is None else np.array([values], dtype)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,19 @@ class _Done:
     results: Sequence[str]
     warnings: Sequence[str]
     entry: bytes = b""
+
+
+CLASSIFICATION = "classification"
+"""The task that lines do not state, since those of earlier versions do not."""
+
+
+class _Objects(TypedDict, total=False):
+    """An _Objects holds the fields of a line of a model of objects."""
+
+    task: str
+    objects: list[int]
+    boxes: list[list[float]] | None
+    against: list[int]
 
 
 class ExplainJob:
@@ -160,7 +174,11 @@ class ExplainJob:
         else:
             earlier = begun_anew(self._results, self._settings, self._reporter)
         done = {image for image, resolved in self._images.items() if resolved in earlier.finished}
-        parts = name_parts(explainer.methods, [FUSED_LAYER] if explainer.fuse else explainer.model.layers)
+        parts = name_parts(
+            explainer.methods,
+            [FUSED_LAYER] if explainer.fuse else explainer.model.shown_layers,
+            of_objects=explainer.model.choosable.objects,
+        )
         called = list(self._images)
         names = dict(zip(called, stems(called, parts, taken=places(earlier.files), done=done), strict=True))
         self._result_files = ResultFiles(self._folder, self._writing, self._resolved, names)
@@ -179,7 +197,7 @@ class ExplainJob:
             if outcome.explanation is None:
                 return self._failure(explainer, outcome)
             try:
-                return self._success(explainer, outcome)
+                return self._success(explainer, cells, outcome)
             except ImageError as error:  # too large to be drawn, or for the format of its pictures
                 return self._failure(explainer, replace(outcome, explanation=None, error=error))
 
@@ -194,7 +212,7 @@ class ExplainJob:
             "version": VERSION,
             "image": str(image),
             "model": explainer.model.name,
-            "layer": explainer.model.layers[0],
+            "layer": explainer.model.shown_layers[0],
             "method": explainer.methods[0],
             "classes": made.classes[0].tolist() if made else [],
             "labels": None if labels is None else labels[0],
@@ -205,6 +223,7 @@ class ExplainJob:
             "files": [file.as_posix() for file in files],
             "seconds": None if error else round(outcome.seconds, 6),
             "error": error,
+            **_of_objects(explainer, made),
             **self._files.in_line(image),
             "settings": self._settings.in_line(),
         }
@@ -216,12 +235,15 @@ class ExplainJob:
         entry = failed_entry(image, error) if self._page else b""
         return _Done(image, record, (), (), entry)
 
-    def _success(self, explainer: Explainer, outcome: Streamed) -> _Done:
+    def _success(self, explainer: Explainer, cells: Cells, outcome: Streamed) -> _Done:
         """Write the files of a photo, and return its outcome."""
+        outcome = replace(outcome, explanation=outcome.unwrap().without_missing())
         image, explanations = outcome.image, _by_every_method(outcome)
         files, lines = self._result_files.write(image, explanations)
         record = self._record(explainer, outcome, files, None)
         entry = entry_of(image, explanations) if self._page else b""
+        if not record["classes"]:
+            lines = [f"{image.name}  {_no_object(explainer, cells)}", *lines]
         return _Done(image, record, lines, explanations[0].map_warnings(), entry)
 
     def _report(self, done: _Done) -> None:
@@ -255,6 +277,26 @@ def _maps_of(explanation: Explanation) -> list[MapRecord]:
         for one in every
         for index, layer in enumerate(one.layers)
     ]
+
+
+def _of_objects(explainer: Explainer, explanation: Explanation | None) -> _Objects:
+    """Return the fields of a line that say what the model is for, and which objects were explained."""
+    fields: _Objects = {"task": explainer.task} if explainer.task != CLASSIFICATION else {}
+    if explanation is not None and explanation.objects is not None:
+        fields["objects"] = explanation.objects[0].tolist()
+        boxes = explanation.boxes
+        fields["boxes"] = None if boxes is None else [[round(one, 2) for one in box] for box in boxes[0].tolist()]
+    if explanation is not None and explanation.against is not None and (explanation.against >= 0).any():
+        fields["against"] = explanation.against[0].tolist()
+    return fields
+
+
+def _no_object(explainer: Explainer, cells: Cells) -> str:
+    """Return in words that a photo has none of the objects that were asked for."""
+    candidates = explainer.model.loaded.metadata.candidates
+    if candidates is None or cells.objects is None or (cells.objects != -1).all():
+        return "no such object"
+    return f"no object with a probability above {candidates.conf:g}"
 
 
 def _numbers(values: NDArray[np.float32]) -> list[float | None]:

@@ -1,10 +1,11 @@
 """This module names the files that `explain` writes: as short as possible, and never two the same.
 
 A picture is called `<stem>.<method>.<layer>.<class id>.png`, with method and layer only where there are several, and
-the raw maps of a photo `<stem>.npz`. A class id has no dot, so two pictures can share a name only if
-`<stem>.<method>.<layer>` is the same for two photos: `a` with the layer `y.x` and `a.y` with the layer `x` both give
-`a.y.x`. So these combinations are kept apart, and not the stems alone. Names are compared without case and with
-composed accents, since some file systems take names that differ only in these for the same.
+the raw maps of a photo `<stem>.npz`. That of an object has its rank before the class, `<stem>.<rank>-<class id>.png`,
+and that of all objects is `<stem>.objects.png`. A class id has no dot, with a rank or without, so two pictures can
+share a name only if `<stem>.<method>.<layer>` is the same for two photos: `a` with the layer `y.x` and `a.y` with the
+layer `x` both give `a.y.x`. So these combinations are kept apart, and not the stems alone. Names are compared without
+case and with composed accents, since some file systems take names that differ only in these for the same.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from pathlib import Path
 
 _LONGEST_STEM, _LONGEST_LAYER = 150, 60
 """The longest stem and layer in bytes; file systems allow 255 in all, which leaves room for the other parts."""
-_CLASS_AND_SUFFIX = re.compile(r"\.\d+\.png\Z")
-"""Matches the end of a picture's name, from the class id on."""
+_CLASS_AND_SUFFIX = re.compile(r"\.(?:\d+-)?\d+\.png\Z")
+"""Matches the end of a picture's name, from the class id or the rank on."""
+_ALL = "objects"
+"""Stands in the name of the picture of all objects in place of a class."""
 
 
 def stems(
@@ -73,10 +76,16 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
-def name_parts(methods: Sequence[str], layers: Sequence[str]) -> list[str]:
-    """Return the part of a picture's name for each method and layer; it is empty where there is one of each."""
+def name_parts(methods: Sequence[str], layers: Sequence[str], *, of_objects: bool = False) -> list[str]:
+    """Return the part of a picture's name for each method and layer; it is empty where there is one of each.
+
+    Args:
+        methods, layers: what is explained by, and where.
+        of_objects: whether there are also pictures of all objects, which have a part of their own.
+    """
     shown = methods if len(methods) > 1 else [""]
-    return [".".join(filter(None, (method, part))) for method in shown for part in layer_parts(layers)]
+    parts = [".".join(filter(None, (method, part))) for method in shown for part in layer_parts(layers)]
+    return [*parts, *(".".join(filter(None, (part, _ALL))) for part in parts if of_objects)]
 
 
 def layer_parts(layers: Sequence[str]) -> list[str]:
@@ -87,9 +96,18 @@ def layer_parts(layers: Sequence[str]) -> list[str]:
     return _numbered(plain, lambda name: [folded(name)])
 
 
-def picture_name(stem: str, method: str, layer_part: str, class_id: int) -> str:
-    """Return the name of a picture, such as `cat.285.png`, or `cat.grad-cam.layer3.285.png` with method and layer."""
-    return ".".join(part for part in (stem, method, layer_part, str(class_id), "png") if part)
+def picture_name(stem: str, method: str, layer_part: str, class_id: int, rank: int | None = None) -> str:
+    """Return the name of a picture, such as `cat.285.png`, or `cat.grad-cam.layer3.285.png` with method and layer.
+
+    That of an object has its rank from 1 before the class: `street.1-15.png`.
+    """
+    shown = str(class_id) if rank is None else f"{rank}-{class_id}"
+    return ".".join(part for part in (stem, method, layer_part, shown, "png") if part)
+
+
+def name_of_all(stem: str, method: str, layer_part: str) -> str:
+    """Return the name of the picture of all objects, such as `street.objects.png`."""
+    return ".".join(part for part in (stem, method, layer_part, _ALL, "png") if part)
 
 
 def raw_names(method: str, layers: int) -> list[str]:

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from numpy.typing import ArrayLike
+
 from onnx_xcam.errors import OutputError, XcamWarning
+from onnx_xcam.explainer.choosing import Objects, ObjectsAsked
 from onnx_xcam.explainer.classes import Classes
 from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.jobs.photos import STANDARD_INPUT, find_pictures, refuse_mixed
@@ -25,7 +28,8 @@ class PhotosRequest:
         out: the folder for the results; it is made if necessary, and no other job may use it at the same time.
         options: how the model is opened.
         classes: the classes, as for `Explainer.explain`; None is the model's top class, unless `top` is given.
-        top: the number K of each photo's best classes, instead of `classes`.
+        top: the number K of each photo's best classes, instead of `classes`; of a detector its best objects.
+        objects, boxes, points, against: as for `Explainer.explain`.
         recursive: whether to take the photos of folders within the folders too.
         resume: whether to continue what an earlier job has written to `out`, instead of replacing it.
         html: the file for a page that shows all results; None for no page.
@@ -39,11 +43,20 @@ class PhotosRequest:
     options: ModelOptions = field(default_factory=ModelOptions)
     classes: Classes | None = None
     top: int | None = None
+    objects: Objects | None = None
+    boxes: ArrayLike | None = None
+    points: ArrayLike | None = None
+    against: Classes | None = None
     recursive: bool = False
     resume: bool = False
     html: Path | None = None
     command: str = ""
     standard_input: bytes | None = None
+
+    @property
+    def asked(self) -> ObjectsAsked:
+        """Return what is asked of a model of objects beside classes, by the names of arguments."""
+        return {"objects": self.objects, "boxes": self.boxes, "points": self.points, "against": self.against}
 
     def find_photos(self) -> dict[Path, Path]:
         """Return the photos as they were named, with their resolved paths.

@@ -13,7 +13,7 @@ from onnx_xcam.errors import OutputError
 from onnx_xcam.explainer import Explanation
 from onnx_xcam.explainer.class_maps import FUSED_LAYER
 from onnx_xcam.images.write import encode_image
-from onnx_xcam.jobs.file_names import layer_parts, picture_name, raw_fused_name, raw_names
+from onnx_xcam.jobs.file_names import layer_parts, name_of_all, picture_name, raw_fused_name, raw_names
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,26 @@ class ResultFiles:
             for k, class_id in enumerate(explanation.classes[0].tolist()):
                 line = f"{image.name}  {explanation.caption(0, k)}{where}"
                 if self._writing.pictures:
-                    files.append(self._free(picture_name(self._names[image], method, part, class_id)))
-                    picture = explanation.overlay(0, k, layer=layer, beside=self._writing.beside)
-                    with written(files[-1]) as file:
-                        file.write(encode_image(picture, ".png"))
+                    rank = None if explanation.objects is None else k + 1
+                    name = picture_name(self._names[image], method, part, class_id, rank)
+                    files.append(self._draw(name, explanation, k, layer))
                     line += f"  -> {files[-1]}"
                 lines.append(line)
+            count = explanation.classes.shape[1]
+            if explanation.objects is not None and count and self._writing.pictures:
+                name = name_of_all(self._names[image], method, part)
+                files.append(self._draw(name, explanation, None, layer))
+                what = f"all {count} objects" if count > 1 else "1 object"
+                lines.append(f"{image.name}  {what}{where}  -> {files[-1]}")
         return files, lines
+
+    def _draw(self, name: str, explanation: Explanation, k: int | None, layer: int | str) -> Path:
+        """Write the picture of a class or an object, or for None that of all objects, and return its file."""
+        path = self._free(name)
+        picture = explanation.picture(0, k, layer=layer, beside=self._writing.beside)
+        with written(path) as file:
+            file.write(encode_image(picture, ".png"))
+        return path
 
     def _write_raw(self, explanations: Sequence[Explanation], image: Path) -> Path:
         """Write the raw maps of a photo by all methods, and return the file."""

@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from onnx_xcam.common.files import sha256_of
 from onnx_xcam.errors import OutputError
 from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.model import OpenModel
+from onnx_xcam.explainer.places import as_text
 from onnx_xcam.images.preprocess import Preprocess
 from onnx_xcam.records.reading import Line, targets_of
 from onnx_xcam.text import json_text
@@ -36,6 +40,8 @@ class RunSettings:
         products: how products of 8-bit integers are added up; None if ONNX Runtime's own way is used.
         write: what `explain` writes for each photo; None for `evaluate`.
         measure: what `evaluate` measures; None for `explain`.
+        objects: the objects or places, and what they are chosen by; None for a model without objects.
+        against: the classes that the explained ones are contrasted with; None without a contrast.
     """
 
     layer: tuple[str, ...]
@@ -51,6 +57,8 @@ class RunSettings:
     products: str | None
     write: str | None
     measure: str | None
+    objects: str | None = None
+    against: str | None = None
 
     def in_line(self) -> dict[str, str]:
         """Return the settings that each line has, which has layers and methods in other fields."""
@@ -68,6 +76,8 @@ _CALLED = {
     "model": "model file",
     "score": "score",
     "classes": "choice of classes",
+    "objects": "choice of objects",
+    "against": "contrast",
     "preprocess": "preprocessing",
     "labels": "labels",
     "probabilities": "kind of probabilities",
@@ -78,7 +88,7 @@ _CALLED = {
 }
 """The name of each setting in messages, in the order in which messages list them."""
 _IN_LINE = (
-    *("model", "score", "classes", "preprocess", "labels", "probabilities", "inputs", "products"),
+    *("model", "score", "classes", "objects", "against", "preprocess", "labels", "probabilities", "inputs", "products"),
     *("maps", "write", "measure"),
 )
 """The settings that each line has, in this order."""
@@ -107,15 +117,17 @@ def run_settings(
         cells: what is explained, as `OpenModel.choose` returns it.
         methods, maps, write, measure: as in `RunSettings`.
     """
-    ids = "the model's own" if cells.classes is None else ",".join(map(str, cells.classes[0].tolist()))
+    ids = "the model's own" if cells.classes is None else _ids(cells.classes)
     inputs = [(name, value.dtype.str, value.shape, _digest(value.tobytes())) for name, value in opened.inputs.items()]
     return RunSettings(
-        layer=tuple(opened.layers),
+        layer=tuple(opened.shown_layers),
         method=tuple(methods),
         maps=maps,
         model=_digest_of_model(opened),
         score=opened.score,
-        classes=ids if len(ids) <= _SHOWN else _digest(ids),
+        classes=_shown(ids),
+        objects=_objects(opened, cells),
+        against=None if cells.against is None or (cells.against < 0).all() else _shown(_ids(cells.against)),
         preprocess=_digest_of_preprocessing(opened.preprocess),
         labels=_digest(json_text(opened.labels)) if opened.labels else "none",
         probabilities=opened.told_probabilities,
@@ -124,6 +136,29 @@ def run_settings(
         write=write,
         measure=measure,
     )
+
+
+def _objects(opened: OpenModel, cells: Cells) -> str | None:
+    """Return which objects are explained and by what they are chosen, or None for a model without objects."""
+    candidates = opened.loaded.metadata.candidates
+    if candidates is None:
+        return None
+    if cells.places is not None:
+        chosen = as_text(cells.places)
+    else:
+        chosen = "the model's own" if cells.objects is None else _ids(cells.objects)
+    iou = "the model's own" if candidates.iou is None else f"{candidates.iou:g}"
+    return f"{_shown(chosen)}; p above {candidates.conf:g}, overlap {iou}"
+
+
+def _ids(ids: NDArray[np.int64]) -> str:
+    """Return the ids of the first photo as a text."""
+    return ",".join(map(str, ids[0].tolist()))
+
+
+def _shown(text: str) -> str:
+    """Return a text, or a digest of it if it is long."""
+    return text if len(text) <= _SHOWN else _digest(text)
 
 
 def refuse_other_run(line: Line, wanted: RunSettings, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from onnx_xcam.records.lines import VERSION, PhotoLine
 
@@ -14,7 +14,7 @@ class MapRecord(TypedDict):
     Attributes:
         layer: The name of the layer's tensor.
         method: The name of the CAM method.
-        status: For each class: 0 good, 1 the map is zero, 2 the gradient is zero, 3 something is not finite.
+        status: For each class or object: 0 good, 1 the map is zero, 2 the gradient is zero, 3 something is not finite.
     """
 
     layer: str
@@ -34,6 +34,12 @@ class ExplainLine(PhotoLine):
         probabilities: The probabilities of the classes, or null where the model gives none.
         status: The status of the first map.
         maps: All maps, the layers of the first method first; none if the photo failed.
+        task: What the model is for; lines that do not say it are of classifiers.
+        objects: The candidates that were explained, only of a model of objects: an anchor, a query or a row each. An
+            object that the photo does not have is left out.
+        boxes: The boxes x1, y1, x2, y2 of the objects in the photo's pixels, or null where they are not known; only of
+            a model of objects.
+        against: The classes with which the explained ones are contrasted, -1 for none; only with a contrast.
     """
 
     layer: str
@@ -44,6 +50,10 @@ class ExplainLine(PhotoLine):
     probabilities: list[float | None] | None
     status: list[int]
     maps: list[MapRecord]
+    task: NotRequired[str]
+    objects: NotRequired[list[int]]
+    boxes: NotRequired[list[list[float]] | None]
+    against: NotRequired[list[int]]
 
 
 def of_first_form(record: Mapping[str, Any]) -> dict[str, Any]:
