@@ -17,6 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 OTHER_PACKAGES = {
     "tools.peers.methods": "torch",
     "tools.peers.perturbation": "torch",
+    "tools.release.tiny_detector": "torch",
 }
 """Programs that need more than the package does before they show their help, and what."""
 

@@ -5,7 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from onnx_xcam.evaluation.annotations import read_annotations
+from onnx_xcam.images import read_image
 from tools.common.scenes import BLUE_DOT, LABELS, MARKS, RED_DOT, SIZE, random_scene, twins
+from tools.evaluation import scenes
 
 SCENES = [random_scene(np.random.default_rng(seed)) for seed in range(40)]
 
@@ -80,3 +83,20 @@ def test_a_moved_object_has_the_same_pixels():
     scene = random_scene(np.random.default_rng(0), (96, 200), labels=[RED_DOT])
     moved = scene.of([scene.shapes[0].moved(7, 0)])
     np.testing.assert_array_equal(scene.image_rgb[scene.masks[0]], moved.image_rgb[moved.masks[0]])
+
+
+def test_written_scenes_are_read_back_with_their_truth(tmp_path):
+    """The files are those that `evaluate` takes; their boxes are the scenes' own."""
+    scenes.write(tmp_path, 6, seed=3)
+    expected = [random_scene(np.random.default_rng(3 + number)) for number in range(6)]
+    boxes, marks = (read_annotations(tmp_path / f"{name}.json") for name in ("boxes", "marks"))
+    for number, scene in enumerate(expected):
+        name = f"{number:04d}.png"
+        np.testing.assert_array_equal(read_image(tmp_path / "scenes" / name), scene.image_rgb)
+        stated = [(box.x0, box.y0, box.x1, box.y1, box.name) for box in boxes[name].boxes]
+        assert stated == [(*box, LABELS[label]) for box, label in zip(scene.boxes, scene.labels, strict=True)]
+        of_marks = marks[name].boxes if name in marks else ()
+        assert [box.name for box in of_marks] == [LABELS[label] for label in scene.labels if label in MARKS]
+        for index, mask in enumerate(scene.masks):
+            read = read_image(tmp_path / "masks" / f"{number:04d}.{index}.png")
+            np.testing.assert_array_equal(read[..., 0] > 0, mask)

@@ -184,6 +184,11 @@ def random_scene(
     return Scene(background, tuple(shapes))
 
 
+def shipped_scene() -> Scene:
+    """Return the scene of `sample_models/pictures/shapes.png`: two squares that their marks tell apart, and others."""
+    return random_scene(np.random.default_rng(33), labels=[RED_DOT, BLUE_DOT, DISC, TRIANGLE])
+
+
 def twins(
     rng: np.random.Generator, label: int, size: tuple[int, int] = (SIZE, SIZE), *, step: int = 32
 ) -> tuple[Scene, int]:
