@@ -43,8 +43,20 @@ def _level_map(outputs: Outputs, origin: Span, columns: int) -> LevelMap | None:
 
 
 def _stride(sides: tuple[int, int], cells: tuple[int, int]) -> int | None:
-    """Return the stride of a grid in a picture, each as width and height; None if it has none or two."""
-    found = {round(side / count) for side, count in zip(sides, cells, strict=True)}
-    stride = min(found)
-    fits = all(-(-side // stride) == count or side // stride == count for side, count in zip(sides, cells, strict=True))
-    return stride if fits and 2 <= stride <= _LARGEST_STRIDE else None
+    """Return the stride of a grid in a picture, each as width and height; None if it has none, or may have several.
+
+    Where the stride does not divide a side, the count of cells is rounded up or down, and several strides give it: of
+    these, detectors have the power of two, since each halving of the picture doubles the stride.
+    """
+    fitting = [stride for stride in range(2, 2 * _LARGEST_STRIDE + 1) if _fits(stride, sides, cells)]
+    powers = [stride for stride in fitting if stride.bit_count() == 1]
+    divisors = [stride for stride in fitting if all(side % stride == 0 for side in sides)]
+    for candidates in (powers, divisors, fitting):
+        if candidates:
+            return candidates[0] if len(candidates) == 1 and candidates[0] <= _LARGEST_STRIDE else None
+    return None
+
+
+def _fits(stride: int, sides: tuple[int, int], cells: tuple[int, int]) -> bool:
+    """Tell whether a grid of this stride has so many cells along each side, rounded up or down."""
+    return all(count in (side // stride, -(-side // stride)) for side, count in zip(sides, cells, strict=True))
