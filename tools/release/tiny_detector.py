@@ -190,7 +190,7 @@ def tensor(scenes: list[Scene]) -> torch.Tensor:
 
 
 def trained(steps: int) -> Detector:
-    """Train a detector on `steps` batches of new scenes, some of them without objects, and return it in evaluation mode."""
+    """Train a detector on `steps` batches of new scenes, some of them empty, and return it in evaluation mode."""
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
     rng = np.random.default_rng(SEED)
