@@ -235,3 +235,94 @@ def picked_rows(how: str, above: float) -> onnx.ModelProto:
     model = detector(text, layers, {"boxes": ("n", 4), "scores": ("n",)}, more={**to(1, 4, CLASSES), **more}, n=1)
     model.graph.output.append(onnx.helper.make_tensor_value_info("labels", onnx.TensorProto.INT64, ["n"]))
     return model
+
+
+def heat_map(*, faces: bool = False) -> onnx.ModelProto:
+    """CenterNet: a heat map, sizes and offsets; or CenterFace, with one class and landmarks."""
+    count = 1 if faces else CLASSES
+    text = "hm = Sigmoid(cls4) wh = Identity(size4) reg = Identity(offset4)"
+    layers = {"cls": count, "size": 2, "offset": 2}
+    outputs = {"hm": ("N", count, 4, 4), "wh": ("N", 2, 4, 4), "reg": ("N", 2, 4, 4)}
+    if faces:
+        text += " points = Identity(point4)"
+        layers, outputs = {**layers, "point": 10}, {**outputs, "points": ("N", 10, 4, 4)}
+    return detector(text, layers, outputs)
+
+
+def queries(*, names: Sequence[str] = (), reference: bool = False) -> onnx.ModelProto:
+    """DETR: logits `[N, Q, C + 1]` and boxes `[N, Q, 4]` by a sigmoid; or with points of reference, and C classes."""
+    text = flat("cls", CLASSES + 1) + flat("box", 4) + "logits = Transpose<perm=[0,2,1]>(cls) "
+    text += "boxt = Transpose<perm=[0,2,1]>(box) hidden = Relu(boxt) mlp = MatMul(hidden, weights) "
+    text += "shifted = Add(mlp, reference) " if reference else "shifted = Identity(mlp) "
+    text += "pred_boxes = Sigmoid(shifted)"
+    random = np.random.default_rng(8)
+    more = {"weights": random.normal(0, 1, (4, 4)).astype(np.float32),
+            "reference": random.normal(0, 1, (1, PLACES, 4)).astype(np.float32)}  # fmt: skip
+    outputs = {"logits": ("N", PLACES, CLASSES + 1), "pred_boxes": ("N", PLACES, 4)}
+    layers = {"cls": CLASSES + 1, "box": 4}
+    return detector(text, layers, outputs, more={**to(4, CLASSES + 1), **more}, names=names)
+
+
+_CORNERS = flat("cls", CLASSES) + flat("box", 4) + """
+  p = Sigmoid(cls)
+  pt = Transpose<perm=[0,2,1]>(p)
+  boxt = Transpose<perm=[0,2,1]>(box)
+  d0 = Exp(boxt)
+  d = Mul(d0, strides)
+  lt, rb = Split<axis=2>(d)
+  x1y1 = Sub(points, lt)
+  x2y2 = Add(points, rb)
+  boxes = Concat<axis=2>(x1y1, x2y2)
+"""  # fmt: skip
+"""Probabilities pt `[N, Q, C]` and corners boxes `[N, Q, 4]`."""
+
+
+def rows(count: int = 8) -> onnx.ModelProto:
+    """An end-to-end head: `[N, n, 6]` of x1 y1 x2 y2 p class, the best cells of the table by TopK."""
+    text = _CORNERS + """
+      flatp = Reshape(pt, all)
+      best, place = TopK<axis=1>(flatp, k)
+      row = Div(place, c)
+      used = Mul(row, c)
+      label = Sub(place, used)
+      index = Unsqueeze(row, two)
+      indices = Expand(index, fours)
+      picked = GatherElements<axis=1>(boxes, indices)
+      labelf = Cast<to=1>(label)
+      pcol = Unsqueeze(best, two)
+      lcol = Unsqueeze(labelf, two)
+      output = Concat<axis=2>(picked, pcol, lcol)
+    """  # fmt: skip
+    points, strides = grid(0.5)
+    more = {
+        "points": points[None].astype(np.float32), "strides": strides[None].astype(np.float32),
+        "all": np.array([0, PLACES * CLASSES]), "k": np.array([count]), "c": np.array(CLASSES), "two": np.array([2]),
+        "fours": np.array([1, 1, 4]), **to(4, CLASSES),
+    }  # fmt: skip
+    return detector(text, {"cls": CLASSES, "box": 4}, {"output": ("N", count, 6)}, more=more)
+
+
+def suppressed(order: str = "ibcp") -> onnx.ModelProto:
+    """NonMaxSuppression inside: `[n, 7]` of image, box, class and p (YOLOv7), or image, box, p and class (YOLO-NAS)."""
+    text = _CORNERS + """
+      chosen = NonMaxSuppression(boxes, p, most, iou, conf)
+      icol = Gather<axis=1>(chosen, zero)
+      ccol = Gather<axis=1>(chosen, one)
+      places = Gather<axis=1>(chosen, image_and_place)
+      bcols = GatherND(boxes, places)
+      swapped = Gather<axis=1>(chosen, cell)
+      pick = GatherND(pt, swapped)
+      pcol = Unsqueeze(pick, one)
+      icolf = Cast<to=1>(icol)
+      ccolf = Cast<to=1>(ccol)
+    """  # fmt: skip
+    columns = {"i": "icolf", "b": "bcols", "c": "ccolf", "p": "pcol"}
+    text += f"output = Concat<axis=1>({', '.join(columns[one] for one in order)})"
+    points, strides = grid(0.5)
+    more = {
+        "points": points[None].astype(np.float32), "strides": strides[None].astype(np.float32),
+        "most": np.array([20]), "iou": np.array([0.45], np.float32), "conf": np.array([0.25], np.float32),
+        "zero": np.array([0]), "one": np.array([1]), "image_and_place": np.array([0, 2]), "cell": np.array([0, 2, 1]),
+        **to(4, CLASSES),
+    }  # fmt: skip
+    return detector(text, {"cls": CLASSES, "box": 4}, {"output": ("n", 7)}, more=more)

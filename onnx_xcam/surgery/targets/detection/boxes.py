@@ -205,6 +205,15 @@ def from_offsets_and_size(raw: Value, at: Places, _: Sides) -> Value:
     return _around(at.points + offset * at.strides, size * at.strides)
 
 
+def from_centerface(raw: Value, at: Places, sides: Sides) -> Value:
+    """Return corners of dy, dx, log h, log w in strides: `[N, Q, 4]` -> `[N, Q, 4]`.
+
+    Source: `decode` in prj-python/centerface.py of Star-Clouds/CenterFace.
+    """
+    in_order = raw.gather(raw.emitter.constant(np.array([1, 0, 3, 2], np.int64)), 2)
+    return from_offsets_and_exp(in_order, at, sides)
+
+
 def from_pixels(raw: Value, at: Places, _: Sides) -> Value:
     """Return corners of dx, dy, w, h in pixels: `[N, Q, 4]` -> `[N, Q, 4]`.
 

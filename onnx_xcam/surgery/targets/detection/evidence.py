@@ -12,12 +12,14 @@ from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.ir.dims import Shape
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.targets.axis_evidence import AxisEvidence
 from onnx_xcam.surgery.targets.detection.boxes import BoxForm, Sides
-from onnx_xcam.surgery.targets.detection.probing import box_form
+from onnx_xcam.surgery.targets.detection.probing import are_fractions, box_form
 from onnx_xcam.surgery.targets.detection.scores import Made, kind_of
 from onnx_xcam.surgery.targets.detection.spans import Run, Span, origins, runs, span
 from onnx_xcam.surgery.targets.target import Evidence
+from onnx_xcam.text import load_literal
 
 WHO = "The table of candidates"
 """These words say in messages who needs a tensor."""
@@ -67,8 +69,17 @@ class Outputs:
 
     @property
     def label_count(self) -> int | None:
-        """Return the number of classes that the metadata name, None if they name none."""
-        return None if self.evidence.labels is None else len(self.evidence.labels)
+        """Return the number of classes that the metadata name, None if they name none.
+
+        Ultralytics writes them as a Python dictionary under "names".
+        """
+        if self.evidence.labels is not None:
+            return len(self.evidence.labels)
+        try:
+            named = load_literal(self.evidence.props.get("names", ""))
+        except ValueError:
+            return None
+        return len(named) if isinstance(named, dict | list | tuple) and named else None
 
     @cached_property
     def _axes(self) -> AxisEvidence:
@@ -109,8 +120,19 @@ class Outputs:
         return Sides(width, height)
 
     def shape(self, name: str) -> Shape:
-        """Return the shape of a tensor, with numbers for height and width."""
-        return self.graph.shape(name) or ()
+        """Return the shape of a tensor, with numbers for height and width.
+
+        Exporters give the axes of an output that is taken from several by its number symbols of their own.
+        """
+        shape, node = self.graph.shape(name) or (), self.graph.producer.get(name)
+        if node is None or traits(node).axes != "gathered" or all(isinstance(dim, int) for dim in shape):
+            return shape
+        source, place = (str(tensor.name) for tensor in node.inputs)
+        before = self.graph.shape(source)
+        if before is None or self.graph.shape(place) != ():
+            return shape
+        axis = int(node.attrs.get("axis", 0)) % len(before)
+        return (*before[:axis], *before[axis + 1 :])
 
     def segments(self, name: str, axis: int) -> list[Segment]:
         """Return the columns along an axis of an output, divided by what made them."""
@@ -124,6 +146,10 @@ class Outputs:
             else:
                 found.append(Segment(run.start, run.stop, made, run))
         return found
+
+    def are_fractions(self, boxes: Span) -> bool:
+        """Tell whether four decoded columns are fractions of the picture's sides."""
+        return are_fractions(self.graph, boxes, self.evidence.stored)
 
     def form_of(self, boxes: Span) -> BoxForm | None:
         """Return how four decoded columns tell boxes; None if that is not clear."""

@@ -46,6 +46,8 @@ _FEWEST = 8
 """Fewer candidates than this prove nothing."""
 _CLEAR = 0.25
 """Positions go against sizes if the mean product of the signs of their changes is below the negative of this."""
+_LARGEST_FRACTION = 2.0
+"""A box may reach over the picture, but no further than this in fractions of its sides."""
 Boxes: TypeAlias = NDArray[np.float64]
 """Four numbers of each candidate, `[Q, 4]`, or of each in several runs, `[R, Q, 4]`."""
 Stored: TypeAlias = Callable[[Collection[str]], Mapping[str, NDArray[Any]]]
@@ -86,6 +88,10 @@ class Decoder:
         opset = onnx.helper.make_opsetid("", self.graph.opset)
         return ReferenceEvaluator(onnx.helper.make_model(body, opset_imports=[opset]))
 
+    def zeros(self) -> dict[str, NDArray[Any]]:
+        """Return raw numbers that are all 0."""
+        return {name: np.zeros(shape, np.float32) for name, shape in self.raw.items()}
+
     def run(self, raw: Mapping[str, NDArray[Any]]) -> Boxes | None:
         """Return the boxes of one image, `[Q, 4]`, for raw numbers by name; None if the part cannot be run."""
         given = {name: array.astype(self.graph.dtype(name)) for name, array in raw.items()}
@@ -109,9 +115,9 @@ def decoder(graph: Graph, boxes: Span, stored: Stored) -> Decoder | None:
     """Return the part of a graph that decodes boxes; None if it is too large, or reads tensors of unknown size."""
 
     def enters(node: gs.Node, name: str) -> bool:
-        return name not in graph.constants and not _ends_in_weights(graph, name)
+        return name not in graph.constants and not _is_raw(graph, name)
 
-    if _ends_in_weights(graph, boxes.name):
+    if _is_raw(graph, boxes.name):
         return None
     part = backward(graph.uses, [boxes.name], enters=enters)
     nodes = part.nodes
@@ -148,13 +154,13 @@ def _can_be_run(node: gs.Node) -> bool:
     return is_standard(node.domain) and not facts.control_flow and not facts.picks_boxes
 
 
-def _ends_in_weights(graph: Graph, name: str) -> bool:
-    """Tell whether a tensor is an input, or made by a layer whose weights are learned: no halves and whole numbers."""
+def _is_raw(graph: Graph, name: str) -> bool:
+    """Tell whether a tensor is an input, or picked in a run, or made by a layer with weights that are no halves."""
     node = graph.producer.get(name)
     if node is None:
         return not graph.is_constant(name)
     if not traits(node).weighted:
-        return False
+        return traits(node).axes == "reordered"
     numbers = [value for t in node.inputs if (value := graph.constants.get(t.name)) is not None and value.size > 1]
     return not any(np.array_equal(2 * value, np.round(2 * value)) for value in numbers)
 
@@ -171,7 +177,7 @@ def box_form(graph: Graph, boxes: Span, sides: tuple[int, int], stored: Stored) 
     part = decoder(graph, boxes, stored)
     if part is None:
         return None
-    still = part.run({name: np.zeros(shape, np.float32) for name, shape in part.raw.items()})
+    still = part.run(part.zeros())
     if still is None or len(still) < _FEWEST or not np.isfinite(still).all():
         return None
     moved = list(_drawn(part, len(still)))
@@ -184,6 +190,13 @@ def box_form(graph: Graph, boxes: Span, sides: tuple[int, int], stored: Stored) 
     if order == "x1y1wh":
         middles = still[:, :2] + still[:, 2:] / 2
     return _placed(order, middles, sides)
+
+
+def are_fractions(graph: Graph, boxes: Span, stored: Stored) -> bool:
+    """Tell whether four columns are fractions of the picture's sides: where all raw numbers are 0, none is large."""
+    part = decoder(graph, boxes, stored)
+    still = None if part is None else part.run(part.zeros())
+    return still is not None and bool((np.abs(still) <= _LARGEST_FRACTION).all())
 
 
 def _drawn(part: Decoder, count: int) -> Iterator[Boxes]:

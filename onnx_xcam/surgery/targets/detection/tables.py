@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
+import numpy as np
+
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.forward_values import forward_value
@@ -24,6 +26,7 @@ from onnx_xcam.surgery.targets.detection.boxes import (
     Places,
     Sides,
     expected_distances,
+    from_centerface,
     from_distances,
     from_offsets_and_exp,
     from_offsets_and_size,
@@ -119,20 +122,22 @@ class Scores:
         classes: the scores of the classes, one part for each level.
         objectness: the probability that there is an object at all, one part for each level; empty if there is none.
         squash: what makes probabilities of the numbers.
-        root: whether the probability is the square root of objectness times class.
+        powers: the powers of objectness and of class whose product the probability is.
         background: the column of the class that means no object, 0 or -1; None if there is none.
+        numbered: whether the first column, of the background, counts as class 0, which is never an object's own class.
     """
 
     classes: tuple[Part, ...]
     objectness: tuple[Part, ...] = ()
     squash: Squash = "none"
-    root: bool = False
+    powers: tuple[float, float] = (1, 1)
     background: Literal[0, -1] | None = None
+    numbered: bool = False
 
     @property
     def class_count(self) -> int:
         """Return the number of classes."""
-        return self.classes[0].count - (self.background is not None)
+        return self.classes[0].count - (self.background is not None and not self.numbered)
 
     @property
     def outputs(self) -> list[str]:
@@ -144,13 +149,12 @@ class Scores:
         told = joined(emitter, [part.read(graph, emitter) for part in self.classes])
         if self.squash != "none":
             p = told.sigmoid() if self.squash == "sigmoid" else _softmax(told)
-            return self._of_objects(told), self._of_objects(p), False
+            return self._of_objects(told), self._without_background(p), False
         p = told
         if self.objectness:
-            p = p * joined(emitter, [part.read(graph, emitter) for part in self.objectness])
-            p = p.sqrt() if self.root else p
+            p = self._product(joined(emitter, [part.read(graph, emitter) for part in self.objectness]), p)
         scores = self._logits(graph, emitter)
-        p = self._of_objects(p)
+        p = self._without_background(p)
         return (p, p, True) if scores is None else (self._of_objects(scores), p, False)
 
     def _logits(self, graph: Graph, emitter: Emitter) -> Value | None:
@@ -164,9 +168,23 @@ class Scores:
         scores = joined(emitter, known[: len(found)])
         return scores + joined(emitter, known[len(found) :]) if first else scores
 
+    def _product(self, objectness: Value, p: Value) -> Value:
+        """Return the product of powers of objectness and class probabilities."""
+        of_object, of_class = self.powers
+        if of_object == of_class:
+            p = objectness * p
+            return p if of_class == 1 else p**of_class
+        return objectness**of_object * p**of_class
+
+    def _without_background(self, p: Value) -> Value:
+        """Return probabilities without those of the background."""
+        if not self.numbered:
+            return self._of_objects(p)
+        return p * p.emitter.constant((np.arange(self.class_count) > 0).astype(p.dtype))
+
     def _of_objects(self, values: Value) -> Value:
-        """Return the columns without that of the background."""
-        if self.background is None:
+        """Return the columns of the classes."""
+        if self.background is None or self.numbered:
             return values
         start = 0 if self.background == -1 else 1
         return values.slice([start], [start + self.class_count], [2])
@@ -237,6 +255,9 @@ TANH_AND_SIGMOID = Decoding(
 )
 IN_PIXELS = Decoding("offsets from the middle of each cell and sizes, in pixels", 0.5, from_pixels)
 GRID_AND_SIZE = Decoding("offsets from the first corner of each cell and sizes, in strides", 0, from_offsets_and_size)
+CENTER_FACE = Decoding(
+    "y, x from the middle of each cell and logarithms of height and width, in strides", 0.5, from_centerface
+)
 
 
 @dataclass(frozen=True)
@@ -247,17 +268,19 @@ class BoxColumns:
         parts: the numbers, one part for each level.
         code: the form of decoded boxes, or the decoding of raw ones; None if it is not known.
         maps: the grids of the levels, for raw boxes.
+        beside: whether the parts are columns beside each other, and not levels.
     """
 
     parts: tuple[Part, ...]
     code: BoxForm | Decoding | None
     maps: tuple[LevelMap, ...] = ()
+    beside: bool = False
 
     def emit(self, graph: Graph, emitter: Emitter, sides: Callable[[], Sides]) -> Value | None:
         """Emit the corners x1, y1, x2, y2 in pixels, `[N, Q, 4]`; None if boxes are not known."""
         if self.code is None:
             return None
-        raw = joined(emitter, [part.read(graph, emitter) for part in self.parts])
+        raw = emitter.concat([part.read(graph, emitter) for part in self.parts], 2 if self.beside else 1)
         if isinstance(self.code, BoxForm):
             return self.code.corners(raw, sides())
         grids = [one.grid(graph, emitter) for one in self.maps]
@@ -292,8 +315,12 @@ def table_notes(scores: Scores, boxes: BoxColumns) -> tuple[str, ...]:
     count = scores.class_count
     text = f"Scores: {count} class{'' if count == 1 else 'es'}"
     if scores.objectness:
-        text += ", times objectness" + (" (the square root of the product)" if scores.root else "")
-    if scores.background is not None:
+        of_object, of_class = scores.powers
+        powers = "" if scores.powers == (1, 1) else f", to the powers of {of_object:g} and {of_class:g}"
+        text += f", times objectness{powers}"
+    if scores.numbered:
+        text += "; class 0 means no object"
+    elif scores.background is not None:
         text += f", without the {'first' if scores.background == 0 else 'last'} column, which means no object"
     if scores.squash != "none":
         text += f"; a {scores.squash} is applied to the file's logits"

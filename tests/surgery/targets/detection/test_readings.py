@@ -140,6 +140,109 @@ def test_decoded_boxes_are_recognised_by_running_the_decoder(order, unit):
     assert_kept(found, sigmoid(cls), boxes)
 
 
+def softmax(x):
+    powers = np.exp(x - x.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def test_one_map_with_powers_of_objectness_and_class():
+    model, image = forms.one_map(), images(2, SIZE)
+    found, _ = table(model, image)
+    box, cls, obj = (logits(model, image, name)[:, -4:] for name in ("box", "cls", "obj"))
+    np.testing.assert_allclose(found["probabilities"], sigmoid(obj) ** 0.6 * softmax(cls) ** 0.4, rtol=1e-5)
+    np.testing.assert_allclose(found["scores"], np.log(sigmoid(obj)) + np.log(softmax(cls)), rtol=1e-4, atol=1e-5)
+    points = forms.grid(0)[0][-4:]
+    boxes = around(points + np.tanh(box[..., :2]) * 8, sigmoid(box[..., 2:]) * SIZE)
+    np.testing.assert_allclose(found["boxes"], boxes, rtol=1e-4, atol=1e-4)
+
+
+def test_a_softmax_over_places_has_the_background_first():
+    model, image = forms.decoded("x1y1x2y2 pixels", softmax=True), images(2, SIZE)
+    found, target = table(model, image)
+    cls = logits(model, image, "cls")
+    np.testing.assert_allclose(found["scores"], cls, rtol=1e-5, atol=1e-6)
+    assert not found["probabilities"][..., 0].any(), "class 0 is never an object's own"
+    np.testing.assert_allclose(found["probabilities"][..., 1:], softmax(cls)[..., 1:], rtol=1e-5)
+    assert target.class_count == CLASSES
+
+
+def test_queries_have_no_object_last_and_are_not_suppressed():
+    model, image = forms.queries(), images(2, SIZE)
+    found, target = table(model, image)
+    cls = logits(model, image, "cls")
+    np.testing.assert_allclose(found["scores"], cls[..., :-1], rtol=1e-5, atol=1e-6)
+    p = softmax(cls)[..., :-1]
+    np.testing.assert_allclose(found["probabilities"], p, rtol=1e-5)
+    np.testing.assert_allclose(found["ranks"], np.where(p.max(-1) > 0.25, p.max(-1), -1), rtol=1e-5)
+    told = tensors(model, ["pred_boxes"], image)["pred_boxes"]
+    np.testing.assert_allclose(found["boxes"], around(told[..., :2], told[..., 2:]) * SIZE, rtol=1e-4, atol=1e-4)
+    assert target.class_count == CLASSES
+
+
+@pytest.mark.parametrize("told_by", ["points of reference", "the number of names"])
+def test_queries_with_a_sigmoid_for_each_class(told_by):
+    by_names = told_by == "the number of names"
+    names = [f"class {n}" for n in range(CLASSES + 1)] if by_names else ()
+    model, image = forms.queries(names=names, reference=not by_names), images(1, SIZE)
+    found, target = table(model, image)
+    np.testing.assert_allclose(found["probabilities"], sigmoid(logits(model, image, "cls")), rtol=1e-5)
+    assert target.class_count == CLASSES + 1
+
+
+@pytest.mark.parametrize("faces", [False, True])
+def test_heat_maps(faces):
+    model, image = forms.heat_map(faces=faces), images(2, SIZE)
+    found, _ = table(model, image)
+    cls, size, offset = (logits(model, image, name)[:, :16] for name in ("cls", "size", "offset"))
+    np.testing.assert_allclose(found["scores"], cls, rtol=1e-5, atol=1e-6)
+    points = forms.grid(0.5 if faces else 0)[0][:16]
+    if faces:
+        boxes = around(points + offset[..., ::-1] * 4, np.exp(size[..., ::-1]) * 4)
+    else:
+        boxes = around(points + offset * 4, size * 4)
+    np.testing.assert_allclose(found["boxes"], boxes, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_of_the_best_cells():
+    model, image = forms.rows(), images(2, SIZE)
+    found, target = table(model, image)
+    cls = logits(model, image, "cls")
+    best = np.sort(cls.reshape(2, -1), axis=1)[:, ::-1][:, :8]
+    told = tensors(model, ["output"], image)["output"]
+    own = told[..., 5].astype(int)
+    assert target.class_count == CLASSES
+    np.testing.assert_allclose(np.take_along_axis(found["scores"], own[..., None], 2)[..., 0], best, rtol=1e-5)
+    np.testing.assert_array_equal(found["probabilities"].argmax(-1), own)
+    np.testing.assert_allclose(found["probabilities"].max(-1), told[..., 4], rtol=1e-6)
+    np.testing.assert_allclose(found["boxes"], told[..., :4], rtol=1e-6)
+    np.testing.assert_allclose(found["ranks"], np.where(told[..., 4] > 0.25, told[..., 4], -1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["ibcp", "ibpc"])
+def test_rows_of_all_images_in_one_table(order):
+    model, image = forms.suppressed(order), images(3, SIZE)
+    found, _ = table(model, image)
+    told = tensors(model, ["output"], image)["output"]
+    c, p = (5, 6) if order == "ibcp" else (6, 5)
+    assert len(set(told[:, 0])) > 1, "the rows must be of several images, or the test shows nothing"
+    for n in range(3):
+        mine = told[:, 0] == n
+        np.testing.assert_allclose(found["probabilities"][n, :-1].max(-1), np.where(mine, told[:, p], 0), rtol=1e-6)
+        np.testing.assert_array_equal(found["probabilities"][n, :-1].argmax(-1)[mine], told[mine, c].astype(int))
+        scores = found["scores"][n, :-1][mine, told[mine, c].astype(int)]
+        np.testing.assert_allclose(scores, np.log(told[mine, p] / (1 - told[mine, p])), rtol=1e-3, atol=1e-4)
+    assert (found["ranks"][:, -1] == -1).all(), "the row behind the last is no object"
+
+
+def test_no_row_at_all_is_an_ordinary_result():
+    model = forms.suppressed()
+    for tensor in model.graph.initializer:
+        if tensor.name == "conf":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.array([0.9999], np.float32), "conf"))
+    found, _ = table(model, images(2, SIZE))
+    assert (found["ranks"] == -1).all() and found["ranks"].shape == (2, 1)
+
+
 def test_logits_and_boxes_of_unknown_form_still_are_a_table():
     text = "cls_8 = Transpose<perm=[0,2,3,1]>(cls8) box_8 = Transpose<perm=[0,2,3,1]>(box8) "
     text += "scores = Reshape(cls_8, one) boxes = Reshape(box_8, four)"

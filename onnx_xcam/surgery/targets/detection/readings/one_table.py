@@ -4,7 +4,7 @@
 |---|---|---|
 | box, classes, others | Ultralytics v5u to 26: centre and size in pixels, then what segmentation, pose and oriented boxes add | ultralytics/nn/modules/head.py |
 | box, objectness, classes | YOLOX (raw or decoded), YOLOv3, v5, v7; YOLOv6 with an objectness of 1 | yolox/models/yolo_head.py, models/yolo.py of yolov5 and yolov7, yolov6/models/effidehead.py |
-| objectness, box, classes | FastestDet, one map | utils/tool.py of dog-qiuqiu/FastestDet |
+| objectness, box, classes | FastestDet, one map | utils/tool.py and example/onnx-runtime/runtime.py of dog-qiuqiu/FastestDet |
 | classes, bins of distances | NanoDet | nanodet/model/head/nanodet_plus_head.py; its older gfl_head.py measures from the middle of each cell |
 
 Which columns are what is told by what made them: a sigmoid, a decoding, or a layer alone. An objectness has a layer of
@@ -36,6 +36,9 @@ from onnx_xcam.surgery.targets.detection.tables import (
     table_notes,
 )
 
+_FASTEST_DET = (0.6, 0.4)
+"""FastestDet's probability is objectness to the power of 0.6 times class to the power of 0.4."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OneTable(TableReading):
@@ -59,6 +62,11 @@ class Plan:
     classes: tuple[int, int]
     objectness: int | None = None
     decoded: bool = True
+
+    @property
+    def is_one_map(self) -> bool:
+        """Tell whether it is FastestDet's, with the objectness first."""
+        return self.objectness == 0
 
 
 def find(outputs: Outputs) -> OneTable | None:
@@ -159,7 +167,8 @@ def _reading(outputs: Outputs, name: str, axis: int, plan: Plan) -> OneTable:
     """Return the reading of an output by a plan."""
     box = Part(name, axis, *plan.boxes)
     objectness = () if plan.objectness is None else (Part(name, axis, plan.objectness, plan.objectness + 1),)
-    scores = Scores((Part(name, axis, *plan.classes),), objectness)
+    powers = _FASTEST_DET if plan.is_one_map else (1, 1)
+    scores = Scores((Part(name, axis, *plan.classes),), objectness, powers=powers)
     boxes = _boxes(outputs, box, plan)
     return OneTable(
         outputs=[name],
@@ -185,7 +194,7 @@ def _boxes(outputs: Outputs, box: Part, plan: Plan) -> BoxColumns:
 
 def _offsets(plan: Plan) -> Decoding:
     """Return the decoding of four raw numbers: FastestDet's behind the objectness, else YOLOX's."""
-    return TANH_AND_SIGMOID if plan.boxes[0] == 1 else GRID_AND_EXP
+    return TANH_AND_SIGMOID if plan.is_one_map else GRID_AND_EXP
 
 
 def _stated(outputs: Outputs) -> BoxForm | None:

@@ -15,6 +15,7 @@ first, one over queries has it last.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
@@ -41,6 +42,8 @@ from onnx_xcam.surgery.targets.detection.tables import (
 
 _LEAST_BINS = 5
 """Distances are distributions over at least so many numbers."""
+_BOXES = re.compile(r"box|loc|reg|coord", re.IGNORECASE)
+"""The name of an output of boxes contains one of these, where its shape alone could be that of four scores."""
 _QUERIES = BoxForm("cxcywh", "fractions")
 """The form of the boxes of DETR and its successors."""
 
@@ -74,10 +77,12 @@ class Level:
     Attributes:
         boxes: the boxes.
         scores: one or two tables of scores: of classes, and of objectness.
+        of_queries: whether the rows are queries, and no places of the picture.
     """
 
     boxes: Table
     scores: tuple[Table, ...]
+    of_queries: bool = False
 
 
 def find(outputs: Outputs) -> Separate | None:
@@ -85,10 +90,17 @@ def find(outputs: Outputs) -> Separate | None:
     own = [name for name in outputs.names if not is_picked(outputs.graph, Span(name))]
     tables = [table for name in own if (table := table_of(outputs, name)) is not None]
     for wanted in (_is_box, _is_bins, _is_box_with_points):
-        levels = [level for one in tables if wanted(one) and (level := _level(one, tables)) is not None]
+        boxes = _surely_boxes([one for one in tables if wanted(one)])
+        levels = [level for one in boxes if (level := _level(outputs, one, tables)) is not None]
         if levels and len({len(level.scores) for level in levels}) == 1 and _are_different(levels):
             return _reading(outputs, levels)
     return None
+
+
+def _surely_boxes(tables: Sequence[Table]) -> list[Table]:
+    """Return the tables that hold boxes: all of them, or those that are named so where several have as many rows."""
+    rows = [one.rows for one in tables]
+    return [one for one in tables if rows.count(one.rows) == 1 or _BOXES.search(one.part.name) is not None]
 
 
 def table_of(outputs: Outputs, name: str) -> Table | None:
@@ -101,7 +113,7 @@ def table_of(outputs: Outputs, name: str) -> Table | None:
         return _table(outputs, Part(name, axis, 0, _int(shape[axis])), _int(shape[3 - axis]))
     if len(shape) == 4 and shape[2] == 1:
         return _table(outputs, Part(name, 3, 0, _int(shape[3])), _int(shape[1]))
-    if len(shape) == 2 and isinstance(shape[0], int) and shape[0] > 1:
+    if len(shape) == 2 and isinstance(shape[0], int) and outputs.places(name, 0):
         return _table(outputs, Part(name, 1, 0, _int(shape[1]), images=False), shape[0])
     return None
 
@@ -132,19 +144,25 @@ def _is_box_with_points(table: Table) -> bool:
     return table.part.count > 4 and table.part.count % 2 == 0 and table.made == "layer"
 
 
-def _level(boxes: Table, tables: Sequence[Table]) -> Level | None:
+def _level(outputs: Outputs, boxes: Table, tables: Sequence[Table]) -> Level | None:
     """Return boxes with the scores of as many rows; None if there are none, or none that surely are scores."""
     others = [one for one in tables if one is not boxes and one.rows == boxes.rows]
     scores = [one for one in others if one.made in PROBABILITIES]
-    if boxes.made == "sigmoid" or not scores:
-        logits = [one for one in others if one.made == "layer"]
-        if boxes.made == "layer":
-            logits = [one for one in logits if one.part.count == 1]
-        return Level(boxes, (logits[0],)) if len(logits) == 1 else None
+    if boxes.made == "sigmoid" or (boxes.made == "computed" and not scores and _is_of_queries(outputs, boxes)):
+        logits = [one for one in others if one.made in ("layer", "computed")]
+        return Level(boxes, (logits[0],), of_queries=True) if len(logits) == 1 else None
+    if not scores:
+        scores = [one for one in others if one.made == "layer" and (boxes.made != "layer" or one.part.count == 1)]
+        return Level(boxes, (scores[0],)) if len(scores) == 1 else None
     if len(scores) == 1:
         return Level(boxes, tuple(scores))
     scores.sort(key=lambda one: -one.part.count)
     return Level(boxes, tuple(scores)) if len(scores) == 2 and scores[1].part.count == 1 else None
+
+
+def _is_of_queries(outputs: Outputs, boxes: Table) -> bool:
+    """Tell whether rows of decoded boxes tell fractions of the picture's sides, and are no places of it in order."""
+    return outputs.are_fractions(boxes.part.span) and outputs.form_of(boxes.part.span) is None
 
 
 def _are_different(levels: Sequence[Level]) -> bool:
@@ -160,12 +178,13 @@ def _are_different(levels: Sequence[Level]) -> bool:
 def _reading(outputs: Outputs, levels: Sequence[Level]) -> Separate:
     """Return the reading of some levels."""
     first = levels[0]
-    of_queries = first.boxes.made == "sigmoid"
+    of_queries = first.of_queries
     classes = tuple(level.scores[0].part for level in levels)
     objectness = tuple(level.scores[1].part for level in levels if len(level.scores) > 1)
     squash, background = _squash(outputs, first, of_queries=of_queries)
-    root = bool(objectness) and classes[0].count == 1
-    scores = Scores(classes, objectness, squash, root, background)
+    powers = (0.5, 0.5) if objectness and classes[0].count == 1 else (1, 1)
+    numbered = background == 0 and outputs.label_count != classes[0].count - 1
+    scores = Scores(classes, objectness, squash, powers, background, numbered)
     boxes = _boxes(outputs, levels)
     tensors = [origin.name for part in boxes.parts for origin in origins(outputs.graph, part.span)]
     return Separate(
@@ -186,7 +205,7 @@ def _squash(outputs: Outputs, level: Level, *, of_queries: bool) -> tuple[Squash
     names = outputs.label_count
     if scores.made == "softmax":
         return "none", None if count in (names, 1) else of_background
-    if scores.made != "layer":
+    if scores.made in PROBABILITIES:
         return "none", None
     exclusive = (
         names == count - 1 if names in (count, count - 1) else of_queries and _from_queries_alone(outputs, level)
@@ -200,6 +219,8 @@ def _from_queries_alone(outputs: Outputs, level: Level) -> bool:
     DETR and YOLOS make boxes so, and have a softmax with a class for "no object"; their successors shift points or
     boxes of reference before the last sigmoid, and have a sigmoid for each class (Deformable DETR, Zhu et al., 2021).
     """
+    if level.boxes.made != "sigmoid":
+        return False
     graph = outputs.graph
     origin = origins(graph, level.boxes.part.span)[0]
     before = str(graph.producer[origin.name].inputs[0].name)
@@ -209,7 +230,7 @@ def _from_queries_alone(outputs: Outputs, level: Level) -> bool:
 def _boxes(outputs: Outputs, levels: Sequence[Level]) -> BoxColumns:
     """Return how the boxes are told."""
     first, parts = levels[0].boxes, tuple(level.boxes.part for level in levels)
-    if first.made == "sigmoid":
+    if levels[0].of_queries:
         return BoxColumns(parts, _QUERIES)
     if first.made == "computed":
         return BoxColumns(parts, outputs.form_of(parts[0].span) if len(parts) == 1 else None)
