@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_xcam.cams.methods import DEFAULT_METHOD
+from onnx_xcam.cams.methods import AUTO_METHOD
 from onnx_xcam.cli.options import (
     AllowFolderOption,
     EmittedMethodOption,
@@ -29,7 +29,7 @@ def check(
     *,
     layer: LayerOption = None,
     score: ScoreOption = "auto",
-    method: EmittedMethodOption = DEFAULT_METHOD,
+    method: EmittedMethodOption = AUTO_METHOD,
     preprocess: PreprocessOption = None,
     input_: InputOption = None,
     allow_folder: AllowFolderOption = None,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method
+from onnx_xcam.cams.methods import AUTO_METHOD, DEFAULT_METHOD, emitted_method
 from onnx_xcam.common.arguments import short_repr
 from onnx_xcam.errors import InputError, XcamError
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
@@ -14,10 +14,13 @@ from onnx_xcam.feeds import InputValue, free_picture
 from onnx_xcam.surgery.files.external import Folders
 from onnx_xcam.surgery.files.source import ModelLike, Source
 from onnx_xcam.surgery.targets.analysis import Request, analyse, diagnosed
-from onnx_xcam.verification.axioms import check_layer
+from onnx_xcam.verification.axioms import check_maps
 from onnx_xcam.verification.observed import Observed
 from onnx_xcam.verification.products import check_node
 from onnx_xcam.verification.report import CheckReport
+
+_LEAST = 0.0
+"""Candidates above this probability count as objects, so that a picture of random numbers has one too."""
 
 
 def check(
@@ -26,7 +29,8 @@ def check(
     *,
     layers: str | Sequence[str] = "auto",
     score: str = "auto",
-    method: str = DEFAULT_METHOD,
+    method: str = AUTO_METHOD,
+    task: str = "auto",
     inputs: Mapping[str, InputValue] | None = None,
     allow_folders: Folders = (),
 ) -> CheckReport:
@@ -47,6 +51,8 @@ def check(
         layers: the layers to explain, as for `instrument`.
         score: the score to explain, as for `instrument`.
         method: the CAM method, as for `instrument`.
+        task: the vision task, as for `instrument`. Of a detector the best candidate is explained, however low its
+            probability is.
         inputs: the values of inputs beside the picture, as `Explainer` takes them; random by default, but with an image
             of your own all of them must be given.
         allow_folders: folders in which external data may lie, as for `instrument`.
@@ -54,7 +60,7 @@ def check(
     Raises:
         XcamError: what `instrument` raises; ModelError if the model cannot be run.
     """
-    if emitted_method(method).is_guided:
+    if method != AUTO_METHOD and emitted_method(method).is_guided:
         raise XcamError(
             "check compares a map with its formula on A and G, but a guided one is made of the input's gradient too; "
             f"check '{DEFAULT_METHOD}', which it multiplies."
@@ -66,13 +72,13 @@ def check(
     source = Source(model, allow_folders=allow_folders)
     with diagnosed(source):
         inputs, _ = read_pictures(source.skeleton(), source.path, inputs, None)
-        request = Request(layers=layers, score=score, picture=_picture(source, inputs))
+        request = Request(layers=layers, score=score, picture=_picture(source, inputs), task=task, conf=_LEAST)
         seen = Observed(source, analyse(source, request), method, image, inputs)
         return CheckReport(
             seen.source.name.strip("'"),
             seen.outputs,
             [check_node(seen, step) for step in seen.steps],
-            [check_layer(seen, index) for index in range(len(seen.metadata.layers))],
+            check_maps(seen),
             list(dict.fromkeys([*seen.notes, *seen.metadata.notes])),
             seen.rows,
             seen.processor,

@@ -19,6 +19,10 @@ _TURNED_BY_LAST_DIGITS = (contract.output_name("activations"), contract.output_n
 which one the gradient goes to."""
 
 
+_CHOSEN = {contract.CLASS_INPUT: contract.CLASSES, contract.OBJECT_INPUT: contract.OBJECTS}
+"""The outputs that say what was chosen, by the inputs that choose it."""
+
+
 @dataclass(frozen=True)
 class RowsCheck:
     """A RowsCheck compares two different images in one run with each image run by itself.
@@ -83,21 +87,24 @@ def check_rows(
     count = batch if isinstance(batch, int) else 2
     per_image = [name for name in feeds if name == picture or (infos[name].shape[:1] == (batch,) and batch is not None)]
 
-    def run(rows: Sequence[int], classes: np.ndarray) -> dict[str, Any]:
+    def run(rows: Sequence[int], chosen: Mapping[str, np.ndarray]) -> dict[str, Any]:
         given = {name: value for name, value in feeds.items() if name not in per_image}
         given |= {name: np.stack([images[name][row] for row in rows]) for name in per_image}
-        return session.run({**given, contract.CLASS_INPUT: classes}, [out.name for out in session.outputs])
+        return session.run({**given, **chosen}, [out.name for out in session.outputs])
 
     images = {name: [feeds[name][0], feeds[name][-1]] for name in per_image}
     first = images[picture][0]
     images[picture][1] = rng.permuted(first.reshape(-1)).reshape(first.shape)
     rows = [0] * (count - 1) + [1]
     try:
-        together = run(rows, np.array([[-1]], np.int64))
-        ids = together[contract.CLASSES]
-        if len(ids) != count:
+        together = run(rows, {contract.CLASS_INPUT: np.array([[-1]], np.int64)})
+        chosen = {name: together[out] for name, out in _CHOSEN.items() if out in together}
+        if len(chosen[contract.CLASS_INPUT]) != count:
             return RowsCheck(None, not_compared="the model makes one answer of all of them")
-        alone = {n: run([rows[n]] * (count if batch == count else 1), ids[n : n + 1]) for n in (0, count - 1)}
+        same = count if batch == count else 1
+        alone = {
+            n: run([rows[n]] * same, {name: ids[n : n + 1] for name, ids in chosen.items()}) for n in (0, count - 1)
+        }
     except (ModelError, InputError) as error:
         return RowsCheck(None, not_compared=f"the model cannot be run so ({str(error)[:200]})")
     differences = [

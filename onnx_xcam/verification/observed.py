@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 from onnx import numpy_helper
 
 from onnx_xcam import contract
@@ -20,7 +21,7 @@ from onnx_xcam.surgery.builder.forward_values import float_for
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.instrumented import instrumented
 from onnx_xcam.surgery.ir.op_traits import traits
-from onnx_xcam.surgery.submodels.behind_layer import bypassing_tensors
+from onnx_xcam.surgery.submodels.behind_layer import behind_layer, bypassing_tensors
 from onnx_xcam.surgery.submodels.more_outputs import as_analysed, with_outputs
 from onnx_xcam.surgery.tail.options import TailOptions
 from onnx_xcam.surgery.targets.analysis import Analysis
@@ -46,6 +47,7 @@ class Observed:
         metadata: the metadata of the instrumented model.
         before, after: the values of all outputs of the model and of its instrumented form.
         outputs, rows, processor: the results of the checks of outputs, images of a run and 8-bit products.
+        is_cut: whether the layers add up to one map, and each is differentiated without the way through the others.
         score, layers: the score, and the tensors with the layers' floats.
         path, steps: the differentiable path from the layers to the score, and the steps in which it is differentiated.
         values: the values of every tensor that the checks of nodes and layers need, by name.
@@ -82,11 +84,26 @@ class Observed:
                 plain.inputs, plain.optional_inputs, inputs, self.rng, image, size=size, unused=unused
             ),
         )
-        self.score = analysis.target
+        self.score, self.is_cut = analysis.target, analysis.is_cut
         self.layers = [float_for(self.graph, name) for name in self.metadata.layers]
-        self.path = differentiable_path(self.graph, self.layers, [self.score.name])
+        stops = self.layers if self.is_cut else ()
+        self.path = differentiable_path(self.graph, self.layers, [self.score.name], stops)
         self.steps = steps(self.graph, self.path.nodes, {*self.layers, self.score.name})
         self.values = self._values(feeds)
+
+    @property
+    def has_no_object(self) -> bool:
+        """Tell whether the score is of objects, and the picture has none."""
+        return contract.OBJECTS in self.after and int(self.after[contract.OBJECTS][0, 0]) < 0
+
+    def behind(self, layers: Sequence[str]) -> Sequence[gs.Node]:
+        """Return the nodes with which the score changes as these layers do, of which each is held as it is.
+
+        The score of an object changes along the differentiated nodes alone: which candidate it is of stays as it is.
+        """
+        if self.score.candidates is not None:
+            return differentiable_path(self.graph, layers, [self.score.name], layers).nodes
+        return behind_layer(self.graph, layers[0], self.score.name).nodes
 
     def _run_both(
         self, given: Source, made: bytes, skeleton: onnx.ModelProto, fed: Callable[[Session], dict[str, np.ndarray]]

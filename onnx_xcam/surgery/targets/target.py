@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam import contract
 from onnx_xcam.cams.methods import DEFAULT_METHOD
 from onnx_xcam.contract import ClassInput, Probabilities, Task
 from onnx_xcam.metadata import Candidates
@@ -189,6 +190,14 @@ class Target(ABC):
             values: the tensor's values, floats `[N, ...]`, or without an axis of images.
             images: N.
         """
+
+    def cell(self, found: Mapping[str, NDArray[Any]]) -> int:
+        """Return which column of `table` holds the first answer of the first image.
+
+        Args:
+            found: the values of the outputs of the contract in a run, by name.
+        """
+        return int(found[contract.CLASSES][0, 0])
 
     def default_layers(self, layers: Layers) -> list[Layer]:
         """Return the layers that "auto" means: those that carry the table's evidence.

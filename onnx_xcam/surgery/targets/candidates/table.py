@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -90,8 +91,16 @@ class CandidateTable(Target):
         )
 
     def table(self, values: NDArray[Any], images: int) -> NDArray[np.float64]:
-        """Return the table's values in a run, float64 `[N, Q C]`."""
-        return values.astype(np.float64).reshape(images, -1)
+        """Return the table's values in a run, of probabilities their logits, float64 `[N, Q C]`."""
+        scores = values.astype(np.float64).reshape(images, -1)
+        if self.are_probabilities:
+            scores = np.log(np.maximum(scores, _CERTAIN) / np.maximum(1 - scores, _CERTAIN))
+        return scores
+
+    def cell(self, found: Mapping[str, NDArray[Any]]) -> int:
+        """Return which column of `table` holds the first object of the first image."""
+        assert self.class_count is not None  # no reading leaves the number of classes open
+        return int(found[contract.OBJECTS][0, 0]) * self.class_count + int(found[contract.CLASSES][0, 0])
 
 
 def _of_probabilities(p: Value) -> tuple[Value, Value]:
