@@ -53,7 +53,7 @@ def written(text: str, size: int) -> tuple[Any, str] | None:
     """
     safe = printable(text, _LONGEST)
     for wanted in dict.fromkeys((safe, _plain(safe))):
-        for name in (None, *_others()):
+        for name in _all():
             if all(_knows(name, character) for character in set(wanted)):
                 return load(name, size), wanted
     return None
@@ -61,8 +61,13 @@ def written(text: str, size: int) -> tuple[Any, str] | None:
 
 def font_of(text: str, size: int) -> Any:
     """Return the font that knows most characters of a text; of several, the first."""
-    characters = set(printable(text, _LONGEST))
-    best = max((None, *_others()), key=lambda name: sum(_knows(name, character) for character in characters))
+    characters, best, most = set(printable(text, _LONGEST)), None, -1
+    for name in _all():
+        known = sum(_knows(name, character) for character in characters)
+        if known > most:
+            best, most = name, known
+        if most == len(characters):
+            break
     return load(best, size)
 
 
@@ -83,6 +88,12 @@ def load(name: str | None, size: int) -> Any:
     """Return a font by the name of its file, or Pillow's own, in a height in pixels."""
     fonts = importlib.import_module("PIL.ImageFont")
     return fonts.load_default(size) if name is None else fonts.truetype(name, size)
+
+
+def _all() -> Iterator[str | None]:
+    """Yield Pillow's own font, and then the names of the others, which are looked for only if they are needed."""
+    yield None
+    yield from _others()
 
 
 @functools.cache

@@ -170,6 +170,10 @@ def test_every_installed_font_is_looked_for_once(monkeypatch):
     )
     fonts._others.cache_clear()
     fonts.load.cache_clear()
+    for text in ("cat", "a traffic light  0.91"):
+        assert fonts.written(text, 12) is not None
+        fonts.font_of(text, 12)
+    assert not [name for name in looked if isinstance(name, str)]
     for text in ("Жук", "猫", "Жук", "猫"):
         fonts.written(text, 12)
     assert len([name for name in looked if name == "DejaVuSans.ttf"]) <= 2  # to look for it, and to write with it
