@@ -44,7 +44,7 @@ ALPHA, GAMMA = 0.25, 2
 """The constants of the focal loss, those of RetinaNet."""
 TRIAL_SEED, TRIALS = 2026, 400
 """The seed and number of the scenes that the trained model is tried on."""
-LEAST_FOUND = 0.9
+LEAST_FOUND = 0.94
 """The part of the objects in them that it must find with box and class; the rest of it may be found besides."""
 TOLERANCE = 1e-4
 PREPROCESS = {"size": [SIZE, SIZE], "resize": "letterbox", "pad_value": 114, "scale": "1/255", "channels": "RGB"}
