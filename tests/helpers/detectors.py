@@ -29,13 +29,25 @@ _HEAD = """
   a{k} = Tanh(s{k})
   l{k} = Conv<kernel_shape=[1,1]>(a{k}, cw{k}, cb{k})
   t{k} = Conv<kernel_shape=[1,1]>(n{k}, bw{k}, bb{k})
+"""
+_APART = """
   fl{k} = Reshape(l{k}, to_classes)
   ft{k} = Reshape(t{k}, to_boxes)
 """
-_TABLE = """
+_JOINED = """
+  j{k} = Concat<axis=1>(t{k}, l{k})
+  f{k} = Reshape(j{k}, to_both)
+"""
+_TABLES_APART = """
   logits = Concat<axis=2>(fl4, fl8)
-  p = Sigmoid(logits)
   raw = Concat<axis=2>(ft4, ft8)
+"""
+_TABLES_JOINED = """
+  table = Concat<axis=2>(f4, f8)
+  raw, logits = Split<axis=1>(table, counts)
+"""
+_TABLE = """
+  p = Sigmoid(logits)
   d0 = Softplus(raw)
   d = Mul(d0, strides)
   lt, rb = Split<axis=1>(d)
@@ -48,8 +60,9 @@ _TABLE = """
 """
 
 
-def _heads() -> str:
-    return "".join(_HEAD.format(k=stride) for stride in LEVELS)
+def _heads(joined: bool) -> str:
+    heads = "".join((_HEAD + (_JOINED if joined else _APART)).format(k=stride) for stride in LEVELS)
+    return heads + (_TABLES_JOINED if joined else _TABLES_APART)
 
 
 def _weights() -> dict[str, Sequence[int] | np.ndarray]:
@@ -67,13 +80,18 @@ def _weights() -> dict[str, Sequence[int] | np.ndarray]:
     shapes["half"] = np.array(0.5, np.float32)
     shapes["to_classes"] = np.array([0, CLASSES, -1])
     shapes["to_boxes"] = np.array([0, 4, -1])
+    shapes["to_both"] = np.array([0, 4 + CLASSES, -1])
+    shapes["counts"] = np.array([4, CLASSES])
     return shapes
 
 
-def one_table(n: int | str = "N", seed: int = 3, gain: float = 6.0) -> onnx.ModelProto:
-    """A detector of two levels with one table `[N, 4 + C, Q]`; `gain` scales what makes the logits differ."""
+def one_table(n: int | str = "N", seed: int = 3, gain: float = 6.0, *, joined: bool = False) -> onnx.ModelProto:
+    """A detector of two levels with one table `[N, 4 + C, Q]`; `gain` scales what makes the logits differ.
+
+    Where boxes and scores are `joined`, each level's are one tensor, and the whole table is split into them again.
+    """
     model = build(
-        _TRUNK + _heads() + _TABLE,
+        _TRUNK + _heads(joined) + _TABLE,
         _weights(),
         inputs=f"float[{n},3,{SIZE},{SIZE}] image",
         outputs=f"float[{n},{4 + CLASSES},{PLACES}] output0",

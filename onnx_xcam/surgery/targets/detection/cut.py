@@ -22,7 +22,7 @@ from onnx_xcam.surgery.analysis.reachability import backward
 from onnx_xcam.surgery.axes.axes import grids_of
 from onnx_xcam.surgery.ir.dims import Shape, known_size
 from onnx_xcam.surgery.targets.default_layer import origin
-from onnx_xcam.surgery.targets.detection.last_layers import last_layers
+from onnx_xcam.surgery.targets.detection.last_layers import last_layers, made_from
 from onnx_xcam.surgery.targets.detection.reading import Reading
 from onnx_xcam.surgery.targets.detection.spans import Span, origins
 from onnx_xcam.surgery.targets.layer import Layer
@@ -64,7 +64,8 @@ class _Search:
     def __init__(self, layers: Layers, reading: Reading) -> None:
         self.layers = layers
         graph, pictures = layers.graph, layers.explained.names
-        self.shared = differentiable_path(graph, image_tensors(graph, pictures), reading.box_tensors).tensors
+        way = differentiable_path(graph, image_tensors(graph, pictures), reading.box_tensors)
+        self.shared = made_from(way, reading.box_tensors)
         self._maps: dict[str, Layer | None] = {}
         ends = last_layers(layers.path, layers.score)
         self.logits = frozenset(name for name in ends if self.map(name) is not None)

@@ -1,4 +1,4 @@
-"""This module finds the last layers before a table of scores, one for each level and branch that is in it.
+"""This module finds the last layers before a table of scores, one for each level and branch, and what boxes come from.
 
 From the table it goes back through what only moves values, column by column (spans.py), and through operators without
 weights, such as an activation or a product with an objectness. It stops where a layer with weights made the values:
@@ -7,7 +7,7 @@ these are logits. A table may have columns of boxes beside those of classes; onl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import onnx_graphsurgeon as gs
@@ -16,6 +16,9 @@ from onnx_xcam.surgery.analysis.differentiable_path import DifferentiablePath, a
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.targets.detection.spans import Span, step_behind
+
+_SPANS_PER_TENSOR = 20
+"""At most this many parts of the columns of each tensor are followed, on average."""
 
 
 def last_layers(path: DifferentiablePath, score: str) -> list[str]:
@@ -37,6 +40,29 @@ def last_layers(path: DifferentiablePath, score: str) -> list[str]:
         else:
             waiting += _behind(path.graph, node, at)
     return sorted(found, key=lambda name: path.graph.order.get(name, -1))
+
+
+def made_from(path: DifferentiablePath, names: Collection[str]) -> frozenset[str]:
+    """Return the tensors that some tensors are computed from, these among them, told apart column by column.
+
+    Boxes that are split off a table which scores were joined to are not made from the layers of the scores.
+
+    Args:
+        path: what lies between the picture and the tensors.
+        names: the tensors.
+    """
+    graph = path.graph
+    seen, waiting = set[Span](), [Span(name) for name in names]
+    while waiting:
+        at = waiting.pop()
+        if at in seen or Span(at.name) in seen or at.name not in path.tensors:
+            continue
+        seen.add(at)
+        if len(seen) > _SPANS_PER_TENSOR * len(path.tensors):
+            return frozenset(path.tensors)  # columns that are divided again and again are not told apart
+        if (node := graph.producer.get(at.name)) is not None:
+            waiting += _behind(graph, node, at)
+    return frozenset(at.name for at in seen)
 
 
 def _behind(graph: Graph, node: gs.Node, at: Span) -> Iterator[Span]:
