@@ -159,6 +159,16 @@ def image_axes(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
     return None if 1 in (shape[height], shape[width]) else (height, width)
 
 
+def lacks_images(shape: Sequence[int | str | None]) -> bool:
+    """Tell whether the shape of an input is that of one colour picture `[3,H,W]`, without an axis of images."""
+    return len(shape) == 3 and shape[0] == 3 and 1 not in shape
+
+
+def picture_sides(shape: Sequence[int | str | None]) -> tuple[int, int] | None:
+    """Return the axes of height and width of an image input, as `image_axes`, or of one colour picture `[3,H,W]`."""
+    return (1, 2) if lacks_images(shape) else image_axes(shape)
+
+
 def unused_note(names: Sequence[str]) -> str:
     """Return the note that these inputs play no part in the score and are fed zeros."""
     inputs = listed(quoted(names), rest="others")

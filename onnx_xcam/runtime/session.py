@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_xcam import contract
 from onnx_xcam.common.arguments import whole
 from onnx_xcam.common.operators import called, origin
 from onnx_xcam.errors import InputError, ModelError, ProviderError
@@ -76,6 +77,8 @@ class Cancellation:
 class Session:
     """A Session is a loaded model, which several threads may run at once.
 
+    An input of one picture without an axis of images, `[3,H,W]`, is shown as `[1,3,H,W]` and fed such an array.
+
     Attributes:
         inputs: the inputs without a default value.
         optional_inputs: the inputs with a default value (an initializer of the same name).
@@ -87,7 +90,9 @@ class Session:
 
     def __init__(self, session: Any, note: str | None = None) -> None:
         self._session = session
-        self.inputs = tuple(_info(node) for node in session.get_inputs())
+        inputs = tuple(_info(node) for node in session.get_inputs())
+        self._single = {info.name for info in inputs if contract.lacks_images(info.shape)}
+        self.inputs = tuple(replace(i, shape=(1, *i.shape)) if i.name in self._single else i for i in inputs)
         self.optional_inputs = tuple(_info(node) for node in session.get_overridable_initializers())
         self.outputs = tuple(_info(node) for node in session.get_outputs())
         self.metadata: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
@@ -113,6 +118,7 @@ class Session:
                 cancelled.
         """
         run = self._run_bound if self._on_device else self._run_plain
+        feeds = {name: _one_picture(value) if name in self._single else value for name, value in feeds.items()}
         with _errors_of_run():
             return dict(zip(outputs, run(feeds, outputs, cancellation), strict=True))
 
@@ -138,6 +144,20 @@ class Session:
             binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(binding, (by or self._never).options)
         return list(binding.copy_outputs_to_cpu())
+
+
+def _one_picture(feed: Feed) -> Feed:
+    """Return pictures `[1,3,H,W]` as the only one of them, `[3,H,W]`; on a device the picture is copied back for that.
+
+    Raises:
+        InputError: there are several pictures, or none.
+    """
+    array = np.asarray(feed if feed is None or isinstance(feed, np.ndarray) else feed.numpy())
+    if array.ndim != 4:
+        return feed
+    if len(array) != 1:
+        raise InputError(f"The model takes one picture at a time, without an axis of images, and not {len(array)}.")
+    return array[0]
 
 
 Arithmetic = Literal["default", "uint8 weights", "unoptimised"]

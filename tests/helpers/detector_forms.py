@@ -326,3 +326,16 @@ def suppressed(order: str = "ibcp") -> onnx.ModelProto:
         **to(4, CLASSES),
     }  # fmt: skip
     return detector(text, {"cls": CLASSES, "box": 4}, {"output": ("n", 7)}, more=more)
+
+
+def of_one_picture(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The detector of one picture `[3,S,S]`, without an axis of images, as torchvision's are exported."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    shape = made.graph.input[0].type.tensor_type.shape
+    del shape.dim[0]
+    made.graph.input[0].name = "picture"
+    axis = onnx.numpy_helper.from_array(np.array([0]), "picture_axis")
+    made.graph.initializer.append(axis)
+    made.graph.node.insert(0, onnx.helper.make_node("Unsqueeze", ["picture", axis.name], ["image"]))
+    return made

@@ -72,7 +72,7 @@ def _open_sides(model: onnx.ModelProto, graph: Graph) -> list[_Side]:
     """Return the heights and widths of images that are no numbers."""
     sides = []
     for value in model.graph.input:
-        axes = None if graph.is_constant(value.name) else contract.image_axes(graph.shape(value.name) or ())
+        axes = None if graph.is_constant(value.name) else contract.picture_sides(graph.shape(value.name) or ())
         for side, axis in enumerate(axes or ()):
             dim = value.type.tensor_type.shape.dim[axis]
             if not dim.HasField("dim_value"):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.contract import image_axes
+from onnx_xcam.contract import picture_sides
 from onnx_xcam.surgery.analysis.reachability import backward, forward
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import traits
@@ -25,7 +25,7 @@ def ends(graph: Graph) -> list[str]:
 def pictures(graph: Graph) -> list[str]:
     """Return the names of the inputs that are images, or of all inputs if none is."""
     plain = [name for name in graph.input_names if not graph.is_constant(name)]
-    return [name for name in plain if image_axes(graph.shape(name) or ()) is not None] or plain
+    return [name for name in plain if picture_sides(graph.shape(name) or ()) is not None] or plain
 
 
 def image_dependent(graph: Graph) -> frozenset[str]:

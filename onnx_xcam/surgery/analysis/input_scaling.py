@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.contract import image_axes
+from onnx_xcam.contract import picture_sides
 from onnx_xcam.surgery.analysis import scaling_computed as rules
 from onnx_xcam.surgery.analysis.reachability import backward
 from onnx_xcam.surgery.analysis.scaled import MOST_CHANNELS, Scaled
@@ -63,10 +63,10 @@ def scaling(graph: Graph, name: str) -> list[Scaled]:
 def _start(graph: Graph, name: str) -> Scaled | None:
     """Return how the values are at a picture input: x itself; None for another input."""
     shape = graph.shape(name)
-    sides = None if shape is None else image_axes(shape)
+    sides = None if shape is None else picture_sides(shape)
     if shape is None or sides is None:
         return None
-    axis = 1 if sides == (2, 3) else 3
+    axis = next(axis for axis in (1, 3, 0) if axis < len(shape) and axis not in sides)
     channels = shape[axis] if isinstance(shape[axis], int) else 3
     if not isinstance(channels, int) or not 0 < channels <= MOST_CHANNELS:
         return None

@@ -221,7 +221,7 @@ class Tail:
         """
         name = self.picture or _image_input(self.graph, self.inputs)
         shape = self.graph.shape(name) if name else None
-        axes = contract.image_axes(shape) if shape else None
+        axes = contract.picture_sides(shape) if shape else None
         if name is None or shape is None or axes is None:
             raise LayerError(
                 f"{what} needs an image input [N,C,H,W] or [N,H,W,C] to take its size from; there is none."
@@ -232,7 +232,7 @@ class Tail:
 
 def _image_input(graph: Graph, inputs: Sequence[str]) -> str | None:
     """Return the first of these inputs that has the shape of a picture, None if none has."""
-    return next((name for name in inputs if contract.image_axes(graph.shape(name) or ()) is not None), None)
+    return next((name for name in inputs if contract.picture_sides(graph.shape(name) or ()) is not None), None)
 
 
 @dataclass(frozen=True)

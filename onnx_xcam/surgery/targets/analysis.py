@@ -212,7 +212,7 @@ class Analysis:
         """Return a member of the cut with its stride, where the sizes of picture and layer are known."""
         name, *_ = self.layers.explained.names
         shape = self.graph.shape(name) or ()
-        axes = contract.side_axes(shape)
+        axes = contract.picture_sides(shape) or contract.side_axes(shape)
         sides = [(shape[axis], side) for axis, side in zip(axes, layer.spatial, strict=True)] if axes else []
         strides = [whole / part for whole, part in sides if isinstance(whole, int) and isinstance(part, int)]
         return CutMember(layer.public_name, (strides[0], strides[1]) if len(strides) == 2 else None)

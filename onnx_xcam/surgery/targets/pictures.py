@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnx_xcam.common.suggestions import suggestion
-from onnx_xcam.contract import image_axes
+from onnx_xcam.contract import picture_sides
 from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.analysis.differentiable_path import differentiable_path
 from onnx_xcam.surgery.analysis.ends import pictures
@@ -47,7 +47,7 @@ def explained_picture(graph: Graph, wanted: str, score: str) -> Explained:
             )
         return Explained((wanted,), tuple(name for name in names if name != wanted))
     used = [one for one in names if score in differentiable_path(graph, [one], [score]).tensors]
-    if len(used) < 2 or image_axes(graph.shape(names[0]) or ()) is None:
+    if len(used) < 2 or picture_sides(graph.shape(names[0]) or ()) is None:
         return Explained(tuple(names))
     name = used[0]
     others = tuple(one for one in used if one != name)

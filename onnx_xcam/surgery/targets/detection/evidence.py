@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from onnx_xcam.contract import image_axes
+from onnx_xcam.contract import picture_sides
 from onnx_xcam.surgery.analysis.ends import ends, pictures
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.emitter import Emitter
@@ -97,10 +97,7 @@ class Outputs:
 
     def _side_axes(self, name: str) -> tuple[int, int] | None:
         """Return the axes of height and width of an input, which may lack the axis of images."""
-        shape = self.graph.shape(name) or ()
-        if len(shape) == 3 and (axes := image_axes((1, *shape))) is not None:
-            return axes[0] - 1, axes[1] - 1
-        return image_axes(shape)
+        return picture_sides(self.graph.shape(name) or ())
 
     @cached_property
     def sides(self) -> tuple[int, int] | None:
