@@ -199,7 +199,7 @@ def test_an_instrumented_model_takes_them_too(batch):
     expected = explainer(model, gate=GATE[0], t=2).explain(batch, [0, 1])
     found = explainer(instrument(model), gate=GATE[0], t=2).explain(batch, [0, 1])
     np.testing.assert_array_equal(found.maps_of(0), expected.maps_of(0))
-    with pytest.raises(InputError, match=r"classes are not given as the input 'xcam_class' but with --class"):
+    with pytest.raises(InputError, match=r"not given as the input 'xcam_class' but with --class"):
         explainer(instrument(model), gate=GATE[0], t=2, xcam_class=[[1]])
 
 
