@@ -277,8 +277,11 @@ _CORNERS = flat("cls", CLASSES) + flat("box", 4) + """
 """Probabilities pt `[N, Q, C]` and corners boxes `[N, Q, 4]`."""
 
 
-def rows(count: int = 8) -> onnx.ModelProto:
-    """An end-to-end head: `[N, n, 6]` of x1 y1 x2 y2 p class, the best cells of the table by TopK."""
+def rows(count: int = 8, *, filled_up: bool = False) -> onnx.ModelProto:
+    """An end-to-end head: `[N, n, 6]` of x1 y1 x2 y2 p class, the best cells of the table by TopK.
+
+    With `filled_up` there are two rows of zeros behind them, written as Ultralytics does it, for one image.
+    """
     text = _CORNERS + """
       flatp = Reshape(pt, all)
       best, place = TopK<axis=1>(flatp, k)
@@ -291,15 +294,51 @@ def rows(count: int = 8) -> onnx.ModelProto:
       labelf = Cast<to=1>(label)
       pcol = Unsqueeze(best, two)
       lcol = Unsqueeze(labelf, two)
-      output = Concat<axis=2>(picked, pcol, lcol)
+      best_rows = Concat<axis=2>(picked, pcol, lcol)
     """  # fmt: skip
+    if filled_up:
+        text += """
+          list = Reshape(best_rows, flat)
+          longer = Pad(list, twelve)
+          more = Reshape(longer, sixes)
+          output = ScatterND(empty, first, more)
+        """
+    else:
+        text += "output = Identity(best_rows)"
     points, strides = grid(0.5)
     more = {
         "points": points[None].astype(np.float32), "strides": strides[None].astype(np.float32),
         "all": np.array([0, PLACES * CLASSES]), "k": np.array([count]), "c": np.array(CLASSES), "two": np.array([2]),
-        "fours": np.array([1, 1, 4]), **to(4, CLASSES),
+        "fours": np.array([1, 1, 4]), **to(4, CLASSES), "flat": np.array([-1]), "twelve": np.array([0, 12]),
+        "sixes": np.array([1, count + 2, 6]), "first": np.array([[0]]),
+        "empty": np.zeros((1, count + 2, 6), np.float32),
     }  # fmt: skip
-    return detector(text, {"cls": CLASSES, "box": 4}, {"output": ("N", count, 6)}, more=more)
+    n: int | str = 1 if filled_up else "N"
+    outputs = {"output": (n, count + 2 * filled_up, 6)}
+    return detector(text, {"cls": CLASSES, "box": 4}, outputs, more=more, n=n)
+
+
+def plugin(op: str, **settings: float) -> onnx.ModelProto:
+    """Scores and boxes that only a plugin of TensorRT reads, which makes the outputs."""
+    centred = settings.get("box_coding") == 1
+    model = decoded("cxcywh pixels" if centred else "x1y1x2y2 pixels")
+    outputs = ["num_dets", "det_boxes", "det_scores", "det_classes"]
+    model.graph.node.append(onnx.helper.make_node(op, ["boxes", "scores"], outputs, domain="TRT", **settings))
+    del model.graph.output[:]
+    kinds = zip(outputs, (6, 1, 1, 6), (2, 3, 2, 2), strict=True)
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, kind, [None] * r) for name, kind, r in kinds)
+    model.opset_import.append(onnx.helper.make_opsetid("TRT", 1))
+    return model
+
+
+def anchors_apart(*, raw: bool = False) -> onnx.ModelProto:
+    """YOLOv5 level by level: `[N, 2, h, w, 5 + C]`, by one sigmoid or raw; the anchors are not in the file."""
+    count = 5 + CLASSES
+    text = per_level("r# = Reshape(all#, split#) t# = Transpose<perm=[0,1,3,4,2]>(r#) p# = LAST(t#)\n")
+    text = text.replace("LAST", "Identity" if raw else "Sigmoid")
+    more = {f"split{k}": np.array([0, 2, count, SIZE // k, SIZE // k]) for k in LEVELS}
+    outputs = {f"p{k}": ("N", 2, SIZE // k, SIZE // k, count) for k in LEVELS}
+    return detector(text, {"all": 2 * count}, outputs, more=more)
 
 
 def suppressed(order: str = "ibcp") -> onnx.ModelProto:

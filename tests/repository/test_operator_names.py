@@ -113,7 +113,7 @@ REVIEWED = {
         "activations, and products of probabilities, as detectors write them",
     ),
     "surgery/targets/detection/spans.py": (
-        "Compress Concat Gather GatherElements GatherND ReduceMax Slice Split TopK Transpose",
+        "Compress Concat Gather GatherElements GatherND ReduceMax ScatterND Slice Split TopK Transpose",
         "how columns pass each operator that joins, cuts or picks: a function for each",
     ),
     "surgery/targets/logits.py": (

@@ -1,8 +1,9 @@
 """This module brings old and unusual files into the form that the surgery works on.
 
 Most models stay as they are and only get a tail appended. Changes need the whole model in memory, and are made for an
-opset or IR version that is too old, for model-local functions, and for nodes between the image and an output that have
-no gradient as they are but can be replaced: If nodes with a known condition, and sequences with known elements.
+opset or IR version that is too old, for model-local functions, for TensorRT's plugins behind boxes and scores, and for
+nodes between the image and an output that have no gradient as they are but can be replaced: If nodes with a known
+condition, and sequences with known elements.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.protos import STANDARD, is_standard
 from onnx_xcam.surgery.ir.verify import check_nodes, inlined_size, without_negative_sizes
 from onnx_xcam.surgery.lowering.constants import stored_tensors
+from onnx_xcam.surgery.normalise.cut_plugins import cut_plugins, has_plugins
 from onnx_xcam.surgery.normalise.inline_if import decided, inline_branches, rename
 from onnx_xcam.surgery.normalise.inline_sequences import TAKERS, Rewrites, rewrite, unboxed
 from onnx_xcam.text import listed, quoted
@@ -70,10 +72,13 @@ def _converted(source: Source) -> tuple[Source, onnx.ModelProto, list[str]]:
         raise ModelError(f"{source.name} states opset {opset}, which does not exist; the file is damaged.")
     check_nodes(skeleton, source.name)
     notes: list[str] = []
-    if not skeleton.functions and opset >= OLDEST_OPSET and skeleton.ir_version >= OLDEST_IR:
+    plugins = has_plugins(skeleton)
+    if not skeleton.functions and opset >= OLDEST_OPSET and skeleton.ir_version >= OLDEST_IR and not plugins:
         return source, skeleton, notes
     # Raising the opset loads external data, since onnx's converter would lose the references to them.
     model = _with_one_domain(source.load(external=lambda _: opset < OLDEST_OPSET))
+    if plugins:
+        notes += cut_plugins(model)
     if model.functions:
         model = _inlined(model, source.name)
         notes.append("Model: local functions were inlined.")

@@ -116,7 +116,12 @@ class _Replay:
             return self._joined(node, columns)
         if facts.axes == "transposed":
             return self._transposed(node, columns)
-        whole = self._product(node) if node.op in ("Mul", "Sqrt") else self._moved(node, name, self.tensor(source))
+        if facts.axes == "scattered":
+            whole = self._written(node)
+        elif node.op in ("Mul", "Sqrt"):
+            whole = self._product(node)
+        else:
+            whole = self._moved(node, name, self.tensor(source))
         return None if whole is None else _part(whole, columns)
 
     def _before(self, node: gs.Node, op: str, name: str, columns: Columns | None) -> Behind:
@@ -182,7 +187,8 @@ class _Replay:
     def _moved(self, node: gs.Node, name: str, source: Behind | None) -> Behind | None:
         """Return the result of a node that moves or picks values, with other values in their place."""
         graph, emitter, facts = self.graph, self.emitter, traits(node)
-        if source is None or (facts.values > Values.PICKED and node.op not in ("TopK", "ReduceMax")):
+        moves = facts.values <= Values.PICKED or facts.axes == "padded" or node.op in ("TopK", "ReduceMax")
+        if source is None or not moves:
             return None
         if node.op == "TopK":
             if name != node.outputs[0].name:
@@ -194,6 +200,19 @@ class _Replay:
         kinds = [(source.value.dtype, graph.shape(str(out.name)) or ()) for out in node.outputs]
         made = emitter.node(str(node.op), [source.value, *others], kinds, **node.attrs)
         return Behind(made[[out.name for out in node.outputs].index(name)], source.kind, source.activation)
+
+    def _written(self, node: gs.Node) -> Behind | None:
+        """Return the result of a node that writes values into a table of constants, or into what was so made."""
+        data, places, updates = (str(tensor.name) for tensor in node.inputs)
+        source = self.tensor(updates)
+        before = self.tensor(data)
+        maker = self.graph.producer.get(data)
+        if source is None or (before is None and maker is not None and maker.inputs):
+            return None
+        table = forward_value(self.graph, self.emitter, data, _WHO) if before is None else before.value
+        inputs = [table, forward_value(self.graph, self.emitter, places, _WHO), source.value]
+        made = self.emitter.one(str(node.op), inputs, source.value.dtype, table.shape, **node.attrs)
+        return Behind(made, source.kind, source.activation)
 
     def _product(self, node: gs.Node) -> Behind | None:
         """Return the logarithm of a product of probabilities, in which a root counts by half."""

@@ -33,7 +33,7 @@ from onnx_xcam.surgery.ir.graph import Graph, exported
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.targets.detection.boxes import BoxForm, Order, Unit
-from onnx_xcam.surgery.targets.detection.spans import Span
+from onnx_xcam.surgery.targets.detection.spans import Span, is_fixed
 
 _NODES = 400
 """A decoder of more nodes than this is not run."""
@@ -115,7 +115,7 @@ def decoder(graph: Graph, boxes: Span, stored: Stored) -> Decoder | None:
     """Return the part of a graph that decodes boxes; None if it is too large, or reads tensors of unknown size."""
 
     def enters(node: gs.Node, name: str) -> bool:
-        return name not in graph.constants and not _is_raw(graph, name)
+        return not is_fixed(graph, name) and not _is_raw(graph, name)
 
     if _is_raw(graph, boxes.name):
         return None
@@ -127,7 +127,7 @@ def decoder(graph: Graph, boxes: Span, stored: Stored) -> Decoder | None:
     read = dict.fromkeys(str(t.name) for node in nodes for t in node.inputs if t.name and t.name not in made)
     raw: dict[str, tuple[int, ...]] = {}
     for name in read:
-        if graph.is_constant(name):
+        if is_fixed(graph, name):
             continue
         shape = graph.shape(name)
         sizes = (

@@ -17,7 +17,7 @@ from onnx_xcam.surgery.ir.op_facts import Affine, Values
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.targets.activation_patterns import activation
-from onnx_xcam.surgery.targets.detection.spans import Span, origins
+from onnx_xcam.surgery.targets.detection.spans import Span, is_fixed, origins
 
 Made: TypeAlias = Literal["sigmoid", "softmax", "product", "layer", "constant", "computed"]
 """What made the values of a span: an activation, a product of probabilities, a layer, or something else."""
@@ -30,7 +30,7 @@ _STEPS = 20
 def made_by(graph: Graph, span: Span) -> Made:
     """Return what made the values of a span whose movements have been followed."""
     node = graph.producer.get(span.name)
-    if graph.is_constant(span.name) or (node is not None and _is_filled(graph, node)):
+    if is_fixed(graph, span.name) or (node is not None and _is_filled(graph, node)):
         return "constant"
     if node is None:
         return "computed"

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.surgery.ir.dims import Shape
+from onnx_xcam.surgery.ir.dims import Dim, Shape
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_facts import Values
 from onnx_xcam.surgery.ir.op_traits import traits
@@ -60,6 +60,12 @@ def span(graph: Graph, name: str, axis: int) -> Span:
     return Span(name, axis % len(shape), 0, length)
 
 
+def is_fixed(graph: Graph, name: str) -> bool:
+    """Tell whether a tensor is stored in the file, perhaps in a Constant node too large to be folded."""
+    node = graph.producer.get(name)
+    return graph.is_constant(name) or (node is not None and not node.inputs)
+
+
 @dataclass(frozen=True)
 class Step:
     """A Step is a node that only moves values, seen from some columns of its result.
@@ -85,7 +91,7 @@ def step_behind(graph: Graph, given: Span) -> Step | None:
         source = str(node.inputs[0].name)
         carries = graph.is_float(source) or source in graph.quantised
         return Step((replace(given, name=source),)) if carries else None
-    known = _MOVEMENTS.get(str(node.op))
+    known = _expanded if facts.values == Values.REPEATED else _MOVEMENTS.get(str(node.op))
     if known is not None:
         return known(graph, node, given)
     return Step((Span(str(node.inputs[0].name)),)) if facts.values == Values.PICKED else None
@@ -314,7 +320,43 @@ def _reshaped(graph: Graph, node: gs.Node, given: Span) -> Step | None:
     if before is None or after is None:
         return None
     axis = None if given.axis is None else same_axis(before, after, given.axis)
+    if axis is None and given.axis == len(after) - 1 and (rows := _filled_up(graph, source, after[-1])) is not None:
+        return Step((replace(given, name=rows, axis=len(graph.shape(rows) or ()) - 1),))
     return Step((Span(source) if axis is None else replace(given, name=source, axis=axis),))
+
+
+def _filled_up(graph: Graph, name: str, columns: Dim) -> str | None:
+    """Return the table whose rows a list holds, with numbers added behind them; None if it is no such list."""
+    pad = graph.producer.get(name)
+    flat = None if pad is None or traits(pad).axes != "padded" else graph.producer.get(str(pad.inputs[0].name))
+    if flat is None or traits(flat).values != Values.RESHAPED or len(graph.shape(name) or ()) != 1:
+        return None
+    source = str(flat.inputs[0].name)
+    return source if (graph.shape(source) or (None,))[-1] == columns else None
+
+
+def _expanded(graph: Graph, node: gs.Node, given: Span) -> Step | None:
+    """Return the movement of an operator that repeats values along other axes than that of the columns."""
+    source = str(node.inputs[0].name)
+    before, after = graph.shape(source), graph.shape(given.name)
+    if given.axis is None or before is None or after is None or traits(node).axes != "kept":
+        return None
+    axis = given.axis - len(after) + len(before)
+    same = axis >= 0 and before[axis] is not None and before[axis] == after[given.axis]
+    return Step((replace(given, name=source, axis=axis),)) if same else None
+
+
+def _scattered(graph: Graph, node: gs.Node, given: Span) -> Step | None:
+    """Return the movement of a ScatterND that writes slices, as of whole images, into a table of constants."""
+    data, places, updates = (str(tensor.name) for tensor in node.inputs)
+    at, rank = graph.shape(places), len(graph.shape(data) or ())
+    if at is None or not isinstance(at[-1], int):
+        return None
+    axis = None if given.axis is None else given.axis - at[-1] + len(at) - 1
+    if axis is not None and (given.axis is None or given.axis < at[-1] or rank == 0):
+        return None
+    written = replace(given, name=updates, axis=axis)
+    return Step((written,) if is_fixed(graph, data) else (replace(given, name=data), written))
 
 
 def same_axis(before: Shape, after: Shape, axis: int) -> int | None:
@@ -346,6 +388,7 @@ _MOVEMENTS: Mapping[str, _Movement] = {
     "Gather": _gathered,
     "GatherElements": _gathered_elements,
     "ReduceMax": _largest,
+    "ScatterND": _scattered,
     "Slice": _sliced,
     "Split": _split,
     "TopK": _best,

@@ -147,6 +147,9 @@ class Scores:
     def emit(self, graph: Graph, emitter: Emitter) -> tuple[Value, Value, bool]:
         """Emit scores and probabilities `[N, Q, C]`, and tell whether the scores are the probabilities themselves."""
         told = joined(emitter, [part.read(graph, emitter) for part in self.classes])
+        if self.squash == "sigmoid" and self.objectness:
+            first = joined(emitter, [part.read(graph, emitter) for part in self.objectness])
+            return _log_sigmoid(first) + _log_sigmoid(told), self._product(first.sigmoid(), told.sigmoid()), False
         if self.squash != "none":
             p = told.sigmoid() if self.squash == "sigmoid" else _softmax(told)
             return self._of_objects(told), self._without_background(p), False
@@ -188,6 +191,11 @@ class Scores:
             return values
         start = 0 if self.background == -1 else 1
         return values.slice([start], [start + self.class_count], [2])
+
+
+def _log_sigmoid(x: Value) -> Value:
+    """Return log(sigmoid(x)) = -softplus(-x)."""
+    return -x.emitter.one("Softplus", [-x], x.dtype, x.shape)
 
 
 def _softmax(logits: Value) -> Value:

@@ -9,6 +9,7 @@ import pytest
 from helpers import detector_forms as forms
 from helpers.detectors import CLASSES, PLACES, SIZE, kept_by_hand
 from helpers.models import images, session, tensors
+from onnx_xcam.surgery import instrument
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.targets.analysis import Request, analyse
 
@@ -232,6 +233,55 @@ def test_rows_of_all_images_in_one_table(order):
         scores = found["scores"][n, :-1][mine, told[mine, c].astype(int)]
         np.testing.assert_allclose(scores, np.log(told[mine, p] / (1 - told[mine, p])), rtol=1e-3, atol=1e-4)
     assert (found["ranks"][:, -1] == -1).all(), "the row behind the last is no object"
+
+
+def test_rows_of_zeros_that_fill_up_are_no_objects():
+    model, image = forms.rows(filled_up=True), images(1, SIZE)
+    plain, _ = table(forms.rows(), image)
+    found, _ = table(model, image)
+    for name in ("scores", "probabilities", "boxes", "ranks"):
+        np.testing.assert_allclose(found[name][:, :8], plain[name], rtol=1e-6)
+    assert (found["ranks"][:, 8:] == -1).all()
+    assert not found["probabilities"][:, 8:].any()
+
+
+@pytest.mark.parametrize(
+    ("op", "settings", "conf", "iou"),
+    [("EfficientNMS_TRT", {"score_threshold": 0.4, "iou_threshold": 0.6, "box_coding": 1}, 0.4, 0.6),
+     ("EfficientNMS_TRT", {"score_threshold": 0.3, "iou_threshold": 0.5, "box_coding": 0}, 0.3, 0.5),
+     ("BatchedNMSDynamic_TRT", {"scoreThreshold": 0.35, "iouThreshold": 0.7, "isNormalized": 0}, 0.35, 0.7)],
+)  # fmt: skip
+def test_plugins_of_tensorrt_are_cut_off(op, settings, conf, iou):
+    model, image = forms.plugin(op, **settings), images(2, SIZE)
+    found, target = table(model, image)
+    plain, _ = table(forms.decoded("x1y1x2y2 pixels"), image)
+    np.testing.assert_allclose(found["boxes"], plain["boxes"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found["scores"], plain["scores"], rtol=1e-6)
+    for n in range(2):
+        expected = np.full(PLACES, -1.0)
+        for one in kept_by_hand(plain["probabilities"][n], plain["boxes"][n], conf, iou):
+            expected[one.candidate] = one.p
+        np.testing.assert_allclose(found["ranks"][n], expected, rtol=1e-5)
+    assert (target.candidates.conf, target.candidates.iou) == (conf, iou)
+    analysis = analyse(Source(model))
+    assert any(op in change and "cut off" in change for change in analysis.changes)
+    made = instrument(model)
+    assert {"boxes", "scores"} < {out.name for out in made.graph.output}
+    assert not {"num_dets", "det_boxes"} & {out.name for out in made.graph.output}
+    session(made)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_levels_with_anchors_have_scores_and_no_boxes(raw):
+    model, image = forms.anchors_apart(raw=raw), images(2, SIZE)
+    found, target = table(model, image)
+    told = tensors(model, ["p4", "p8"], image)
+    rows = np.concatenate([value.reshape(2, -1, 5 + CLASSES) for value in told.values()], 1).astype(np.float64)
+    rows = sigmoid(rows) if raw else rows
+    p = rows[..., 4:5] * rows[..., 5:]
+    np.testing.assert_allclose(found["probabilities"], p, rtol=1e-5)
+    np.testing.assert_allclose(found["scores"], np.log(p), rtol=1e-4, atol=1e-5)
+    assert not target.has_boxes
 
 
 def test_no_row_at_all_is_an_ordinary_result():

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+from onnx_xcam.surgery.normalise.cut_plugins import plugin_of
 from onnx_xcam.surgery.targets.detection.boxes import BoxForm
 from onnx_xcam.surgery.targets.detection.evidence import Outputs
 from onnx_xcam.surgery.targets.detection.levels import level_maps
@@ -181,7 +182,10 @@ def _reading(outputs: Outputs, levels: Sequence[Level]) -> Separate:
     of_queries = first.of_queries
     classes = tuple(level.scores[0].part for level in levels)
     objectness = tuple(level.scores[1].part for level in levels if len(level.scores) > 1)
+    plugin = plugin_of(outputs.evidence.props)
     squash, background = _squash(outputs, first, of_queries=of_queries)
+    if plugin is not None:
+        squash, background = ("sigmoid" if plugin.sigmoid else "none"), (0 if plugin.background == 0 else None)
     powers = (0.5, 0.5) if objectness and classes[0].count == 1 else (1, 1)
     numbered = background == 0 and outputs.label_count != classes[0].count - 1
     scores = Scores(classes, objectness, squash, powers, background, numbered)
@@ -191,6 +195,8 @@ def _reading(outputs: Outputs, levels: Sequence[Level]) -> Separate:
         outputs=scores.outputs,
         box_tensors=tensors,
         picks=of_queries,
+        conf=None if plugin is None else plugin.conf,
+        iou=None if plugin is None else plugin.iou,
         scores=scores,
         boxes=boxes,
         read_by=outputs,
@@ -233,7 +239,11 @@ def _boxes(outputs: Outputs, levels: Sequence[Level]) -> BoxColumns:
     if levels[0].of_queries:
         return BoxColumns(parts, _QUERIES)
     if first.made == "computed":
-        return BoxColumns(parts, outputs.form_of(parts[0].span) if len(parts) == 1 else None)
+        form = outputs.form_of(parts[0].span) if len(parts) == 1 else None
+        plugin = plugin_of(outputs.evidence.props)
+        if form is not None and plugin is not None and plugin.centred:
+            form = replace(form, order="cxcywh")
+        return BoxColumns(parts, form)
     maps: list[LevelMap] = []
     for part in parts:
         found = level_maps(outputs, part.span, part.count)
