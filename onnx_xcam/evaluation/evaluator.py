@@ -51,6 +51,7 @@ class _Measured:
     probabilities: list[float | None] | None = None
     confidences: list[float | None] = field(default_factory=list)
     results: list[MapResult] = field(default_factory=list)
+    objects: list[int] | None = None
 
 
 class Evaluator:
@@ -133,7 +134,7 @@ class Evaluator:
         except _OF_ONE_IMAGE as wrong:
             of_photo, error = _Measured(), str(wrong)
         seconds = recorded.seconds + perf_counter() - started
-        return {
+        record: EvaluationRecord = {
             "version": VERSION,
             "image": _name(recorded.image),
             "model": self.recorder.name,
@@ -150,30 +151,38 @@ class Evaluator:
             "error": error,
             "settings": dict(settings),
         }
+        if of_photo.objects is not None:
+            record["task"], record["objects"] = self.recorder.task, of_photo.objects
+        return record
 
     def _measured(self, recording: Recording, image: Any, cancellation: Cancellation) -> _Measured:
-        ids = recording.classes.tolist()
+        there = np.ones(len(recording.classes), bool) if recording.objects is None else recording.objects >= 0
+        ids = recording.classes[there].tolist()
         labels = None if recording.labels is None else [label_of(one, recording.labels) for one in ids]
         confidences = recording.scores if recording.probabilities is None else recording.probabilities
-        masks = [self._mask(recording, image, k) for k in range(len(ids))]
+        masks = [self._mask(recording, image, k) if there[k] else None for k in range(len(there))]
         results: list[MapResult] = []
         for layer in recording.layers:
             raw = {method: layer.raw(method) for method in self.recorder.methods}
             tables = self._tables(recording, layer, raw, masks, cancellation)
-            for (method, class_id), (metrics, curves) in zip(
-                ((method, one) for method in raw for one in ids), tables, strict=True
+            for (method, k), (metrics, curves) in zip(
+                ((method, k) for method in raw for k in range(len(there))), tables, strict=True
             ):
+                if not there[k]:
+                    continue
                 results.append(
                     {
                         "layer": layer.name,
                         "method": method,
-                        "class": class_id,
+                        "class": int(recording.classes[k]),
                         "metrics": {name: _rounded(metrics.get(name)) for name in self.metrics},
                         "curves": {name: [_rounded(v) for v in curves[name]] for name in CURVES if name in curves},
                     }
                 )
-        probabilities = None if recording.probabilities is None else _list(recording.probabilities)
-        return _Measured(ids, labels, _list(recording.scores), probabilities, _list(confidences), results)
+        probabilities = None if recording.probabilities is None else _list(recording.probabilities[there])
+        objects = None if recording.objects is None else recording.objects[there].tolist()
+        scores = _list(recording.scores[there])
+        return _Measured(ids, labels, scores, probabilities, _list(confidences[there]), results, objects)
 
     def _tables(
         self,

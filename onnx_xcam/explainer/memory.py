@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import onnx
+
 from onnx_xcam import contract
 from onnx_xcam.runtime import TensorInfo
 from onnx_xcam.runtime.batching import ARENA
@@ -44,7 +46,9 @@ def bytes_per_class(skeleton: bytes, inputs: Mapping[str, Sequence[int]]) -> int
 
     Args:
         skeleton: the instrumented model, which may lack its weights.
-        inputs: the shapes of all inputs but the class input, by name.
+        inputs: the shapes of all inputs but those that choose what is explained, by name.
     """
-    few, more = ({**inputs, contract.CLASS_INPUT: (1, k)} for k in (2, 3))
+    there = {value.name for value in onnx.ModelProto.FromString(skeleton).graph.input}
+    asked = [name for name in contract.CHOICE_INPUTS if name in there]
+    few, more = ({**inputs, **{name: (1, k) for name in asked}} for k in (2, 3))
     return bytes_more(skeleton, few, more)

@@ -168,7 +168,7 @@ class EvaluateJob:
             summary = summarise(
                 tabled(self.records(), rows, evaluator.metrics),
                 model=recorder.name,
-                layers=recorder.layers,
+                layers=recorder.model.shown_layers,
                 methods=recorder.methods,
                 metrics=evaluator.metrics,
                 confidence=recorder.confidence_kind,

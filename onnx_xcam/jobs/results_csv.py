@@ -23,11 +23,11 @@ def tabled(records: Iterator[EvaluateLine], rows: Any, metrics: tuple[str, ...])
     for record in records:
         ids = record["classes"]
         labels = record["labels"] or [None] * len(ids)
-        of_class = dict(zip(ids, zip(labels, record["scores"], record["confidences"], strict=True), strict=True))
-        for result in record["results"]:
+        of_class = list(zip(labels, record["scores"], record["confidences"], strict=True))
+        for index, result in enumerate(record["results"]):
             values = (result["metrics"][name] for name in metrics)
             named = record["image"], result["layer"], result["method"], result["class"]
-            rows.writerow([*map(_cell, (*named, *of_class[result["class"]], *values)), ""])
+            rows.writerow([*map(_cell, (*named, *of_class[index % len(ids)], *values)), ""])
         if record["error"] is not None:
             blank = [""] * (len(_COLUMNS) - 1 + len(metrics))
             rows.writerow([_cell(record["image"]), *blank, _cell(record["error"])])

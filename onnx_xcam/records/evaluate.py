@@ -47,7 +47,10 @@ class EvaluationRecord(PhotoRecord):
         scores: The scores of the classes before any softmax.
         probabilities: The probabilities of the classes, or null where the model gives none.
         confidences: The probabilities of the classes, or the scores where the model gives no probabilities.
-        results: The metrics and curves of each map, for each layer, method and class, in this order.
+        results: The metrics and curves of each map, for each layer, method and class or object, in this order.
+        task: What the model is for; only where it is no classifier.
+        objects: The candidates that were explained, only of a model of objects; those that a photo does not have are
+            left out.
     """
 
     layer: list[str]
@@ -58,6 +61,8 @@ class EvaluationRecord(PhotoRecord):
     probabilities: list[float | None] | None
     confidences: list[float | None]
     results: list[MapResult]
+    task: NotRequired[str]
+    objects: NotRequired[list[int]]
 
 
 class EvaluateLine(EvaluationRecord, PhotoFile):

@@ -96,12 +96,17 @@ class _Values:
         if record["error"] is not None:
             self.failed.append((name, printable(record["error"])))
             return
-        by_map = {(one["layer"], one["method"], one["class"]): one["metrics"] for one in record["results"]}
-        labels = record["labels"] or [None] * len(record["classes"])
-        for class_id, label, confidence in zip(record["classes"], labels, record["confidences"], strict=True):
+        count = len(record["classes"])  # results are by layer, by method and then by class
+        by_map = {
+            (one["layer"], one["method"], index % count): one["metrics"] for index, one in enumerate(record["results"])
+        }
+        labels = record["labels"] or [None] * count
+        for k, (class_id, label, confidence) in enumerate(
+            zip(record["classes"], labels, record["confidences"], strict=True)
+        ):
             table = []
             for row in self.rows:
-                metrics = by_map.get((*row, class_id), {})
+                metrics = by_map.get((*row, k), {})
                 numbers = [finite(metrics.get(metric)) for metric in self.metrics]
                 table.append([None if value is None else float(f"{value:.5g}") for value in numbers])
                 for metric, value in zip(self.metrics, numbers, strict=True):

@@ -16,6 +16,8 @@ from onnx_xcam.jobs import explain as job
 from onnx_xcam.jobs.file_names import name_of_all, name_parts, picture_name, places, stems
 from onnx_xcam.records.reading import read_explained
 
+pytestmark = pytest.mark.filterwarnings("ignore::onnx_xcam.errors.XcamWarning")
+
 PREPROCESS = {"scale": "1/255", "size": [SIZE, SIZE], "resize": "letterbox"}
 
 
@@ -195,3 +197,20 @@ def test_file_names_of_objects():
 
     parts = name_parts(["a"], ["cut"], of_objects=True)
     assert stems([Path("x/street.png"), Path("x/street.objects.png")], parts) == ["street.png", "street.objects.png"]
+
+
+def test_objects_are_evaluated_each_by_itself(run, folder):
+    """Two objects of one class are two results, and an object that is not there is none."""
+    options = ["--metrics", "axioms,deletion", "--steps", "2", "--method", "auto", "--html", "page.html", "-q"]
+    status, _, err = run("evaluate", "detector.onnx", "street.png", "--top", "19", "-o", "out", *options)
+    assert status == 0, err
+    (record,) = [json.loads(line) for line in (folder / "out" / "results.jsonl").read_text().splitlines()]
+    expected = explained(folder, top=19).without_missing()
+    assert record["objects"] == expected.objects[0].tolist() and len(set(record["classes"])) < len(record["classes"])
+    assert [one["class"] for one in record["results"]] == record["classes"]
+    np.testing.assert_allclose(record["confidences"], expected.probabilities[0], rtol=1e-4)
+    assert all(one["metrics"]["conservation"] is not None for one in record["results"])
+    rows = (folder / "out" / "results.csv").read_text().splitlines()
+    header = rows[0].split(",")
+    confidences = [float(row.split(",")[header.index("confidence")]) for row in rows[1:]]
+    np.testing.assert_allclose(confidences, record["confidences"])
