@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from onnx_xcam import contract
 from onnx_xcam.runtime import TensorInfo
@@ -48,7 +49,10 @@ def bytes_per_class(skeleton: bytes, inputs: Mapping[str, Sequence[int]]) -> int
         skeleton: the instrumented model, which may lack its weights.
         inputs: the shapes of all inputs but those that choose what is explained, by name.
     """
-    there = {value.name for value in onnx.ModelProto.FromString(skeleton).graph.input}
+    try:
+        there = {value.name for value in onnx.ModelProto.FromString(skeleton).graph.input}
+    except DecodeError:
+        return None
     asked = [name for name in contract.CHOICE_INPUTS if name in there]
-    few, more = ({**inputs, **{name: (1, k) for name in asked}} for k in (2, 3))
+    few, more = ({**inputs, **dict.fromkeys(asked, (1, k))} for k in (2, 3))
     return bytes_more(skeleton, few, more)

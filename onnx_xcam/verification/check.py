@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from onnx_xcam.cams.methods import AUTO_METHOD, DEFAULT_METHOD, emitted_method
-from onnx_xcam.common.arguments import short_repr
+from onnx_xcam.common.arguments import short_repr, text
 from onnx_xcam.errors import InputError, XcamError
 from onnx_xcam.explainer.other_pictures import model_infos, read_pictures
 from onnx_xcam.feeds import InputValue, free_picture
@@ -60,7 +60,7 @@ def check(
     Raises:
         XcamError: what `instrument` raises; ModelError if the model cannot be run.
     """
-    if method != AUTO_METHOD and emitted_method(method).is_guided:
+    if text("method", method) != AUTO_METHOD and emitted_method(method).is_guided:
         raise XcamError(
             "check compares a map with its formula on A and G, but a guided one is made of the input's gradient too; "
             f"check '{DEFAULT_METHOD}', which it multiplies."

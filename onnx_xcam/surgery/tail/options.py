@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from onnx_xcam import contract
 from onnx_xcam.cams.fusion import Fusion, check_fusion
 from onnx_xcam.cams.methods import AUTO_METHOD, emitted_method
-from onnx_xcam.common.arguments import flag, one_of
+from onnx_xcam.common.arguments import flag, one_of, text
 from onnx_xcam.contract import ClassInput, Emit
 from onnx_xcam.errors import XcamError
 
@@ -31,7 +31,7 @@ class TailOptions:
     contrast: bool = False
 
     def __post_init__(self) -> None:
-        if self.method != AUTO_METHOD:
+        if text("method", self.method) != AUTO_METHOD:
             emitted_method(self.method)
         is_list = isinstance(self.emit, Sequence) and not isinstance(self.emit, str)
         wrong = [kind for kind in self.emit if kind not in contract.EMITS] if is_list else self.emit

@@ -13,7 +13,8 @@ from typing import TypeVar
 import onnx
 
 from onnx_xcam import contract
-from onnx_xcam.common.arguments import share
+from onnx_xcam.common.arguments import share, text
+from onnx_xcam.errors import ScoreError
 from onnx_xcam.metadata import CutMember, Hints, read_hints
 from onnx_xcam.surgery.analysis.concrete_size import sample_of
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_operators
@@ -38,7 +39,7 @@ class Request:
     """A Request says what is to be explained in a model; see `instrument`.
 
     Raises:
-        XcamError: a threshold is no number from 0 to 1.
+        XcamError: a threshold is no number from 0 to 1, or score or task is no text.
     """
 
     layers: str | Sequence[str] = "auto"
@@ -49,6 +50,8 @@ class Request:
     iou: float | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "score", text("score", self.score, ScoreError))
+        object.__setattr__(self, "task", text("task", self.task))
         for name in ("conf", "iou"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, share(name, value))
