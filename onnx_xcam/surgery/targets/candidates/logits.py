@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.builder.values import Value
@@ -144,7 +145,7 @@ class _Replay:
             parts = covered
         else:
             return _part_or_none(self._joined(node, None), columns)
-        sources = [self.tensor(name, part) for name, part in parts]
+        sources = [self.tensor(name, part) if self._has_elements(name) else None for name, part in parts]
         known = [source for source in sources if source is not None]
         if not known or (columns is not None and len(known) < len(sources)):
             return None
@@ -152,11 +153,20 @@ class _Replay:
         if any((one.kind, one.activation) != (first.kind, first.activation) for one in known):
             return None
         values = [
-            forward_value(self.graph, self.emitter, name, _WHO) if source is None else source.value
+            self._nothing_like(name, first.value) if source is None else source.value
             for source, (name, _) in zip(sources, parts, strict=True)
         ]
         softmax = first.axis if axis != first.axis or len(values) == 1 else None
         return Behind(self.emitter.concat(values, axis), first.kind, first.activation, softmax)
+
+    def _has_elements(self, name: str) -> bool:
+        """Tell whether a tensor may have elements: columns that a model has none of are joined all the same."""
+        return 0 not in (self.graph.shape(name) or ())
+
+    def _nothing_like(self, name: str, value: Value) -> Value:
+        """Return zeros in the shape of a tensor, for columns beside those that are wanted: they need no gradient."""
+        beside = forward_value(self.graph, self.emitter, name, _WHO)
+        return beside.zeros(shapes.dim_parts(beside)).cast(value.dtype).with_shape(beside.shape)
 
     def _covered(self, names: Sequence[str], columns: Columns) -> list[tuple[str, Columns | None]] | None:
         """Return the inputs of a Concat that columns of its axis lie in, with their own columns; None if unknown."""

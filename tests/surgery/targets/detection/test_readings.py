@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx
 import pytest
@@ -282,6 +284,56 @@ def test_levels_with_anchors_have_scores_and_no_boxes(raw):
     np.testing.assert_allclose(found["probabilities"], p, rtol=1e-5)
     np.testing.assert_allclose(found["scores"], np.log(p), rtol=1e-4, atol=1e-5)
     assert not target.has_boxes
+
+
+FORMS = {
+    "objectness": forms.yolox,
+    "classes first": forms.nanodet,
+    "levels": lambda: forms.levels_apart(4, {"cls": 1, "obj": 1}),
+    "one map": forms.one_map,
+    "decoded": lambda: forms.decoded("x1y1x2y2 pixels"),
+    "queries": forms.queries,
+    "heat map": forms.heat_map,
+    "rows": forms.rows,
+    "rows that are filled up": lambda: forms.rows(filled_up=True),
+    "plugin": lambda: forms.plugin("EfficientNMS_TRT", score_threshold=0.3, iou_threshold=0.5),
+    "anchors": forms.anchors_apart,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_gradient_of_the_best_object_is_that_of_finite_differences(form):
+    model, image = FORMS[form](), images(1, SIZE)
+    made = instrument(model, emit=("activations", "gradients"))
+    ours = session(made)
+    names = [out.name for out in ours.get_outputs()]
+    found = dict(zip(names, ours.run(names, {"image": image}), strict=True))
+    q, c = int(found["xcam_objects"][0, 0]), int(found["xcam_classes"][0, 0])
+    stated = json.loads(next(one.value for one in made.metadata_props if one.key == "onnx_xcam"))
+    cut = [one["layer"] for one in stated["cut"]]
+    whole = analyse(Source(model), Request(task="detection")).source.load()
+    whole.graph.output.append(onnx.ValueInfoProto(name="xcam/scores"))
+    given = tensors(model if form != "plugin" else forms.decoded("x1y1x2y2 pixels"), cut, image)
+    behind = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(whole)).extract_model(
+        [*cut, "image"], ["xcam/scores"]
+    )
+    score = session(behind)
+
+    def score_at(values):
+        return score.run(None, {**values, "image": image})[0][0, q, c]
+
+    largest = 0.0
+    for k, layer in enumerate(cut):
+        gradient = found["xcam_gradients" + (f"_{k}" if k else "")][0, 0]
+        for place in np.random.default_rng(k).permutation(gradient.size)[:25]:
+            at = np.unravel_index(place, gradient.shape)
+            moved = [{**given, layer: given[layer].copy()} for _ in range(2)]
+            for sign, values in zip((1, -1), moved, strict=True):
+                values[layer][(0, *at)] += sign * 0.01
+            numeric = (score_at(moved[0]) - score_at(moved[1])) / 0.02
+            assert abs(gradient[at] - numeric) < 2e-3 * max(1, abs(numeric)), (layer, at)
+            largest = max(largest, abs(numeric))
+    assert largest > 0.05, "the gradient must not vanish, or the test shows nothing"
 
 
 def test_no_row_at_all_is_an_ordinary_result():

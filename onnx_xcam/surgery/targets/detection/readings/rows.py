@@ -200,7 +200,8 @@ def _reading(outputs: Outputs, p: Part, labels: Part, boxes: Part, image: Part |
         return None
     code = _box_form(outputs, boxes)
     notes = (f"Scores: {count} classes; each row has the logit of its own class.", f"Boxes: {code.text}.")
-    tensors = [origin.name for origin in origins(outputs.graph, boxes.span)]
+    of_scores = {origin.name for origin in origins(outputs.graph, p.span)}
+    tensors = [origin.name for origin in origins(outputs.graph, boxes.span) if origin.name not in of_scores]
     return Rows(
         outputs=list(dict.fromkeys([p.name, boxes.name])),
         box_tensors=tensors,
