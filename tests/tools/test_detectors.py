@@ -10,7 +10,16 @@ from tools.sweep.detectors import judge, line, table
 
 MEASURED: dict[str, Any] = {
     **{"kept": 12, "missing": 0, "extra": 0, "margin": 1e-2, "unsaid": 0, "probabilities": 1e-6, "boxes": 1e-6},
-    **{"outputs": 0.0, "bit_equal": True, "row": 0.0, "not_found": [], "match": 1e-6, "scores": 1e-6, "strength": 0.3},
+    **{
+        "outputs": 0.0,
+        "noise": 0.0,
+        "bit_equal": True,
+        "row": 0.0,
+        "not_found": [],
+        "match": 1e-6,
+        "scores": 1e-6,
+        "strength": 0.3,
+    },
     **{"errors": [1e-5, 2e-5], "shares": [1.0, 0.99], "torch_errors": [1e-5, 1e-5], "layers": ["a", "b"]},
     **{"form": "boxes and class probabilities in one table", "seconds": 1.0},
 }
@@ -47,6 +56,11 @@ def test_each_difference_fails(changed: dict[str, Any], said: str) -> None:
 
 def test_a_close_decision_may_go_either_way() -> None:
     assert judge({**MEASURED, "missing": 1, "margin": 1e-6})["passed"]
+
+
+def test_outputs_may_differ_as_without_fusion() -> None:
+    assert judge({**MEASURED, "outputs": 4e-6, "noise": 2e-6})["passed"]
+    assert not judge({**MEASURED, "outputs": 7e-6, "noise": 2e-6})["passed"]
 
 
 def test_float32_autograd_of_the_framework_widens_the_limit() -> None:

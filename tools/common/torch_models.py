@@ -138,7 +138,9 @@ def _draw_batch_norm(module: nn.modules.batchnorm._BatchNorm, x: torch.Tensor, r
     """Statistics of the actual input, each channel's moved by about half a deviation and scaled by 0.5 to 1.5."""
     count = module.num_features
     axes = [axis for axis in range(x.ndim) if axis != 1]
-    mean, variance = x.mean(axes), x.var(axes)
+    mean = x.mean(axes)
+    alone = x.numel() == count  # a single value a channel has no variance
+    variance = mean.square().mean().expand(count) if alone else x.var(axes)
     variance = variance.clamp_min(0.01 * float(variance.mean()))  # dead channels are not blown up
     assert module.running_mean is not None and module.running_var is not None
     module.running_mean.copy_(mean + 0.5 * variance.sqrt() * torch.randn(count, generator=random))
