@@ -287,7 +287,10 @@ def _rows(model: onnx.ModelProto, image: TensorInfo, metadata: Metadata) -> Rows
 
     What the operators do not show is found out when several images are run for the first time.
     """
-    wanted = [metadata.score, *metadata.layers]
+    # The table of a model of objects is made of its outputs; a model that was plain does not have it.
+    is_made = any(metadata.score in node.output for node in model.graph.node)
+    scores = [metadata.score] if is_made else [output.name for output in model.graph.output]
+    wanted = [*scores, *metadata.layers]
     if image.shape[0] == 1 or cannot_mix(model, image.name, wanted):
         return Rows(mixed=False, is_exact=True)
     return Rows(mixed=scaled_by_run(model.graph) or None, is_exact=not rounds(model.graph))
