@@ -48,6 +48,7 @@ def notebook_html(maps: ClassMaps) -> str:
         for n in range(len(maps.pictures))
         for layer in maps.shown_layers
         for k in range(maps.classes.shape[1])
+        if maps.is_object(n, k)
     ]
     left = len(shown) - MOST_FIGURES
     figures: dict[int, list[str]] = {}
@@ -79,13 +80,8 @@ def _heading(maps: ClassMaps) -> str:
 def _figure(maps: ClassMaps, n: int, k: int, layer: int | str) -> str:
     """Return a figure as HTML: the picture of one map, with the class, score and layer below it."""
     label = maps.labels[n][k] if maps.labels else None
-    facts = [
-        f"class {maps.classes[n, k]}",
-        f"{'value' if maps.is_number else 'score'} {maps.value(n, k):.2f}",
-    ]
-    if maps.probabilities is not None:
-        facts.append(f"p {maps.probabilities[n, k]:.2f}")
-    lines = [f"<b>{_text(label)}</b>"] if label else []
+    lines = [f"<b>{_text(label)}</b>"] if label and maps.objects is None else []
+    facts = _facts(maps, n, k) if maps.objects is None else [maps.caption(n, k)]
     lines.append(_text(" · ".join(facts)))
     if isinstance(layer, int):
         if len(maps.layers) > 1:
@@ -101,10 +97,17 @@ def _figure(maps: ClassMaps, n: int, k: int, layer: int | str) -> str:
     )
 
 
+def _facts(maps: ClassMaps, n: int, k: int) -> list[str]:
+    """Return the id of a class, and its score and probability, in words."""
+    score = f"{'value' if maps.is_number else 'score'} {maps.value(n, k):.2f}"
+    p = [] if maps.probabilities is None else [f"p {maps.probabilities[n, k]:.2f}"]
+    return [f"class {maps.classes[n, k]}", score, *p]
+
+
 def _drawn(maps: ClassMaps, n: int, k: int, layer: int | str) -> NDArray[np.uint8]:
     """Draw a map over its photo, or over plain grey for a ready tensor, and return it, uint8 [H,W,3] RGB."""
     if maps.pictures[n].image_rgb is not None:
-        return maps.overlay(n, k, layer=layer)
+        return maps.picture(n, k, layer=layer)
     heat = maps.heatmap(n, k, layer=layer)
     colours = DEFAULT_DIVERGING if maps.signed else DEFAULT_COLOUR_MAP
     return overlay(np.full((*heat.shape, 3), _GREY, np.uint8), heat, alpha=1.0, colour_map=colours, signed=maps.signed)

@@ -345,3 +345,10 @@ def test_cells():
     assert Cells().count is None and Cells().feeds() == {} and Cells().distinct().count is None
     rows = Cells(classes=np.arange(6).reshape(3, 2))
     assert rows.rows(1, 2).classes.tolist() == [[2, 3]] and rows.padded(4).classes[3].tolist() == [4, 5]
+
+
+def test_a_notebook_shows_the_objects_that_are_there(explainer):
+    found = explainer.explain(PHOTO, top=20)
+    shown = found._repr_html_()
+    assert shown.count("<figure>") == int((found.objects >= 0).sum()) < 20
+    assert found.caption() in shown and "no object" not in shown
