@@ -247,7 +247,9 @@ class Recorder(OfOpenModel):
         guided = self._guided_maps({**feeds, **resolved.feeds()}, cancellation)
         flat = self._flat(ids[0], _first(results, contract.OBJECTS))
         layers = [
-            self._layer(index, picture, results, resolved, None if guided is None else guided[index])
+            self._layer(
+                index, picture, results, resolved, guided[index] if len(guided) > 1 or len(self.layers) == 1 else None
+            )
             | self._ablation_fields(index, {**feeds, **results}, flat, cancellation)
             for index in range(len(self.layers))
         ]
@@ -259,7 +261,7 @@ class Recorder(OfOpenModel):
             classes=ids[0],
             scores=results[contract.SCORES][0],
             probabilities=_first(results, contract.PROBABILITIES) if of_objects else own,
-            layers=self._maps([LayerRecord(**fields) for fields in layers]),
+            layers=self._maps([LayerRecord(**fields) for fields in layers], guided),
             picture=picture,
             labels=self.labels,
             notes=self.notes,
@@ -318,12 +320,14 @@ class Recorder(OfOpenModel):
             *([source.output] if source else []),
         }
 
-    def _maps(self, layers: Sequence[LayerRecord]) -> Sequence[LayerRecord | CutRecord]:
+    def _maps(
+        self, layers: Sequence[LayerRecord], guided: Sequence[NDArray[np.float32] | None]
+    ) -> Sequence[LayerRecord | CutRecord]:
         """Return a record for each map: of each layer, or one of the cut whose layers' maps are added up."""
         loaded = self.model.loaded
         if loaded.shown_layers == loaded.layers:
             return layers
-        return [CutRecord(loaded.shown_layers[0], layers, loaded.shown_names[0])]
+        return [CutRecord(loaded.shown_layers[0], layers, loaded.shown_names[0], guided[0])]
 
     def _layer(
         self,
@@ -358,10 +362,10 @@ class Recorder(OfOpenModel):
 
     def _guided_maps(
         self, feeds: Mapping[str, NDArray[Any]], cancellation: Cancellation | None
-    ) -> list[NDArray[np.float32]] | None:
-        """Return the Guided XGrad-CAM of each layer before the ReLU, `[1,K,H,W]`, or None if no method needs it."""
+    ) -> list[NDArray[np.float32] | None]:
+        """Return the Guided XGrad-CAM of each map before the ReLU, `[1,K,H,W]`, or None each if no method needs it."""
         if self._guided is None:
-            return None
+            return [None] * len(self.model.shown_layers)
         names = self._guided.outputs("map")
         maps = self._guided.session.run(feeds, names, cancellation)
         return [maps[name][:1] for name in names]

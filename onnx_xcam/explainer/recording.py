@@ -133,9 +133,7 @@ class LayerRecord:
         """
         known = find_method(method)
         if known.is_guided:
-            if self.guided is None:
-                raise XcamError("The recording holds no guided gradients; open the Recorder for the method.")
-            return np.asarray(self.guided[0])
+            return _guided_map(self.guided)
         raw = map_of(_XP, self._contributions(known))[0]
         return np.asarray(raw, np.float32).reshape(-1, *self.size)
 
@@ -189,11 +187,13 @@ class CutRecord:
         name: the name of the cut.
         members: the records of its layers.
         names: the names of its layers.
+        guided: Guided XGrad-CAM's map before the ReLU, `[1,K,H,W]`, or None if it was not requested.
     """
 
     name: str
     members: Sequence[LayerRecord]
     names: tuple[str, ...] = ()
+    guided: NDArray[np.float32] | None = None
 
     @functools.cached_property
     def is_flat(self) -> NDArray[np.bool_] | None:
@@ -217,6 +217,8 @@ class CutRecord:
         Raises:
             XcamError: the method needs what was not recorded.
         """
+        if find_method(method).is_guided:
+            return _guided_map(self.guided)
         maps = [member.raw(method)[None] for member in self.members]
         finest = max((one.shape[2:] for one in maps), key=math.prod)
         total = functools.reduce(np.add, (_XP.resize_linear(one, finest) for one in maps))
@@ -336,6 +338,13 @@ class Recording:
         """Return the fused map of all layers, float32 [1,K,h,w], on the finest of their grids."""
         finest = max((one.shape[2:] for one in maps), key=math.prod)
         return np.asarray(fused(_XP, maps, finest, how), np.float32)
+
+
+def _guided_map(guided: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Return the guided map of one image, float32 [K,H,W], or raise an XcamError if there is none."""
+    if guided is None:
+        raise XcamError("The recording holds no guided gradients; open the Recorder for the method.")
+    return np.asarray(guided[0])
 
 
 def _of_one(values: NDArray[T] | None) -> NDArray[T] | None:

@@ -23,6 +23,7 @@ LABELS = ("cat", "dog", "bird")
 LETTERBOX = {"scale": "1/255", "resize": "letterbox", "size": [SIZE, SIZE]}
 PHOTO = np.random.default_rng(5).integers(0, 256, (48, 96, 3), np.uint8)
 """Twice as wide as high: the model sees it between two borders, each pixel of the input is 6 of the photo."""
+GUIDED = "guided-xgrad-cam"
 BLANK = np.full((48, 96, 3), 128, np.uint8)
 
 
@@ -248,13 +249,17 @@ def test_a_classifier_contrasts_too_and_has_no_objects():
 
 def test_several_methods_give_the_maps_that_the_model_emits():
     emitted = explainer_of().explain([PHOTO, BLANK], top=3)
-    recorded = explainer_of(method=["auto", "xgrad-cam", "score-cam", "ablation-cam"]).explain([PHOTO, BLANK], top=3)
-    assert recorded.methods == ("local-xgrad-cam", "xgrad-cam", "score-cam", "ablation-cam")
+    recorded = explainer_of(method=["auto", "xgrad-cam", "score-cam", "ablation-cam", GUIDED]).explain(
+        [PHOTO, BLANK], top=3
+    )
+    assert recorded.methods == ("local-xgrad-cam", "xgrad-cam", "score-cam", "ablation-cam", GUIDED)
     np.testing.assert_allclose(recorded.maps, emitted.maps, rtol=1e-3, atol=1e-5 * emitted.maps.max())
     for name in ("objects", "classes", "status", "boxes", "probabilities"):
         np.testing.assert_allclose(getattr(recorded, name), getattr(emitted, name), rtol=1e-5, atol=1e-5)
     one = explainer_of(method="xgrad-cam").explain([PHOTO, BLANK], top=3)
     np.testing.assert_allclose(recorded.by("xgrad-cam").maps, one.maps, rtol=1e-3, atol=1e-5 * one.maps.max())
+    guided = explainer_of(method=GUIDED).explain([PHOTO, BLANK], top=3)
+    np.testing.assert_allclose(recorded.by(GUIDED).maps, guided.maps, rtol=1e-3, atol=1e-5 * guided.maps.max())
 
 
 def test_a_cut_has_one_record_whose_map_is_the_sum_of_its_layers():
