@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,11 +24,16 @@ def tabled(records: Iterator[EvaluateLine], rows: Any, metrics: tuple[str, ...])
     for record in records:
         ids = record["classes"]
         labels = record["labels"] or [None] * len(ids)
-        of_class = list(zip(labels, record["scores"], record["confidences"], strict=True))
-        for index, result in enumerate(record["results"]):
+        cells = list(zip(ids, labels, record["scores"], record["confidences"], strict=True))
+        seen: Counter[tuple[str, str, int]] = Counter()
+        for result in record["results"]:
+            place = result["layer"], result["method"], result["class"]
+            of_class = [others for id_, *others in cells if id_ == result["class"]]  # several objects may be of one
+            own = of_class[seen[place]]
+            seen[place] += 1
             values = (result["metrics"][name] for name in metrics)
             named = record["image"], result["layer"], result["method"], result["class"]
-            rows.writerow([*map(_cell, (*named, *of_class[index % len(ids)], *values)), ""])
+            rows.writerow([*map(_cell, (*named, *own, *values)), ""])
         if record["error"] is not None:
             blank = [""] * (len(_COLUMNS) - 1 + len(metrics))
             rows.writerow([_cell(record["image"]), *blank, _cell(record["error"])])

@@ -7,7 +7,7 @@ images, one after the other. No metric is known by name: titles, directions and 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,17 +96,18 @@ class _Values:
         if record["error"] is not None:
             self.failed.append((name, printable(record["error"])))
             return
-        count = len(record["classes"])  # results are by layer, by method and then by class
-        by_map = {
-            (one["layer"], one["method"], index % count): one["metrics"] for index, one in enumerate(record["results"])
-        }
-        labels = record["labels"] or [None] * count
+        by_map: dict[tuple[str, str, int], list[Mapping[str, float | None]]] = {}
+        for one in record["results"]:  # several objects may be of one class; theirs are in the order of the classes
+            by_map.setdefault((one["layer"], one["method"], one["class"]), []).append(one["metrics"])
+        labels = record["labels"] or [None] * len(record["classes"])
         for k, (class_id, label, confidence) in enumerate(
             zip(record["classes"], labels, record["confidences"], strict=True)
         ):
+            nth = record["classes"][:k].count(class_id)
             table = []
             for row in self.rows:
-                metrics = by_map.get((*row, k), {})
+                of_class = by_map.get((*row, class_id), [])
+                metrics = of_class[nth] if nth < len(of_class) else {}
                 numbers = [finite(metrics.get(metric)) for metric in self.metrics]
                 table.append([None if value is None else float(f"{value:.5g}") for value in numbers])
                 for metric, value in zip(self.metrics, numbers, strict=True):
