@@ -60,8 +60,12 @@ _TABLE = """
 """
 
 
-def _heads(joined: bool) -> str:
-    heads = "".join((_HEAD + (_JOINED if joined else _APART)).format(k=stride) for stride in LEVELS)
+def _heads(joined: bool, coupled: bool = False) -> str:
+    head = _HEAD
+    if coupled:
+        head = head.replace("(a{k}, cw{k}", "(m{k}, kw{k}").replace("(n{k}, bw{k}", "(m{k}, bw{k}")
+        head = "m{k} = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(n{k}, mw{k})" + head
+    heads = "".join((head + (_JOINED if joined else _APART)).format(k=stride) for stride in LEVELS)
     return heads + (_TABLES_JOINED if joined else _TABLES_APART)
 
 
@@ -73,6 +77,7 @@ def _weights() -> dict[str, Sequence[int] | np.ndarray]:
         shapes |= {
             f"sw{stride}": (4, channels, 3, 3), f"sb{stride}": (4,), f"cw{stride}": (CLASSES, 4, 1, 1),
             f"cb{stride}": (CLASSES,), f"bw{stride}": (4, channels, 1, 1), f"bb{stride}": (4,),
+            f"mw{stride}": (channels, channels, 3, 3), f"kw{stride}": (CLASSES, channels, 1, 1),
         }  # fmt: skip
     grids = [(np.stack(np.meshgrid(*[np.arange(SIZE // s)] * 2), -1).reshape(-1, 2) + 0.5) * s for s in LEVELS]
     shapes["centres"] = np.concatenate(grids).T[None].astype(np.float32)
@@ -85,13 +90,16 @@ def _weights() -> dict[str, Sequence[int] | np.ndarray]:
     return shapes
 
 
-def one_table(n: int | str = "N", seed: int = 3, gain: float = 6.0, *, joined: bool = False) -> onnx.ModelProto:
+def one_table(
+    n: int | str = "N", seed: int = 3, gain: float = 6.0, *, joined: bool = False, coupled: bool = False
+) -> onnx.ModelProto:
     """A detector of two levels with one table `[N, 4 + C, Q]`; `gain` scales what makes the logits differ.
 
     Where boxes and scores are `joined`, each level's are one tensor, and the whole table is split into them again.
+    Where they are `coupled`, kernels of one position make both of the same layer.
     """
     model = build(
-        _TRUNK + _heads(joined) + _TABLE,
+        _TRUNK + _heads(joined, coupled) + _TABLE,
         _weights(),
         inputs=f"float[{n},3,{SIZE},{SIZE}] image",
         outputs=f"float[{n},{4 + CLASSES},{PLACES}] output0",

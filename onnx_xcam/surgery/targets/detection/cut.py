@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 
 from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.analysis.differentiable_path import active_inputs, differentiable_path, image_tensors
+from onnx_xcam.surgery.analysis.mixing import mixed_behind
 from onnx_xcam.surgery.analysis.reachability import backward
 from onnx_xcam.surgery.axes.axes import grids_of
 from onnx_xcam.surgery.ir.dims import Shape, known_size
@@ -40,7 +41,9 @@ def cut_of(layers: Layers, reading: Reading) -> list[Layer]:
         LayerError: a level of the scores has no layer.
     """
     search = _Search(layers, reading)
-    found = [search.last_before(group) for group in search.levels()]
+    found = search.members(mixing=True)
+    if found is None:
+        found = search.members(mixing=False) or []
     members = [part for layer in dict.fromkeys(found) for part in search.parts(layer)]
     different = {(member.name, member.grid): member for member in members}.values()
     return sorted(different, key=lambda member: -(known_size(search.size(member)) or 0))
@@ -98,11 +101,29 @@ class _Search:
             groups.setdefault(self.size(self._known(name)), []).append(name)
         return list(groups.values())
 
-    def last_before(self, ends: Collection[str]) -> Layer:
+    def members(self, *, mixing: bool) -> list[Layer] | None:
+        """Return the member of each level; None if one lies on the way from another one to that one's scores.
+
+        Args:
+            mixing: whether positions are to act on each other behind each member.
+
+        Raises:
+            LayerError: a level of the scores has no layer.
+        """
+        groups = self.levels()
+        found = [self.last_before(ends, mixing=mixing) for ends in groups]
+        names = {layer.name for layer in found}
+        for layer, ends in zip(found, groups, strict=True):
+            if mixing and layer.name not in differentiable_path(self.layers.graph, [layer.name], ends, names).tensors:
+                return None
+        return found
+
+    def last_before(self, ends: Collection[str], *, mixing: bool) -> Layer:
         """Return the last layer that carries all evidence of a level, or else most of it.
 
         Args:
             ends: the tensors of one size that the level's scores are read from.
+            mixing: whether positions are to act on each other behind it, where there is such a layer.
 
         Raises:
             LayerError: there is none.
@@ -111,6 +132,9 @@ class _Search:
         through, paths = self.layers.counts.through(ends)
         ways = [name for name, count in through.items() if count and name in order and name not in self.logits]
         passed = [name for name in sorted(ways, key=order.__getitem__) if self._is_member(name, ends)]
+        if mixing:
+            mixed = mixed_behind(self.layers.path, ends if self.logits.issuperset(ends) else [self.layers.score])
+            passed = [name for name in passed if name in mixed] or passed
         carrying = [name for name in passed if through[name] == paths]
         used = [name for name in carrying if self.layers.is_wholly_used(self._known(name))]
         if shared := [name for name in used if name in self.shared]:
