@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 import onnx_graphsurgeon as gs
 
+from onnx_xcam.surgery.ir.dims import differ
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_facts import Affine, Values
 from onnx_xcam.surgery.ir.op_traits import traits
@@ -54,13 +55,21 @@ def activated(graph: Graph, span: Span) -> Literal["sigmoid", "softmax"] | None:
     """
     node = graph.producer.get(span.name)
     found = None if node is None else activation(graph, node)
-    if node is None or found is None or graph.shape(found[1]) != graph.shape(span.name):
+    if node is None or found is None or not _may_have_one_shape(graph, found[1], span.name):
         return None
     if found[0] in ("Sigmoid", "HardSigmoid"):
         return "sigmoid"
     rank = len(graph.shape(span.name) or ())
     over = node.attrs.get("axis", -1) % rank if node.op == found[0] else span.axis
     return "softmax" if found[0] == "Softmax" and span.axis in (None, over) else None
+
+
+def _may_have_one_shape(graph: Graph, first: str, second: str) -> bool:
+    """Tell whether two tensors have as many axes, and no lengths that are known to differ; names of lengths may."""
+    one, other = graph.shape(first), graph.shape(second)
+    if one is None or other is None or len(one) != len(other):
+        return False
+    return not any(differ(a, b) for a, b in zip(one, other, strict=True))
 
 
 def factors(graph: Graph, span: Span) -> Sequence[Span] | None:

@@ -206,6 +206,18 @@ def test_heat_maps(faces):
     np.testing.assert_allclose(found["boxes"], boxes, rtol=1e-4, atol=1e-4)
 
 
+def test_a_heat_map_of_any_size_whose_outputs_have_symbols_of_their_own():
+    model, image = forms.heat_map(faces=True), images(2, SIZE)
+    for value in (*model.graph.input, *model.graph.output):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if axis != 1:
+                dim.dim_param = f"{value.name}_{axis}"
+    fixed, _ = table(forms.heat_map(faces=True), image)
+    found, _ = table(model, image)
+    for name, values in fixed.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5)
+
+
 def test_rows_of_the_best_cells():
     model, image = forms.rows(), images(2, SIZE)
     found, target = table(model, image)
