@@ -85,11 +85,11 @@ def behind(graph: Graph, emitter: Emitter, name: str, columns: Columns | None = 
         name: the tensor.
         columns: the columns; None for the whole tensor.
     """
-    return _Replay(graph, emitter).tensor(name, columns)
+    return Replay(graph, emitter).tensor(name, columns)
 
 
-class _Replay:
-    """A _Replay emits the moves behind activations once more, for the activations' inputs."""
+class Replay:
+    """A Replay emits the moves behind activations once more, for the activations' inputs."""
 
     def __init__(self, graph: Graph, emitter: Emitter) -> None:
         self.graph, self.emitter = graph, emitter
@@ -123,16 +123,16 @@ class _Replay:
             whole = self._product(node)
         else:
             whole = self._moved(node, name, self.tensor(source))
-        return None if whole is None else _part(whole, columns)
+        return None if whole is None else part_of(whole, columns)
 
-    def _before(self, node: gs.Node, op: str, name: str, columns: Columns | None) -> Behind:
+    def _before(self, node: gs.Node, op: str, name: str, columns: Columns | None) -> Behind | None:
         """Return the input of an activation."""
         value = forward_value(self.graph, self.emitter, name, _WHO)
         axis = None
         if op in ("Softmax", "LogSoftmax"):
             axis = int(node.attrs.get("axis", 1 if self.graph.opset < 13 else -1)) % value.rank
         made = Behind(value, "log" if op == "LogSoftmax" else "logit", op.removeprefix("Log"), axis)
-        return _part(made, columns)
+        return part_of(made, columns)
 
     def _joined(self, node: gs.Node, columns: Columns | None) -> Behind | None:
         """Return what stands behind a Concat; of its columns all, of the whole tensor a part must be probabilities."""
@@ -167,6 +167,10 @@ class _Replay:
         """Return zeros in the shape of a tensor, for columns beside those that are wanted: they need no gradient."""
         beside = forward_value(self.graph, self.emitter, name, _WHO)
         return beside.zeros(shapes.dim_parts(beside)).cast(value.dtype).with_shape(beside.shape)
+
+    def _other(self, name: str) -> Value:
+        """Return a table of other values that probabilities are written into."""
+        return forward_value(self.graph, self.emitter, name, _WHO)
 
     def _covered(self, names: Sequence[str], columns: Columns) -> list[tuple[str, Columns | None]] | None:
         """Return the inputs of a Concat that columns of its axis lie in, with their own columns; None if unknown."""
@@ -219,7 +223,7 @@ class _Replay:
         maker = self.graph.producer.get(data)
         if source is None or (before is None and maker is not None and maker.inputs):
             return None
-        table = forward_value(self.graph, self.emitter, data, _WHO) if before is None else before.value
+        table = self._other(data) if before is None else before.value
         inputs = [table, forward_value(self.graph, self.emitter, places, _WHO), source.value]
         made = self.emitter.one(str(node.op), inputs, source.value.dtype, table.shape, **node.attrs)
         return Behind(made, source.kind, source.activation)
@@ -234,7 +238,7 @@ class _Replay:
                 return None
             return Behind(log * 0.5 if self._is_factor else log, "log", source.activation)
         constant = [number(self.graph, name) is not None for name in names]
-        if any(constant):
+        if self._is_scaled(node):
             return self.tensor(names[constant.index(False)]) if not all(constant) else None
         is_factor, self._is_factor = self._is_factor, True
         factors = [self.tensor(name) for name in names]
@@ -244,8 +248,12 @@ class _Replay:
             return None
         return Behind(logs[0] + logs[1], "log", factors[-1].activation)
 
+    def _is_scaled(self, node: gs.Node) -> bool:
+        """Tell whether a product has a constant number as a factor."""
+        return any(number(self.graph, str(tensor.name)) is not None for tensor in node.inputs)
 
-def _part(whole: Behind, columns: Columns | None) -> Behind:
+
+def part_of(whole: Behind, columns: Columns | None) -> Behind:
     """Return some columns of what stands behind a tensor."""
     if columns is None:
         return whole
@@ -255,4 +263,4 @@ def _part(whole: Behind, columns: Columns | None) -> Behind:
 
 def _part_or_none(whole: Behind | None, columns: Columns) -> Behind | None:
     """Return some columns of what stands behind a tensor, if anything does."""
-    return None if whole is None else _part(whole, columns)
+    return None if whole is None else part_of(whole, columns)

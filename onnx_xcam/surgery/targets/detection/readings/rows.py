@@ -8,8 +8,8 @@
 | boxes `[N,n,4]`, scores `[N,n]`, labels `[N,n]` | RT-DETR and D-FINE as deployed, YOLO-NAS, TensorFlow's API | tools/export_onnx.py of lyuwenyu/RT-DETR; exporter_lib_v2.py of TensorFlow |
 
 A column is a probability if nothing but movements and picking lie between it and an activation, and a class or an image
-if it is made of integers. Rows that only fill up have the probability 0. The score of a row is the logit of its own
-class; those of other classes are not looked up, and stand as 0.
+if it is made of integers. Rows that only fill up have the probability 0. The scores of a row are the logits of all
+classes of the candidate that it was picked from; where these cannot be looked up, the logit of its own class alone.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from onnx_xcam.surgery.autodiff.vjp_model import new_emitter
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.emitter import Emitter
 from onnx_xcam.surgery.builder.forward_values import forward_value
@@ -27,6 +28,8 @@ from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.targets.candidates.appended import Columns
+from onnx_xcam.surgery.targets.candidates.class_rows import class_rows
+from onnx_xcam.surgery.targets.candidates.logits import Columns as Cut
 from onnx_xcam.surgery.targets.detection.boxes import BoxForm
 from onnx_xcam.surgery.targets.detection.evidence import WHO, Outputs
 from onnx_xcam.surgery.targets.detection.reading import Reading
@@ -74,7 +77,22 @@ class Rows(Reading):
         told = _with_one_more(own * p)
         if logit is None:
             return Columns(scores=told, probabilities=told, boxes=_with_one_more(boxes), are_probabilities=True)
-        return Columns(scores=_with_one_more(own * logit), probabilities=told, boxes=_with_one_more(boxes))
+        scores = self._of_all_classes(graph, emitter, labels, own * logit)
+        return Columns(scores=_with_one_more(scores), probabilities=told, boxes=_with_one_more(boxes))
+
+    def _of_all_classes(self, graph: Graph, emitter: Emitter, labels: Value, own: Value) -> Value:
+        """Return the scores of all classes of each row where they can be looked up, `[N, n, C]`, else those of its own.
+
+        They can where labels are the columns of the table that the row was picked from.
+        """
+        found = class_rows(graph, emitter, self.p.name, _cut(self.p), self.count)
+        if found is None:
+            return own
+        rows, column = self.p.rows(found.rows), self.p.rows(found.columns)
+        every = found.table.gather(rows.squeeze([2]), 0)
+        if self.image is not None:
+            every = every * self._of_images(graph, emitter)
+        return column.equal(labels.cast(np.int64)).where(every, own)
 
     def _rows(self, part: Part, graph: Graph, emitter: Emitter) -> Value:
         """Return a part as float32 `[N, n, ...]`."""
@@ -199,7 +217,7 @@ def _reading(outputs: Outputs, p: Part, labels: Part, boxes: Part, image: Part |
     if count is None:
         return None
     code = _box_form(outputs, boxes)
-    notes = (f"Scores: {count} classes; each row has the logit of its own class.", f"Boxes: {code.text}.")
+    notes = (f"Scores: {count} classes; each row has the {_logits_of(outputs, p, count)}.", f"Boxes: {code.text}.")
     of_scores = {origin.name for origin in origins(outputs.graph, p.span)}
     tensors = [origin.name for origin in origins(outputs.graph, boxes.span) if origin.name not in of_scores]
     return Rows(
@@ -214,6 +232,18 @@ def _reading(outputs: Outputs, p: Part, labels: Part, boxes: Part, image: Part |
         read_by=outputs,
         notes=notes,
     )
+
+
+def _logits_of(outputs: Outputs, p: Part, count: int) -> str:
+    """Return in words which logits a row has."""
+    graph = outputs.graph
+    found = class_rows(graph, new_emitter(graph), p.name, _cut(p), count)
+    return "logit of its own class" if found is None else "logits of all classes"
+
+
+def _cut(p: Part) -> Cut | None:
+    """Return the columns of a part as those of a tensor."""
+    return None if p.axis is None else Cut(p.axis, p.start, p.stop)
 
 
 def _box_form(outputs: Outputs, boxes: Part) -> BoxForm:
