@@ -53,6 +53,8 @@ class Method:
         formula: how the map is computed from A and G; None for methods that compute it otherwise. Guided XGrad-CAM
             multiplies the map of its formula with the guided gradient of the input.
         conserves: whether the map, before the ReLU, sums to sum(G A) whatever A and G are.
+        is_local: whether the map is zero wherever G is, and depends on no A there: it can be computed of a part of the
+            positions that has all of G that is not zero.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Method:
     needs: Needs
     formula: Formula | None = None
     conserves: bool = False
+    is_local: bool = False
 
     @property
     def is_emitted(self) -> bool:
@@ -76,12 +79,12 @@ METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
         Method("xgrad-cam", "XGrad-CAM", "gradients", xgrad_cam, conserves=True),
-        Method("local-xgrad-cam", "Local XGrad-CAM", "gradients", local_xgrad_cam, conserves=True),
+        Method("local-xgrad-cam", "Local XGrad-CAM", "gradients", local_xgrad_cam, conserves=True, is_local=True),
         Method("grad-cam", "Grad-CAM", "gradients", grad_cam),
         Method("grad-cam++", "Grad-CAM++", "gradients", grad_cam_plus_plus),
-        Method("hires-cam", "HiResCAM", "gradients", hires_cam, conserves=True),
-        Method("layer-cam", "LayerCAM", "gradients", layer_cam),
-        Method("elementwise-grad-cam", "Element-wise Grad-CAM", "gradients", elementwise_grad_cam),
+        Method("hires-cam", "HiResCAM", "gradients", hires_cam, conserves=True, is_local=True),
+        Method("layer-cam", "LayerCAM", "gradients", layer_cam, is_local=True),
+        Method("elementwise-grad-cam", "Element-wise Grad-CAM", "gradients", elementwise_grad_cam, is_local=True),
         Method("guided-xgrad-cam", "Guided XGrad-CAM", "guided gradients", xgrad_cam),
         Method("eigen-cam", "Eigen-CAM", "activations"),
         Method("ablation-cam", "Ablation-CAM", "ablations"),

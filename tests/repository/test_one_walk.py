@@ -18,6 +18,7 @@ OTHERS = {
     "surgery/analysis/input_scaling.py scaling": "hands on how the values are scaled",
     "surgery/analysis/integer_products.py _parts": "goes into subgraphs, follows no tensor",
     "surgery/analysis/prepare.py _check_order": "looks for the first node that is not in order",
+    "surgery/autodiff/local/plan.py _forms": "hands on what the axes of each tensor are",
     "surgery/axes/batch_independence.py cannot_mix": "hands the rank of each tensor on",
     "surgery/builder/emitter.py needed": "follows steps that are no nodes yet",
     "explainer/probabilities.py _source_in_graph": "hands on how probabilities are made",

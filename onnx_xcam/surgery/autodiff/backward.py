@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -21,7 +21,7 @@ from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.rules import RULES, Vjp
-from onnx_xcam.surgery.rules.node import NodeView
+from onnx_xcam.surgery.rules.node import NodeView, whole
 
 
 def unsupported(path: DifferentiablePath) -> list[gs.Node]:
@@ -98,7 +98,7 @@ def gradients(
     missing = unsupported(path)
     if missing:
         raise UnsupportedOpError(describe_missing(missing) + ".")
-    sweep = _Sweep(graph, emitter, path.tensors, unclipped, guided)
+    sweep = Sweep(graph, emitter, path.tensors, unclipped, guided=guided)
     for name, seed in seeds.items():
         sweep.add(name, seed)
     for step in reversed(steps(graph, path.nodes, {*targets, *seeds})):
@@ -107,8 +107,17 @@ def gradients(
     return {target: sweep.total(target) for target in targets}
 
 
-class _Sweep:
-    """A _Sweep collects the contributions to each tensor's gradient, while it goes backward node by node."""
+class Sweep:
+    """A Sweep collects the contributions to each tensor's gradient, while it goes backward node by node.
+
+    Args:
+        graph: the model.
+        emitter: takes the added nodes.
+        tensors: the tensors with gradients that are needed.
+        unclipped: quantised tensors; the gradient passes also where they are at an end of their range.
+        guided: whether only the positive part of a gradient passes a ReLU.
+        view: returns what rules see of a forward tensor, given its name and the whole.
+    """
 
     def __init__(
         self,
@@ -116,9 +125,12 @@ class _Sweep:
         emitter: Emitter,
         tensors: frozenset[str],
         unclipped: Collection[str] = (),
+        *,
         guided: bool = False,
+        view: Callable[[str, Value], Value] = whole,
     ) -> None:
         self.guided = guided
+        self.view = view
         self.graph = graph
         self.emitter = emitter
         self.tensors = tensors
@@ -143,7 +155,7 @@ class _Sweep:
         if rule is None:
             self._step_inside(node)
             return
-        view = NodeView(self.graph, node, self.emitter, self.tensors, self.unclipped)
+        view = NodeView(self.graph, node, self.emitter, self.tensors, self.unclipped, view=self.view)
         outputs = [self.total(out.name) if out.name in self.contributions else None for out in node.outputs]
         if self.guided and is_rectifier(self.graph, node):
             outputs = [g if g is None else g.relu() for g in outputs]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,16 @@ from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.graph import Graph
 
 
+def whole(_: str, value: Value) -> Value:
+    """Return a forward tensor as it is, given its name and itself."""
+    return value
+
+
 class NodeView:
     """A NodeView gives a rule the node's inputs and outputs as values, its attributes, and which gradients are wanted.
 
-    It shows float16 tensors as float32, so that rules compute in float32.
+    It shows float16 tensors as float32, so that rules compute in float32. A sweep that differentiates a part of the
+    positions gives a `view` that returns this part of a forward tensor, given its name and the whole.
     """
 
     def __init__(
@@ -29,12 +35,15 @@ class NodeView:
         emitter: Emitter,
         wanted: frozenset[str],
         unclipped: Collection[str] = (),
+        *,
+        view: Callable[[str, Value], Value] = whole,
     ) -> None:
         self.graph = graph
         self.node = node
         self.emitter = emitter
         self._wanted = wanted
         self._unclipped = unclipped
+        self._view = view
 
     @property
     def is_unclipped(self) -> bool:
@@ -64,7 +73,8 @@ class NodeView:
     @property
     def rounded_y(self) -> Value:
         """Return the first output or, where it is quantised next, its rounded value, which clips at the same bounds."""
-        return rounded_value(self.graph, self.emitter, self.node.outputs[0].name, self.describe())
+        name = self.node.outputs[0].name
+        return self._view(name, rounded_value(self.graph, self.emitter, name, self.describe()))
 
     @property
     def inputs(self) -> list[Value]:
@@ -77,7 +87,8 @@ class NodeView:
         Raises:
             ShapeError: the rank of the input is unknown.
         """
-        return forward_value(self.graph, self.emitter, self.node.inputs[index].name, self.describe())
+        name = self.node.inputs[index].name
+        return self._view(name, forward_value(self.graph, self.emitter, name, self.describe()))
 
     def weight(self, index: int, axes: tuple[int, int], groups: int = 1) -> Value:
         """Return an input that the gradient is multiplied by as a matrix; `axes` are those of its rows and its columns.
@@ -100,7 +111,8 @@ class NodeView:
 
     def output(self, index: int) -> Value:
         """Return output `index` as a value."""
-        return forward_value(self.graph, self.emitter, self.node.outputs[index].name, self.describe())
+        name = self.node.outputs[index].name
+        return self._view(name, forward_value(self.graph, self.emitter, name, self.describe()))
 
     def has_input(self, index: int) -> bool:
         """Tell whether the optional input is given."""

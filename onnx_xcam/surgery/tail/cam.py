@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,6 +154,22 @@ def _finished(raw: Value, gradients: Value, space: Sequence[shapes.Part], relu: 
     # False for NaN. Comparing 0 times the sum with 0 fails in MNN, where -0 (0 times a negative sum) is not equal to 0.
     finite = raw.sum([2, 3]).abs() < np.inf
     return Cam(finite.where(raw.relu() if relu else raw, 0), gradients, finite, relu, space)
+
+
+def emit_placed(cam: Cam, place: Callable[[Value], Value], space: Sequence[shapes.Part]) -> Cam:
+    """Emit the map of a layer that was computed in windows, each of B = N K windows as one image with one class.
+
+    Args:
+        cam: the map in windows, `[B, 1, h', w']`.
+        place: puts windows `[B, ..., h', w']` on the layer's grid, zeros around them: `[N, K, ..., h, w]`.
+        space: height and width of the layer.
+    """
+    grid = place(cam.map.squeeze([1]))
+    pair = [shapes.dim_part(grid, 0), shapes.dim_part(grid, 1)]
+    g = cam.gradients
+    gradients = g.reshape([*pair, *shapes.dim_parts(g, 2)], (*grid.shape[:2], *g.shape[2:]))
+    finite = cam.finite.reshape([*pair, 1, 1], (*grid.shape[:2], 1, 1))
+    return Cam(grid, gradients, finite, cam.relu, space)
 
 
 def emit_guided(cam: Cam, guided: Value, axes: tuple[int, int], size: Sequence[shapes.Part]) -> Cam:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx
@@ -16,6 +17,8 @@ from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.analysis.ends import inputs_behind
 from onnx_xcam.surgery.analysis.signs import is_non_negative
 from onnx_xcam.surgery.autodiff.backward import gradients
+from onnx_xcam.surgery.autodiff.local.plan import Source, planned
+from onnx_xcam.surgery.autodiff.local.sweep import Chosen, Windows, windows_of
 from onnx_xcam.surgery.autodiff.vjp_model import new_emitter, tensor_info
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.broadcasting import expanded
@@ -28,7 +31,16 @@ from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_facts import Values
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import IR_VERSION
-from onnx_xcam.surgery.tail.cam import Cam, emit_cam, emit_fused, emit_guided, emit_heatmap, emit_status, emit_sum
+from onnx_xcam.surgery.tail.cam import (
+    Cam,
+    emit_cam,
+    emit_fused,
+    emit_guided,
+    emit_heatmap,
+    emit_placed,
+    emit_status,
+    emit_sum,
+)
 from onnx_xcam.surgery.tail.options import TailOptions
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.target import Choosing, Selection, Target
@@ -128,6 +140,12 @@ class Tail:
                 a = self._images_first(layer)
                 self._add(a.cast(np.float32), contract.output_name("activations", index))
             return
+        windows = self._windows(selection)
+        if windows is not None:
+            pairs = zip(self.layers, windows, strict=True)
+            cams = [self._local_layer(index, *pair) for index, pair in enumerate(pairs)]
+            self._of_cams(cams, None, selection)
+            return
         names = [layer.name for layer in self.layers]
         seeds = {self.target.name: selection.seed}
         layer_gradients = gradients(
@@ -142,6 +160,10 @@ class Tail:
             self._layer(index, layer, layer_gradients[layer.name], guided, selection)
             for index, layer in enumerate(self.layers)
         ]
+        self._of_cams(cams, guided, selection)
+
+    def _of_cams(self, cams: Sequence[Cam], guided: Value | None, selection: Selection) -> None:
+        """Emit the outputs of the sum of the layers' maps, and the fused map if it is asked for."""
         if self.adds_up:
             total = self._guided(emit_sum(cams, relu=self.options.relu), guided)
             for kind in dict.fromkeys(self.options.emit):
@@ -150,6 +172,51 @@ class Tail:
             cams = [total]
         if self.options.fuse:
             self._add(emit_fused(cams, self.options.fuse), contract.FUSED)
+
+    def _windows(self, selection: Selection) -> Sequence[Windows] | None:
+        """Emit the gradients in windows around the candidates; None where the scores need the whole pictures."""
+        candidates, weights = selection.candidates, selection.weights
+        if candidates is None or weights is None or not self.adds_up or self.method.is_guided:
+            return None
+        if any(layer.grid is not None for layer in self.layers):
+            return None
+        sources = [Source(layer.name, layer.layout) for layer in self.layers]
+        plan = planned(self.graph, self.target.name, sources)
+        if plan is None:
+            return None
+        chosen = Chosen(self.target.name, candidates, weights)
+        return windows_of(self.graph, self.emitter, plan, chosen, self.target.unclipped)
+
+    def _local_layer(self, index: int, layer: Layer, windows: Windows) -> Cam:
+        """Emit the outputs of one layer of which the gradients are known in windows, and return its map."""
+        a = self._images_first(layer)
+        dense: Value | None = None
+        if not self.method.is_local or "gradients" in self.options.emit:
+            dense = windows.placed(windows.gradients.squeeze([0]))  # [N, K, C, h, w]
+        for kind in dict.fromkeys(self.options.emit):
+            if kind == "activations":
+                self._add(a.cast(np.float32), contract.output_name(kind, index))
+            elif kind == "gradients":
+                assert dense is not None
+                order = [0, 1, *("CHW".index(axis) + 2 for axis in layer.layout if axis != "N")]
+                self._add(dense.cast(np.float32).transpose(order), contract.output_name(kind, index))
+        assert self.method.formula is not None
+        emit = partial(
+            emit_cam,
+            self.method.formula,
+            grid=None,
+            layout="NCHW",
+            non_negative=is_non_negative(self.graph, layer.name),
+            relu=False,
+        )
+        space = self._space(layer, a, contract.images_first(layer.layout))
+        if self.method.is_local:
+            g = windows.gradients
+            size: list[shapes.Part] = [dim for dim in g.shape[-2:] if isinstance(dim, int)]
+            return emit_placed(emit(windows.activations, g, space=size), windows.placed, space)
+        assert dense is not None
+        nchw = a.transpose([layer.layout.find(axis) for axis in "NCHW"])
+        return emit(nchw, dense.transpose([1, 0, 2, 3, 4]), space=space)
 
     def _layer(self, index: int, layer: Layer, gradient: Value, guided: Value | None, selection: Selection) -> Cam:
         """Emit the outputs of one layer, and return its map; a member of a cut has none of a map."""

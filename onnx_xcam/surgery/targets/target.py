@@ -111,6 +111,8 @@ class Selection:
             scores are among them.
         inputs: the inputs that choose the cells; none where the choice is fixed at surgery.
         exists: whether there is such a cell, bool `[N, K]`; None where every cell exists.
+        candidates: of a table `[N, Q, C]`, the candidates of the cells, int64 `[N, K]`; None where Q is 1.
+        weights: the weight of each class in each of the scores, `[N, K, C]`; None where Q is 1.
     """
 
     scores: Value
@@ -118,6 +120,8 @@ class Selection:
     outputs: Mapping[str, Value]
     inputs: tuple[Choice, ...] = ()
     exists: Value | None = None
+    candidates: Value | None = None
+    weights: Value | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,12 +82,15 @@ class CandidateTable(Target):
         if self.has_boxes:
             boxes = rows(table(BOXES), objects.candidates)
             outputs[contract.BOXES] = objects.exist.unsqueeze([2]).where(boxes, 0).cast(np.float32)
+        weights = objects.exist.unsqueeze([2]).where(weights, 0)
         return Selection(
             scores=outputs[contract.SCORES],
-            seed=_seed(objects.exist.unsqueeze([2]).where(weights, 0), objects.candidates, scores),
+            seed=_seed(weights, objects.candidates, scores),
             outputs=outputs,
             inputs=asked.inputs,
             exists=objects.exist,
+            candidates=objects.candidates,
+            weights=weights,
         )
 
     def table(self, values: NDArray[Any], images: int) -> NDArray[np.float64]:
