@@ -201,8 +201,15 @@ def _defaults(target: Target, layers: Layers) -> tuple[list[Layer], list[str]]:
         defaults = target.default_layers(layers)
     except LayerError as error:
         return [], [str(error)]
+    by_reason: dict[str, list[str]] = {}
+    for layer in defaults:
+        names = by_reason.setdefault(target.why_default(layers, layer), [])
+        names += [name] if (name := f"'{layer.public_name}'") not in names else []
     return defaults, [
-        f"Default layer{of}: '{layer.public_name}', {target.why_default(layers, layer)}." for layer in defaults
+        f"Default layers{of}: {', '.join(names)}, each {why}."
+        if len(names) > 1
+        else f"Default layer{of}: {names[0]}, {why}."
+        for why, names in by_reason.items()
     ]
 
 
@@ -245,8 +252,9 @@ def _listed_layers(layers: Layers, defaults: Sequence[Layer]) -> list[LayerRepor
     """Return the reports on the layers that carry everything, else on those that carry most, and on the defaults."""
     reports = []
     shown = [layer for layer in layers.candidates if layer.bottleneck] or layers.carrying_most()
-    if hidden := [layer for layer in defaults if layer not in shown]:
-        shown = sorted([*shown, *hidden], key=lambda layer: layers.graph.order[layer.name])
+    members = {(layer.name, layer.grid): layer for layer in defaults}
+    others = [layer for layer in shown if (layer.name, layer.grid) not in members]
+    shown = sorted([*others, *defaults], key=lambda layer: layers.graph.order[layer.name])
     for layer in shown:
         behind: dict[str, list[str]] = {}
         for node in layers.unsupported(layer):

@@ -28,21 +28,42 @@ def notes_on(analysis: Analysis, method: Method) -> tuple[str, ...]:
         *analysis.changes,
         *target.notes,
         *([picture.note] if picture.note else []),
-        *(_on_layer(analysis, layer) for layer, _ in analysis.chosen),
+        *_on_layers(analysis),
         *_on_one_answer(graph, target),
         *_on_quantised(graph, analysis.chosen_layers, target),
         *_on_guided(graph, target, method, picture.name),
     )
 
 
-def _on_layer(analysis: Analysis, layer: Layer) -> str:
-    """Return the note on a layer: its operator, layout and size, and why it was chosen."""
+def _on_layers(analysis: Analysis) -> list[str]:
+    """Return the notes on the layers: operator, layout and size of each, and why it was chosen; one for those alike."""
+    by_reason: dict[str, list[str]] = {}
+    for layer in analysis.chosen_layers:
+        by_reason.setdefault(_reason(analysis, layer), []).append(_described(layer))
+    if not analysis.is_cut:
+        return [f"Layer: {layer}, {why}." for why, layers in by_reason.items() for layer in layers]
+    return [
+        f"Layers, whose maps are added up: {'; '.join(layers)}; each is {why}."
+        if len(layers) > 1
+        else f"Layer: {layers[0]}, {why}."
+        for why, layers in by_reason.items()
+    ]
+
+
+def _described(layer: Layer) -> str:
+    """Return a layer's name, operator, layout and size in words."""
     size = contract.shape_text(layer.shape)
     path = f", module '{layer.path}'" if layer.path else ""
-    by_default = analysis.request.layers == "auto"
-    limits = "; ".join(["as asked", *analysis.layers.limits(layer)])
-    why = analysis.target.why_default(analysis.layers, layer) if by_default else limits
-    return f"Layer: '{layer.public_name}' ({layer.op}{path}), {layer.layout} {size}{_tokens(layer)}, {why}."
+    return f"'{layer.public_name}' ({layer.op}{path}), {layer.layout} {size}{_tokens(layer)}"
+
+
+def _reason(analysis: Analysis, layer: Layer) -> str:
+    """Return why a layer was chosen, and what its map lacks."""
+    if analysis.request.layers == "auto":
+        return analysis.target.why_default(analysis.layers, layer)
+    others = analysis.layers.grids(layer)[1:]
+    lacks = [f"its map leaves out {len(others)} further grid{'s' if others[1:] else ''} of tokens"] if others else []
+    return "; ".join(["as asked", *analysis.layers.limits(layer), *lacks])
 
 
 def _tokens(layer: Layer) -> str:

@@ -11,14 +11,14 @@ from functools import cached_property
 
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.contract import Layout, input_kind, shape_text
+from onnx_xcam.contract import Grid, Layout, input_kind, shape_text
 from onnx_xcam.surgery.analysis.differentiable_path import differentiable_path, image_tensors
 from onnx_xcam.surgery.analysis.ends import makers
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_among
 from onnx_xcam.surgery.analysis.path_counts import PathCounts
 from onnx_xcam.surgery.analysis.position_liveness import used_positions
 from onnx_xcam.surgery.autodiff.backward import unsupported
-from onnx_xcam.surgery.axes.axes import Place
+from onnx_xcam.surgery.axes.axes import Place, grids_of
 from onnx_xcam.surgery.axes.layouts import axis_roles, displaced, grid_places, layout_of, token_grid, window_of
 from onnx_xcam.surgery.builder.forward_values import float_for
 from onnx_xcam.surgery.ir.dims import Shape
@@ -156,6 +156,12 @@ class Layers:
         if window := window_of(self.roles.get(layer.name)):
             limits.append(f"its map covers {window} but is stretched over the whole picture")
         return limits
+
+    def grids(self, layer: Layer) -> tuple[Grid, ...]:
+        """Return the grids of a layer of tokens, of which there are several if it is made of several maps."""
+        at = layer.layout.find("T")
+        axes = self.roles.get(layer.name, ())
+        return grids_of(axes[at]) if at >= 0 and axes else ()
 
     def holds(self, layer: Layer) -> list[str]:
         """Return the names of the pictures beside the explained one that a layer depends on."""

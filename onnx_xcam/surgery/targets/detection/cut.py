@@ -20,8 +20,9 @@ from onnx_xcam.errors import LayerError
 from onnx_xcam.surgery.analysis.differentiable_path import active_inputs, differentiable_path, image_tensors
 from onnx_xcam.surgery.analysis.mixing import mixed_behind
 from onnx_xcam.surgery.analysis.reachability import backward
-from onnx_xcam.surgery.axes.axes import grids_of
 from onnx_xcam.surgery.ir.dims import Shape, known_size
+from onnx_xcam.surgery.ir.op_facts import Values
+from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.targets.default_layer import origin
 from onnx_xcam.surgery.targets.detection.last_layers import last_layers, made_from
 from onnx_xcam.surgery.targets.detection.reading import Reading
@@ -31,6 +32,7 @@ from onnx_xcam.surgery.targets.layers import Layers
 
 _APART = "classes and boxes have no layer in common that all evidence passes through, and this one is of the classes"
 _UNUSED = "the scores use only some of its positions, and there is no layer of which they use all"
+_BYPASSED = "some of what the scores get from the picture passes no layer at all"
 _A_PART = "no layer carries all that its scores get from the picture, this one a part"
 
 
@@ -38,20 +40,24 @@ def cut_of(layers: Layers, reading: Reading) -> list[Layer]:
     """Return the members of the cut, finest first.
 
     Raises:
-        LayerError: a level of the scores has no layer.
+        LayerError: the scores, or those of a level, have no layer.
     """
     search = _Search(layers, reading)
     found = search.members(mixing=True)
     if found is None:
         found = search.members(mixing=False) or []
     members = [part for layer in dict.fromkeys(found) for part in search.parts(layer)]
-    different = {(member.name, member.grid): member for member in members}.values()
+    if not members:
+        raise LayerError(layers.why_none())
+    different = list({(member.name, member.grid): member for member in members}.values())
+    if not any(member.lacks for member in different) and search.is_bypassed([member.name for member in different]):
+        different = [replace(member, lacks=(_BYPASSED,)) for member in different]
     return sorted(different, key=lambda member: -(known_size(search.size(member)) or 0))
 
 
 def why_cut(layers: Layers, layer: Layer) -> str:
     """Return why a layer is a member of the cut, and what it lacks, as a phrase for users."""
-    first = "the last layer that the scores and boxes of its level are made from"
+    first = "the last layer of its level that scores and boxes are made from"
     return "; ".join([first, *layer.lacks, *layers.limits(layer)])
 
 
@@ -70,9 +76,9 @@ class _Search:
         way = differentiable_path(graph, image_tensors(graph, pictures), reading.box_tensors)
         self.shared = made_from(way, reading.box_tensors)
         self._maps: dict[str, Layer | None] = {}
-        ends = last_layers(layers.path, layers.score)
-        self.logits = frozenset(name for name in ends if self.map(name) is not None)
-        self._ends = [*self.logits, *self._read_for([name for name in ends if name not in self.logits])]
+        self._last = last_layers(layers.path, layers.score)
+        self.logits = frozenset(name for name in self._last if self.map(name) is not None)
+        self._ends = [*self.logits, *self._read_for([name for name in self._last if name not in self.logits])]
 
     def map(self, name: str) -> Layer | None:
         """Return a tensor as a layer, of any size; None if no map can be made of it."""
@@ -118,6 +124,12 @@ class _Search:
                 return None
         return found
 
+    def is_bypassed(self, members: Collection[str]) -> bool:
+        """Tell whether scores get anything from the picture that passes none of some layers."""
+        pictures = self.layers.explained.names
+        around = differentiable_path(self.layers.graph, pictures, self._last, members).tensors
+        return not around.isdisjoint(pictures)
+
     def last_before(self, ends: Collection[str], *, mixing: bool) -> Layer:
         """Return the last layer that carries all evidence of a level, or else most of it.
 
@@ -154,8 +166,12 @@ class _Search:
         return layer
 
     def _earliest(self, name: str) -> Layer:
-        """Return the earliest layer with the same values as a feature map."""
-        return origin(self.layers, self._known(name))
+        """Return the earliest layer with the same values as a feature map, at the same places."""
+        layer = origin(self.layers, self._known(name))
+        node = self.layers.graph.producer[layer.name]
+        before = self.map(str(node.inputs[0].name)) if traits(node).values <= Values.REARRANGED else None
+        same = before is not None and self.size(before) == self.size(layer)
+        return self._earliest(before.name) if before is not None and same else layer
 
     def _is_member(self, name: str, ends: Collection[str]) -> bool:
         """Tell whether a tensor can be a member: a feature map that is not pooled more than its level."""
@@ -168,8 +184,7 @@ class _Search:
     def parts(self, layer: Layer) -> list[Layer]:
         """Return a layer in one part for each of its grids; none if their places among the tokens are not known."""
         at = layer.layout.find("T")
-        axes = self.layers.roles.get(layer.name, ())
-        grids = grids_of(axes[at]) if at >= 0 else ()
+        grids = self.layers.grids(layer)
         if len(grids) < 2:
             return [layer]
         spans = [Span(layer.name, at, grid.before, grid.before + (grid.size or 0)) for grid in grids]
