@@ -27,8 +27,7 @@ OTHERS = {
     "surgery/ir/verify.py _calls": "goes into subgraphs, follows no tensor",
     "surgery/ir/verify.py _stated_sizes": "goes into subgraphs, follows no tensor",
     "surgery/normalise/inline_if.py rename": "renames",
-    "surgery/targets/detection/last_layers.py last_layers": "follows columns of tensors",
-    "surgery/targets/detection/last_layers.py made_from": "follows columns of tensors",
+    "surgery/targets/detection/last_layers.py _followed": "follows columns of tensors",
     "surgery/randomise.py _behind": "hands on what integers are for",
     "surgery/randomise.py _without_repeats": "gives each weight to one layer",
 }

@@ -222,6 +222,10 @@ def test_a_dynamic_size_changes_nothing():
     assert [member.name for member in found(model)] == ["n4", "n8"]
 
 
+def test_scores_among_the_tensors_of_boxes_do_not_count():
+    assert [member.name for member in found(TOWERS, ["B", "l_f4", "l_f8"])] == ["n4", "n8"]
+
+
 def test_what_is_missing_is_said():
     no_boxes = made(stem() + "{0}" + concat("S", "l") + "B = Identity(flat)  ", layer("l", "n", CLASSES))
     graph = prepare(no_boxes)

@@ -73,10 +73,12 @@ class _Search:
     def __init__(self, layers: Layers, reading: Reading) -> None:
         self.layers = layers
         graph, pictures = layers.graph, layers.explained.names
-        way = differentiable_path(graph, image_tensors(graph, pictures), reading.box_tensors)
-        self.shared = made_from(way, reading.box_tensors)
+        last = last_layers(layers.path, layers.score)
+        # Rows that are picked may have boxes and scores in one tensor; what scores alone are made of makes no box.
+        boxes = [name for name in reading.box_tensors if name not in last.passed] or reading.box_tensors
+        self.shared = made_from(differentiable_path(graph, image_tensors(graph, pictures), boxes), boxes)
         self._maps: dict[str, Layer | None] = {}
-        self._last = last_layers(layers.path, layers.score)
+        self._last = last.outputs
         self.logits = frozenset(name for name in self._last if self.map(name) is not None)
         self._ends = [*self.logits, *self._read_for([name for name in self._last if name not in self.logits])]
 

@@ -7,8 +7,8 @@ these are logits. A table may have columns of boxes beside those of classes; onl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 
 import onnx_graphsurgeon as gs
 
@@ -21,25 +21,28 @@ _SPANS_PER_TENSOR = 20
 """At most this many parts of the columns of each tensor are followed, on average."""
 
 
-def last_layers(path: DifferentiablePath, score: str) -> list[str]:
-    """Return the outputs of the last layers with weights before a table, in the order of the graph.
+@dataclass(frozen=True)
+class LastLayers:
+    """A LastLayers holds what lies at the end of a table of scores.
+
+    Attributes:
+        outputs: the outputs of the last layers with weights, in the order of the graph.
+        passed: these outputs and all tensors between them and the table that hold values of it.
+    """
+
+    outputs: tuple[str, ...]
+    passed: frozenset[str]
+
+
+def last_layers(path: DifferentiablePath, score: str) -> LastLayers:
+    """Return the last layers with weights before a table.
 
     Args:
         path: what lies between the picture and the table.
         score: the table.
     """
-    found, seen, waiting = set[str](), set[Span](), [Span(score)]
-    while waiting:
-        at = waiting.pop()
-        if at in seen or at.name not in path.tensors:
-            continue
-        seen.add(at)
-        node = path.graph.producer.get(at.name)
-        if node is None or traits(node).weighted:
-            found.add(at.name)
-        else:
-            waiting += _behind(path.graph, node, at)
-    return sorted(found, key=lambda name: path.graph.order.get(name, -1))
+    ends, passed = _followed(path, [score], lambda node: traits(node).weighted)
+    return LastLayers(tuple(sorted(ends, key=lambda name: path.graph.order.get(name, -1))), passed)
 
 
 def made_from(path: DifferentiablePath, names: Collection[str]) -> frozenset[str]:
@@ -51,18 +54,33 @@ def made_from(path: DifferentiablePath, names: Collection[str]) -> frozenset[str
         path: what lies between the picture and the tensors.
         names: the tensors.
     """
-    graph = path.graph
-    seen, waiting = set[Span](), [Span(name) for name in names]
+    return _followed(path, names, lambda _: False)[1]
+
+
+def _followed(
+    path: DifferentiablePath, names: Collection[str], is_end: Callable[[gs.Node], bool]
+) -> tuple[set[str], frozenset[str]]:
+    """Return the tensors at which the ways back from some tensors end, and all tensors on these ways.
+
+    Args:
+        path: what lies between the picture and the tensors.
+        names: the tensors.
+        is_end: whether a way ends at what a node makes.
+    """
+    ends, seen, waiting = set[str](), set[Span](), [Span(name) for name in names]
     while waiting:
         at = waiting.pop()
+        if len(seen) > _SPANS_PER_TENSOR * len(path.tensors):
+            at = Span(at.name)  # columns that are divided again and again are not told apart
         if at in seen or Span(at.name) in seen or at.name not in path.tensors:
             continue
         seen.add(at)
-        if len(seen) > _SPANS_PER_TENSOR * len(path.tensors):
-            return frozenset(path.tensors)  # columns that are divided again and again are not told apart
-        if (node := graph.producer.get(at.name)) is not None:
-            waiting += _behind(graph, node, at)
-    return frozenset(at.name for at in seen)
+        node = path.graph.producer.get(at.name)
+        if node is None or is_end(node):
+            ends.add(at.name)
+        else:
+            waiting += _behind(path.graph, node, at)
+    return ends, frozenset(at.name for at in seen)
 
 
 def _behind(graph: Graph, node: gs.Node, at: Span) -> Iterator[Span]:
