@@ -85,12 +85,19 @@ def ablations_of(
 def _cuts(analysis: Analysis) -> list[MaskedPart]:
     """Return the part behind each layer with its weights; only these weights are loaded from other files."""
     source, graph, chosen, score = analysis.source, analysis.graph, analysis.chosen_layers, analysis.target.name
-    read = set().union(*(tensors_of_part(graph, layer.name, score) for layer in chosen))
+    names = {layer.name for layer in chosen} if analysis.is_cut else set[str]()
+    held = [names - {layer.name} for layer in chosen]
+    read = set().union(
+        *(tensors_of_part(graph, layer.name, score, others) for layer, others in zip(chosen, held, strict=True))
+    )
     stored = source.load(external=lambda tensor: tensor.name in read).graph.initializer
     weights = {tensor.name: tensor for tensor in stored if tensor.name in read}
     foreign = {n.output[0] for n in analysis.skeleton.graph.node if n.domain and proto_traits(n).rounds}
     roles = analysis.layers.roles
-    cuts = [masked_part(graph, roles, layer, score, weights=weights, foreign=foreign) for layer in chosen]
+    cuts = [
+        masked_part(graph, roles, layer, score, weights=weights, foreign=foreign, held=others)
+        for layer, others in zip(chosen, held, strict=True)
+    ]
     for cut in cuts:
         fill_branches(cut.model.graph.node, source)
     return cuts

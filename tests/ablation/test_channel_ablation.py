@@ -12,9 +12,10 @@ import pytest
 from onnx import helper
 
 from helpers import ROOT
+from helpers.detectors import CLASSES, SIZE, one_table
 from helpers.half_precision import halved
 from helpers.layer_models import MODELS, picture, run_of
-from helpers.models import GAP_WEIGHTS, C, cnn, images, saved, session, weight
+from helpers.models import GAP_WEIGHTS, C, cnn, images, saved, session, tensors, weight
 from helpers.quantised_twins import FLOAT, middle, quantised
 from helpers.token_models import token_model
 from onnx_xcam.ablation import ChannelAblation, batches, open_ablations
@@ -312,3 +313,24 @@ def test_scores_that_are_not_finite_are_told_from_scores_that_differ():
     assert batches.difference(np.array([1.0, 2.0, np.nan]), found) == np.inf
     assert batches.size_of(np.array([-3.0, np.inf])) == 3
     assert batches.size_of(np.array([np.nan, 0.0])) == 1
+
+
+def test_a_member_of_a_cut_is_ablated_while_the_others_stay():
+    model, image = one_table(), images(1, SIZE)
+    fine, coarse = open_ablations(model)
+    values = tensors(model, ["n4", "n8", "fl4", "fl8"], image)
+    behind = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model)).extract_model(["n4", "n8"], ["logits"])
+    run = session(behind)
+    cells = [5 * CLASSES + 1, 17 * CLASSES + 2]  # of a candidate on the fine grid, and of one on the coarse grid
+    for ablation, layer in ((fine, "n4"), (coarse, "n8")):
+        got = ablation.ablated({name: values[name] for name in ablation.needed if name in values}, cells)
+        for channel in range(values[layer].shape[1]):
+            cut = values[layer].copy()
+            cut[:, channel] = 0
+            expected = run.run(["logits"], {"n4": values["n4"], "n8": values["n8"], layer: cut})[0][0]
+            np.testing.assert_allclose(got[:, channel], [expected[1, 5], expected[2, 17]], rtol=1e-4, atol=1e-5)
+    kept = fine.scores({name: values[name] for name in fine.needed if name in values}, cells)
+    of_fine = fine.ablated({name: values[name] for name in fine.needed if name in values}, cells)
+    assert (of_fine[1] == kept[1]).all(), (
+        "the coarse candidate has nothing of the fine layer but what the coarse one has"
+    )

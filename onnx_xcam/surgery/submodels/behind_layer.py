@@ -17,9 +17,16 @@ from onnx_xcam.surgery.ir.graph import Graph, exported
 from onnx_xcam.surgery.ir.protos import IR_VERSION
 
 
-def behind_layer(graph: Graph, layer: str, score: str) -> Part[gs.Node]:
-    """Return the part behind a layer: all nodes that the layer's values reach on their way to the score."""
-    return between(graph.uses, [layer], [score])
+def behind_layer(graph: Graph, layer: str, score: str, held: Collection[str] = ()) -> Part[gs.Node]:
+    """Return the part behind a layer: all nodes that the layer's values reach on their way to the score.
+
+    Args:
+        graph: the model.
+        layer: the layer.
+        score: the score.
+        held: tensors that stay as they are, so that the part has no way through them: the other members of a cut.
+    """
+    return between(graph.uses, [layer], [score], leaves=lambda _, name: name not in held)
 
 
 def names_read_by(graph: Graph, positions: Collection[int]) -> set[str]:

@@ -84,6 +84,7 @@ def masked_part(
     *,
     weights: Mapping[str, onnx.TensorProto],
     foreign: Collection[str] = (),
+    held: Collection[str] = (),
 ) -> MaskedPart:
     """Return the part behind a layer, for masks of the layer's channels.
 
@@ -94,16 +95,17 @@ def masked_part(
         score: the score tensor.
         weights: the model's initializers, by name.
         foreign: the outputs of quantisers that are ONNX Runtime's own and not the standard's.
+        held: tensors that stay as they are: the other members of a cut.
 
     Raises:
         ShapeError: a shape that is needed is not known.
     """
-    return _Cut(graph, roles, layer, score).masked(weights, foreign)
+    return _Cut(graph, roles, layer, score, held).masked(weights, foreign)
 
 
-def tensors_of_part(graph: Graph, layer: str, score: str) -> set[str]:
+def tensors_of_part(graph: Graph, layer: str, score: str, held: Collection[str] = ()) -> set[str]:
     """Return the names of the tensors that the part behind a layer reads, and of those that it recomputes."""
-    inside = {*behind_layer(graph, layer, score).positions}
+    inside = {*behind_layer(graph, layer, score, held).positions}
     again = _made_again(graph, [layer]) | _made_again(graph, crossing(graph, inside) - {layer})
     return names_read_by(graph, inside | again)
 
@@ -118,9 +120,11 @@ class _Cut:
         crossing: the other tensors that are fed.
     """
 
-    def __init__(self, graph: Graph, roles: Mapping[str, Axes], layer: Layer, score: str) -> None:
+    def __init__(
+        self, graph: Graph, roles: Mapping[str, Axes], layer: Layer, score: str, held: Collection[str]
+    ) -> None:
         self.graph, self.roles, self.layer, self.score = graph, roles, layer, score
-        inside = {*behind_layer(graph, layer.name, score).positions}
+        inside = {*behind_layer(graph, layer.name, score, held).positions}
         self.first = _made_again(graph, [layer.name])
         self.nodes = inside | _made_again(graph, crossing(graph, inside) - {layer.name})
         for_layer = sorted(crossing(graph, self.first))
