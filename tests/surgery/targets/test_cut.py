@@ -53,9 +53,9 @@ def concat(made: str, *names: str, axis: int = 2, levels: Sequence[int] = (4, 8)
 
 
 def layer(name: str, given: str, columns: int, levels: Sequence[int] = (4, 8)) -> tuple[str, Shapes]:
-    """A 1 x 1 convolution of each level's `given`."""
-    weights = {f"{name}_w{k}": (columns, CHANNELS, 1, 1) for k in levels}
-    return per_level(f"{name}# = Conv({given}#, {name}_w#)  ", levels), weights
+    """A 3 x 3 convolution of each level's `given`."""
+    weights = {f"{name}_w{k}": (columns, CHANNELS, 3, 3) for k in levels}
+    return per_level(f"{name}# = Conv<pads=[1,1,1,1]>({given}#, {name}_w#)  ", levels), weights
 
 
 WEIGHTS: Shapes = {"w2": (CHANNELS, 3, 3, 3)} | {f"w{k}": (CHANNELS, CHANNELS, 3, 3) for k in (4, 8, 16)}
@@ -114,8 +114,11 @@ ONE_PLACE = made(
 ONE_GRID = made(stem((4,)) + "{0}{1}B = Sigmoid(t4)  S = Identity(l4)  ", layer("t", "n", 4, (4,)),
                 layer("l", "n", CLASSES, (4,)))  # fmt: skip
 SHARED_WEIGHTS = made(
-    stem() + per_level("l# = Conv(n#, lw)  t# = Conv(n#, tw)  ") + concat("B", "t") + concat("S", "l"),
-    more={"lw": (CLASSES, CHANNELS, 1, 1), "tw": (4, CHANNELS, 1, 1)},
+    stem()
+    + per_level("l# = Conv<pads=[1,1,1,1]>(n#, lw)  t# = Conv<pads=[1,1,1,1]>(n#, tw)  ")
+    + concat("B", "t")
+    + concat("S", "l"),
+    more={"lw": (CLASSES, CHANNELS, 3, 3), "tw": (4, CHANNELS, 3, 3)},
 )
 COPIES = made(
     stem() + per_level("i# = Identity(n#)  ") + "{0}{1}" + concat("B", "t") + concat("S", "l"),
@@ -141,6 +144,10 @@ EARLIER_BOXES = made(
     more={"tw": (4, CHANNELS, 1, 1)},
 )  # fmt: skip
 
+POINTWISE = made(
+    stem((4,)) + "l4 = Conv(n4, lw)  t4 = Conv(n4, tw)  B = Sigmoid(t4)  S = Identity(l4)  ",
+    more={"lw": (CLASSES, CHANNELS, 1, 1), "tw": (4, CHANNELS, 1, 1)},
+)
 _MAPS = per_level("f# = Reshape(n#, flat)  m# = Transpose<perm=[0,2,1]>(f#)  ") + "src = Concat<axis=1>(m4, m8)  "
 
 
@@ -197,6 +204,7 @@ STRUCTURES = {
     "copies before the heads": (COPIES, LEVELS),
     "channels last": (CHANNELS_LAST, LEVELS),
     "quantised": (QUANTISED, [("d4", None), ("d8", None)]),
+    "heads that keep positions apart": (POINTWISE, [("n2", None)]),
     "boxes from an earlier map": (EARLIER_BOXES, [("n2", None)]),
     "a memory of two grids": (MEMORY, [("mem", Grid(4, 4, 0, 4)), ("mem", Grid(2, 2, 16, 0))]),
     "a memory of maps that are only flattened": (FLATTENED, LEVELS),
