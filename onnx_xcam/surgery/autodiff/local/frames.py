@@ -17,11 +17,13 @@ from onnx_xcam.surgery.autodiff.local.forms import Atom, Axis, Form, Reach
 from onnx_xcam.surgery.autodiff.local.plan import Join, Plan
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.emitter import Emitter
-from onnx_xcam.surgery.builder.forward_values import forward_value
+from onnx_xcam.surgery.builder.forward_values import forward_value, quantiser_behind
 from onnx_xcam.surgery.builder.shapes import Part
 from onnx_xcam.surgery.builder.values import Value
+from onnx_xcam.surgery.ir import dims
 from onnx_xcam.surgery.ir.dims import Dim, Shape
 from onnx_xcam.surgery.ir.graph import Graph
+from onnx_xcam.surgery.ir.op_traits import traits
 
 _WHO = "The window of a candidate"
 _COUNT = "xcam_windows"
@@ -175,10 +177,39 @@ class Frames:
     # --- forward tensors --------------------------------------------------------------------------------------------
 
     def cut(self, name: str, whole: Value) -> Value:
-        """Emit the windows of a forward tensor, `[B, ...]`; a tensor without places of candidates is returned whole."""
+        """Emit the windows of a forward tensor, `[B, ...]`; a tensor without places of candidates is returned whole.
+
+        What is computed element by element is computed again in the windows, which takes less than keeping the whole
+        tensor until the candidates are known.
+        """
         form = self.plan.forms.get(name)
         if form is None:
             return whole
+        again = self._again(name, form)
+        return self._cut(form, whole) if again is None else again
+
+    def _again(self, name: str, form: Form) -> Value | None:
+        """Emit the windows of a tensor by its node on windows of its inputs; None where they are to be cut out."""
+        node = self.graph.producer.get(name)
+        if node is None or form.level is None or any(source.name == name for source in self.plan.sources):
+            return None
+        facts = traits(node)
+        names = [str(tensor.name) for tensor in node.inputs]
+        if (
+            facts.elementwise != "all"
+            or facts.casts
+            or not all(names)
+            or quantiser_behind(self.graph, name) is not None
+        ):
+            return None
+        if not any(one in self.plan.forms for one in names) or not all(self.graph.is_float(one) for one in names):
+            return None
+        inputs = [self.cut(one, forward_value(self.graph, self.emitter, one, _WHO)) for one in names]
+        shape = dims.broadcast(*(value.shape for value in inputs))
+        return self.emitter.one(str(node.op), inputs, inputs[0].dtype, shape, **node.attrs)
+
+    def _cut(self, form: Form, whole: Value) -> Value:
+        """Emit the windows of a forward tensor, cut out of the whole."""
         whole = whole.unsqueeze(list(range(len(form.axes) - whole.rank)))
         if whole.shape[0] == 1 != self.candidates.shape[0]:  # numbers that are the same for all images
             parts = [shapes.dim_part(self.candidates, 0), *[1] * (whole.rank - 1)]
