@@ -265,6 +265,18 @@ def test_a_table_without_any_layer_is_refused():
         found(flat)
 
 
+def test_a_level_without_any_layer_is_refused_with_what_can_be_named():
+    direct = made(
+        stem((4,)) + "{0}{1}B = Sigmoid(t4)  l4f = Reshape(l4, flat)  "
+        "l1 = Conv(image, direct)  l1f = Reshape(l1, flat)  S = Concat<axis=2>(l4f, l1f)  ",
+        layer("t", "n", 4, (4,)), layer("l", "n", CLASSES, (4,)), more={"direct": (CLASSES, 3, 1, 1)},
+    )  # fmt: skip
+    with pytest.raises(
+        LayerError, match=r"No layer lies between the picture and 'l1'.*among them 'c2', 'n2', 'c4', 'n4'\."
+    ):
+        found(direct)
+
+
 def test_evidence_that_passes_no_layer_is_said_to():
     half = made(
         stem((4,)) + "{0}{1}B = Sigmoid(t4)  l4f = Reshape(l4, flat)  "

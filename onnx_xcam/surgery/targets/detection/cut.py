@@ -30,6 +30,8 @@ from onnx_xcam.surgery.targets.detection.spans import Span, origins
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.layers import Layers
 
+_NAMED = 5
+"""At most this many layers are named in an error."""
 _APART = "classes and boxes have no layer in common that all evidence passes through, and this one is of the classes"
 _UNUSED = "the scores use only some of its positions, and there is no layer of which they use all"
 _BYPASSED = "some of what the scores get from the picture passes no layer at all"
@@ -48,7 +50,7 @@ def cut_of(layers: Layers, reading: Reading) -> list[Layer]:
         found = search.members(mixing=False) or []
     members = [part for layer in dict.fromkeys(found) for part in search.parts(layer)]
     if not members:
-        raise LayerError(layers.why_none())
+        raise LayerError(_why_none(layers, layers.score))
     different = list({(member.name, member.grid): member for member in members}.values())
     if not any(member.lacks for member in different) and search.is_bypassed([member.name for member in different]):
         different = [replace(member, lacks=(_BYPASSED,)) for member in different]
@@ -59,6 +61,19 @@ def why_cut(layers: Layers, layer: Layer) -> str:
     """Return why a layer is a member of the cut, and what it lacks, as a phrase for users."""
     first = "the last layer of its level that scores and boxes are made from"
     return "; ".join([first, *layer.lacks, *layers.limits(layer)])
+
+
+def _why_none(layers: Layers, made: str) -> str:
+    """Return why there is no layer before a tensor with scores, and which ones can be named."""
+    logits = last_layers(layers.path, layers.score).passed
+    before = [layer for layer in layers.candidates if layer.name not in logits]
+    if not before:
+        return layers.why_none()
+    known = ", ".join(f"'{layer.best_name}'" for layer in before[-_NAMED:])
+    return (
+        f"No layer lies between the picture and '{layers.graph.public_name(made)}', where scores of the detector come "
+        f"from; name a layer of your own (--layer, layers=), among them {known}. 'onnx-xcam inspect' lists all."
+    )
 
 
 class _Search:
@@ -156,7 +171,7 @@ class _Search:
         if carrying:
             return replace(self._earliest((used or carrying)[-1]), lacks=(_APART if used else _UNUSED,))
         if not passed:
-            raise LayerError(self.layers.why_none())
+            raise LayerError(_why_none(self.layers, min(ends, key=order.__getitem__)))
         most = max(through[name] for name in passed)
         last = [name for name in passed if 2 * through[name] >= most][-1]
         return replace(self._earliest(last), lacks=(_A_PART,))
