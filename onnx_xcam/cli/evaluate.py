@@ -14,7 +14,7 @@ from onnx_xcam.cli.options import (
     ScoreOption,
     refuse_class_and_top,
 )
-from onnx_xcam.cli.shared import JobOptions, OpeningOptions, spread
+from onnx_xcam.cli.shared import JobOptions, ObjectOptions, OpeningOptions, spread
 
 
 @spread
@@ -33,7 +33,8 @@ def evaluate(
         typer.Option(
             "--method",
             metavar="METHOD",
-            help="A CAM method. May be repeated. Default: xgrad-cam, grad-cam and grad-cam++, which share a run.",
+            help="A CAM method. May be repeated. Default: xgrad-cam, grad-cam and grad-cam++, which share a run; of a "
+            "detector local-xgrad-cam before them.",
             show_default=False,
         ),
     ] = None,
@@ -41,8 +42,15 @@ def evaluate(
     class_: ClassOption = None,
     top: Annotated[
         int | None,
-        typer.Option("--top", metavar="K", min=1, help="Measure the maps of the K best classes.", show_default=False),
+        typer.Option(
+            "--top",
+            metavar="K",
+            min=1,
+            help="Measure the maps of the K best classes, or of a detector of the K best objects (default 5).",
+            show_default=False,
+        ),
     ] = None,
+    objects: ObjectOptions,
     metrics: Annotated[
         str,
         typer.Option(
@@ -69,7 +77,7 @@ def evaluate(
             "--truth",
             metavar="DIR|FILE",
             help="Masks or boxes of what the photos show: a folder of masks, COCO or plain JSON, Pascal VOC, CSV. "
-            "Adds the pointing game and the energy inside.",
+            "Adds the pointing game and the energy inside; of a detector also the energy on other objects.",
             show_default=False,
         ),
     ] = None,
@@ -100,6 +108,7 @@ def evaluate(
     nothing that results.jsonl tells of: --resume does the rest. docs/evaluation.md defines every metric."""
     refuse_class_and_top(class_, top)
     _refuse_contradictions(background, truth, any_class)
+    asked = objects.asked(top)
     options = opening.model_options(layer, score)
     from onnx_xcam.evaluation.evaluator import DEFAULT_METHODS
     from onnx_xcam.jobs import evaluate as job
@@ -111,6 +120,7 @@ def evaluate(
         options=options,
         classes=class_ or None,
         top=top,
+        **asked,
         methods=method or DEFAULT_METHODS,
         metrics=metrics.split(","),
         steps=steps,

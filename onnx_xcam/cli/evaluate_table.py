@@ -27,12 +27,14 @@ def print_summary(summary: Summary) -> None:
         table = Table(title=Text(printable(f"layer {layer}")), title_justify="left", box=box.SIMPLE_HEAD)
         table.add_column("", overflow="fold")
         for row in rows:
-            table.add_column(Text(printable(row["method"])), justify="right", overflow="fold")
+            baseline = "\n(baseline)" if row.get("baseline") else ""
+            table.add_column(Text(printable(row["method"]) + baseline), justify="right", overflow="fold")
         for metric in summary["metrics"]:
             figures = [row["metrics"][metric["name"]] for row in rows]
             if any(one["count"] for one in figures):
                 title = metric["title"] + _ARROWS[metric["better"]]
-                table.add_row(Text(title), *_cells(figures, metric["better"]))
+                of_methods = [not row.get("baseline", False) for row in rows]
+                table.add_row(Text(title), *_cells(figures, of_methods, metric["better"]))
         console.print(table)
 
 
@@ -65,13 +67,14 @@ def _console() -> Console:
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE, highlight=False)
 
 
-def _cells(figures: Sequence[Figures], better: str | None) -> list[Text]:
-    """Return the cells of a row, with the best mean marked if one is better than another."""
-    means = {number(one["mean"]): one["mean"] for one in figures if one["mean"] is not None}
+def _cells(figures: Sequence[Figures], of_methods: Sequence[bool], better: str | None) -> list[Text]:
+    """Return the cells of a row; the best mean of a method is marked if one is better than another, baselines never."""
+    pairs = list(zip(figures, of_methods, strict=True))
+    means = {number(one["mean"]): one["mean"] for one, counts in pairs if counts and one["mean"] is not None}
     best = None
     if better is not None and len(means) > 1:  # means that are printed alike are equally good
         best = (max if better == "higher" else min)(means, key=lambda shown: means[shown])
-    return [_cell(one, best) for one in figures]
+    return [_cell(one, best if counts else None) for one, counts in pairs]
 
 
 def _cell(figures: Figures, best: str | None) -> Text:

@@ -10,11 +10,12 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
+from onnx_xcam.common.arguments import short_repr
 from onnx_xcam.common.descriptions import read_stated
 from onnx_xcam.common.files import is_file, is_folder
 from onnx_xcam.errors import TruthError
@@ -39,6 +40,8 @@ class Box:
     Attributes:
         x0, y0, x1, y1: the edges, in pixels of the upright photo.
         name: the object's class, a label or the id of a class as text; None where the file names none.
+        mask: the file of a mask that marks this object alone, or None.
+        mark: the edges of the part of the object that decides its class, in the order of the box's, or None.
     """
 
     x0: float
@@ -46,6 +49,13 @@ class Box:
     x1: float
     y1: float
     name: str | None = None
+    mask: Path | None = None
+    mark: tuple[float, float, float, float] | None = None
+
+    @property
+    def edges(self) -> tuple[float, float, float, float]:
+        """Return x0, y0, x1, y1."""
+        return self.x0, self.y0, self.x1, self.y1
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,9 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
 
     A folder holds a mask or a Pascal VOC file for each photo, by the photo's name; subfolders are searched. A .json
     file holds COCO's "images", "annotations" and "categories", or `{photo: [[x0, y0, x1, y1], ...]}` or
-    `{photo: {class: [[x0, y0, x1, y1], ...]}}`. A .csv file has a line per box, a .xml file is in Pascal VOC's format.
+    `{photo: {class: [[x0, y0, x1, y1], ...]}}`, or `{photo: [{"box": [x0, y0, x1, y1], "class": ..., "mask": FILE,
+    "mark": [x0, y0, x1, y1]}, ...]}`, where all but the box may be left out and the file of a mask is named from the
+    folder of the .json file. A .csv file has a line per box, a .xml file is in Pascal VOC's format.
 
     Raises:
         TruthError: there is no such file, or it has none of these formats.
@@ -131,13 +143,29 @@ def _from_json(text: str, path: Path) -> dict[str, Annotation]:
 
 
 def _plain_boxes(data: Any, photo: str, path: Path) -> Iterator[Box]:
-    """Yield the boxes of one photo, from the JSON forms `{photo: boxes}` and `{photo: {class: boxes}}`."""
+    """Yield the boxes of one photo, from the JSON forms `{photo: boxes}`, `{photo: {class: boxes}}` and of objects."""
     where = f"{path}: {photo!r}"
     for name, boxes in data.items() if isinstance(data, Mapping) else [(None, data)]:
         if not isinstance(boxes, Sequence) or isinstance(boxes, str):
             raise TruthError(f"{where}: must be a list of boxes [x0, y0, x1, y1], or such lists by class")
         for box in boxes:
-            yield _box(box, name, where)
+            yield _plain_object(box, where, path) if isinstance(box, Mapping) else _box(box, name, where)
+
+
+def _plain_object(data: Mapping[str, Any], where: str, path: Path) -> Box:
+    """Return an object of the plain JSON form that states each object by "box", "class", "mask" and "mark"."""
+    if unknown := sorted(set(data) - {"box", "class", "mask", "mark"}):
+        raise TruthError(f"{where}: an object has no {unknown[0]!r}; it has box, and perhaps class, mask and mark")
+    name, mask, mark = data.get("class"), data.get("mask"), data.get("mark")
+    if not isinstance(name, str | int | None) or isinstance(name, bool):
+        raise TruthError(f"{where}: the class {short_repr(name)} is neither a label nor an id")
+    box = _box(data.get("box"), name, where)
+    if mask is not None:
+        parts = PurePosixPath(mask).parts if isinstance(mask, str) and mask and "\\" not in mask else ("..",)
+        if ".." in parts or parts[:1] == ("/",) or Path(*parts).is_absolute():
+            raise TruthError(f"{where}: the mask {short_repr(mask)} is no file in the folder of the .json file")
+        box = replace(box, mask=path.parent.joinpath(*parts))
+    return box if mark is None else replace(box, mark=_box(mark, None, where).edges)
 
 
 def _from_coco(data: Mapping[str, Any], path: Path) -> dict[str, Annotation]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from onnx_xcam.common.arguments import texts
 from onnx_xcam.errors import XcamError
@@ -12,6 +12,8 @@ from onnx_xcam.evaluation import perturbation
 from onnx_xcam.records.evaluate import CurveText, MetricText
 
 Better = Literal["higher", "lower"]
+Subject = Literal["map", "object", "mark"]
+"""What a metric can be measured of: of any map, of one of an object only, or of one whose object has a known mark."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Metric:
         better: whether higher or lower values are better; None where neither is.
         text: an explanation in a sentence or two.
         group: the name of its group, which `--metrics` takes for all metrics of the group.
+        of: what it can be measured of.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Metric:
     better: Better | None
     text: str
     group: str
+    of: Subject = "map"
 
     def to_record(self) -> MetricText:
         """Return the description of the metric as the summary holds it."""
@@ -149,7 +153,8 @@ METRICS: Mapping[str, Metric] = {
             "pointing",
             "Pointing game",
             "higher",
-            "The part of the maps whose largest value lies on the object, or within 15 pixels of it.",
+            "The part of the maps whose largest value lies on the object; where a class and no object is explained, "
+            "also within 15 pixels of it.",
             TRUTH,
         ),
         Metric(
@@ -167,6 +172,30 @@ METRICS: Mapping[str, Metric] = {
             "The share of the photo that the object takes: the energy inside of an even map.",
             TRUTH,
         ),
+        Metric(
+            "energy_others",
+            "Energy on others",
+            "lower",
+            "The share of the map that lies on other annotated objects and not on its own.",
+            TRUTH,
+            "object",
+        ),
+        Metric(
+            "mark_pointing",
+            "Pointing game of the mark",
+            "higher",
+            "The part of the maps whose largest value lies on the mark that decides the object's class.",
+            TRUTH,
+            "mark",
+        ),
+        Metric(
+            "mark_energy",
+            "Energy on the mark",
+            "higher",
+            "The share of the map that lies on the mark that decides the object's class.",
+            TRUTH,
+            "mark",
+        ),
     )
 }
 
@@ -182,15 +211,23 @@ CURVES: Mapping[str, Curve] = {
 }
 
 
-def find_metrics(names: Iterable[str], *, truth: bool) -> tuple[str, ...]:
+_NEEDED: Mapping[Subject, str] = {
+    "object": "a model that finds objects, and the truth about them",
+    "mark": "a truth that states the mark of each object",
+}
+
+
+def find_metrics(names: Iterable[str], *, truth: bool, of: Collection[Subject] = get_args(Subject)) -> tuple[str, ...]:
     """Return the metrics with these names or in these groups, in the order of `METRICS`.
 
     Args:
         names: names of metrics or of groups.
         truth: whether the objects in the photos are known; all metrics of the group "truth" are then included.
+        of: what the metrics can be measured of, as far as that is known. A group has no others.
 
     Raises:
-        XcamError: there is no such metric, or a metric needs the objects in the photos, which are not known.
+        XcamError: there is no such metric, or one that is named needs what is not known: the objects in the photos,
+            a model of objects, or their marks.
     """
     given = texts("metrics", sorted(names, key=str) if isinstance(names, set | frozenset) else names)
     wanted = {name.strip().lower() for name in given} - {""}
@@ -202,7 +239,13 @@ def find_metrics(names: Iterable[str], *, truth: bool) -> tuple[str, ...]:
         )
     if truth:
         wanted.add(TRUTH)
-    selected = tuple(metric.name for metric in METRICS.values() if wanted & {metric.name, metric.group})
+    if beyond := next((name for name in METRICS if name in wanted and METRICS[name].of not in of), None):
+        raise XcamError(f"The metric {beyond!r} needs {_NEEDED[METRICS[beyond].of]}; leave it out.")
+    selected = tuple(
+        metric.name
+        for metric in METRICS.values()
+        if metric.name in wanted or (metric.group in wanted and metric.of in of)
+    )
     if not selected:
         raise XcamError(f"There is nothing to measure; choose among {', '.join((*GROUPS, *METRICS))}.")
     if not truth and (first := next((name for name in selected if METRICS[name].group == TRUTH), None)):

@@ -14,8 +14,10 @@ from onnx_xcam.records.evaluate import (
     EvaluationRecord,
     Figures,
     MapResult,
+    ObjectCounts,
     RowFigures,
     Summary,
+    SummaryRow,
 )
 
 
@@ -50,6 +52,7 @@ class _Row:
     """A _Row collects the figures of the maps at one layer by one method."""
 
     metrics: dict[str, _Figures]
+    is_baseline: bool = False
     maps: int = 0
     curves: dict[str, list[_Figures]] = field(default_factory=dict)
 
@@ -89,6 +92,8 @@ def summarise(
     warnings: Sequence[str] = (),
     settings: Mapping[str, str | list[str]] | None = None,
     command: str | None = None,
+    baselines: Sequence[str] = (),
+    of_objects: bool = False,
 ) -> Summary:
     """Summarise records, which are read one by one.
 
@@ -100,18 +105,30 @@ def summarise(
         notes, warnings: the notes and warnings of the evaluator and its recorder.
         settings: the settings with which all records were made.
         command: the command line.
+        baselines: the names of the baselines, whose rows follow those of the methods at each layer.
+        of_objects: whether the model is one of objects, which are counted then.
     """
-    rows = {(layer, method): _Row({name: _Figures() for name in metrics}) for layer in layers for method in methods}
+    rows = {
+        (layer, name): _Row({metric: _Figures() for metric in metrics}, is_baseline=name in baselines)
+        for layer in layers
+        for name in (*methods, *baselines)
+    }
+    counts: ObjectCounts = {"explained": 0, "not_annotated": 0, "photos_without": 0}
     images = failed = 0
     seconds = 0.0
     for record in records:
         images += 1
         failed += record["error"] is not None
         seconds += record["seconds"] or 0.0
+        if record["error"] is None:
+            there = len(record.get("objects", ()))
+            counts["explained"] += there
+            counts["photos_without"] += not there
+            counts["not_annotated"] += sum(one is False for one in record.get("annotated", ()))
         for result in record["results"]:
             rows[result["layer"], result["method"]].take(result)
     curves = [curve for curve in CURVES.values() if any(curve.name in row.curves for row in rows.values())]
-    return {
+    summary: Summary = {
         "version": SUMMARY_VERSION,
         "model": model,
         "images": images,
@@ -122,10 +139,27 @@ def summarise(
         "confidence": confidence,
         "metrics": [METRICS[name].to_record() for name in metrics],
         "curves": [curve.to_record() for curve in curves],
-        "rows": [{"layer": layer, "method": method, **row.to_record()} for (layer, method), row in rows.items()],
+        "rows": [_row(layer, method, row) for (layer, method), row in rows.items()],
         "notes": list(notes),
         "warnings": list(warnings),
         "seconds": round(seconds, 3),
         "settings": dict(settings or {}),
         "command": command,
     }
+    if of_objects:
+        summary["baselines"], summary["objects"] = list(baselines), counts
+    return summary
+
+
+def _row(layer: str, method: str, row: _Row) -> SummaryRow:
+    """Return a row as the summary holds it; only that of a baseline says that it is one."""
+    figures = row.to_record()
+    record: SummaryRow = {
+        "layer": layer,
+        "method": method,
+        "metrics": figures["metrics"],
+        "curves": figures["curves"],
+    }
+    if row.is_baseline:
+        record["baseline"] = True
+    return record

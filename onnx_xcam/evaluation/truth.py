@@ -142,17 +142,35 @@ class Truth:
         Raises:
             TruthError: the annotation of this photo does not fit it, or its mask cannot be read.
         """
-        annotation = self._annotations.get(Path(photo))
+        annotation = self.annotation(photo, size)
         if annotation is None:
             return None
-        where = f"{annotation.source}: {Path(photo).name}"
-        if annotation.size not in (None, size):
-            raise TruthError(f"{where}: is {_shown(annotation.size)} there, but the upright photo is {_shown(size)}")
         if annotation.mask is not None:
             return _mask(annotation.mask, size)
+        boxes = [box for box in annotation.boxes if self.is_of(box, class_id, label)]
+        return marked(boxes, size, f"{annotation.source}: {Path(photo).name}") if boxes else None
+
+    @property
+    def has_marks(self) -> bool:
+        """Tell whether the mark that decides the class of an object is stated of any."""
+        return any(box.mark is not None for one in self._annotations.values() for box in one.boxes)
+
+    def annotation(self, photo: str | Path, size: tuple[int, int]) -> Annotation | None:
+        """Return the annotation of a photo of this height and width, or None where it has none.
+
+        Raises:
+            TruthError: the annotation is of a photo of another size.
+        """
+        annotation = self._annotations.get(Path(photo))
+        if annotation is not None and annotation.size not in (None, size):
+            where, there = f"{annotation.source}: {Path(photo).name}", _shown(annotation.size)
+            raise TruthError(f"{where}: is {there} there, but the upright photo is {_shown(size)}")
+        return annotation
+
+    def is_of(self, box: Box, class_id: int | None, label: str | None) -> bool:
+        """Tell whether a box counts as one of a class, which is given by its id or its label."""
         names = {str(class_id), _folded(label or "")} - {"None", ""}
-        boxes = [box for box in annotation.boxes if self._any_class or box.name is None or _folded(box.name) in names]
-        return draw_boxes(boxes, size, where) if boxes else None
+        return self._any_class or box.name is None or _folded(box.name) in names
 
 
 def load_truth(
@@ -225,6 +243,19 @@ def _check_names(
             f"{path}: none of its classes ({shown}) {what}; rename them, state the labels, or count every object "
             "(--any-class, any_class=True)"
         )
+
+
+def marked(boxes: Sequence[Box], size: tuple[int, int], where: str) -> NDArray[np.bool_]:
+    """Return the pixels of objects, bool [H,W]: those of an object's own mask where it has one, else of its box.
+
+    Raises:
+        TruthError: a mask cannot be read or does not fit the photo, or a box reaches beyond it.
+    """
+    pixels = draw_boxes([box for box in boxes if box.mask is None], size, where)
+    for box in boxes:
+        if box.mask is not None:
+            pixels |= _mask(box.mask, size)
+    return pixels
 
 
 def draw_boxes(boxes: Sequence[Box], size: tuple[int, int], where: str) -> NDArray[np.bool_]:

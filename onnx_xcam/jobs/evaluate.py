@@ -21,7 +21,7 @@ from onnx_xcam.jobs.photos import STANDARD_INPUT
 from onnx_xcam.jobs.reporter import Reporter, Silent
 from onnx_xcam.jobs.requests import PhotosRequest, tell_assumptions, without_python_warnings
 from onnx_xcam.jobs.run_settings import digest_of_files
-from onnx_xcam.records.evaluate import Summary
+from onnx_xcam.records.evaluate import ObjectCounts, Summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,19 +93,17 @@ def run(request: EvaluateRequest, reporter: Reporter | None = None) -> EvaluateO
         KeyboardInterrupt: the user ended the job; the reporter has received how many photos were done.
     """
     reporter = reporter or Silent()
-    metrics = find_metrics(request.metrics, truth=request.truth is not None)
+    wanted = find_metrics(request.metrics, truth=request.truth is not None)
     photos = dict(islice(request.find_photos().items(), request.limit))
     with output_folder(request.out, reporter), without_python_warnings():
         job = EvaluateJob(photos, request.out, resume=request.resume, reporter=reporter)
-        evaluator = _evaluator(request, metrics, photos)
+        evaluator = _evaluator(request, needs_ablations(wanted), photos)
         recorder = evaluator.recorder
-        description = RunDescription(request.command, _measured(request, metrics))
+        description = RunDescription(request.command, _measured(request, evaluator.metrics))
         tell_assumptions(reporter, evaluator.notes, recorder.warnings)
         if request.html is not None:
             check_page(request.html, photos.values(), recorder.files, request.out)
-        summary, failed = job.run(
-            evaluator, recorder.choose(request.classes, request.top, **request.asked), description
-        )
+        summary, failed = job.run(evaluator, request.cells(recorder.model), description)
         reporter.summary(summary)
         if request.sanity:
             job.check_sanity(request.model, recorder, summary, photos=request.sanity, options=_for_sanity(request))
@@ -113,6 +111,8 @@ def run(request: EvaluateRequest, reporter: Reporter | None = None) -> EvaluateO
         if request.html is not None:
             reporter.result(write_page(request.html, recorder, description, summary, job.records()))
     count = f"{summary['maps']} maps of each row, of {summary['images']} photos"
+    if (objects := summary.get("objects")) is not None:
+        reporter.note(_counted(objects, request.truth is not None))
     reporter.note(f"{count}; all of it is in '{request.out}'.")
     return EvaluateOutcome(summary, len(photos), failed)
 
@@ -124,10 +124,19 @@ def _measured(request: EvaluateRequest, metrics: Sequence[str]) -> str:
     return f"{','.join(metrics)} in {request.steps} steps, background {request.background}{truth}{any_class}"
 
 
-def _evaluator(request: EvaluateRequest, metrics: Sequence[str], photos: Mapping[Path, Path]) -> Evaluator:
+def _counted(objects: ObjectCounts, truth: bool) -> str:
+    """Return a sentence on how many objects were explained, and how many of these have no truth."""
+    counts = [f"{objects['explained']} explained", f"{objects['photos_without']} photos without any"]
+    if truth:
+        counts.append(f"{objects['not_annotated']} not in the truth, which have no metrics of truth")
+    return f"Objects: {'; '.join(counts)}."
+
+
+def _evaluator(request: EvaluateRequest, ablations: bool, photos: Mapping[Path, Path]) -> Evaluator:
     """Open the model for the metrics, and read the truth about the photos if it is given."""
     opened = request.options.arguments()
-    recorder = Recorder(request.model, methods=request.methods, ablations=needs_ablations(metrics), **opened)
+    opened["contrast"] = opened["contrast"] or request.against is not None
+    recorder = Recorder(request.model, methods=request.methods, ablations=ablations, **opened)
     truth = None
     if request.truth is not None:
         truth = load_truth(
@@ -137,7 +146,7 @@ def _evaluator(request: EvaluateRequest, metrics: Sequence[str], photos: Mapping
             any_class=request.any_class,
             class_count=recorder.class_count,
         )
-    return Evaluator(recorder, metrics, steps=request.steps, background=request.background, truth=truth)
+    return Evaluator(recorder, request.metrics, steps=request.steps, background=request.background, truth=truth)
 
 
 def _for_sanity(request: EvaluateRequest) -> dict[str, Any]:

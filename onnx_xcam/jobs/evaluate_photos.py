@@ -166,7 +166,7 @@ class EvaluateJob:
         with written(table) as file:
             rows = csv.writer(codecs.getwriter("utf-8")(file), lineterminator="\n")
             summary = summarise(
-                tabled(self.records(), rows, evaluator.metrics),
+                tabled(self.records(), rows, evaluator.metrics, of_objects=recorder.model.choosable.objects),
                 model=recorder.name,
                 layers=recorder.model.shown_layers,
                 methods=recorder.methods,
@@ -176,6 +176,8 @@ class EvaluateJob:
                 warnings=list(recorder.warnings),
                 settings=settings.in_summary(),
                 command=description.command,
+                baselines=evaluator.baselines,
+                of_objects=recorder.model.choosable.objects,
             )
         self._write_summary(summary)
         return summary

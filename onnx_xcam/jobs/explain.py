@@ -10,16 +10,12 @@ from onnx_xcam.cams.fusion import Fusion
 from onnx_xcam.cams.methods import AUTO_METHOD
 from onnx_xcam.errors import XcamError
 from onnx_xcam.explainer import Explainer
-from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.jobs.explain_photos import ExplainJob, Page
 from onnx_xcam.jobs.output_folder import output_folder
 from onnx_xcam.jobs.reporter import Reporter, Silent
 from onnx_xcam.jobs.requests import PhotosRequest, tell_assumptions, without_python_warnings
 from onnx_xcam.jobs.result_files import Writing
 from onnx_xcam.report import python_call
-
-MOST_OBJECTS = 5
-"""So many objects of a photo are explained where nobody says how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,15 +95,8 @@ def run(request: ExplainRequest, reporter: Reporter | None = None) -> ExplainOut
         explainer = Explainer(request.model, method=request.methods, relu=request.relu, fuse=request.fuse, **opened)
         tell_assumptions(reporter, explainer.notes, explainer.warnings)
         page = Page(request.html, request.command, _python(request, next(iter(photos)))) if request.html else None
-        failed = job.run(explainer, _cells(explainer, request), page)
+        failed = job.run(explainer, request.cells(explainer.model), page)
     return ExplainOutcome(len(photos), failed)
-
-
-def _cells(explainer: Explainer, request: ExplainRequest) -> Cells:
-    """Return what is explained in each photo: of a model of objects the best ones, where nothing else is asked for."""
-    asked = [request.classes, request.top, request.objects, request.boxes, request.points]
-    best = MOST_OBJECTS if explainer.model.choosable.has_free_objects and not any(asked) else None
-    return explainer.choose(request.classes, request.top or best, **request.asked)
 
 
 def _python(request: ExplainRequest, photo: Path) -> str:

@@ -11,11 +11,16 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 
 from onnx_xcam.errors import OutputError, XcamWarning
+from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.choosing import Objects, ObjectsAsked
 from onnx_xcam.explainer.classes import Classes
+from onnx_xcam.explainer.model import OpenModel
 from onnx_xcam.explainer.options import ModelOptions
 from onnx_xcam.jobs.photos import STANDARD_INPUT, find_pictures, refuse_mixed
 from onnx_xcam.jobs.reporter import Reporter
+
+MOST_OBJECTS = 5
+"""So many objects of a photo are explained where nobody says how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +62,16 @@ class PhotosRequest:
     def asked(self) -> ObjectsAsked:
         """Return what is asked of a model of objects beside classes, by the names of arguments."""
         return {"objects": self.objects, "boxes": self.boxes, "points": self.points, "against": self.against}
+
+    def cells(self, model: OpenModel) -> Cells:
+        """Return what is explained in each photo; of a model of objects the best ones, where nothing else is asked for.
+
+        Raises:
+            XcamError: as `OpenModel.choose`.
+        """
+        asked = [self.classes, self.top, self.objects, self.boxes, self.points]
+        best = MOST_OBJECTS if model.choosable.has_free_objects and not any(asked) else None
+        return model.choose(self.classes, self.top or best, **self.asked)
 
     def find_photos(self) -> dict[Path, Path]:
         """Return the photos as they were named, with their resolved paths.

@@ -5,6 +5,8 @@ In both files, a number is null where it is not defined or not finite. Numbers o
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Literal, NotRequired, TypeAlias, TypedDict
 
 from onnx_xcam.records.lines import PhotoFile, PhotoRecord
@@ -28,12 +30,18 @@ class MapResult(_Class):
         metrics: The value of each metric; the same names in every result of a run, in the same order.
         curves: Confidences while the picture is changed step by step; the first value of each curve is at its first
             fraction, the last at its last, in even steps.
+        object: The candidate that is explained, only of a model of objects.
+        box: The box of the object, as in the record's boxes; only of a model of objects.
+        baseline: True of a map that is made of the object's box alone, whose name stands in the place of the method's.
     """
 
     layer: str
     method: str
     metrics: dict[str, float | None]
     curves: dict[str, list[float | None]]
+    object: NotRequired[int]
+    box: NotRequired[list[float] | None]
+    baseline: NotRequired[bool]
 
 
 class EvaluationRecord(PhotoRecord):
@@ -47,10 +55,15 @@ class EvaluationRecord(PhotoRecord):
         scores: The scores of the classes before any softmax.
         probabilities: The probabilities of the classes, or null where the model gives none.
         confidences: The probabilities of the classes, or the scores where the model gives no probabilities.
-        results: The metrics and curves of each map, for each layer, method and class or object, in this order.
+        results: The metrics and curves of each map, for each layer, method and class or object, in this order. Of a
+            model of objects, the baselines of a layer follow the methods.
         task: What the model is for; only where it is no classifier.
         objects: The candidates that were explained, only of a model of objects; those that a photo does not have are
             left out.
+        boxes: The left, upper, right and lower edge of each object in the photo's pixels, or null where the model's
+            boxes are not known; only of a model of objects.
+        annotated: Whether the truth has each object, null where it says nothing of the photo; only of a model of
+            objects, and where truth was given.
     """
 
     layer: list[str]
@@ -63,6 +76,20 @@ class EvaluationRecord(PhotoRecord):
     results: list[MapResult]
     task: NotRequired[str]
     objects: NotRequired[list[int]]
+    boxes: NotRequired[list[list[float] | None]]
+    annotated: NotRequired[list[bool | None]]
+
+
+def by_column(record: EvaluationRecord) -> Iterator[tuple[int, MapResult]]:
+    """Yield each result of a record after the index of its class or object, of which there may be several alike.
+
+    The results of one layer and method are in the order of the record's classes.
+    """
+    seen: Counter[tuple[str, str]] = Counter()
+    for result in record["results"]:
+        row = result["layer"], result["method"]
+        yield seen[row], result
+        seen[row] += 1
 
 
 class EvaluateLine(EvaluationRecord, PhotoFile):
@@ -114,10 +141,12 @@ class SummaryRow(RowFigures):
         method: The name of the CAM method.
         metrics: The figures of each metric.
         curves: The mean of each curve.
+        baseline: True of a row of maps that are made of the objects' boxes alone.
     """
 
     layer: str
     method: str
+    baseline: NotRequired[bool]
 
 
 class MetricText(TypedDict):
@@ -184,6 +213,20 @@ class SanityFigures(TypedDict):
     follows: bool | None
 
 
+class ObjectCounts(TypedDict):
+    """This record counts the objects of all photos, of a model of objects.
+
+    Attributes:
+        explained: The number of objects that were explained.
+        not_annotated: The number of those that the truth does not have, which have no metrics of truth.
+        photos_without: The number of photos in which no object was found.
+    """
+
+    explained: int
+    not_annotated: int
+    photos_without: int
+
+
 class Summary(TypedDict):
     """This record summarises an evaluation of all its photos.
 
@@ -205,6 +248,8 @@ class Summary(TypedDict):
         settings: The settings with which all lines were made; empty where they are not known.
         command: The command line, or null where the run had none.
         sanity: The sanity check, for each layer of the maps, method and depth.
+        baselines: The names of the baselines, which follow the methods in the rows; only of a model of objects.
+        objects: The number of objects; only of a model of objects.
     """
 
     version: int
@@ -224,3 +269,5 @@ class Summary(TypedDict):
     settings: dict[str, str | list[str]]
     command: str | None
     sanity: NotRequired[list[SanityFigures]]
+    baselines: NotRequired[list[str]]
+    objects: NotRequired[ObjectCounts]

@@ -7,12 +7,13 @@ images, one after the other. No metric is known by name: titles, directions and 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from onnx_xcam.explainer.described import at_box
 from onnx_xcam.records.evaluate import (
     CurveText,
     EvaluateLine,
@@ -22,6 +23,7 @@ from onnx_xcam.records.evaluate import (
     MetricText,
     SanityFigures,
     Summary,
+    by_column,
 )
 from onnx_xcam.report.assemble import WEB, data_block, page_parts, script_of, style_of, text, writing
 from onnx_xcam.report.data import finite
@@ -35,7 +37,7 @@ _STYLES = (WEB / "common.css", WEB / "evaluation.css")
 _ARROWS = {"higher": ("↑", "higher is better"), "lower": ("↓", "lower is better")}
 
 Row = tuple[str, str]
-"""The layer and the method of a row."""
+"""The layer and the method or baseline of a row."""
 
 
 def write_evaluation(
@@ -96,25 +98,23 @@ class _Values:
         if record["error"] is not None:
             self.failed.append((name, printable(record["error"])))
             return
-        by_map: dict[tuple[str, str, int], list[Mapping[str, float | None]]] = {}
-        for one in record["results"]:  # several objects may be of one class; theirs are in the order of the classes
-            by_map.setdefault((one["layer"], one["method"], one["class"]), []).append(one["metrics"])
+        by_map = {(one["layer"], one["method"], k): one["metrics"] for k, one in by_column(record)}
         labels = record["labels"] or [None] * len(record["classes"])
         for k, (class_id, label, confidence) in enumerate(
             zip(record["classes"], labels, record["confidences"], strict=True)
         ):
-            nth = record["classes"][:k].count(class_id)
             table = []
             for row in self.rows:
-                of_class = by_map.get((*row, class_id), [])
-                metrics = of_class[nth] if nth < len(of_class) else {}
+                metrics = by_map.get((*row, k), {})
                 numbers = [finite(metrics.get(metric)) for metric in self.metrics]
                 table.append([None if value is None else float(f"{value:.5g}") for value in numbers])
                 for metric, value in zip(self.metrics, numbers, strict=True):
                     if value is not None:
                         self.distributions.setdefault((row, metric), array("d")).append(value)
-            name_of_class = f"class {class_id}" if label is None else printable(label)
-            self.images.append((name, name_of_class, finite(confidence), table))
+            called = f"class {class_id}" if label is None else printable(label)
+            box = boxes[k] if (boxes := record.get("boxes")) else None
+            called += "" if box is None else f" at {at_box(box)}"
+            self.images.append((name, called, finite(confidence), table))
 
 
 def _sections(summary: Summary, values: _Values) -> Iterable[str]:
@@ -145,6 +145,10 @@ def _first_line(summary: Summary) -> str:
     failed = f", of which {summary['failed']} could not be evaluated" if summary["failed"] else ""
     images = "1 photo" if summary["images"] == 1 else f"{summary['images']} photos"
     counts = [f"{images}{failed}"]
+    if (objects := summary.get("objects")) is not None:
+        counts.append("1 object" if objects["explained"] == 1 else f"{objects['explained']} objects")
+        counts += [f"{objects['photos_without']} photos without any"] if objects["photos_without"] else []
+        counts += [f"{objects['not_annotated']} not in the truth"] if objects["not_annotated"] else []
     counts += [
         f"{len(names)} {name if len(names) == 1 else name + 's'}"
         for names, name in ((summary["methods"], "method"), (summary["layers"], "layer"))
@@ -152,9 +156,20 @@ def _first_line(summary: Summary) -> str:
     return text(" · ".join([*counts, f"confidence: {summary['confidence']}"]))
 
 
+def _columns(summary: Summary) -> list[str]:
+    """Return the names of the methods, and of the baselines after them."""
+    return [*summary["methods"], *summary.get("baselines", ())]
+
+
+def _called(summary: Summary, name: str) -> str:
+    """Return what the page calls a method or a baseline."""
+    return f"{name} (baseline)" if name in summary.get("baselines", ()) else name
+
+
 def _legend(summary: Summary) -> str:
-    """Return the list of methods with the look of their lines, as markup."""
-    items = "".join(f"<li>{key(index)} {text(method)}</li>" for index, method in enumerate(summary["methods"]))
+    """Return the list of methods and baselines with the look of their lines, as markup."""
+    names = (_called(summary, name) for name in _columns(summary))
+    items = "".join(f"<li>{key(index)} {text(name)}</li>" for index, name in enumerate(names))
     return f'<ul class="legend" aria-label="Methods">{items}</ul>'
 
 
@@ -162,17 +177,20 @@ def _legend(summary: Summary) -> str:
 
 
 def _summary_table(summary: Summary) -> str:
-    """Return the table of means by layer, metric and method, as markup; the best mean of each line is marked."""
-    methods = summary["methods"]
-    heads = "".join(f'<th scope="col">{key(n)} {text(method)}</th>' for n, method in enumerate(methods))
+    """Return the table of means by layer, metric and method, as markup.
+
+    The best mean of the methods is marked in each line; a baseline never is.
+    """
+    methods, count = _columns(summary), len(summary["methods"])
+    heads = "".join(f'<th scope="col">{key(n)} {text(_called(summary, name))}</th>' for n, name in enumerate(methods))
     bodies = []
     for layer in summary["layers"]:
         by_method = {row["method"]: row["metrics"] for row in summary["rows"] if row["layer"] == layer}
         lines = [f'<tr><th scope="rowgroup" colspan="{len(methods) + 1}" class="layer">{text(layer)}</th></tr>']
         for metric in summary["metrics"]:
             figures = [by_method[method][metric["name"]] for method in methods]
-            best = _best([finite(one["mean"]) for one in figures], metric["better"])
-            cells = "".join(_cell(one, best) for one in figures)
+            best = _best([finite(one["mean"]) for one in figures[:count]], metric["better"])
+            cells = "".join(_cell(one, best if n < count else None) for n, one in enumerate(figures))
             lines.append(f'<tr><th scope="row">{_titled(metric)}</th>{cells}</tr>')
         bodies.append(f"<tbody>{''.join(lines)}</tbody>")
     caption = "<caption>Means over the photos, ± standard deviation. The best of a line is marked ★.</caption>"
@@ -236,7 +254,7 @@ def _curves(summary: Summary, curve: CurveText) -> str:
 def _lines(summary: Summary, layer: str, name: str) -> list[Line]:
     """Return the mean curves at a layer, one for each method; a method without the curve has a line without values."""
     rows = {row["method"]: row["curves"].get(name) for row in summary["rows"] if row["layer"] == layer}
-    return [Line(method, _means(rows.get(method))) for method in summary["methods"]]
+    return [Line(_called(summary, name), _means(rows.get(name))) for name in _columns(summary)]
 
 
 def _means(curve: MeanCurve | None) -> list[float | None]:
@@ -271,8 +289,8 @@ def _distribution_plot(summary: Summary, values: _Values, metric: MetricText) ->
     groups = []
     for layer in summary["layers"]:
         rows = [
-            Spread(method, index, np.array(finite_values))
-            for index, method in enumerate(summary["methods"])
+            Spread(_called(summary, method), index, np.array(finite_values))
+            for index, method in enumerate(_columns(summary))
             if (finite_values := values.distributions.get(((layer, method), metric["name"])))
         ]
         if rows:
@@ -326,7 +344,9 @@ def _table_data(summary: Summary, values: _Values) -> TableData:
     metrics: list[ColumnData] = [
         {"title": printable(one["title"]), "better": one["better"]} for one in summary["metrics"]
     ]
-    rows: list[RowData] = [{"layer": printable(layer), "method": printable(method)} for layer, method in values.rows]
+    rows: list[RowData] = [
+        {"layer": printable(layer), "method": printable(_called(summary, method))} for layer, method in values.rows
+    ]
     return {"metrics": metrics, "rows": rows, "images": values.images, "confidence": printable(summary["confidence"])}
 
 

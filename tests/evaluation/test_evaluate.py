@@ -38,7 +38,8 @@ from onnx_xcam.images.write import write_image
 CLASSES = [3, 0]
 QUICK = {"steps": 4, "providers": "cpu"}
 AXIOM_NAMES = [name for name, metric in CATALOGUE.items() if metric.group == AXIOMS]
-TRUTH_NAMES = [name for name, metric in CATALOGUE.items() if metric.group == TRUTH]
+TRUTH_NAMES = [name for name, metric in CATALOGUE.items() if metric.group == TRUTH and metric.of == "map"]
+OF_MAPS = [name for name, metric in CATALOGUE.items() if metric.of == "map"]
 
 
 # --- models and the same things computed in another way ---------------------------------------------------------------
@@ -147,7 +148,7 @@ def test_a_record_holds_what_each_part_gives(kind, n, tmp_path):
         hit = score_against(place.heatmap(np.maximum(raw, 0)), mask)
         expected = {name: getattr(errors, name)[column] for name in AXIOM_NAMES} | faithful.metrics
         expected |= dict(zip(TRUTH_NAMES, (hit.hit, hit.centre_hit, hit.energy, hit.object_share), strict=True))
-        assert list(found["metrics"]) == list(CATALOGUE) == list(expected)
+        assert list(found["metrics"]) == OF_MAPS == list(expected)
         for name, value in expected.items():
             close(found["metrics"][name], value)
         assert list(found["curves"]) == list(CURVES)
@@ -285,7 +286,17 @@ def test_what_is_wrong_with_a_call_is_said_at_once():
     ],
 )
 def test_metrics_by_name_and_group(names, truth, expected):
-    assert list(find_metrics(names, truth=truth)) == expected
+    assert list(find_metrics(names, truth=truth, of=("map",))) == expected
+
+
+def test_metrics_of_objects_are_none_of_a_classifier(tmp_path):
+    every = find_metrics(["truth"], truth=True)
+    assert [*TRUTH_NAMES, "energy_others", "mark_pointing", "mark_energy"] == list(every)
+    assert "energy_others" in find_metrics([], truth=True, of=("map", "object"))
+    (tmp_path / "boxes.json").write_text('{"one.png": [[2, 1, 7, 9]]}')
+    truth = load_truth(tmp_path / "boxes.json", [tmp_path / "one.png"])
+    with pytest.raises(XcamError, match="'energy_others' needs a model that finds objects"):
+        evaluate(float_model("N"), [], metrics=["energy_others"], truth=truth, **QUICK)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

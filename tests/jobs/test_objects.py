@@ -207,10 +207,19 @@ def test_objects_are_evaluated_each_by_itself(run, folder):
     (record,) = [json.loads(line) for line in (folder / "out" / "results.jsonl").read_text().splitlines()]
     expected = explained(folder, top=19).without_missing()
     assert record["objects"] == expected.objects[0].tolist() and len(set(record["classes"])) < len(record["classes"])
-    assert [one["class"] for one in record["results"]] == record["classes"]
+    names = [one["method"] for one in record["results"][:: len(record["objects"])]]
+    assert names == ["local-xgrad-cam", "box", "gaussian"]
+    assert [one["class"] for one in record["results"]] == record["classes"] * 3
+    assert [one["object"] for one in record["results"]] == record["objects"] * 3
+    assert [one.get("baseline", False) for one in record["results"]] == [
+        name in ("box", "gaussian") for name in names for _ in record["objects"]
+    ]
+    np.testing.assert_allclose(record["boxes"], expected.boxes[0], atol=1e-3)
     np.testing.assert_allclose(record["confidences"], expected.probabilities[0], rtol=1e-4)
-    assert all(one["metrics"]["conservation"] is not None for one in record["results"])
+    assert [one["metrics"]["conservation"] is None for one in record["results"]] == [
+        "baseline" in one for one in record["results"]
+    ]
     rows = (folder / "out" / "results.csv").read_text().splitlines()
     header = rows[0].split(",")
     confidences = [float(row.split(",")[header.index("confidence")]) for row in rows[1:]]
-    np.testing.assert_allclose(confidences, record["confidences"])
+    np.testing.assert_allclose(confidences, record["confidences"] * 3)

@@ -323,6 +323,7 @@ DECIDES = {
     },
     "evaluate": {
         **SHARED,
+        "against": ["contrast", "--against", "0"],
         "metrics": ["choice of what is measured", "--metrics", "drop,increase"],
         "steps": ["choice of what is measured", "--steps", "9"],
         "background": ["choice of what is measured", "--background", "zero"],
