@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -354,3 +355,15 @@ def test_the_parts_of_the_evidence_add_up_to_that_of_the_whole():
         ("mem", [4, 4, 0, 4]),
         ("mem", [2, 2, 16, 0]),
     ]
+
+
+def test_notes_name_the_layers_of_a_cut_together_and_what_a_named_memory_leaves_out():
+    def notes(**options):
+        stated = instrument(detr(), task="detection", **options).metadata_props
+        return json.loads(next(one.value for one in stated if one.key == "onnx_xcam"))["notes"]
+
+    [note] = [note for note in notes() if note.startswith("Layer")]
+    assert note.startswith("Layers, whose maps are added up: 'mem'")
+    assert "4 x 4 tokens and others (4 after); 'mem'" in note
+    [note] = [note for note in notes(layers="src") if note.startswith("Layer")]
+    assert "leaves out 1 further grid of tokens" in note
