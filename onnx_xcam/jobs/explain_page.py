@@ -22,9 +22,6 @@ from onnx_xcam.report import PhotoPage, Settings, photo_of
 from onnx_xcam.report.data import Failure, Photo
 from onnx_xcam.report.photos import photo_entry
 
-NO_OBJECT = "the model keeps no object in this photo"
-"""Stands on the page in place of the maps of a photo without any object."""
-
 T = TypeVar("T", bound=np.generic)
 
 
@@ -90,8 +87,6 @@ def job_page(
 
 def entry_of(image: Path, explanations: Sequence[Explanation]) -> bytes:
     """Return the page's entry for a photo, given its explanation by each method."""
-    if not explanations[0].classes.size:
-        return photo_entry(Failure(str(image), NO_OBJECT))
     return photo_entry(photo_of(explanations, name=str(image)))
 
 
@@ -102,9 +97,10 @@ def failed_entry(image: Path, error: str) -> bytes:
 
 def earlier_photo(explainer: Explainer, image: Path, record: ExplainLine, folder: Path) -> Photo | Failure:
     """Return a photo that an earlier run has explained, from its line of results.jsonl and its raw maps."""
-    if not record["classes"]:
-        return Failure(str(image), NO_OBJECT)
     try:
+        if not record["classes"]:  # a photo without objects, of which there are no raw maps
+            picture = explainer.model.prepare(image)
+            return Photo(str(image), picture.image_rgb, picture.placement, (), ())
         explanations = _read_again(explainer, image, record, folder)
     except (XcamError, OSError, ValueError, LookupError, TypeError, StopIteration, zipfile.BadZipFile) as error:
         return Failure(str(image), f"An earlier run has explained it, but it cannot be shown again: {error}")

@@ -17,18 +17,24 @@ from onnx_xcam.text import printable
 
 @dataclass(frozen=True)
 class ClassResult:
-    """A ClassResult is a class that is explained for a photo.
+    """A ClassResult is a class that is explained for a photo, or an object with its class.
 
     Attributes:
         id: the id of the class.
         label: the label, or None.
         score, probability: None where unknown or not finite.
+        object: the candidate of the model that the object is; None for a class of the whole photo.
+        box: x1, y1, x2, y2 of the object in the photo's pixels, which may reach beyond the photo; None where unknown.
+        against: the class with which the explained one is contrasted, in words; None without contrast.
     """
 
     id: int
     label: str | None
     score: float | None
     probability: float | None
+    object: int | None = None
+    box: tuple[float, float, float, float] | None = None
+    against: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ class Photo:
         name: the name on the page; it need not be unique.
         image_rgb: uint8 [H,W,3], upright, of any size; None for a ready tensor.
         placement: how the model's input lies on the photo.
-        classes: the K classes; the first one is shown first.
+        classes: the K classes, or objects with their classes; the first one is shown first. There is none where the
+            photo has no object.
         maps: one entry for each method and layer, each with the maps of the K classes.
         warnings: sentences on what may be wrong with this photo.
     """
@@ -82,7 +89,7 @@ class Failure:
 
 
 def photo_of(explanations: Sequence[Explanation], n: int = 0, *, name: str | None = None) -> Photo:
-    """Make a Photo from explanations by one or several methods.
+    """Make a Photo from explanations by one or several methods, without the objects that the photo does not have.
 
     Args:
         explanations: explanations of the same photos and the same classes, each by another method.
@@ -109,21 +116,45 @@ def _maps(explanation: Explanation, n: int) -> Iterator[Maps]:
     """Yield the maps of a photo by one method at each layer, after the map fused of all layers where there is one."""
     layers = ([FUSED_LAYER] if explanation.fused is not None else []) + list(explanation.layers)
     for layer in layers:
-        status = tuple(explanation.status_of(layer)[n].tolist())
-        values = explanation.maps_of(layer)[n]
+        there = _there(explanation, n)
+        status = tuple(explanation.status_of(layer)[n][there].tolist())
+        values = explanation.maps_of(layer)[n][there]
         yield Maps(explanation.method, layer, values, status, explanation.signed, explanation.is_guided)
 
 
+def _there(explanation: Explanation, n: int) -> NDArray[np.intp]:
+    """Return the places, among those that were asked for, of the objects that a photo has; of all classes."""
+    count = explanation.classes.shape[1]
+    return np.arange(count) if explanation.objects is None else np.flatnonzero(explanation.objects[n] >= 0)
+
+
 def _classes(explanation: Explanation, n: int) -> tuple[ClassResult, ...]:
-    ids = explanation.classes[n].tolist()
-    labels = [None] * len(ids) if explanation.labels is None else explanation.labels[n]
-    unknown = [None] * len(ids)
-    scores = explanation.scores[n].tolist()
-    probabilities = unknown if explanation.probabilities is None else explanation.probabilities[n].tolist()
-    return tuple(
-        ClassResult(id_, label, finite(score), finite(p))
-        for id_, label, score, p in zip(ids, labels, scores, probabilities, strict=True)
+    return tuple(_class(explanation, n, k) for k in _there(explanation, n).tolist())
+
+
+def _class(explanation: Explanation, n: int, k: int) -> ClassResult:
+    """Return the k-th class or object of a photo."""
+    labels, probabilities, boxes = explanation.labels, explanation.probabilities, explanation.boxes
+    box = None if boxes is None else boxes[n, k]
+    return ClassResult(
+        int(explanation.classes[n, k]),
+        None if labels is None else labels[n][k],
+        finite(explanation.scores[n, k]),
+        None if probabilities is None else finite(probabilities[n, k]),
+        None if explanation.objects is None else int(explanation.objects[n, k]),
+        None
+        if box is None or not np.isfinite(box).all()
+        else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+        _against(explanation, n, k),
     )
+
+
+def _against(explanation: Explanation, n: int, k: int) -> str | None:
+    """Return the class that a class is contrasted with, in words, or None."""
+    if explanation.against is None or explanation.against[n, k] < 0:
+        return None
+    label = None if explanation.against_labels is None else explanation.against_labels[n][k]
+    return label or f"class {explanation.against[n, k]}"
 
 
 def _warnings(explanations: Sequence[Explanation], n: int) -> tuple[str, ...]:

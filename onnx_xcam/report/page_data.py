@@ -24,19 +24,25 @@ class PlacementData(TypedDict):
 
 
 class ClassData(TypedDict):
-    """This record describes a class that was explained for a photo.
+    """This record describes a class that was explained for a photo, or an object with its class.
 
     Attributes:
         id: The id of the class.
         label: The label of the class, or null.
         score: The score of the class, or null.
         probability: The probability of the class, or null.
+        object: The number of the object among the model's candidates, or null for a class of the whole photo.
+        box: The box x1, y1, x2, y2 of the object in the photo's pixels, or null.
+        against: The class that the class is contrasted with, in words, or null.
     """
 
     id: int
     label: str | None
     score: float | None
     probability: float | None
+    object: int | None
+    box: list[float] | None
+    against: str | None
 
 
 class MapData(TypedDict):
@@ -73,7 +79,7 @@ class PhotoData(TypedDict):
         size: The height and the width of the photo.
         image: The photo as a data URL.
         placement: How the model's input lies on the photo.
-        classes: The K classes.
+        classes: The K classes, or objects with their classes; none where the photo has no object.
         maps: The maps, for each method and layer.
         warnings: Sentences on what may be wrong with this photo.
     """
@@ -94,11 +100,13 @@ class PhotosOptions(TypedDict):
         colours: Colour maps by name: 256 colours of 3 bytes, in base64.
         diverging: Colour maps for signed maps, in the same form.
         status: The meaning of each status.
+        boxes: The colours of boxes, by class in turn, as 3 numbers 0..255 each.
     """
 
     colours: dict[str, str]
     diverging: dict[str, str]
     status: dict[str, str]
+    boxes: list[list[int]]
 
 
 class ColumnData(TypedDict):

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_xcam import contract
+from onnx_xcam.images.boxes import COLOURS
 from onnx_xcam.images.draw import (
     COLOUR_MAPS,
     DEFAULT_COLOUR_MAP,
@@ -61,7 +62,16 @@ _SCRIPTS = (
     DEMO_WEB / "heatmap.js",
     *(
         WEB / name
-        for name in ("numbers.js", "cells.js", "photo-data.js", "gallery.js", "stage.js", "choices.js", "photos.js")
+        for name in (
+            "numbers.js",
+            "cells.js",
+            "photo-data.js",
+            "gallery.js",
+            "stage.js",
+            "boxes.js",
+            "choices.js",
+            "photos.js",
+        )
     ),
 )
 _STYLES = (WEB / "common.css", WEB / "photos.css")
@@ -123,12 +133,12 @@ def photo_entry(photo: Photo | Failure) -> bytes:
             f' class="failed" data-find="{name.lower()}" data-name="{name}"><span class="photo">'
             f'<span class="name">{short}</span><span class="warning">{text(photo.error)}</span></span>'
         ).encode()
-    top = photo.classes[0]
+    top = photo.classes[0] if photo.classes else None
     shown = _shrunk(_picture(photo), LONGEST)
     small = _thumbnail(photo, shown)
     height, width = small.shape[:2]
     words = " ".join([name, *(f"{text(one.label or '')} {one.id}" for one in photo.classes)]).lower()
-    probability = "" if top.probability is None else f' data-p="{top.probability:.9g}"'
+    probability = "" if top is None or top.probability is None else f' data-p="{top.probability:.9g}"'
     warned = ' data-warned="yes"' if photo.warnings else ""
     placed = photo.placement
     stated: PhotoData = {
@@ -142,7 +152,7 @@ def photo_entry(photo: Photo | Failure) -> bytes:
             "offset": list(placed.offset),
         },
         "classes": [_class_data(one) for one in photo.classes],
-        "maps": [_map_data(maps) for maps in photo.maps],
+        "maps": [_map_data(maps) for maps in photo.maps] if photo.classes else [],
         "warnings": [printable(warning) for warning in photo.warnings],
     }
     return (
@@ -163,12 +173,21 @@ def _options() -> PhotosOptions:
         "colours": tables(COLOUR_MAPS, DEFAULT_COLOUR_MAP),
         "diverging": tables(DIVERGING, DEFAULT_DIVERGING),
         "status": {str(key): words for key, words in contract.STATUS_TEXT.items()},
+        "boxes": [list(colour) for colour in COLOURS],
     }
 
 
 def _class_data(one: ClassResult) -> ClassData:
     label = None if one.label is None else printable(one.label)
-    return {"id": one.id, "label": label, "score": one.score, "probability": one.probability}
+    return {
+        "id": one.id,
+        "label": label,
+        "score": one.score,
+        "probability": one.probability,
+        "object": one.object,
+        "box": None if one.box is None else list(one.box),
+        "against": None if one.against is None else printable(one.against),
+    }
 
 
 def _map_data(maps: Maps) -> MapData:
@@ -221,7 +240,7 @@ def _shrunk(image_rgb: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
 def _thumbnail(photo: Photo, shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a small picture of the photo with the first map over it, made from the picture that is shown large."""
     image = _shrunk(shown, LONGEST_THUMBNAIL)
-    if not photo.maps:
+    if not photo.maps or not photo.classes:
         return image
     maps, size = photo.maps[0], image.shape[:2]
     values = maps.values[0]
@@ -241,7 +260,9 @@ def _encoded(image_rgb: NDArray[np.uint8], quality: int) -> str:
     return data_url("image/jpeg", encode_image(image_rgb, ".jpg", quality))
 
 
-def _top(top: ClassResult) -> str:
-    """Return the label of the first class with its probability, as markup."""
+def _top(top: ClassResult | None) -> str:
+    """Return the label of the first class with its probability, as markup; there is none in a photo without objects."""
+    if top is None:
+        return "no object"
     known = "" if top.probability is None else f" <b>{100 * top.probability:.0f} %</b>"
     return f"{text(top.label or f'class {top.id}')}{known}"

@@ -5,12 +5,12 @@ const MANY_CHOICES = 12; // from here on they scroll in a box of their own
 /**
  * Fill a fieldset, behind its legend.
  *
- * @param options {value, label, small, share} each; a share 0..1 is drawn as a bar.
+ * @param options {value, label, small, share, colour} each; a share 0..1 is drawn as a bar, a colour as a spot.
  * @param chosen the value of the one that is on. @param choose is called with another one's.
  */
 export function listChoices(fieldset, options, chosen, choose) {
   const focused = fieldset.contains(document.activeElement);
-  const rows = options.map(({ value, label, small, share }) => {
+  const rows = options.map(({ value, label, small, share, colour }) => {
     const radio = made("input", { type: "radio", name: fieldset.id, value, checked: value === chosen });
     radio.addEventListener("change", () => choose(value));
     const row = made("label", { className: "choice" });
@@ -22,6 +22,11 @@ export function listChoices(fieldset, options, chosen, choose) {
     const words = made("span", { className: "label", textContent: label });
     if (small) words.append(made("small", { textContent: small }));
     row.append(radio, words);
+    if (colour) {
+      const spot = made("span", { className: "spot" });
+      spot.style.background = colour;
+      row.append(spot);
+    }
     return row;
   });
   const list = made("div", { className: rows.length > MANY_CHOICES ? "choices many" : "choices" });

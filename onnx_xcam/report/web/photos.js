@@ -1,5 +1,6 @@
 /** The page of explained photos: what is chosen, and showing it. */
 
+import { drawBoxes, listBoxes, objectAt } from "./boxes.js";
 import { listChoices, made } from "./choices.js";
 import { Gallery } from "./gallery.js";
 import { percent, told } from "./numbers.js";
@@ -16,6 +17,7 @@ const stage = new Stage(
 );
 const gallery = new Gallery({ list: element("gallery"), ...elements("filter", "order", "found") }, open);
 const wanted = { method: null, layer: null, classId: null }; // kept from photo to photo
+let wantedObject = 0; // its place in the list, best first: each photo has its own
 const colours = { sequential: null, diverging: null };
 let item; // of the gallery
 let photo;
@@ -64,7 +66,8 @@ async function open(next) {
 }
 
 function showPhoto() {
-  element("viewer").hidden = element("panel").hidden = false;
+  wantedObject = 0;
+  element("viewer").hidden = false;
   gallery.mark(item);
   history.replaceState(null, "", `#${item.id}`);
   element("name").textContent = photo.name;
@@ -79,9 +82,13 @@ function showPhoto() {
 
 const warning = (text) => made("p", { className: "warning", textContent: text });
 
+/** Whether objects are explained, and not classes of the whole photo. */
+const hasObjects = () => photo.classes.some((one) => one.object !== null);
+
 /** What is wanted, as far as this photo has it. */
 function chosen() {
-  const k = Math.max(0, photo.classes.findIndex((one) => one.id === wanted.classId));
+  const sameClass = photo.classes.findIndex((one) => one.id === wanted.classId);
+  const k = hasObjects() ? wantedObject : Math.max(0, sameClass);
   const methods = [...new Set(photo.maps.map((one) => one.method))];
   const method = methods.includes(wanted.method) ? wanted.method : methods[0];
   const byMethod = photo.maps.filter((one) => one.method === method);
@@ -89,10 +96,27 @@ function chosen() {
 }
 
 function show() {
+  const none = photo.classes.length === 0;
+  for (const id of ["panel", "legend", "controls", "reading"]) element(id).hidden = none;
+  element("none").hidden = !none;
+  if (none) showNone();
+  else showMap();
+}
+
+/** The photo alone: it has no object. */
+function showNone() {
+  stage.showPhoto(photo);
+  listBoxes(element("boxes"), photo.size, []);
+  element("picture").setAttribute("aria-label", `${photo.name}, without an object`);
+  window.xcam.last = { id: item.id, name: photo.name, classId: null, object: null };
+}
+
+function showMap() {
   const { k, methods, maps, layers } = chosen();
   const one = photo.classes[k];
   const map = mapOf(maps, k);
-  listClasses(one);
+  listClasses(k);
+  listBoxes(element("boxes"), photo.size, boxes(), hasObjects() ? k : -1);
   listChoices(element("methods"), methods.map(plain), maps.method, choose("method"));
   listChoices(element("layers"), layers.map(({ layer }) => plain(layer)), maps.layer, choose("layer"));
   listColours(maps.signed);
@@ -102,12 +126,32 @@ function show() {
   listNumbers(map, maps, k);
   const words = `the map of ${labelOf(one)} by ${maps.method} at layer ${maps.layer}`;
   element("picture").setAttribute("aria-label", `${photo.name}, and over it ${words}`);
-  const { id: classId, label, score, probability } = one;
+  const { id: classId, label, score, probability, object, box } = one;
   const { method, layer, signed } = maps;
-  window.xcam.last = { id: item.id, name: photo.name, classId, label, score, probability, method, layer, signed, map };
+  window.xcam.last = {
+    id: item.id, name: photo.name, classId, label, score, probability, object, box, method, layer, signed, map,
+  };
 }
 
-const labelOf = (one) => one.label ?? `class ${one.id}`;
+const labelOf = (one) => (one.label ?? `class ${one.id}`) + (one.against === null ? "" : `, not ${one.against}`);
+const colourOf = (one) => `rgb(${options.boxes[one.id % options.boxes.length].join(" ")})`;
+
+/** What is drawn of each object. */
+function boxes() {
+  return photo.classes.map((one, k) => {
+    const known = one.probability === null ? "" : ` ${percent(one.probability)}`;
+    return { box: one.box, label: `${k + 1} ${labelOf(one)}${known}`, colour: colourOf(one) };
+  });
+}
+
+function chooseObject(point) {
+  const k = point ? objectAt(photo, point) : -1;
+  if (k < 0) return;
+  wantedObject = k;
+  show();
+  element("spoken").textContent = `Object ${k + 1}: ${labelOf(photo.classes[k])}`;
+}
+
 const plain = (value) => ({ value, label: value });
 const choose = (key) => (value) => {
   wanted[key] = value;
@@ -115,13 +159,37 @@ const choose = (key) => (value) => {
 };
 
 function listClasses(current) {
+  if (hasObjects()) {
+    listObjects(current);
+    return;
+  }
+  element("about").textContent = "What speaks for …";
   const rows = photo.classes.map((one) => {
     const probability = one.probability === null ? "" : ` · ${percent(one.probability)}`;
     const small = `class ${one.id} · score ${told(one.score)}${probability}`;
     return { value: one.id, label: labelOf(one), small, share: one.probability };
   });
-  listChoices(element("classes"), rows, current.id, choose("classId"));
+  listChoices(element("classes"), rows, photo.classes[current].id, choose("classId"));
 }
+
+function listObjects(current) {
+  const count = photo.classes.length;
+  element("about").textContent = count === 1 ? "What speaks for the object" : `What speaks for each of ${count} objects`;
+  const rows = photo.classes.map((one, k) => {
+    const facts = [
+      one.probability === null ? `score ${told(one.score)}` : percent(one.probability),
+      one.box ? `at ${rounded(one.box.slice(0, 2))} to ${rounded(one.box.slice(2))}` : "box unknown",
+    ];
+    const label = `${k + 1}  ${labelOf(one)}`;
+    return { value: k, label, small: facts.join(" · "), share: one.probability, colour: colourOf(one) };
+  });
+  listChoices(element("classes"), rows, current, (k) => {
+    wantedObject = k;
+    show();
+  });
+}
+
+const rounded = (xy) => xy.map((value) => String(Math.round(value)).replace("-", "−")).join(", ");
 
 function listNumbers({ data, height, width }, { status, step, limits }, k) {
   const finite = data.filter(Number.isFinite);
@@ -162,9 +230,12 @@ function fade() {
 }
 
 function save() {
-  element("picture").toBlob((blob) => {
+  const { classId } = window.xcam.last;
+  const what = hasObjects() ? `${wantedObject + 1}-${classId}` : classId;
+  const drawn = hasObjects() ? drawBoxes(element("picture"), photo.size, boxes(), wantedObject) : element("picture");
+  drawn.toBlob((blob) => {
     const link = made("a", { href: URL.createObjectURL(blob) });
-    link.download = `${photo.name.replace(/^.*[/\\]/, "").replace(/\.[^.]*$/, "")}.${window.xcam.last.classId}.png`;
+    link.download = `${photo.name.replace(/^.*[/\\]/, "").replace(/\.[^.]*$/, "")}.${what}.png`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   });
@@ -187,6 +258,10 @@ element("hide").addEventListener("click", ({ currentTarget: button }) => {
 element("colours").addEventListener("change", ({ target }) => {
   colours[target.dataset.kind] = target.value;
   show();
+});
+element("probe").addEventListener("click", (event) => chooseObject(stage.placeOf(event)));
+element("probe").addEventListener("keydown", (event) => {
+  if (event.key === "Enter") chooseObject(stage.readAt);
 });
 element("save").addEventListener("click", save);
 element("previous").addEventListener("click", () => turn(-1));

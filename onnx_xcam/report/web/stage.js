@@ -20,6 +20,23 @@ export class Stage {
     this.probe.addEventListener("blur", () => this.read(null));
   }
 
+  /** Show a photo without a map. */
+  showPhoto(photo) {
+    Object.assign(this, { photo, map: null });
+    this.size(photo.bitmap);
+    this.heat.getContext("2d").clearRect(0, 0, this.heat.width, this.heat.height);
+    this.layBehind(photo.bitmap, false);
+    this.paint(this.opacity ?? 0.75);
+    this.read(null, null, "");
+  }
+
+  /** Give all canvases the size of a bitmap, which empties them. */
+  size({ height, width }) {
+    this.stage.style.setProperty("--ratio", width / height);
+    for (const canvas of [this.picture, this.heat, this.behind]) [canvas.height, canvas.width] = [height, width];
+    this.picture.classList.toggle("tiny", Math.max(height, width) < TINY);
+  }
+
   /**
    * Show a map over a photo.
    *
@@ -32,9 +49,7 @@ export class Stage {
     Object.assign(this, { photo, map, signed });
     const { bitmap, placement } = photo;
     const size = [bitmap.height, bitmap.width];
-    this.stage.style.setProperty("--ratio", size[1] / size[0]);
-    for (const canvas of [this.picture, this.heat, this.behind]) [canvas.height, canvas.width] = size;
-    this.picture.classList.toggle("tiny", Math.max(...size) < TINY);
+    this.size(bitmap);
     this.layBehind(bitmap, fine);
     this.placed = place(limit === null ? map : { ...map, data: cut(map.data, limit) }, placement, size);
     const heat = signed ? scaleSigned(this.placed) : scale(this.placed, size);
@@ -86,9 +101,22 @@ export class Stage {
 
   // --- reading values ------------------------------------------------------------------------------------------------
 
-  point(event) {
+  /** Where on the photo a pointer is: [y, x], 0..1 from edge to edge. */
+  placeOf(event) {
     const box = this.probe.getBoundingClientRect();
-    const point = [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width];
+    return [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width];
+  }
+
+  /** The middle of the value that is read, as a place on the photo, or null. */
+  get readAt() {
+    if (!this.at) return null;
+    const [top, left, bottom, right] = cellBox(this.map, this.photo.placement, this.at);
+    return [(top + bottom) / 2, (left + right) / 2];
+  }
+
+  point(event) {
+    if (!this.map) return;
+    const point = this.placeOf(event);
     const cell = cellAt(this.map, this.photo.placement, point);
     if (cell) this.read(cell, point);
     else this.read(null, null, "The model did not see this part of the photo.");
@@ -100,6 +128,7 @@ export class Stage {
 
   key(event) {
     const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    if (!this.map) return;
     if (event.key === "Escape") this.read(null);
     else if (event.key === "Home" || event.key === "End") this.read(this.extreme(event.key === "Home" ? 1 : -1));
     else if (event.key in steps) {
@@ -133,7 +162,7 @@ export class Stage {
     this.at = cell;
     this.cell.hidden = this.mark.hidden = !cell;
     if (!cell) {
-      this.reading.textContent = instead;
+      this.reading.textContent = this.map ? instead : "";
       return;
     }
     const [top, left, bottom, right] = cellBox(this.map, this.photo.placement, cell);
