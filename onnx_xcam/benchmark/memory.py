@@ -79,7 +79,8 @@ class Job:
         feeds: a .npz file with the inputs' values, in the order of `names`.
         names: the names of the inputs.
         unread: the names of inputs that no node reads, which are fed nothing.
-        classes: the classes of each run that one explanation takes; an empty list feeds no classes.
+        classes: the classes, or objects, of each run that one explanation takes; an empty list feeds none.
+        choice: the input that they are fed to.
     """
 
     model: str
@@ -90,6 +91,7 @@ class Job:
     names: Sequence[str] = ()
     unread: Sequence[str] = ()
     classes: Sequence[Sequence[int]] = ((),)
+    choice: str = contract.CLASS_INPUT
 
     def open(self) -> Session:
         """Open a session of the model."""
@@ -141,15 +143,15 @@ def run_job(job: Job) -> Memory:
     load = _status("VmHWM")
     reset = _reset_peak()
     for _ in range(_RUNS):
-        run_once(session, feeds, job.classes)
+        run_once(session, feeds, job.classes, job.choice)
     return Memory(start, load, _status("VmHWM") if reset else None)
 
 
-def run_once(session: Session, feeds: Mapping[str, Feed], classes: Sequence[Sequence[int]]) -> None:
+def run_once(session: Session, feeds: Mapping[str, Feed], classes: Sequence[Sequence[int]], choice: str) -> None:
     """Run a prediction, or an explanation once for each group of its classes, and fetch all outputs."""
     outputs = [output.name for output in session.outputs]
     for chunk in classes:
-        chosen = {contract.CLASS_INPUT: np.array([chunk], np.int64)} if chunk else {}
+        chosen = {choice: np.array([chunk], np.int64)} if chunk else {}
         session.run({**feeds, **chosen}, outputs)
 
 

@@ -37,6 +37,8 @@ PLAIN = "plain"
 """The name of the original's runs among the timings; those of the instrumented model have the number of classes."""
 _RANDOM_SIZE = (224, 224)
 """The size of random pictures where the model fits any."""
+_OBJECTS = 100
+"""At most so many objects of a detector are measured, as many as COCO's metrics count in a picture."""
 _SHARE = 8.0
 """A run that takes longer than so many plain runs, of all classes of a middle layer say, sits rounds out."""
 
@@ -46,7 +48,7 @@ def bench(
     *,
     layers: str | Sequence[str] = "auto",
     score: str = "auto",
-    method: str = "xgrad-cam",
+    method: str = "auto",
     batches: Sequence[int] = (1, 8),
     classes: Sequence[int] = (1, 10, 1000),
     threads: Sequence[int | None] = (None,),
@@ -62,7 +64,8 @@ def bench(
         model: a plain model's file.
         layers, score, method, allow_folders: as `instrument` takes them.
         batches: numbers of images of a run; a model that was exported with a fixed number is run with that one only.
-        classes: numbers of classes: 1 is the top one, 10 the ten best; a number above the model's own means all.
+        classes: numbers of classes: 1 is the top one, 10 the ten best; a number above the model's own means all. Of a
+            detector numbers of objects, at most 100.
         threads: numbers of threads of one operator; None leaves it to ONNX Runtime.
         providers: as `open_session` takes them.
         seconds: about how long each combination of batch size, number of classes and number of threads is timed.
@@ -151,6 +154,11 @@ class _Pair:
         path.write_bytes(runnable)
         return Job(str(path), str(folder) if folder and self.source.references() else None, providers, None)
 
+    @property
+    def choice(self) -> str:
+        """Return the input that chooses classes, or objects of a detector."""
+        return contract.CLASS_INPUT if self.metadata.candidates is None else contract.OBJECT_INPUT
+
     def rows(self, threads: int | None, wanted: _Wanted) -> list[Row]:
         """Measure all batch sizes and numbers of classes with one number of threads."""
         jobs = [replace(job, threads=threads) for job in self.jobs]
@@ -165,7 +173,7 @@ class _Pair:
             chunks = {count: self._chunks(made, feeds, count) for count in counts}
             setting = f"batch {batch}, {'all' if threads is None else threads} threads"
             wanted.progress(f"timing: {setting}")
-            timings = _timed(sessions, feeds, chunks, wanted.seconds * len(chunks))
+            timings = _timed(sessions, feeds, chunks, wanted.seconds * len(chunks), self.choice)
             wanted.progress(f"memory: {setting}")
             memory = self._memory(jobs, feeds, chunks)
             for count in counts:
@@ -186,6 +194,9 @@ class _Pair:
     def _counts(self, wanted: Sequence[int]) -> list[int]:
         """Return the numbers of classes, none above the model's own."""
         there = self.metadata.class_count
+        if self.metadata.candidates is not None:
+            self.notes.append(f"Objects: the numbers of classes are numbers of objects, at most {_OBJECTS}.")
+            return list(dict.fromkeys(min(count, _OBJECTS) for count in wanted))
         if there is None and max(wanted) > 1:
             self.notes.append("Classes: the file does not tell how many there are.")
         elif there is not None and max(wanted) > there:
@@ -242,18 +253,23 @@ class _Pair:
         stored = self.folder / "feeds.npz"
         try:
             plain = measured(jobs[0].fed(feeds, [[]], stored))
-            return {count: (plain, measured(jobs[1].fed(feeds, cut, stored))) for count, cut in chunks.items()}
+            made = replace(jobs[1], choice=self.choice)
+            return {count: (plain, measured(made.fed(feeds, cut, stored))) for count, cut in chunks.items()}
         except ModelError as error:
             self.notes.append(f"Memory: not measured: {error}")
             return {}
 
 
 def _timed(
-    sessions: Sequence[Session], feeds: Mapping[str, Any], chunks: Mapping[int, list[list[int]]], seconds: float
+    sessions: Sequence[Session],
+    feeds: Mapping[str, Any],
+    chunks: Mapping[int, list[list[int]]],
+    seconds: float,
+    choice: str,
 ) -> Timings:
     """Time the plain model, and the instrumented one for each number of classes, in turns."""
     plain, made = ({name: session.hold(value) for name, value in feeds.items()} for session in sessions)
-    calls: dict[str, Callable[[], None]] = {PLAIN: lambda: run_once(sessions[0], plain, [[]])}
+    calls: dict[str, Callable[[], None]] = {PLAIN: lambda: run_once(sessions[0], plain, [[]], choice)}
     for count, cut in chunks.items():
-        calls[str(count)] = lambda cut=cut: run_once(sessions[1], made, cut)  # type: ignore[misc]
+        calls[str(count)] = lambda cut=cut: run_once(sessions[1], made, cut, choice)  # type: ignore[misc]
     return in_turns(calls, seconds, share=_SHARE)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_xcam.cams.methods import DEFAULT_METHOD
+from onnx_xcam.cams.methods import AUTO_METHOD
 from onnx_xcam.cli.options import (
     AllowFolderOption,
     EmittedMethodOption,
@@ -27,7 +27,7 @@ def bench(
     *,
     layer: LayerOption = None,
     score: ScoreOption = "auto",
-    method: EmittedMethodOption = DEFAULT_METHOD,
+    method: EmittedMethodOption = AUTO_METHOD,
     batch: Annotated[
         str,
         typer.Option(
@@ -37,7 +37,9 @@ def bench(
     classes: Annotated[
         str,
         typer.Option(
-            "--classes", metavar="K,...", help="How many classes to explain; more than there are: all of them."
+            "--classes",
+            metavar="K,...",
+            help="How many classes to explain; more than there are: all of them. Of a detector: objects.",
         ),
     ] = "1,10,1000",
     threads: Annotated[

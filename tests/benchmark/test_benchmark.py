@@ -12,6 +12,7 @@ import pytest
 
 import onnx_xcam
 from helpers import tiny_models
+from helpers.detectors import one_table
 from onnx_xcam.benchmark import memory, model
 from onnx_xcam.benchmark.machine import machine, versions
 from onnx_xcam.benchmark.memory import Job, measured
@@ -237,6 +238,24 @@ def test_other_inputs(run, tmp_path):
     assert status == 0 and json.loads(out)["rows"]
 
 
+def test_of_a_detector_objects_are_counted(tmp_path, monkeypatch):
+    path = tmp_path / "detector.onnx"
+    onnx.save(one_table(), path)
+    chosen = []
+    plain_run = model.run_once
+
+    def running(session, feeds, classes, choice):
+        chosen.append((choice, [len(numbers) for numbers in classes]))
+        plain_run(session, feeds, classes, choice)
+
+    monkeypatch.setattr(model, "run_once", running)
+    monkeypatch.setattr(memory, "is_measurable", lambda: False)
+    report = bench(path, batches=[1], classes=[1, 5, 1000], threads=[1], providers=["cpu"], seconds=0)
+    assert [row.classes for row in report.rows] == [1, 5, 100]
+    assert report.method == "local-xgrad-cam"
+    assert ("xcam_object", [5]) in chosen and ("xcam_object", [100]) in chosen
+
+
 def test_both_run_on_the_same_and_only_the_model_differs(tiny, monkeypatch):
     opened, fed = [], []
     plain_open, plain_run = memory.open_session, model.run_once
@@ -245,9 +264,9 @@ def test_both_run_on_the_same_and_only_the_model_differs(tiny, monkeypatch):
         opened.append(options)
         return plain_open(content, **options)
 
-    def running(session, feeds, classes):
+    def running(session, feeds, classes, choice):
         fed.append((session, feeds, classes))
-        plain_run(session, feeds, classes)
+        plain_run(session, feeds, classes, choice)
 
     monkeypatch.setattr(memory, "open_session", opening)
     monkeypatch.setattr(model, "run_once", running)
