@@ -178,11 +178,18 @@ SELECTED = made(
     + attention("da", "picked", "mem") + _DECODER,
     more={**_OF_QUERIES, "last": np.array([2]), "wide_shape": np.array([1, 1, CHANNELS])},
 )  # fmt: skip
+EXTRA_COLUMNS = made(
+    stem((4,)) + "{0}{1}B = Sigmoid(t4)  e = Conv<strides=[4,4]>(image, ew)  both = Concat<axis=1>(l4, e)  "
+    "scaled = Mul(both, gains)  S = Slice(scaled, zero, three, axis1)  ",
+    layer("t", "n", 4, (4,)), layer("l", "n", CLASSES, (4,)),
+    more={"ew": (2, 3, 4, 4), "gains": np.ones((1, CLASSES + 2, 1, 1), np.float32), "zero": np.array([0]),
+          "three": np.array([CLASSES])},
+)  # fmt: skip
 TOKENS = made(
     stem((4,)) + "f4 = Reshape(n4, flat)  m4 = Transpose<perm=[0,2,1]>(f4)  "
     "n = Shape<start=0, end=1>(image)  rest = Constant<value_ints=[1, 1]>()  reps = Concat<axis=0>(n, rest)  "
     "det = Tile(query, reps)  src = Concat<axis=1>(m4, det)  " + _ENCODER + attention("la", "mem", "mem")
-    + "last = Add(mem, la)  da = Slice(last, sixteen, end, axis1)  " + _DECODER,
+    + "last = Add(mem, la)  own = Slice(last, sixteen, end, axis1)  " + attention("da", "own", "own") + _DECODER,
     more={**_OF_QUERIES, "la_wk": _SQUARE, "la_wv": _SQUARE, "sixteen": np.array([16]),
           "end": np.array([16 + QUERIES])},
 )  # fmt: skip
@@ -229,6 +236,11 @@ def test_a_dynamic_size_changes_nothing():
     text = stem() + "{0}{1}" + concat("B", "t") + concat("S", "l")
     model = made(text, layer("t", "n", 4), layer("l", "n", CLASSES), size="side")
     assert [member.name for member in found(model)] == ["n4", "n8"]
+
+
+def test_columns_of_another_branch_do_not_count():
+    [member] = found(EXTRA_COLUMNS)
+    assert member.name == "n4" and not member.lacks
 
 
 def test_scores_among_the_tensors_of_boxes_do_not_count():
