@@ -44,7 +44,7 @@ MethodsOption = Annotated[
         "--method",
         metavar="METHOD",
         help=f"The CAM method: {', '.join(METHODS)}. May be repeated. Default: auto, which is {DEFAULT_METHOD}, "
-        "or for objects {OBJECTS_METHOD}.",
+        f"or for objects {OBJECTS_METHOD}.",
         show_default=False,
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -29,6 +30,7 @@ def test_every_command_and_option_is_in_it_with_a_help_text():
         assert f"## onnx-xcam {name}\n" in text
         for param in command.params:
             assert param.help, f"{name}: {param.name} has no help text"
+            assert not re.search(r"\{[\w.]+\}", param.help), f"{name}: {param.name} shows a placeholder: {param.help}"
             for option in param.opts if param.param_type_name == "option" else ():
                 assert option in text
 
