@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onnx_xcam.errors import TruthError
 from onnx_xcam.evaluation.annotations import Box
-from onnx_xcam.evaluation.truth import Truth, draw_boxes, energy_inside, marked, pointing_game, score_against
+from onnx_xcam.evaluation.truth import Truth, energy_inside, marked, pointing_game, score_against, within_boxes
 from onnx_xcam.explainer.places import overlap
 
 LEAST_OVERLAP = 0.5
@@ -79,7 +79,7 @@ def object_truth(
     return ObjectTruth(
         own=pixels,
         others=marked(rest, size, where) & ~pixels if rest else None,
-        mark=None if own.mark is None else draw_boxes([_box_of_mark(own)], size, where),
+        mark=None if own.mark is None else within_boxes([_box_of_mark(own)], size, where),
     )
 
 

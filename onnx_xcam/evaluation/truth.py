@@ -251,14 +251,14 @@ def marked(boxes: Sequence[Box], size: tuple[int, int], where: str) -> NDArray[n
     Raises:
         TruthError: a mask cannot be read or does not fit the photo, or a box reaches beyond it.
     """
-    pixels = draw_boxes([box for box in boxes if box.mask is None], size, where)
+    pixels = within_boxes([box for box in boxes if box.mask is None], size, where)
     for box in boxes:
         if box.mask is not None:
             pixels |= _mask(box.mask, size)
     return pixels
 
 
-def draw_boxes(boxes: Sequence[Box], size: tuple[int, int], where: str) -> NDArray[np.bool_]:
+def within_boxes(boxes: Sequence[Box], size: tuple[int, int], where: str) -> NDArray[np.bool_]:
     """Return the pixels whose centre lies in a box, bool [H,W]; every box marks at least one pixel.
 
     Raises:
