@@ -36,18 +36,14 @@ def notes_on(analysis: Analysis, method: Method) -> tuple[str, ...]:
 
 
 def _on_layers(analysis: Analysis) -> list[str]:
-    """Return the notes on the layers: operator, layout and size of each, and why it was chosen; one for those alike."""
+    """Return the notes on the layers: operator, layout and size of each, and why it was chosen; one note for a cut."""
     by_reason: dict[str, list[str]] = {}
     for layer in analysis.chosen_layers:
         by_reason.setdefault(_reason(analysis, layer), []).append(_described(layer))
     if not analysis.is_cut:
         return [f"Layer: {layer}, {why}." for why, layers in by_reason.items() for layer in layers]
-    return [
-        f"Layers, whose maps are added up: {'; '.join(layers)}; each is {why}."
-        if len(layers) > 1
-        else f"Layer: {layers[0]}, {why}."
-        for why, layers in by_reason.items()
-    ]
+    members = [f"{'; '.join(layers)}, {'each ' if layers[1:] else ''}{why}" for why, layers in by_reason.items()]
+    return [f"Cut: {'; '.join(members)}{'; their maps are added up' if len(analysis.chosen_layers) > 1 else ''}."]
 
 
 def _described(layer: Layer) -> str:

@@ -374,8 +374,8 @@ def test_notes_name_the_layers_of_a_cut_together_and_what_a_named_memory_leaves_
         stated = instrument(detr(), task="detection", **options).metadata_props
         return json.loads(next(one.value for one in stated if one.key == "onnx_xcam"))["notes"]
 
-    [note] = [note for note in notes() if note.startswith("Layer")]
-    assert note.startswith("Layers, whose maps are added up: 'mem'")
+    [note] = [note for note in notes() if note.startswith(("Layer", "Cut"))]
+    assert note.startswith("Cut: 'mem'") and note.endswith("; their maps are added up.")
     assert "4 x 4 tokens and others (4 after); 'mem'" in note
     [note] = [note for note in notes(layers="src") if note.startswith("Layer")]
     assert "leaves out 1 further grid of tokens" in note
