@@ -25,13 +25,13 @@ WHAT: dict[Unfit, str] = {
     "embedding": "an embedding: a vector that is divided by its length",
 }
 """This table maps each kind of tensor to the words that describe it in messages."""
-_LATER = "detection and segmentation are not supported"
-"""This phrase says that a task is not supported, where `_TASKS` has none for the kind of tensor."""
 _TASKS: dict[Unfit, str] = {
     "steps": "text recognition is not supported",
-    "rows": "detection and text recognition are not supported",
+    "map": "segmentation is not supported",
+    "rows": "text recognition is not supported",
     "embedding": "embeddings are not supported",
 }
+"""This table maps kinds of tensors to the task that is missing for them; what detection misses, detection says."""
 
 
 class UnfitError(ScoreError):
@@ -67,7 +67,7 @@ def describe_unfit(unfit: Sequence[UnfitError]) -> str:
     advice = dict.fromkeys(one.advice for one in unfit if one.advice)
     if all(one.kind == "named" for one in unfit):
         return " ".join([f"{'; '.join(parts)}, and nothing in the model says that these are scores.", *advice])
-    tasks = dict.fromkeys(_TASKS.get(one.kind, _LATER) for one in unfit if one.kind != "named")
+    tasks = dict.fromkeys(_TASKS[one.kind] for one in unfit if one.kind in _TASKS)
     needed = ", not one score per class: [N,C] is needed"
     return " ".join(["; ".join(["; ".join(parts) + needed, *tasks]) + ".", *advice])
 
