@@ -165,7 +165,7 @@ def emit_placed(cam: Cam, place: Callable[[Value], Value], space: Sequence[shape
         space: height and width of the layer.
     """
     grid = place(cam.map.squeeze([1]))
-    pair = [shapes.dim_part(grid, 0), shapes.dim_part(grid, 1)]
+    pair: list[shapes.Part] = [shapes.dim_part(grid, 0), -1]
     g = cam.gradients
     gradients = g.reshape([*pair, *shapes.dim_parts(g, 2)], (*grid.shape[:2], *g.shape[2:]))
     finite = cam.finite.reshape([*pair, 1, 1], (*grid.shape[:2], 1, 1))

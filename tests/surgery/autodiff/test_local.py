@@ -202,3 +202,15 @@ def test_what_mixes_positions_is_differentiated_as_a_whole(head: str, monkeypatc
     plans = recorded_plans(monkeypatch)
     instrument(detector(REFUSED[head]), emit=("map",))
     assert plans == [None]
+
+
+def test_no_object_at_all_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = recorded_plans(monkeypatch)
+    made = instrument(detector(HEADS["swish"]), emit=EVERY)
+    assert plans[0] is not None
+    run = session(made)
+    results = run.run(None, {"image": pictures(2), "xcam_object": np.zeros((1, 0), np.int64)})
+    found = dict(zip([out.name for out in run.get_outputs()], results, strict=True))
+    assert found["xcam_map"].shape == (2, 0, 8, 8)
+    assert found["xcam_status"].shape == found["xcam_objects"].shape == (2, 0)
+    assert found["xcam_gradients"].shape == (2, 0, 6, 8, 8)

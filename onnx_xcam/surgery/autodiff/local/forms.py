@@ -78,7 +78,9 @@ class Form:
         places = self.places
         alone = bool(self.axes) and [atom.kind for atom in self.axes[0]] == ["image"] and atoms.count("image") == 1
         whole = [kind for kind in atoms if kind in ("row", "column", "candidate")]
-        known = whole in (["row", "column"], ["candidate"])
+        known = whole in (["row", "column"], ["candidate"]) and all(
+            isinstance(atom.size, int) for axis in places for atom in self.axes[axis] if atom.kind == "channel"
+        )
         return alone and known and places == list(range(places[0], places[-1] + 1))
 
     def same_places(self, other: Form) -> bool:
@@ -89,7 +91,7 @@ class Form:
 
 def of_layer(layout: str, shape: Shape, level: int) -> Form | None:
     """Return the form of a layer; None if its positions are tokens."""
-    if sorted(layout) != sorted(_KINDS):
+    if sorted(layout) != sorted(_KINDS) or len(shape) != len(layout):
         return None
     return _form([[Atom(_KINDS[axis], size)] for axis, size in zip(layout, shape, strict=True)], level)
 
@@ -301,6 +303,8 @@ def regrouped(atoms: Sequence[Atom], shape: Shape) -> list[list[Atom]] | None:
 
     One axis whose size is unknown takes what the others leave.
     """
+    if 0 in shape:
+        return None
     front, rest = _taken([atom for atom in atoms if atom.kind != "channel" or atom.size != 1], list(shape))
     if len(front) == len(shape):
         return front if not rest else None
@@ -334,7 +338,7 @@ def _group(atoms: list[Atom], size: Dim) -> tuple[list[Atom], list[Atom]] | None
     group: list[Atom] = []
     left, rest = size, list(atoms)
     while left > 1:
-        if not rest or not isinstance(rest[0].size, int):
+        if not rest or not isinstance(rest[0].size, int) or not rest[0].size:
             return None
         head = rest.pop(0)
         assert isinstance(head.size, int)

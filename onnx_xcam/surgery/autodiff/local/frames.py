@@ -89,7 +89,6 @@ class Frames:
         number = images * objects if isinstance(images, int) and isinstance(objects, int) else None
         self.count: Dim = _COUNT if number is None else number
         self.flat = candidates.reshape([-1], (self.count,))
-        emitter.define_symbol(_COUNT, self.flat, 0)
         self._sizes = [self._sides(level) for level in range(len(plan.sources))]
         join = next(iter(plan.joins.values()))
         frames: dict[int, Frame] = {}
@@ -171,7 +170,7 @@ class Frames:
             count *= self._length(atom, frame.reach)
             ones = (ones.unsqueeze([2]) * here.unsqueeze([1])).reshape([-1, count], (self.count, count))
         between, behind = [1] * (join.axis - 1), [1] * (gradient.rank - join.axis - 2)
-        parts = [1, shapes.dim_part(self.flat, 0), *between, count, *behind]
+        parts = [1, -1, *between, count, *behind]
         return gradient * ones.reshape(parts, (1, self.count, *between, count, *behind))
 
     # --- forward tensors --------------------------------------------------------------------------------------------
@@ -264,10 +263,9 @@ class Frames:
         parts: list[Part] = [1, *ahead[1:], 1, *rest]
         shape: Shape = (index.shape[0], *before, index.shape[1], *behind)
         picked = joined.gather_elements(places.expand(parts, shape), first)
-        objects = shapes.dim_part(self.candidates, 1)
         lead: Part = shapes.dim_part(self.candidates, 0)
         picked = picked.reshape(
-            [lead, *ahead[1:], objects, *sizes, *rest],
+            [lead, *ahead[1:], -1, *sizes, *rest],  # where no object is asked for, 0 would mean another thing
             (whole.shape[0], *before, self.candidates.shape[1], *sizes, *behind),
         )
         order = [0, first, *range(1, first), *range(first + 1, picked.rank)]
@@ -283,7 +281,7 @@ class Frames:
         rows = self._hits(frame.rows, level, 0, windows.dtype).swap_last().unsqueeze(extra)
         columns = self._hits(frame.columns, level, 1, windows.dtype).unsqueeze(extra)
         grid = rows @ windows @ columns
-        parts = [shapes.dim_part(self.candidates, 0), shapes.dim_part(self.candidates, 1)]
+        parts: list[Part] = [shapes.dim_part(self.candidates, 0), -1]
         middle = windows.shape[1:-2]
         rest = [shapes.dim_part(windows, axis) for axis in extra]
         shape = (*self.candidates.shape, *middle, *grid.shape[-2:])

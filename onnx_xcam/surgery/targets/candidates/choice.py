@@ -38,7 +38,7 @@ def kept(asked: Value, ranks: Value, known: NDArray[np.int64] | None) -> Objects
     if known is None:
         # The maximum is taken in float32, which holds every rank, since OpenCV 5 crashes at a maximum of int64 numbers.
         # A candidate is asked for by 0 objects too, and TopK takes no more than there are.
-        deepest = rank.cast(np.float32).max([0, 1]).cast(np.int64).squeeze([0]) + 1
+        deepest = rank.cast(np.float32).max([0, 1]).maximum(0).cast(np.int64).squeeze([0]) + 1
         depth = _at_most(deepest, ranks)
     else:
         depth = _at_most(emitter.constant(np.array([max(1, -int(known.min()))], np.int64)), ranks)
