@@ -1,10 +1,13 @@
 /**
  * Explain a photo with an instrumented model, in Node: no Python, no framework.
  *
- *     node explain.js MODEL PHOTO [CLASS ...] [--preprocess FILE] [--labels FILE] [--out DIR]
+ *     node explain.js MODEL PHOTO [CLASS ...] [--object N ...] [--preprocess FILE] [--labels FILE] [--out DIR]
  *
  * Prints a line of JSON for each class, with the raw map, and writes what the model saw with the heat map over it. A
  * class is a number or a label; -1 is the model's best class, -2 the second best. Without one: the best three.
+ *
+ * A detector explains objects: a line for each, with its box in the photo's pixels. -1 is the best object, -2 the second
+ * best, 0 and above a candidate itself; without one: the best five. A class then asks why that object is of this class.
  */
 
 import fs from "node:fs";
@@ -13,14 +16,17 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import ort from "onnxruntime-node";
 import sharp from "sharp";
+import { onPhotoOf } from "../../onnx_xcam/demo/web/boxes.js";
 import { preprocessImage } from "../../onnx_xcam/demo/web/preprocess.js"; // plain JavaScript, no dependencies: copy it
 
+const CHOICES = ["xcam_class", "xcam_object", "xcam_against"]; // the inputs that choose what is explained
 const PREPROCESS = fileURLToPath(new URL("./preprocess.json", import.meta.url)); // of the sample model
 
 async function main() {
   const { values, positionals } = parseArgs({
-    args: process.argv.slice(2).map((text) => (/^-\d+$/.test(text) ? `=${text}` : text)), // -1 is a class, no option
+    args: process.argv.slice(2).map((text) => (/^-\d+$/.test(text) ? `=${text}` : text)), // -1 is a number, no option
     options: {
+      object: { type: "string", multiple: true },
       preprocess: { type: "string", default: PREPROCESS },
       labels: { type: "string" },
       out: { type: "string", default: "." },
@@ -31,31 +37,54 @@ async function main() {
   if (!photoFile) throw new Error("give a model and a photo: node explain.js MODEL PHOTO [CLASS ...]");
   const preprocess = JSON.parse(fs.readFileSync(values.preprocess, "utf8"));
   const labels = values.labels ? fs.readFileSync(values.labels, "utf8").trimEnd().split("\n") : [];
-  const classes = named.length ? named.map((name) => classId(name.replace(/^=/, ""), labels)) : [-1, -2, -3];
+  const classes = named.map((name) => classId(name.replace(/^=/, ""), labels));
 
   const session = await ort.InferenceSession.create(modelFile);
   const input = imageInput(session);
   const photo = await readPhoto(photoFile);
-  const { data, dims } = preprocessImage(photo, input, preprocess);
+  const { data, dims, placement } = preprocessImage(photo, input, preprocess);
+  const chosen = choice(session, classes, values.object?.map((text) => objectId(text.replace(/^=/, ""))));
+  const ofObjects = ["xcam_objects", "xcam_probabilities", "xcam_boxes"].filter((n) => session.outputNames.includes(n));
 
   const found = await session.run(
-    {
-      [input.name]: new ort.Tensor(input.dtype, data, dims),
-      xcam_class: new ort.Tensor("int64", BigInt64Array.from(classes, BigInt), [1, classes.length]),
-    },
-    ["xcam_classes", "xcam_scores", "xcam_map", "xcam_heatmap"],
+    { [input.name]: new ort.Tensor(input.dtype, data, dims), ...chosen.feeds },
+    ["xcam_classes", "xcam_scores", "xcam_map", "xcam_heatmap", ...ofObjects],
   );
 
   // What the model saw, as pixels: the same crop, without scaling the values.
   const raw = { ...preprocess, scale: 1, mean: [0], std: [1], channels: "RGB" };
   const seen = preprocessImage(photo, { ...input, dtype: "uint8", layout: "NHWC" }, raw).data;
-  for (let k = 0; k < classes.length; k++) {
+  for (let k = 0; k < chosen.count; k++) {
+    const object = found.xcam_objects && Number(found.xcam_objects.data[k]);
+    if (object < 0) continue; // the photo has no such object
     const id = Number(found.xcam_classes.data[k]);
-    const file = path.join(values.out, `${path.parse(photoFile).name}.${id}.png`);
+    const file = path.join(values.out, `${path.parse(photoFile).name}.${object === undefined ? id : `${object}-${id}`}.png`);
     await writeOverlay(file, seen, part(found.xcam_heatmap, k), input);
     const map = { size: found.xcam_map.dims.slice(2), values: [...part(found.xcam_map, k)] };
-    console.log(JSON.stringify({ class: id, label: labels[id], score: found.xcam_scores.data[k], file, map }));
+    const probability = found.xcam_probabilities?.data[k];
+    const box = found.xcam_boxes && onPhotoOf(placement, [...found.xcam_boxes.data.slice(4 * k, 4 * k + 4)]);
+    const score = found.xcam_scores.data[k];
+    console.log(JSON.stringify({ object, box, class: id, label: labels[id], score, probability, file, map }));
   }
+}
+
+/** What the inputs that choose are fed, K numbers each: classes, or objects, each with its own class or another one. */
+function choice(session, classes, objects) {
+  const hasObjects = session.inputNames.includes("xcam_object");
+  if (objects && !hasObjects) throw new Error("the model is a classifier, which has no objects; give classes");
+  if (hasObjects && objects?.length !== 1 && classes.length > 1) {
+    throw new Error("give one --object to ask for several classes, or one class for several objects");
+  }
+  const wanted = hasObjects
+    ? { xcam_object: objects ?? [-1, -2, -3, -4, -5], xcam_class: classes.length ? classes : [-1] }
+    : { xcam_class: classes.length ? classes : [-1, -2, -3] };
+  const count = Math.max(...Object.values(wanted).map(({ length }) => length));
+  const fed = CHOICES.filter((name) => session.inputNames.includes(name)).map((name) => {
+    const ids = wanted[name] ?? [-1]; // -1 against: against nothing
+    const all = ids.length === count ? ids : Array(count).fill(ids[0]);
+    return [name, new ort.Tensor("int64", BigInt64Array.from(all, BigInt), [1, count])];
+  });
+  return { count, feeds: Object.fromEntries(fed) };
 }
 
 /** The values of class k in an output [1,K,h,w]. */
@@ -66,7 +95,7 @@ function part({ data, dims }, k) {
 
 /** The input that the photo goes to: name, dtype, layout, height and width. */
 function imageInput(session) {
-  const inputs = session.inputMetadata.filter(({ name }) => name !== "xcam_class");
+  const inputs = session.inputMetadata.filter(({ name }) => !CHOICES.includes(name));
   if (inputs.length === session.inputMetadata.length || !session.outputNames.includes("xcam_heatmap")) {
     throw new Error(
       "the model does not take xcam_class or does not give xcam_heatmap; make it with " +
@@ -99,6 +128,11 @@ async function writeOverlay(file, pixels, heat, { height, width }) {
     });
   });
   await sharp(drawn, { raw: { width, height, channels: 3 } }).toFile(file);
+}
+
+function objectId(text) {
+  if (!/^-?\d+$/.test(text)) throw new Error(`"${text}" is no object; give a number: -1 is the best one`);
+  return Number(text);
 }
 
 function classId(name, labels) {

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from onnx_xcam.cams.methods import DEFAULT_METHOD
+from onnx_xcam.cams.methods import AUTO_METHOD
 from onnx_xcam.cli.options import (
     AllowFolderOption,
+    ConfOption,
     EmittedMethodOption,
     InputOption,
+    IouOption,
     LabelsOption,
     LayerOption,
     ModelArgument,
@@ -19,6 +21,7 @@ from onnx_xcam.cli.options import (
     ProbabilitiesOption,
     ProbabilityWay,
     ScoreOption,
+    TaskOption,
     input_values,
     layers_or_auto,
     say,
@@ -35,7 +38,10 @@ def demo(
     ],
     layer: LayerOption = None,
     score: ScoreOption = "auto",
-    method: EmittedMethodOption = DEFAULT_METHOD,
+    method: EmittedMethodOption = AUTO_METHOD,
+    task: TaskOption = "auto",
+    conf: ConfOption = None,
+    iou: IouOption = None,
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
     probabilities: ProbabilitiesOption = ProbabilityWay.AUTO,
@@ -70,6 +76,9 @@ def demo(
         runtime=runtime,
         allow_folders=allow_folder or (),
         probabilities=probabilities.value,
+        task=task,
+        conf=conf,
+        iou=iou,
     )
     say_all("note", page.notes)
     say_all("warning", page.warnings)

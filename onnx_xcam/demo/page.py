@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_xcam import contract
-from onnx_xcam.cams.methods import DEFAULT_METHOD, emitted_method, find_method
+from onnx_xcam.cams.methods import AUTO_METHOD, DEFAULT_METHOD, emitted_method, find_method
 from onnx_xcam.common.files import is_folder, is_there
 from onnx_xcam.common.locks import NAME as LOCK
 from onnx_xcam.common.locks import held
@@ -41,6 +41,7 @@ PAGE_FILES = (
     "preprocess.js",
     "resample.js",
     "heatmap.js",
+    "boxes.js",
     "photo.js",
     "search.js",
 )
@@ -72,13 +73,16 @@ def write_page(
     *,
     layers: str | Sequence[str] = "auto",
     score: str = "auto",
-    method: str = DEFAULT_METHOD,
+    method: str = AUTO_METHOD,
     preprocess: PreprocessLike | None = None,
     labels: str | Path | Sequence[str] | None = None,
     inputs: Mapping[str, InputValue] | None = None,
     runtime: Path | None = None,
     allow_folders: Folders = (),
     probabilities: ProbabilityChoice = "auto",
+    task: str = "auto",
+    conf: float | None = None,
+    iou: float | None = None,
 ) -> Page:
     """Write a web page that explains photos with a model.
 
@@ -87,6 +91,7 @@ def write_page(
         folder: a new or empty folder, or one that holds such a page, which is replaced.
         layers, score, method, preprocess, labels, inputs, allow_folders, probabilities: as `onnx_xcam.Explainer` takes
             them.
+        task, conf, iou: as `onnx_xcam.instrument` takes them.
         runtime: where ONNX Runtime for browsers is; see `find_runtime`.
 
     Raises:
@@ -97,7 +102,7 @@ def write_page(
     """
     model, folder = Path(model), Path(folder)
     check_choice(probabilities)
-    if emitted_method(method).is_guided:
+    if method != AUTO_METHOD and emitted_method(method).is_guided:
         raise XcamError(
             f"The page draws the map of a layer, not a fine one of the input; choose another method, such as "
             f"'{DEFAULT_METHOD}'."
@@ -114,6 +119,9 @@ def write_page(
             method=method,
             inputs=inputs,
             allow_folders=allow_folders,
+            task=task,
+            conf=conf,
+            iou=iou,
         )
         content = (made / MODEL_FILE).read_bytes()
         loaded = load_model(content, ModelOptions(providers="cpu", inputs=inputs), method=method)
@@ -143,27 +151,37 @@ def _write_model(
     method: str,
     inputs: Mapping[str, InputValue] | None,
     allow_folders: Folders,
+    **of_task: Any,
 ) -> list[str]:
     """Write the instrumented model that the page needs, in one file, and return sentences on what was done."""
-    assert source.path is not None
+    path = source.path
+    assert path is not None
     proto = source.skeleton()
     if contract.is_instrumented(output.name for output in proto.graph.output):
-        _require_usable(proto, source, asked=(layers, score, method) != ("auto", "auto", DEFAULT_METHOD))
-        shutil.copyfile(source.path, out)
+        _require_usable(proto, source, asked=(layers, score, method) != ("auto", "auto", AUTO_METHOD))
+        shutil.copyfile(path, out)
         return ["Model: instrumented already, used as it is."]
     compared = compare_raised(source, inputs)
-    metadata = instrument_file(
-        source.path,
-        out,
-        layers=layers,
-        score=score,
-        method=method,
-        emit=("map", "status"),
-        class_input="required",
-        picture=free_picture(model_infos(proto), inputs or {}),
-        external_data="inline",
-        allow_folders=allow_folders,
-    )
+
+    def write(*, contrast: bool) -> Metadata:
+        return instrument_file(
+            path,
+            out,
+            layers=layers,
+            score=score,
+            method=method,
+            emit=("map", "status"),
+            class_input="required",
+            picture=free_picture(model_infos(proto), inputs or {}),
+            external_data="inline",
+            allow_folders=allow_folders,
+            contrast=contrast,
+            **of_task,
+        )
+
+    metadata = write(contrast=False)
+    if metadata.candidates is not None:  # what the model is for is known now
+        metadata = write(contrast=True)
     return [*metadata.notes, *([compared] if compared else [])]
 
 

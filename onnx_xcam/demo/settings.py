@@ -13,6 +13,7 @@ from onnx_xcam import contract
 from onnx_xcam.errors import InputError, ModelError, PreprocessError
 from onnx_xcam.explainer.load import LoadedModel
 from onnx_xcam.explainer.photo_pipeline import ModelInputs
+from onnx_xcam.images.boxes import COLOURS
 from onnx_xcam.images.draw import colour
 from onnx_xcam.images.prepare import preprocess_image
 from onnx_xcam.text import listed, quoted
@@ -20,8 +21,8 @@ from onnx_xcam.text import listed, quoted
 PAGE_MARK = "onnx-xcam demo"
 """The value of `page` by which a folder is known as a page that was written here."""
 MODEL_FILE = "model.onnx"
-TOP = 5
-"""How many of the model's best classes the page shows."""
+TOP, TOP_OBJECTS = 5, 10
+"""How many of the model's best classes, or of the best objects, the page shows."""
 
 _LARGEST_FEED = 1 << 29
 """The most bytes that the picture input of a model for a page may take."""
@@ -83,7 +84,10 @@ class PageSettings(TypedDict):
         status_text: What each status means.
         probabilities: The output that gives probabilities, what is done to it, its scale and its zero point; or null.
         class_count: The number of classes, or null where only a run tells it.
-        top: How many of the best classes the page shows.
+        top: How many of the best classes, or objects, the page shows.
+        choices: The inputs that choose what is explained, which are all fed at every run.
+        conf: The probability that an object exceeds; null for a model without objects.
+        boxes: The colours of boxes, by class in turn, as 3 numbers 0..255 each.
         labels: The labels of the classes, or null.
         colours: The colour map: 256 colours of 3 bytes, in base64.
         notes: What was assumed.
@@ -103,6 +107,9 @@ class PageSettings(TypedDict):
     probabilities: tuple[str, str, float, float] | None
     class_count: int | None
     top: int
+    choices: list[str]
+    conf: float | None
+    boxes: list[list[int]]
     labels: list[str] | None
     colours: str
     notes: list[str]
@@ -127,7 +134,7 @@ def page_settings(model: LoadedModel, inputs: ModelInputs, name: str, size: int)
     _require_decodable(inputs)
     height, width = inputs.preprocess.input_size(spec)
     others = _tried(model, inputs)
-    source = model.probabilities
+    source, candidates = model.probabilities, model.metadata.candidates
     return {
         "page": PAGE_MARK,
         "name": name,
@@ -149,7 +156,10 @@ def page_settings(model: LoadedModel, inputs: ModelInputs, name: str, size: int)
         "status_text": {str(key): text for key, text in contract.STATUS_TEXT.items()},
         "probabilities": None if source is None else (source.output, source.squash, source.scale, source.zero_point),
         "class_count": model.class_count,
-        "top": min(TOP, model.class_count or 1),
+        "top": min(TOP, model.class_count or 1) if candidates is None else TOP_OBJECTS,
+        "choices": _choices(model),
+        "conf": None if candidates is None else candidates.conf,
+        "boxes": [list(one) for one in COLOURS],
         "labels": None if inputs.labels is None else list(inputs.labels),
         "colours": _base64(colour(np.arange(_LEVELS) / (_LEVELS - 1))),
         "notes": [*model.metadata.notes, *inputs.notes, *model.others.notes()],
@@ -175,6 +185,11 @@ def _require_decodable(inputs: ModelInputs) -> None:
     raise PreprocessError(f"{what}: a web page cannot do that, onnx-xcam explain can")
 
 
+def _choices(model: LoadedModel) -> list[str]:
+    """Return the inputs that choose what is explained."""
+    return [name for name in contract.CHOICE_INPUTS if model.has(name)]
+
+
 def _tried(model: LoadedModel, inputs: ModelInputs) -> dict[str, Any]:
     """Run the model once as the page will, and return what it is fed beside the picture."""
     blank = np.full((8, 8, 3), 128, np.uint8)
@@ -192,7 +207,8 @@ def _tried(model: LoadedModel, inputs: ModelInputs) -> dict[str, Any]:
             f"A web page can feed nothing to {listed(quoted(unread), rest='others')}, of a type that browsers lack; "
             "remove these inputs from the model, which no node reads."
         )
-    feeds = {**others, inputs.spec.name: np.stack([item] * count), contract.CLASS_INPUT: np.array([[-1]], np.int64)}
+    best = {name: np.array([[-1]], np.int64) for name in _choices(model)}
+    feeds = {**others, inputs.spec.name: np.stack([item] * count), **best}
     maps = model.session.run(feeds, [contract.output_name("map")])[contract.output_name("map")]
     if maps.ndim != 4 or maps.shape[:2] != (count, 1):
         raise ModelError(

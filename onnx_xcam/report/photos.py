@@ -60,6 +60,7 @@ _GREY = 128
 
 _SCRIPTS = (
     DEMO_WEB / "heatmap.js",
+    DEMO_WEB / "boxes.js",
     *(
         WEB / name
         for name in (
@@ -68,7 +69,6 @@ _SCRIPTS = (
             "photo-data.js",
             "gallery.js",
             "stage.js",
-            "boxes.js",
             "choices.js",
             "photos.js",
         )

@@ -11,13 +11,16 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from PIL import Image
 
 from helpers import web
-from onnx_xcam import Explainer, instrument_file
+from onnx_xcam import Explainer, Explanation, instrument_file
 from onnx_xcam.images.read import read_image
 
 FOLDER = web.ROOT / "examples/node"
 SAMPLE = web.ROOT / "sample_models/efficientnet_lite0.onnx"
+DETECTOR = web.ROOT / "sample_models/tiny_detector.onnx"
+SHAPES = web.ROOT / "sample_models/pictures/shapes.png"
 LABELS = web.ROOT / "sample_models/imagenet_labels.txt"
 PHOTOS = sorted(web.PHOTOS.iterdir())
 
@@ -63,6 +66,70 @@ def test_classes_are_chosen(model, tmp_path):
     assert [result["class"] for result in results] == classes[0].tolist()
     for result, wanted in zip(results, maps[0], strict=True):
         assert web.furthest(np.array(result["map"]["values"]).reshape(7, 7), wanted) <= 2e-5
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The tiny detector, which can be contrasted, and the file of its preprocessing."""
+    folder = tmp_path_factory.mktemp("detector")
+    emit = ("map", "heatmap")
+    instrument_file(DETECTOR, folder / "explained.onnx", emit=emit, class_input="required", contrast=True)
+    stated = json.dumps(Explainer(DETECTOR, providers="cpu").model.preprocess.to_dict())
+    (folder / "preprocess.json").write_text(stated, encoding="utf-8")
+    return folder / "explained.onnx", folder / "preprocess.json"
+
+
+def on_wide_paper(folder: Path) -> Path:
+    """The picture of shapes, twice as large and not square, so that a letterbox has to be undone."""
+    larger = read_image(SHAPES).repeat(2, 0).repeat(2, 1)
+    Image.fromarray(np.concatenate([np.full((192, 150, 3), 120, np.uint8), larger], 1)).save(folder / "wide.png")
+    return folder / "wide.png"
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_objects(wide, detector, tmp_path):
+    """The objects are the package's, in its order, with their boxes in the photo's pixels; the maps within 2e-5."""
+    model, preprocess = detector
+    photo = on_wide_paper(tmp_path) if wide else SHAPES
+    results, _ = run(model, photo, "--preprocess", preprocess, "--out", tmp_path)
+    wanted = Explainer(DETECTOR, providers="cpu").explain(photo, top=5).without_missing()
+    assert [result["object"] for result in results] == wanted.objects[0].tolist() != []
+    assert wide or len(results) == 4, "an object that the photo does not have is left out"
+    compare_objects(results, wanted)
+
+
+def compare_objects(results: list[dict], wanted: Explanation) -> None:
+    for k, result in enumerate(results):
+        assert (result["object"], result["class"]) == (wanted.objects[0, k], wanted.classes[0, k])
+        found = np.array(result["map"]["values"], np.float32).reshape(result["map"]["size"])
+        assert web.furthest(found, wanted.maps[0, k]) <= 2e-5
+        assert result["score"] == pytest.approx(float(wanted.scores[0, k]), rel=1e-5)
+        assert result["probability"] == pytest.approx(float(wanted.probabilities[0, k]), rel=1e-5)
+        assert result["box"] == pytest.approx(wanted.boxes[0, k].tolist(), abs=0.01)
+        assert read_image(result["file"]).shape == (96, 96, 3)
+
+
+def test_objects_are_chosen(detector, tmp_path):
+    """By rank and by number; one of them by several classes; none of them is no error."""
+    model, preprocess = detector
+    options = ("--preprocess", preprocess, "--out", tmp_path)
+    explainer = Explainer(DETECTOR, providers="cpu")
+    results, _ = run(model, SHAPES, "--object", "-2", "--object", "176", *options)
+    compare_objects(results, explainer.explain(SHAPES, objects=[-2, 176]))
+    results, _ = run(model, SHAPES, "0", "1", "--object", "-1", *options)
+    compare_objects(results, explainer.explain(SHAPES, objects=[-1, -1], classes=[0, 1]))
+    assert len(results) == 2
+    assert run(model, SHAPES, "--object", "-9", *options) == ([], "")
+
+
+def test_what_goes_wrong_with_objects(model, detector, tmp_path):
+    for arguments, says in [
+        ([model, PHOTOS[0], "--object", "-1"], "a classifier, which has no objects"),
+        ([detector[0], SHAPES, "0", "1"], "give one --object to ask for several classes"),
+        ([detector[0], SHAPES, "--object", "best"], '"best" is no object'),
+    ]:
+        results, said = run(*arguments, "--out", tmp_path, status=1)
+        assert results == [] and said.startswith("error: ") and says in said and len(said.splitlines()) == 1
 
 
 def test_what_goes_wrong(model, tmp_path):

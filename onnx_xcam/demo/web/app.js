@@ -1,5 +1,6 @@
 /** The page: takes a photo, asks the engine, shows classes and the map. */
 
+import { drawBoxes, listBoxes, objectAt } from "./boxes.js";
 import { heatLayer, heatmap, setOff } from "./heatmap.js";
 import { readPhoto } from "./photo.js";
 import { Search } from "./search.js";
@@ -12,7 +13,7 @@ const waiting = new Map();
 let asked = 0;
 let settings;
 let shown; // {name, bitmap, size, placement, classes}
-let current; // the class whose map is shown
+let current; // the class or object whose map is shown; null where the photo has no object
 
 /** For tests and the curious: what is shown, with the raw map, and a promise that the model is loaded. */
 window.xcam = { last: null, ready: start() };
@@ -90,62 +91,114 @@ async function take(file) {
 async function explainPhoto(file) {
   say("busy", "Looking …");
   const { bitmap, image } = await readPhoto(file, /^u?int(16|32|64)$/.test(settings.input.dtype));
-  const wanted = Array.from({ length: settings.top }, (_, k) => -1 - k);
-  const { placement, classes } = await ask("photo", { image, classes: wanted }, [image.data.buffer]);
+  const best = Array.from({ length: settings.top }, (_, k) => -1 - k);
+  const cells = hasObjects() ? { objects: best } : { classes: best };
+  const { placement, classes } = await ask("photo", { image, cells }, [image.data.buffer]);
   shown?.bitmap.close();
   const shrunk = Math.min(1, LONGEST_SHOWN / Math.max(bitmap.width, bitmap.height));
   const size = [bitmap.height, bitmap.width].map((side) => Math.max(1, Math.round(side * shrunk)));
-  shown = { name: file.name || "photo", bitmap, size, placement, classes };
+  shown = { name: file.name || "photo", bitmap, size, placement, classes, best: classes };
   element("work").hidden = false;
   element("picking").className = "small";
   drawPhoto();
-  show(classes[0]);
+  if (classes.length) show(classes[0]);
+  else showNone();
 }
 
-/** The map of a class: of those at hand, else by another run. */
+/** The map of a class, or of the shown object with another class: of those at hand, else by another run. */
 async function choose(id) {
-  if (!shown || document.body.dataset.state === "busy") return;
+  if (!shown || (hasObjects() && !current) || document.body.dataset.state === "busy") return;
   const photo = shown;
-  let found = photo.classes.find((one) => one.id === id);
+  const wanted = hasObjects() ? ofObject(id) : { id, cells: { classes: [id] } };
+  const { cells, ...same } = wanted;
+  let found = photo.classes.find((one) => Object.entries(same).every(([key, value]) => (one[key] ?? -1) === value));
   if (!found) {
     say("busy", "Looking …");
     try {
-      [found] = (await ask("classes", { classes: [id] })).classes;
+      [found] = (await ask("cells", { cells })).classes;
     } catch (error) {
       say("error", error.message);
       return;
     }
     if (shown !== photo || next) return; // another photo has come meanwhile
-    photo.classes = [...photo.classes.slice(0, settings.top), found];
+    if (!found) {
+      say("ready", "There is no such object any more.");
+      return;
+    }
+    found.against = cells.against?.[0] ?? -1;
+    photo.classes = [...photo.best, found];
   }
   show(found);
 }
 
+/** What is asked for of the shown object: why it is of a class, or why of its own and not of that one. */
+function ofObject(id) {
+  const { object } = current;
+  if (!element("against").checked) return { object, id, against: -1, cells: { objects: [object], classes: [id] } };
+  const own = shown.best.find((one) => one.object === object)?.id ?? current.id;
+  return { object, id: own, against: id, cells: { objects: [object], classes: [own], against: [id] } };
+}
+
 // --- showing ---------------------------------------------------------------------------------------------------------
 
+const hasObjects = () => settings.choices.includes("xcam_object");
+const colourOf = ({ id }) => `rgb(${settings.boxes[id % settings.boxes.length].join(" ")})`;
 const labelOf = (id) => settings.labels?.[id] || `class ${id}`;
+const nameOf = ({ id, against = -1 }) => labelOf(id) + (against < 0 ? "" : `, not ${labelOf(against)}`);
 const percent = (p) => (p === null ? "" : `${(100 * p).toFixed(p < 0.1 ? 1 : 0)} %`);
 
 function show(found) {
   current = found;
+  element("panel").hidden = element("drawing").hidden = false;
+  element("contrast").hidden = !settings.choices.includes("xcam_against");
   listClasses();
   drawHeat();
+  listBoxes(element("boxes"), shown.placement.photo, boxes(), hasObjects() ? rankOf(found) : -1);
   const told = [`class ${found.id}`, `score ${found.score.toFixed(2)}`];
   if (found.probability !== null) told.push(`probability ${percent(found.probability)}`);
-  const text = `${labelOf(found.id)}: ${told.join(", ")}`;
+  if (found.box) told.push(`at ${rounded(found.box.slice(0, 2))} to ${rounded(found.box.slice(2))}`);
+  const text = `${nameOf(found)}: ${told.join(", ")}`;
   element("caption").textContent = text;
   element("photo").setAttribute("aria-label", `${shown.name}, and over it the map of ${text}`);
-  const { id: classId, score, probability, status, map } = found;
-  window.xcam.last = { classId, label: labelOf(classId), score, probability, status, map, name: shown.name };
+  const { id: classId, object, box, score, probability, status, map, against = -1 } = found;
+  const label = labelOf(classId);
+  window.xcam.last = { classId, label, object, box, against, score, probability, status, map, name: shown.name };
   say("ready", found.status ? sentenceOf(settings.status_text[found.status] ?? `status ${found.status}`) : "");
 }
 
+/** The photo alone: it has no object. */
+function showNone() {
+  current = null;
+  element("panel").hidden = element("drawing").hidden = true;
+  sized(element("heat"));
+  listBoxes(element("boxes"), shown.placement.photo, []);
+  const text = `no object with a probability above ${settings.conf}`;
+  element("caption").textContent = sentenceOf(text);
+  element("photo").setAttribute("aria-label", `${shown.name}: ${text}`);
+  window.xcam.last = { classId: null, object: null, map: null, name: shown.name };
+  say("ready", "");
+}
+
+/** The place of an object in the list of the best; another class of one stands at its place. */
+const rankOf = ({ object }) => shown.best.findIndex((one) => one.object === object);
+
+/** What is drawn of each object. */
+function boxes() {
+  if (!hasObjects()) return [];
+  return shown.best.map((one, k) => {
+    const what = current.object === one.object ? current : one;
+    return { box: one.box, label: `${k + 1} ${nameOf(what)} ${percent(what.probability)}`, colour: colourOf(one) };
+  });
+}
+
+const rounded = (xy) => xy.map((value) => String(Math.round(value)).replace("-", "−")).join(", ");
 const sentenceOf = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
 function listClasses() {
-  const top = shown.classes.map((one) => {
-    const radio = made("input", { type: "radio", name: "class", value: one.id, checked: one === current });
-    radio.addEventListener("change", () => choose(one.id));
+  const top = shown.classes.map((one, k) => {
+    const chosenBy = hasObjects() ? k : one.id;
+    const radio = made("input", { type: "radio", name: "class", value: chosenBy, checked: one === current });
+    radio.addEventListener("change", () => show(one));
     const bar = made("span", { className: "bar" });
     bar.style.width = `${100 * (one.probability ?? 0)}%`;
     const label = made("label", { className: "class" });
@@ -153,11 +206,17 @@ function listClasses() {
     label.append(
       bar,
       radio,
-      made("span", { className: "label", textContent: labelOf(one.id) }),
+      made("span", { className: "label", textContent: hasObjects() ? `${rankOf(one) + 1} ${nameOf(one)}` : nameOf(one) }),
       made("span", { className: "value", textContent: value }),
     );
     return label;
   });
+  if (hasObjects()) {
+    const { length } = shown.best;
+    const count = length === settings.top ? `the ${length} best objects` : `${length} objects`;
+    element("asked").textContent = length === 1 ? "What speaks for the object" : `What speaks for each of ${count}`;
+    element("another").textContent = "Another class of this object";
+  }
   const fieldset = element("classes");
   const focused = fieldset.contains(document.activeElement);
   fieldset.replaceChildren(fieldset.firstElementChild, ...top);
@@ -189,6 +248,8 @@ function drawHeat() {
   fade();
 }
 
+const rank = () => (current ? rankOf(current) : -1);
+
 function fade() {
   element("heat").style.opacity = element("opacity").value / 100;
 }
@@ -199,9 +260,11 @@ function save() {
   context.drawImage(element("photo"), 0, 0);
   context.globalAlpha = element("opacity").value / 100;
   context.drawImage(element("heat"), 0, 0);
-  canvas.toBlob((blob) => {
+  const what = hasObjects() && current ? `${rankOf(current) + 1}-${current.id}` : (current?.id ?? "none");
+  const drawn = hasObjects() ? drawBoxes(canvas, shown.placement.photo, current ? boxes() : [], rank()) : canvas;
+  drawn.toBlob((blob) => {
     const link = made("a", { href: URL.createObjectURL(blob) });
-    link.download = `${shown.name.replace(/\.[^.]*$/, "")}.${current.id}.png`;
+    link.download = `${shown.name.replace(/\.[^.]*$/, "")}.${what}.png`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   });
@@ -233,5 +296,12 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   });
 }
 element("opacity").addEventListener("input", fade);
+element("picture").addEventListener("click", (event) => {
+  if (!shown || !hasObjects() || document.body.dataset.state === "busy") return;
+  const { left, top, width, height } = element("photo").getBoundingClientRect();
+  const point = [(event.clientY - top) / height, (event.clientX - left) / width];
+  const k = objectAt({ classes: shown.best, size: shown.placement.photo }, point);
+  if (k >= 0) show(shown.best[k]);
+});
 element("save").addEventListener("click", save);
 new Search(element("search"), element("hits"), element("hint"), () => settings, choose);

@@ -1,11 +1,12 @@
 /**
  * The worker that holds the model: a photo's pixels in, scores and maps out. It keeps the page responsive.
  *
- * Takes {id, kind: "start"}, {id, kind: "photo", image, classes} and {id, kind: "classes", classes} (of the last
- * photo); answers {id, result} or {id, error}, and {progress} (0..1) while the model is fetched.
+ * Takes {id, kind: "start"}, {id, kind: "photo", image, cells} and {id, kind: "cells", cells} (of the last photo), where
+ * cells are {classes, objects, against}, K numbers each, as the model's inputs take them; answers {id, result} or {id, error}, and {progress} (0..1) while the model is fetched.
  */
 
 import * as ort from "./runtime/ort.js";
+import { onPhotoOf } from "./boxes.js";
 import { preprocessImage } from "./preprocess.js";
 
 // One thread: more would need headers that a plain static server does not send.
@@ -17,7 +18,7 @@ let settings;
 let session;
 let prepared; // the last photo: {feeds, dims, placement}
 
-const handlers = { start, photo, classes };
+const handlers = { start, photo, cells };
 
 // One after the other: a session runs only once at a time.
 let last = Promise.resolve();
@@ -44,7 +45,7 @@ async function start() {
   return settings;
 }
 
-async function photo({ image, classes }) {
+async function photo({ image, cells: wanted }) {
   const { input, preprocess, others } = settings;
   const { data, dims, placement } = preprocessImage(image, input, preprocess, input.batch);
   const feeds = { [input.name]: new ort.Tensor(input.dtype, data, dims) };
@@ -54,26 +55,40 @@ async function photo({ image, classes }) {
     feeds[name] = new ort.Tensor(dtype, values, shape);
   }
   prepared = { feeds, placement };
-  return explained(classes);
+  return explained(wanted);
 }
 
-function classes({ classes }) {
+function cells({ cells: wanted }) {
   if (!prepared) throw new Error("There is no photo yet.");
-  return explained(classes);
+  return explained(wanted);
 }
 
-/** Run the model: for each of the K classes its score, its map, and what is to be known of it. */
+/** What the inputs that choose are fed: -1 where nothing is wanted, which is the best, its own class, or no contrast. */
+function chosen({ classes, objects, against }) {
+  const { length } = classes ?? objects;
+  const wanted = { xcam_class: classes, xcam_object: objects, xcam_against: against };
+  const fed = settings.choices.map((name) => {
+    const ids = wanted[name] ?? Array(length).fill(-1);
+    return [name, new ort.Tensor("int64", BigInt64Array.from(ids, BigInt), [1, length])];
+  });
+  return { length, feeds: Object.fromEntries(fed) };
+}
+
+/** Run the model: for each of the K classes or objects its score, its map, and what is to be known of it. */
 async function explained(wanted) {
   const { map, status, probabilities } = settings;
-  const names = ["xcam_classes", "xcam_scores", map, status, probabilities?.[0]].filter(Boolean);
-  const xcam_class = new ort.Tensor("int64", BigInt64Array.from(wanted, BigInt), [1, wanted.length]);
+  const ofObjects = ["xcam_objects", "xcam_boxes", "xcam_probabilities"];
+  const there = ofObjects.filter((name) => session.outputNames.includes(name));
+  const names = ["xcam_classes", "xcam_scores", ...there, map, status, probabilities?.[0]].filter(Boolean);
+  const { length, feeds } = chosen(wanted);
   let found;
   try {
-    found = await session.run({ ...prepared.feeds, xcam_class }, [...new Set(names)]);
+    found = await session.run({ ...prepared.feeds, ...feeds }, [...new Set(names)]);
   } catch (error) {
     throw new Error(`The model could not be run on this photo: ${sentence(error)}`);
   }
-  const classes = numbers(found.xcam_classes).slice(0, wanted.length);
+  const classes = numbers(found.xcam_classes).slice(0, length);
+  const [objects, boxes, own] = ofObjects.map((name) => (found[name] ? numbers(found[name]) : null));
   const scores = numbers(found.xcam_scores);
   const all = probabilities && probabilityTable(numbers(found[probabilities[0]]), probabilities);
   const [height, width] = found[map].dims.slice(2);
@@ -82,9 +97,13 @@ async function explained(wanted) {
   const described = (id, k) => {
     const data = Float32Array.from(values.slice(k * height * width, (k + 1) * height * width));
     const state = states ? states[k] : statusOf(data);
-    return { id, score: scores[k], probability: all?.[id] ?? null, status: state, map: { data, height, width } };
+    const probability = own ? own[k] : (all?.[id] ?? null);
+    const box = boxes && onPhotoOf(prepared.placement, boxes.slice(4 * k, 4 * k + 4));
+    const object = objects ? objects[k] : null;
+    return { id, object, box, score: scores[k], probability, status: state, map: { data, height, width } };
   };
-  return { placement: prepared.placement, classes: classes.map(described) };
+  const kept = classes.map(described).filter(({ object }) => object === null || object >= 0);
+  return { placement: prepared.placement, classes: kept };
 }
 
 /** 1 for a map that is zero everywhere, 3 for one that is not finite: for models that do not tell themselves. */

@@ -17,6 +17,14 @@ export function objectAt({ classes, size: [height, width] }, [y, x]) {
   return best;
 }
 
+/** Coordinates x, y, x, y, ... in the model's input as coordinates in the photo, where a letterbox and a crop are undone. */
+export function onPhotoOf({ photo, scaled, offset }, xy) {
+  return xy.map((value, at) => {
+    const axis = at % 2 ? 0 : 1;
+    return ((value + offset[axis]) * photo[axis]) / scaled[axis];
+  });
+}
+
 /**
  * Lay boxes over a photo as elements: the one of the chosen object bold and with its label, the others thin.
  *
