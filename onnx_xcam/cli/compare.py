@@ -84,6 +84,13 @@ def compare(
     comparison = compare_methods(
         recorder, recorder.prepare(source), recorder.choose(class_ or None, top, **asked), relu=not signed
     )
+    if not comparison.cells:
+        say_all(
+            "note", [f"{comparison.picture.name}: the model keeps no object there, so there is nothing to compare."]
+        )
+        if as_json:
+            typer.echo(json_text(comparison.to_dict(), indent=2))
+        return
     with written(out) as file:  # put in place as a whole, even if another run writes the same file
         file.write(encode_image(comparison.panel(), out.suffix))
     say_all("warning", dict.fromkeys(line for one in comparison.explanations.values() for line in one.warnings()))
@@ -111,14 +118,22 @@ def _check_out(out: Path, model: Path, image: Path) -> None:
 
 
 def _table(comparison: Comparison) -> str:
-    """Return the errors of the axioms as a table, with a line for each class, layer and method."""
+    """Return the errors of the axioms as a table, with a line for each class, layer and method.
+
+    Of objects, it also has where each is, and how similar the map is to that by the first method.
+    """
     from onnx_xcam.evaluation.compare import shown
+    from onnx_xcam.explainer.described import at_box
     from onnx_xcam.text import printable
 
+    of_objects = comparison.cells[0].object is not None
     rows = [["class", "score", "layer", "method", "conservation", "sensitivity", "scaled"]]
+    rows[0] += ["similarity", "object", "at"] if of_objects else []
     for cell in comparison.cells:
         errors = [shown(error) for error in (cell.conservation, cell.sensitivity, cell.scaled_sensitivity)]
-        rows.append([str(cell.class_id), f"{cell.score:.2f}", printable(cell.layer), cell.method, *errors])
+        similar = "-" if cell.similarity is None else f"{cell.similarity:.2f}"
+        place = [similar, str(cell.object), "-" if cell.box is None else at_box(cell.box)] if of_objects else []
+        rows.append([str(cell.class_id), f"{cell.score:.2f}", printable(cell.layer), cell.method, *errors, *place])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)

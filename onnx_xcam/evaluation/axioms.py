@@ -90,14 +90,14 @@ def axiom_errors(
 def errors_of(record: LayerRecord | CutRecord, method: str) -> AxiomErrors:
     """Return the errors of a method at a recorded layer, which must have been recorded with ablations.
 
-    Of a cut only conservation is known: a channel that is left out at one layer also changes what the other layers of
-    the cut hold, which its share does not count.
+    The channels of a cut are those of all its layers; while one is left out, the other layers stay as they are, since
+    its share does not count what it does by way of them. What is added beside a cut is not known.
 
     Raises:
         XcamError: the recording lacks what is needed, or the part of the model behind the layer cannot be run.
     """
     if isinstance(record, CutRecord):
-        return axiom_errors(record.scores, record.shares(method))
+        return axiom_errors(record.scores, record.shares(method), record.ablated)
     return axiom_errors(record.scores, record.shares(method), record.ablated, beside(record))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx_xcam.cams.methods import METHODS
 from onnx_xcam.errors import InputError
 from onnx_xcam.evaluation.axioms import AxiomErrors, errors_of
+from onnx_xcam.evaluation.similarity import rank_correlation
 from onnx_xcam.explainer.cells import Cells
 from onnx_xcam.explainer.explanation import Explanation
 from onnx_xcam.explainer.picture import Picture
@@ -35,6 +36,10 @@ class Compared:
         scaled_sensitivity: the sensitivity error after the method's shares were multiplied by the number that makes it
             least.
         status: a key of `contract.STATUS_TEXT`.
+        object: the candidate, None for a model without objects.
+        box: x1, y1, x2, y2 of the object in the photo's pixels, None where it is not known.
+        similarity: Spearman's rank correlation of the map before the ReLU with that by the first method; None where one
+            of them is the same everywhere or not finite, or their grids differ.
 
     The errors are None for a guided method, because its map has no shares, where no axioms were asked for, and where
     the divisor is 0.
@@ -48,6 +53,9 @@ class Compared:
     sensitivity: float | None
     scaled_sensitivity: float | None
     status: int
+    object: int | None = None
+    box: tuple[float, ...] | None = None
+    similarity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,8 @@ class Comparison:
 
     Attributes:
         picture: the photo.
-        cells: the errors of each map, for each class, layer and method, in this order.
+        cells: the errors of each map, for each class, layer and method, in this order; none of objects that the photo
+            does not have.
         explanations: the explanation by each method.
     """
 
@@ -103,36 +112,51 @@ def compare(recorder: Recorder, picture: Picture, cells: Cells, *, relu: bool = 
         XcamError: what `Recorder.record`, the maps and the errors raise.
     """
     recording = recorder.record(picture, cells)
-    explanations = {name: recording.explanation(name, relu=relu) for name in recorder.methods}
+    explanations = {name: recording.explanation(name, relu=relu).without_missing() for name in recorder.methods}
     errors = {
         (record.name, name): _errors(recorder, record, name) for record in recording.layers for name in recorder.methods
     }
+    raw = {(record.name, name): record.raw(name) for record in recording.layers for name in recorder.methods}
+    objects = recording.objects
+    there = [k for k in range(len(recording.classes)) if objects is None or objects[k] >= 0]
+    first = recorder.methods[0]
     compared = [
-        _cell(k, int(class_id), index, explanations[name], errors[record.name, name])
-        for k, class_id in enumerate(recording.classes)
+        replace(
+            _cell(at, k, index, explanations[name], errors[record.name, name]),
+            similarity=_similarity(raw[record.name, first][k], raw[record.name, name][k]),
+        )
+        for at, k in enumerate(there)
         for index, record in enumerate(recording.layers)
         for name in recorder.methods
     ]
     return Comparison(picture, tuple(compared), explanations)
 
 
+def _similarity(first: NDArray[np.floating], other: NDArray[np.floating]) -> float | None:
+    return rank_correlation(first, other) if first.shape == other.shape else None
+
+
 def _errors(recorder: Recorder, record: LayerRecord | CutRecord, method: str) -> AxiomErrors | None:
     return errors_of(record, method) if recorder.ablates and not METHODS[method].is_guided else None
 
 
-def _cell(k: int, class_id: int, layer: int, explanation: Explanation, errors: AxiomErrors | None) -> Compared:
+def _cell(at: int, k: int, layer: int, explanation: Explanation, errors: AxiomErrors | None) -> Compared:
+    """Return the cell of a class or object: the one at `at` in the explanation, and the k-th of the recording."""
+
     def error(values: NDArray[np.float64] | None) -> float | None:
         return float(values[k]) if values is not None and np.isfinite(values[k]) else None
 
     return Compared(
-        class_id=class_id,
+        class_id=int(explanation.classes[0, at]),
         layer=explanation.layers[layer],
         method=explanation.method,
-        score=float(explanation.scores[0, k]),
+        score=float(explanation.scores[0, at]),
         conservation=error(errors.conservation) if errors else None,
         sensitivity=error(errors.sensitivity) if errors else None,
         scaled_sensitivity=error(errors.scaled_sensitivity) if errors else None,
-        status=int(explanation.status_of(layer)[0, k]),
+        status=int(explanation.status_of(layer)[0, at]),
+        object=None if explanation.objects is None else int(explanation.objects[0, at]),
+        box=None if explanation.boxes is None else tuple(round(v, 3) for v in explanation.boxes[0, at].tolist()),
     )
 
 

@@ -29,10 +29,7 @@ from onnx_xcam.runtime import Cancellation
 
 DEFAULT_METHODS = (AUTO_METHOD, "xgrad-cam", "grad-cam", "grad-cam++")
 """The model's own default method, and others that compute their maps from the same run of the model."""
-_AT_CUTS = ("conservation", "gap")
 _OF_ONE_IMAGE = (ImageError, InputError, ModelError, PreprocessError, TruthError)
-_AT_LAYERS = tuple(name for name, metric in METRICS.items() if metric.group == AXIOMS and name not in _AT_CUTS)
-"""The metrics of axioms that need the layer to be one tensor, of which channels are left out."""
 _MOST_STEPS = 1 << 16
 """Every step costs a run of the model for each map."""
 
@@ -89,11 +86,10 @@ class Evaluator:
                 f"Confidence: that of the object's row in the model's output, which in a changed picture may hold "
                 f"another object where the model sorts its rows; read {perturbed} with that in mind."
             )
-        at_layers = [name for name in self.metrics if name in _AT_LAYERS]
-        if at_layers and self.recorder.model.shown_layers != self.recorder.model.layers:
+        if "unexplained" in self.metrics and self.recorder.model.shown_layers != self.recorder.model.layers:
             notes.append(
-                f"Axioms: {', '.join(at_layers)} are not measured at a cut, since a channel that is left out at one of "
-                "its layers also changes what the others hold; name a single layer with --layer (layers=)."
+                "Axioms: what biases and other ways add beside a cut is not known, so unexplained is not measured; "
+                "name a single layer with --layer (layers=) for it."
             )
         return tuple(notes)
 

@@ -151,7 +151,7 @@ class Recorder(OfOpenModel):
         needs = {find_method(name).needs for name in self.methods}
         self._ablations: list[ChannelAblation] = []
         self._ablates = ablations
-        if (ablations and not analysis.is_cut) or "ablations" in needs:
+        if ablations or "ablations" in needs:
             self._ablations = ablations_of(
                 analysis, providers=plain.providers, threads=plain.threads, exact=plain.exact
             )
@@ -181,7 +181,7 @@ class Recorder(OfOpenModel):
 
     @property
     def ablates(self) -> bool:
-        """Tell whether recordings have what the axioms need: the scores without each channel, but of a cut."""
+        """Tell whether recordings have what the axioms need: the scores without each channel."""
         return self._ablates or bool(self._ablations)
 
     @property

@@ -207,6 +207,17 @@ class CutRecord:
         return self.members[0].scores
 
     @functools.cached_property
+    def ablated(self) -> NDArray[np.float32]:
+        """Return the scores without each channel of all layers, one layer after the other, float32 [K,C].
+
+        While a channel of one layer is left out, the other layers stay as they are.
+
+        Raises:
+            XcamError: as `LayerRecord.ablated`.
+        """
+        return np.concatenate([member.ablated for member in self.members], axis=1)
+
+    @functools.cached_property
     def size(self) -> tuple[int, int]:
         """Return height and width of the finest layer."""
         return max((member.size for member in self.members), key=math.prod)

@@ -15,8 +15,11 @@ from helpers.detectors import CLASSES, SIZE, one_table
 from helpers.models import session
 from onnx_xcam.errors import TruthError, XcamError
 from onnx_xcam.evaluation.annotations import Box, read_annotations
+from onnx_xcam.evaluation.axioms import errors_of
+from onnx_xcam.evaluation.compare import compare
 from onnx_xcam.evaluation.evaluator import Evaluator, evaluate
 from onnx_xcam.evaluation.objects import BASELINES, ObjectTruth, baseline, found, object_truth, score_object
+from onnx_xcam.evaluation.similarity import rank_correlation
 from onnx_xcam.evaluation.summary import summarise
 from onnx_xcam.evaluation.truth import load_truth
 from onnx_xcam.explainer.recorder import Recorder
@@ -262,3 +265,59 @@ def test_marks_are_asked_for_only_where_they_are_stated(street, tmp_path):
     assert "mark_energy" not in Evaluator(recorder, [], truth=plain).metrics
     with pytest.raises(XcamError, match="'mark_energy' needs a truth that states the mark"):
         Evaluator(recorder, ["mark_energy"], truth=plain)
+
+
+# --- axioms and comparisons ------------------------------------------------------------------------------------------
+
+
+def without_channel(member: str, channel: int, channels: int) -> onnx.ModelProto:
+    """The detector whose head gets a member of the cut without a channel; the next level gets the whole member."""
+    model = one_table()
+    mask = np.ones((1, channels, 1, 1), np.float32)
+    mask[0, channel] = 0
+    model.graph.initializer.append(onnx.numpy_helper.from_array(mask, "mask"))
+    for node in model.graph.node:
+        if member in node.input and node.output[0] in (f"s{member[1:]}", f"t{member[1:]}"):
+            node.input[:] = ["masked" if name == member else name for name in node.input]
+    at = next(n for n, node in enumerate(model.graph.node) if member in node.output)
+    model.graph.node.insert(at + 1, onnx.helper.make_node("Mul", [member, "mask"], ["masked"]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, None))
+    return model
+
+
+def test_channels_of_a_cut_are_left_out_one_by_one(street):
+    """The sensitivity error over both levels, from models whose heads lack a channel of one level."""
+    path, _ = street
+    recorder, recording = kept(one_table(), path)
+    (cut,) = recording.layers
+    assert [member.name for member in cut.members] == ["n4", "n8"]
+    drops = []
+    for member in cut.members:
+        channels = len(member.A)
+        for channel in range(channels):
+            changed = without_channel(member.name, channel, channels)
+            logits = session(changed).run(["logits"], {"image": recording.picture.item[None]})[0][0]
+            drops.append(recording.scores[0] - logits[recording.classes[0], recording.objects[0]])
+    shares = np.concatenate([member.shares("xgrad-cam")[0] for member in cut.members]).astype(np.float64)
+    expected = np.abs(drops - shares).sum() / np.abs(drops).sum()
+    assert errors_of(cut, "xgrad-cam").sensitivity[0] == pytest.approx(expected, rel=1e-4)
+    assert errors_of(cut, "local-xgrad-cam").sensitivity[0] == pytest.approx(expected, rel=1e-4)
+    evaluator = Evaluator(recorder, ["axioms"])
+    (record,) = evaluator.stream([path], recorder.choose())
+    (first, *_) = record["results"]
+    assert first["metrics"]["sensitivity"] == pytest.approx(expected, rel=1e-4)
+    assert first["metrics"]["unexplained"] is None and "unexplained is not measured" in evaluator.notes[-1]
+
+
+def test_compare_of_objects(street):
+    """Each object that is there has its place, and the rank correlation of its maps."""
+    path, _ = street
+    recorder, recording = kept(one_table(), path)
+    far = recorder.choose(objects=[-1, -20])
+    found = compare(recorder, recorder.prepare(path), far)
+    assert [(one.object, one.method) for one in found.cells] == [(int(recording.objects[0]), one) for one in METHODS]
+    np.testing.assert_allclose(found.cells[0].box, recording.boxes[0], atol=1e-3)
+    assert found.cells[0].similarity == pytest.approx(1)
+    expected = rank_correlation(*(recording.map(name)[0] for name in METHODS))
+    assert found.cells[1].similarity == expected < 0.9
+    assert found.panel().shape[2] == 3
