@@ -124,6 +124,8 @@ def _fixed(
         raise ClassError("A contrast is chosen when the model runs; leave out the contrast, or the fixed objects.")
     objects = numbers(choosing.objects, "objects", "An object", candidate_count) or [-1]
     classes = numbers(choosing.classes, "classes", "A class", class_count) or [-1]
+    if min(classes) < -1:
+        raise ClassError(f"A class {min(classes)} does not exist: of an object, -1 is its own class; give an id.")
     if len(objects) != len(classes) and 1 not in (len(objects), len(classes)):
         raise ClassError(
             f"{len(objects)} objects and {len(classes)} classes are given; give one class for each object."

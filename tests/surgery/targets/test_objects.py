@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
+from helpers.detector_forms import anchors_apart, rows
 from helpers.detectors import CLASSES, SIZE, corners, kept_by_hand, one_table
-from helpers.models import images, session, tensors
-from onnx_xcam import contract, instrument
-from onnx_xcam.errors import ClassError, XcamError
+from helpers.models import cnn, images, session, tensors
+from onnx_xcam import contract, inspect, instrument
+from onnx_xcam.errors import ClassError, ScoreError, XcamError
 
 EMIT = ("map", "activations", "gradients", "status")
 
@@ -121,6 +122,7 @@ def test_objects_fixed_at_surgery_need_no_input():
 @pytest.mark.parametrize(
     ("options", "said"),
     [({"objects": [20]}, "An object 20 does not exist"), ({"classes": [CLASSES]}, "A class 3 does not exist"),
+     ({"classes": [-2]}, "A class -2 does not exist: of an object, -1 is its own class"),
      ({"objects": [0, 1], "classes": [0, 1, 2]}, "2 objects and 3 classes")],
 )  # fmt: skip
 def test_what_does_not_exist_is_refused(options, said):
@@ -132,6 +134,28 @@ def test_what_does_not_exist_is_refused(options, said):
 def test_thresholds_are_numbers_from_0_to_1(threshold):
     with pytest.raises(XcamError, match=r"conf is .*; it must be a number from 0 to 1"):
         instrument(one_table(), conf=threshold)
+
+
+@pytest.mark.parametrize("name", ["conf", "iou"])
+def test_thresholds_that_decide_nothing_are_refused(name):
+    for made in (instrument, inspect):
+        with pytest.raises(ScoreError, match=rf"^{name} \(--{name}\) .* task is classification.*leave it out"):
+            made(cnn(), **{name: 0.5})
+
+
+@pytest.mark.parametrize(
+    ("model", "why"), [(rows, "the model itself picks"), (anchors_apart, "the boxes are not known")]
+)
+def test_an_overlap_that_drops_nothing_is_refused(model, why):
+    instrument(model(), conf=0.4)
+    with pytest.raises(ScoreError, match=rf"^iou .*since {why}.*leave it out"):
+        instrument(model(), iou=0.5)
+
+
+def test_a_task_that_does_not_fit_says_that_it_was_stated():
+    for model, task in ((cnn(), "detection"), (one_table(), "classification")):
+        with pytest.raises(ScoreError, match=rf"It was tried as {task} only, since the task was stated .*leave it out"):
+            instrument(model, task=task)
 
 
 def test_the_metadata_say_what_was_made():
