@@ -7,6 +7,7 @@ checks the form of what a file states, but not whether it is true.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NotRequired, TypedDict
@@ -359,6 +360,10 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_count(value: Any) -> bool:
+    return _whole(value) and value >= 0
+
+
 def _grids(value: Any) -> bool:
     def is_grid(item: Any) -> bool:
         return isinstance(item, list) and len(item) == len(Grid._fields) and all(n is None or _whole(n) for n in item)
@@ -370,10 +375,18 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and 0 < value < math.inf
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
 def _cut(value: Any) -> bool:
     def is_member(item: Any) -> bool:
         stride = item.get("stride") if isinstance(item, dict) else 0
-        fits = stride is None or (isinstance(stride, list) and len(stride) == 2 and all(map(_is_number, stride)))
+        fits = stride is None or (isinstance(stride, list) and len(stride) == 2 and all(map(_is_positive, stride)))
         return fits and isinstance(item.get("layer"), str)
 
     return isinstance(value, list) and all(map(is_member, value))
@@ -388,13 +401,14 @@ def _candidates(value: Any) -> Candidates | None:
     """Read what the candidates are; None if it is stated in another form."""
     stated = value if isinstance(value, dict) else {}
     tensor, axis, form, boxes, conf, iou = (stated.get(name) for name in Candidates._fields)
-    if not isinstance(tensor, str) or not _whole(axis) or not isinstance(form, str) or not isinstance(boxes, bool):
+    if not isinstance(tensor, str) or not _is_count(axis) or not isinstance(form, str) or not isinstance(boxes, bool):
         return None
-    if not _is_number(conf) or not (iou is None or _is_number(iou)):
+    if not _is_share(conf) or not (iou is None or _is_share(iou)):
         return None
     return Candidates(tensor, stated["axis"], form, boxes, stated["conf"], iou)
 
 
+_CANDIDATES = "an object of tensor, axis, form, boxes, conf, iou, the last two from 0 to 1"
 _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "layers": (_texts, "a list of names"),
     "layouts": (lambda value: _texts(value) and set(value) <= set(LAYOUTS), f"a list of {', '.join(LAYOUTS)}"),
@@ -409,15 +423,15 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "picture": (lambda value: isinstance(value, str), "a name"),
     "is_number": (lambda value: isinstance(value, bool), "true or false"),
     "task": (lambda value: isinstance(value, str), "a name"),
-    "candidates": (lambda value: _candidates(value) is not None, "an object of tensor, axis, form, boxes, conf, iou"),
-    "cut": (_cut, "a list of objects of layer and stride"),
-    "class_count": (lambda value: _whole(value) and value >= 0, "a number of classes"),
+    "candidates": (lambda value: _candidates(value) is not None, _CANDIDATES),
+    "cut": (_cut, "a list of objects of layer and stride, which is null or two positive numbers"),
+    "class_count": (_is_count, "a number of classes"),
 }
 
 
 def _unstated(data: Mapping[str, Any]) -> frozenset[str]:
     """Return the fields that are missing, or null where null is no value; `probabilities` and `logits` may be null."""
-    missing = {name for name in ("layouts", "grids") if data.get(name) is None}
+    missing = {name for name in ("layouts", "grids", "task") if data.get(name) is None}
     return frozenset({*missing, *({"probabilities", "logits"} - data.keys())})
 
 

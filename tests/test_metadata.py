@@ -16,7 +16,7 @@ from helpers.tiny_models import LABELS, tiny
 from onnx_xcam import Explainer, instrument
 from onnx_xcam.contract import Grid, Probabilities
 from onnx_xcam.errors import ModelError
-from onnx_xcam.metadata import Hints, Metadata, Misstated, read_hints
+from onnx_xcam.metadata import Candidates, CutMember, Hints, Metadata, Misstated, read_hints
 
 DATA = Path(__file__).parent / "data"
 WRITTEN = json.loads((DATA / "metadata_version_1.json").read_text(encoding="utf-8"))
@@ -40,6 +40,9 @@ FULL = Metadata(
     logits=Probabilities("logits", "softmax"),
     is_number=True,
     names=((), ("node", "block.1")),
+    task="detection",
+    candidates=Candidates("xcam/scores", 1, "one table", True, 0.25, 0.45),
+    cut=(CutMember("a", (8.0, 8.0)), CutMember("x", None)),
 )
 
 
@@ -60,9 +63,10 @@ def test_every_field_is_written_and_read():
 
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_what_was_written_once_is_read_and_written_the_same(kind):
+    """What has come since, the task, is not stated there."""
     read = Metadata.from_json(WRITTEN[kind])
-    assert read.to_json() == WRITTEN[kind]
-    assert not read.unstated
+    assert json.loads(read.to_json()) == {**json.loads(WRITTEN[kind]), "task": "classification"}
+    assert read.unstated == {"task"}
 
 
 def test_a_file_of_an_earlier_release_is_used_as_it_was(tmp_path):
@@ -83,19 +87,21 @@ def test_the_surgery_writes_the_same_as_that_release():
     model.metadata_props.add(key="onnx_xcam.labels", value=json.dumps(LABELS))
     description = {"size": [16, 16], "mean": [0.5] * 3, "std": [0.25] * 3}
     model.metadata_props.add(key="onnx_xcam.preprocess", value=json.dumps(description))
-    assert props(instrument(model))["onnx_xcam"] == WRITTEN["labels and preprocessing"]
+    written = json.loads(props(instrument(model))["onnx_xcam"])
+    assert written.pop("task") == "classification", "the task has come since"
+    assert written == json.loads(WRITTEN["labels and preprocessing"])
 
 
 def test_what_is_left_out_has_a_default():
     read = Metadata.from_json('{"layers": ["a"], "score": "y", "later": {"field": 1}}')
     assert read == Metadata(layers=("a",), layouts=(), score="y")
     assert (read.layout(0), read.grid(0), read.names_of(0), read.method) == ("NCHW", None, (), "xgrad-cam")
-    assert read.unstated == {"layouts", "grids", "probabilities", "logits"}
+    assert read.unstated == {"layouts", "grids", "task", "probabilities", "logits"}
     nothing = Metadata.from_props({}, "the model")
     assert (nothing.layers, nothing.score, nothing.relu, nothing.version) == ((), "", True, 1)
     nulls = Metadata.from_json(json.dumps({name: None for name in json.loads(FULL.to_json()) if name != "version"}))
     assert nulls == nothing
-    assert nulls.unstated == {"layouts", "grids"}, "probabilities that are null are stated: there are none"
+    assert nulls.unstated == {"layouts", "grids", "task"}, "probabilities that are null are stated: there are none"
 
 
 @pytest.mark.parametrize("stated", [[], {}, "y", ["y"], ["y", "none", 1], ["y", 1], ["y", "none", True, 0], 5])

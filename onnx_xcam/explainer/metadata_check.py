@@ -54,6 +54,7 @@ class _MetadataCheck:
         self._layers()
         self._method()
         self._score()
+        self._task()
         self._probabilities("probabilities", self.metadata.probabilities)
         self._probabilities("logits", self.metadata.logits)
         notes = self.metadata.notes
@@ -146,6 +147,19 @@ class _MetadataCheck:
         if count < 1 or (isinstance(count_of_shape, int) and count_of_shape != count):
             wrong = f", but {short_repr(score)} has {count_of_shape}" if count_of_shape else ""
             self._refuse(f"state {count} classes{wrong}")
+
+    def _task(self) -> None:
+        """Check that the task is known, and that the file has objects where the metadata speak of them, and only there.
+
+        A file that states no task, or what its objects are chosen among, is one of another tool or an earlier version.
+        """
+        task, has_objects = self.metadata.task, contract.OBJECTS in self.outputs
+        if task not in contract.TASKS:
+            self._refuse(f"name the task {short_repr(task)}, which is none of {', '.join(contract.TASKS)}")
+        if self.metadata.candidates is not None and not has_objects:
+            self._refuse("state what objects are chosen among, but no output tells objects")
+        if "task" not in self.metadata.unstated and has_objects == (task == "classification"):
+            self._refuse(f"name the task {task}, but {'an output' if has_objects else 'no output'} tells objects")
 
     def _probabilities(self, field: str, stated: contract.Probabilities | Misstated | None) -> None:
         """Check that a field about probabilities or logits names an original output with a number for each class."""

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from helpers.detectors import one_table
 from helpers.tiny_models import LABELS, by_hand, tiny
 from helpers.token_models import token_model
 from onnx_xcam import Explainer, instrument
@@ -15,6 +16,7 @@ from onnx_xcam.errors import ModelError, XcamError
 
 BATCH = np.random.default_rng(0).normal(0, 1, (2, 3, 16, 16)).astype(np.float32)
 HTML = "<img src=x onerror=alert(1)>"
+OBJECTS = instrument(one_table(), emit=("map", "status"))
 MADE = instrument(tiny(end="softmax"), emit=("map", "status", "activations"))
 
 
@@ -97,6 +99,53 @@ def test_a_number_of_classes_that_the_score_does_not_have(count):
     made = instrument(tiny(), emit=("map",))
     with pytest.raises(ModelError, match=f"state {count} classes, but 'y' has 5"):
         opened(saying(made, class_count=count, probabilities=None, logits=None))
+
+
+CANDIDATES = {"tensor": "xcam/scores", "axis": 1, "form": "a table", "boxes": True, "conf": 0.25, "iou": 0.45}
+CUT = [{"layer": "n4", "stride": [4, 4]}, {"layer": "n8", "stride": [8, 8]}]
+LIES_OF_OBJECTS = {
+    "a task that nobody knows": ({"task": "nope"}, "the task 'nope', which is none of classification, detection"),
+    "a task without objects": ({"task": "classification"}, "the task classification, but an output tells objects"),
+    "a task of another kind": ({"task": 5}, "'task' is not a name"),
+    **{
+        f"candidates with {field} {value!r}": ({"candidates": {**CANDIDATES, field: value}}, "'candidates' is not an")
+        for field, values in {
+            "tensor": (None, 5),
+            "axis": (-1, "1", 1.0, True),
+            "form": (None, 5),
+            "boxes": (None, 1),
+            "conf": (None, -0.1, 1.5, 1e400, True, "0.5"),
+            "iou": (-0.1, 1.5, 1e400, False, "0.5"),
+        }.items()
+        for value in values
+    },
+    "candidates of another kind": ({"candidates": [1]}, "'candidates' is not an object of tensor"),
+    "a cut of another kind": ({"cut": {}}, "'cut' is not a list"),
+    "a cut of fewer layers": ({"cut": CUT[:1]}, "a cut of other layers"),
+    "a cut of other layers": ({"cut": [CUT[1], CUT[0]]}, "a cut of other layers"),
+    **{
+        f"a stride {stride}": ({"cut": [{"layer": "n4", "stride": stride}, CUT[1]]}, "'cut' is not a list")
+        for stride in ([4], [0, 4], [-4, 4], [1e400, 4], ["4", 4], 4, {})
+    },
+}
+
+
+@pytest.mark.parametrize("name", LIES_OF_OBJECTS)
+def test_lies_about_objects(name):
+    changes, said = LIES_OF_OBJECTS[name]
+    with pytest.raises(ModelError, match=said):
+        opened(saying(OBJECTS, **changes))
+
+
+@pytest.mark.parametrize("changes", [{"task": "detection"}, {"candidates": CANDIDATES}])
+def test_a_classifier_that_says_it_has_objects(changes):
+    with pytest.raises(ModelError, match="no output tells objects"):
+        opened(saying(**changes, **({"task": "classification"} if "candidates" in changes else {})))
+
+
+def test_what_is_so_of_objects_is_accepted():
+    for changes in ({}, {"candidates": CANDIDATES, "cut": CUT}, {"task": None}, {"candidates": None}):
+        assert opened(saying(OBJECTS, **changes))
 
 
 def test_what_is_so_is_accepted():
