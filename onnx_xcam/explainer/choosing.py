@@ -110,12 +110,13 @@ class Choosable:
                 f"{self.name} cannot contrast classes; instrument the original model with --contrast (contrast=True)."
             )
 
-    def _ids(self, classes: Classes | None, top: int | None, images: int) -> NDArray[np.int64]:
-        return choose_classes(classes, top, images=images, class_count=self.class_count, labels=self.labels)
+    def _ids(self, classes: Classes | None, top: int | None, images: int, *, ranks: bool = True) -> NDArray[np.int64]:
+        count, labels = self.class_count, self.labels
+        return choose_classes(classes, top, images=images, class_count=count, labels=labels, ranks=ranks)
 
     def _own(self, classes: Classes, images: int) -> NDArray[np.int64]:
         """Return the classes that are asked of objects, of which -1 is the object's own."""
-        ids = self._ids(classes, None, images)
+        ids = self._ids(classes, None, images, ranks=False)
         if (ids < -1).any():
             raise ClassError(
                 f"class {ids.min()} is none: of an object, -1 is its own class; give an id or a label. The second best "
@@ -127,7 +128,7 @@ class Choosable:
         """Return the classes of a contrast, or None without one."""
         if against is None:
             return np.array([[-1]], np.int64) if self.contrast else None
-        ids = self._ids(against, None, images)
+        ids = self._ids(against, None, images, ranks=False)
         if (ids < -1).any():
             raise ClassError(f"class {ids.min()} is none to contrast with; give an id or a label, or -1 for none.")
         return ids

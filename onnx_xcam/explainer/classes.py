@@ -29,6 +29,7 @@ def choose_classes(
     images: int,
     class_count: int | None,
     labels: Sequence[str] | None,
+    ranks: bool = True,
 ) -> NDArray[np.int64]:
     """Return the classes as int64 [1,K] (the same for every image) or [images,K].
 
@@ -39,6 +40,7 @@ def choose_classes(
         class_count: C, or None if unknown; then no class is out of range here, and a run refuses one that does not
             exist.
         labels: the C labels, if known.
+        ranks: whether messages say that -2 and below are the second best class and so on.
 
     Raises:
         ClassError: a class is out of range, a label is unknown, the list is empty, or both arguments are given.
@@ -48,7 +50,7 @@ def choose_classes(
             raise ClassError("Give either classes or top, not both.")
         return ranked(top, class_count)
     rows = by_image([-1] if classes is None else classes, images, "classes", "the top class")
-    ids = [[resolve_class(name, labels, class_count) for name in row] for row in rows]
+    ids = [[resolve_class(name, labels, class_count, ranks=ranks) for name in row] for row in rows]
     if beyond := [one for row in ids for one in row if not -MOST <= one < MOST]:
         raise ClassError(f"class {beyond[0]} is out of range")
     return np.array(ids, np.int64)

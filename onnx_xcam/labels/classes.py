@@ -21,7 +21,9 @@ def label_of(index: int, labels: Sequence[str] | None) -> str | None:
     return labels[index] or None
 
 
-def resolve_class(text_or_int: str | int, labels: Sequence[str] | None, num_classes: int | None) -> int:
+def resolve_class(
+    text_or_int: str | int, labels: Sequence[str] | None, num_classes: int | None, *, ranks: bool = True
+) -> int:
     """Return the class id that an id or a label means.
 
     Ids run from 0; -1 is the model's own top class, -2 the second best, and so on, and are returned as they are. A text
@@ -34,6 +36,7 @@ def resolve_class(text_or_int: str | int, labels: Sequence[str] | None, num_clas
         text_or_int: an id, or an id or a label in text.
         labels: the labels by id, if known.
         num_classes: the number of classes, if known.
+        ranks: whether messages say that -2 and below are the second best class and so on.
 
     Raises:
         ClassError: the id is out of range, or the label is unknown (the message names the nearest ones) or fits
@@ -41,15 +44,15 @@ def resolve_class(text_or_int: str | int, labels: Sequence[str] | None, num_clas
     """
     if isinstance(text_or_int, str):
         if not _WHOLE_NUMBER.fullmatch(text_or_int):
-            return _in_range(_by_label(text_or_int, labels), num_classes)
+            return _in_range(_by_label(text_or_int, labels), num_classes, ranks)
         if len(text_or_int.strip()) > LONGEST_ID:
             raise ClassError(f"class {text_or_int.strip()} is out of range; give an id or a label")
         count = num_classes if num_classes is not None else len(labels or ())
         if labels and not -count <= int(text_or_int) < count and text_or_int.strip() in labels:
-            return _in_range(_by_label(text_or_int, labels), num_classes)
+            return _in_range(_by_label(text_or_int, labels), num_classes, ranks)
     elif isinstance(text_or_int, bool):
         raise ClassError(f"{text_or_int} is no class; give an id or a label")
-    return _in_range(int(text_or_int), num_classes)
+    return _in_range(int(text_or_int), num_classes, ranks)
 
 
 def _by_label(text: str, labels: Sequence[str] | None) -> int:
@@ -102,11 +105,11 @@ def _named(index: int, labels: Sequence[str]) -> str:
     return f"{index} ({labels[index]})"
 
 
-def _in_range(index: int, num_classes: int | None) -> int:
+def _in_range(index: int, num_classes: int | None, ranks: bool) -> int:
     """Return a class id, or raise a ClassError if it is out of range."""
     if num_classes is not None and not -num_classes <= index < num_classes:
+        below = f" (-1 to {-num_classes}: from its top class down)" if ranks else ""
         raise ClassError(
-            f"class {index} is out of range: the model has {num_classes} classes, 0 to {num_classes - 1}"
-            f" (-1 to {-num_classes}: from its top class down)"
+            f"class {index} is out of range: the model has {num_classes} classes, 0 to {num_classes - 1}{below}"
         )
     return index

@@ -97,6 +97,7 @@ def test_a_class_is_asked_of_the_object(explainer):
         ({"objects": [-1], "top": 3}, ClassError, "Give one of objects, boxes, points and top, not objects and top"),
         ({"objects": [1, 2], "classes": [0, 1, 2]}, ClassError, "2 objects for 3 classes; give one, or as many"),
         ({"classes": -2}, ClassError, "class -2 is none: of an object, -1 is its own class"),
+        ({"classes": -9}, ClassError, r"class -9 is out of range: the model has 3 classes, 0 to 2$"),
         ({"classes": "cow"}, ClassError, "no class is labelled 'cow'"),
         ({"boxes": [1, 1, 1, 2]}, InputError, r"The box 1,1 1,2 has no area"),
         ({"boxes": [[1, 2]]}, InputError, r"it must be a box \[x1, y1, x2, y2\] in the photo"),
