@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -72,8 +73,11 @@ def check(
     source = Source(model, allow_folders=allow_folders)
     with diagnosed(source):
         inputs, _ = read_pictures(source.skeleton(), source.path, inputs, None)
-        request = Request(layers=layers, score=score, picture=_picture(source, inputs), task=task, conf=_LEAST)
-        seen = Observed(source, analyse(source, request), method, image, inputs)
+        request = Request(layers=layers, score=score, picture=_picture(source, inputs), task=task)
+        analysis = analyse(source, request)
+        if analysis.target.candidates is not None:
+            analysis = analyse(source, replace(request, conf=_LEAST))
+        seen = Observed(source, analysis, method, image, inputs)
         return CheckReport(
             seen.source.name.strip("'"),
             seen.outputs,
