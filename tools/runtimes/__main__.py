@@ -4,10 +4,10 @@
     python -m tools.runtimes model.onnx --runtimes openvino opencv
     python -m tools.runtimes --python onnx2torch=.venv-torch/bin/python --command "Node=node my_case.mjs"
 
-A model is an ONNX file, or the name of a torchvision model, exported with random weights; the two sample models are
-always there. Every run is a process of its own, so that a crash is a cell of the table as well. Runtimes that are not
-installed are left out, and said so. `--command` adds a program in any language; see case.py for what it reads
-and writes. A record lets a later call go on, add runtimes and models, and write the table again.
+A model is an ONNX file, or the name of a torchvision model, exported with random weights; the sample models, of which
+one is a detector, are always there. Every run is a process of its own, so that a crash is a cell of the table as well.
+Runtimes that are not installed are left out, and said so. `--command` adds a program in any language; see case.py for
+what it reads and writes. A record lets a later call go on, add runtimes and models, and write the table again.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from tools.common.exported import Model, find_model
 from tools.common.folders import PHOTOS, ROOT, SAMPLE_MODELS
 from tools.common.layers import middle_layer
 from tools.common.tables import in_markdown
+from tools.runtimes import detector
 from tools.runtimes.adapters import RUNTIMES
 
 SAMPLES = ("efficientnet_lite0", "efficientnet_lite0_int8")
@@ -125,14 +126,25 @@ def feature_jobs(model: Model, form: str) -> dict[str, tuple[bytes | Path, int, 
 # --- running it -------------------------------------------------------------------------------------------------------
 
 
-def run(program: Program, model: bytes | Path, count: int, classes: Any, seconds: float) -> dict[str, Any]:
-    """Run a model in a program: `{"outputs": {name: difference}}` against ONNX Runtime, or `{"error": sentence}`."""
+def run(
+    program: Program,
+    model: bytes | Path,
+    count: int,
+    classes: Any,
+    seconds: float,
+    *,
+    given: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, Any]:
+    """Run a model in a program: `{"outputs": {name: difference}}` against ONNX Runtime, or `{"error": sentence}`.
+
+    The model is fed what is given, or else so many photos and these classes.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "model.onnx" if isinstance(model, bytes) else model
         if isinstance(model, bytes):
             path.write_bytes(model)
-        feeds = feeds_of(path, count, classes)
+        feeds = dict(given) if given is not None else feeds_of(path, count, classes)
         files = {key: f"input_{index}.npy" for index, key in enumerate(feeds)}
         for key, file in files.items():
             np.save(folder / file, feeds[key])
@@ -232,6 +244,7 @@ def tables(record: Mapping[str, Record], programs: Sequence[Program], models: Se
     for program in programs:
         found = [record.get(f"{program.title}|{SAMPLES[0]}|{feature}") for feature in FEATURES]
         rows.append([program.title, *(cell(result, None, ENOUGH, notes) for result in found)])
+    text += detector.table(record, [p.title for p in programs], lambda result: cell(result, None, ENOUGH, notes)) + "\n"
     text += "### What works, with EfficientNet-Lite0\n\n" + in_markdown(["runtime", *HEADS], rows) + "\n"
     return text + "\n".join(f"{index}. `{note}`" for index, note in enumerate(notes.texts, 1)) + "\n"
 
@@ -272,6 +285,19 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def run_detector(record: dict[str, Any], programs: Sequence[Program], options: argparse.Namespace) -> None:
+    """Run the sample detector in every program that the record has no results of."""
+    for form in dict.fromkeys(program.form for program in programs):
+        for job, (content, feeds) in detector.jobs(form).items():
+            for program in (p for p in programs if p.form == form):
+                key = f"{program.title}|{detector.NAME}|{job}"
+                if key not in record:
+                    record[key] = run(program, content, 0, None, options.seconds, given=feeds)
+                    print(key, record[key].get("error") or max(record[key]["outputs"].values()), flush=True)
+                if options.record:
+                    options.record.write_text(json.dumps(record, indent=0), encoding="utf-8")
+
+
 def main() -> None:
     """Run what the record has not, and write the tables."""
     options = parse()
@@ -293,6 +319,8 @@ def main() -> None:
                             print(key, record[key].get("error") or max(record[key]["outputs"].values()), flush=True)
                         if options.record:
                             options.record.write_text(json.dumps(record, indent=0), encoding="utf-8")
+    if not options.only_table:
+        run_detector(record, programs, options)
     text = f"{machine()}, opencv-python {metadata.version('opencv-python')}.\n\n"
     text += tables(record, programs, [model.name for model in models])
     print(text)
