@@ -182,7 +182,9 @@ def sanity(
     original = Recorder(
         model, layer, score, preprocess=preprocess, labels=labels, allow_folders=allow_folders, **options
     )
-    steps_of = randomised(model, seed=seed, order=order, steps=steps, score=score, allow_folders=allow_folders)
+    steps_of = randomised(
+        model, seed=seed, order=order, steps=steps, score=score, task=task, allow_folders=allow_folders
+    )
     # A table of candidates and a cut are no tensors of the model that can be named; they are found again.
     found_again = original.model.choosable.objects
     options |= {

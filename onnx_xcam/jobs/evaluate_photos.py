@@ -142,11 +142,11 @@ class EvaluateJob:
         chosen = list(islice((called.get(photo, photo) for photo in done), photos))
         steps: list[SanityFigures] = []
         shown, layers = recorder.model.shown_layers, recorder.layers
-        for layer in layers if shown == layers else ["auto"]:
-            self._reporter.note(f"sanity check of layer '{layer}' with {len(chosen)} photos.")
+        for name, layer in zip(shown, layers if shown == layers else ["auto"], strict=True):
+            self._reporter.note(f"sanity check of layer '{name}' with {len(chosen)} photos.")
             records = list(sanity(model, chosen, methods=recorder.methods, layer=layer, **options))
             follows = follows_the_model(records)
-            steps += [step.figures(layer, follows=follows[step.method]) for step in summarised(records)]
+            steps += [step.figures(name, follows=follows[step.method]) for step in summarised(records)]
         summary["sanity"] = steps
         self._write_summary(summary)
 

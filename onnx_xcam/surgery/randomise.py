@@ -82,7 +82,7 @@ def weight_layers(model: ModelLike, *, score: str = "auto", allow_folders: Folde
     Raises:
         XcamError: what `randomised` raises.
     """
-    return _Weights(model, score, allow_folders).layers
+    return _Weights(model, score, "auto", allow_folders).layers
 
 
 def randomised(
@@ -92,6 +92,7 @@ def randomised(
     order: Order = "cascading",
     steps: int | None = None,
     score: str = "auto",
+    task: str = "auto",
     allow_folders: Folders = (),
 ) -> Iterator[Randomised]:
     """Yield the model with more and more of its weights shuffled, from the score towards the input.
@@ -105,6 +106,7 @@ def randomised(
         order: "cascading" keeps what was randomised before, "independent" restores it.
         steps: how many models to return, spread evenly from the first layer to the last; None for one per layer.
         score: "auto" (the logits), or a tensor's name.
+        task: what the model is for.
         allow_folders: folders besides the model's own in which its external data may lie.
 
     Raises:
@@ -115,21 +117,21 @@ def randomised(
         raise XcamError(f"The order is one of {', '.join(ORDERS)}, not {order!r}.")
     if steps is not None and steps < 1:
         raise XcamError(f"steps is {steps}; it must be at least 1.")
-    return _Weights(model, score, allow_folders).shuffled(seed, order, steps)
+    return _Weights(model, score, task, allow_folders).shuffled(seed, order, steps)
 
 
 class _Weights:
     """A _Weights holds a model in memory, its layers of weights, and the message of each weight tensor."""
 
-    def __init__(self, model: ModelLike, score: str, allow_folders: Folders) -> None:
-        analysis = analyse(Source(model, allow_folders=allow_folders), Request(score=score))
+    def __init__(self, model: ModelLike, score: str, task: str, allow_folders: Folders) -> None:
+        analysis = analyse(Source(model, allow_folders=allow_folders), Request(score=score, task=task))
         self.name = analysis.source.name
         if analysis.is_instrumented:
             raise ModelError(
                 f"{self.name} is instrumented, and what was added relies on its weights; give the original model."
             )
         target = analysis.target.public_name
-        self.model = analysis.source.load()
+        self.model = analysis.plain_source.load()  # without the table of a detector, which is added to it again
         self._tensors = dict(_stored(self.model.graph))
         self.layers = _layers(self.model.graph, self._tensors, target)
         if not self.layers:

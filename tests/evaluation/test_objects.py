@@ -19,6 +19,7 @@ from onnx_xcam.evaluation.axioms import errors_of
 from onnx_xcam.evaluation.compare import compare
 from onnx_xcam.evaluation.evaluator import Evaluator, evaluate
 from onnx_xcam.evaluation.objects import BASELINES, ObjectTruth, baseline, found, object_truth, score_object
+from onnx_xcam.evaluation.sanity import sanity
 from onnx_xcam.evaluation.similarity import rank_correlation
 from onnx_xcam.evaluation.summary import summarise
 from onnx_xcam.evaluation.truth import load_truth
@@ -307,6 +308,17 @@ def test_channels_of_a_cut_are_left_out_one_by_one(street):
     (first, *_) = record["results"]
     assert first["metrics"]["sensitivity"] == pytest.approx(expected, rel=1e-4)
     assert first["metrics"]["unexplained"] is None and "unexplained is not measured" in evaluator.notes[-1]
+
+
+def test_sanity_check_of_a_detector(street):
+    """Weights of the detector itself are randomised, and the maps of the same candidate change."""
+    path, _ = street
+    options = {"preprocess": PREPROCESS, "providers": "cpu", "conf": 0.3}
+    records = list(sanity(one_table(), [path], methods=METHODS, steps=3, **options))
+    assert [(one.depth, one.method) for one in records] == [(depth, name) for depth in (1, 6, 10) for name in METHODS]
+    assert all(one.of == 10 and one.rank_correlation is not None for one in records)
+    # one place's gradient is zero beside a small window, in whatever weights, so that the maps stay alike there
+    assert max(one.rank_correlation for one in records if one.depth == 10) < 0.999
 
 
 def test_compare_of_objects(street):
