@@ -98,6 +98,22 @@ class Grid(NamedTuple):
         return slice(self.before, -self.after or None)
 
 
+class Window(NamedTuple):
+    """A Window says which part of the model's input layers cover, as fractions: 0 and 1 are the edges of the input.
+
+    Layers cover more than the input, from below 0 or to above 1, where the model pads its picture, and less where it
+    crops.
+
+    Attributes:
+        top, left, bottom, right: where the layers begin and end.
+    """
+
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+
 STATUS_TEXT: Mapping[int, str] = {
     0: "good",
     1: "the map is zero everywhere: nothing in this layer speaks for the class",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
-from onnx_xcam.contract import LAYOUTS, METADATA_KEY, VERSION, Grid, Layout, Probabilities
+from onnx_xcam.contract import LAYOUTS, METADATA_KEY, VERSION, Grid, Layout, Probabilities, Window
 from onnx_xcam.errors import ModelError
 from onnx_xcam.text import json_text, load_json
 
@@ -92,6 +92,9 @@ class MetadataJson(TypedDict):
         candidates: What the objects are chosen among; only for a task with objects.
         cut: The layers whose maps are added up to the one map of each object, each with its stride; only where the map
             is such a sum.
+        window: Which part of the input the layers of the cut cover, [top, left, bottom, right] as fractions of its
+            height and width; only where the model pads or crops its picture. The map is of the input alone all the
+            same.
         preprocess: The preprocessing, where known.
         labels: The labels of the classes, where known.
     """
@@ -115,6 +118,7 @@ class MetadataJson(TypedDict):
     task: NotRequired[str]
     candidates: NotRequired[CandidatesJson]
     cut: NotRequired[list[CutMemberJson]]
+    window: NotRequired[list[float]]
     preprocess: NotRequired[dict[str, Any]]
     labels: NotRequired[list[str]]
 
@@ -187,6 +191,7 @@ class Metadata:
         task: what the model is for.
         candidates: what the objects are chosen among, for a task with objects.
         cut: the layers whose maps are added up to one map, where the map is such a sum.
+        window: which part of the input the layers of the cut cover, where the model pads or crops its picture.
         unstated: the fields that the surgery always writes and that the file does not have.
     """
 
@@ -211,6 +216,7 @@ class Metadata:
     task: str = _TASK
     candidates: Candidates | None = None
     cut: tuple[CutMember, ...] = ()
+    window: Window | None = None
     unstated: frozenset[str] = field(default=frozenset(), compare=False)
 
     def layout(self, index: int) -> Layout:
@@ -252,6 +258,8 @@ class Metadata:
             data["candidates"] = self.candidates.in_json()
         if self.cut:
             data["cut"] = [member.in_json() for member in self.cut]
+        if self.window is not None:
+            data["window"] = list(self.window)
         if self.preprocess is not None:
             data["preprocess"] = dict(self.preprocess)
         if self.labels is not None:
@@ -289,6 +297,7 @@ class Metadata:
             task=data.get("task") or _TASK,
             candidates=None if data.get("candidates") is None else _candidates(data["candidates"]),
             cut=tuple(_member(one) for one in data.get("cut") or ()),
+            window=None if data.get("window") is None else Window(*map(float, data["window"])),
             unstated=_unstated(data),
         )
 
@@ -392,6 +401,11 @@ def _cut(value: Any) -> bool:
     return isinstance(value, list) and all(map(is_member, value))
 
 
+def _window(value: Any) -> bool:
+    fits = isinstance(value, list) and len(value) == len(Window._fields) and all(map(_is_number, value))
+    return fits and value[0] < value[2] and value[1] < value[3] and all(map(math.isfinite, value))
+
+
 def _member(stated: Mapping[str, Any]) -> CutMember:
     stride = stated["stride"]
     return CutMember(stated["layer"], None if stride is None else (float(stride[0]), float(stride[1])))
@@ -425,6 +439,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "task": (lambda value: isinstance(value, str), "a name"),
     "candidates": (lambda value: _candidates(value) is not None, _CANDIDATES),
     "cut": (_cut, "a list of objects of layer and stride, which is null or two positive numbers"),
+    "window": (_window, "four numbers: top, left, bottom and right"),
     "class_count": (_is_count, "a number of classes"),
 }
 

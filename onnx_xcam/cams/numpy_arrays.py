@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from onnx_xcam.contract import Window
+
 
 class NumpyArrays:
     """NumpyArrays implements `cams.arrays.Arrays` for numpy arrays."""
@@ -78,6 +80,24 @@ class NumpyArrays:
         """Resize maps `[N, K, h, w]` to another height and width, linearly between the centres of pixels."""
         rows, columns = (_interpolation(*lengths) for lengths in zip(x.shape[2:], size, strict=True))
         return np.asarray(rows @ x @ columns.T, x.dtype)
+
+    def windowed(self, x: np.ndarray, window: Window) -> np.ndarray:
+        """Cut maps `[N, K, h, w]`, which cover a window of the input, to the input itself, at the same size."""
+        rows = window_matrix(x.shape[2], window.top, window.bottom)
+        columns = window_matrix(x.shape[3], window.left, window.right)
+        return np.asarray(rows @ x @ columns.T, x.dtype)
+
+
+def window_matrix(length: int, first: float, last: float) -> np.ndarray:
+    """Return the matrix [length, length] that reads an axis, which covers first..last, from 0 to 1.
+
+    An entry is how much of a sample is in a sample of the result, by linear interpolation; beyond the outer centres the
+    outer samples hold, and beyond the outer edges there is nothing.
+    """
+    at = ((np.arange(length) + 0.5) / length - first) / (last - first) * length - 0.5
+    inside = (at >= -0.5) & (at <= length - 0.5)
+    distance = np.abs(np.clip(at, 0, length - 1)[:, None] - np.arange(length))
+    return np.asarray(np.maximum(1 - distance, 0) * inside[:, None])
 
 
 def _interpolation(length: int, target: int) -> np.ndarray:

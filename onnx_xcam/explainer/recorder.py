@@ -327,7 +327,7 @@ class Recorder(OfOpenModel):
         loaded = self.model.loaded
         if loaded.shown_layers == loaded.layers:
             return layers
-        return [CutRecord(loaded.shown_layers[0], layers, loaded.shown_names[0], guided[0])]
+        return [CutRecord(loaded.shown_layers[0], layers, loaded.shown_names[0], guided[0], loaded.metadata.window)]
 
     def _layer(
         self,
@@ -350,6 +350,7 @@ class Recorder(OfOpenModel):
             "guided": guided,
             "mask": functools.partial(self._scorer.masked_scores, picture.item, cells=cells),
             "input_size": picture.placement.input,
+            "window": self.model.loaded.metadata.window if len(self.layers) == 1 else None,
         }
 
     def _flat(self, classes: NDArray[np.int64], objects: NDArray[np.int64] | None) -> NDArray[np.int64]:

@@ -32,6 +32,11 @@ T = TypeVar("T", bound=np.generic)
 _XP = NumpyArrays()
 
 
+def _cut_out(maps: NDArray[np.floating], window: contract.Window | None) -> NDArray[Any]:
+    """Return maps `[1,K,h,w]` that cover a window of the input cut to the input itself."""
+    return maps if window is None else _XP.windowed(maps, window)
+
+
 @dataclass(frozen=True)
 class LayerRecord:
     """A LayerRecord is one layer's part of a recording, of one image and K classes.
@@ -48,6 +53,7 @@ class LayerRecord:
         mask: returns the scores of the input masked by each channel of `[C,h,w]`, float32 [K,C].
         input_size: height and width of the model's input.
         names: the layer's names beside that of its tensor.
+        window: for the only layer of a cut, which part of the input it covers; None for all of it.
     """
 
     name: str
@@ -62,6 +68,7 @@ class LayerRecord:
     mask: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     input_size: tuple[int, int]
     names: tuple[str, ...] = ()
+    window: contract.Window | None = None
 
     @functools.cached_property
     def A(self) -> NDArray[np.float32]:  # noqa: N802  - the paper's name
@@ -135,7 +142,7 @@ class LayerRecord:
         if known.is_guided:
             return _guided_map(self.guided)
         raw = map_of(_XP, self._contributions(known))[0]
-        return np.asarray(raw, np.float32).reshape(-1, *self.size)
+        return np.asarray(_cut_out(np.reshape(raw, (1, -1, *self.size)), self.window)[0], np.float32)
 
     def shares(self, method: str) -> NDArray[np.float32]:
         """Return what each channel adds to the sum of the map before the ReLU, float32 [K,C].
@@ -188,12 +195,14 @@ class CutRecord:
         members: the records of its layers.
         names: the names of its layers.
         guided: Guided XGrad-CAM's map before the ReLU, `[1,K,H,W]`, or None if it was not requested.
+        window: which part of the input the layers cover; None for all of it.
     """
 
     name: str
     members: Sequence[LayerRecord]
     names: tuple[str, ...] = ()
     guided: NDArray[np.float32] | None = None
+    window: contract.Window | None = None
 
     @functools.cached_property
     def is_flat(self) -> NDArray[np.bool_] | None:
@@ -233,7 +242,7 @@ class CutRecord:
         maps = [member.raw(method)[None] for member in self.members]
         finest = max((one.shape[2:] for one in maps), key=math.prod)
         total = functools.reduce(np.add, (_XP.resize_linear(one, finest) for one in maps))
-        return np.asarray(total[0], np.float32)
+        return np.asarray(_cut_out(total, self.window)[0], np.float32)
 
     def shares(self, method: str) -> NDArray[np.float32]:
         """Return what each channel of all layers, one layer after the other, adds to the score, float32 [K,C].

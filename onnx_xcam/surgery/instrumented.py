@@ -82,7 +82,15 @@ def _tail(analysis: Analysis, options: TailOptions) -> tuple[onnx.ModelProto, Me
     picture = analysis.layers.explained.name
     try:
         check_fusion(options.fuse, layers=1 if analysis.is_cut else len(chosen), relu=options.relu)
-        tail = Tail(analysis.graph, analysis.target, chosen, options, picture, adds_up=analysis.is_cut).build()
+        tail = Tail(
+            analysis.graph,
+            analysis.target,
+            chosen,
+            options,
+            picture,
+            adds_up=analysis.is_cut,
+            window=analysis.window,
+        ).build()
     except (UnsupportedOpError, ShapeError) as error:
         raise type(error)(f"{error} {advice_on_missing_rules(analysis.layers, chosen)}".strip()) from error
     message = onnx.ModelProto(graph=tail)
@@ -115,6 +123,7 @@ def _metadata(analysis: Analysis, options: TailOptions) -> Metadata:
         task=target.task,
         candidates=target.candidates,
         cut=tuple(analysis.member(layer) for layer, _ in chosen) if analysis.is_cut else (),
+        window=analysis.window,
     )
 
 

@@ -29,6 +29,7 @@ def notes_on(analysis: Analysis, method: Method) -> tuple[str, ...]:
         *target.notes,
         *([picture.note] if picture.note else []),
         *_on_layers(analysis),
+        *_on_window(analysis),
         *_on_one_answer(graph, target),
         *_on_quantised(graph, analysis.chosen_layers, target),
         *_on_guided(graph, target, method, picture.name),
@@ -44,6 +45,17 @@ def _on_layers(analysis: Analysis) -> list[str]:
         return [f"Layer: {layer}, {why}." for why, layers in by_reason.items() for layer in layers]
     members = [f"{'; '.join(layers)}, {'each ' if layers[1:] else ''}{why}" for why, layers in by_reason.items()]
     return [f"Cut: {'; '.join(members)}{'; their maps are added up' if len(analysis.chosen_layers) > 1 else ''}."]
+
+
+def _on_window(analysis: Analysis) -> list[str]:
+    """Return the note on the part of the picture that the layers cover, if it is not the whole picture."""
+    if analysis.window is None:
+        return []
+    top, left, bottom, right = (100 * edge for edge in analysis.window)
+    return [
+        f"Picture: the model pads or crops it, so that its layers cover {top:.1f} to {bottom:.1f} % of the height and "
+        f"{left:.1f} to {right:.1f} % of the width; the map is cut to the picture."
+    ]
 
 
 def _described(layer: Layer) -> str:

@@ -93,6 +93,8 @@ def _map_errors(seen: Observed, recorded: Sequence[_Recorded]) -> tuple[float, f
         total += xp.resize_linear(raw.reshape(*raw.shape[:2], *layer.space(size)), size)
         share = slopes * lined[:, None]
         sums, shares, sizes = sums + raw.sum(-1), shares + share.sum((2, 3)), sizes + np.abs(share).sum((2, 3))
+    if seen.metadata.window is not None:
+        total = xp.windowed(total, seen.metadata.window)
     off = float(np.abs(cam - np.maximum(total, 0)).max() / (np.abs(total).max() or 1.0))
     if not method.conserves:
         return off, None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.contract import IMAGE_CHANNELS, LAYOUTS, Grid, Layout
+from onnx_xcam.contract import IMAGE_CHANNELS, LAYOUTS, Grid, Layout, lacks_images
 from onnx_xcam.surgery.analysis.reachability import forward, walk_forward
 from onnx_xcam.surgery.axes.axes import (
     Axes,
@@ -77,7 +77,11 @@ def _pictures(graph: Graph) -> dict[str, Axes]:
     pictures = {}
     for name in graph.input_names:
         shape = graph.shape(name)
-        if graph.is_constant(name) or shape is None or len(shape) != 4:
+        if graph.is_constant(name) or shape is None:
+            continue
+        if lacks_images(shape):
+            pictures[name] = placed("CHW", name, shape)
+        if len(shape) != 4:
             continue
         first, last = (shape[axis] in IMAGE_CHANNELS for axis in (1, 3))
         if first != last:

@@ -10,7 +10,8 @@ import numpy as np
 from onnx_xcam.cams.contributions import map_of
 from onnx_xcam.cams.fusion import Fusion, fused
 from onnx_xcam.cams.methods import Formula
-from onnx_xcam.contract import GOOD, GRADIENT_ZERO, MAP_ZERO, NO_OBJECT, NOT_FINITE, Grid, Layout
+from onnx_xcam.cams.numpy_arrays import window_matrix
+from onnx_xcam.contract import GOOD, GRADIENT_ZERO, MAP_ZERO, NO_OBJECT, NOT_FINITE, Grid, Layout, Window
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.values import INT_MAX, Value
 from onnx_xcam.surgery.ir import dims
@@ -89,6 +90,15 @@ class EmittedArrays:
         if static == x.shape[2:]:
             return x
         return x.resize_linear([shapes.dim_part(x, 0), shapes.dim_part(x, 1), *size], (*x.shape[:2], *static))
+
+    def windowed(self, x: Value, window: Window) -> Value:
+        """Emit maps `[N, K, h, w]`, which cover a window of the input, cut to the input itself, at the same size."""
+        height, width = x.shape[2:]
+        assert isinstance(height, int)  # a window is known only where the sizes are
+        assert isinstance(width, int)
+        rows = window_matrix(height, window.top, window.bottom).astype(np.float32)
+        columns = window_matrix(width, window.left, window.right).astype(np.float32)
+        return x.emitter.constant(rows) @ x @ x.emitter.constant(columns.T)
 
 
 @dataclass(frozen=True)
@@ -187,12 +197,13 @@ def emit_guided(cam: Cam, guided: Value, axes: tuple[int, int], size: Sequence[s
     return _finished(large * summed, cam.gradients, size, cam.relu)
 
 
-def emit_sum(cams: Sequence[Cam], *, relu: bool) -> Cam:
+def emit_sum(cams: Sequence[Cam], *, relu: bool, window: Window | None = None) -> Cam:
     """Emit the sum of the maps of a cut's members, each resized (linear) to the grid of the finest of them.
 
     Args:
         cams: the members' maps, before any ReLU.
         relu: whether evidence against the class is left out of the sum.
+        window: which part of the input the members cover, to cut the map to the input; None for all of it.
     """
     space = _finest(cams).space
     total, finite = EmittedArrays().resize_linear(cams[0].map, space), cams[0].finite
@@ -202,6 +213,8 @@ def emit_sum(cams: Sequence[Cam], *, relu: bool) -> Cam:
         total = total + EmittedArrays().resize_linear(cam.map, space)
         finite = finite.logical_and(cam.finite)
         strongest = strongest.maximum(cam.gradients.abs().max([2, 3]))
+    if window is not None:
+        total = EmittedArrays().windowed(total, window)
     total = finite.where(total, np.inf)  # what is not finite in one member's map is not known in their sum
     return _finished(total, strongest if len(cams) > 1 else gradients, space, relu)
 

@@ -83,6 +83,7 @@ class Tail:
         options: what is added.
         picture: the picture input that is explained, None if the model has only one.
         adds_up: whether the layers are a cut, so that no way through one leads to another and their maps are added up.
+        window: which part of the input the layers of a cut cover, None for all of it.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Tail:
         picture: str | None = None,
         *,
         adds_up: bool = False,
+        window: contract.Window | None = None,
     ) -> None:
         self.graph = graph
         self.picture = picture
@@ -101,6 +103,7 @@ class Tail:
         self.layers = layers
         self.options = options
         self.adds_up = adds_up
+        self.window = window
         self.method = method_for(target, options.method)
         self.inputs = inputs_behind(graph, target.name)
         self.emitter: Emitter = new_emitter(graph, self.inputs)
@@ -165,7 +168,7 @@ class Tail:
     def _of_cams(self, cams: Sequence[Cam], guided: Value | None, selection: Selection) -> None:
         """Emit the outputs of the sum of the layers' maps, and the fused map if it is asked for."""
         if self.adds_up:
-            total = self._guided(emit_sum(cams, relu=self.options.relu), guided)
+            total = self._guided(emit_sum(cams, relu=self.options.relu, window=self.window), guided)
             for kind in dict.fromkeys(self.options.emit):
                 if kind not in _OF_LAYERS:
                     self._add(self._of_map(kind, total, selection), contract.output_name(kind))

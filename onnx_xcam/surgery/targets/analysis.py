@@ -211,13 +211,23 @@ class Analysis:
         """Tell whether the chosen layers carry the evidence together, so that their maps are added up to one."""
         return self.request.layers == "auto" and self.target.adds_up
 
+    @property
+    def window(self) -> contract.Window | None:
+        """Return which part of the input the layers of a cut cover; None for all of it, and for layers by name."""
+        return self.layers.window if self.is_cut else None
+
     def member(self, layer: Layer) -> CutMember:
         """Return a member of the cut with its stride, where the sizes of picture and layer are known."""
         name, *_ = self.layers.explained.names
         shape = self.graph.shape(name) or ()
         axes = contract.picture_sides(shape) or contract.side_axes(shape)
-        sides = [(shape[axis], side) for axis, side in zip(axes, layer.spatial, strict=True)] if axes else []
-        strides = [whole / part for whole, part in sides if isinstance(whole, int) and isinstance(part, int)]
+        top, left, bottom, right = self.window or (0, 0, 1, 1)
+        sides = zip(axes or (), layer.spatial, (bottom - top, right - left), strict=False)
+        strides = [
+            round(whole * share / part, 4) if self.window else whole / part
+            for whole, part, share in ((shape[axis], part, share) for axis, part, share in sides)
+            if isinstance(whole, int) and isinstance(part, int)
+        ]
         return CutMember(layer.public_name, (strides[0], strides[1]) if len(strides) == 2 else None)
 
     @property

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import onnx_graphsurgeon as gs
 
-from onnx_xcam.contract import Grid, Layout, input_kind, shape_text
+from onnx_xcam.contract import Grid, Layout, Window, input_kind, shape_text
 from onnx_xcam.surgery.analysis.differentiable_path import differentiable_path, image_tensors
 from onnx_xcam.surgery.analysis.ends import makers
 from onnx_xcam.surgery.analysis.foreign_operators import foreign_among
@@ -26,6 +26,7 @@ from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.pictures import explained_picture
+from onnx_xcam.surgery.targets.window import window_of_layers
 
 _PICTURE_AXES = 4
 """A picture input has this many axes, `[N,C,H,W]` or `[N,H,W,C]`; a volume or a video has more."""
@@ -148,12 +149,24 @@ class Layers:
         most = max((self.through[layer.name] for layer in self.candidates), default=0)
         return [layer for layer in self.candidates if self.through[layer.name] == most]
 
-    def limits(self, layer: Layer) -> list[str]:
-        """Return the limits of a layer's map, whoever chose the layer, as parts of a sentence."""
+    @cached_property
+    def window(self) -> Window | None:
+        """Return which part of the picture the layers cover; None for all of it, or where only a run tells."""
+        known = self.sample is self.graph
+        return window_of_layers(self.graph, self.path.nodes, self.roles) if known else None
+
+    def limits(self, layer: Layer, *, cut_out: bool = False) -> list[str]:
+        """Return the limits of a layer's map, whoever chose the layer, as parts of a sentence.
+
+        Args:
+            layer: the layer.
+            cut_out: whether the picture's part is cut out of the map where it is known.
+        """
         limits = []
         if others := self.holds(layer):
             limits.append(f"it holds {' and '.join(map(repr, others))} too")
-        if window := window_of(self.roles.get(layer.name)):
+        window = window_of(self.roles.get(layer.name))
+        if window and not (cut_out and self.window):
             limits.append(f"its map covers {window} but is stretched over the whole picture")
         return limits
 

@@ -60,7 +60,7 @@ def cut_of(layers: Layers, reading: Reading) -> list[Layer]:
 def why_cut(layers: Layers, layer: Layer) -> str:
     """Return why a layer is a member of the cut, and what it lacks, as a phrase for users."""
     first = "the last layer of its level that scores and boxes are made from"
-    return "; ".join([first, *layer.lacks, *layers.limits(layer)])
+    return "; ".join([first, *layer.lacks, *layers.limits(layer, cut_out=True)])
 
 
 def _why_none(layers: Layers, made: str) -> str:
