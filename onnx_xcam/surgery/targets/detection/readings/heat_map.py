@@ -42,12 +42,16 @@ class HeatMap(TableReading):
 
 
 def find(outputs: Outputs) -> HeatMap | None:
-    """Return how the outputs are read, None if there is no heat map with sizes and offsets."""
+    """Return how the outputs are read, None if there is no heat map with sizes and offsets.
+
+    Two heat maps of one grid are of something else than middles, such as the two corners of CornerNet's boxes.
+    """
     maps = [name for name in outputs.names if len(outputs.shape(name)) == 4]
-    for name in maps:
+    heats = [name for name in maps if kind_of(outputs.graph, Span(name)) == "sigmoid"]
+    for name in heats:
         beside = [other for other in maps if other != name and outputs.shape(other)[2:] == outputs.shape(name)[2:]]
         pairs = [other for other in beside if outputs.shape(other)[1] == 2 and _is_layer(outputs, other)]
-        if len(pairs) == 2 and kind_of(outputs.graph, Span(name)) == "sigmoid":
+        if len(pairs) == 2 and not set(beside) & set(heats):
             landmarks = any(outputs.shape(other)[1] == _LANDMARKS for other in beside)
             return _reading(outputs, name, _in_order(pairs), of_faces=landmarks and outputs.shape(name)[1] == 1)
     return None

@@ -1,4 +1,4 @@
-"""This module reads one table of boxes and scores, `[N, D, Q]`, `[N, Q, D]` or a single map `[N, D, h, w]`.
+"""This module reads one table of boxes and scores, `[N, D, Q]`, `[N, Q, D]` or a map `[N, D, h, w]`, in levels or whole.
 
 | columns | families | source |
 |---|---|---|
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from onnx_xcam.surgery.analysis.reachability import backward
+from onnx_xcam.surgery.ir.dims import Dim
 from onnx_xcam.surgery.targets.detection.boxes import BoxForm
 from onnx_xcam.surgery.targets.detection.evidence import Outputs, Segment
 from onnx_xcam.surgery.targets.detection.levels import level_maps
@@ -69,16 +70,45 @@ class Plan:
         return self.objectness == 0
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A Planned is an output with its axis of columns, and what these are."""
+
+    name: str
+    axis: int
+    plan: Plan
+
+
 def find(outputs: Outputs) -> OneTable | None:
     """Return how the outputs are read, None if none of them is such a table."""
-    for name in outputs.names:
-        if is_picked(outputs.graph, Span(name)):
-            continue
-        for axis in _column_axes(outputs, name):
-            plan = plan_of(outputs, name, outputs.segments(name, axis), axis)
-            if plan is not None:
-                return _reading(outputs, name, axis, plan)
+    every = [found for name in outputs.names if (found := _planned(outputs, name)) is not None]
+    return _reading(outputs, _levels(outputs, every)) if every else None
+
+
+def _planned(outputs: Outputs, name: str) -> Planned | None:
+    """Return an output with what its columns are, None if it is no table of boxes and scores."""
+    if is_picked(outputs.graph, Span(name)):
+        return None
+    for axis in _column_axes(outputs, name):
+        plan = plan_of(outputs, name, outputs.segments(name, axis), axis)
+        if plan is not None:
+            return Planned(name, axis, plan)
     return None
+
+
+def _levels(outputs: Outputs, every: Sequence[Planned]) -> list[Planned]:
+    """Return the tables that are levels of one: those with the columns of the first, each with rows of its own number.
+
+    A table that is like another one is no further level, as where two heads give their candidates.
+    """
+    first = every[0]
+    levels: dict[tuple[Dim, ...], Planned] = {}
+    for one in every:
+        shape = outputs.shape(one.name)
+        rows = (*shape[1 : one.axis], *shape[one.axis + 1 :])
+        if (one.axis, one.plan, len(shape)) == (first.axis, first.plan, len(outputs.shape(first.name))):
+            levels.setdefault(rows, one)
+    return list(levels.values())
 
 
 def _column_axes(outputs: Outputs, name: str) -> list[int]:
@@ -163,16 +193,20 @@ def box_origins(outputs: Outputs, box: Part) -> list[Part]:
     return [Part(origin.name) for origin in origins(outputs.graph, box.span)]
 
 
-def _reading(outputs: Outputs, name: str, axis: int, plan: Plan) -> OneTable:
-    """Return the reading of an output by a plan."""
-    box = Part(name, axis, *plan.boxes)
-    objectness = () if plan.objectness is None else (Part(name, axis, plan.objectness, plan.objectness + 1),)
+def _reading(outputs: Outputs, levels: Sequence[Planned]) -> OneTable:
+    """Return the reading of levels, or of one output with all candidates, whose columns are the same."""
+    plan = levels[0].plan
+
+    def parts(columns: tuple[int, int]) -> tuple[Part, ...]:
+        return tuple(Part(one.name, one.axis, *columns) for one in levels)
+
+    objectness = () if plan.objectness is None else parts((plan.objectness, plan.objectness + 1))
     powers = _FASTEST_DET if plan.is_one_map else (1, 1)
-    scores = Scores((Part(name, axis, *plan.classes),), objectness, powers=powers)
-    boxes = _boxes(outputs, box, plan)
+    scores = Scores(parts(plan.classes), objectness, powers=powers)
+    boxes = _boxes(outputs, parts(plan.boxes), plan)
     return OneTable(
-        outputs=[name],
-        box_tensors=[part.name for part in box_origins(outputs, box)],
+        outputs=[one.name for one in levels],
+        box_tensors=[part.name for box in boxes.parts for part in box_origins(outputs, box)],
         scores=scores,
         boxes=boxes,
         read_by=outputs,
@@ -180,16 +214,15 @@ def _reading(outputs: Outputs, name: str, axis: int, plan: Plan) -> OneTable:
     )
 
 
-def _boxes(outputs: Outputs, box: Part, plan: Plan) -> BoxColumns:
+def _boxes(outputs: Outputs, parts: tuple[Part, ...], plan: Plan) -> BoxColumns:
     """Return how the boxes are told."""
     if plan.decoded:
-        return BoxColumns((box,), outputs.form_of(box.span) or _stated(outputs))
-    maps = level_maps(outputs, box.span, box.count)
-    if maps is None:
-        return BoxColumns((box,), None)
-    if box.count > 4:
-        return BoxColumns((box,), CORNER_BINS, maps)
-    return BoxColumns((box,), _offsets(plan), maps)
+        return BoxColumns(parts, outputs.form_of(parts[0].span) or _stated(outputs))
+    maps = [level_maps(outputs, part.span, part.count) for part in parts]
+    known = [one for level in maps if level is not None for one in level]
+    if None in maps:
+        return BoxColumns(parts, None)
+    return BoxColumns(parts, CORNER_BINS if parts[0].count > 4 else _offsets(plan), tuple(known))
 
 
 def _offsets(plan: Plan) -> Decoding:
