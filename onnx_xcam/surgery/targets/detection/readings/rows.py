@@ -4,6 +4,7 @@
 |---|---|---|
 | `[N,n,6+]`: x1 y1 x2 y2 p class, ... | Ultralytics, end to end or with NMS inside | ultralytics/engine/exporter.py, nn/modules/head.py |
 | `[n,7]`: image, box, class, p; or image, box, p, class | YOLOv7 for ONNX Runtime; YOLO-NAS | models/experimental.py of WongKinYiu/yolov7; export/detection_to_onnx.py of super-gradients |
+| `[n,6]` of one image, or `[N,n,6]`: class, p, x1 y1 x2 y2 | PaddleDetection | ppdet/modeling/post_process.py |
 | `[N,n,5]`: x1 y1 x2 y2 p, with labels | MMDetection by MMDeploy | mmdeploy/codebase/mmdet |
 | boxes `[N,n,4]`, scores `[N,n]`, labels `[N,n]` | RT-DETR and D-FINE as deployed, YOLO-NAS, TensorFlow's API | tools/export_onnx.py of lyuwenyu/RT-DETR; exporter_lib_v2.py of TensorFlow |
 
@@ -27,13 +28,15 @@ from onnx_xcam.surgery.builder.forward_values import forward_value
 from onnx_xcam.surgery.builder.values import Value
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import traits
+from onnx_xcam.surgery.ir.protos import is_standard
+from onnx_xcam.surgery.targets.activation_patterns import number
 from onnx_xcam.surgery.targets.candidates.appended import Columns
 from onnx_xcam.surgery.targets.candidates.class_rows import class_rows
 from onnx_xcam.surgery.targets.candidates.logits import Columns as Cut
 from onnx_xcam.surgery.targets.detection.boxes import BoxForm
 from onnx_xcam.surgery.targets.detection.evidence import WHO, Outputs
 from onnx_xcam.surgery.targets.detection.reading import Reading
-from onnx_xcam.surgery.targets.detection.scores import PROBABILITIES, activated, kind_of
+from onnx_xcam.surgery.targets.detection.scores import PROBABILITIES, activated, made_by
 from onnx_xcam.surgery.targets.detection.spans import Span, origins
 from onnx_xcam.surgery.targets.detection.tables import BoxColumns, Part
 
@@ -150,23 +153,47 @@ def _of_one_table(outputs: Outputs, name: str, axis: int, count: int) -> Rows | 
     if not images and count == 7 and kinds[0] == "integer" and sorted(kinds[5:7]) == ["integer", "p"]:
         p = kinds.index("p")
         return _reading(outputs, part(p, p + 1), part(11 - p, 12 - p), part(1, 5), part(0, 1))
+    if count == 6 and (images or _is_one_image(outputs)) and kinds[:2] == ["integer", "p"]:
+        return _reading(outputs, part(1, 2), part(0, 1), part(2, 6))
     return None
 
 
+def _is_one_image(outputs: Outputs) -> bool:
+    """Tell whether the model takes one picture at a time, so that rows without a number are all of that one."""
+    return outputs.picture is not None and outputs.shape(outputs.picture)[0] == 1
+
+
 def _kind(outputs: Outputs, column: Span) -> str:
-    """Return "p" for a column of probabilities, "integer" for one of integers, else "other"."""
+    """Return "p" for a column of probabilities, "integer" for one of integers, else "other".
+
+    Constants that are joined to the rows only fill up, and are of any kind.
+    """
     graph = outputs.graph
-    if kind_of(graph, column) in PROBABILITIES:
+    found = {made_by(graph, origin) for origin in origins(graph, column)} - {"constant"}
+    if len(found) == 1 and found <= PROBABILITIES:
         return "p"
-    return "integer" if all(_is_integer(graph, origin) for origin in origins(graph, column)) else "other"
+    made = [origin.name for origin in origins(graph, column) if made_by(graph, origin) != "constant"]
+    return "integer" if all(_is_integer(graph, name) for name in made) else "other"
 
 
-def _is_integer(graph: Graph, span: Span) -> bool:
-    """Tell whether values are integers, or floats that were integers."""
-    node = graph.producer.get(span.name)
-    if not graph.is_float(span.name):
+def _is_integer(graph: Graph, name: str) -> bool:
+    """Tell whether values are integers, or floats that were integers, 1 perhaps added to them."""
+    source, _ = _counted_from(graph, name)
+    node = graph.producer.get(source)
+    if not graph.is_float(source):
         return True
     return node is not None and traits(node).casts and not graph.is_float(str(node.inputs[0].name))
+
+
+def _counted_from(graph: Graph, name: str) -> tuple[str, int]:
+    """Return integers and 0; or, where 1 is added as class 0 means no object, those before the sum and 1."""
+    node = graph.producer.get(name)
+    if node is None or node.op != "Add" or not is_standard(node.domain):
+        return name, 0
+    names = [str(tensor.name) for tensor in node.inputs]
+    varying = [one for one in names if number(graph, one) != 1]
+    behind = origins(graph, Span(varying[0])) if len(varying) == 1 else []
+    return (behind[0].name, 1) if len(behind) == 1 else (name, 0)
 
 
 def _labels_beside(outputs: Outputs, name: str) -> Part | None:
@@ -213,7 +240,7 @@ def _beside_boxes(outputs: Outputs, every: Sequence[str], box: str) -> Rows | No
 
 def _reading(outputs: Outputs, p: Part, labels: Part, boxes: Part, image: Part | None = None) -> Rows | None:
     """Return a reading, None if the number of classes is not known."""
-    count = outputs.label_count or _class_count(outputs, p)
+    count = outputs.label_count or _class_count(outputs, p, labels)
     if count is None:
         return None
     code = _box_form(outputs, boxes)
@@ -253,15 +280,18 @@ def _box_form(outputs: Outputs, boxes: Part) -> BoxForm:
     return outputs.form_of(boxes.span) or _PICKED
 
 
-def _class_count(outputs: Outputs, p: Part) -> int | None:
+def _class_count(outputs: Outputs, p: Part, labels: Part) -> int | None:
     """Return the number of classes of the table that probabilities were picked from, None if it is not known.
 
-    The columns of a softmax are counted from its first, which may mean no object: labels count either way.
+    The columns of a softmax are counted from its first, which may mean no object: labels count either way. Others are
+    counted from 0, or from 1 where that is added to the numbers of the columns.
     """
     graph = outputs.graph
     counts, last = set[int](), 0
     for origin in origins(graph, p.span):
         shape = graph.shape(origin.name) or ()
+        if made_by(graph, origin) == "constant":
+            continue
         if origin.axis is not None and activated(graph, origin) == "softmax":
             last = max(last, origin.stop)
         elif origin.axis is not None and origin.count > 1:
@@ -269,5 +299,6 @@ def _class_count(outputs: Outputs, p: Part) -> int | None:
         else:
             free = [dim for axis, dim in enumerate(shape) if axis and not outputs.places(origin.name, axis)]
             counts.update(dim for dim in free if isinstance(dim, int) and dim > 1)
-    counts.update([last] if last else [])
+    first = max(_counted_from(graph, origin.name)[1] for origin in origins(graph, labels.span))
+    counts = {count + first for count in counts} | ({last} if last else set())
     return counts.pop() if len(counts) == 1 else None
