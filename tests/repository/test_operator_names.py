@@ -108,6 +108,8 @@ REVIEWED = {
         "what detectors do to their scores last, one by one",
     ),
     "surgery/files/source.py": ("Constant", "its attribute"),
+    "surgery/targets/detection/readings/level_maps.py": ("Mul", "distances times the stride of their level"),
+    "surgery/targets/detection/readings/rows.py": ("Add", "classes that are counted from 1"),
     "surgery/targets/detection/scores.py": (
         "HardSigmoid Mul Sigmoid Softmax Sqrt",
         "activations, and products of probabilities, as detectors write them",

@@ -52,6 +52,7 @@ class Part:
         start: the first column.
         stop: the column after the last.
         images: whether the first axis is that of the images.
+        per_cell: how many candidates each place of a map has, one behind another along its columns.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Part:
     start: int = 0
     stop: int = 1
     images: bool = True
+    per_cell: int = 1
 
     @property
     def span(self) -> Span:
@@ -67,8 +69,8 @@ class Part:
 
     @property
     def count(self) -> int:
-        """Return the number of columns."""
-        return self.stop - self.start
+        """Return the number of columns of a candidate."""
+        return (self.stop - self.start) // self.per_cell
 
     def read(self, graph: Graph, emitter: Emitter) -> Value:
         """Emit the part's values as the model computes them, `[N, Q, C]`."""
@@ -96,16 +98,17 @@ class Part:
             value = value.unsqueeze([1])
         if value.rank == 3:
             return value
-        sizes = value.shape[1:-1]
+        sizes = (*value.shape[1:-1], self.per_cell)
         known = [size for size in sizes if isinstance(size, int)]
+        columns = shapes.dim_part(value, value.rank - 1) if self.per_cell == 1 else self.count
         count = None
         if len(known) == len(sizes):
             count = 1
             for size in known:
                 count *= size
         return value.reshape(
-            [shapes.dim_part(value, 0), -1, shapes.dim_part(value, value.rank - 1)],
-            (value.shape[0], count, value.shape[-1]),
+            [shapes.dim_part(value, 0), -1, columns],
+            (value.shape[0], count, columns if isinstance(columns, int) else value.shape[-1]),
         )
 
 
@@ -247,6 +250,11 @@ class Decoding:
 
 
 DISTANCES = Decoding("distances to the sides in strides, from the first corner of each cell", 0, from_distances)
+DISTANCES_IN_PIXELS = Decoding(
+    "distances to the sides in pixels, from the first corner of each cell",
+    0,
+    lambda raw, at, sides: from_distances(raw / at.strides, at, sides),
+)
 BINS = Decoding(
     "distributions over distances to the sides, from the middle of each cell",
     0.5,
