@@ -65,7 +65,7 @@ def recognise(evidence: Evidence) -> Detection:
     outputs = Outputs(evidence)
     found = [reading for find in READINGS if (reading := find(outputs)) is not None]
     if not found:
-        raise ScoreError("No output holds candidates with boxes.")
+        raise ScoreError("No output holds candidates with boxes in a form that can be read.")
     if len(found) > 1:
         both = " or ".join(f"as {reading.form}" for reading in found)
         raise ScoreError(f"The outputs can be read {both}; nothing in the file says which is right.")
