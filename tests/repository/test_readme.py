@@ -16,6 +16,7 @@ from helpers import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", README, re.M | re.S)
 SETUP = "python3 -m venv"  # these two are run by .ci/run, in full
+PREFIX = ".venv/bin/"  # of commands before the environment is active
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +37,18 @@ def run(command: list[str], folder: Path) -> str:
 
 @pytest.mark.slow
 def test_commands(folder: Path) -> None:
-    commands = [line for kind, text in BLOCKS if kind == "sh" and SETUP not in text for line in text.splitlines()]
-    names = ["inspect", "explain", "explain", "instrument", "compare", "evaluate", "check", "bench"]
+    shown = [text for kind, text in BLOCKS if kind == "sh" and SETUP not in text and not text.startswith(PREFIX)]
+    commands = [line for text in shown for line in text.splitlines()]
+    names = ["inspect", "explain", "explain", "explain", "instrument", "compare", "evaluate", "check", "bench"]
     assert [shlex.split(command)[1] for command in commands] == names
     outputs = [run(shlex.split(command), folder) for command in commands]
     assert "*  /_swish_1/Clip_output_0" in outputs[0]
     assert len(outputs[1].splitlines()) == 6
-    assert "comparison.png" in outputs[4] and (folder / "comparison.png").stat().st_size > 10_000
-    assert "Sensitivity error" in outputs[5] and (folder / "evaluation.html").stat().st_size > 10_000
-    assert "FAIL" not in outputs[6] and "all checks passed" in outputs[6]
-    assert "batch  classes" in outputs[7]
+    assert outputs[3].startswith("shapes.png  square with a blue dot, not square with a red dot  p 0.")
+    assert "comparison.png" in outputs[5] and (folder / "comparison.png").stat().st_size > 10_000
+    assert "Sensitivity error" in outputs[6] and (folder / "evaluation.html").stat().st_size > 10_000
+    assert "FAIL" not in outputs[7] and "all checks passed" in outputs[7]
+    assert "batch  classes" in outputs[8]
     made = {path.name for path in (folder / "explanations").iterdir()}
     assert {"results.jsonl", "cat.282.png", "coffee.967.png", "rocket.657.png", "cat.285.png", "cat.npz"} <= made
     assert (folder / "explained.onnx").stat().st_size > (ROOT / "sample_models/efficientnet_lite0.onnx").stat().st_size
@@ -67,6 +70,28 @@ def test_the_line_that_explain_prints(folder: Path) -> None:
     (line,) = run([*command, "-o", "first"], folder).splitlines()
     promised = re.search(r"It prints `(.*?)`", README)
     assert promised and line.startswith(promised.group(1))
+
+
+def test_the_lines_that_explain_prints_for_a_detector(folder: Path) -> None:
+    """The best object's line is promised, and a line and a picture of each of five and of all."""
+    (text,) = [text for kind, text in BLOCKS if kind == "sh" and text.startswith(PREFIX)]
+    lines = run([*shlex.split(text.removeprefix(PREFIX)), "-o", "objects"], folder).splitlines()
+    promised = re.search(r"It prints `(page.*?)`", README)
+    assert promised and lines[0].startswith(promised.group(1))
+    assert len(lines) == 6 and len(list((folder / "objects").glob("page.*.png"))) == 6
+
+
+@pytest.mark.slow
+def test_the_page_on_detectors(folder: Path) -> None:
+    """What docs/detectors.md shows of the sample models runs, in order."""
+    page = (ROOT / "docs/detectors.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(sh|python)\n(.*?)^```$", page, re.M | re.S)
+    commands = [line for kind, text in blocks if kind == "sh" for line in text.splitlines() if "sample_models/" in line]
+    outputs = [run(shlex.split(command), folder) for command in commands]
+    assert "cut     " in outputs[0] and len(outputs[1].splitlines()) == 5 and ", not square with a red" in outputs[2]
+    (program,) = [text for kind, text in blocks if kind == "python"]
+    said = "print(explanation.caption(), explanation.picture(k=None).shape[2], explanation.objects.shape)"
+    assert run([sys.executable, "-c", program + said], folder).endswith("3 (1, 1)\n")
 
 
 def test_links() -> None:
