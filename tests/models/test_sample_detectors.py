@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 import onnx_xcam
+from helpers.detectors import overlap
 from helpers.models import session
 from onnx_xcam.images import InputSpec, Preprocess, preprocess_image, read_image
 from tools.common.folders import PICTURES, SAMPLE_MODELS
@@ -33,16 +34,12 @@ def explained(model, scenes: list[Scene]) -> list[dict[str, np.ndarray]]:
     return found
 
 
-def iou(one: np.ndarray, other: np.ndarray) -> float:
-    shared = (np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])).clip(0).prod()
-    return float(shared / ((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - shared))
-
-
 def matches(scene: Scene, one: dict[str, np.ndarray]) -> dict[int, int]:
     """The place among the kept objects of each object of a scene that is found with class and box."""
     pairs = {}
     for index, (label, box) in enumerate(zip(scene.labels, scene.boxes, strict=True)):
-        overlaps = [iou(box, other) * (label == told) for other, told in zip(one["boxes"], one["classes"], strict=True)]
+        told = zip(one["boxes"], one["classes"], strict=True)
+        overlaps = [overlap(box, other) * (label == its_label) for other, its_label in told]
         if overlaps and max(overlaps) > 0.5:
             pairs[index] = int(np.argmax(overlaps))
     return pairs
@@ -146,7 +143,7 @@ def kept_by_hand(corners: np.ndarray, p: np.ndarray) -> list[tuple[int, int]]:
     best, label = p.max(1), p.argmax(1)
     kept: list[int] = []
     for index in np.argsort(-best, kind="stable")[: (best > 0.25).sum()]:
-        if all(label[index] != label[one] or iou(corners[index], corners[one]) <= 0.45 for one in kept):
+        if all(label[index] != label[one] or overlap(corners[index], corners[one]) <= 0.45 for one in kept):
             kept.append(int(index))
     return [(one, int(label[one])) for one in kept]
 
@@ -174,4 +171,4 @@ def test_the_parts_of_the_page_are_those_that_are_decoded_by_hand():
     (figure,) = (n for n, (_, label) in enumerate(expected) if labels[label] == "figure")
     wide = (912 - 2 * 70 - 30) // 2  # the column that the photo, 451 x 300, fills
     photo = (912 - 70 - wide, 160, 912 - 70, 160 + wide * 300 / 451)
-    assert iou(placement.to_photo(rows["xcam_boxes"][0, figure]), np.array(photo)) > 0.9
+    assert overlap(placement.to_photo(rows["xcam_boxes"][0, figure]), np.array(photo)) > 0.9
