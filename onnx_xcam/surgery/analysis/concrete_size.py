@@ -55,6 +55,7 @@ def _sample(skeleton: onnx.ModelProto, graph: Graph, size: tuple[int, int]) -> G
     for dim, symbol, side in _open_sides(model, graph):
         dim.dim_value = numbers.setdefault(symbol, size[side])
     del model.graph.value_info[:]  # noted shapes with symbols would contradict the sample's numbers
+    _forget_symbols_of_outputs(model.graph)
     try:
         sample = prepare(model)
     except UnexpectedError:
@@ -62,6 +63,15 @@ def _sample(skeleton: onnx.ModelProto, graph: Graph, size: tuple[int, int]) -> G
     except ModelError:
         return None
     return None if any(_contradicts(sample, node) for node in sample.nodes) else sample
+
+
+def _forget_symbols_of_outputs(graph: onnx.GraphProto) -> None:
+    """Clear the symbols that only outputs have, as exporters make them up, so that their lengths are inferred."""
+    known = {dim.dim_param for value in graph.input for dim in value.type.tensor_type.shape.dim}
+    for value in graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param and dim.dim_param not in known:
+                dim.ClearField("dim_param")
 
 
 _Side: TypeAlias = "tuple[onnx.TensorShapeProto.Dimension, str, int]"

@@ -197,6 +197,20 @@ def test_a_picture_of_any_size_has_a_table_that_can_be_read():
         assert found["xcam_map"].shape[2:] == (side // 4, side // 4)
 
 
+def test_an_output_whose_lengths_have_symbols_that_nothing_else_has():
+    """As PyTorch's exporter writes them behind a Transpose, of a picture of any size."""
+    fixed = forms.yolox()
+    model = onnx.ModelProto.FromString(fixed.SerializeToString())
+    for value, dims in ((model.graph.input[0], ("batch", 3, "height", "width")), (model.graph.output[0], "abc")):
+        for dim, length in zip(value.type.tensor_type.shape.dim, dims, strict=True):
+            if isinstance(length, str):
+                dim.dim_param = length
+    feeds = {"image": images(2, SIZE)}
+    found, expected = (explained(instrument(one), feeds, xcam_object=[[-1, -2, 0]]) for one in (model, fixed))
+    for name in ("xcam_objects", "xcam_classes", "xcam_scores", "xcam_boxes", "xcam_map"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
 def test_a_table_in_float16_keeps_the_same_objects():
     """Half precision: the same objects as by hand on the values that the file gives."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
