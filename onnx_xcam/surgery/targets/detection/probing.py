@@ -82,11 +82,28 @@ class Decoder:
         from onnx.reference import ReferenceEvaluator  # noqa: PLC0415  slow to import, seldom needed
 
         inputs = [_described(name, self.graph.dtype(name)) for name in self.raw]
-        constants = [numpy_helper.from_array(np.asarray(array), name) for name, array in self.stored.items()]
-        nodes = [exported(node) for node in self.nodes]
+        nodes, stored = self._in_floats()
+        constants = [numpy_helper.from_array(np.asarray(array), name) for name, array in stored.items()]
         body = onnx.helper.make_graph(nodes, "boxes", inputs, [_described(self.boxes.name, None)], constants)
         opset = onnx.helper.make_opsetid("", self.graph.opset)
         return ReferenceEvaluator(onnx.helper.make_model(body, opset_imports=[opset]))
+
+    def _in_floats(self) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
+        """Return the part's nodes and constants as they were before quantisation.
+
+        How numbers are rounded says nothing of how boxes are told, and the reference evaluator quantises in the newest
+        versions of the operators alone.
+        """
+        nodes, constants = [], dict(self.stored)
+        for node in self.nodes:
+            facts, source, made = traits(node), str(node.inputs[0].name if node.inputs else ""), node.outputs[0].name
+            if facts.dequantises and source in self.stored and (floats := _floats(node, self.stored)) is not None:
+                constants[made] = floats
+            elif facts.quantises_as_told or (facts.dequantises and source not in self.stored):
+                nodes.append(onnx.helper.make_node("Identity", [source], [made]))
+            else:
+                nodes.append(exported(node))
+        return nodes, constants
 
     def zeros(self) -> dict[str, NDArray[Any]]:
         """Return raw numbers that are all 0."""
@@ -103,6 +120,23 @@ class Decoder:
         assert axis is not None
         columns = np.moveaxis(table, axis, -1)[..., self.boxes.start : self.boxes.stop]
         return np.asarray(columns.reshape(-1, 4))
+
+
+def _floats(node: gs.Node, stored: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
+    """Return the floats that stored integers stand for; None if their scales are unknown, or are those of blocks."""
+    values = [stored.get(tensor.name) for tensor in node.inputs]
+    integers, scale = values[:2]
+    if integers is None or scale is None or scale.ndim > 1 or (len(values) == 3 and values[2] is None):
+        return None
+    shape = [1] * integers.ndim
+    if scale.size > 1:
+        axis = int(node.attrs.get("axis", 1))
+        if not -integers.ndim <= axis < integers.ndim or integers.shape[axis] != scale.size:
+            return None
+        shape[axis] = -1
+    zero = np.zeros_like(scale) if len(values) < 3 or values[2] is None else values[2].astype(scale.dtype)
+    floats = (integers.astype(scale.dtype) - zero.reshape(shape)) * scale.reshape(shape)
+    return np.asarray(floats.reshape(integers.shape))
 
 
 def _described(name: str, dtype: np.dtype[Any] | None) -> onnx.ValueInfoProto:

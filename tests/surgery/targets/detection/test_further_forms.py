@@ -117,6 +117,34 @@ def test_rows_that_zeros_fill_up_and_classes_counted_from_1():
     np.testing.assert_allclose(found["xcam/boxes"][0, :objects], boxes, rtol=1e-5, atol=1e-5)
 
 
+# --- quantised boxes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["x1y1x2y2 pixels", "cxcywh fractions", "y1x1y2x2 pixels"])
+def test_the_form_of_boxes_is_known_where_layers_and_constants_are_quantised(form):
+    """The numbers of the boxes' layers pass through integers, as do the strides that they are multiplied with."""
+    model, image = forms.decoded(form), images(2, SIZE)
+    expected = table(model, image)
+    graph, made = model.graph, onnx.helper.make_node
+    for at, node in reversed(list(enumerate(graph.node))):
+        if node.output[0] in [f"box{k}" for k in LEVELS]:
+            name = node.output[0]
+            node.output[0] = f"{name}_float"
+            graph.node.insert(at + 1, made("DequantizeLinear", [f"{name}_q", "fine", "none"], [name]))
+            graph.node.insert(at + 1, made("QuantizeLinear", [f"{name}_float", "fine", "none"], [f"{name}_q"]))
+    strides = next(one for one in graph.initializer if one.name == "strides")
+    values = onnx.numpy_helper.to_array(strides)
+    graph.initializer.remove(strides)
+    stored = {"fine": np.array(2**-8, np.float32), "none": np.array(0, np.int8), "unit": np.array(1, np.float32)}
+    stored["strides_q"] = values.astype(np.int8)
+    graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in stored.items())
+    graph.node.insert(0, made("DequantizeLinear", ["strides_q", "unit", "none"], ["strides"]))
+    found = table(model, image)
+    assert "xcam/boxes" in found, "the form was not recognised"
+    clipped = np.abs(found["xcam/boxes"] - expected["xcam/boxes"])
+    assert np.median(clipped) < 0.5, "boxes are those of the float model but for rounding and clipping"
+
+
 # --- maps of each level -----------------------------------------------------------------------------------------------
 
 
