@@ -251,13 +251,13 @@ def test_an_operator_of_another_domain_is_named_inside_a_branch_too():
 
 def test_a_picture_without_an_axis_is_told_what_to_do():
     text = (
-        "axis = Constant<value=int64[1]{0}>() q = Unsqueeze(image, axis) "
+        "axis = Constant<value=int64[1]{0}>() p = Transpose<perm=[2,0,1]>(image) q = Unsqueeze(p, axis) "
         + TRUNK.replace("(image", "(q")
         + "a = Relu(c2) "
     )
-    model = build(text + GAP, WEIGHTS, inputs="float[3,12,12] image", outputs=f"float[1,{C}] logits")
+    model = build(text + GAP, WEIGHTS, inputs="float[12,12,3] image", outputs=f"float[1,{C}] logits")
     with pytest.raises(
-        InputError, match=r"'image' \(float32 \[3,12,12\]\), a picture without the axis of images. Export it for"
+        InputError, match=r"'image' \(float32 \[12,12,3\]\), a picture without the axis of images. Export it for"
     ):
         Explainer(model, preprocess="unit")
 
