@@ -8,14 +8,14 @@ these are logits. A table may have columns of boxes beside those of classes; onl
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.surgery.analysis.differentiable_path import DifferentiablePath, active_inputs
 from onnx_xcam.surgery.ir.graph import Graph
 from onnx_xcam.surgery.ir.op_traits import traits
-from onnx_xcam.surgery.targets.detection.spans import Span, step_behind
+from onnx_xcam.surgery.targets.detection.spans import Span, aligned, step_behind
 
 _SPANS_PER_TENSOR = 20
 """At most this many parts of the columns of each tensor are followed, on average."""
@@ -91,13 +91,4 @@ def _behind(graph: Graph, node: gs.Node, at: Span) -> Iterator[Span]:
         return
     by_element = traits(node).elementwise == "all"
     for name in active_inputs(node):
-        yield _aligned(graph, at, name) if by_element else Span(name)
-
-
-def _aligned(graph: Graph, at: Span, name: str) -> Span:
-    """Return the columns of an input that some columns of a result are computed from, element by element."""
-    shape, result = graph.shape(name), graph.shape(at.name)
-    axis = None if at.axis is None or shape is None or result is None else at.axis - len(result) + len(shape)
-    if axis is None or axis < 0 or shape is None or shape[axis] == 1:
-        return Span(name)
-    return replace(at, name=name, axis=axis)
+        yield (aligned(graph, at, name) if by_element else None) or Span(name)

@@ -18,7 +18,7 @@ from onnx_xcam.surgery.ir.op_facts import Affine, Values
 from onnx_xcam.surgery.ir.op_traits import traits
 from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.targets.activation_patterns import activation
-from onnx_xcam.surgery.targets.detection.spans import Span, is_fixed, origins
+from onnx_xcam.surgery.targets.detection.spans import Span, aligned, is_fixed, origins
 
 Made: TypeAlias = Literal["sigmoid", "softmax", "product", "layer", "constant", "computed"]
 """What made the values of a span: an activation, a product of probabilities, a layer, or something else."""
@@ -82,20 +82,9 @@ def factors(graph: Graph, span: Span) -> Sequence[Span] | None:
         return [inner] if kind_of(graph, inner) == "product" else None
     if node.op != "Mul":
         return None
-    found = [_aligned(graph, span, str(tensor.name)) for tensor in node.inputs]
+    found = [aligned(graph, span, str(tensor.name)) for tensor in node.inputs]
     known = [factor for factor in found if factor is not None]
     return known if len(known) == len(found) and {kind_of(graph, one) for one in known} <= PROBABILITIES else None
-
-
-def _aligned(graph: Graph, span: Span, name: str) -> Span | None:
-    """Return the span of a tensor that meets a span of the result by broadcasting; None if its shape is unknown."""
-    shape, result = graph.shape(name), graph.shape(span.name)
-    if shape is None or result is None:
-        return None
-    axis = None if span.axis is None else span.axis - len(result) + len(shape)
-    if axis is None or axis < 0 or shape[axis] == 1:
-        return Span(name)
-    return Span(name, axis, span.start, span.stop)
 
 
 def _is_filled(graph: Graph, node: gs.Node) -> bool:

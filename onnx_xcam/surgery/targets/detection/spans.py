@@ -60,6 +60,17 @@ def span(graph: Graph, name: str, axis: int) -> Span:
     return Span(name, axis % len(shape), 0, length)
 
 
+def aligned(graph: Graph, given: Span, name: str) -> Span | None:
+    """Return the span of a tensor that meets a span of the result by broadcasting; None if its shape is unknown."""
+    shape, result = graph.shape(name), graph.shape(given.name)
+    if shape is None or result is None:
+        return None
+    axis = None if given.axis is None else given.axis - len(result) + len(shape)
+    if axis is None or axis < 0 or shape[axis] == 1:
+        return Span(name)
+    return Span(name, axis, given.start, given.stop)
+
+
 def is_fixed(graph: Graph, name: str) -> bool:
     """Tell whether a tensor is stored in the file, perhaps in a Constant node too large to be folded."""
     node = graph.producer.get(name)
