@@ -88,7 +88,8 @@ def test_the_page_on_detectors(folder: Path) -> None:
     blocks = re.findall(r"^```(sh|python)\n(.*?)^```$", page, re.M | re.S)
     commands = [line for kind, text in blocks if kind == "sh" for line in text.splitlines() if "sample_models/" in line]
     outputs = [run(shlex.split(command), folder) for command in commands]
-    assert "cut     " in outputs[0] and len(outputs[1].splitlines()) == 5 and ", not square with a red" in outputs[2]
+    assert "cut     " in outputs[0] and ", not square with a red dot" in outputs[2]
+    assert [line.split("  ->")[0] for line in outputs[1].splitlines()[4:]] == ["shapes.png  all 4 objects", "page"]
     (program,) = [text for kind, text in blocks if kind == "python"]
     said = "print(explanation.caption(), explanation.picture(k=None).shape[2], explanation.objects.shape)"
     assert run([sys.executable, "-c", program + said], folder).endswith("3 (1, 1)\n")
