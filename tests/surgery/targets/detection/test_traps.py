@@ -197,6 +197,19 @@ def test_a_picture_of_any_size_has_a_table_that_can_be_read():
         assert found["xcam_map"].shape[2:] == (side // 4, side // 4)
 
 
+def test_boxes_that_a_second_input_scales_are_said_to_be():
+    """RT-DETR as deployed multiplies boxes by sizes that are fed; those of the photo would make them wrong here."""
+    model = _moved_apart()
+    for node in model.graph.node:
+        if node.output[0] == "found":
+            node.output[0] = "unscaled"
+    model.graph.node.append(helper.make_node("Mul", ["unscaled", "target_sizes"], ["found"]))
+    model.graph.input.append(helper.make_tensor_value_info("target_sizes", TensorProto.FLOAT, [1, 4]))
+    notes = analyse(Source(model), Request(task="detection")).target.notes
+    assert [note for note in notes if "scaled by the input 'target_sizes'" in note and "not the photo's" in note]
+    assert not any("scaled by" in note for note in analyse(Source(_moved_apart())).target.notes)
+
+
 def test_an_output_whose_lengths_have_symbols_that_nothing_else_has():
     """As PyTorch's exporter writes them behind a Transpose, of a picture of any size."""
     fixed = forms.yolox()

@@ -21,6 +21,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from onnx_xcam.surgery.analysis.reachability import backward
 from onnx_xcam.surgery.autodiff.vjp_model import new_emitter
 from onnx_xcam.surgery.builder import shapes
 from onnx_xcam.surgery.builder.emitter import Emitter
@@ -244,7 +245,11 @@ def _reading(outputs: Outputs, p: Part, labels: Part, boxes: Part, image: Part |
     if count is None:
         return None
     code = _box_form(outputs, boxes)
-    notes = (f"Scores: {count} classes; each row has the {_logits_of(outputs, p, count)}.", f"Boxes: {code.text}.")
+    notes = (
+        f"Scores: {count} classes; each row has the {_logits_of(outputs, p, count)}.",
+        f"Boxes: {code.text}.",
+        *_scaled_by(outputs, boxes),
+    )
     of_scores = {origin.name for origin in origins(outputs.graph, p.span)}
     tensors = [origin.name for origin in origins(outputs.graph, boxes.span) if origin.name not in of_scores]
     return Rows(
@@ -259,6 +264,17 @@ def _reading(outputs: Outputs, p: Part, labels: Part, boxes: Part, image: Part |
         read_by=outputs,
         notes=notes,
     )
+
+
+def _scaled_by(outputs: Outputs, boxes: Part) -> list[str]:
+    """Return what has to be fed where boxes are made with another input than the picture, as RT-DETR's are."""
+    used = backward(outputs.graph.uses, [boxes.name]).tensors
+    others = [name for name in outputs.graph.input_names if name in used and name != outputs.picture]
+    return [
+        f"Boxes: they are scaled by the input {name!r}; they are right where it is fed the size of the model's own "
+        "picture, not the photo's."
+        for name in others
+    ]
 
 
 def _logits_of(outputs: Outputs, p: Part, count: int) -> str:
