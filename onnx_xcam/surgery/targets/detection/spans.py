@@ -353,8 +353,18 @@ def _expanded(graph: Graph, node: gs.Node, given: Span) -> Step | None:
     if given.axis is None or before is None or after is None or traits(node).axes != "kept":
         return None
     axis = given.axis - len(after) + len(before)
+    if axis >= 0 and isinstance(before[axis], str) and (rows := _filled_rows(graph, source, after[given.axis])):
+        return Step((replace(given, name=rows, axis=len(graph.shape(rows) or ()) - 1),))
     same = axis >= 0 and before[axis] is not None and before[axis] == after[given.axis]
     return Step((replace(given, name=source, axis=axis),)) if same else None
+
+
+def _filled_rows(graph: Graph, name: str, columns: Dim) -> str | None:
+    """Return the table of so many columns whose rows a reshaped list holds, as `_filled_up`; None if it is none."""
+    node = graph.producer.get(name)
+    if node is None or traits(node).values != Values.RESHAPED:
+        return None
+    return _filled_up(graph, str(node.inputs[0].name), columns)
 
 
 def _scattered(graph: Graph, node: gs.Node, given: Span) -> Step | None:

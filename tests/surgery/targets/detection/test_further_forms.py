@@ -117,6 +117,32 @@ def test_rows_that_zeros_fill_up_and_classes_counted_from_1():
     np.testing.assert_allclose(found["xcam/boxes"][0, :objects], boxes, rtol=1e-5, atol=1e-5)
 
 
+def test_a_list_of_rows_that_is_filled_up_to_columns_known_from_an_expand_alone():
+    """Simplified files reshape the list to a length that is only known in a run, and expand that to six columns."""
+    text = """
+      best = Concat<axis=1>(bcols, pcol, ccolf)
+      list = Reshape(best, flat)
+      count = Shape(list)
+      missing = Sub(total, count)
+      pads = Concat<axis=0>(nothing, missing)
+      longer = Pad(list, pads)
+      rows = Reshape(longer, to_rows)
+      output = Expand(rows, whole)
+    """
+    most = 90
+    more = {
+        "flat": np.array([-1]), "total": np.array([6 * most]), "nothing": np.array([0]),
+        "to_rows": np.array([1, most, -1]), "whole": np.array([1, most, 6]),
+    }  # fmt: skip
+    model, image = rearranged(text, {"output": (1, most, 6)}, more), images(1, SIZE)
+    found, told = table(model, image), tensors(model, ["output"], image)["output"][0]
+    objects = int((told[:, 4] > 0).sum())
+    assert 1 < objects < most
+    np.testing.assert_allclose(found["xcam/ranks"][0, :most], np.where(told[:, 4] > 0, told[:, 4], -1), rtol=1e-6)
+    np.testing.assert_array_equal(found["xcam/probabilities"][0, :objects].argmax(-1), told[:objects, 5].astype(int))
+    np.testing.assert_allclose(found["xcam/boxes"][0, :objects], told[:objects, :4], rtol=1e-5)
+
+
 # --- quantised boxes --------------------------------------------------------------------------------------------------
 
 
