@@ -124,6 +124,16 @@ def _origins(graph: Graph, given: Span, count: list[int]) -> Iterator[Span]:
         yield from _origins(graph, source, count)
 
 
+def passed(graph: Graph, given: Span) -> Iterator[str]:
+    """Yield the names of the tensors through which columns come from their origins, and those of the origins."""
+    waiting, count = [given], 0
+    while waiting and (count := count + 1) < _STEPS:
+        one = waiting.pop()
+        yield one.name
+        step = step_behind(graph, one)
+        waiting += step.sources if step is not None else ()
+
+
 def is_picked(graph: Graph, given: Span) -> bool:
     """Tell whether columns are of rows that were picked in a run, as TopK and NonMaxSuppression have them picked."""
     return _is_picked(graph, given, [0])

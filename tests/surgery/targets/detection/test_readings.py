@@ -404,3 +404,29 @@ def test_rows_of_one_image_without_any_object():
     found, _ = table(model, image)
     assert not len(session(model).run(["scores"], {"image": image})[0])
     assert (found["ranks"] == -1).all() and found["ranks"].size
+
+
+@pytest.mark.parametrize(
+    ("numbers", "of_all"), [([0, 2, 1], False), ([0, 1, 5], False), ([0, 1, 2], True), ([0, 1, 2] * 4, True)]
+)
+def test_labels_that_a_table_renumbers_have_the_logit_of_their_own_class_alone(numbers, of_all):
+    """Class 0 has the number of its column by chance, and the other columns of its rows are still other labels'."""
+    model, image = forms.picked_rows("sigmoid", 0.3), images(1, SIZE)
+    plain, _ = table(model, image)
+    node = next(node for node in model.graph.node if node.output[0] == "labels")
+    node.output[0] = "columns"
+    model.graph.node.append(onnx.helper.make_node("Gather", ["renumbered", "columns"], ["labels"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(numbers), "renumbered"))
+    found, target = table(model, image)
+    columns, labels = tensors(model, ["columns", "labels"], image).values()
+    assert (columns == 0).any(), "or the test shows nothing"
+    note = "logits of all classes" if of_all else "logit of its own class, since labels are looked up in 'renumbered'"
+    assert any(note in one for one in target.notes)
+    if of_all:
+        np.testing.assert_array_equal(found["scores"], plain["scores"])
+        return
+    for row, (column, label) in enumerate(zip(columns, labels, strict=True)):
+        expected = np.zeros(CLASSES)
+        if label < CLASSES:
+            expected[label] = plain["scores"][0, row, column]
+        np.testing.assert_allclose(found["scores"][0, row], expected, rtol=1e-6)

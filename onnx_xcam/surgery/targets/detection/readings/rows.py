@@ -33,12 +33,13 @@ from onnx_xcam.surgery.ir.protos import is_standard
 from onnx_xcam.surgery.targets.activation_patterns import number
 from onnx_xcam.surgery.targets.candidates.appended import Columns
 from onnx_xcam.surgery.targets.candidates.class_rows import class_rows
+from onnx_xcam.surgery.targets.candidates.label_tables import renumbering
 from onnx_xcam.surgery.targets.candidates.logits import Columns as Cut
 from onnx_xcam.surgery.targets.detection.boxes import BoxForm
 from onnx_xcam.surgery.targets.detection.evidence import WHO, Outputs
 from onnx_xcam.surgery.targets.detection.reading import Reading
 from onnx_xcam.surgery.targets.detection.scores import PROBABILITIES, activated, made_by
-from onnx_xcam.surgery.targets.detection.spans import Span, origins
+from onnx_xcam.surgery.targets.detection.spans import Span, origins, passed
 from onnx_xcam.surgery.targets.detection.tables import BoxColumns, Part
 
 _PICKED = BoxForm("x1y1x2y2", "pixels")
@@ -89,7 +90,8 @@ class Rows(Reading):
 
         They can where labels are the columns of the table that the row was picked from.
         """
-        found = class_rows(graph, emitter, self.p.name, _cut(self.p), self.count)
+        renumbered = _renumbering(graph, self.labels, self.count) is not None
+        found = None if renumbered else class_rows(graph, emitter, self.p.name, _cut(self.p), self.count)
         if found is None:
             return own
         rows, column = self.p.rows(found.rows), self.p.rows(found.columns)
@@ -246,7 +248,7 @@ def _reading(outputs: Outputs, p: Part, labels: Part, boxes: Part, image: Part |
         return None
     code = _box_form(outputs, boxes)
     notes = (
-        f"Scores: {count} classes; each row has the {_logits_of(outputs, p, count)}.",
+        f"Scores: {count} classes; each row has the {_logits_of(outputs, p, labels, count)}.",
         f"Boxes: {code.text}.",
         *_scaled_by(outputs, boxes),
     )
@@ -277,11 +279,18 @@ def _scaled_by(outputs: Outputs, boxes: Part) -> list[str]:
     ]
 
 
-def _logits_of(outputs: Outputs, p: Part, count: int) -> str:
+def _logits_of(outputs: Outputs, p: Part, labels: Part, count: int) -> str:
     """Return in words which logits a row has."""
     graph = outputs.graph
+    if (table := _renumbering(graph, labels, count)) is not None:
+        return f"logit of its own class, since labels are looked up in '{table}', which does not number the columns"
     found = class_rows(graph, new_emitter(graph), p.name, _cut(p), count)
     return "logit of its own class" if found is None else "logits of all classes"
+
+
+def _renumbering(graph: Graph, labels: Part, count: int) -> str | None:
+    """Return the constant that numbers labels in another way than the columns of scores, None if there is none."""
+    return renumbering(graph, passed(graph, labels.span), count)
 
 
 def _cut(p: Part) -> Cut | None:
