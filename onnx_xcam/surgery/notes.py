@@ -19,6 +19,7 @@ from onnx_xcam.surgery.targets.analysis import Analysis
 from onnx_xcam.surgery.targets.layer import Layer
 from onnx_xcam.surgery.targets.layers import Layers
 from onnx_xcam.surgery.targets.target import Target
+from onnx_xcam.surgery.targets.window import is_padded_in_a_run
 
 
 def notes_on(analysis: Analysis, method: Method) -> tuple[str, ...]:
@@ -50,7 +51,13 @@ def _on_layers(analysis: Analysis) -> list[str]:
 def _on_window(analysis: Analysis) -> list[str]:
     """Return the note on the part of the picture that the layers cover, if it is not the whole picture."""
     if analysis.window is None:
-        return []
+        layers = analysis.layers
+        if not analysis.is_cut or not is_padded_in_a_run(layers.graph, layers.path.nodes):
+            return []
+        return [
+            "Picture: the model pads it by as much as a run tells, and the map, which is of the padded picture, is "
+            "stretched over the picture; export it with numbers for height and width to have the padding cut off."
+        ]
     top, left, bottom, right = (100 * edge for edge in analysis.window)
     return [
         f"Picture: the model pads or crops it, so that its layers cover {top:.1f} to {bottom:.1f} % of the height and "

@@ -12,6 +12,7 @@ from collections.abc import Collection
 import onnx_graphsurgeon as gs
 
 from onnx_xcam.contract import Window
+from onnx_xcam.surgery.analysis.picked_positions import ints
 from onnx_xcam.surgery.axes.axes import Axes, at_of, is_adrift, role_of, size_of
 from onnx_xcam.surgery.axes.places import edges, in_order, listed
 from onnx_xcam.surgery.ir.graph import Graph
@@ -31,6 +32,22 @@ def window_of_layers(graph: Graph, nodes: Collection[gs.Node], roles: dict[str, 
     """
     found = {_window(graph, node, roles) for node in _first_readers(nodes)}
     return found.pop() if len(found) == 1 else None
+
+
+def is_padded_in_a_run(graph: Graph, nodes: Collection[gs.Node]) -> bool:
+    """Tell whether the picture is padded before the first convolutions by amounts that only a run tells.
+
+    Args:
+        graph: the model.
+        nodes: the nodes from the picture to the score, in topological order.
+    """
+    readers = {id(node) for node in _first_readers(nodes)}
+    for node in nodes:
+        if id(node) in readers:
+            return False
+        if traits(node).axes == "padded" and ints(graph, node, 1, "pads") is None:
+            return True
+    return False
 
 
 def _first_readers(nodes: Collection[gs.Node]) -> list[gs.Node]:

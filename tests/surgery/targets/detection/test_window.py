@@ -168,3 +168,22 @@ def test_a_part_of_another_form_is_told(window):
 
 def test_a_recorder_of_one_level_knows_the_part():
     assert Recorder(padded(), methods=["grad-cam"]).model.loaded.metadata.window is not None
+
+
+def test_padding_that_only_a_run_tells_is_said():
+    model = padded()
+    del model.graph.initializer[[one.name for one in model.graph.initializer].index("pad_amounts")]
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    dims[1].dim_param, dims[2].dim_param = "H", "W"
+    nodes = [
+        onnx.helper.make_node("Shape", ["picture"], ["sides"]),
+        onnx.helper.make_node("Sub", ["all_sides", "sides"], ["missing"]),
+        onnx.helper.make_node("Concat", ["nothing", "missing"], ["pad_amounts"], axis=0),
+    ]
+    for node in reversed(nodes):
+        model.graph.node.insert(0, node)
+    for name, values in (("all_sides", [3, SIZE, SIZE]), ("nothing", [0, 0, 0])):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(values), name))
+    said = "Picture: the model pads it by as much as a run tells"
+    assert any(note.startswith(said) for note in metadata(instrument(model)).notes)
+    assert not any(said in note for one in (TINY, padded()) for note in metadata(instrument(one)).notes)
