@@ -195,6 +195,8 @@ def unused_note(names: Sequence[str]) -> str:
 
 _LEAST_SIDE = 8
 """A picture is at least so many pixels high and wide; an axis that is shorter may be the channels."""
+_INVENTED = "unk__"
+"""Symbols that shape inference and tf2onnx invent for unknown dimensions begin so."""
 _LONGEST_SYMBOL = 24
 """Longer names of symbolic dimensions are cut to so many characters in messages."""
 
@@ -318,5 +320,7 @@ def shape_text(shape: Sequence[int | str | None]) -> str:
 
 
 def _cut(symbol: str) -> str:
-    """Cut the name of a symbolic dimension to `_LONGEST_SYMBOL` characters."""
+    """Cut the name of a symbolic dimension to `_LONGEST_SYMBOL` characters; an invented one says nothing."""
+    if symbol.startswith(_INVENTED):
+        return "?"
     return symbol if len(symbol) <= _LONGEST_SYMBOL else symbol[: _LONGEST_SYMBOL - 1] + "…"

@@ -77,7 +77,9 @@ class Choosable:
         self._refuse(wanted)
         against = self._against(asked.get("against"), images)
         if not self.objects:
-            return _alike({"classes": self._ids(classes, top, images), "against": against})
+            ids = self._ids(classes, top, images)
+            _refuse_itself(ids, against)
+            return _alike({"classes": ids, "against": against})
         kinds = [name for name in ("objects", "boxes", "points") if name in wanted]
         if len(kinds) + (top is not None) > 1:
             named = [*kinds, *(["top"] if top is not None else [])]
@@ -90,6 +92,7 @@ class Choosable:
                 f"{self.candidate_count - 1}; -1 is the best object that is kept."
             )
         own = np.array([[-1]], np.int64) if classes is None else self._own(classes, images)
+        _refuse_itself(own, against)
         return _alike({"objects": objects, "classes": own, "against": against}, places)
 
     def _refuse(self, wanted: dict[str, Any]) -> None:
@@ -132,6 +135,21 @@ class Choosable:
         if (ids < -1).any():
             raise ClassError(f"class {ids.min()} is none to contrast with; give an id or a label, or -1 for none.")
         return ids
+
+
+def _refuse_itself(classes: NDArray[np.int64], against: NDArray[np.int64] | None) -> None:
+    """Raise a ClassError if a class is contrasted with itself, which leaves nothing to explain."""
+    if against is None or not _fit(classes, against):
+        return
+    same = (classes == against) & (classes >= 0)
+    if same.any():
+        wrong = np.broadcast_to(classes, same.shape)[same][0]
+        raise ClassError(f"class {wrong} is contrasted with itself; give another class to contrast it with.")
+
+
+def _fit(first: NDArray[np.int64], second: NDArray[np.int64]) -> bool:
+    """Tell whether two arrays [M,K] broadcast against each other."""
+    return all(a == b or 1 in (a, b) for a, b in zip(first.shape, second.shape, strict=True))
 
 
 def _objects(objects: Objects | None, top: int | None, images: int, places: Places | None) -> NDArray[np.int64]:

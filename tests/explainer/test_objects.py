@@ -231,6 +231,8 @@ def test_a_contrast_of_a_model_in_memory_is_opened_for():
     assert explainer_of(contrast=True).explain(PHOTO, against=0).against.tolist() == [[0]]
     with pytest.raises(ClassError, match="class -2 is none to contrast with"):
         explainer_of(contrast=True).explain(PHOTO, against=-2)
+    with pytest.raises(ClassError, match="class 2 is contrasted with itself; give another class"):
+        explainer_of(contrast=True).explain(PHOTO, objects=[4, 5], classes=[0, 2], against=2)
 
 
 def test_a_classifier_contrasts_too_and_has_no_objects():
