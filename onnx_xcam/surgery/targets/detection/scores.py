@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 import onnx_graphsurgeon as gs
 
@@ -24,12 +25,25 @@ Made: TypeAlias = Literal["sigmoid", "softmax", "product", "layer", "constant", 
 """What made the values of a span: an activation, a product of probabilities, a layer, or something else."""
 PROBABILITIES: frozenset[Made] = frozenset({"sigmoid", "softmax", "product"})
 """These are the kinds of values that are probabilities."""
+_NESTED = 4
+"""Probabilities are products of so many others at most, one within the other: a square root, objectness, centre, class.
+
+Each product looks at its factors, so that a model of nothing but products would take twice as long for each of them.
+"""
+_KNOWN: WeakKeyDictionary[Graph, dict[tuple[Span, int], Made]] = WeakKeyDictionary()
+"""What made the spans of each graph that were asked for so far: a span is asked for by each product that it is in."""
 _STEPS = 20
 """At most this many nodes between a layer with weights and its output add or multiply something."""
 
 
-def made_by(graph: Graph, span: Span) -> Made:
-    """Return what made the values of a span whose movements have been followed."""
+def made_by(graph: Graph, span: Span, nested: int = _NESTED) -> Made:
+    """Return what made the values of a span whose movements have been followed.
+
+    Args:
+        graph: the model.
+        span: the values.
+        nested: how deep products may be nested in one another; deeper ones count as computed.
+    """
     node = graph.producer.get(span.name)
     if is_fixed(graph, span.name) or (node is not None and _is_filled(graph, node)):
         return "constant"
@@ -37,15 +51,18 @@ def made_by(graph: Graph, span: Span) -> Made:
         return "computed"
     if (found := activated(graph, span)) is not None:
         return found
-    if factors(graph, span) is not None:
+    if factors(graph, span, nested) is not None:
         return "product"
     return "layer" if _is_of_layer(graph, span.name, span.axis) else "computed"
 
 
-def kind_of(graph: Graph, given: Span) -> Made:
+def kind_of(graph: Graph, given: Span, nested: int = _NESTED) -> Made:
     """Return what made the values of a span, however they were moved since; "computed" if they were made variously."""
-    kinds = {made_by(graph, origin) for origin in origins(graph, given)}
-    return kinds.pop() if len(kinds) == 1 else "computed"
+    known = _KNOWN.setdefault(graph, {})
+    if (given, nested) not in known:
+        kinds = {made_by(graph, origin, nested) for origin in origins(graph, given)}
+        known[given, nested] = kinds.pop() if len(kinds) == 1 else "computed"
+    return known[given, nested]
 
 
 def activated(graph: Graph, span: Span) -> Literal["sigmoid", "softmax"] | None:
@@ -72,19 +89,23 @@ def _may_have_one_shape(graph: Graph, first: str, second: str) -> bool:
     return not any(differ(a, b) for a, b in zip(one, other, strict=True))
 
 
-def factors(graph: Graph, span: Span) -> Sequence[Span] | None:
+def factors(graph: Graph, span: Span, nested: int = _NESTED) -> Sequence[Span] | None:
     """Return the probabilities that a span is the product of, or its square root; None for other values."""
     node = graph.producer.get(span.name)
-    if node is None or not is_standard(node.domain):
+    if node is None or not is_standard(node.domain) or not nested:
         return None
     if node.op == "Sqrt":
         inner = replace(span, name=str(node.inputs[0].name))
-        return [inner] if kind_of(graph, inner) == "product" else None
+        return [inner] if kind_of(graph, inner, nested - 1) == "product" else None
     if node.op != "Mul":
         return None
     found = [aligned(graph, span, str(tensor.name)) for tensor in node.inputs]
     known = [factor for factor in found if factor is not None]
-    return known if len(known) == len(found) and {kind_of(graph, one) for one in known} <= PROBABILITIES else None
+    return (
+        known
+        if len(known) == len(found) and {kind_of(graph, one, nested - 1) for one in known} <= PROBABILITIES
+        else None
+    )
 
 
 def _is_filled(graph: Graph, node: gs.Node) -> bool:

@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from helpers import detector_forms as forms
 from helpers.detectors import CLASSES, PLACES, SIZE, corners, kept_by_hand, one_table
-from helpers.models import images, session, tensors
+from helpers.models import build, images, session, tensors
 from onnx_xcam import contract, instrument
+from onnx_xcam.errors import ScoreError
 from onnx_xcam.surgery.files.source import Source
 from onnx_xcam.surgery.targets.analysis import Request, analyse
 
@@ -235,3 +236,15 @@ def test_a_table_in_float16_keeps_the_same_objects():
     expected = kept_by_hand(rows[4:].T, corners(rows[:4].T))[:3]
     assert found["xcam_objects"][0, : len(expected)].tolist() == [one.candidate for one in expected]
     assert found["xcam_map"].any()
+
+
+def test_products_of_products_take_no_longer_for_each():
+    """Each tensor is read twice by the next node, so that there are 2**60 ways through the model."""
+    chain = " ".join(f"t{i + 1} = Mul(t{i}, t{i})" for i in range(60))
+    body = (
+        "c = Conv(image, w) f = Reshape(c, to) t0 = Sigmoid(f) " + chain + " boxes = Reshape(c, four) p = Identity(t60)"
+    )
+    weights = {"w": (4, 3, 1, 1), "to": np.array([0, 144, 4]), "four": np.array([0, 144, 4])}
+    model = build(body, weights, outputs="float[N,144,4] p, float[N,144,4] boxes")
+    with pytest.raises(ScoreError):
+        instrument(model)
