@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from helpers.detector_forms import anchors_apart, rows
-from helpers.detectors import CLASSES, SIZE, corners, kept_by_hand, one_table
+from helpers.detectors import CLASSES, PLACES, SIZE, corners, kept_by_hand, one_table
 from helpers.models import cnn, images, session, tensors
 from onnx_xcam import contract, inspect, instrument
 from onnx_xcam.errors import ClassError, ScoreError, XcamError
@@ -167,3 +167,19 @@ def test_the_metadata_say_what_was_made():
     assert stated["cut"] == [{"layer": "n4", "stride": [4, 4]}, {"layer": "n8", "stride": [8, 8]}]
     assert stated["method"] == "local-xgrad-cam"
     assert stated["class_count"] == CLASSES
+
+
+@pytest.mark.parametrize("where", [(0, 4, 7), (0, slice(None), slice(None))], ids=["one class", "all"])
+def test_what_is_no_number_is_not_taken_for_a_picture_without_objects(where):
+    model, image = one_table(n=2), images(2, SIZE)
+    at = np.zeros((2, 4 + CLASSES, PLACES), np.float32)
+    at[where] = np.nan
+    model.graph.initializer.append(onnx.numpy_helper.from_array(at[:, 4:], "overflow"))
+    final = next(node for node in model.graph.node if node.output[0] == "p")
+    model.graph.node.insert(
+        list(model.graph.node).index(final), onnx.helper.make_node("Add", ["logits", "overflow"], ["z"])
+    )
+    final.input[0] = "z"
+    found = explained(instrument(model, emit=EMIT), image)
+    assert found["xcam_status"].tolist() == [[contract.NOT_FINITE], [contract.GOOD]]
+    assert np.isnan(found["xcam_probabilities"][0]).all()
