@@ -14,7 +14,7 @@ import onnx_xcam
 from helpers.schemas import load_schema, problems
 from helpers.tiny_models import LABELS, tiny
 from onnx_xcam import Explainer, instrument
-from onnx_xcam.contract import Grid, Probabilities
+from onnx_xcam.contract import Grid, Probabilities, Window
 from onnx_xcam.errors import ModelError
 from onnx_xcam.metadata import Candidates, CutMember, Hints, Metadata, Misstated, read_hints
 
@@ -43,6 +43,7 @@ FULL = Metadata(
     task="detection",
     candidates=Candidates("xcam/scores", 1, "one table", True, 0.25, 0.45),
     cut=(CutMember("a", (8.0, 8.0)), CutMember("x", None)),
+    window=Window(0.0, 0.25, 1.0, 1.5),
 )
 
 

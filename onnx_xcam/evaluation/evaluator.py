@@ -203,7 +203,7 @@ def evaluate(
     """
     images = require_images(images)
     _require_truth(truth)
-    metrics = tuple(metrics)
+    metrics = tuple(metrics) if isinstance(metrics, Iterator) else metrics  # which is read twice
     names = find_metrics(metrics, truth=truth is not None)
     if against is not None:
         options["contrast"] = True

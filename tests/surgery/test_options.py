@@ -26,7 +26,8 @@ def test_the_dictionary_and_the_classes_state_the_same_options():
 
 def test_each_option_goes_where_it_belongs():
     options = {"layers": ["a"], "score": "s", "picture": "p", "method": "grad-cam", "emit": ["map"], "relu": False,
-               "class_input": "fixed", "classes": [1], "fuse": "mean"}  # fmt: skip
+               "class_input": "fixed", "classes": [1], "fuse": "mean", "task": "detection", "conf": 0.5, "iou": 0.6,
+               "objects": [-2], "contrast": True}  # fmt: skip
     assert options.keys() == InstrumentOptions.__annotations__.keys(), "this test knows every option"
     request, tail = divided(options)
     found = {f.name: getattr(part, f.name) for part in (request, tail) for f in fields(part)}

@@ -63,7 +63,7 @@ def imbalance(case: Row) -> list[float]:
         layer, bias, side, magnitude = EVALUATORS[problem.oracle](made, feeds | {f"gy_{n}": g for n, g in gys.items()})
         left = sum((gys[n] * ys[n]).reshape(2, -1).sum(1) for n in names)
         scale = magnitude + sum(np.abs(gys[n] * ys[n]).reshape(2, -1).sum(1) for n in names)
-        found.append(float(np.max(np.abs(left - layer - bias - side) / scale)) / (1 if exact else 1e3))
+        found.append(float(np.max(np.abs(left - layer - bias - side) / (scale + (scale == 0)))) / (1 if exact else 1e3))
     return found
 
 
