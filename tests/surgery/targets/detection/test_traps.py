@@ -248,3 +248,18 @@ def test_products_of_products_take_no_longer_for_each():
     model = build(body, weights, outputs="float[N,144,4] p, float[N,144,4] boxes")
     with pytest.raises(ScoreError):
         instrument(model)
+
+
+@pytest.mark.parametrize(
+    "stated", [(1, 7, 5), ("n", "a", "b"), (1, 4 + CLASSES, PLACES)], ids=["wrong", "names", "one"]
+)
+def test_a_fixed_batch_whose_output_states_other_sizes(stated):
+    """Exporters leave placeholders in the shapes of outputs; ONNX Runtime goes by the nodes, and so do objects."""
+    model, image = one_table(n=2), images(2, SIZE)
+    tables = session(model).run(["output0"], {"image": image})[0]
+    expected = [kept_by_hand(table[4:].T, corners(table[:4].T)) for table in tables]
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("output0", TensorProto.FLOAT, stated))
+    found = explained(instrument(model), {"image": image}, xcam_object=[[-1, -2]])
+    for n, objects in enumerate(expected):
+        assert found["xcam_objects"][n].tolist() == [one.candidate for one in objects[:2]]
+        np.testing.assert_allclose(found["xcam_boxes"][n], [one.box for one in objects[:2]], rtol=1e-5, atol=1e-4)
