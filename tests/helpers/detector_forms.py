@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
-from helpers.detectors import CLASSES, LEVELS, PLACES, SIZE
+from helpers.detectors import CLASSES, LEVELS, PLACES, SIZE, TRUNK
 from helpers.models import build
 
 COUNTS = [(SIZE // stride) ** 2 for stride in LEVELS]
@@ -15,14 +15,6 @@ COUNTS = [(SIZE // stride) ** 2 for stride in LEVELS]
 BINS = 6
 """The number of bins of each distance."""
 
-TRUNK = """
-  c1 = Conv<kernel_shape=[3,3], pads=[1,1,1,1], strides=[2,2]>(image, w1, b1)
-  r1 = Sigmoid(c1)
-  c2 = Conv<kernel_shape=[3,3], pads=[1,1,1,1], strides=[2,2]>(r1, w2, b2)
-  n4 = Tanh(c2)
-  c3 = Conv<kernel_shape=[3,3], pads=[1,1,1,1], strides=[2,2]>(n4, w3, b3)
-  n8 = Tanh(c3)
-"""
 _CHANNELS = dict(zip(LEVELS, (6, 5), strict=True))
 
 Columns = Mapping[str, int]

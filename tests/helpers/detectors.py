@@ -16,7 +16,7 @@ LEVELS = (4, 8)
 """The strides of the two levels: grids of 4 x 4 and 2 x 2."""
 PLACES = sum((SIZE // stride) ** 2 for stride in LEVELS)
 
-_TRUNK = """
+TRUNK = """
   c1 = Conv<kernel_shape=[3,3], pads=[1,1,1,1], strides=[2,2]>(image, w1, b1)
   r1 = Sigmoid(c1)
   c2 = Conv<kernel_shape=[3,3], pads=[1,1,1,1], strides=[2,2]>(r1, w2, b2)
@@ -99,7 +99,7 @@ def one_table(
     Where they are `coupled`, kernels of one position make both of the same layer.
     """
     model = build(
-        _TRUNK + _heads(joined, coupled) + _TABLE,
+        TRUNK + _heads(joined, coupled) + _TABLE,
         _weights(),
         inputs=f"float[{n},3,{SIZE},{SIZE}] image",
         outputs=f"float[{n},{4 + CLASSES},{PLACES}] output0",

@@ -140,6 +140,11 @@ class Analysis:
         return prepare(self.plain_skeleton, self.plain_source.name)
 
     @_part
+    def plain_sample(self) -> Graph | None:
+        """Return the plain graph with numbers in place of a symbolic height and width; None without symbols."""
+        return sample_of(self.plain_skeleton, self.plain_graph)
+
+    @_part
     def target(self) -> Target:
         """Return the score table.
 
@@ -147,9 +152,8 @@ class Analysis:
             ScoreError: the model has none.
         """
         request = self.request
-        sample = sample_of(self.plain_skeleton, self.plain_graph)
         thresholds = Thresholds(request.conf, request.iou)
-        known = self.plain_graph, sample, request.score, self.props, self.hints.labels, thresholds
+        known = self.plain_graph, self.plain_sample, request.score, self.props, self.hints.labels, thresholds
         evidence = Evidence(*known, self.plain_source.stored)
         return recognised(evidence, request.task)
 
@@ -181,7 +185,7 @@ class Analysis:
     @_part
     def sample(self) -> Graph | None:
         """Return the graph with numbers in place of a symbolic height and width; None if they are not symbolic."""
-        return sample_of(self.skeleton, self.graph)
+        return sample_of(self.skeleton, self.graph) if self.target.added else self.plain_sample
 
     @_part
     def class_names(self) -> tuple[str, ...] | None:

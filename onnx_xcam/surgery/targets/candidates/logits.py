@@ -144,7 +144,8 @@ class Replay:
         elif (covered := self._covered(names, columns)) is not None:
             parts = covered
         else:
-            return _part_or_none(self._joined(node, None), columns)
+            whole = self._joined(node, None)
+            return None if whole is None else part_of(whole, columns)
         sources = [self.tensor(name, part) if self._has_elements(name) else None for name, part in parts]
         known = [source for source in sources if source is not None]
         if not known or (columns is not None and len(known) < len(sources)):
@@ -259,8 +260,3 @@ def part_of(whole: Behind, columns: Columns | None) -> Behind:
         return whole
     value = whole.value.slice([columns.start], [columns.stop], [columns.axis])
     return Behind(value, whole.kind, whole.activation, None if whole.axis == columns.axis else whole.axis)
-
-
-def _part_or_none(whole: Behind | None, columns: Columns) -> Behind | None:
-    """Return some columns of what stands behind a tensor, if anything does."""
-    return None if whole is None else part_of(whole, columns)

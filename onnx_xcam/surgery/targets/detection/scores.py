@@ -101,11 +101,9 @@ def factors(graph: Graph, span: Span, nested: int = _NESTED) -> Sequence[Span] |
         return None
     found = [aligned(graph, span, str(tensor.name)) for tensor in node.inputs]
     known = [factor for factor in found if factor is not None]
-    return (
-        known
-        if len(known) == len(found) and {kind_of(graph, one, nested - 1) for one in known} <= PROBABILITIES
-        else None
-    )
+    if len(known) < len(found) or not {kind_of(graph, one, nested - 1) for one in known} <= PROBABILITIES:
+        return None
+    return known
 
 
 def _is_filled(graph: Graph, node: gs.Node) -> bool:
