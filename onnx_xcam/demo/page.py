@@ -36,6 +36,7 @@ WEB = Path(__file__).parent / "web"
 PAGE_FILES = (
     "index.html",
     "style.css",
+    "boxes.css",
     "app.js",
     "engine.js",
     "preprocess.js",

@@ -74,7 +74,7 @@ _SCRIPTS = (
         )
     ),
 )
-_STYLES = (WEB / "common.css", WEB / "photos.css")
+_STYLES = (WEB / "common.css", DEMO_WEB / "boxes.css", WEB / "photos.css")
 
 
 class PhotoPage:
